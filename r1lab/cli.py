@@ -1,0 +1,93 @@
+"""The commands, each a thin shell over one function. Exit codes: 0 done, 1 the run failed, 2 a user's mistake."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r1lab.errors import RecipeError, RunError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Reinforcement learning with verifiable rewards, R1-Zero style.",
+)
+Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, such as learning_rate=1e-5")]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Read by `main`."""
+
+
+@app.command()
+def quickstart(overrides: Overrides = None) -> None:
+    """R1-Zero beside SFT followed by RL on the embedded model, on a CPU, ending in a report."""
+    from r1lab.quickstart import quickstart
+
+    quickstart(overrides or [])
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that ships")],
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and its cost, run nothing.")
+    ] = False,
+) -> None:
+    """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
+    from r1lab import recipe_file
+
+    raw, base = recipe_file.read(recipe, overrides or [])
+    plan = recipe_file.resolve(raw, base)
+    if dry_run:
+        from r1lab import costs
+        from r1lab.prepare import prepare
+
+        ready = prepare(plan)
+        typer.echo(recipe_file.dump(plan))
+        typer.echo("\n".join(costs.lines(ready)))
+        return
+    from r1lab import pipeline
+
+    run = pipeline.train(plan)
+    typer.echo(f"{run.path}: model in {run.model}; r1lab report {run.path} draws it")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, the first one gets the report")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the report")] = None,
+) -> None:
+    """Figures and one HTML page of one or several runs."""
+    from r1lab.study.report import report
+
+    try:
+        typer.echo(report(runs, out))
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from r1lab import names
+
+    debug = "--debug" in sys.argv[1:]
+    try:
+        names.require()
+        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
+    except (RecipeError, RunError) as error:
+        if debug:
+            raise
+        typer.echo(f"r1lab: {error}", err=True)
+        raise SystemExit(2 if isinstance(error, RecipeError) else 1) from None
+    except KeyboardInterrupt:
+        typer.echo("r1lab: stopped; the same command goes on from the last checkpoint", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What a run would cost, before it runs: tokens and memory. Upper bounds and estimates, each said to be one."""
+
+from transformers import PretrainedConfig
+
+from r1lab import models
+from r1lab.kernels.torch_head import CHUNK_BYTES
+from r1lab.prepare import Ready
+from r1lab.recipe import RlStage
+
+GIB = 2**30
+
+
+def num_parameters(config: PretrainedConfig) -> int:
+    """Weights of a model of this configuration, built without memory."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+
+
+def tokens(each: Ready) -> dict[str, int | None]:
+    """Most completion tokens that the stage samples and trains on; None where only its budget bounds it."""
+    stage = each.stage
+    if each.steps is None:
+        return {"sampled": None, "trained": None, "budget": stage.stop.max_tokens}
+    per_step = stage.prompts_per_step * each.longest_cost
+    share = 1 / (1 + stage.reuse) if isinstance(stage, RlStage) else 0
+    sampled = per_step * share * each.objective.max_draws if isinstance(stage, RlStage) else 0
+    trained = per_step * (1 - share)
+    return {
+        "sampled": int(each.steps * sampled),
+        "trained": int(each.steps * trained),
+        "budget": stage.stop.max_tokens or int(each.steps * (sampled + trained)),
+    }
+
+
+def memory(each: Ready, config: PretrainedConfig) -> dict[str, float]:
+    """Estimated GiB by purpose: float32 weights, gradients, AdamW's two moments, the engine's and a reference's copy,
+    keys and values of one wave, activations of one micro-batch and the head's chunks."""
+    stage, weights = each.stage, 4 * num_parameters(config)
+    text = config.get_text_config()
+    width, layers = text.hidden_size, text.num_hidden_layers
+    head = getattr(text, "head_dim", None) or width // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    prompt = max(len(each.renderer.render(p)) for problems in each.sources.values() for p in problems[:64])
+    sequences = min(stage.engine.max_batch, stage.prompts_per_step * getattr(stage, "group_size", 0))
+    inner = getattr(text, "intermediate_size", 4 * width)
+    parts = {
+        "weights": weights,
+        "gradients": weights,
+        "optimizer": 2 * weights,
+        "engine weights": weights if each.table else 0,
+        "reference": weights if "ref" in each.objective.needs else 0,
+        "keys and values": 2 * 4 * layers * heads * head * sequences * (prompt + stage.max_new_tokens),
+        "activations": 4 * stage.micro_batch_tokens * layers * (10 * width + 4 * inner),
+        "loss head": 2 * CHUNK_BYTES + weights // max(1, layers),
+    }
+    return {name: size / GIB for name, size in parts.items() if size} | {"total": sum(parts.values()) / GIB}
+
+
+def lines(ready: list[Ready]) -> list[str]:
+    """The estimate of every stage for people."""
+    text, config = [], None
+    for each in ready:
+        config = models.load_config(each.location) if each.location else config
+        count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in tokens(each).items()}
+        parts = ", ".join(f"{name} {size:.2f}" for name, size in memory(each, config).items() if size >= 0.005)
+        problems = sum(map(len, each.sources.values()))
+        text.append(f"stage {each.stage.name}: {problems:,} problems, steps {each.steps or 'until the budget'}")
+        text.append(
+            f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"
+        )
+        text.append(f"  memory, estimated GiB: {parts}")
+    return text

@@ -1,0 +1,10 @@
+"""The tiny base model that ships with the package: where it is. How it was made is `make.py`, from what, `corpus.py`."""
+
+from pathlib import Path
+
+NAME = "r1lab-embedded-base"
+
+
+def path() -> Path:
+    """The shipped Hugging Face folder: config, float32 weights, tokenizer, chat template, model card."""
+    return Path(__file__).parent / "base"

@@ -1,0 +1,39 @@
+"""What every engine is: requests go in, rollouts come out as they finish, weights go in between.
+
+Shaped for asynchrony also where the engine is a loop in this process. An engine knows no reward and no verifier.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from r1lab.records import Request, RequestId, Rollout
+
+
+class Engine(Protocol):
+    """Samples completions. A built-in or a plug-in is a callable `(model, tokenizer, **settings) -> Engine`."""
+
+    version: int
+    """The policy's version (optimizer updates so far) of the weights held; -1 before the first `sync`."""
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Queue requests, at any time. ValueError with the id of one that cannot be served; none is queued then."""
+
+    def completed(self) -> Iterator[Rollout]:
+        """Yield rollouts as they finish, until everything submitted has been yielded. May be left and called again."""
+
+    def abort(self, request_ids: Iterable[RequestId]) -> None:
+        """End these at their next token with finish `abort`; they are still yielded. Ids not in flight are ignored."""
+
+    def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Replace all weights. Names are those of the model's `named_parameters`; a tied tensor may come once."""
+
+    def sleep(self) -> None:
+        """Give back the accelerator's memory while the trainer works."""
+
+    def wake(self) -> None:
+        """Undo `sleep`."""
+
+    def close(self) -> None:
+        """Give back everything. The engine is not used again."""

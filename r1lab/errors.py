@@ -1,0 +1,9 @@
+"""The two ways a command can fail. Each message is one line: the value, what is allowed, the remedy."""
+
+
+class RecipeError(ValueError):
+    """The recipe, its arguments or its data are wrong; nothing was written. Exit code 2."""
+
+
+class RunError(RuntimeError):
+    """The run could not go on; what was written stays whole. Exit code 1."""

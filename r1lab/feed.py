@@ -1,0 +1,195 @@
+"""How a step's groups come about: draw, plan, generate, verify, reward, settle, refill. Not what is learned from them.
+
+Groups settle in waves, in draw order, never in finishing order, so a step is a function of the weights and the seed.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data import Problem
+from r1lab.engines.protocol import Engine
+from r1lab.engines.sync import publish
+from r1lab.errors import RunError
+from r1lab.generate import generate
+from r1lab.judge import Judge
+from r1lab.objective import Objective
+from r1lab.objective.group import Again, Drop, Keep
+from r1lab.prompts import Renderer
+from r1lab.recipe import Stage
+from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sampling, Scored, Settled
+from r1lab.reward import Reward
+from r1lab.sampler import Sampler
+from r1lab.seeds import derive
+
+WINDOW, JUDGED_FROM = 1000, 200
+"""Rollouts over which errors are counted, and from how many on."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What a group rule's plan is made of (`objective.group.Make`)."""
+
+    renderer: Renderer
+    purpose: str
+    seed: int
+    sampling: Sampling
+
+    def request(
+        self, draw: Draw, index: int, forced_ids: tuple[int, ...] = (), forced_role: tuple[Role, ...] = ()
+    ) -> Request:
+        return Request(
+            id=RequestId(self.purpose, draw.number, index),
+            problem_id=draw.problem.id,
+            prompt_ids=self.renderer.render(draw.problem),
+            seed=derive(self.seed, self.purpose, draw.number, index),
+            sampling=self.sampling,
+            forced_ids=forced_ids,
+            forced_role=forced_role,
+        )
+
+    def demonstration(self, draw: Draw, index: int) -> Rollout:
+        """The problem's solution as a rollout of role DEMO. RunError where the problem has none."""
+        if draw.problem.solution is None:
+            raise RunError(f"problem {draw.problem.id!r} has no solution to learn from")
+        ids = self.renderer.render_solution(draw.problem)
+        return Rollout(
+            self.request(draw, index),
+            ids,
+            np.full(len(ids), Role.DEMO, np.int8),
+            np.full(len(ids), np.nan, np.float32),
+            np.full(len(ids), -1, np.int32),
+            "eos",
+            draw.problem.solution,
+        )
+
+
+def sampling_of(stage: Stage) -> Sampling:
+    """How an RL stage samples its rollouts."""
+    own = stage.sampling
+    return Sampling(stage.temperature, own.top_p, own.top_k, own.min_p, stage.max_new_tokens, own.stop)
+
+
+class ErrorWindow:
+    """The share of `error` among the last rollouts; past the limit what we measure is no reward any more."""
+
+    def __init__(self, limit: float):
+        self.limit, self.recent = limit, deque(maxlen=WINDOW)
+
+    def observe(self, block: Sequence[Settled]) -> None:
+        """RunError once too many of the last rollouts could not be judged."""
+        members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
+        self.recent.extend(int(member.reward is None) for member in members)
+        if len(self.recent) >= JUDGED_FROM and sum(self.recent) > self.limit * len(self.recent):
+            last = next((m.verdict for m in reversed(members) if m.verdict.status == "error"), None)
+            raise RunError(
+                f"{sum(self.recent)} of the last {len(self.recent)} rollouts could not be judged (max_error_rate "
+                f"{self.limit}); the verifier itself fails: {last.reason if last else 'a part of the reward'}"
+            )
+
+    def state_dict(self) -> dict:
+        return {"recent": list(self.recent)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.recent = deque(state["recent"], maxlen=WINDOW)
+
+
+class Feed:
+    """Groups from rollouts."""
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        seed: int,
+        sampler: Sampler,
+        problems: Mapping[str, Problem],
+        renderer: Renderer,
+        engine: Engine,
+        judge: Judge,
+        reward: Reward,
+        objective: Objective,
+    ):
+        self.stage, self.sampler, self.problems = stage, sampler, problems
+        self.engine, self.judge, self.reward, self.objective = engine, judge, reward, objective
+        self.maker = Maker(renderer, f"train/{stage.name}", seed, sampling_of(stage))
+        self.errors = ErrorWindow(stage.max_error_rate)
+
+    def block(self, prompts: int) -> list[Settled]:
+        """A step's groups in draw order: waves of as many problems as are still missing, until `prompts` are kept or
+        `max_draws` x `prompts` were drawn."""
+        settled: list[Settled] = []
+        limit = self.objective.max_draws * prompts
+        while len(settled) < limit:
+            missing = prompts - sum(each.kept is not None for each in settled)
+            if not missing:
+                break
+            count = min(missing, limit - len(settled))
+            settled += self._wave(self.sampler.draw(len(settled), count, self.stage.group_size))
+        return settled
+
+    def observe(self, block: Sequence[Settled]) -> None:
+        """Outcomes of a step, freshly made or read back."""
+        self.sampler.observe(block)
+        self.errors.observe(block)
+
+    def publish(self, policy, version: int) -> None:
+        """Weights to the engine."""
+        publish(self.engine, policy.named_tensors, version)
+
+    def state_dict(self) -> dict:
+        return {"sampler": self.sampler.state_dict(), "errors": self.errors.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.sampler.load_state_dict(state["sampler"])
+        self.errors.load_state_dict(state["errors"])
+
+    def _wave(self, draws: list[Draw]) -> list[Settled]:
+        groups = {draw.number: Group(draw, ()) for draw in draws}
+        done: dict[int, Settled] = {}
+        plans = [(draw, self.objective.rule.plan(draw, self.maker)) for draw in draws]
+        while plans:
+            again = []
+            for (draw, _), members in zip(plans, self._members(plans), strict=True):
+                group = groups[draw.number] = Group(draw, groups[draw.number].members + members)
+                decision = self._settle(group)
+                if isinstance(decision, Again):
+                    again.append((draw, decision.requests))
+                elif isinstance(decision, Drop):
+                    done[draw.number] = Settled(group, None, decision.reason)
+                else:
+                    done[draw.number] = Settled(group, decision.group, "kept")
+            plans = again
+        return [done[draw.number] for draw in draws]
+
+    def _members(self, plans: list[tuple[Draw, list[Request | Rollout]]]) -> list[tuple[Scored, ...]]:
+        """Each plan's requests sampled and judged, its rollouts as they are."""
+        requests = [item for _, plan in plans for item in plan if isinstance(item, Request)]
+        waiting = []
+        for rollout, verdict in generate(self.engine, self._verify, requests):
+            problem = self.problems[rollout.request.problem_id]
+            waiting.append((rollout, verdict, self.reward.submit(self.judge, rollout, problem)))
+        scored = iter(
+            [
+                self.reward.scored(rollout, verdict, {name: future.result() for name, future in parts.items()})
+                for rollout, verdict, parts in waiting
+            ]
+        )
+        return [
+            tuple(next(scored) if isinstance(item, Request) else self.reward.demonstration(item) for item in plan)
+            for _, plan in plans
+        ]
+
+    def _verify(self, rollout: Rollout):
+        return self.judge(rollout, self.problems[rollout.request.problem_id])
+
+    def _settle(self, group: Group) -> Keep | Drop | Again:
+        """The rule's decision on the members that have a reward; a group that lost too many never reaches it."""
+        able = tuple(member for member in group.members if member.reward is not None)
+        if len(able) < len(group.members):
+            needed = 2 if self.objective.advantage.relative else 1
+            if len(able) < needed:
+                return Drop("error")
+        return self.objective.rule.settle(Group(group.draw, able))

@@ -1,0 +1,58 @@
+"""From a rollout to an item in the verifier pool. Not what training pays for the verdict (`r1lab.reward`)."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+
+import verifiers
+from data import Problem
+from r1lab.errors import RecipeError
+from r1lab.knobs import Use, digest
+from r1lab.recipe import Workers
+from r1lab.records import Rollout
+from verifiers.pool import Pool
+from verifiers.verdict import Item, Verdict
+
+
+def key_of(spec: Use) -> str:
+    """The key of a verifier in the run's table: its name, with a digest of its settings where it has some."""
+    return spec if isinstance(spec, str) else f"{spec.get('use')}#{digest(spec)}"
+
+
+def resolve(specs: Iterable[Use]) -> dict[str, verifiers.Resolved]:
+    """The run's table of verifiers. RecipeError for one that does not import or is of neither form."""
+    table = {}
+    for spec in specs:
+        try:
+            table[key_of(spec)] = verifiers.resolve(spec)
+        except ValueError as error:
+            raise RecipeError(f"verifier: {error}") from None
+    return table
+
+
+class Judge:
+    """The pool, spoken to in rollouts."""
+
+    def __init__(self, table: Mapping[str, verifiers.Resolved], workers: Workers, import_paths: tuple[str, ...] = ()):
+        self.pool = Pool(
+            table,
+            workers=workers.count,
+            deadline=workers.deadline,
+            memory_mb=workers.memory_mb,
+            import_paths=import_paths,
+        )
+
+    def __call__(self, rollout: Rollout, problem: Problem, verifier: str = "") -> Future[Verdict]:
+        """The verdict of the problem's own verifier, or of another one of the table."""
+        item = Item(
+            completion=rollout.text,
+            answer=problem.answer,
+            prompt=problem.prompt,
+            problem_id=problem.id,
+            finish=rollout.finish,
+            num_tokens=len(rollout.completion_ids),
+            meta=problem.meta,
+        )
+        return self.pool.submit(item, verifier or problem.verifier, problem.solution)
+
+    def close(self) -> None:
+        self.pool.close()

@@ -1,0 +1,59 @@
+"""The base of every recipe model, and the three kinds of knob. Which knobs there are stands in `r1lab.recipe`.
+
+A field's docstring ends in its kind: `Result.` changes what is computed and makes up the run's hash; `Rounding.` is the
+same mathematics in another order of additions; `Free.` leaves the bytes of the metrics as they are.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Above = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Use = str | dict[str, Any]
+"""A name, a dotted path `package.module:name`, or `{use: name, **settings}`."""
+Kind = Literal["Result.", "Rounding.", "Free."]
+
+
+class Knobs(BaseModel):
+    """Frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+
+
+def kind_of(model: type[Knobs], field: str) -> Kind:
+    """The last word of the field's docstring."""
+    return model.model_fields[field].description.rsplit(maxsplit=1)[-1]
+
+
+def select(knobs: Knobs, kind: Kind) -> dict[str, Any]:
+    """The values of one kind as plain data, nested as in the recipe; knobs inside knobs go by their own kind."""
+    kept: dict[str, Any] = {}
+    for name in type(knobs).model_fields:
+        value = _select(getattr(knobs, name), kind, kind_of(type(knobs), name) == kind)
+        if value is not None:
+            kept[name.rstrip("_")] = value
+    return kept
+
+
+def _select(value: Any, kind: Kind, matches: bool) -> Any:
+    """None where nothing of the kind is in it."""
+    if isinstance(value, Knobs):
+        return select(value, kind) or None
+    if isinstance(value, dict) and any(isinstance(item, Knobs) for item in value.values()):
+        return {key: _select(item, kind, matches) for key, item in value.items()} if matches else None
+    if isinstance(value, tuple) and any(isinstance(item, Knobs) for item in value):
+        return [_select(item, kind, matches) for item in value] if matches else None
+    if not matches:
+        return None
+    return "none" if value is None else list(value) if isinstance(value, tuple) else value
+
+
+def digest(value: Any) -> str:
+    """Twelve hexadecimal digits of a plain value, for folder names and comparisons."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()

@@ -1,0 +1,59 @@
+"""Tokens and FLOPs by purpose, over the whole run. Fed from the rollout table alone, so a resume counts the same.
+
+Budget tokens are completion tokens sampled for training plus completion (or demonstration) tokens of every update's
+batch, rows left out for zero weight counted; prompts and evaluation are not in it.
+"""
+
+from collections.abc import Sequence
+
+from r1lab.records import Sample, Settled
+
+TOKENS = ("sampled", "trained", "evaluated")
+FLOPS = ("rollout", "score", "update", "evaluation")
+
+
+class Ledger:
+    """Counts; a forward pass costs 2 FLOPs a weight and token, forward and backward 6."""
+
+    def __init__(self) -> None:
+        self.tokens = dict.fromkeys(TOKENS, 0)
+        self.flops = dict.fromkeys(FLOPS, 0)
+
+    @property
+    def budget(self) -> int:
+        return self.tokens["sampled"] + self.tokens["trained"]
+
+    @property
+    def training_flops(self) -> int:
+        return self.flops["rollout"] + self.flops["score"] + self.flops["update"]
+
+    def rollouts(self, block: Sequence[Settled], parameters: int) -> None:
+        """A step's sampling: each prompt's prefill once, each sampled token once."""
+        for settled in block:
+            rollouts = [member.rollout for member in settled.drawn.members if member.verdict is not None]
+            sampled = sum(len(rollout.completion_ids) - len(rollout.request.forced_ids) for rollout in rollouts)
+            prompt = len(rollouts[0].request.prompt_ids) if rollouts else 0
+            self.tokens["sampled"] += sampled
+            self.flops["rollout"] += 2 * parameters * (prompt + sampled)
+
+    def update(self, samples: Sequence[Sample], forwarded_tokens: int, parameters: int) -> None:
+        self.tokens["trained"] += sum(len(sample.rollout.completion_ids) for sample in samples)
+        self.flops["update"] += 6 * parameters * forwarded_tokens
+
+    def scored(self, tokens: int, parameters: int) -> None:
+        self.flops["score"] += 2 * parameters * tokens
+
+    def evaluated(self, prompt_tokens: int, completion_tokens: int, parameters: int) -> None:
+        self.tokens["evaluated"] += completion_tokens
+        self.flops["evaluation"] += 2 * parameters * (prompt_tokens + completion_tokens)
+
+    def row(self) -> dict[str, int]:
+        """Metric keys, cumulative."""
+        tokens = {f"tokens/{key}": value for key, value in self.tokens.items()}
+        return tokens | {"tokens/budget": self.budget} | {f"flops/{key}": value for key, value in self.flops.items()}
+
+    def state_dict(self) -> dict:
+        return {"tokens": dict(self.tokens), "flops": dict(self.flops)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.tokens, self.flops = dict(state["tokens"]), dict(state["flops"])

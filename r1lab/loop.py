@@ -1,0 +1,210 @@
+"""The only training loop: what is learned from a step's groups. How the groups come about stands in `r1lab.feed`.
+
+    data -> sampler -> feed (plan, generate, verify, reward, settle)
+         -> advantage -> scale -> journal -> packing -> update -> record
+
+A step is one block of groups, an update one optimizer step. The rollout table is the journal: a step's block is on disk
+before its first update, so a run killed anywhere reads it back and goes on bit for bit. SFT and RL differ in their feed
+and their objective, nowhere here.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from r1lab import checkpoint, tables
+from r1lab.errors import RunError
+from r1lab.ledger import Ledger
+from r1lab.metrics import MetricsFile, rollout_metrics, update_metrics
+from r1lab.objective import Objective
+from r1lab.policy import Policy, Update
+from r1lab.progress import Progress
+from r1lab.recipe import Stage
+from r1lab.records import Sample, Settled
+from r1lab.run import RunFolder
+from r1lab.signals import Grace
+from r1lab.stopping import Stopping
+
+
+def train(
+    *,
+    stage: Stage,
+    run: RunFolder,
+    policy: Policy,
+    feed,
+    objective: Objective,
+    evaluate: Callable[[int], dict],
+    ledger: Ledger,
+    metrics: MetricsFile,
+    stopping: Stopping,
+    progress: Progress,
+    problem_of: Callable,
+) -> None:
+    """Run a stage from where it stands to its end; every step ends in one row of metrics.
+
+    `evaluate(step)` returns the metrics of the held-out sets; `problem_of(id)` finds a journal's problems again.
+    """
+    resumables = {"policy": policy, "feed": feed, "ledger": ledger, "stopping": stopping, "metrics": metrics}
+    step = resume(run, stage, policy, resumables)
+    feed.publish(policy, policy.version)
+    if step == 0 and stage.eval.sets and stage.eval.at_start:
+        evaluation = after_evaluation(0, evaluate, stopping, policy, run, stage)
+        record(metrics, progress, stage, 0, evaluation | ledger.row())
+
+    with Grace() as grace:
+        while prompts := stopping.prompts(step + 1, ledger):
+            step, before = step + 1, (ledger.budget, ledger.training_flops)
+            clock = {"start": time.monotonic()}
+
+            journal = run.rollouts(stage.name, step)
+            is_fresh = not journal.exists()
+            block = feed.block(prompts) if is_fresh else tables.read_block(journal, problem_of)
+            clock["rollout"] = time.monotonic()
+
+            batches = scored(cut(block, objective, stage, step), objective, policy, stage, ledger)
+            samples = [sample for batch in batches for sample in batch]
+            if is_fresh:
+                tables.write_block(journal, block, samples, policy.prompt_text)
+            feed.observe(block)
+            ledger.rollouts(block, policy.parameters)
+            clock["score"] = time.monotonic()
+
+            updates = learn(batches, policy, objective, stage, ledger)
+            refresh = objective.ref_refresh_steps
+            if policy.reference is not None and refresh and step % refresh == 0:
+                policy.refresh_reference()
+            feed.publish(policy, policy.version)
+            clock["update"] = time.monotonic()
+
+            stopping.spent(prompts, ledger.budget - before[0], ledger.training_flops - before[1])
+            row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip)
+            if is_due(stage, step, stopping, ledger):
+                row |= after_evaluation(step, evaluate, stopping, policy, run, stage)
+            clock["evaluate"] = time.monotonic()
+            row |= ledger.row() | times(clock, block, stage, ledger.budget - before[0])
+            record(metrics, progress, stage, step, row)
+            if row["verdict/timeout"]:
+                run.note("a verdict was decided by the clock (timeout): such a run need not repeat bit for bit")
+
+            is_over = not stopping.prompts(step + 1, ledger)
+            if is_over or grace.asked or step % stage.checkpoint_every == 0:
+                save(run, stage, step, policy, resumables)
+            if grace.asked and not is_over:
+                raise RunError(
+                    f"{grace.asked} after step {step} of stage {stage.name}; the same command goes on from here"
+                )
+
+
+def resume(run: RunFolder, stage: Stage, policy: Policy, resumables: dict) -> int:
+    """The step the stage goes on from: its newest whole checkpoint's, or 0."""
+    found = checkpoint.latest(run.checkpoints, stage.name)
+    if found is None:
+        return 0
+    step, folder = found
+    checkpoint.load(folder, resumables)
+    policy.restore(folder)
+    run.resumed(stage.name, step)
+    return step
+
+
+def save(run: RunFolder, stage: Stage, step: int, policy: Policy, resumables: dict) -> None:
+    """A whole checkpoint, then the older ones go."""
+    folder = run.checkpoints / f"{stage.name}-{step}"
+    checkpoint.save(folder, resumables, policy.save)
+    checkpoint.prune(run.checkpoints, stage.name, stage.keep_last)
+
+
+def cut(block: Sequence[Settled], objective: Objective, stage: Stage, step: int) -> list[list[Sample]]:
+    """The block's kept groups in draw order as `updates_per_step` batches of samples with advantage and scale.
+
+    A batch may be empty. A sample whose gradient is identically zero is left out of the forward pass; it stays in the
+    denominator.
+    """
+    kept = [settled.kept for settled in block if settled.kept is not None]
+    k = stage.updates_per_step
+    batches = []
+    for part in range(k):
+        groups = kept[len(kept) * part // k : len(kept) * (part + 1) // k]
+        samples = [sample for group in groups for sample in objective.samples(group)]
+        scaled = objective.scaled(samples, step)
+        batches.append([replace(sample, left_out=objective.weightless(sample)) for sample in scaled])
+    return batches
+
+
+def scored(
+    batches: list[list[Sample]], objective: Objective, policy: Policy, stage: Stage, ledger: Ledger
+) -> list[list[Sample]]:
+    """Old and reference log-probabilities on the samples, where an update needs them before it starts."""
+    several = stage.updates_per_step * getattr(stage, "reuse", 1) > 1
+    recompute = several and getattr(stage, "old_logprobs", "recompute") == "recompute"
+    needs_ref = "ref" in objective.needs
+    done = []
+    for batch in batches:
+        forwarded = [sample for sample in batch if not sample.left_out]
+        tokens = sum(len(s.rollout.request.prompt_ids) + len(s.rollout.completion_ids) for s in forwarded)
+        ledger.scored(tokens * (recompute + needs_ref), policy.parameters)
+        old = iter(policy.score(forwarded)) if recompute else None
+        ref = iter(policy.score(forwarded, reference=True)) if needs_ref else None
+        fresh = []
+        for sample in batch:
+            if not sample.left_out:
+                engine = sample.rollout.engine_logprobs if several else None
+                sample = replace(sample, old=next(old) if old else engine, ref=next(ref) if ref else None)
+            fresh.append(sample)
+        done.append(fresh)
+    return done
+
+
+def learn(
+    batches: list[list[Sample]], policy: Policy, objective: Objective, stage: Stage, ledger: Ledger
+) -> list[Update]:
+    """`updates_per_step` x `reuse` optimizer steps, always, also where a batch carries nothing."""
+    updates = []
+    for _ in range(getattr(stage, "reuse", 1)):
+        for batch in batches:
+            update = policy.update(batch, objective)
+            ledger.update(batch, update.forwarded_tokens, policy.parameters)
+            updates.append(update)
+    return updates
+
+
+def is_due(stage: Stage, step: int, stopping: Stopping, ledger: Ledger) -> bool:
+    """Evaluate every `eval.every` steps and at the stage's end."""
+    if not stage.eval.sets:
+        return False
+    every = stage.eval.every
+    return bool(every and step % every == 0) or not stopping.prompts(step + 1, ledger)
+
+
+def after_evaluation(
+    step: int, evaluate: Callable[[int], dict], stopping: Stopping, policy: Policy, run: RunFolder, stage: Stage
+) -> dict:
+    """The evaluation's metrics; the best step's model is kept aside where the recipe asks for it."""
+    row = evaluate(step)
+    if stopping.evaluated(step, row):
+        with checkpoint.atomic_folder(run.best(stage.name)) as folder:
+            policy.save(folder)
+    return row
+
+
+def times(clock: dict[str, float], block: Sequence[Settled], stage: Stage, tokens: int) -> dict:
+    """Seconds of each phase, budget tokens a second, and the share of verdicts that took over half of the deadline:
+    the only figures that may differ between equal runs."""
+    row = {f"time/{name}": end - start for (_, start), (name, end) in pairwise(clock.items())}
+    members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
+    slow = sum(member.verdict.seconds > stage.workers.deadline / 2 for member in members)
+    return row | {
+        "time/total": clock["evaluate"] - clock["start"],
+        "time/tokens_per_second": tokens / max(1e-9, clock["update"] - clock["start"]),
+        "time/near_deadline": slow / len(members) if members else None,
+        "time/peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def record(metrics: MetricsFile, progress: Progress, stage: Stage, step: int, row: dict) -> None:
+    """One row, one line."""
+    row = {"stage": stage.name, "step": step, **row}
+    metrics.append(row)
+    progress.step(row)

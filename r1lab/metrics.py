@@ -1,0 +1,170 @@
+"""A row a step: flat keys `area/name`, null where there was nothing to measure. Times are keys under `time/`, alone.
+
+Pure functions of a step's block, samples and updates, plus the file they are appended to.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from r1lab.errors import RunError
+from r1lab.policy import Update
+from r1lab.records import Role, Sample, Scored, Settled
+from verifiers.verdict import STATUSES
+
+
+class MetricsFile:
+    """`metrics.jsonl`: appended to, and cut back to a checkpoint's length on resume."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.path.touch()
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def truncate(self, size: int) -> None:
+        """RunError where the file is shorter: rows that a checkpoint counts on are gone."""
+        if size > self.size:
+            raise RunError(
+                f"{self.path} has {self.size} bytes where {size} were written; restore it or set another out="
+            )
+        os.truncate(self.path, size)
+
+    def state_dict(self) -> dict:
+        return {"size": self.size}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.truncate(state["size"])
+
+    def append(self, row: dict) -> None:
+        """Whole and on disk before a checkpoint counts on it."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({key: _plain(value) for key, value in row.items()}, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def rollout_metrics(block: Sequence[Settled]) -> dict:
+    """What was sampled and what was said of it; null in a block of demonstrations."""
+    members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
+    lengths = np.array([len(member.rollout.completion_ids) for member in members], np.float64)
+    rewards = np.array([member.reward for member in members if member.reward is not None], np.float64)
+    row = {
+        "reward/mean": _mean(rewards),
+        "reward/std": float(rewards.std()) if rewards.size else None,
+        "pass/share": _mean([member.verdict.score == 1.0 for member in members]),
+        "completion/mean": _mean(lengths),
+        "completion/p95": float(np.quantile(lengths, 0.95)) if lengths.size else None,
+        "completion/truncated": _mean([member.rollout.finish == "length" for member in members]),
+    }
+    for name in sorted({name for member in members for name in member.parts}):
+        row[f"reward/part/{name}"] = _mean([member.parts[name] for member in members if name in member.parts])
+    statuses = Counter(member.verdict.status for member in members)
+    row |= {f"verdict/{status}": statuses[status] / len(members) if members else None for status in STATUSES}
+    return row | _by_source(block) | _groups(block)
+
+
+def _by_source(block: Sequence[Settled]) -> dict:
+    passed: dict[str, list[bool]] = {}
+    for settled in block:
+        for member in settled.drawn.members:
+            if member.verdict is not None:
+                passed.setdefault(settled.drawn.draw.problem.source, []).append(member.verdict.score == 1.0)
+    if len(passed) < 2:
+        return {}
+    return {f"pass/{source}": _mean(values) for source, values in sorted(passed.items())}
+
+
+def _groups(block: Sequence[Settled]) -> dict:
+    sampled = [settled for settled in block if any(member.verdict is not None for member in settled.drawn.members)]
+    dropped = Counter(settled.reason for settled in block if settled.kept is None)
+    return {
+        "group/drawn": len(block),
+        "group/kept": sum(settled.kept is not None for settled in block),
+        "group/dropped": sum(dropped.values()),
+        "group/zero_variance": _mean([_no_variance(settled.drawn.members) for settled in sampled]),
+    } | {f"group/dropped/{reason}": count for reason, count in sorted(dropped.items())}
+
+
+def _no_variance(members: Sequence[Scored]) -> bool:
+    return len({member.reward for member in members if member.reward is not None}) < 2
+
+
+def update_metrics(updates: Sequence[Update], samples: Sequence[Sample], clip: tuple[float, float] | None) -> dict:
+    """What the step's updates did, over their forwarded rows; policy statistics over its policy rows."""
+    parts = [update.rows for update in updates if update.rows]
+    rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else None
+    left_out = Counter(sample.left_out for sample in samples if sample.left_out)
+    row = {
+        "loss/value": _mean([update.loss for update in updates]),
+        "update/grad_norm": _mean([update.grad_norm for update in updates]),
+        "update/learning_rate": updates[-1].learning_rate,
+        "update/empty": sum(not update.rows for update in updates),
+        "update/forwarded_share": 1 - sum(left_out.values()) / len(samples) if samples else None,
+        "update/zero_advantage": left_out["zero_advantage"],
+        "update/masked": left_out["masked"],
+        "update/nonfinite": sum(_nonfinite(sample) for sample in samples),
+    }
+    if rows is None:
+        names = ("policy/entropy", *POLICY_KEYS)
+        return row | dict.fromkeys(names)
+    row["policy/entropy"] = _mean(rows["entropy"])
+    return row | _policy_rows({key: value[rows["role"] == Role.POLICY] for key, value in rows.items()}, clip)
+
+
+POLICY_KEYS = (
+    "policy/kl_rollout",
+    "policy/kl_ref",
+    "ratio/mean",
+    "ratio/min",
+    "ratio/max",
+    "loss/clip_low",
+    "loss/clip_high",
+    "mismatch/mean",
+    "mismatch/max",
+)
+
+
+def _policy_rows(rows: dict[str, np.ndarray], clip: tuple[float, float] | None) -> dict:
+    """Statistics over policy rows [n]; KL by the k3 estimator, mismatch |old - engine|."""
+    if not rows["logp"].size:
+        return dict.fromkeys(POLICY_KEYS)
+    exact = {key: rows[key].astype(np.float64) for key in ("logp", "old", "ref", "engine", "advantage")}
+    ratio = np.exp(np.clip(exact["logp"] - exact["old"], -20, 20))
+    finite = np.isfinite(exact["engine"])
+    drift = (exact["logp"] - exact["engine"])[finite].clip(-20, 20)
+    to_ref = np.clip(exact["ref"] - exact["logp"], -20, 20)
+    gap = np.abs(exact["old"] - exact["engine"])[finite]
+    low, high = clip or (np.inf, np.inf)
+    return {
+        "policy/kl_rollout": _mean(np.exp(drift) - 1 - drift),
+        "policy/kl_ref": _mean(np.exp(to_ref) - 1 - to_ref),
+        "ratio/mean": _mean(ratio),
+        "ratio/min": float(ratio.min()),
+        "ratio/max": float(ratio.max()),
+        "loss/clip_low": _mean((ratio < 1 - low) & (exact["advantage"] < 0)),
+        "loss/clip_high": _mean((ratio > 1 + high) & (exact["advantage"] > 0)),
+        "mismatch/mean": _mean(gap),
+        "mismatch/max": float(gap.max()) if gap.size else None,
+    }
+
+
+def _nonfinite(sample: Sample) -> int:
+    return int((~np.isfinite(sample.rollout.engine_logprobs[sample.rollout.role == Role.POLICY])).sum())
+
+
+def _mean(values) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _plain(value):
+    """A JSON value; what is not finite is null."""
+    if isinstance(value, (bool, str, int)) or value is None:
+        return value
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,214 @@
+"""Stages in order, each resumable; the model is handed on. What a step does stands in `r1lab.loop`."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from r1lab import checkpoint, engines, loop, tables
+from r1lab.engines.sync import publish
+from r1lab.errors import RecipeError
+from r1lab.feed import Feed
+from r1lab.judge import Judge
+from r1lab.knobs import digest
+from r1lab.ledger import Ledger
+from r1lab.metrics import MetricsFile
+from r1lab.policy import Policy
+from r1lab.prepare import Ready, prepare
+from r1lab.progress import Progress
+from r1lab.recipe import RlStage
+from r1lab.recipe_file import Plan
+from r1lab.run import RunFolder, num_threads, open_run
+from r1lab.sampler import Sampler
+from r1lab.seeds import derive
+from r1lab.sft import SftFeed
+from r1lab.stopping import Stopping, goal_of
+from r1lab.study.evaluate import EvaluationSet, evaluate, sampling_of, summary
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run left behind."""
+
+    path: Path
+    model: Path
+    """Hugging Face folder."""
+    metrics: list[dict]
+    """Rows of metrics.jsonl."""
+
+
+def train(plan: Plan, progress: Progress | None = None) -> Run:
+    """Run a plan to its end, from where its folder stands. RecipeError before anything is written, else RunError."""
+    progress = progress or Progress()
+    ready = prepare(plan)
+    digests = {key: value for each in ready for key, value in each.digests.items()}
+    versions = {key: resolved.path for each in ready for key, resolved in each.table.items()}
+    with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=0) as run:
+        for warning in run.warnings:
+            progress.say(f"warning: {warning}")
+        if run.finished:
+            progress.say(f"{run.path} is finished; raise steps to go on, or set another out=")
+        else:
+            _stages(ready, plan, run, progress)
+        rows = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+    progress.close()
+    return Run(run.path, run.model, rows)
+
+
+def _pinned(ready: list[Ready]) -> dict:
+    """What defaults resolve to at the first start and then stays."""
+    return {
+        each.stage.name: {
+            "schedule_steps": each.stage.schedule_steps or each.steps,
+            "engine": engines.resolve(each.stage.engine.kind),
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+        }
+        for each in ready
+    }
+
+
+def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) -> None:
+    metrics, ledger, start = MetricsFile(run.metrics), Ledger(), 0
+    for position, each in enumerate(ready):
+        name = each.stage.name
+        ended = _ended(run, each, last=position == len(ready) - 1)
+        if ended is not None:
+            ledger.load_state_dict(ended["ledger"])
+            start = ended["metrics"]
+            continue
+        if checkpoint.latest(run.checkpoints, name) is None:
+            metrics.truncate(start)
+        with ExitStack() as stack:
+            _stage(each, plan, run, progress, metrics, ledger, stack)
+        start = metrics.size
+    final = run.stage_folder(ready[-1].stage.name) / "model"
+    with checkpoint.atomic_folder(run.model) as folder:
+        shutil.copytree(final, folder, dirs_exist_ok=True)
+    run.finish()
+
+
+def _ended(run: RunFolder, each: Ready, *, last: bool) -> dict | None:
+    """The record of a stage that is done, or None where it has to run (on)."""
+    record = run.stage_folder(each.stage.name) / "stage.json"
+    if not record.exists():
+        return None
+    ended = json.loads(record.read_text(encoding="utf-8"))
+    if ended["goal"] == goal_of(each.stage):
+        return ended
+    if not last:
+        raise RecipeError(
+            f"stage {each.stage.name} is done and the next ones started from it; its steps and stop cannot "
+            "change any more: restore them or set another out="
+        )
+    shutil.rmtree(run.stage_folder(each.stage.name))
+    return None
+
+
+def _stage(
+    each: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
+) -> None:
+    """Build a stage's parts, run it, hand on its model."""
+    stage, objective = each.stage, each.objective
+    torch.set_num_threads(num_threads(stage))
+    reuse, temperature = getattr(stage, "reuse", 1), getattr(stage, "temperature", 1.0)
+    schedule = run.pinned[stage.name]["schedule_steps"] or 0
+    policy = Policy(
+        each.location or str(run.stage_folder(each.after) / "model"),
+        stage,
+        total_updates=schedule * stage.updates_per_step * reuse,
+        temperature=temperature,
+        needs_ref="ref" in objective.needs,
+    )
+    sampler = Sampler(each.sources, [source.weight for source in stage.data.values()], derive(plan.seed, "sampler"))
+    judge = engine = None
+    if each.table:
+        paths = (str(plan.base), os.getcwd())
+        judge = Judge(each.table, stage.workers, paths)
+        stack.callback(judge.close)
+        engine = engines.make(
+            run.pinned[stage.name]["engine"],
+            policy.model,
+            policy.tokenizer,
+            max_batch=stage.engine.max_batch,
+            text_of=each.renderer.verifier_text,
+        )
+        stack.callback(engine.close)
+    if isinstance(stage, RlStage):
+        feed = Feed(
+            stage=stage,
+            seed=plan.seed,
+            sampler=sampler,
+            problems=each.problems,
+            renderer=each.renderer,
+            engine=engine,
+            judge=judge,
+            reward=each.reward,
+            objective=objective,
+        )
+    else:
+        feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=each.renderer, objective=objective)
+    stopping = Stopping(stage, each.steps, each.longest_cost)
+    progress.stage(stage.name, each.steps, stage.stop.max_tokens)
+    loop.train(
+        stage=stage,
+        run=run,
+        policy=policy,
+        feed=feed,
+        objective=objective,
+        ledger=ledger,
+        metrics=metrics,
+        stopping=stopping,
+        progress=progress,
+        problem_of=each.problems.__getitem__,
+        evaluate=_evaluation(each, plan.seed, run, policy, engine, judge, ledger),
+    )
+    _hand_on(each, run, policy, ledger, metrics)
+
+
+def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, judge, ledger: Ledger) -> Callable:
+    """evaluate(step) over the stage's sets; a table that is there is read instead of sampled again."""
+    stage = each.stage
+    knobs = stage.eval
+    stop = stage.sampling.stop if isinstance(stage, RlStage) else ()
+    sampling = sampling_of(knobs, stage.max_new_tokens, stop)
+
+    def rows_of(on: EvaluationSet, step: int) -> list[tuple[str, float | None, str, int]]:
+        path = run.evaluation(stage.name, step, on.name)
+        settings = digest([[problem.id for problem in on.problems], vars(sampling), knobs.n, seed, policy.version])
+        found = tables.read_evaluation(path)
+        if found is None or found[1] != settings:
+            publish(engine, policy.named_tensors, policy.version)
+            judged = evaluate(
+                on, engine=engine, judge=judge, renderer=each.renderer, sampling=sampling, n=knobs.n, seed=seed
+            )
+            tables.write_evaluation(path, judged, settings)
+            found = tables.read_evaluation(path)
+        return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in found[0]]
+
+    def of_step(step: int) -> dict:
+        metrics = {}
+        for on in each.sets:
+            rows = rows_of(on, step)
+            prompts = sum(len(each.renderer.render(problem)) for problem in on.problems)
+            ledger.evaluated(prompts, sum(row[3] for row in rows), policy.parameters)
+            metrics |= summary(on.name, rows, seed)
+        return metrics
+
+    return of_step
+
+
+def _hand_on(each: Ready, run: RunFolder, policy: Policy, ledger: Ledger, metrics: MetricsFile) -> None:
+    """The stage's folder: its model and the record that it is done, whole or not there."""
+    best = run.best(each.stage.name)
+    record = {"goal": goal_of(each.stage), "ledger": ledger.state_dict(), "metrics": metrics.size}
+    with checkpoint.atomic_folder(run.stage_folder(each.stage.name)) as folder:
+        if each.stage.eval.keep_best and best.exists():
+            shutil.copytree(best, folder / "model")
+        else:
+            policy.save(folder / "model")
+        (folder / "stage.json").write_text(json.dumps(record), encoding="utf-8")

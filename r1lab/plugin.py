@@ -1,0 +1,56 @@
+"""One way to name what plugs in: a built-in of a dict literal, or a user's own by dotted path."""
+
+import difflib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from r1lab.errors import RecipeError
+
+
+def importable(*folders: Path) -> None:
+    """Make plug-ins beside a recipe importable: put last, so that a user's `data/` never shadows ours."""
+    sys.path.extend(str(folder) for folder in folders if str(folder) not in sys.path)
+
+
+def split(spec: Any, what: str) -> tuple[str, dict[str, Any]]:
+    """`name` or `{use: name, **settings}` as (name, settings)."""
+    if isinstance(spec, str):
+        return spec, {}
+    if isinstance(spec, Mapping) and isinstance(spec.get("use"), str):
+        return spec["use"], {key: value for key, value in spec.items() if key != "use"}
+    raise RecipeError(f"{what}: {spec!r} must be a name, a dotted path module:name, or {{use: name, ...}}")
+
+
+def find(table: Mapping[str, Any], name: str, what: str) -> Any:
+    """The object behind a built-in's name or a dotted path. RecipeError names the nearest built-in."""
+    if name in table:
+        return table[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        close = difflib.get_close_matches(name, table, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise RecipeError(f"{what}: {name!r} is none of {', '.join(table)} and no dotted path module:name{hint}")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(f"{what}: {name!r} does not import: {error}") from None
+
+
+def settings_of(function: Callable) -> list[str]:
+    """Names of a function's settings: its keyword-only parameters with a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.default is not each.empty]
+
+
+def bind(function: Callable, settings: Mapping[str, Any], what: str) -> Callable:
+    """The function with its settings fixed. RecipeError where it has no such setting."""
+    allowed = settings_of(function)
+    for key in settings:
+        if key not in allowed:
+            raise RecipeError(f"{what}: unknown setting {key!r}; allowed: {', '.join(allowed) or 'none'}")
+    return partial(function, **settings) if settings else function

@@ -1,0 +1,203 @@
+"""The model being trained: scoring, updating, its weights by name, its state. The only user of accelerate.
+
+Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`); no denominator exists here.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from r1lab import kernels, models
+from r1lab.errors import RunError
+from r1lab.objective import Objective
+from r1lab.objective.schedule import learning_rate
+from r1lab.packing import pack
+from r1lab.recipe import Stage
+from r1lab.records import PackedBatch, Rollout, Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What one optimizer step did, over its forwarded rows [N]."""
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    forwarded_tokens: int
+    """Prompt and completion tokens of the forwarded samples."""
+    rows: dict[str, np.ndarray]
+    """logp, entropy, old, ref, engine, advantage, scale: float32 [N]; role: int64 [N]."""
+
+
+class Policy:
+    """A causal language model with its optimizer; `version` counts updates."""
+
+    def __init__(self, location: str, stage: Stage, *, total_updates: int, temperature: float, needs_ref: bool):
+        has_gpu = torch.cuda.is_available()
+        autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
+        self.accelerator = Accelerator(cpu=not has_gpu, mixed_precision="bf16" if autocast else "no")
+        self.tokenizer = models.load_tokenizer(location)
+        dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
+        self.model = models.load_model(location, dtype).to(self.accelerator.device)
+        self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
+        self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
+        options = stage.optimizer
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=0.0,
+            betas=(options.beta1, options.beta2),
+            eps=options.epsilon,
+            weight_decay=options.weight_decay,
+            fused=True,
+        )
+        self.version = 0
+
+    @property
+    def parameters(self) -> int:
+        """Weights that a token's forward pass multiplies: all but an untied input embedding."""
+        total = sum(weight.numel() for weight in self.model.parameters())
+        embedding, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
+        return total if embedding is head else total - embedding.numel()
+
+    def prompt_text(self, rollout: Rollout) -> str:
+        """The prompt for people, as the model reads it."""
+        return self.tokenizer.decode(rollout.request.prompt_ids, skip_special_tokens=False)
+
+    def score(self, samples: Sequence[Sample], *, reference: bool = False) -> list[np.ndarray]:
+        """Log-probabilities float32 [T] of each sample's completion under the policy or the reference, no gradient."""
+        model = self.reference if reference else self.model
+        scored: list[np.ndarray] = [np.empty(0, np.float32)] * len(samples)
+        for batch in self._pack(samples):
+            with torch.no_grad():
+                hidden = self._hidden(model, batch)
+                head = model.get_output_embeddings().weight
+                logp, _ = kernels.token_logps(
+                    hidden, head, batch.target, temperature=self.temperature, kernel=self.stage.kernel
+                )
+            rows, owner = logp.cpu().numpy(), batch.sequence.cpu().numpy()
+            for index in np.unique(owner):
+                scored[index] = rows[owner == index]
+        return scored
+
+    def update(self, samples: Sequence[Sample], objective: Objective) -> Update:
+        """One optimizer step on the plain sum of scale x term over the samples that are not left out.
+
+        RunError, before the weights change, where a loss or gradient is not finite.
+        """
+        forwarded = [sample for sample in samples if not sample.left_out]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, parts, tokens = 0.0, [], 0
+        for batch in self._pack(forwarded):
+            value, rows = self._accumulate(batch, objective)
+            if not np.isfinite(value):
+                raise RunError(_blame(batch, rows, forwarded))
+            loss += value
+            parts.append(rows)
+            tokens += sum(len(forwarded[i].rollout.request.prompt_ids) for i in np.unique(batch.sequence.cpu()))
+            tokens += len(batch.target)
+        for weight in self.model.parameters():
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        norm = float(
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.stage.optimizer.grad_clip or float("inf"))
+        )
+        if not np.isfinite(norm):
+            names = ", ".join(str(sample.rollout.request.id) for sample in forwarded[:3])
+            raise RunError(
+                f"gradient norm is {norm} in update {self.version} ({names}, ...); the weights are unchanged"
+            )
+        rate = self._rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.version += 1
+        rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+        return Update(loss, norm, rate, tokens, rows)
+
+    def refresh_reference(self) -> None:
+        """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
+        self.reference.load_state_dict(self.model.state_dict())
+
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Weights for an engine, a tied one once."""
+        for name, weight in self.model.named_parameters():
+            yield name, weight.detach()
+
+    def save(self, folder: Path) -> None:
+        """A Hugging Face folder that transformers and vLLM load as it is."""
+        self.model.save_pretrained(folder, safe_serialization=True)
+        self.tokenizer.save_pretrained(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights of a folder that `save` wrote."""
+        self.model.load_state_dict(models.load_model(str(folder), self.model.dtype).state_dict())
+
+    def state_dict(self) -> dict:
+        """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
+        reference = None if self.reference is None else self.reference.state_dict()
+        return {"version": self.version, "optimizer": self.optimizer.state_dict(), "reference": reference}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.version = state["version"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.reference is not None:
+            self.reference.load_state_dict(state["reference"])
+
+    def _pack(self, samples: Sequence[Sample]) -> list[PackedBatch]:
+        return pack(samples, micro_batch_tokens=self.stage.micro_batch_tokens, device=self.accelerator.device)
+
+    def _rate(self) -> float:
+        options = self.stage.optimizer
+        return learning_rate(
+            self.version,
+            peak=self.stage.learning_rate,
+            warmup=options.warmup_updates,
+            total=self.total_updates,
+            schedule=options.schedule,
+        )
+
+    def _hidden(self, model, batch: PackedBatch) -> Tensor:
+        """Hidden states [N, D] that predict the batch's targets."""
+        with self.accelerator.autocast():
+            states = model.base_model(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+        return states.flatten(0, 1)[batch.hidden_index]
+
+    def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:
+        """Add a micro-batch's gradient; its loss and rows."""
+        loss, logp, entropy = kernels.policy_head(
+            self._hidden(self.model, batch),
+            self.model.get_output_embeddings().weight,
+            batch.target,
+            lambda logp, entropy, at: objective.row_loss(batch, logp, entropy, at),
+            temperature=self.temperature,
+            kernel=self.stage.kernel,
+        )
+        loss.backward()
+        columns = {
+            "logp": logp,
+            "entropy": entropy,
+            "old": logp if batch.old is None else batch.old,
+            "engine": batch.engine,
+            "ref": logp if batch.ref is None else batch.ref,
+            "advantage": batch.advantage,
+            "scale": batch.scale,
+            "role": batch.role,
+        }
+        return float(loss.detach()), {key: value.cpu().numpy() for key, value in columns.items()}
+
+
+def _blame(batch: PackedBatch, rows: dict[str, np.ndarray], samples: Sequence[Sample]) -> str:
+    """Which problem and request made a loss that is not finite."""
+    bad = np.flatnonzero(~np.isfinite(rows["logp"]) | ~np.isfinite(rows["old"]))
+    owner = batch.sequence.cpu().numpy()[bad[0] if len(bad) else 0]
+    request = samples[owner].rollout.request
+    return (
+        f"the loss is not finite at problem {request.problem_id!r}, request {request.id}; the weights are unchanged "
+        "(a smaller learning_rate or optimizer.grad_clip may help)"
+    )

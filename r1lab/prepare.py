@@ -1,0 +1,227 @@
+"""Everything of a plan that can be wrong, loaded and checked before anything is written. Not the run (`pipeline`)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import verifiers
+from data import DataError, Problem, tasks
+from data.loaders import digest, load
+from data.overlap import overlap
+from r1lab import judge, models, objective, plugin, sft
+from r1lab.errors import RecipeError
+from r1lab.prompts import Renderer
+from r1lab.recipe import RlStage, SftStage, Source, Stage
+from r1lab.recipe_file import Plan
+from r1lab.reward import Reward
+from r1lab.study.evaluate import EvaluationSet
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A stage with its data, checked."""
+
+    stage: Stage
+    location: str | None
+    """Where its model is, or None where it starts from the stage `after`."""
+    after: str | None
+    tokenizer: object
+    sources: Mapping[str, list[Problem]]
+    sets: tuple[EvaluationSet, ...]
+    renderer: Renderer
+    objective: objective.Objective
+    reward: Reward | None
+    """None for SFT."""
+    table: Mapping[str, verifiers.Resolved]
+    steps: int | None
+    longest_cost: float
+    """Budget tokens that one problem of a step can cost at most."""
+
+    @property
+    def problems(self) -> dict[str, Problem]:
+        return {problem.id: problem for problems in self.sources.values() for problem in problems}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Content hashes of the training data."""
+        return {f"{self.stage.name}/{name}": digest(problems) for name, problems in self.sources.items()}
+
+
+def prepare(plan: Plan) -> list[Ready]:
+    """Every stage ready to run. RecipeError in one line for what is wrong with the recipe, its data or its model."""
+    plugin.importable(plan.base, Path.cwd())
+    ready: list[Ready] = []
+    for stage in plan.stages:
+        before = {each.stage.name: each for each in ready}
+        after = stage.from_ or (ready[-1].stage.name if ready and "model" not in stage.model_fields_set else None)
+        location = models.locate(stage.model, plan.base) if after is None else None
+        try:
+            ready.append(_ready(stage, plan, location, after, before))
+        except RecipeError as error:
+            raise RecipeError(f"stage {stage.name}: {error}" if len(plan.stages) > 1 else str(error)) from None
+    return ready
+
+
+def _ready(stage: Stage, plan: Plan, location: str | None, after: str | None, before: Mapping[str, Ready]) -> Ready:
+    built = _objective(stage)
+    reward = None
+    if isinstance(stage, RlStage):
+        reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
+    sources = {name: problems_of(source, name, stage, plan.base) for name, source in stage.data.items()}
+    sets = tuple(
+        EvaluationSet(name, problems_of(source, name, stage, plan.base)) for name, source in stage.eval.sets.items()
+    )
+    _check_names(stage)
+    _check_metrics(stage)
+    _check_ids(sources)
+    _check_overlap(stage, sources, sets)
+    table = judge.resolve(_specs(stage)) | (reward.table if reward else {})
+    judged = [problem for part in sets for problem in part.problems]
+    if reward:
+        judged += [problem for problems in sources.values() for problem in problems]
+    table |= judge.resolve({problem.verifier for problem in judged if problem.verifier} - set(table))
+    unjudged = next((problem for problem in judged if not problem.verifier), None)
+    if unjudged is not None:
+        raise RecipeError(
+            f"verifier: none for problem {unjudged.id!r} of {unjudged.source!r}; set verifier: (numeric, ...)"
+        )
+    if location is None:
+        tokenizer, config = before[after].tokenizer, before[after].renderer.context
+    else:
+        tokenizer, config = models.load_tokenizer(location), models.context_length(models.load_config(location))
+    renderer = _renderer(stage, tokenizer, config)
+    steps, longest = _check_lengths(stage, sources, sets, renderer)
+    return Ready(stage, location, after, tokenizer, sources, sets, renderer, built, reward, table, steps, longest)
+
+
+def problems_of(source: Source, name: str, stage: Stage, base: Path) -> list[Problem]:
+    """The problems of one source. RecipeError says which source and what is wrong with it."""
+    spec = source.verifier or stage.verifier
+    verifier = judge.key_of(spec) if spec else ""
+    try:
+        if source.task is not None:
+            return tasks.generate(
+                source.task,
+                size=source.limit or source.size,
+                seed=source.seed,
+                split=source.split,
+                source=name,
+                settings=dict(source.settings),
+                verifier=verifier,
+            )
+        return load(
+            source.path,
+            source=name,
+            split=source.split,
+            config=source.config,
+            columns=source.columns,
+            answer_format=source.answer_format,
+            verifier=verifier,
+            limit=source.limit,
+            base=base,
+        )
+    except DataError as error:
+        raise RecipeError(f"data {name}: {error}") from None
+
+
+def _objective(stage: Stage) -> objective.Objective:
+    built = objective.build(
+        stage.objective,
+        max_new_tokens=stage.max_new_tokens,
+        truncated=getattr(stage, "truncated", "score"),
+        group_size=getattr(stage, "group_size", 1),
+    )
+    if built.rule.samples != isinstance(stage, RlStage):
+        raise RecipeError(
+            f"objective: preset {stage.objective.preset!r} in a stage of kind {stage.kind}; "
+            f"{'sft learns from demonstrations only, use kind: rl' if built.rule.samples else 'use kind: sft'}"
+        )
+    return built
+
+
+def _specs(stage: Stage) -> list:
+    sources = [*stage.data.values(), *stage.eval.sets.values()]
+    return [spec for spec in (stage.verifier, *(source.verifier for source in sources)) if spec]
+
+
+def _check_metrics(stage: Stage) -> None:
+    keys = ("avg", "low", "high", "score", "errors", "completion", f"pass@{stage.eval.n}")
+    known = [f"eval/{name}/{key}" for name in stage.eval.sets for key in keys]
+    for what, metric in (("eval.keep_best", stage.eval.keep_best), ("stop.metric", stage.stop.metric)):
+        if metric is not None and metric not in known:
+            raise RecipeError(f"{what}: {metric!r} is not evaluated; use one of {', '.join(known) or '(no eval.sets)'}")
+
+
+def _check_names(stage: Stage) -> None:
+    """Names of sources and sets become file names and metric keys."""
+    for what, names in (("data", stage.data), ("eval.sets", stage.eval.sets)):
+        for name in names:
+            if not re.fullmatch(r"[\w.:-]+", name):
+                raise RecipeError(f"{what}: name {name!r} must be letters, digits, '.', '_', ':' or '-'")
+
+
+def _check_ids(sources: Mapping[str, list[Problem]]) -> None:
+    seen: dict[str, str] = {}
+    for name, problems in sources.items():
+        for problem in problems:
+            if seen.setdefault(problem.id, name) != name:
+                raise RecipeError(
+                    f"data: problem id {problem.id!r} stands in {seen[problem.id]!r} and {name!r}; map columns.id"
+                )
+
+
+def _check_overlap(stage: Stage, sources: Mapping[str, list[Problem]], sets: tuple[EvaluationSet, ...]) -> None:
+    train = [problem for problems in sources.values() for problem in problems]
+    for on in sets:
+        found = overlap(train, on.problems)
+        if found.exact:
+            raise RecipeError(
+                f"eval.sets.{on.name}: {found.exact} of {len(on.problems)} problems stand in the training data too "
+                f"({found.masked} once numbers are masked); take them out of one of the two"
+            )
+        if found.masked and on.name not in stage.eval.allow_masked_overlap and not _generated(stage, on.name):
+            raise RecipeError(
+                f"eval.sets.{on.name}: {found.masked} of {len(on.problems)} problems are training problems with other "
+                f"numbers (0 exactly); allow it with eval.allow_masked_overlap: [{on.name}]"
+            )
+
+
+def _generated(stage: Stage, name: str) -> bool:
+    """Generated problems differ in nothing but numbers by nature, and their splits are disjoint by construction."""
+    return stage.eval.sets[name].task is not None and not stage.eval.sets[name].task.startswith("gym:")
+
+
+def _renderer(stage: Stage, tokenizer, context: int | None) -> Renderer:
+    prompt = stage.prompt
+    try:
+        return Renderer(
+            tokenizer,
+            template=prompt.template,
+            format=prompt.format,
+            examples=prompt.examples,
+            system_prompt=prompt.system_prompt,
+            prefill_think=prompt.prefill_think,
+            context=context,
+        )
+    except ValueError as error:
+        raise RecipeError(f"prompt: {error}") from None
+
+
+def _check_lengths(
+    stage: Stage, sources: Mapping[str, list[Problem]], sets: tuple[EvaluationSet, ...], renderer: Renderer
+) -> tuple[int | None, float]:
+    """Steps of the stage and the most that a problem can cost. RecipeError for a prompt longer than the context."""
+    try:
+        for on in sets:
+            renderer.check(on.problems, stage.eval.max_new_tokens or stage.max_new_tokens)
+        if isinstance(stage, SftStage):
+            longest = sft.check(sources, renderer)
+            return sft.steps_of(stage, sum(map(len, sources.values()))), longest * stage.updates_per_step
+        for problems in sources.values():
+            renderer.check(problems, stage.max_new_tokens)
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    return stage.steps, stage.group_size * stage.max_new_tokens * (1 + stage.reuse)

@@ -1,0 +1,89 @@
+"""What a person sees of a run: a progress bar with ETA on a terminal, plain lines elsewhere. Decides nothing."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+
+
+class Progress:
+    """One line a step. `label` stands before each, so that two arms in one terminal can be told apart."""
+
+    def __init__(self, label: str = "", *, quiet: bool = False):
+        self.label, self.quiet = label, quiet
+        self.console = Console(stderr=True)
+        self.bar: Bar | None = None
+        self.task = None
+
+    def stage(self, name: str, steps: int | None, budget: int | None) -> None:
+        """A stage begins; the bar counts steps, or budget tokens where only those are known."""
+        self.close()
+        self.name, self.steps, self.budget, self.began = name, steps, budget, time.monotonic()
+        if self.console.is_terminal and not self.quiet:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self.bar = Bar(*columns, console=self.console, transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task(f"{self.label} {name}".strip(), total=steps or budget, note="")
+
+    def step(self, row: dict) -> None:
+        """Show a row of metrics."""
+        line = " ".join(
+            [self.label, self.name, f"step {row['step']}" + (f"/{self.steps}" if self.steps else "")]
+        ).strip()
+        facts = ", ".join(_facts(row))
+        if self.quiet:
+            return
+        if self.bar is not None:
+            done = row["step"] if self.steps else row.get("tokens/budget", 0)
+            self.bar.update(self.task, completed=done, note=facts)
+        else:
+            print(f"{line}: {facts}", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if not self.quiet:
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+SHOWN = (
+    ("reward/mean", "reward {:.3f}"),
+    ("loss/value", "loss {:.3f}"),
+    ("completion/mean", "length {:.1f}"),
+    ("policy/entropy", "entropy {:.2f}"),
+    ("update/grad_norm", "grad {:.2f}"),
+    ("time/total", "{:.1f} s"),
+)
+
+
+def _facts(row: dict) -> list[str]:
+    facts = [text.format(row[key]) for key, text in SHOWN if row.get(key) is not None]
+    facts += [
+        f"{key.split('/')[1]} {value:.3f}"
+        for key, value in row.items()
+        if key.startswith("eval/") and key.endswith("/avg")
+    ]
+    errors = row.get("verdict/error")
+    return facts + ([f"{errors:.1%} ERROR verdicts"] if errors else [])

@@ -1,0 +1,303 @@
+"""Every knob of a run: strict pydantic models. Not how a recipe is read from a file (`r1lab.recipe_file`)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from r1lab.knobs import Above, Amount, Count, Knobs, Positive, Share, Use
+
+Nucleus = Annotated[float, Field(gt=0, le=1)]
+Megabytes = Annotated[int, Field(ge=64)]
+
+
+class Source(Knobs):
+    """Where problems come from: a dataset (`path`) or a procedural task (`task`).
+
+    What says which problems is free: the hash of their content is part of the run's identity instead.
+    """
+
+    path: str | None = None
+    """Hub id, local file or folder, or https URL. Free."""
+    task: str | None = None
+    """Procedural task: addition, countdown, linear, or `gym:<name>` of reasoning-gym. Free."""
+    config: str | None = None
+    """Configuration (subset) of a hub dataset. Free."""
+    split: str = "train"
+    """Split of the dataset; `train` and `eval` of a task never share a problem. Free."""
+    columns: dict[str, str | dict[str, str]] = {}
+    """Which column, or template of columns in braces, is the prompt, answer, solution and id. Free."""
+    answer_format: str = "plain"
+    """How the answer stands in its column: plain, hash (after `####`), boxed, number. Free."""
+    limit: Positive | None = None
+    """Take the first so many problems. Free."""
+    size: Positive = 4096
+    """Problems to generate (tasks). Free."""
+    seed: Count = 0
+    """Seed of the generated problems; the run's seed does not touch them (tasks). Free."""
+    settings: dict[str, Any] = {}
+    """The task's difficulty settings. Free."""
+    verifier: Use | None = None
+    """Verifier of this source; else the stage's, else the task's own. Result."""
+    weight: Above = 1.0
+    """Share of the draws in a mixture, relative to the other sources. Result."""
+
+    @model_validator(mode="after")
+    def _one_origin(self):
+        if (self.path is None) == (self.task is None):
+            raise ValueError("a source needs exactly one of `path` (a dataset) and `task` (generated problems)")
+        return self
+
+
+class Prompt(Knobs):
+    """How a problem becomes tokens; one renderer for SFT, RL and evaluation."""
+
+    template: Literal["plain", "chat", "r1-zero"] = "plain"
+    """plain text, the tokenizer's own chat template, or the R1-Zero paper's think/answer prompt. Result."""
+    format: str = "Question: {prompt}\nAnswer:"
+    """Text of a `plain` prompt. Result."""
+    examples: tuple[dict[str, str], ...] = ()
+    """Worked examples {prompt, solution} before a `plain` prompt. Result."""
+    system_prompt: str | None = None
+    """Instruction before the problem. Result."""
+    prefill_think: bool = False
+    """End the prompt in `<think>`; the tag is put back before what the verifier reads. Result."""
+
+
+class Engine(Knobs):
+    """What samples completions."""
+
+    kind: str = "auto"
+    """auto, local, or a dotted path. Result."""
+    max_batch: Positive = 512
+    """Completions decoded at once (local). Result."""
+
+
+class Sampling(Knobs):
+    """Beyond temperature and length; training samples from the policy itself unless biased sampling is allowed."""
+
+    top_p: Nucleus = 1.0
+    """Nucleus. Result."""
+    top_k: Count = 0
+    """0: off. Result."""
+    min_p: Share = 0.0
+    """0: off. Result."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a completion. Result."""
+    allow_biased_sampling: bool = False
+    """Train on samples of a truncated distribution all the same. Result."""
+
+    @property
+    def biased(self) -> bool:
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
+
+
+class Optimizer(Knobs):
+    """AdamW."""
+
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Learning rate after the warm-up, over `schedule_steps`. Result."""
+    warmup_updates: Count = 10
+    """Updates of linear warm-up. Result."""
+    beta1: Share = 0.9
+    """Decay of the first moment. Result."""
+    beta2: Share = 0.95
+    """Decay of the second moment. Result."""
+    epsilon: Above = 1e-8
+    """Added to the root of the second moment. Result."""
+    weight_decay: Amount = 0.0
+    """Decoupled decay of every weight. Result."""
+    grad_clip: Amount = 1.0
+    """Largest gradient norm; 0: off. Result."""
+
+
+class Workers(Knobs):
+    """The pool of verifier processes."""
+
+    count: Positive = 2
+    """Processes. Free."""
+    deadline: Above = 5.0
+    """Seconds a completion's check may take. Result."""
+    memory_mb: Megabytes = 2048
+    """Address space of one process, in MiB. Result."""
+
+
+class Evaluation(Knobs):
+    """Held-out problems, judged by the same verifiers; never touches training randomness."""
+
+    sets: dict[str, Source] = {}
+    """Sets by name. Free."""
+    every: Count = 0
+    """Steps between evaluations; 0: only at the stage's end. Free."""
+    at_start: bool = True
+    """Evaluate before the first step. Free."""
+    n: Positive = 1
+    """Completions per problem. Free."""
+    temperature: Amount = 1.0
+    """0 is greedy. Free."""
+    top_p: Nucleus = 1.0
+    """Nucleus. Free."""
+    max_new_tokens: Positive | None = None
+    """Default: the stage's. Free."""
+    allow_masked_overlap: tuple[str, ...] = ()
+    """Sets that may share problems with the training data once numbers are masked. Free."""
+    keep_best: str | None = None
+    """Metric, such as `eval/test/avg`, whose best step becomes the stage's model. Result."""
+
+
+class Stop(Knobs):
+    """When a stage ends before its steps are done."""
+
+    max_tokens: Positive | None = None
+    """Budget of the whole run so far: sampled + trained completion tokens. Free."""
+    max_flops: Above | None = None
+    """The same in FLOPs of sampling and training. Free."""
+    max_hours: Above | None = None
+    """Hours of this stage, over all its resumes; such a run is not bit-exact. Free."""
+    patience: Positive | None = None
+    """Evaluations without a better `metric`. Free."""
+    metric: str | None = None
+    """Metric that patience watches, such as `eval/test/avg`. Free."""
+
+    @model_validator(mode="after")
+    def _whole(self):
+        if (self.patience is None) != (self.metric is None):
+            raise ValueError("`patience` and `metric` go together")
+        return self
+
+
+class Objective(Knobs):
+    """What is learned from a block: a preset, and what differs from it (METHODS: the eight axes)."""
+
+    preset: str | None = None
+    """Default: `default` for rl, `sft` for sft; `r1lab.objective.presets` has the table. Result."""
+    group: dict[str, Any] | None = None
+    """{select: all | drop_zero_variance, refill: {max_draws: 3}}. Result."""
+    advantage: Use | None = None
+    """raw, mean, zscore, rloo, or a dotted path. Result."""
+    weight: dict[str, Use] | None = None
+    """Weight function by role, such as {policy: ppo, demo: one}. Result."""
+    clip_low: Amount | None = None
+    """The ratio is clipped below 1 - clip_low. Result."""
+    clip_high: Amount | None = None
+    """The ratio is clipped above 1 + clip_high. Result."""
+    mask: str | None = None
+    """none. Result."""
+    kl: dict[str, Any] | None = None
+    """{estimator: k1 | k2 | k3, coef, ref_refresh_steps}. Result."""
+    entropy: dict[str, Any] | None = None
+    """{coef}. Result."""
+    correction: Use | None = None
+    """none, or {use: tis, cap: 2.0}. Result."""
+    aggregate: Use | None = None
+    """token_mean, seq_token_mean, seq_token_sum, or {use: const, length}. Result."""
+    mix: Use | None = None
+    """none: one denominator for all roles. Result."""
+
+
+class Stage(Knobs):
+    """What SFT and RL share."""
+
+    name: str = ""
+    """Folder and metrics name; default: the kind. Result."""
+    from_: str | None = Field(default=None, alias="from")
+    """Stage whose model this one starts from; default: the one before. Result."""
+    model: str = "embedded"
+    """`embedded`, a Hugging Face folder, or a hub id. Result."""
+    data: Annotated[dict[str, Source], Field(min_length=1)]
+    """One source, a list, or sources by name. Result."""
+    prompt: Prompt = Prompt()
+    """How a problem becomes tokens. Result."""
+    verifier: Use | None = None
+    """Verifier of every source that names none. Result."""
+    workers: Workers = Workers()
+    """The pool that runs verifiers. Result."""
+    objective: Objective = Objective()
+    """What is learned from a block. Result."""
+    engine: Engine = Engine()
+    """What samples completions. Result."""
+    eval: Evaluation = Evaluation()
+    """Held-out problems, and when. Free."""
+    stop: Stop = Stop()
+    """When the stage ends early. Free."""
+    steps: Positive | None = None
+    """Steps of the stage; may be raised on resume. Free."""
+    schedule_steps: Positive | None = None
+    """Steps the schedules run over; default: `steps` at the first start. Result."""
+    prompts_per_step: Positive = 32
+    """Problems (demonstrations) a step learns from. Result."""
+    updates_per_step: Positive = 1
+    """Optimizer updates a step's block is cut into. Result."""
+    max_new_tokens: Positive = 512
+    """Longest completion. Result."""
+    learning_rate: Above = 1e-6
+    """Learning rate after the warm-up. Result."""
+    optimizer: Optimizer = Optimizer()
+    """AdamW and its schedule. Result."""
+    precision: Literal["auto", "float32", "bf16_autocast", "pure_bf16"] = "auto"
+    """auto: float32 weights, under bf16 autocast on GPUs. `pure_bf16` weights lose updates of 1e-6. Result."""
+    micro_batch_tokens: Positive = 16384
+    """Padded tokens forwarded at once. Rounding."""
+    kernel: Literal["auto", "torch"] = "auto"
+    """The loss head's implementation. Rounding."""
+    threads: Count = 0
+    """CPU threads of torch; 0: all cores. Rounding."""
+    checkpoint_every: Positive = 50
+    """Steps between checkpoints. Free."""
+    keep_last: Positive = 1
+    """Checkpoints to keep of a stage. Free."""
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        """One source, a list or a mapping, as a mapping; an unnamed source has its task's name, or `data`."""
+        if isinstance(data, dict) and data and all(isinstance(source, dict) for source in data.values()):
+            return data
+        named: dict[str, Any] = {}
+        for source in data if isinstance(data, (list, tuple)) else [data]:
+            base = str(source.get("task") or "data") if isinstance(source, dict) else "data"
+            named[base if base not in named else f"{base}-{len(named)}"] = source
+        return named
+
+
+class SftStage(Stage):
+    """Learning from the data's solutions."""
+
+    kind: Literal["sft"] = "sft"
+    """Learns from demonstrations. Result."""
+    epochs: Above = 1.0
+    """Passes over the demonstrations, where `steps` does not say. Result."""
+
+
+class RlStage(Stage):
+    """Learning from rollouts and what verifiers say of them."""
+
+    kind: Literal["rl"] = "rl"
+    """Learns from rollouts. Result."""
+    group_size: Positive = 8
+    """Completions per problem. Result."""
+    reuse: Positive = 1
+    """Passes over a step's block. Result."""
+    temperature: Above = 1.0
+    """Of the rollouts. Result."""
+    sampling: Sampling = Sampling()
+    """Truncation and stop strings of the rollouts. Result."""
+    reward: dict[str, float | dict[str, Any]] = {"score": 1.0}
+    """Parts and their weights; `score` is the problem's own verifier. Result."""
+    truncated: Literal["score", "zero", "mask"] = "score"
+    """A completion cut at `max_new_tokens`: scored as it is, given the reward of score 0, or masked out. Result."""
+    old_logprobs: Literal["recompute", "engine"] = "recompute"
+    """Where they come from when several updates follow one block. Result."""
+    max_error_rate: Share = 0.02
+    """Largest share of `error` verdicts in the last 1,000 rollouts. Free."""
+
+    @model_validator(mode="after")
+    def _on_policy(self):
+        if self.sampling.biased and not self.sampling.allow_biased_sampling:
+            raise ValueError(
+                "top_p, top_k and min_p sample from another distribution than the one that is trained; "
+                "leave them at 1, 0 and 0 or set sampling.allow_biased_sampling: true"
+            )
+        return self
+
+
+KIND_OF_STAGE = {"sft": SftStage, "rl": RlStage}

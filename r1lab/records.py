@@ -1,0 +1,179 @@
+"""What crosses the borders between the stages of a step: small frozen records, arrays with their shapes.
+
+T is the number of completion tokens of one rollout, P of its prompt, N the trained tokens of one micro-batch.
+Nothing here computes. `Problem` is `data.problem`'s, `Item` and `Verdict` are `verifiers.verdict`'s.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from data import Problem
+from verifiers.verdict import Verdict
+
+
+class Role(IntEnum):
+    """Who wrote a token, which decides its weight function (METHODS: axis 1)."""
+
+    POLICY = 0
+    DEMO = 1
+    PREFIX = 2
+    PAIR = 3
+    CONTEXT = 4
+    """Part of the completion that is never trained."""
+
+
+class Draw(NamedTuple):
+    """One problem drawn for a step."""
+
+    number: int
+    """Unique in the run: a problem drawn twice has two."""
+    problem: Problem
+    group_size: int
+
+
+class RequestId(NamedTuple):
+    """Names a completion across tables, errors and engines."""
+
+    purpose: str
+    """`train`, or `eval/<set>`."""
+    draw: int
+    index: int
+
+    def __str__(self):
+        return f"{self.purpose}:{self.draw}:{self.index}"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one completion is sampled."""
+
+    temperature: float = 1.0
+    """0 is greedy; log-probabilities are then those of temperature 1."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: off."""
+    min_p: float = 0.0
+    max_new_tokens: int = 512
+    """Tokens of the completion, forced ones included."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a completion once its text holds one."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to sample."""
+
+    id: RequestId
+    problem_id: str
+    prompt_ids: tuple[int, ...]
+    """[P]"""
+    seed: int
+    sampling: Sampling
+    forced_ids: tuple[int, ...] = ()
+    """[F] ids that the completion begins with; never sampled, never stopped by."""
+    forced_role: tuple[Role, ...] = ()
+    """[F]"""
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """One completion, token ids exactly as sampled."""
+
+    request: Request
+    completion_ids: tuple[int, ...]
+    """[T], forced ids first, a sampled stop token included."""
+    role: np.ndarray
+    """int8 [T], `Role` values."""
+    engine_logprobs: np.ndarray
+    """float32 [T], of the temperature-scaled untruncated distribution; NaN exactly where role is not POLICY."""
+    version: np.ndarray
+    """int32 [T], the policy's version (optimizer updates so far) that wrote each token."""
+    finish: Literal["eos", "stop", "length", "abort"]
+    text: str
+    """What the verifier reads: special tokens removed, a prefilled think tag put back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A rollout with what was said of it and what training pays for it."""
+
+    rollout: Rollout
+    verdict: Verdict | None
+    """None for a demonstration."""
+    reward: float | None
+    """None where a part of it is an `error`: the rollout leaves its group before the baseline."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """Each part as it was paid, weight included; they sum to `reward`."""
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    """Verdicts behind the other parts of the reward, by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The completions of one draw."""
+
+    draw: Draw
+    members: tuple[Scored, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """A group as drawn, and what the group rule decided. A step's block is a list of these, in draw order."""
+
+    drawn: Group
+    """Every completion drawn, errors included."""
+    kept: Group | None
+    """What is learned from; None where the group was dropped."""
+    reason: str
+    """`kept`, or why not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One rollout ready to be learned from."""
+
+    rollout: Rollout
+    role: np.ndarray
+    """int8 [T]; the rollout's, unless the group rule set another."""
+    advantage: np.ndarray
+    """float32 [T]"""
+    scale: np.ndarray
+    """float32 [T], mixing weight x mask / denominator; the loss is a plain sum of scale x term."""
+    old: np.ndarray | None = None
+    """float32 [T], the trainer's log-probabilities before the block's first update, where something needs them."""
+    ref: np.ndarray | None = None
+    """float32 [T], the reference model's."""
+    unit: int = 0
+    """Samples of one unit are packed together (pairs)."""
+    left_out: str = ""
+    """Why it is not forwarded; empty where it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBatch:
+    """One micro-batch: what is forwarded, and the rows [N] of trained tokens that index into it."""
+
+    input_ids: Tensor
+    """int64 [B, S], right-padded; causal attention never reads the padding."""
+    hidden_index: Tensor
+    """int64 [N] into the flattened B*S hidden states: the position that predicts the row's target."""
+    sequence: Tensor
+    """int64 [N], the sample's index in the update."""
+    target: Tensor
+    """int64 [N]"""
+    role: Tensor
+    """int64 [N]"""
+    advantage: Tensor
+    """float32 [N]"""
+    scale: Tensor
+    """float32 [N]"""
+    engine: Tensor
+    """float32 [N], engine_logprobs"""
+    old: Tensor | None
+    """float32 [N]"""
+    ref: Tensor | None
+    """float32 [N]"""

@@ -1,0 +1,31 @@
+"""SIGTERM and Ctrl-C: the first asks for an end after the step, the second ends at once."""
+
+import signal
+import threading
+
+
+class Grace:
+    """`asked` names the signal that came, or is empty. Outside the main thread signals stay as they are."""
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.asked = ""
+        self.before: dict[int, object] = {}
+
+    def __enter__(self) -> "Grace":
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._restore()
+
+    def _ask(self, number: int, _frame) -> None:
+        self.asked = f"stopped by {signal.Signals(number).name}"
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}

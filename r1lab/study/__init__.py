@@ -1,0 +1,4 @@
+"""What runs are worth: evaluation, comparison, intervals, audits and the page that shows them.
+
+Studies read what runs have written, or sample from finished models; nothing here trains.
+"""

@@ -1,0 +1,74 @@
+import random
+from itertools import islice
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from r1lab import embedded
+from r1lab.embedded import corpus, make
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(embedded.path())
+
+
+def test_the_folder_loads_and_is_small():
+    model = AutoModelForCausalLM.from_pretrained(embedded.path())
+    size = sum(file.stat().st_size for file in embedded.path().iterdir())
+    assert size <= 4 * 2**20
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert model.config.head_dim in (32, 64)
+
+
+def test_generation_is_neither_cut_off_nor_endless(tokenizer):
+    model = AutoModelForCausalLM.from_pretrained(embedded.path())
+    config = AutoConfig.from_pretrained(embedded.path())
+    settings = model.generation_config
+    assert tokenizer.eos_token_id != tokenizer.pad_token_id
+    assert (config.eos_token_id, config.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
+    assert (settings.eos_token_id, settings.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
+    assert not settings.top_k and settings.top_p in (None, 1.0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(alphabet=make.CHARACTERS))
+def test_printable_ascii_round_trips_one_token_a_character(tokenizer, text):
+    ids = tokenizer(text).input_ids
+    assert len(ids) == len(text)
+    assert tokenizer.decode(ids) == text
+
+
+def test_a_foreign_character_is_unknown_and_nothing_crashes(tokenizer):
+    ids = tokenizer("2\u00d73\t\U0001f600").input_ids
+    assert [index == tokenizer.unk_token_id for index in ids] == [False, True, False, True, True]
+
+
+def test_the_chat_template_renders_the_plain_form(tokenizer):
+    asked = [{"role": "user", "content": "12+34"}]
+    answered = [*asked, {"role": "assistant", "content": "46"}]
+    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    assert prompt == "Q: 12+34\nA:"
+    assert tokenizer.apply_chat_template(answered, tokenize=False) == prompt + " 46<eos>"
+
+
+def test_the_corpus_comes_from_its_seed():
+    first, again, other = (list(islice(corpus.documents(random.Random(seed)), 300)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_the_corpus_is_ascii_and_fits_the_context():
+    for page in islice(corpus.documents(random.Random(0)), 2000):
+        assert set(page) <= set(make.CHARACTERS)
+        assert len(page) < make.SHAPE["max_position_embeddings"]
+
+
+def test_making_it_twice_gives_the_same_weights(tmp_path):
+    for name in ("one", "two"):
+        make.make(tmp_path / name, seed=5, steps=2)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys() and all(one[key].equal(two[key]) for key in one)

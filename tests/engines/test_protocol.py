@@ -1,0 +1,46 @@
+"""The table of engines and what publishing does."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from r1lab import engines
+from r1lab.engines.local import LocalEngine
+from r1lab.engines.sync import publish
+
+
+class Fake:
+    """A plug-in, as far as these tests need one."""
+
+    def __init__(self, model, tokenizer, **settings):
+        self.made_of, self.version, self.synced = (model, tokenizer, settings), -1, []
+
+    def sync(self, named_tensors, version):
+        self.synced.append(dict(named_tensors))
+        self.version = version
+
+
+def test_a_dotted_path_is_a_plug_in_and_gets_its_settings(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(Fake=Fake))
+    engine = engines.make("mine:Fake", "model", "tokenizer", speed=3)
+    assert engine.made_of == ("model", "tokenizer", {"speed": 3})
+
+
+def test_an_unknown_engine_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="did you mean 'local'"):
+        engines.make("locl", None, None)
+    with pytest.raises(ValueError, match="nowhere:Engine"):
+        engines.make("nowhere:Engine", None, None)
+
+
+def test_auto_is_the_local_engine_for_now():
+    assert engines.resolve("auto") == "local" and engines.resolve("my.pkg:Engine") == "my.pkg:Engine"
+    assert engines.ENGINES["auto"] == engines.ENGINES["local"] == f"{LocalEngine.__module__}:{LocalEngine.__name__}"
+
+
+def test_weights_travel_only_when_the_version_changed():
+    engine, weights = Fake(None, None), {"w": torch.ones(1)}
+    assert [publish(engine, lambda: weights.items(), version) for version in (0, 0, 1, 1)] == [True, False, True, False]
+    assert engine.synced == [weights, weights] and engine.version == 1

@@ -1,0 +1,87 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from verifiers import Item, resolve
+from verifiers.arithmetic import evaluate
+
+PUZZLE = {"numbers": [55, 36, 7, 19], "target": 65}  # 55 + 36 - 7 - 19
+
+
+def verdict(completion, puzzle=PUZZLE, **settings):
+    return resolve({"use": "countdown", **settings}).build().verify(Item(completion, puzzle))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>1+1</think> <answer>55 + 36 - 7 - 19</answer>",
+        "<answer>(36 - 7) + (55 - 19) = 65</answer>",
+        "So 55 + 36 - 7 - 19 = 65.",
+        r"\boxed{55 + 36 - 7 - 19}",
+        r"<answer>$55 + 36 - 7 - 19$</answer>",
+        "<answer> \\(55+36\u22127-19\\). </answer>",
+        "First 1 + 1 = 2.\nThen 55+36-7-19, with 4 numbers",
+    ],
+)
+def test_any_solution_scores_1(text):
+    assert verdict(text).status == "correct"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "65",
+        "<answer>65</answer>",
+        "<answer>65 = 65</answer>",
+        "<answer>55 + 36 = 65</answer>",
+        "<answer>55+36-7-19 = 65 = 65</answer>",
+        "<answer>55+36-7-19+0</answer>",
+        "<answer>55+36-7-19+7-7</answer>",
+        "<answer>55+36-7-19 = 66</answer>",
+        "<answer>5536-719</answer>",
+        "<answer>65 = 55+36-7-19</answer>",
+        "<answer>55+36-7-19 or 55</answer>",
+        "<answer>55**36*0+65</answer>",
+        "<think>55+36-7-19",
+        "<answer>55+36-7-19</answer><answer>1</answer>",
+        "<answer>55/(36-36)</answer>",
+        "<answer>\uff15\uff15+36-7-19</answer>",
+        "<answer>55+36-7-19 # comment</answer>",
+        "<answer>" + "(" * 9000 + "</answer>",
+        "(-" * 200_000,
+    ],
+)
+def test_what_does_not_solve_it_scores_0(text):
+    assert verdict(text).score == 0.0
+
+
+def test_numbers_may_be_left_out_by_setting_but_never_used_twice():
+    puzzle = {"numbers": [3, 4, 100], "target": 12}
+    assert verdict("<answer>3 * 4</answer>", puzzle).score == 0.0
+    assert verdict("<answer>3 * 4</answer>", puzzle, use_all=False).score == 1.0
+    assert verdict("<answer>3 + 3 + 3 + 3</answer>", puzzle, use_all=False).score == 0.0
+    assert verdict("<answer>7 * 7</answer>", {"numbers": [7, 7], "target": 49}).score == 1.0
+
+
+def test_behind_a_marker_stands_one_expression():
+    assert verdict("Answer: 1\nAnswer: 55+36-7-19\n1+1", after="Answer:").score == 1.0
+    assert verdict("55+36-7-19", after="Answer:").status == "no_answer"
+
+
+@pytest.mark.parametrize(
+    "gold", ["65", {"numbers": [1]}, {"numbers": ["x"], "target": 1}, {"numbers": [1], "target": "x"}]
+)
+def test_a_gold_that_is_no_puzzle_is_our_error(gold):
+    assert verdict("1", gold).status == "error"
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=4), st.data())
+def test_every_solvable_puzzle_proves_itself(numbers, data):
+    text = str(numbers[0]) + "".join(data.draw(st.sampled_from("+-*")) + str(number) for number in numbers[1:])
+    puzzle = {"numbers": data.draw(st.permutations(numbers)), "target": int(evaluate(text)[0])}
+    for spec in ("countdown", {"use": "countdown", "after": "Answer:"}):
+        live = resolve(spec).build()
+        assert live.verify(Item(live.witness(puzzle), puzzle)).score == 1.0

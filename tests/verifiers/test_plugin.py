@@ -1,0 +1,81 @@
+import pickle
+import sys
+import textwrap
+
+import pytest
+
+from verifiers import BUILT_IN, Item, resolve
+from verifiers.plugin import Resolved
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_resolves_travels_and_judges_its_own_witness(name):
+    resolved = pickle.loads(pickle.dumps(resolve(name)))
+    answer = {
+        "countdown": {"numbers": [1, 2], "target": 3},
+        "reasoning_gym": {"task": "chain_sum", "entry": {"question": "1 + 1", "answer": "2", "metadata": {}}},
+        "choice": "B",
+    }.get(name, "5")
+    live = resolved.build()
+    assert not live.isolated
+    assert live.verify(Item(live.witness(answer), answer)).score == 1.0
+
+
+def test_both_forms_and_settings_resolve(folder):
+    for spec in ("plugins:parity", {"use": "plugins:grade", "scale": 2}, {"use": "plugins:Act", "log": "x"}):
+        assert resolve(spec, [folder]).path == (spec if isinstance(spec, str) else spec["use"])
+    assert resolve({"use": "plugins:grade", "scale": 0.5}, [folder]).build().verify(Item("1", "")).score == 0.5
+    assert resolve({"use": "plugins:Async", "pause": 0.0}, [folder]).isolated
+    assert resolve("plugins:Async", [folder]).build().verify(Item("a", "")).score == 1.0
+    assert resolve(resolve("exact")) == resolve("exact") == Resolved("verifiers.exact:Exact")
+    assert resolve(textwrap.indent).path == "textwrap:indent"
+
+
+def test_bools_floats_and_verdicts_become_verdicts(folder):
+    live = resolve("plugins:returns", [folder]).build()
+    cases = {"True": 1.0, "False": 0.0, "1": 1.0, "0.25": 0.25, "Verdict(0.5, 'partial')": 0.5}
+    assert {text: live.verify(Item(text, "")).score for text in cases} == cases
+    status = {"True": "correct", "0.0": "wrong", "0.25": "partial"}
+    assert {text: live.verify(Item(text, "")).status for text in status} == status
+    assert live.witness({"a": 1}) == "{'a': 1}"
+
+
+REFUSED = {
+    "numerc": "did you mean 'numeric'",
+    "no_such.module:x": "does not import: ModuleNotFoundError",
+    "plugins:absent": "does not import: AttributeError",
+    "plugins:number": "is a int; allowed: a function",
+    "plugins:NoVerify": "allowed: a function",
+    "plugins:one_parameter": "has the parameters",
+    "plugins:wrong_async": "declares `isolated = True`",
+    "plugins:AsyncNotIsolated": "declares `isolated = True`",
+    "just words": "use one of choice, countdown",
+}
+
+
+@pytest.mark.parametrize("spec", [*REFUSED, None, 3])
+def test_what_is_no_verifier_is_refused_in_one_line(folder, spec):
+    with pytest.raises(ValueError, match=REFUSED.get(spec, "is unknown")) as caught:
+        resolve(spec, [folder])
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_and_missing_settings_are_refused_with_those_there_are(folder):
+    with pytest.raises(ValueError, match="no setting 'tolerence'; its settings: extract, after, tolerance"):
+        resolve({"use": "numeric", "tolerence": 1})
+    with pytest.raises(ValueError, match="no setting 'x'; its settings: witness_act, log"):
+        resolve({"use": "plugins:Act", "x": 1}, [folder])
+    with pytest.raises(ValueError, match="no setting 'x'; its settings: scale"):
+        resolve({"use": "plugins:grade", "x": 1}, [folder])
+    with pytest.raises(ValueError, match="extract 'first' is unknown"):
+        resolve({"use": "numeric", "extract": "first"})
+
+
+def test_what_workers_cannot_name_is_refused():
+    with pytest.raises(ValueError, match="cannot be named by its path"):
+        resolve(lambda completion, answer: True)
+
+
+def test_import_paths_come_last(folder):
+    resolve("exact", [folder])
+    assert sys.path[-1] == folder and sys.path.count(folder) == 1

@@ -1,0 +1,31 @@
+import math
+import pickle
+
+import pytest
+
+from verifiers.verdict import STATUSES, Item, Verdict, tidy
+
+
+@pytest.mark.parametrize("score", [math.nan, -0.1, 1.1, math.inf, None, "1"])
+def test_a_score_lies_in_0_1(score):
+    with pytest.raises(ValueError, match="outside"):
+        Verdict(score, "wrong")
+
+
+def test_error_and_only_error_has_no_score():
+    assert Verdict(None, "error").score is None
+    with pytest.raises(ValueError, match="score None"):
+        Verdict(0.0, "error")
+    with pytest.raises(ValueError, match="unknown; use one of correct"):
+        Verdict(0.0, "bad")
+
+
+def test_items_and_verdicts_travel():
+    for thing in (Item("a", {"x": 1}), *(Verdict(None if s == "error" else 0.0, s) for s in STATUSES)):
+        assert pickle.loads(pickle.dumps(thing)) == thing
+
+
+def test_tidy_shortens_and_makes_plain():
+    verdict = tidy(Verdict(1, "correct", 7, "r\ud800" * 400, steps=[(1, 1)]))
+    assert (verdict.score, verdict.extracted, verdict.steps) == (1.0, "7", ((1, 1.0),))
+    assert verdict.reason == "r?" * 250

@@ -1,0 +1,47 @@
+"""Where in a completion its answer stands: after the thinking, inside the last <answer>, behind a marker, in a box.
+
+Text in, text out. Reads no numbers and judges nothing; every built-in reads a completion through these.
+"""
+
+import re
+
+
+def final_region(text: str) -> str:
+    """What follows the last `</think>`; of that, the inside of the last `<answer>`. Endless thinking is no answer."""
+    text = text.rpartition("</think>")[2].partition("<think>")[0]
+    _, tag, inside = text.rpartition("<answer>")
+    return inside.partition("</answer>")[0] if tag else text
+
+
+def has_answer_tag(text: str) -> bool:
+    return "<answer>" in text.rpartition("</think>")[2].partition("<think>")[0]
+
+
+def after_marker(text: str, marker: str) -> str | None:
+    """What follows the last occurrence of the marker (in any case), or None where there is none."""
+    ends = [match.end() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
+    return text[ends[-1] :] if ends else None
+
+
+def boxes(text: str) -> list[str]:
+    r"""The insides of all `\boxed{...}` and `\fbox{...}` that are closed, in order; of nested ones the outer."""
+    found, position = [], 0
+    opening = re.compile(r"\\(?:boxed|fbox)\s*\{")
+    while match := opening.search(text, position):
+        end = _closing_brace(text, match.end())
+        if end is None:
+            position = match.end()
+            continue
+        found.append(text[match.end() : end])
+        position = end + 1
+    return found
+
+
+def _closing_brace(text: str, start: int, limit: int = 4096) -> int | None:
+    """Index of the brace that closes the group opened before `start`; None where `limit` characters hold none."""
+    depth = 1
+    for match in re.finditer(r"\\.|[{}]", text[start : start + limit], re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return start + match.start()
+    return None
