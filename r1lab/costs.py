@@ -1,6 +1,7 @@
 """What a run would cost, before it runs: tokens and memory. Upper bounds and estimates, each said to be one."""
 
-from transformers import PretrainedConfig
+import torch
+from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from r1lab import models
 from r1lab.kernels.torch_head import CHUNK_BYTES
@@ -12,9 +13,6 @@ GIB = 2**30
 
 def num_parameters(config: PretrainedConfig) -> int:
     """Weights of a model of this configuration, built without memory."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     with torch.device("meta"):
         return sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
 
@@ -57,6 +55,16 @@ def memory(each: Ready, config: PretrainedConfig) -> dict[str, float]:
         "loss head": 2 * CHUNK_BYTES + weights // max(1, layers),
     }
     return {name: size / GIB for name, size in parts.items() if size} | {"total": sum(parts.values()) / GIB}
+
+
+def disk(ready: list[Ready]) -> int:
+    """Bytes that the checkpoints and models of a run take at most: float32 weights and AdamW's two moments."""
+    total, weights = 0, 0
+    for each in ready:
+        weights = 4 * num_parameters(models.load_config(each.location)) if each.location else weights
+        checkpoint = (4 if "ref" in each.objective.needs else 3) * weights
+        total = max(total, (each.stage.keep_last + 1) * checkpoint)
+    return total + (len(ready) + 1) * weights
 
 
 def lines(ready: list[Ready]) -> list[str]:

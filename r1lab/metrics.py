@@ -82,13 +82,17 @@ def _by_source(block: Sequence[Settled]) -> dict:
 
 
 def _groups(block: Sequence[Settled]) -> dict:
-    sampled = [settled for settled in block if any(member.verdict is not None for member in settled.drawn.members)]
+    sampled = [
+        settled.drawn.members
+        for settled in block
+        if any(member.verdict is not None and member.reward is not None for member in settled.drawn.members)
+    ]
     dropped = Counter(settled.reason for settled in block if settled.kept is None)
     return {
         "group/drawn": len(block),
         "group/kept": sum(settled.kept is not None for settled in block),
         "group/dropped": sum(dropped.values()),
-        "group/zero_variance": _mean([_no_variance(settled.drawn.members) for settled in sampled]),
+        "group/zero_variance": _mean([_no_variance(members) for members in sampled]),
     } | {f"group/dropped/{reason}": count for reason, count in sorted(dropped.items())}
 
 
@@ -132,24 +136,22 @@ POLICY_KEYS = (
 
 
 def _policy_rows(rows: dict[str, np.ndarray], clip: tuple[float, float] | None) -> dict:
-    """Statistics over policy rows [n]; KL by the k3 estimator, mismatch |old - engine|."""
-    if not rows["logp"].size:
-        return dict.fromkeys(POLICY_KEYS)
+    """Statistics over the policy rows [n] whose log-probabilities are finite; KL by k3, mismatch |old - engine|."""
     exact = {key: rows[key].astype(np.float64) for key in ("logp", "old", "ref", "engine", "advantage")}
-    ratio = np.exp(np.clip(exact["logp"] - exact["old"], -20, 20))
-    finite = np.isfinite(exact["engine"])
-    drift = (exact["logp"] - exact["engine"])[finite].clip(-20, 20)
-    to_ref = np.clip(exact["ref"] - exact["logp"], -20, 20)
-    gap = np.abs(exact["old"] - exact["engine"])[finite]
-    low, high = clip or (np.inf, np.inf)
+    has_old, has_ref, has_engine = (np.isfinite(exact[key]) for key in ("old", "ref", "engine"))
+    ratio = np.exp(np.clip(exact["logp"] - exact["old"], -20, 20)[has_old])
+    drift = (exact["logp"] - exact["engine"])[has_engine].clip(-20, 20)
+    to_ref = (exact["ref"] - exact["logp"])[has_ref].clip(-20, 20)
+    gap = np.abs(exact["old"] - exact["engine"])[has_engine & has_old]
+    advantage = exact["advantage"][has_old]
     return {
         "policy/kl_rollout": _mean(np.exp(drift) - 1 - drift),
         "policy/kl_ref": _mean(np.exp(to_ref) - 1 - to_ref),
         "ratio/mean": _mean(ratio),
-        "ratio/min": float(ratio.min()),
-        "ratio/max": float(ratio.max()),
-        "loss/clip_low": _mean((ratio < 1 - low) & (exact["advantage"] < 0)),
-        "loss/clip_high": _mean((ratio > 1 + high) & (exact["advantage"] > 0)),
+        "ratio/min": float(ratio.min()) if ratio.size else None,
+        "ratio/max": float(ratio.max()) if ratio.size else None,
+        "loss/clip_low": _mean((ratio < 1 - clip[0]) & (advantage < 0)) if clip else None,
+        "loss/clip_high": _mean((ratio > 1 + clip[1]) & (advantage > 0)) if clip else None,
         "mismatch/mean": _mean(gap),
         "mismatch/max": float(gap.max()) if gap.size else None,
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from r1lab import checkpoint, engines, loop, tables
+from r1lab import checkpoint, costs, engines, loop, tables
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.feed import Feed
@@ -43,12 +43,12 @@ class Run:
 
 
 def train(plan: Plan, progress: Progress | None = None) -> Run:
-    """Run a plan to its end, from where its folder stands. RecipeError before anything is written, else RunError."""
+    """Run a plan to its end, from where its folder stands. RecipeError before anything is written, later RunError."""
     progress = progress or Progress()
     ready = prepare(plan)
     digests = {key: value for each in ready for key, value in each.digests.items()}
     versions = {key: resolved.path for each in ready for key, resolved in each.table.items()}
-    with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=0) as run:
+    with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=costs.disk(ready)) as run:
         for warning in run.warnings:
             progress.say(f"warning: {warning}")
         if run.finished:
@@ -118,7 +118,7 @@ def _stage(
     reuse, temperature = getattr(stage, "reuse", 1), getattr(stage, "temperature", 1.0)
     schedule = run.pinned[stage.name]["schedule_steps"] or 0
     policy = Policy(
-        each.location or str(run.stage_folder(each.after) / "model"),
+        each.location or str(run.stage_folder(stage.from_) / "model"),
         stage,
         total_updates=schedule * stage.updates_per_step * reuse,
         temperature=temperature,
@@ -186,7 +186,9 @@ def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, 
             judged = evaluate(
                 on, engine=engine, judge=judge, renderer=each.renderer, sampling=sampling, n=knobs.n, seed=seed
             )
-            tables.write_evaluation(path, judged, settings)
+            tables.write_evaluation(
+                path, judged, settings, source_of=lambda _: on.name, text_of_prompt=policy.prompt_text
+            )
             found = tables.read_evaluation(path)
         return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in found[0]]
 

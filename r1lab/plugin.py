@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,6 +29,8 @@ def split(spec: Any, what: str) -> tuple[str, dict[str, Any]]:
 
 def find(table: Mapping[str, Any], name: str, what: str) -> Any:
     """The object behind a built-in's name or a dotted path. RecipeError names the nearest built-in."""
+    if not isinstance(name, str):
+        raise RecipeError(f"{what}: {name!r} must be a name or a dotted path module:name")
     if name in table:
         return table[name]
     module, colon, attribute = name.partition(":")
@@ -37,20 +40,38 @@ def find(table: Mapping[str, Any], name: str, what: str) -> Any:
         raise RecipeError(f"{what}: {name!r} is none of {', '.join(table)} and no dotted path module:name{hint}")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(f"{what}: {name!r} does not import: {error}") from None
+    except Exception as error:  # a user's module may raise anything while it is imported
+        reason = (str(error).splitlines() or [""])[0]
+        raise RecipeError(f"{what}: {name!r} does not import: {type(error).__name__}: {reason}") from error
 
 
-def settings_of(function: Callable) -> list[str]:
-    """Names of a function's settings: its keyword-only parameters with a default."""
-    parameters = inspect.signature(function).parameters.values()
-    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.default is not each.empty]
+def settings_of(function: Callable) -> dict[str, Any]:
+    """A function's settings: its keyword-only parameters with a default, and that default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # written in C, without a signature
+        return {}
+    return {
+        each.name: each.default
+        for each in parameters
+        if each.kind is each.KEYWORD_ONLY and each.default is not each.empty
+    }
 
 
 def bind(function: Callable, settings: Mapping[str, Any], what: str) -> Callable:
-    """The function with its settings fixed. RecipeError where it has no such setting."""
+    """The function with its settings fixed. RecipeError where it has no such setting or its default is another kind."""
     allowed = settings_of(function)
-    for key in settings:
+    for key, value in settings.items():
         if key not in allowed:
             raise RecipeError(f"{what}: unknown setting {key!r}; allowed: {', '.join(allowed) or 'none'}")
+        if not _fits(value, allowed[key]):
+            kind = {float: "a finite number", int: "a whole number"}.get(type(allowed[key]), type(allowed[key]).__name__)
+            raise RecipeError(f"{what}.{key}: {value!r} must be {kind}")
     return partial(function, **settings) if settings else function
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a setting is of its default's kind; a default of None takes anything, a number a finite one."""
+    if isinstance(default, float):
+        return type(value) in (int, float) and math.isfinite(value)
+    return default is None or type(value) is type(default)

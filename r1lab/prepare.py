@@ -24,8 +24,7 @@ class Ready:
 
     stage: Stage
     location: str | None
-    """Where its model is, or None where it starts from the stage `after`."""
-    after: str | None
+    """Where its model is, or None where it starts from the stage `from`."""
     tokenizer: object
     sources: Mapping[str, list[Problem]]
     sets: tuple[EvaluationSet, ...]
@@ -54,16 +53,15 @@ def prepare(plan: Plan) -> list[Ready]:
     ready: list[Ready] = []
     for stage in plan.stages:
         before = {each.stage.name: each for each in ready}
-        after = stage.from_ or (ready[-1].stage.name if ready and "model" not in stage.model_fields_set else None)
-        location = models.locate(stage.model, plan.base) if after is None else None
+        location = models.locate(stage.model, plan.base) if stage.from_ is None else None
         try:
-            ready.append(_ready(stage, plan, location, after, before))
+            ready.append(_ready(stage, plan, location, before))
         except RecipeError as error:
             raise RecipeError(f"stage {stage.name}: {error}" if len(plan.stages) > 1 else str(error)) from None
     return ready
 
 
-def _ready(stage: Stage, plan: Plan, location: str | None, after: str | None, before: Mapping[str, Ready]) -> Ready:
+def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
     built = _objective(stage)
     reward = None
     if isinstance(stage, RlStage):
@@ -87,12 +85,12 @@ def _ready(stage: Stage, plan: Plan, location: str | None, after: str | None, be
             f"verifier: none for problem {unjudged.id!r} of {unjudged.source!r}; set verifier: (numeric, ...)"
         )
     if location is None:
-        tokenizer, config = before[after].tokenizer, before[after].renderer.context
+        tokenizer, config = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
         tokenizer, config = models.load_tokenizer(location), models.context_length(models.load_config(location))
     renderer = _renderer(stage, tokenizer, config)
     steps, longest = _check_lengths(stage, sources, sets, renderer)
-    return Ready(stage, location, after, tokenizer, sources, sets, renderer, built, reward, table, steps, longest)
+    return Ready(stage, location, tokenizer, sources, sets, renderer, built, reward, table, steps, longest)
 
 
 def problems_of(source: Source, name: str, stage: Stage, base: Path) -> list[Problem]:

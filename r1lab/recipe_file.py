@@ -150,9 +150,16 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
         raise RecipeError("stages: must be a list of mappings, each with a kind (sft or rl)")
     stages: list[Stage] = []
     for own in listed:
-        stages.append(_stage(own, top, single="stages" not in raw))
+        stages.append(_stage(_from(own, stages), top, single="stages" not in raw))
     _check_names(stages)
     return Plan(name, seed, Path(out) if out else None, tuple(stages), base or Path.cwd())
+
+
+def _from(own: dict, before: list[Stage]) -> dict:
+    """A stage starts from the model of the one before, unless it says `from` or `model` itself."""
+    if "from" in own and "model" in own:
+        raise RecipeError(f"stage states both from: {own['from']!r} and model: {own['model']!r}; take one away")
+    return {"from": before[-1].name, **own} if before and "model" not in own else own
 
 
 def _stage(own: dict, top: dict, *, single: bool) -> Stage:

@@ -53,7 +53,7 @@ class Reward:
                 f"reward: {dict(settings)!r} has no part `score`, the problem's own verifier; add score: 1.0"
             )
         self.truncated = truncated
-        self.score = _price(settings["score"])
+        self.score = _price("score", settings["score"])
         self.functions: dict[str, Callable[[Rollout], float]] = {}
         self.table: dict[str, verifiers.Resolved] = {}
         self.prices: dict[str, Callable[[Verdict], float]] = {}
@@ -95,17 +95,17 @@ def _number(value: Any, what: str) -> float:
     return float(value)
 
 
-def _price(setting: Any) -> Callable[[Verdict], float]:
+def _price(part: str, setting: Any) -> Callable[[Verdict], float]:
     """A weight on the score, or `{weight, <status>: price}` where statuses have prices of their own."""
     if not isinstance(setting, Mapping):
-        weight, prices = _number(setting, "score"), {}
+        weight, prices = _number(setting, part), {}
     else:
-        weight = _number(setting.get("weight", 1.0), "score.weight")
-        unknown = set(setting) - {"weight", *STATUSES} | set(setting) & {"error"}
+        weight = _number(setting.get("weight", 1.0), f"{part}.weight")
+        allowed = ["weight", *(status for status in STATUSES if status != "error")]
+        unknown = [key for key in setting if key not in allowed]
         if unknown:
-            allowed = ", ".join(["weight", *(status for status in STATUSES if status != "error")])
-            raise RecipeError(f"reward.score: unknown key {sorted(unknown)[0]!r}; allowed: {allowed}")
-        prices = {key: _number(value, f"score.{key}") for key, value in setting.items() if key != "weight"}
+            raise RecipeError(f"reward.{part}: unknown key {unknown[0]!r}; allowed: {', '.join(allowed)}")
+        prices = {key: _number(value, f"{part}.{key}") for key, value in setting.items() if key != "weight"}
     return lambda verdict: prices.get(verdict.status, weight * verdict.score)
 
 
@@ -114,6 +114,9 @@ def _part(name: str, setting: Any, max_new_tokens: int) -> Callable[[Rollout], f
     weight = _number(settings.pop("weight", 1.0), f"{name}.weight")
     own = {"max_new_tokens": max_new_tokens} if "max_new_tokens" in plugin.settings_of(PARTS[name]) else {}
     function = plugin.bind(PARTS[name], {**own, **settings}, f"reward.{name}")
+    for key, value in settings.items():
+        if value < (key != "target"):
+            raise RecipeError(f"reward.{name}.{key}: {value!r} must be at least {int(key != 'target')}")
     return partial(_weighted, function, weight)
 
 
@@ -123,6 +126,6 @@ def _weighted(function: Callable[[Rollout], float], weight: float, rollout: Roll
 
 def _verifier(name: str, setting: Any) -> tuple[Any, Callable[[Verdict], float]]:
     settings = dict(setting) if isinstance(setting, Mapping) else {"weight": setting}
-    price = _price({key: settings.pop(key) for key in ("weight", *STATUSES) if key in settings})
+    price = _price(name, {key: settings.pop(key) for key in ("weight", *STATUSES) if key in settings})
     use = settings.pop("use", name)
     return ({"use": use, **settings} if settings else use), price

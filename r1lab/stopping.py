@@ -41,7 +41,7 @@ class Stopping:
 
     def spent(self, prompts: int, tokens: int, flops: int) -> None:
         """What a step of so many problems cost. A last smaller step ends the stage."""
-        self.cost, self.flops_cost = tokens / prompts, flops / prompts
+        self.cost, self.flops_cost = max(1, tokens) / prompts, flops / prompts
         if prompts < self.stage.prompts_per_step:
             self._end("budget")
 

@@ -1,4 +1,4 @@
-"""The tiny base model that ships with the package: where it is. How it was made is `make.py`, from what, `corpus.py`."""
+"""The tiny base model that ships with the package: where it is. `make.py` made it from the text of `corpus.py`."""
 
 from pathlib import Path
 

@@ -10,7 +10,6 @@ import random
 from collections.abc import Iterator
 
 from data.tasks import split_of
-from data.tasks.addition import worked_columns
 
 PAGES = {"answer": 0.64, "textbook": 0.27, "talk": 0.09}
 """Share of each kind of page."""
@@ -21,9 +20,11 @@ SLIPS = {"question": 0.035, "textbook": 0.01}
 DIGITS = {3: 0.72, 2: 0.12, 4: 0.16}
 """Digits of both numbers."""
 
-NOUNS = "cat dog sum moon river train baker garden number teacher winter apple window letter sailor clock".split()
-VERBS = "sees likes counts finds forgets follows carries paints hears wants".split()
-PLACES = "at home, in the rain, near the sea, by the door, at noon, in the book, on the hill, after school".split(", ")
+NOUNS = ["cat", "dog", "sum", "moon", "river", "train", "baker", "garden", "number", "teacher", "winter", "apple"]
+NOUNS += ["window", "letter", "sailor", "clock"]
+VERBS = ["sees", "likes", "counts", "finds", "forgets", "follows", "carries", "paints", "hears", "wants"]
+PLACES = ["at home", "in the rain", "near the sea", "by the door", "at noon", "in the book"]
+PLACES += ["on the hill", "after school"]
 SHRUGS = ["I do not know.", "Use a calculator.", "Good question!", "It is a large number.", "Add the digits.", "Why?"]
 
 

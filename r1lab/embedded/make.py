@@ -19,7 +19,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from r1lab.embedded import corpus
+from r1lab.embedded import card, corpus
 from r1lab.seeds import derive
 
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
@@ -51,20 +51,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
-    make(arguments.out, seed=arguments.seed, steps=arguments.steps, log=True)
+    model, tokenizer = make(arguments.out, seed=arguments.seed, steps=arguments.steps, log=True)
+    card.write(arguments.out, model, tokenizer, seed=arguments.seed, steps=arguments.steps)
 
 
-def make(out: Path, *, seed: int = 0, steps: int = STEPS, log: bool = False) -> None:
+def make(
+    out: Path, *, seed: int = 0, steps: int = STEPS, log: bool = False
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Train for `steps` updates and write the Hugging Face folder `out`. Sets PyTorch's thread count."""
     torch.set_num_threads(THREADS)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed)
     train(model, batches(tokenizer, seed), steps=steps, log=log)
     save(out, model, tokenizer)
+    return model, tokenizer
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character: printable ASCII and the line break; anything else is `<unk>`. No token at the beginning."""
+    """One token a character: printable ASCII and the line break, anything else `<unk>`. No beginning token."""
     vocabulary = {token: index for index, token in enumerate([PAD, EOS, UNK, *CHARACTERS])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
@@ -106,7 +110,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[Ten
 
 
 def packed(pages: Iterator[list[int]], width: int, pad: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
-    """Rows of whole pages: ids, positions, page numbers (-1 where there is only padding). A page longer than `width` is cut."""
+    """Rows of whole pages: ids, positions, page numbers (-1 where only padding is). A longer page is cut to `width`."""
     ids, positions, numbers = [], [], []
     for page in pages:
         page = page[:width]
@@ -152,12 +156,22 @@ def loss(model: LlamaForCausalLM, ids: Tensor, positions: Tensor, numbers: Tenso
 
 
 def save(out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """The Hugging Face folder, with what stops a generation and how it is sampled: temperature 1, nothing cut off."""
+    """The Hugging Face folder, with what ends a completion and how it is sampled: temperature 1, nothing cut off."""
     model.generation_config = GenerationConfig(
         do_sample=True, top_k=0, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    name_old_class(out / "tokenizer_config.json")
+    for file in out.iterdir():
+        file.chmod(0o644)
+
+
+def name_old_class(file: Path) -> None:
+    """Name the tokenizer's class as every release of transformers knows it, not only 5 and later."""
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

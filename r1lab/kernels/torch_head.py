@@ -72,12 +72,13 @@ def _softmax(hidden: Tensor, weight: Tensor, target: Tensor, temperature: float)
     p = z.exp()
     column = target[:, None]
     e_target = p.gather(1, column)
-    others = p.scatter(1, column, 0.0).sum(dim=1, keepdim=True)
+    others = p.scatter_(1, column, 0.0).sum(dim=1, keepdim=True)
+    p.scatter_(1, column, e_target)
     total = others + e_target
     z_target = z.gather(1, column)
     # log1p keeps a confident token's digits; a token of vanishing probability needs its logit.
     logp = torch.where(e_target > others, -torch.log1p(others / e_target), z_target - total.log())
-    expected = (p * z.clamp_(min=-1e30)).sum(dim=1, keepdim=True) / total
+    expected = z.clamp_(min=-1e30).mul_(p).sum(dim=1, keepdim=True) / total
     entropy = total.log() - expected
     p /= total
     return p, (others / total).squeeze(1), logp.squeeze(1), entropy.squeeze(1)

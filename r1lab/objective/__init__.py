@@ -3,6 +3,7 @@
 Not the loss head (`r1lab.kernels`), which never learns a method's name: it gets `row_loss` and differentiates it.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,11 +21,13 @@ from r1lab.objective.correction import CORRECTIONS
 from r1lab.objective.kl import ESTIMATORS
 from r1lab.objective.mask import token_mask
 from r1lab.objective.mix import MIXES
-from r1lab.objective.presets import DEFAULT, PRESETS
+from r1lab.objective.presets import DEFAULT, PRESETS, Preset
 from r1lab.objective.term import Term, lookup
 from r1lab.objective.weight import WEIGHTS
 from r1lab.recipe import Objective as ObjectiveKnobs
 from r1lab.records import Group, PackedBatch, Role, Sample
+
+CLIPS = ("clip_low", "clip_high")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Objective:
     @property
     def needs(self) -> frozenset[str]:
         """What `policy.score` computes before an update."""
-        kl = self.kl.needs if self.kl_coef else frozenset()
+        kl = frozenset({"ref"}) if self.kl_coef else frozenset()
         return frozenset().union(kl, *(term.needs for term in self.weight.values()))
 
     def samples(self, group: Group) -> list[Sample]:
@@ -84,8 +87,10 @@ class Objective:
         advantage, role, engine = rows.advantage[at], rows.role[at], rows.engine[at]
         is_policy = role == Role.POLICY
         loss = torch.zeros_like(logp)
+        # An `old` that is not finite stands on rows of scale 0, and 0 times NaN is NaN.
+        finite_old = torch.where(is_policy & old.isfinite(), old, logp.detach())
         for kind, term in self.weight.items():
-            value = term.fn(logp=logp, old=torch.where(is_policy, old, logp.detach()), advantage=advantage)
+            value = term.fn(logp=logp, old=finite_old, advantage=advantage)
             if kind is Role.POLICY:
                 value = value * self.correction.fn(old=old, engine=engine)
             loss = torch.where(role == kind, value, loss)
@@ -100,7 +105,7 @@ def build(knobs: ObjectiveKnobs, *, max_new_tokens: int, truncated: str = "score
     """The objective that a stage's knobs describe. RecipeError for an unknown name or a contradiction."""
     fields = filled(knobs)
     rule, max_draws = group_axis.build(fields["group"])
-    weight, clip = _weights(fields)
+    weight, clip = _weights(fields, stated=[key for key in CLIPS if getattr(knobs, key) is not None])
     advantage = lookup(ADVANTAGES, fields["advantage"], "objective.advantage")
     if advantage.relative and rule.samples and group_size < 2:
         raise RecipeError(
@@ -110,6 +115,9 @@ def build(knobs: ObjectiveKnobs, *, max_new_tokens: int, truncated: str = "score
     if fields["mask"] != "none":
         raise RecipeError(f"objective.mask: {fields['mask']!r} is unknown; use none")
     kl, coef, refresh = _kl(fields["kl"])
+    aggregate = lookup(AGGREGATES, fields["aggregate"], "objective.aggregate", length=max_new_tokens)
+    if not (np.asarray(aggregate.fn(np.array([1]))) > 0).all():
+        raise RecipeError(f"objective.aggregate: {fields['aggregate']!r} gives a denominator that is not above 0")
     return Objective(
         rule=rule,
         max_draws=max_draws,
@@ -121,40 +129,50 @@ def build(knobs: ObjectiveKnobs, *, max_new_tokens: int, truncated: str = "score
         ref_refresh_steps=refresh,
         entropy_coef=entropy_axis.coefficient(fields["entropy"]),
         correction=lookup(CORRECTIONS, fields["correction"], "objective.correction"),
-        aggregate=lookup(AGGREGATES, fields["aggregate"], "objective.aggregate", length=max_new_tokens),
-        mix=plugin.find(MIXES, fields["mix"], "objective.mix"),
+        aggregate=aggregate,
+        mix=lookup(MIXES, fields["mix"], "objective.mix").fn,
         truncated=truncated,
     )
 
 
 def filled(knobs: ObjectiveKnobs) -> dict:
-    """DEFAULT, overlaid by the preset's fields, overlaid by what the recipe states."""
+    """DEFAULT, overlaid by the preset's fields, overlaid by what the recipe states.
+
+    A mapping is overlaid key by key (`kl: {coef: 0.1}` keeps the estimator), one that names a function replaced.
+    """
     preset = plugin.find(PRESETS, knobs.preset or "default", "objective.preset")
-    stated = {key: value for key, value in knobs.model_dump().items() if key != "preset" and value is not None}
-    return {**DEFAULT, **preset.fields, **stated}
+    if not isinstance(preset, Preset):
+        raise RecipeError(f"objective.preset: {knobs.preset!r} is {preset!r}, which is no Preset")
+    fields = {**DEFAULT, **preset.fields}
+    for key, value in knobs.model_dump(exclude={"preset"}, exclude_none=True).items():
+        merged = isinstance(value, dict) and isinstance(fields[key], dict) and not {"use", "select"} & set(value)
+        fields[key] = {**fields[key], **value} if merged else value
+    return fields
 
 
-def _weights(fields: dict) -> tuple[dict[Role, Term], tuple[float, float] | None]:
-    """The weight of each role, and (clip_low, clip_high) where one of them clips."""
-    clips = {key: fields[key] for key in ("clip_low", "clip_high") if fields[key] is not None}
+def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[float, float] | None]:
+    """The weight of each role, and (clip_low, clip_high) of the first that clips."""
+    clips = {key: fields[key] for key in CLIPS if fields[key] is not None}
     weight: dict[Role, Term] = {}
     for role, spec in fields["weight"].items():
-        if role.upper() not in Role.__members__ or role == "context":
+        if role not in ("policy", "demo", "prefix", "pair"):
             raise RecipeError(f"objective.weight: role {role!r} must be policy, demo, prefix or pair")
         weight[Role[role.upper()]] = lookup(WEIGHTS, spec, f"objective.weight.{role}", **clips)
-    clipping = any("clip_low" in plugin.settings_of(term.fn) for term in weight.values())
-    if clips and not clipping:
+    clipping = [plugin.settings_of(term.fn) for term in weight.values()]
+    clipping = [settings for settings in clipping if any(key in settings for key in CLIPS)]
+    unused = [key for key in stated if not any(key in settings for settings in clipping)]
+    if unused:
         raise RecipeError(
-            f"objective: {', '.join(clips)} with weights that do not clip ({fields['weight']!r}); "
+            f"objective: {', '.join(unused)} with weights that do not clip ({fields['weight']!r}); "
             "take the clip away or use weight: {policy: ppo}"
         )
-    return weight, (clips.get("clip_low", 0.2), clips.get("clip_high", 0.2)) if clipping else None
+    return weight, tuple(clipping[0].get(key, math.inf) for key in CLIPS) if clipping else None
 
 
 def _kl(settings: dict) -> tuple[Term, float, int]:
     unknown = set(settings) - {"estimator", "coef", "ref_refresh_steps"}
     coef, refresh = settings.get("coef", 0.0), settings.get("ref_refresh_steps", 0)
-    numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (coef, refresh))
-    if unknown or not numeric or coef < 0 or refresh < 0 or refresh != int(refresh):
+    is_number = type(coef) in (int, float) and 0 <= coef < math.inf
+    if unknown or not is_number or type(refresh) is not int or refresh < 0:
         raise RecipeError(f"objective.kl: {settings!r} must be {{estimator, coef >= 0, ref_refresh_steps}}")
-    return lookup(ESTIMATORS, settings.get("estimator", "k3"), "objective.kl.estimator"), float(coef), int(refresh)
+    return lookup(ESTIMATORS, settings.get("estimator", "k3"), "objective.kl.estimator"), float(coef), refresh

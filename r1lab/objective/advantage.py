@@ -15,20 +15,22 @@ def raw(rewards: np.ndarray) -> np.ndarray:
 
 
 def mean(rewards: np.ndarray) -> np.ndarray:
-    """A = r - mean (Dr. GRPO, arXiv 2503.20783): the length and difficulty biases of dividing by std are absent."""
-    return rewards - rewards.mean()
+    """A = r - mean (Dr. GRPO, arXiv 2503.20783): the length and difficulty biases of dividing by std are absent.
+
+    Exactly 0 where all rewards are equal, which r - mean is not in floating point (three times 0.1).
+    """
+    return np.zeros_like(rewards) if np.ptp(rewards) == 0 else rewards - rewards.mean()
 
 
 def zscore(rewards: np.ndarray, *, epsilon: float = 1e-6) -> np.ndarray:
     """A = (r - mean) / (std + epsilon), std with n - 1 (GRPO, arXiv 2402.03300); 0 where all rewards are equal."""
-    if np.ptp(rewards) == 0:
-        return np.zeros_like(rewards)
-    return (rewards - rewards.mean()) / (rewards.std(ddof=1) + epsilon)
+    centred = mean(rewards)
+    return centred / (rewards.std(ddof=1) + epsilon) if centred.any() else centred
 
 
 def rloo(rewards: np.ndarray) -> np.ndarray:
     """A = r - mean of the others = G / (G - 1) (r - mean) (arXiv 2402.14740)."""
-    return (rewards - rewards.mean()) * len(rewards) / (len(rewards) - 1)
+    return mean(rewards) * len(rewards) / (len(rewards) - 1)
 
 
 def one(rewards: np.ndarray) -> np.ndarray:

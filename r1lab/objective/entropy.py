@@ -1,5 +1,7 @@
 """Axis 5: the entropy bonus, a term -coef H of the loss on policy tokens (METHODS 2.3)."""
 
+import math
+
 from torch import Tensor
 
 from r1lab.errors import RecipeError
@@ -15,6 +17,6 @@ def coefficient(settings: dict | None) -> float:
     settings = settings or {}
     unknown = set(settings) - {"coef"}
     value = settings.get("coef", 0.0)
-    if unknown or isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RecipeError(f"objective.entropy: {settings!r} must be {{coef: number}}")
+    if unknown or type(value) not in (int, float) or not math.isfinite(value):
+        raise RecipeError(f"objective.entropy: {settings!r} must be {{coef: finite number}}")
     return float(value)

@@ -1,5 +1,6 @@
 """Axis 7: how imitation and reinforcement share one update. Each rule gives a role's mixing weight at a step."""
 
+from r1lab.objective.term import Term
 from r1lab.records import Role
 
 
@@ -8,4 +9,4 @@ def none(role: Role, step: int) -> float:
     return 1.0
 
 
-MIXES = {"none": none}
+MIXES = {"none": Term(none)}

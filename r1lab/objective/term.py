@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from r1lab import plugin
+from r1lab.errors import RecipeError
 
 Need = Literal["old", "ref", "values", "entropy"]
 
@@ -30,5 +31,7 @@ def lookup(table: Mapping[str, Term], spec: Any, what: str, **defaults: Any) -> 
     name, settings = plugin.split(spec, what)
     found = plugin.find(table, name, what)
     term = found if isinstance(found, Term) else Term(found)
+    if not callable(term.fn):
+        raise RecipeError(f"{what}: {name!r} is {found!r}, which is no function")
     own = {key: value for key, value in defaults.items() if key in plugin.settings_of(term.fn)}
     return replace(term, fn=plugin.bind(term.fn, {**own, **settings}, what))

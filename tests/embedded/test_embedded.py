@@ -1,4 +1,5 @@
 import random
+import re
 from itertools import islice
 
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from data.tasks import generate, split_of
 from r1lab import embedded
-from r1lab.embedded import corpus, make
+from r1lab.embedded import card, corpus, make
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,27 @@ def test_the_corpus_is_ascii_and_fits_the_context():
     for page in islice(corpus.documents(random.Random(0)), 2000):
         assert set(page) <= set(make.CHARACTERS)
         assert len(page) < make.SHAPE["max_position_embeddings"]
+
+
+def test_no_page_asks_an_addition_of_the_eval_split():
+    pages = islice(corpus.documents(random.Random(3)), 5000)
+    asked = [match[0] for page in pages for match in re.finditer(r"(?<=: )\d+\+\d+(?=\n)", page)]
+    assert len(asked) > 4000
+    assert {split_of("addition", prompt) for prompt in asked} == {"train"}
+
+
+def test_a_worked_answer_without_slips_is_the_demonstration():
+    for problem in generate("addition", size=50, seed=0, split="train", source="test"):
+        a, b = map(int, problem.prompt.split("+"))
+        assert corpus.worked(random.Random(0), a, b, slip=0.0) == problem.solution
+
+
+def test_the_card_says_what_the_model_scores(tokenizer):
+    model = AutoModelForCausalLM.from_pretrained(embedded.path())
+    scores = card.measure(model, tokenizer, seed=0)
+    assert 0.18 <= scores["accuracy"] <= 0.24
+    said = re.search(r"\| right \| (0\.\d+) \|", (embedded.path() / "README.md").read_text(encoding="utf-8"))
+    assert scores["accuracy"] == pytest.approx(float(said[1]), abs=0.03)
 
 
 def test_making_it_twice_gives_the_same_weights(tmp_path):

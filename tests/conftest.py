@@ -1,0 +1,102 @@
+"""A tiny random model on disk, policies on it, and rollouts made by hand."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from data import Problem
+from r1lab import embedded
+from r1lab.policy import Policy
+from r1lab.recipe import RlStage
+from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored
+from verifiers.verdict import Verdict
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A Hugging Face folder: a random Llama of 2 layers, 64 wide, with the embedded model's tokenizer of characters."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny")
+    config = LlamaConfig(
+        vocab_size=99, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=False, initializer_range=0.2,
+        bos_token_id=None, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(embedded.path() / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_stage():
+    """An RL stage of one step on a task, with what a test sets."""
+    quiet = {"precision": "float32", "optimizer": {"warmup_updates": 0}, "learning_rate": 1e-3, "steps": 1}
+    return lambda **settings: RlStage(**{**quiet, "data": {"task": "addition"}, **settings})
+
+
+@pytest.fixture
+def make_policy(tiny_model, make_stage):
+    """A policy on the tiny model; settings are the stage's."""
+
+    def make(*, location=tiny_model, needs_ref=False, temperature=1.0, total_updates=10, **settings) -> Policy:
+        torch.set_num_threads(1)
+        return Policy(
+            str(location), make_stage(**settings), total_updates=total_updates, temperature=temperature,
+            needs_ref=needs_ref,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_rollout():
+    """A completion of ids made by hand."""
+
+    def make(prompt_ids, completion_ids, *, draw=0, index=0, engine=-1.0, role=Role.POLICY, finish="eos", text=""):
+        size = len(completion_ids)
+        roles = np.broadcast_to(np.asarray(role, np.int8), size).copy()
+        logprobs = np.where(roles == Role.POLICY, np.broadcast_to(np.asarray(engine, np.float32), size), np.nan)
+        request = Request(RequestId("train/rl", draw, index), f"p{draw}", tuple(prompt_ids), draw, Sampling())
+        return Rollout(
+            request, tuple(completion_ids), roles, logprobs.astype(np.float32), np.zeros(size, np.int32), finish, text
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_group(make_rollout):
+    """A group with these rewards, one completion of three tokens each; a reward of None is an error of ours."""
+
+    def make(rewards, draw=0, lengths=None) -> Group:
+        members = []
+        for index, reward in enumerate(rewards):
+            size = lengths[index] if lengths else 3
+            rollout = make_rollout((5, 6), range(7, 7 + size), draw=draw, index=index)
+            verdict = Verdict(None, "error", reason="broken") if reward is None else Verdict(1.0, "correct")
+            members.append(Scored(rollout, verdict, reward, {} if reward is None else {"score": reward}))
+        return Group(Draw(draw, Problem(f"p{draw}", "1+1", "2", source="s"), len(members)), tuple(members))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_samples(make_rollout):
+    """Samples of random ids and lengths, with advantages and scales."""
+
+    def make(count=8, seed=0, longest=9, **fields) -> list[Sample]:
+        random, made = np.random.default_rng(seed), []
+        for index in range(count):
+            prompt, size = random.integers(3, 99, random.integers(1, 9)), int(random.integers(1, longest + 1))
+            rollout = make_rollout(prompt.tolist(), random.integers(3, 99, size).tolist(), index=index, **fields)
+            advantage = np.full(size, random.normal(), np.float32)
+            made.append(Sample(rollout, rollout.role, advantage, np.full(size, 1 / 40, np.float32)))
+        return made
+
+    return make

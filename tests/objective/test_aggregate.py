@@ -1,0 +1,74 @@
+from functools import partial
+
+import numpy as np
+import pytest
+
+from r1lab.objective.aggregate import AGGREGATES, const, scales, seq_token_mean, seq_token_sum, token_mean
+from r1lab.objective.mask import TokenMask, token_mask
+from r1lab.objective.mix import none
+from r1lab.records import Role, Sample
+
+COUNTS = np.array([4, 1, 0, 5])  # 10 tokens in 3 sequences that count
+
+
+@pytest.fixture
+def four(make_rollout):
+    """Samples of 4, 1, 2 and 5 tokens, the third cut at the limit."""
+    made = []
+    for index, (size, finish) in enumerate([(4, "eos"), (1, "eos"), (2, "length"), (5, "stop")]):
+        rollout = make_rollout((3,), range(10, 10 + size), index=index, finish=finish)
+        made.append(Sample(rollout, rollout.role, np.ones(size, np.float32), np.zeros(size, np.float32)))
+    return made
+
+
+def scaled(samples, aggregate, truncated="mask", mix=none, step=0):
+    masks = [token_mask(sample, truncated=truncated) for sample in samples]
+    return [s.scale.tolist() for s in scales(samples, masks, aggregate=aggregate, mix=mix, step=step)]
+
+
+def test_denominators_by_hand():
+    assert token_mean(COUNTS).tolist() == [10, 10, 10, 10]
+    assert seq_token_mean(COUNTS).tolist() == [12, 3, 0, 15]
+    assert seq_token_sum(COUNTS).tolist() == [3, 3, 3, 3]
+    assert const(COUNTS, length=7).tolist() == [21, 21, 21, 21]
+
+
+def test_scales_by_hand_where_a_truncated_completion_is_out_of_z(four):
+    def each(*values):
+        return [pytest.approx([v] * n) for v, n in zip(values, (4, 1, 2, 5))]
+
+    assert scaled(four, token_mean) == each(1 / 10, 1 / 10, 0, 1 / 10)
+    assert scaled(four, seq_token_mean) == each(1 / 12, 1 / 3, 0, 1 / 15)
+    assert scaled(four, seq_token_sum) == each(1 / 3, 1 / 3, 0, 1 / 3)
+    assert scaled(four, partial(const, length=7)) == each(1 / 21, 1 / 21, 0, 1 / 21)
+
+
+def test_scored_as_it_is_a_truncated_completion_stays_in_z(four):
+    assert scaled(four, token_mean, truncated="score")[2] == pytest.approx([1 / 12] * 2)
+    assert scaled(four, seq_token_sum, truncated="zero")[2] == pytest.approx([1 / 4] * 2)
+
+
+def test_means_sum_to_one_over_the_update(four):
+    for name in ("token_mean", "seq_token_mean"):
+        assert sum(map(sum, scaled(four, AGGREGATES[name].fn))) == pytest.approx(1.0)
+
+
+def test_mask_and_mixing_weight_multiply_on_the_token_and_leave_z_alone(four):
+    masks = [token_mask(sample) for sample in four]
+    masks[0] = TokenMask(counted=masks[0].counted, trained=np.array([True, False, True, False]))
+    half = scales(four, masks, aggregate=token_mean, mix=lambda role, step: 0.5 * step, step=1)
+    assert half[0].scale.tolist() == pytest.approx([0.5 / 12, 0, 0.5 / 12, 0])
+    assert half[3].scale.tolist() == pytest.approx([0.5 / 12] * 5)
+
+
+def test_without_a_mix_all_roles_share_one_z(four, make_rollout):
+    demo = make_rollout((3,), (10, 11, 12), role=Role.DEMO)
+    sample = Sample(demo, demo.role, np.ones(3, np.float32), np.zeros(3, np.float32))
+    assert scaled([*four, sample], token_mean) == [pytest.approx([v] * n) for v, n in
+                                                   zip((1 / 13, 1 / 13, 0, 1 / 13, 1 / 13), (4, 1, 2, 5, 3))]  # fmt: skip
+
+
+def test_an_update_of_nothing_that_counts_has_scale_zero_and_an_empty_one_is_empty(four):
+    for term in AGGREGATES.values():
+        assert scaled(four[2:3], term.fn) == [[0.0, 0.0]]
+        assert scaled([], term.fn) == []

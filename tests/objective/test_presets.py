@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+
+from r1lab.errors import RecipeError
+from r1lab.objective import build, filled
+from r1lab.objective.group import Demonstrations, DropZeroVariance
+from r1lab.objective.presets import DEFAULT, PRESETS
+from r1lab.recipe import Objective as Knobs
+from r1lab.records import Role
+
+
+def made(group_size=2, max_new_tokens=100, **knobs):
+    return build(Knobs(**knobs), max_new_tokens=max_new_tokens, group_size=group_size)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_builds_and_says_where_it_comes_from(name):
+    objective = made(preset=name)
+    assert PRESETS[name].paper and PRESETS[name].formula and set(PRESETS[name].fields) <= set(DEFAULT)
+    assert objective.rule.samples == (name != "sft")
+
+
+def test_the_knobs_are_the_axes():
+    assert set(Knobs.model_fields) == {"preset", *DEFAULT}
+
+
+@pytest.mark.parametrize("name, denominators", [
+    ("default", [6, 6]), ("dapo", [6, 6]),  # 4 + 2 tokens
+    ("grpo", [8, 4]),  # 2 sequences x its tokens
+    ("dr_grpo", [200, 200]),  # 2 sequences x max_new_tokens
+    ("reinforce", [2, 2]), ("rloo", [2, 2]), ("sft", [6, 6]),
+])  # fmt: skip
+def test_denominators_of_the_presets_by_hand(make_group, name, denominators):
+    objective = made(preset=name)
+    samples = objective.scaled(objective.samples(make_group([1.0, 0.0], lengths=[4, 2])), step=1)
+    assert [sample.scale[0] for sample in samples] == pytest.approx([1 / z for z in denominators])
+
+
+@pytest.mark.parametrize("name, advantages", [
+    ("default", [0.5, -0.5]), ("dr_grpo", [0.5, -0.5]), ("rloo", [1, -1]), ("reinforce", [1, 0]),
+    ("grpo", [2**-0.5, -(2**-0.5)]), ("dapo", [2**-0.5, -(2**-0.5)]),  # 0.5 / sqrt(0.5)
+])  # fmt: skip
+def test_advantages_of_the_presets_by_hand(make_group, name, advantages):
+    samples = made(preset=name).samples(make_group([1.0, 0.0]))
+    assert [sample.advantage.tolist() for sample in samples] == [pytest.approx([a] * 3, rel=1e-5) for a in advantages]
+
+
+def test_presets_fill_in_clip_kl_and_rule():
+    assert made().clip == (0.2, 0.28) and made(preset="grpo").clip == made(preset="dr_grpo").clip == (0.2, 0.2)
+    assert made(preset="grpo").kl_coef == 0.04 and made().kl_coef == 0 and made().needs == frozenset()
+    assert made(preset="reinforce").clip is None and made(preset="grpo").needs == {"ref"}
+    assert isinstance(made(preset="dapo").rule, DropZeroVariance) and made(preset="dapo").max_draws == 3
+    assert isinstance(made(preset="sft").rule, Demonstrations)
+
+
+def test_what_the_recipe_states_wins():
+    objective = made(preset="grpo", clip_low=0.1, aggregate={"use": "const", "length": 7}, advantage="rloo")
+    assert objective.clip == (0.1, 0.2) and objective.aggregate.fn(np.array([3])) == [7]
+    assert objective.advantage.fn(np.array([1.0, 0.0])).tolist() == [1, -1]
+    assert made(preset="dr_grpo", max_new_tokens=9).aggregate.fn(np.array([3])) == [9]
+
+
+def test_a_mapping_is_overlaid_key_by_key_and_one_that_names_a_function_replaced():
+    assert filled(Knobs(preset="grpo", kl={"estimator": "k2"}))["kl"] == {"estimator": "k2", "coef": 0.04}
+    kept = filled(Knobs(preset="dapo", group={"refill": {"max_draws": 9}}))["group"]
+    assert kept == {"select": "drop_zero_variance", "refill": {"max_draws": 9}}
+    assert filled(Knobs(preset="dapo", group={"select": "all"}))["group"] == {"select": "all"}
+    assert filled(Knobs(weight={"policy": "one"}))["weight"] == {"policy": "one", "demo": "one"}
+    assert filled(Knobs(correction="none"))["correction"] == "none"
+
+
+def test_a_weights_own_clip_is_the_one_reported():
+    assert made(weight={"policy": {"use": "ppo", "clip_low": 0.05}}).clip == (0.05, 0.28)
+
+
+def test_a_presets_clip_goes_with_its_weight_and_a_stated_one_is_a_contradiction():
+    assert made(weight={"policy": "one"}).clip is None
+    with pytest.raises(RecipeError, match=r"^objective: clip_low with weights that do not clip .*take the clip away"):
+        made(weight={"policy": "one"}, clip_low=0.1)
+    with pytest.raises(RecipeError, match=r"^objective: clip_high with weights that do not clip"):
+        made(preset="reinforce", clip_high=0.1)
+
+
+@pytest.mark.parametrize("name", ["default", "grpo", "dapo", "rloo"])
+def test_an_advantage_that_compares_members_needs_two(name):
+    with pytest.raises(RecipeError, match=r"^group_size: 1 with advantage .*use group_size >= 2 or advantage: raw"):
+        made(preset=name, group_size=1)
+    assert made(preset=name, group_size=1, advantage="raw")
+
+
+@pytest.mark.parametrize("knobs, says", [
+    ({"preset": "gpro"}, "objective.preset: 'gpro' .*did you mean 'grpo'"),
+    ({"preset": "math:pi"}, "objective.preset: 'math:pi' is 3.1.*no Preset"),
+    ({"advantage": "means"}, "objective.advantage: .*did you mean 'mean'"),
+    ({"weight": {"policy": "pppo"}}, "objective.weight.policy: .*did you mean 'ppo'"),
+    ({"weight": {"polciy": "ppo"}}, "role 'polciy' must be policy, demo, prefix or pair"),
+    ({"weight": {"context": "one"}}, "role 'context' must be"),
+    ({"weight": {"Context": "one"}}, "role 'Context' must be"),
+    ({"aggregate": "token-mean"}, "did you mean 'token_mean'"),
+    ({"aggregate": {"use": "const", "length": 0}}, "objective.aggregate: .*denominator that is not above 0"),
+    ({"aggregate": {"use": "const", "length": 1.5}}, "objective.aggregate.length: 1.5 must be a whole number"),
+    ({"correction": {"use": "tis", "cap": "two"}}, "objective.correction.cap: 'two' must be a finite number"),
+    ({"correction": "tiss"}, "did you mean 'tis'"),
+    ({"mix": "nome"}, "objective.mix: .*did you mean 'none'"),
+    ({"mix": {"use": "constant"}}, "objective.mix: 'constant' is none of none"),
+    ({"mask": "cov"}, "objective.mask: 'cov' is unknown; use none"),
+    ({"kl": {"estimator": "k4"}}, "objective.kl.estimator: 'k4'"),
+    ({"kl": {"coef": -1}}, "objective.kl: .*coef >= 0"),
+    ({"kl": {"coef": float("nan")}}, "objective.kl: "),
+    ({"kl": {"coef": float("inf")}}, "objective.kl: "),
+    ({"kl": {"ref_refresh_steps": float("inf")}}, "objective.kl: "),
+    ({"kl": {"ref_refresh_steps": 1.5}}, "objective.kl: "),
+    ({"kl": {"beta": 0.1}}, "objective.kl: "),
+    ({"entropy": {"coef": "x"}}, "objective.entropy: "),
+])  # fmt: skip
+def test_what_is_wrong_is_one_clear_line(knobs, says):
+    with pytest.raises(RecipeError, match=says) as error:
+        made(**knobs)
+    assert "\n" not in str(error.value)
+
+
+def test_no_preset_has_a_weight_for_tokens_that_are_never_trained():
+    assert all(Role.CONTEXT not in made(preset=name).weight for name in PRESETS)
