@@ -1,0 +1,73 @@
+"""The README is true: its Python runs as written, its recipe resolves, its commands are the ones that exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from r1lab import recipe_file
+from r1lab.objective import advantage, build, presets
+from r1lab.objective.term import Term
+from r1lab.recipe import Objective
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_it_has_exactly_two_set_up_commands():
+    commands = [line for line in README.splitlines() if line.startswith("    python3 -m venv")]
+    assert len(commands) == 2
+    assert commands[0].endswith("r1lab quickstart") and commands[1].endswith("pytest")
+
+
+def test_the_loop_from_python_runs_as_written(tmp_path):
+    checks, learn = blocks("python")[:2]
+    assert len(learn.strip().splitlines()) <= 13  # ten lines and the imports
+    (tmp_path / "checks.py").write_text(checks)
+    (tmp_path / "learn.py").write_text(learn)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "learn.py"], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=150
+    )
+    assert done.returncode == 0, done.stderr
+    model, rewards = done.stdout.split(" ", 1)
+    assert (tmp_path / model / "model.safetensors").is_file()
+    assert all(0 < float(reward) < 1 for reward in rewards.strip(" []\n").split(","))
+
+
+def test_a_callable_without_an_importable_name_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match="at the top of a module beside your script"):
+        recipe_file.path_of(lambda completion, answer: True)
+
+
+def test_the_recipe_resolves():
+    for text in blocks("yaml"):
+        recipe_file.resolve(recipe_file.parse_yaml(text, "README"))
+
+
+def test_every_recipe_that_ships_resolves():
+    assert {"quickstart_zero", "quickstart_sft_rl", "gsm8k_zero"} <= set(recipe_file.shipped_names())
+    for name in recipe_file.shipped_names():
+        recipe_file.resolve(*recipe_file.read(name))
+
+
+def test_a_new_advantage_is_one_function_and_one_row(monkeypatch):
+    function, row = blocks("python")[2:]
+    monkeypatch.setattr(advantage, "ADVANTAGES", dict(advantage.ADVANTAGES))
+    monkeypatch.setattr("r1lab.objective.ADVANTAGES", advantage.ADVANTAGES)
+    monkeypatch.setattr("r1lab.objective.PRESETS", dict(presets.PRESETS))
+    exec(function, {"np": np, "Term": Term, "ADVANTAGES": advantage.ADVANTAGES})
+    exec(row, {"PRESETS": sys.modules["r1lab.objective"].PRESETS, "Preset": presets.Preset})
+    built = build(Objective(preset="median_grpo"), max_new_tokens=8, group_size=4)
+    assert built.advantage.fn(np.array([0.0, 0.0, 1.0, 9.0])).tolist() == [-0.5, -0.5, 0.5, 8.5]
+
+
+def test_the_table_of_methods_names_every_preset():
+    assert set(re.findall(r"^\| `(\w+)`", README, re.MULTILINE)) == set(presets.PRESETS)
