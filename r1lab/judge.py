@@ -1,7 +1,10 @@
 """From a rollout to an item in the verifier pool. Not what training pays for the verdict (`r1lab.reward`)."""
 
+import hashlib
+import importlib.util
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 
 import verifiers
 from data import Problem
@@ -27,6 +30,17 @@ def resolve(specs: Iterable[Use]) -> dict[str, verifiers.Resolved]:
         except ValueError as error:
             raise RecipeError(f"verifier: {error}") from None
     return table
+
+
+def version_of(resolved: verifiers.Resolved) -> dict:
+    """What a manifest says of a verifier: where it stands, its settings, and a hash of its source."""
+    module = importlib.util.find_spec(resolved.path.partition(":")[0])
+    source = Path(module.origin).read_bytes() if module and module.origin else b""
+    return {
+        "path": resolved.path,
+        "settings": dict(resolved.settings),
+        "source": hashlib.blake2b(source, digest_size=6).hexdigest(),
+    }
 
 
 class Judge:

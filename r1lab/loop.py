@@ -15,7 +15,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 from r1lab import checkpoint, tables
-from r1lab.errors import RunError
 from r1lab.ledger import Ledger
 from r1lab.metrics import MetricsFile, rollout_metrics, update_metrics
 from r1lab.objective import Objective
@@ -50,8 +49,8 @@ def train(
     step = resume(run, stage, policy, resumables)
     feed.publish(policy, policy.version)
     if step == 0 and stage.eval.sets and stage.eval.at_start:
-        evaluation = after_evaluation(0, evaluate, stopping, policy, run, stage)
-        record(metrics, progress, stage, 0, evaluation | ledger.row())
+        row = after_evaluation(0, evaluate, stopping, policy, run, stage)
+        record(run, metrics, progress, stage, 0, row | ledger.row())
 
     with Grace() as grace:
         while prompts := stopping.prompts(step + 1, ledger):
@@ -72,9 +71,7 @@ def train(
             clock["score"] = time.monotonic()
 
             updates = learn(batches, policy, objective, stage, ledger)
-            refresh = objective.ref_refresh_steps
-            if policy.reference is not None and refresh and step % refresh == 0:
-                policy.refresh_reference()
+            refresh_reference(policy, objective, step)
             feed.publish(policy, policy.version)
             clock["update"] = time.monotonic()
 
@@ -84,17 +81,12 @@ def train(
                 row |= after_evaluation(step, evaluate, stopping, policy, run, stage)
             clock["evaluate"] = time.monotonic()
             row |= ledger.row() | times(clock, block, stage, ledger.budget - before[0])
-            record(metrics, progress, stage, step, row)
-            if row["verdict/timeout"]:
-                run.note("a verdict was decided by the clock (timeout): such a run need not repeat bit for bit")
+            record(run, metrics, progress, stage, step, row)
 
             is_over = not stopping.prompts(step + 1, ledger)
             if is_over or grace.asked or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
-            if grace.asked and not is_over:
-                raise RunError(
-                    f"{grace.asked} after step {step} of stage {stage.name}; the same command goes on from here"
-                )
+            grace.leave(f"after step {step} of stage {stage.name}", unless=is_over)
 
 
 def resume(run: RunFolder, stage: Stage, policy: Policy, resumables: dict) -> int:
@@ -170,6 +162,13 @@ def learn(
     return updates
 
 
+def refresh_reference(policy: Policy, objective: Objective, step: int) -> None:
+    """The reference becomes the policy every `kl.ref_refresh_steps` steps."""
+    every = objective.ref_refresh_steps
+    if policy.reference is not None and every and step % every == 0:
+        policy.refresh_reference()
+
+
 def is_due(stage: Stage, step: int, stopping: Stopping, ledger: Ledger) -> bool:
     """Evaluate every `eval.every` steps and at the stage's end."""
     if not stage.eval.sets:
@@ -203,8 +202,10 @@ def times(clock: dict[str, float], block: Sequence[Settled], stage: Stage, token
     }
 
 
-def record(metrics: MetricsFile, progress: Progress, stage: Stage, step: int, row: dict) -> None:
-    """One row, one line."""
+def record(run: RunFolder, metrics: MetricsFile, progress: Progress, stage: Stage, step: int, row: dict) -> None:
+    """One row, one line; the manifest says whether a verdict was ever decided by the clock."""
     row = {"stage": stage.name, "step": step, **row}
     metrics.append(row)
     progress.step(row)
+    if row.get("verdict/timeout"):
+        run.note("a verdict was decided by the clock (timeout): such a run need not repeat bit for bit")

@@ -139,10 +139,11 @@ def _policy_rows(rows: dict[str, np.ndarray], clip: tuple[float, float] | None) 
     """Statistics over the policy rows [n] whose log-probabilities are finite; KL by k3, mismatch |old - engine|."""
     exact = {key: rows[key].astype(np.float64) for key in ("logp", "old", "ref", "engine", "advantage")}
     has_old, has_ref, has_engine = (np.isfinite(exact[key]) for key in ("old", "ref", "engine"))
-    ratio = np.exp(np.clip(exact["logp"] - exact["old"], -20, 20)[has_old])
+    has_both = has_old & has_engine
+    ratio = np.exp((exact["logp"] - exact["old"])[has_old].clip(-20, 20))
     drift = (exact["logp"] - exact["engine"])[has_engine].clip(-20, 20)
     to_ref = (exact["ref"] - exact["logp"])[has_ref].clip(-20, 20)
-    gap = np.abs(exact["old"] - exact["engine"])[has_engine & has_old]
+    gap = np.abs(exact["old"][has_both] - exact["engine"][has_both])
     advantage = exact["advantage"][has_old]
     return {
         "policy/kl_rollout": _mean(np.exp(drift) - 1 - drift),

@@ -55,13 +55,6 @@ def context_length(config) -> int | None:
     return getattr(config, "max_position_embeddings", None)
 
 
-def eos_ids(model_generation_config, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Every id that ends a completion: the generation configuration's and the tokenizer's."""
-    ids = getattr(model_generation_config, "eos_token_id", None)
-    listed = ids if isinstance(ids, (list, tuple)) else [ids]
-    return tuple(sorted({*listed, tokenizer.eos_token_id} - {None}))
-
-
 def _load(function, location: str, what: str, **options):
     try:
         return function(location, **options)

@@ -14,16 +14,17 @@ from r1lab import checkpoint, costs, engines, loop, tables
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.feed import Feed
-from r1lab.judge import Judge
+from r1lab.judge import Judge, version_of
 from r1lab.knobs import digest
 from r1lab.ledger import Ledger
+from r1lab.manifest import num_threads
 from r1lab.metrics import MetricsFile
 from r1lab.policy import Policy
 from r1lab.prepare import Ready, prepare
 from r1lab.progress import Progress
 from r1lab.recipe import RlStage
 from r1lab.recipe_file import Plan
-from r1lab.run import RunFolder, num_threads, open_run
+from r1lab.run import RunFolder, open_run
 from r1lab.sampler import Sampler
 from r1lab.seeds import derive
 from r1lab.sft import SftFeed
@@ -47,8 +48,10 @@ def train(plan: Plan, progress: Progress | None = None) -> Run:
     progress = progress or Progress()
     ready = prepare(plan)
     digests = {key: value for each in ready for key, value in each.digests.items()}
-    versions = {key: resolved.path for each in ready for key, resolved in each.table.items()}
-    with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=costs.disk(ready)) as run:
+    versions = {key: version_of(resolved) for each in ready for key, resolved in each.table.items()}
+    with open_run(
+        plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=costs.disk(ready)
+    ) as run:
         for warning in run.warnings:
             progress.say(f"warning: {warning}")
         if run.finished:

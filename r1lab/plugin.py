@@ -65,8 +65,9 @@ def bind(function: Callable, settings: Mapping[str, Any], what: str) -> Callable
         if key not in allowed:
             raise RecipeError(f"{what}: unknown setting {key!r}; allowed: {', '.join(allowed) or 'none'}")
         if not _fits(value, allowed[key]):
-            kind = {float: "a finite number", int: "a whole number"}.get(type(allowed[key]), type(allowed[key]).__name__)
-            raise RecipeError(f"{what}.{key}: {value!r} must be {kind}")
+            kind = type(allowed[key])
+            expected = {float: "a finite number", int: "a whole number"}.get(kind, kind.__name__)
+            raise RecipeError(f"{what}.{key}: {value!r} must be {expected}")
     return partial(function, **settings) if settings else function
 
 

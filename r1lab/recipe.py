@@ -4,10 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from r1lab.knobs import Above, Amount, Count, Knobs, Positive, Share, Use
-
-Nucleus = Annotated[float, Field(gt=0, le=1)]
-Megabytes = Annotated[int, Field(ge=64)]
+from r1lab.knobs import Above, Amount, Count, Knobs, Nucleus, Positive, Share, Use
 
 
 class Source(Knobs):
@@ -117,7 +114,7 @@ class Workers(Knobs):
     """Processes. Free."""
     deadline: Above = 5.0
     """Seconds a completion's check may take. Result."""
-    memory_mb: Megabytes = 2048
+    memory_mb: Annotated[int, Field(ge=64, strict=True)] = 2048
     """Address space of one process, in MiB. Result."""
 
 
@@ -235,7 +232,7 @@ class Stage(Knobs):
     """AdamW and its schedule. Result."""
     precision: Literal["auto", "float32", "bf16_autocast", "pure_bf16"] = "auto"
     """auto: float32 weights, under bf16 autocast on GPUs. `pure_bf16` weights lose updates of 1e-6. Result."""
-    micro_batch_tokens: Positive = 16384
+    micro_batch_tokens: Positive = 8192
     """Padded tokens forwarded at once. Rounding."""
     kernel: Literal["auto", "torch"] = "auto"
     """The loss head's implementation. Rounding."""

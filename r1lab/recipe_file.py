@@ -156,9 +156,7 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
 
 
 def _from(own: dict, before: list[Stage]) -> dict:
-    """A stage starts from the model of the one before, unless it says `from` or `model` itself."""
-    if "from" in own and "model" in own:
-        raise RecipeError(f"stage states both from: {own['from']!r} and model: {own['model']!r}; take one away")
+    """A stage starts from the model of the one before, unless it says `from`, or `model` alone."""
     return {"from": before[-1].name, **own} if before and "model" not in own else own
 
 

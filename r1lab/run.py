@@ -1,33 +1,25 @@
 """A run's folder: whose it is, who holds it, what it was made with. Not its stages (`pipeline`) nor its metrics.
 
-The manifest is written atomically each time something is noted. What makes up the hash is `identity`; everything else
-in it says where and with what the run was made.
+The manifest (`r1lab.manifest`) is written atomically each time something is noted.
 """
 
 import fcntl
-import importlib.metadata
 import json
 import os
-import platform
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from r1lab.checkpoint import PARTIAL, atomic_file, require_space, sweep
 from r1lab.errors import RecipeError, RunError
-from r1lab.knobs import digest, select
-from r1lab.recipe import Stage
+from r1lab.manifest import describe, differences, ends, identity, run_hash, watched
 from r1lab.recipe_file import Plan
 
-PACKAGES = ("r1lab", "torch", "transformers", "accelerate", "datasets", "sympy", "numpy", "pyarrow", "triton", "vllm")
 MANIFEST, LOCK = "manifest.json", ".lock"
 
 
@@ -92,29 +84,6 @@ class RunFolder:
         atomic_file(self.path / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def identity(plan: Plan, data_digests: dict[str, str]) -> dict[str, Any]:
-    """What makes two runs the same run, as plain data: the seed, result knobs, and what the data holds.
-
-    `order` is there because the digest sorts keys, while the order of stages and of a mixture's sources counts.
-    """
-    made_of = {
-        "seed": plan.seed,
-        "order": [[stage.name, *stage.data] for stage in plan.stages],
-        "stages": {stage.name: select(stage, "Result.") for stage in plan.stages},
-        "data": data_digests,
-    }
-    return json.loads(json.dumps(made_of, default=str))  # as the manifest gives it back
-
-
-def num_threads(stage: Stage) -> int:
-    """CPU threads of a stage, `0: all cores` resolved to those this process may use."""
-    return stage.threads or len(os.sched_getaffinity(0))
-
-
-def run_hash(identity: dict[str, Any]) -> str:
-    return digest(identity)
-
-
 def folder(plan: Plan, identity: dict[str, Any]) -> Path:
     """`out` of the recipe, or `runs/<name>-<hash>`."""
     return plan.out or Path("runs") / f"{plan.name}-{run_hash(identity)}"
@@ -137,8 +106,8 @@ def open_run(
     with _locked(path):
         earlier = _admit(path, own)  # once more: another process may have held it in the meantime
         sweep(path)
-        run = RunFolder(path, _manifest(plan, own, verifier_versions, extra))
-        if earlier is not None and earlier["finished"] and _ends(earlier) == _ends(run.manifest):
+        run = RunFolder(path, describe(plan, own, verifier_versions, extra))
+        if earlier is not None and earlier["finished"] and ends(earlier) == ends(run.manifest):
             run.manifest, run.finished = earlier, True
         else:
             if earlier is not None:
@@ -159,7 +128,7 @@ def _admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
         return None
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        changed = _differences(own, manifest["identity"], "here", "in the folder")
+        changed = differences(own, manifest["identity"], "here", "in the folder")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(f"{path / MANIFEST} cannot be read ({error}); restore it or set another out=") from None
     if changed:
@@ -194,104 +163,10 @@ def _locked(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)  # explicitly: forked children hold the descriptor too
 
 
-def _manifest(plan: Plan, own: dict[str, Any], verifier_versions: dict, extra: dict) -> dict[str, Any]:
-    """Of a first start, as plain data."""
-    stages = [stage.model_dump(mode="json", by_alias=True) for stage in plan.stages]
-    manifest = {
-        "name": plan.name,
-        "hash": run_hash(own),
-        "identity": own,
-        "recipe": {"name": plan.name, "seed": plan.seed, "stages": stages},
-        "data": own["data"],
-        "verifiers": verifier_versions,
-        "packages": _packages(),
-        "python": platform.python_version(),
-        "commit": _commit(Path(__file__).resolve().parent.parent),
-        "machine": _machine(),
-        "threads": {stage.name: num_threads(stage) for stage in plan.stages},
-        "rounding": {stage.name: select(stage, "Rounding.") for stage in plan.stages},
-        "pinned": extra,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "resumed_at": [],
-        "notes": [],
-        "finished": False,
-    }
-    return json.loads(json.dumps(manifest, default=str))
-
-
 def _carry_over(run: RunFolder, earlier: dict[str, Any]) -> None:
     """Keep what the first start fixed and what was recorded since; warn of what is not as it was."""
     now = run.manifest
-    run.warnings = _differences(_watched(now), _watched(earlier), "now", "before; figures may part by rounding")
+    run.warnings = differences(watched(now), watched(earlier), "now", "before; figures may part by rounding")
     now |= {key: earlier[key] for key in ("started", "resumed_at")}
     now["pinned"] |= earlier["pinned"]
     now["notes"] = [*dict.fromkeys(earlier["notes"] + run.warnings)]
-
-
-def _watched(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What is not part of the run's identity and may change its bytes. Threads count as resolved, not as written."""
-    written = {
-        name: {key: value for key, value in knobs.items() if key != "threads"}
-        for name, knobs in manifest["rounding"].items()
-    }
-    machine = {key: manifest["machine"][key] for key in ("cpu", "gpu")}
-    others = {key: manifest[key] for key in ("threads", "packages", "verifiers", "python")}
-    return {"stages": written, "machine": machine, **others}
-
-
-def _ends(manifest: dict[str, Any]) -> list[list[Any]]:
-    """What may be raised once a run has finished, so that it goes on."""
-    return [[stage["name"], stage["steps"], stage["stop"]] for stage in manifest["recipe"]["stages"]]
-
-
-def _differences(one: dict[str, Any], other: dict[str, Any], here: str, there: str) -> list[str]:
-    """Lines `dotted.key: 1e-05 here, 1e-06 there`."""
-    first, second = dict(_leaves(one)), dict(_leaves(other))
-    return [
-        f"{key}: {first.get(key, 'nothing')} {here}, {second.get(key, 'nothing')} {there}"
-        for key in first | second
-        if first.get(key) != second.get(key)
-    ]
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every value below as (dotted key, JSON text)."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}" if path else key)
-    else:
-        yield path, json.dumps(value)
-
-
-def _packages() -> dict[str, str]:
-    """Versions of those that are installed."""
-    versions = {}
-    for name in PACKAGES:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def _commit(root: Path) -> str | None:
-    """The checkout's commit, `-dirty` where files differ from it; None where r1lab does not run from a checkout."""
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _machine() -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), cpu)
-    return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-    }

@@ -3,6 +3,8 @@
 import signal
 import threading
 
+from r1lab.errors import RunError
+
 
 class Grace:
     """`asked` names the signal that came, or is empty. Outside the main thread signals stay as they are."""
@@ -20,6 +22,11 @@ class Grace:
 
     def __exit__(self, *_) -> None:
         self._restore()
+
+    def leave(self, where: str, *, unless: bool) -> None:
+        """RunError where a signal came, unless there is nothing left to do."""
+        if self.asked and not unless:
+            raise RunError(f"{self.asked} {where}; the same command goes on from here")
 
     def _ask(self, number: int, _frame) -> None:
         self.asked = f"stopped by {signal.Signals(number).name}"

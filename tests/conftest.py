@@ -36,7 +36,13 @@ def tiny_model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def make_stage():
     """An RL stage of one step on a task, with what a test sets."""
-    quiet = {"precision": "float32", "optimizer": {"warmup_updates": 0}, "learning_rate": 1e-3, "steps": 1}
+    quiet = {
+        "name": "rl",
+        "precision": "float32",
+        "optimizer": {"warmup_updates": 0},
+        "learning_rate": 1e-3,
+        "steps": 1,
+    }
     return lambda **settings: RlStage(**{**quiet, "data": {"task": "addition"}, **settings})
 
 

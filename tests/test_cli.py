@@ -44,7 +44,7 @@ def rows(path: Path, *lines: dict) -> str:
 
 MISTAKES = {
     "unknown key": ({"lerning_rate": 1.0}, "lerning_rate: unknown key; did you mean 'learning_rate'?"),
-    "unknown nested key": ({"optimizer": {"warmup": 1}}, "optimizer.warmup: unknown key; did you mean 'warmup_updates'?"),
+    "unknown nested key": ({"optimizer": {"warmup": 1}}, "optimizer.warmup: unknown key; did you mean"),
     "wrong type": ({"steps": "many"}, "steps: input should be a valid integer, got 'many'"),
     "true is no number": ({"steps": True}, "steps: input should be a valid integer, got True"),
     "zero size": ({"group_size": 0}, "group_size: input should be greater than 0, got 0"),

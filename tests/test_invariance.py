@@ -232,6 +232,25 @@ def test_a_reference_exists_only_where_a_term_needs_it(make_policy, make_group):
     assert not any(weight.requires_grad for weight in policy.reference.parameters())
 
 
+def test_without_a_reference_there_is_no_distance_to_it(make_policy, make_samples):
+    update = make_policy().update(make_samples(2), made())
+    assert np.isnan(update.rows["ref"]).all() and update_metrics([update], [], None)["policy/kl_ref"] is None
+
+
+def test_policies_of_one_process_may_differ_in_precision(make_policy, make_samples):
+    samples = make_samples(2)
+    full, half, again = (make_policy(precision=p).score(samples) for p in ("float32", "bf16_autocast", "float32"))
+    assert np.array_equal(full[0], again[0]) and not np.array_equal(full[0], half[0])
+    assert half[0] == pytest.approx(full[0], abs=0.5)
+
+
+def test_a_loss_that_is_not_finite_by_its_own_function_blames_no_request(make_policy, make_samples):
+    objective = made()
+    term = replace(objective.weight[Role.POLICY], fn=lambda *, logp, old, advantage: logp * math.nan)
+    with pytest.raises(RunError, match=r"though the policy's log-probabilities are; the weights are unchanged"):
+        make_policy().update(make_samples(2), replace(objective, weight={Role.POLICY: term}))
+
+
 def test_state_and_weights_come_back_bit_for_bit(make_policy, make_samples, tmp_path):
     policy, samples = make_policy(needs_ref=True), make_samples(4)
     policy.update(samples, made())

@@ -80,7 +80,7 @@ def test_patience_and_metric_go_together():
 
 @pytest.mark.parametrize("sampling", [{"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}])
 def test_training_on_another_distribution_than_the_policys_must_be_asked_for(sampling):
-    with pytest.raises(ValidationError, match="set sampling.allow_biased_sampling: true"):
+    with pytest.raises(ValidationError, match=r"set sampling\.allow_biased_sampling: true"):
         stage(sampling=sampling)
     assert stage(sampling={**sampling, "allow_biased_sampling": True}).sampling.biased
     assert not stage().sampling.biased
@@ -88,7 +88,7 @@ def test_training_on_another_distribution_than_the_policys_must_be_asked_for(sam
 
 @pytest.mark.parametrize("data, names", [
     (SOURCE, ["addition"]), ([SOURCE, SOURCE], ["addition", "addition-1"]), ({"mine": SOURCE}, ["mine"]),
-    ({"path": "org/set"}, ["set"]), ({"path": "a/b.jsonl"}, ["b.jsonl"]), ([{"path": "a/x"}, SOURCE], ["x", "addition"]),
+    ({"path": "a/x"}, ["data"]), ([{"path": "a/x"}, SOURCE, {"path": "b"}], ["data", "addition", "data-2"]),
 ])  # fmt: skip
 def test_one_source_a_list_and_a_mapping_are_sources_by_name(data, names):
     assert list(stage(data=data).data) == names

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from r1lab import manifest as made_of
 from r1lab import recipe_file, run
 from r1lab.errors import RecipeError, RunError
 
@@ -40,7 +41,7 @@ def manifest(folder: Path) -> dict:
 
 def test_the_hash_is_made_of_seed_result_knobs_and_data_alone():
     def hashed(*overrides, data=DATA):
-        return run.run_hash(run.identity(plan(*overrides), data))
+        return made_of.run_hash(made_of.identity(plan(*overrides), data))
 
     free = ("stages.rl.steps=9", "stages.rl.workers.count=7", "stages.rl.eval.every=2", "stages.rl.threads=1",
             "stages.rl.micro_batch_tokens=64", "out=x", "name=other")  # fmt: skip
@@ -55,13 +56,13 @@ def test_the_order_of_stages_and_sources_is_part_of_the_hash():
     hashes = set()
     for data in ({"a": one, "b": other}, {"b": other, "a": one}):
         made = recipe_file.resolve({"data": data, "steps": 1})
-        hashes.add(run.run_hash(run.identity(made, {"a": "1", "b": "2"})))
+        hashes.add(made_of.run_hash(made_of.identity(made, {"a": "1", "b": "2"})))
     assert len(hashes) == 2
 
 
 def test_a_new_run_has_a_folder_of_its_hash_with_recipe_and_manifest(tmp_path):
     with opened(extra={"engine": "local", "schedule_steps": {"rl": 4}}) as folder:
-        assert folder.path == Path("runs") / f"tiny-{run.run_hash(folder.manifest['identity'])}"
+        assert folder.path == Path("runs") / f"tiny-{made_of.run_hash(folder.manifest['identity'])}"
         assert not folder.finished and folder.warnings == []
         assert folder.pinned == {"engine": "local", "schedule_steps": {"rl": 4}}
     held = manifest(folder.path)
@@ -70,7 +71,7 @@ def test_a_new_run_has_a_folder_of_its_hash_with_recipe_and_manifest(tmp_path):
     assert held["threads"]["rl"] == len(os.sched_getaffinity(0)) and held["finished"] is False
     assert held["verifiers"] == {"math": 1} and held["data"] == DATA and held["notes"] == held["resumed_at"] == []
     again = recipe_file.resolve(yaml.safe_load((folder.path / "recipe.yaml").read_text()))
-    assert run.identity(again, DATA) == held["identity"]
+    assert made_of.identity(again, DATA) == held["identity"]
 
 
 def test_the_paths_of_a_run_follow_its_layout(tmp_path):
@@ -166,16 +167,16 @@ def test_a_resume_keeps_what_was_pinned_and_recorded(tmp_path):
 def test_what_may_change_rounding_warns_and_marks_the_manifest(tmp_path, monkeypatch):
     with opened(out=tmp_path / "r"):
         pass
-    machine = run._machine()
-    monkeypatch.setattr(run, "_machine", lambda: machine | {"cpu": "Other", "memory": 1})
-    monkeypatch.setattr(run, "_packages", lambda: {"torch": "99"})
+    machine = made_of._machine()
+    monkeypatch.setattr(made_of, "_machine", lambda: machine | {"cpu": "Other", "memory": 1})
+    monkeypatch.setattr(made_of, "_packages", lambda: {"torch": "99"})
     cores = len(os.sched_getaffinity(0))
     changed = ("stages.rl.micro_batch_tokens=64", f"stages.rl.threads={cores + 1}", "stages.sft.threads=" + str(cores))
     with opened(*changed, out=tmp_path / "r", versions={"math": 2}) as folder:
         lines = {line.split(":")[0] for line in folder.warnings}
     assert {"stages.rl.micro_batch_tokens", "machine.cpu", "threads.rl", "packages.torch", "verifiers.math"} <= lines
     assert not lines & {"machine.memory", "threads.sft", "stages.sft.threads"}
-    assert "stages.rl.micro_batch_tokens: 64 now, 16384 before; figures may part by rounding" in folder.warnings
+    assert "stages.rl.micro_batch_tokens: 64 now, 8192 before; figures may part by rounding" in folder.warnings
     assert manifest(tmp_path / "r")["notes"] == folder.warnings
     with opened(*changed, out=tmp_path / "r", versions={"math": 2}) as folder:
         assert folder.warnings == []
@@ -199,6 +200,6 @@ def test_a_finished_run_with_more_steps_goes_on(tmp_path):
 
 
 def test_the_commit_is_none_outside_a_checkout(tmp_path):
-    assert run._commit(tmp_path) is None
+    assert made_of._commit(tmp_path) is None
     (tmp_path / ".git").touch()
-    assert run._commit(tmp_path) is None
+    assert made_of._commit(tmp_path) is None

@@ -64,8 +64,8 @@ def test_mask_and_mixing_weight_multiply_on_the_token_and_leave_z_alone(four):
 def test_without_a_mix_all_roles_share_one_z(four, make_rollout):
     demo = make_rollout((3,), (10, 11, 12), role=Role.DEMO)
     sample = Sample(demo, demo.role, np.ones(3, np.float32), np.zeros(3, np.float32))
-    assert scaled([*four, sample], token_mean) == [pytest.approx([v] * n) for v, n in
-                                                   zip((1 / 13, 1 / 13, 0, 1 / 13, 1 / 13), (4, 1, 2, 5, 3))]  # fmt: skip
+    found = scaled([*four, sample], token_mean)
+    assert found == [pytest.approx([z] * n) for z, n in zip((1 / 13, 1 / 13, 0, 1 / 13, 1 / 13), (4, 1, 2, 5, 3))]
 
 
 def test_an_update_of_nothing_that_counts_has_scale_zero_and_an_empty_one_is_empty(four):

@@ -145,7 +145,7 @@ def test_kl_adds_its_weight_to_policy_rows(estimator, weight):
 
 
 def test_the_entropy_bonus_adds_its_slope_to_policy_rows():
-    loss, _, by_entropy = slopes(made(entropy={"coef": 0.1}), packed([Role.POLICY, Role.DEMO], scale=0.5), -1.0)
+    _, _, by_entropy = slopes(made(entropy={"coef": 0.1}), packed([Role.POLICY, Role.DEMO], scale=0.5), -1.0)
     assert by_entropy == pytest.approx([-0.05, 0.0])
     assert slopes(made(), packed([Role.POLICY]), -1.0)[2] is None
 

@@ -1,0 +1,54 @@
+import pytest
+
+from data import Problem
+from r1lab.errors import RecipeError
+from r1lab.models import load_tokenizer
+from r1lab.objective import build
+from r1lab.prompts import Renderer
+from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import SftStage
+from r1lab.records import Role
+from r1lab.sampler import Sampler
+from r1lab.sft import SftFeed, check, steps_of
+
+PROBLEMS = [Problem(f"p{i}", f"{i}+1", str(i + 1), solution=f"it is {i + 1}") for i in range(6)]
+
+
+def stage(**settings):
+    return SftStage(data={"task": "addition"}, **settings)
+
+
+@pytest.fixture
+def renderer(tiny_model):
+    return Renderer(load_tokenizer(str(tiny_model)), context=40)
+
+
+def test_steps_are_stated_or_as_many_as_the_epochs_take():
+    assert steps_of(stage(steps=7), 100) == 7
+    assert steps_of(stage(prompts_per_step=32), 100) == 4  # 100 / 32, rounded up
+    assert steps_of(stage(prompts_per_step=32, epochs=0.5), 100) == 2 and steps_of(stage(), 1) == 1
+
+
+def test_a_block_is_groups_of_one_demonstration_in_draw_order(renderer):
+    sampler, objective = Sampler({"s": PROBLEMS}, [1.0], 0), build(Knobs(preset="sft"), max_new_tokens=16)
+    feed = SftFeed(stage=stage(), seed=0, sampler=sampler, renderer=renderer, objective=objective)
+    block = feed.block(4)
+    assert [settled.drawn.draw.number for settled in block] == [0, 1, 2, 3]
+    for settled in block:
+        (member,) = settled.kept.members
+        assert member.verdict is None and member.reward == 1.0 and set(member.rollout.role) == {Role.DEMO}
+        assert member.rollout.completion_ids == renderer.render_solution(settled.drawn.draw.problem)
+    feed.observe(block)
+    again = SftFeed(
+        stage=stage(), seed=0, sampler=Sampler({"s": PROBLEMS}, [1.0], 0), renderer=renderer, objective=objective
+    )
+    again.load_state_dict(feed.state_dict())
+    assert [settled.drawn.draw.number for settled in again.block(1)] == [4]
+
+
+def test_every_demonstration_is_checked_before_the_run(renderer):
+    assert check({"s": PROBLEMS}, renderer) == len(" it is 1") + 1  # a token a character, and EOS
+    with pytest.raises(RecipeError, match="problem 'none' has no solution to learn from"):
+        check({"s": [Problem("none", "1+1", "2")]}, renderer)
+    with pytest.raises(RecipeError, match=r"problem 'long' has .* tokens with its solution, the context 40"):
+        check({"s": [Problem("long", "1+1", "2", solution="x" * 40)]}, renderer)
