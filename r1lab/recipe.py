@@ -66,7 +66,7 @@ class Engine(Knobs):
     kind: str = "auto"
     """auto, local, or a dotted path. Result."""
     max_batch: Positive = 512
-    """Completions decoded at once (local). Result."""
+    """Completions decoded at once (local). Rounding."""
 
 
 class Sampling(Knobs):

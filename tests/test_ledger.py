@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from r1lab.ledger import Ledger
@@ -32,6 +34,15 @@ def test_a_demonstration_is_trained_on_but_not_sampled(make_group):
     ledger.rollouts([Settled(shown, shown, "kept")], parameters=10)
     ledger.update(samples_of(shown), forwarded_tokens=6, parameters=10)
     assert ledger.tokens == {"sampled": 0, "trained": 4, "evaluated": 0} and ledger.flops["rollout"] == 0
+
+
+def test_ids_that_a_completion_was_forced_to_begin_with_are_not_sampled(make_group):
+    ledger, group = Ledger(), make_group([1.0], lengths=[5])
+    rollout = group.members[0].rollout
+    forced = replace(rollout, request=replace(rollout.request, forced_ids=rollout.completion_ids[:2]))
+    group = replace(group, members=(replace(group.members[0], rollout=forced),))
+    ledger.rollouts([Settled(group, group, "kept")], parameters=10)
+    assert ledger.tokens["sampled"] == 3
 
 
 def test_each_update_counts_its_batch_again_whether_forwarded_or_not(make_group):

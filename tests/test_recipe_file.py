@@ -116,7 +116,8 @@ def test_a_stage_starts_from_the_one_before_unless_it_says_otherwise():
     assert (first.from_, first.model, second.from_) == (None, "org/base", "sft")
     other = plan(TWO, "stages.reason.model=org/base").stages[1]
     assert (other.from_, other.model) == (None, "org/base")
-    refused("both from: 'sft' and model: 'org/base'; take one away", TWO, "stages.reason={from: sft, model: org/base}")
+    named = plan(TWO, "stages.reason={steps: 1, from: sft, model: org/base}").stages[1]
+    assert named.from_ == "sft"  # what both say: `from` wins, so that a resolved recipe resolves to itself
 
 
 def test_small_floats_are_numbers_and_a_key_written_twice_is_refused():
