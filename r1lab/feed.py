@@ -76,24 +76,25 @@ class ErrorWindow:
     """The share of `error` among the last rollouts; past the limit what we measure is no reward any more."""
 
     def __init__(self, limit: float):
-        self.limit, self.recent = limit, deque(maxlen=WINDOW)
+        self.limit, self.recent, self.reason = limit, deque(maxlen=WINDOW), "a part of the reward"
 
     def observe(self, block: Sequence[Settled]) -> None:
         """RunError once too many of the last rollouts could not be judged."""
         members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
         self.recent.extend(int(member.reward is None) for member in members)
+        verdicts = [verdict for m in members for verdict in (m.verdict, *m.verdicts.values())]
+        self.reason = next((v.reason for v in reversed(verdicts) if v.status == "error"), self.reason)
         if len(self.recent) >= JUDGED_FROM and sum(self.recent) > self.limit * len(self.recent):
-            last = next((m.verdict for m in reversed(members) if m.verdict.status == "error"), None)
             raise RunError(
                 f"{sum(self.recent)} of the last {len(self.recent)} rollouts could not be judged (max_error_rate "
-                f"{self.limit}); the verifier itself fails: {last.reason if last else 'a part of the reward'}"
+                f"{self.limit}); the verifier itself fails: {self.reason}"
             )
 
     def state_dict(self) -> dict:
-        return {"recent": list(self.recent)}
+        return {"recent": list(self.recent), "reason": self.reason}
 
     def load_state_dict(self, state: dict) -> None:
-        self.recent = deque(state["recent"], maxlen=WINDOW)
+        self.recent, self.reason = deque(state["recent"], maxlen=WINDOW), state["reason"]
 
 
 class Feed:
@@ -188,8 +189,8 @@ class Feed:
     def _settle(self, group: Group) -> Keep | Drop | Again:
         """The rule's decision on the members that have a reward; a group that lost too many never reaches it."""
         able = tuple(member for member in group.members if member.reward is not None)
-        if len(able) < len(group.members):
-            needed = 2 if self.objective.advantage.relative else 1
-            if len(able) < needed:
-                return Drop("error")
+        sampled = sum(member.verdict is not None for member in able)
+        needed = 2 if self.objective.advantage.relative else 1
+        if len(able) < len(group.members) and sampled < needed:
+            return Drop("error")
         return self.objective.rule.settle(Group(group.draw, able))

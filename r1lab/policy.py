@@ -32,7 +32,7 @@ class Update:
     forwarded_tokens: int
     """Prompt and completion tokens of the forwarded samples."""
     rows: dict[str, np.ndarray]
-    """logp, entropy, old, ref, engine, advantage, scale: float32 [N]; role: int64 [N]."""
+    """logp, entropy, old, ref (NaN without a reference), engine, advantage, scale: float32 [N]; role: int64 [N]."""
 
 
 class Policy:
@@ -40,8 +40,9 @@ class Policy:
 
     def __init__(self, location: str, stage: Stage, *, total_updates: int, temperature: float, needs_ref: bool):
         has_gpu = torch.cuda.is_available()
-        autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
-        self.accelerator = Accelerator(cpu=not has_gpu, mixed_precision="bf16" if autocast else "no")
+        self.autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
+        # Its mixed precision is fixed for the process; stages may differ.
+        self.accelerator = Accelerator(cpu=not has_gpu, mixed_precision="no")
         self.tokenizer = models.load_tokenizer(location)
         dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
         self.model = models.load_model(location, dtype).to(self.accelerator.device)
@@ -164,7 +165,7 @@ class Policy:
 
     def _hidden(self, model, batch: PackedBatch) -> Tensor:
         """Hidden states [N, D] that predict the batch's targets."""
-        with self.accelerator.autocast():
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
             states = model.base_model(input_ids=batch.input_ids, use_cache=False).last_hidden_state
         return states.flatten(0, 1)[batch.hidden_index]
 
@@ -184,7 +185,7 @@ class Policy:
             "entropy": entropy,
             "old": logp if batch.old is None else batch.old,
             "engine": batch.engine,
-            "ref": logp if batch.ref is None else batch.ref,
+            "ref": torch.full_like(logp, float("nan")) if batch.ref is None else batch.ref,
             "advantage": batch.advantage,
             "scale": batch.scale,
             "role": batch.role,
@@ -194,9 +195,14 @@ class Policy:
 
 def _blame(batch: PackedBatch, rows: dict[str, np.ndarray], samples: Sequence[Sample]) -> str:
     """Which problem and request made a loss that is not finite."""
-    bad = np.flatnonzero(~np.isfinite(rows["logp"]) | ~np.isfinite(rows["old"]))
-    owner = batch.sequence.cpu().numpy()[bad[0] if len(bad) else 0]
-    request = samples[owner].rollout.request
+    used_old = np.where(rows["scale"] != 0, rows["old"], 0.0)
+    bad = np.flatnonzero(~np.isfinite(rows["logp"] + rows["entropy"] + used_old))
+    if not len(bad):
+        return (
+            "the loss is not finite though the policy's log-probabilities are; the weights are unchanged "
+            "(look at functions of your own under objective:)"
+        )
+    request = samples[batch.sequence.cpu().numpy()[bad[0]]].rollout.request
     return (
         f"the loss is not finite at problem {request.problem_id!r}, request {request.id}; the weights are unchanged "
         "(a smaller learning_rate or optimizer.grad_clip may help)"

@@ -73,11 +73,11 @@ class Sampling(Knobs):
     """Beyond temperature and length; training samples from the policy itself unless biased sampling is allowed."""
 
     top_p: Nucleus = 1.0
-    """Nucleus. Result."""
+    """Nucleus: share of probability kept. Result."""
     top_k: Count = 0
-    """0: off. Result."""
+    """Tokens kept; 0: off. Result."""
     min_p: Share = 0.0
-    """0: off. Result."""
+    """Smallest share of the top probability; 0: off. Result."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion. Result."""
     allow_biased_sampling: bool = False
@@ -111,7 +111,7 @@ class Workers(Knobs):
     """The pool of verifier processes."""
 
     count: Positive = 2
-    """Processes. Free."""
+    """Processes at once. Free."""
     deadline: Above = 5.0
     """Seconds a completion's check may take. Result."""
     memory_mb: Annotated[int, Field(ge=64, strict=True)] = 2048
@@ -132,7 +132,7 @@ class Evaluation(Knobs):
     temperature: Amount = 1.0
     """0 is greedy. Free."""
     top_p: Nucleus = 1.0
-    """Nucleus. Free."""
+    """Nucleus: share of probability kept. Free."""
     max_new_tokens: Positive | None = None
     """Default: the stage's. Free."""
     allow_masked_overlap: tuple[str, ...] = ()
@@ -178,11 +178,11 @@ class Objective(Knobs):
     clip_high: Amount | None = None
     """The ratio is clipped above 1 + clip_high. Result."""
     mask: str | None = None
-    """none. Result."""
+    """none: no further mask. Result."""
     kl: dict[str, Any] | None = None
     """{estimator: k1 | k2 | k3, coef, ref_refresh_steps}. Result."""
     entropy: dict[str, Any] | None = None
-    """{coef}. Result."""
+    """{coef} of the bonus. Result."""
     correction: Use | None = None
     """none, or {use: tis, cap: 2.0}. Result."""
     aggregate: Use | None = None
@@ -225,7 +225,7 @@ class Stage(Knobs):
     updates_per_step: Positive = 1
     """Optimizer updates a step's block is cut into. Result."""
     max_new_tokens: Positive = 512
-    """Longest completion. Result."""
+    """Longest completion, in tokens. Result."""
     learning_rate: Above = 1e-6
     """Learning rate after the warm-up. Result."""
     optimizer: Optimizer = Optimizer()

@@ -49,8 +49,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """Plain data of a YAML text. RecipeError in one line where it is none."""
     try:
         return yaml.load(text, Loader=_Loader)  # _Loader is a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
-        raise RecipeError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # PyYAML's on bad tags
+        raise RecipeError(f"{where}: not YAML: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def shipped(name: str) -> Path | None:
@@ -78,7 +78,11 @@ def read(recipe: str | Path | dict, overrides: list[str] | tuple[str, ...] = ())
         found = path if path.is_file() else shipped(str(recipe))
         if found is None:
             raise RecipeError(f"recipe {str(recipe)!r} is no file and none that ships ({', '.join(shipped_names())})")
-        raw, base = parse_yaml(found.read_text(encoding="utf-8"), str(found)), found.resolve().parent
+        try:
+            text = found.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {str(found)!r} cannot be read: {error}") from None
+        raw, base = parse_yaml(text, str(found)), found.resolve().parent
         if isinstance(raw, dict):
             raw.setdefault("name", found.stem)
     if not isinstance(raw, dict):
@@ -94,7 +98,8 @@ def _override(raw: dict, override: str) -> None:
     if not equals or not key:
         raise RecipeError(f"override {override!r} is not key.path=value, such as learning_rate=1e-5")
     value = parse_yaml(text, f"override {key}")
-    stages = raw.get("stages") or []
+    stages = raw.get("stages")
+    stages = [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
     head = key.split(".")[0]
     if head not in TOP and len(stages) > 1:
         names = [stage.get("name") or stage.get("kind") for stage in stages]
@@ -115,11 +120,10 @@ def _override(raw: dict, override: str) -> None:
 
 
 def _descend(node: Any, part: str, key: str) -> Any:
-    if isinstance(node, list):
-        return node[_position(node, part, key)]
-    child = node.setdefault(part, {})
+    place = _position(node, part, key) if isinstance(node, list) else part
+    child = node[place] if isinstance(node, list) else node.setdefault(part, {})
     if child is None:
-        child = node[part] = {}
+        child = node[place] = {}
     if not isinstance(child, (dict, list)):
         raise RecipeError(f"override {key!r}: {part!r} is the value {child!r}, nothing stands below it")
     return child
@@ -129,7 +133,7 @@ def _position(node: list, part: str, key: str) -> int:
     names = [item.get("name") or item.get("kind") if isinstance(item, dict) else None for item in node]
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(node):
+    if part in map(str, range(len(node))):
         return int(part)
     allowed = ", ".join(str(name) for name in names if name) or f"0 to {len(node) - 1}"
     raise RecipeError(f"override {key!r}: {part!r} is not there; use one of {allowed}")
@@ -162,7 +166,7 @@ def _from(own: dict, before: list[Stage]) -> dict:
 
 def _stage(own: dict, top: dict, *, single: bool) -> Stage:
     kind = own.get("kind", top.get("kind", "rl"))
-    if kind not in KIND_OF_STAGE:
+    if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
         raise RecipeError(f"kind: {kind!r} must be one of {', '.join(KIND_OF_STAGE)}")
     model = KIND_OF_STAGE[kind]
     known = {key for each in KIND_OF_STAGE.values() for key in _keys(each)}
@@ -186,7 +190,7 @@ def _stage(own: dict, top: dict, *, single: bool) -> Stage:
 def _check_names(stages: list[Stage]) -> None:
     names = [stage.name for stage in stages]
     for position, stage in enumerate(stages):
-        if not re.fullmatch(r"[\w.]+", stage.name):
+        if not re.fullmatch(r"\w[\w.]*", stage.name):
             raise RecipeError(f"stage name {stage.name!r} must be letters, digits, '.' or '_'")
         if names.count(stage.name) > 1:
             raise RecipeError(f"two stages are named {stage.name!r}; give each a `name` of its own")

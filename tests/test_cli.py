@@ -160,4 +160,4 @@ def test_the_command_runs_from_another_folder_with_folders_named_like_ours(tmp_p
     executable = Path(sys.executable).with_name("r1lab")
     done = subprocess.run([executable, "train", "nothing.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("r1lab: recipe 'nothing.yaml' is no file and none that ships (quickstart_")
+    assert done.stderr.startswith("r1lab: recipe 'nothing.yaml' is no file and none that ships (")

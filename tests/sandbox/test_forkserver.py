@@ -11,11 +11,18 @@ import pytest
 from sandbox.forkserver import ForkServer, SandboxError, WorkerDied, WorkerLate
 
 
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != "zombie"
+    except psutil.NoSuchProcess:
+        return False
+
+
 def gone(pids, seconds=5.0):
     """Whether every process ends within so long."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+        if not any(map(runs, pids)):
             return True
         time.sleep(0.01)
     return False
