@@ -9,17 +9,15 @@ and their objective, nowhere here.
 """
 
 import resource
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from r1lab import checkpoint, tables
 from r1lab.ledger import Ledger
 from r1lab.metrics import MetricsFile, rollout_metrics, update_metrics
 from r1lab.objective import Objective
 from r1lab.policy import Policy, Update
-from r1lab.progress import Progress
+from r1lab.progress import Clock, Progress
 from r1lab.recipe import Stage
 from r1lab.records import Sample, Settled
 from r1lab.run import RunFolder
@@ -55,32 +53,32 @@ def train(
     with Grace() as grace:
         while prompts := stopping.prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
-            clock = {"start": time.monotonic()}
+            clock = Clock(progress, step)
 
+            clock.start("rollout")
             journal = run.rollouts(stage.name, step)
             is_fresh = not journal.exists()
             block = feed.block(prompts) if is_fresh else tables.read_block(journal, problem_of)
-            clock["rollout"] = time.monotonic()
 
+            clock.start("score")
             batches = scored(cut(block, objective, stage, step), objective, policy, stage, ledger)
             samples = [sample for batch in batches for sample in batch]
             if is_fresh:
                 tables.write_block(journal, block, samples, policy.prompt_text)
             feed.observe(block)
             ledger.rollouts(block, policy.parameters)
-            clock["score"] = time.monotonic()
 
+            clock.start("update")
             updates = learn(batches, policy, objective, stage, ledger)
             refresh_reference(policy, objective, step)
             feed.publish(policy, policy.version)
-            clock["update"] = time.monotonic()
 
+            clock.start("evaluate")
             stopping.spent(prompts, ledger.budget - before[0], ledger.training_flops - before[1])
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip)
             if is_due(stage, step, stopping, ledger):
                 row |= after_evaluation(step, evaluate, stopping, policy, run, stage)
-            clock["evaluate"] = time.monotonic()
-            row |= ledger.row() | times(clock, block, stage, ledger.budget - before[0])
+            row |= ledger.row() | times(clock.stop(), block, stage, ledger.budget - before[0])
             record(run, metrics, progress, stage, step, row)
 
             is_over = not stopping.prompts(step + 1, ledger)
@@ -188,15 +186,15 @@ def after_evaluation(
     return row
 
 
-def times(clock: dict[str, float], block: Sequence[Settled], stage: Stage, tokens: int) -> dict:
+def times(seconds: dict[str, float], block: Sequence[Settled], stage: Stage, tokens: int) -> dict:
     """Seconds of each phase, budget tokens a second, and the share of verdicts that took over half of the deadline:
     the only figures that may differ between equal runs."""
-    row = {f"time/{name}": end - start for (_, start), (name, end) in pairwise(clock.items())}
+    total = sum(seconds.values())
     members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
     slow = sum(member.verdict.seconds > stage.workers.deadline / 2 for member in members)
-    return row | {
-        "time/total": clock["evaluate"] - clock["start"],
-        "time/tokens_per_second": tokens / max(1e-9, clock["update"] - clock["start"]),
+    return {f"time/{name}": value for name, value in seconds.items()} | {
+        "time/total": total,
+        "time/tokens_per_second": tokens / max(1e-9, total - seconds["evaluate"]),
         "time/near_deadline": slow / len(members) if members else None,
         "time/peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }

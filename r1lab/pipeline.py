@@ -57,6 +57,7 @@ def train(plan: Plan, progress: Progress | None = None) -> Run:
         if run.finished:
             progress.say(f"{run.path} is finished; raise steps to go on, or set another out=")
         else:
+            progress.say(f"writing to {run.path}")
             _stages(ready, plan, run, progress)
         rows = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
     progress.close()

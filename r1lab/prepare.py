@@ -15,7 +15,7 @@ from r1lab.prompts import Renderer
 from r1lab.recipe import RlStage, SftStage, Source, Stage
 from r1lab.recipe_file import Plan
 from r1lab.reward import Reward
-from r1lab.study.evaluate import EvaluationSet
+from r1lab.study.evaluate import EvaluationSet, depths
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ def _specs(stage: Stage) -> list:
 
 
 def _check_metrics(stage: Stage) -> None:
-    keys = ("avg", "low", "high", "score", "errors", "completion", f"pass@{stage.eval.n}")
+    keys = ["avg", "low", "high", "score", "errors", "completion"]
+    keys += [f"pass@{k}" for k in depths(stage.eval.n) if stage.eval.n > 1]
     known = [f"eval/{name}/{key}" for name in stage.eval.sets for key in keys]
     for what, metric in (("eval.keep_best", stage.eval.keep_best), ("stop.metric", stage.stop.metric)):
         if metric is not None and metric not in known:

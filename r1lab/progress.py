@@ -2,6 +2,7 @@
 
 import sys
 import time
+from itertools import pairwise
 
 from rich.console import Console
 from rich.progress import (
@@ -57,6 +58,11 @@ class Progress:
         else:
             print(f"{line}: {facts}", file=sys.stderr, flush=True)
 
+    def doing(self, text: str) -> None:
+        """What goes on within a step, on a terminal."""
+        if self.bar is not None:
+            self.bar.update(self.task, note=text)
+
     def say(self, text: str) -> None:
         """A line of its own."""
         if not self.quiet:
@@ -66,6 +72,24 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+class Clock:
+    """Seconds of a step's phases; each phase is shown while it lasts."""
+
+    def __init__(self, progress: Progress, step: int):
+        self.progress, self.step = progress, step
+        self.marks: list[tuple[str, float]] = []
+
+    def start(self, phase: str) -> None:
+        """A phase begins, the one before ends."""
+        self.marks.append((phase, time.monotonic()))
+        self.progress.doing(f"step {self.step}: {phase}")
+
+    def stop(self) -> dict[str, float]:
+        """Seconds of every phase."""
+        self.marks.append(("", time.monotonic()))
+        return {phase: end - start for (phase, start), (_, end) in pairwise(self.marks)}
 
 
 SHOWN = (

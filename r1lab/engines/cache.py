@@ -4,6 +4,8 @@ All rows share their columns: prompts are left-padded to column `used`, and ever
 transformers' StaticCache it costs no masks over unused columns, unlike its DynamicCache no concatenation a step.
 """
 
+import weakref
+
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -61,7 +63,8 @@ class SlotLayer(CacheLayerMixin):
 
     def __init__(self, slots: SlotCache):
         super().__init__()
-        self.slots = slots
+        # Weak: a cycle would keep a whole wave's keys until the next full garbage collection.
+        self.slots = weakref.proxy(slots)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = self.empty(key_states), self.empty(value_states)

@@ -61,6 +61,15 @@ def evaluate(
     return list(generate(engine, lambda rollout: judge(rollout, problems[rollout.request.problem_id]), requests))
 
 
+def depths(n: int) -> list[int]:
+    """The k of pass@k that n completions a problem can say: powers of two, and n.
+
+    >>> depths(6)
+    [2, 4, 6]
+    """
+    return [2**power for power in range(1, n.bit_length()) if 2**power < n] + [n]
+
+
 def summary(name: str, rows: Sequence[tuple[str, float | None, str, int]], seed: int) -> dict:
     """Metrics of (problem id, score, status, tokens) rows under `eval/<name>/`.
 
@@ -78,7 +87,7 @@ def summary(name: str, rows: Sequence[tuple[str, float | None, str, int]], seed:
     )
     row = {"avg": interval.value, "low": interval.low, "high": interval.high, "n": n, "problems": len(right)}
     if n > 1:
-        row[f"pass@{n}"] = sum(stats.pass_at_k(n, sum(each), n) for each in right.values()) / len(right)
+        row |= {f"pass@{k}": stats.mean_pass_at_k(list(right.values()), k) for k in depths(n)}
     row["score"] = sum(score or 0.0 for _, score, _, _ in rows) / len(rows)
     row["errors"] = sum(status == "error" for _, _, status, _ in rows)
     row["undecided"] = sum(status == "undecided" for _, _, status, _ in rows)

@@ -1,6 +1,8 @@
 """The local engine samples what the model says, and the same for the same requests."""
 
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -56,6 +58,20 @@ def test_a_prompt_is_prefilled_once_for_its_group(lab, tokenizer):
     engine.model.register_forward_pre_hook(lambda _, __, kw: shapes.append(kw["input_ids"].shape), with_kwargs=True)
     lab.run(engine, lab.groups(size=5))
     assert shapes[0] == (4, 20) and {shape[1] for shape in shapes[1:]} == {1}
+
+
+def test_a_wave_that_ended_frees_its_keys_at_once(lab, tokenizer):
+    engine = lab.engine_of(lab.llama(), tokenizer)
+    engine.submit(lab.groups())
+    rollouts = engine.completed()
+    next(rollouts)
+    keys = weakref.ref(engine.wave.cache.layers[0].keys)
+    gc.disable()
+    try:
+        list(rollouts)
+        assert engine.wave is None and keys() is None
+    finally:
+        gc.enable()
 
 
 def test_sequences_that_ended_leave_the_batch(lab, tokenizer):
