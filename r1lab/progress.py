@@ -45,18 +45,16 @@ class Progress:
             self.task = self.bar.add_task(f"{self.label} {name}".strip(), total=steps or budget, note="")
 
     def step(self, row: dict) -> None:
-        """Show a row of metrics."""
-        line = " ".join(
-            [self.label, self.name, f"step {row['step']}" + (f"/{self.steps}" if self.steps else "")]
-        ).strip()
-        facts = ", ".join(_facts(row))
+        """One line for a row of metrics."""
         if self.quiet:
             return
-        if self.bar is not None:
-            done = row["step"] if self.steps else row.get("tokens/budget", 0)
-            self.bar.update(self.task, completed=done, note=facts)
-        else:
-            print(f"{line}: {facts}", file=sys.stderr, flush=True)
+        place = f"step {row['step']}" + (f"/{self.steps}" if self.steps else "")
+        line = f"{' '.join(filter(None, (self.label, self.name, place)))}: {', '.join(_facts(row))}"
+        if self.bar is None:
+            print(line, file=sys.stderr, flush=True)
+            return
+        self.say(line)
+        self.bar.update(self.task, completed=row["step"] if self.steps else row.get("tokens/budget", 0))
 
     def doing(self, text: str) -> None:
         """What goes on within a step, on a terminal."""

@@ -99,11 +99,12 @@ class LocalEngine:
     @torch.inference_mode()
     def advance(self) -> list[Rollout]:
         """One step of the wave, or the start of the next one; returns what ended."""
+        ended = None
         try:
             ended = self.wave.step(self.version, self.aborted) if self.wave else self.start_wave()
-        except BaseException:
-            self.clear()
-            raise
+        finally:
+            if ended is None:
+                self.clear()
         if self.wave and not len(self.wave.rows):
             self.wave = None
         return ended
