@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def train(recipe: dict[str, Any] | str | Path, verifier: Callable | None = None, *overrides: str) -> "Run":
+def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callable | None = None) -> "Run":
     """Run a recipe (a mapping, a file, or the name of one that ships) to its end, as `r1lab train` does.
+
+    `overrides` are `key.path=value`.
 
     `verifier` is a function or class that workers can import: it becomes the recipe's `verifier: module:name`.
     RecipeError (a ValueError) where the recipe is wrong, and nothing is written; RunError where the run failed.

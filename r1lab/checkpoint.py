@@ -125,8 +125,9 @@ def latest(folder: Path, stage: str) -> tuple[int, Path] | None:
 
 
 def prune(folder: Path, stage: str, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints of a stage; the newest one always stays."""
-    for _, path in _checkpoints(folder, stage)[: -max(keep, 1)]:
+    """Remove all but the newest `keep` checkpoints of a stage."""
+    found = _checkpoints(folder, stage)
+    for _, path in found[: len(found) - keep]:
         doomed = path.with_name(f".{path.name}{PARTIAL}")  # under its own name it would look whole while it shrinks
         _remove(doomed)
         os.rename(path, doomed)

@@ -14,6 +14,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reinforcement learning with verifiable rewards, R1-Zero style.",
 )
+INTERRUPTED = 130
+"""What the command line's library exits with on Ctrl-C."""
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, such as learning_rate=1e-5")]
 
 
@@ -84,8 +86,10 @@ def main() -> None:
             raise
         typer.echo(f"r1lab: {error}", err=True)
         raise SystemExit(2 if isinstance(error, RecipeError) else 1) from None
-    except KeyboardInterrupt:
-        typer.echo("r1lab: stopped; the same command goes on from the last checkpoint", err=True)
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        typer.echo("r1lab: stopped; the same command goes on from where it was", err=True)
         raise SystemExit(1) from None
 
 

@@ -1,7 +1,6 @@
 """What a run would cost, before it runs: tokens and memory. Upper bounds and estimates, each said to be one."""
 
-import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import PretrainedConfig
 
 from r1lab import models
 from r1lab.kernels.torch_head import CHUNK_BYTES
@@ -11,38 +10,34 @@ from r1lab.recipe import RlStage
 GIB = 2**30
 
 
-def num_parameters(config: PretrainedConfig) -> int:
-    """Weights of a model of this configuration, built without memory."""
-    with torch.device("meta"):
-        return sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
-
-
 def tokens(each: Ready) -> dict[str, int | None]:
     """Most completion tokens that the stage samples and trains on; None where only its budget bounds it."""
     stage = each.stage
     if each.steps is None:
         return {"sampled": None, "trained": None, "budget": stage.stop.max_tokens}
-    per_step = stage.prompts_per_step * each.longest_cost
-    share = 1 / (1 + stage.reuse) if isinstance(stage, RlStage) else 0
-    sampled = per_step * share * each.objective.max_draws if isinstance(stage, RlStage) else 0
-    trained = per_step * (1 - share)
+    per_problem = stage.group_size * stage.max_new_tokens
+    samples = isinstance(stage, RlStage)
+    sampled = per_problem * each.objective.max_draws if samples else 0
+    trained = per_problem * stage.reuse if samples else each.longest_cost
+    problems = each.steps * stage.prompts_per_step
+    most = int(problems * (sampled + trained))
     return {
-        "sampled": int(each.steps * sampled),
-        "trained": int(each.steps * trained),
-        "budget": stage.stop.max_tokens or int(each.steps * (sampled + trained)),
+        "sampled": int(problems * sampled),
+        "trained": int(problems * trained),
+        "budget": stage.stop.max_tokens or most,
     }
 
 
 def memory(each: Ready, config: PretrainedConfig) -> dict[str, float]:
     """Estimated GiB by purpose: float32 weights, gradients, AdamW's two moments, the engine's and a reference's copy,
     keys and values of one wave, activations of one micro-batch and the head's chunks."""
-    stage, weights = each.stage, 4 * num_parameters(config)
+    stage, weights = each.stage, 4 * models.num_parameters(config)
     text = config.get_text_config()
     width, layers = text.hidden_size, text.num_hidden_layers
     head = getattr(text, "head_dim", None) or width // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     prompt = max(len(each.renderer.render(p)) for problems in each.sources.values() for p in problems[:64])
-    sequences = min(stage.engine.max_batch, stage.prompts_per_step * getattr(stage, "group_size", 0))
+    sequences = min(stage.engine.max_batch, stage.prompts_per_step * stage.group_size)
     inner = getattr(text, "intermediate_size", 4 * width)
     parts = {
         "weights": weights,
@@ -58,13 +53,17 @@ def memory(each: Ready, config: PretrainedConfig) -> dict[str, float]:
 
 
 def disk(ready: list[Ready]) -> int:
-    """Bytes that the checkpoints and models of a run take at most: float32 weights and AdamW's two moments."""
-    total, weights = 0, 0
+    """Bytes that the checkpoints and models of a run take at most: float32 weights and AdamW's two moments.
+
+    A stage that is handed on keeps its model only; the rollout tables are not counted.
+    """
+    total = peak = weights = 0
     for each in ready:
-        weights = 4 * num_parameters(models.load_config(each.location)) if each.location else weights
+        weights = 4 * models.num_parameters(models.load_config(each.location)) if each.location else weights
         checkpoint = (4 if "ref" in each.objective.needs else 3) * weights
-        total = max(total, (each.stage.keep_last + 1) * checkpoint)
-    return total + (len(ready) + 1) * weights
+        peak = max(peak, total + (each.stage.keep_last + 1) * checkpoint)
+        total += weights * (2 if each.stage.eval.keep_best else 1)
+    return max(peak, total) + 2 * weights
 
 
 def lines(ready: list[Ready]) -> list[str]:

@@ -87,7 +87,7 @@ class ErrorWindow:
         if len(self.recent) >= JUDGED_FROM and sum(self.recent) > self.limit * len(self.recent):
             raise RunError(
                 f"{sum(self.recent)} of the last {len(self.recent)} rollouts could not be judged (max_error_rate "
-                f"{self.limit}); the verifier itself fails: {self.reason}"
+                f"{self.limit}); the verifier itself fails: {self.reason}; mend it and start anew with another out="
             )
 
     def state_dict(self) -> dict:

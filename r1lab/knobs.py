@@ -27,6 +27,17 @@ class Knobs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
 
+def by_name(sources: Any) -> Any:
+    """One source, a list or a mapping, as a mapping; an unnamed source has its task's name, or `data`."""
+    if isinstance(sources, dict) and sources and all(isinstance(source, dict) for source in sources.values()):
+        return sources
+    named: dict[str, Any] = {}
+    for source in sources if isinstance(sources, (list, tuple)) else [sources]:
+        base = str(source.get("task") or "data") if isinstance(source, dict) else "data"
+        named[base if base not in named else f"{base}-{len(named)}"] = source
+    return named
+
+
 def kind_of(model: type[Knobs], field: str) -> Kind:
     """The last word of the field's docstring."""
     return model.model_fields[field].description.rsplit(maxsplit=1)[-1]

@@ -47,8 +47,8 @@ def train(
     step = resume(run, stage, policy, resumables)
     feed.publish(policy, policy.version)
     if step == 0 and stage.eval.sets and stage.eval.at_start:
-        row = after_evaluation(0, evaluate, stopping, policy, run, stage)
-        record(run, metrics, progress, stage, 0, row | ledger.row())
+        first = after_evaluation(0, evaluate, stopping, policy, run, stage)
+        record(run, metrics, progress, stage, 0, first | ledger.row())
 
     with Grace() as grace:
         while prompts := stopping.prompts(step + 1, ledger):
@@ -76,15 +76,15 @@ def train(
             clock.start("evaluate")
             stopping.spent(prompts, ledger.budget - before[0], ledger.training_flops - before[1])
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip)
-            if is_due(stage, step, stopping, ledger):
+            is_last = not stopping.prompts(step + 1, ledger)
+            if stage.eval.sets and (is_last or is_due(stage, step)):
                 row |= after_evaluation(step, evaluate, stopping, policy, run, stage)
+                is_last = bool(is_last or stopping.ended)
             row |= ledger.row() | times(clock.stop(), block, stage, ledger.budget - before[0])
             record(run, metrics, progress, stage, step, row)
-
-            is_over = not stopping.prompts(step + 1, ledger)
-            if is_over or grace.asked or step % stage.checkpoint_every == 0:
+            if is_last or grace.asked or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
-            grace.leave(f"after step {step} of stage {stage.name}", unless=is_over)
+            grace.leave(f"after step {step} of stage {stage.name}", unless=is_last)
 
 
 def resume(run: RunFolder, stage: Stage, policy: Policy, resumables: dict) -> int:
@@ -127,8 +127,8 @@ def scored(
     batches: list[list[Sample]], objective: Objective, policy: Policy, stage: Stage, ledger: Ledger
 ) -> list[list[Sample]]:
     """Old and reference log-probabilities on the samples, where an update needs them before it starts."""
-    several = stage.updates_per_step * getattr(stage, "reuse", 1) > 1
-    recompute = several and getattr(stage, "old_logprobs", "recompute") == "recompute"
+    several = stage.updates_per_step * stage.reuse > 1
+    recompute = several and stage.old_logprobs == "recompute"
     needs_ref = "ref" in objective.needs
     done = []
     for batch in batches:
@@ -152,7 +152,7 @@ def learn(
 ) -> list[Update]:
     """`updates_per_step` x `reuse` optimizer steps, always, also where a batch carries nothing."""
     updates = []
-    for _ in range(getattr(stage, "reuse", 1)):
+    for _ in range(stage.reuse):
         for batch in batches:
             update = policy.update(batch, objective)
             ledger.update(batch, update.forwarded_tokens, policy.parameters)
@@ -167,12 +167,9 @@ def refresh_reference(policy: Policy, objective: Objective, step: int) -> None:
         policy.refresh_reference()
 
 
-def is_due(stage: Stage, step: int, stopping: Stopping, ledger: Ledger) -> bool:
-    """Evaluate every `eval.every` steps and at the stage's end."""
-    if not stage.eval.sets:
-        return False
-    every = stage.eval.every
-    return bool(every and step % every == 0) or not stopping.prompts(step + 1, ledger)
+def is_due(stage: Stage, step: int) -> bool:
+    """Every `eval.every` steps; the stage's end is evaluated always."""
+    return bool(stage.eval.every) and step % stage.eval.every == 0
 
 
 def after_evaluation(
@@ -205,5 +202,5 @@ def record(run: RunFolder, metrics: MetricsFile, progress: Progress, stage: Stag
     row = {"stage": stage.name, "step": step, **row}
     metrics.append(row)
     progress.step(row)
-    if row.get("verdict/timeout"):
+    if any(value for key, value in row.items() if key.endswith("/timeout")):
         run.note("a verdict was decided by the clock (timeout): such a run need not repeat bit for bit")

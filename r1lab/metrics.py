@@ -63,6 +63,10 @@ def rollout_metrics(block: Sequence[Settled]) -> dict:
         "completion/p95": float(np.quantile(lengths, 0.95)) if lengths.size else None,
         "completion/truncated": _mean([member.rollout.finish == "length" for member in members]),
     }
+    others = sorted({name for member in members for name in member.verdicts})
+    for name in others:
+        timeouts = [m.verdicts[name].status == "timeout" for m in members if name in m.verdicts]
+        row[f"verdict/{name}/timeout"] = _mean(timeouts)
     for name in sorted({name for member in members for name in member.parts}):
         row[f"reward/part/{name}"] = _mean([member.parts[name] for member in members if name in member.parts])
     statuses = Counter(member.verdict.status for member in members)
@@ -119,7 +123,21 @@ def update_metrics(updates: Sequence[Update], samples: Sequence[Sample], clip: t
         names = ("policy/entropy", *POLICY_KEYS)
         return row | dict.fromkeys(names)
     row["policy/entropy"] = _mean(rows["entropy"])
-    return row | _policy_rows({key: value[rows["role"] == Role.POLICY] for key, value in rows.items()}, clip)
+    return row | _policy_rows(_of_policy(rows), clip) | _mismatch(_of_policy(rows), _of_policy(parts[0]))
+
+
+def _of_policy(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key: value[rows["role"] == Role.POLICY] for key, value in rows.items()}
+
+
+def _mismatch(rows: dict[str, np.ndarray], first: dict[str, np.ndarray]) -> dict:
+    """|log pi_train - log pi_engine| at the version that sampled. Where the engine's own log-probabilities serve as the
+    old ones, the trainer's are known for the rows of the block's first update only."""
+    borrowed = rows["old"].size and np.array_equal(rows["old"], rows["engine"], equal_nan=True)
+    trainer, engine = (first["logp"], first["engine"]) if borrowed else (rows["old"], rows["engine"])
+    gap = np.abs(trainer.astype(np.float64) - engine)
+    gap = gap[np.isfinite(gap)]
+    return {"mismatch/mean": _mean(gap), "mismatch/max": float(gap.max()) if gap.size else None}
 
 
 POLICY_KEYS = (

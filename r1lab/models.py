@@ -3,7 +3,15 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from r1lab import embedded
@@ -35,29 +43,62 @@ def load_config(location: str):
     return _load(AutoConfig.from_pretrained, location, "configuration")
 
 
-def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The model in evaluation mode: no dropout, so nothing in it reads a global random stream.
+def check(location: str) -> None:
+    """RecipeError, before anything is written, for a model that cannot be trained here or has no weights."""
+    folder = Path(location)
+    if folder.is_dir() and not any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
+        raise RecipeError(f"model: {location!r} has no weights (*.safetensors or *.bin)")
+    for path in folder.glob("*.safetensors"):
+        _load(_open, path, "readable weights")
+    _check_head(_skeleton(load_config(location)), location)
 
-    RecipeError for a head that the loss does not compute (a bias, soft-capped or rescaled logits).
-    """
+
+def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The model in evaluation mode: no dropout, so nothing in it reads a global random stream."""
     model = _load(AutoModelForCausalLM.from_pretrained, location, "model", dtype=dtype)
+    _check_head(model, location)
+    return model.eval()
+
+
+def num_parameters(config: PretrainedConfig) -> int:
+    """Weights of a model of this configuration."""
+    return sum(weight.numel() for weight in _skeleton(config).parameters())
+
+
+def context_length(config: PretrainedConfig) -> int | None:
+    """Tokens of prompt and completion together, where the configuration says."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def _open(path: Path) -> None:
+    """Read a weight file's header, which says how long the file must be."""
+    with safe_open(path, framework="pt"):
+        pass
+
+
+def _skeleton(config: PretrainedConfig) -> PreTrainedModel:
+    """A model without memory for its weights. RecipeError for a configuration of no causal language model."""
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise RecipeError(f"model: {config.model_type!r} is no causal language model: {reason}") from None
+
+
+def _check_head(model: PreTrainedModel, location: str) -> None:
+    """RecipeError for a head that the loss does not compute: a bias, soft-capped or rescaled logits."""
     head, config = model.get_output_embeddings(), model.config
     if head is None or getattr(head, "bias", None) is not None:
         raise RecipeError(f"model: {location!r} needs an output head without bias")
     for key in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
         if getattr(config, key, None) not in (None, 1, 1.0):
             raise RecipeError(f"model: {location!r} has {key} = {getattr(config, key)}, which the loss head lacks")
-    return model.eval()
-
-
-def context_length(config) -> int | None:
-    """Tokens of prompt and completion together, where the configuration says."""
-    return getattr(config, "max_position_embeddings", None)
 
 
 def _load(function, location: str, what: str, **options):
     try:
         return function(location, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise RecipeError(f"model: no {what} in {location!r}: {reason}") from None
+        raise RecipeError(f"model: no {what} in {str(location)!r}: {reason}") from None

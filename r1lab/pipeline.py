@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from data.loaders import digest as content_digest
 from r1lab import checkpoint, costs, engines, loop, tables
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
@@ -17,14 +18,14 @@ from r1lab.feed import Feed
 from r1lab.judge import Judge, version_of
 from r1lab.knobs import digest
 from r1lab.ledger import Ledger
-from r1lab.manifest import num_threads
+from r1lab.manifest import identity, num_threads
 from r1lab.metrics import MetricsFile
 from r1lab.policy import Policy
 from r1lab.prepare import Ready, prepare
 from r1lab.progress import Progress
 from r1lab.recipe import RlStage
 from r1lab.recipe_file import Plan
-from r1lab.run import RunFolder, open_run
+from r1lab.run import RunFolder, folder, open_run
 from r1lab.sampler import Sampler
 from r1lab.seeds import derive
 from r1lab.sft import SftFeed
@@ -49,9 +50,9 @@ def train(plan: Plan, progress: Progress | None = None) -> Run:
     ready = prepare(plan)
     digests = {key: value for each in ready for key, value in each.digests.items()}
     versions = {key: version_of(resolved) for each in ready for key, resolved in each.table.items()}
-    with open_run(
-        plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=costs.disk(ready)
-    ) as run:
+    needed = costs.disk(ready)
+    _refuse_changed_ends(ready, folder(plan, identity(plan, digests)))
+    with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=needed) as run:
         for warning in run.warnings:
             progress.say(f"warning: {warning}")
         if run.finished:
@@ -78,9 +79,9 @@ def _pinned(ready: list[Ready]) -> dict:
 
 def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) -> None:
     metrics, ledger, start = MetricsFile(run.metrics), Ledger(), 0
-    for position, each in enumerate(ready):
+    for each in ready:
         name = each.stage.name
-        ended = _ended(run, each, last=position == len(ready) - 1)
+        ended = _ended(run, each)
         if ended is not None:
             ledger.load_state_dict(ended["ledger"])
             start = ended["metrics"]
@@ -90,25 +91,33 @@ def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) 
         with ExitStack() as stack:
             _stage(each, plan, run, progress, metrics, ledger, stack)
         start = metrics.size
+        if each is not ready[-1]:
+            checkpoint.prune(run.checkpoints, name, keep=0)  # its end is fixed: the next stage starts from it
     final = run.stage_folder(ready[-1].stage.name) / "model"
-    with checkpoint.atomic_folder(run.model) as folder:
-        shutil.copytree(final, folder, dirs_exist_ok=True)
+    with checkpoint.atomic_folder(run.model) as made:
+        shutil.copytree(final, made, dirs_exist_ok=True)
     run.finish()
 
 
-def _ended(run: RunFolder, each: Ready, *, last: bool) -> dict | None:
-    """The record of a stage that is done, or None where it has to run (on)."""
+def _refuse_changed_ends(ready: list[Ready], path: Path) -> None:
+    """RecipeError where a stage that others started from would have to end elsewhere than it did."""
+    for each in ready[:-1]:
+        record = path / "stages" / each.stage.name / "stage.json"
+        if record.exists() and json.loads(record.read_text(encoding="utf-8"))["goal"] != goal_of(each.stage):
+            raise RecipeError(
+                f"stage {each.stage.name} is done and the next ones started from it; its steps and stop cannot "
+                "change any more: restore them or set another out="
+            )
+
+
+def _ended(run: RunFolder, each: Ready) -> dict | None:
+    """The record of a stage that is done, or None where it has to run, or to go on to another end."""
     record = run.stage_folder(each.stage.name) / "stage.json"
     if not record.exists():
         return None
     ended = json.loads(record.read_text(encoding="utf-8"))
     if ended["goal"] == goal_of(each.stage):
         return ended
-    if not last:
-        raise RecipeError(
-            f"stage {each.stage.name} is done and the next ones started from it; its steps and stop cannot "
-            "change any more: restore them or set another out="
-        )
     shutil.rmtree(run.stage_folder(each.stage.name))
     return None
 
@@ -119,13 +128,12 @@ def _stage(
     """Build a stage's parts, run it, hand on its model."""
     stage, objective = each.stage, each.objective
     torch.set_num_threads(num_threads(stage))
-    reuse, temperature = getattr(stage, "reuse", 1), getattr(stage, "temperature", 1.0)
     schedule = run.pinned[stage.name]["schedule_steps"] or 0
     policy = Policy(
         each.location or str(run.stage_folder(stage.from_) / "model"),
         stage,
-        total_updates=schedule * stage.updates_per_step * reuse,
-        temperature=temperature,
+        total_updates=schedule * stage.updates_per_step * stage.reuse,
+        temperature=stage.temperature,
         needs_ref="ref" in objective.needs,
     )
     sampler = Sampler(each.sources, [source.weight for source in stage.data.values()], derive(plan.seed, "sampler"))
@@ -134,13 +142,7 @@ def _stage(
         paths = (str(plan.base), os.getcwd())
         judge = Judge(each.table, stage.workers, paths)
         stack.callback(judge.close)
-        engine = engines.make(
-            run.pinned[stage.name]["engine"],
-            policy.model,
-            policy.tokenizer,
-            max_batch=stage.engine.max_batch,
-            text_of=each.renderer.verifier_text,
-        )
+        engine = _engine(each, run, policy)
         stack.callback(engine.close)
     if isinstance(stage, RlStage):
         feed = Feed(
@@ -171,19 +173,41 @@ def _stage(
         problem_of=each.problems.__getitem__,
         evaluate=_evaluation(each, plan.seed, run, policy, engine, judge, ledger),
     )
+    if not policy.version:
+        note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
+        run.note(note)
+        progress.say(f"warning: {note}")
     _hand_on(each, run, policy, ledger, metrics)
+
+
+def _engine(each: Ready, run: RunFolder, policy: Policy) -> engines.Engine:
+    """RecipeError where the engine cannot run such a model."""
+    stage = each.stage
+    try:
+        return engines.make(
+            run.pinned[stage.name]["engine"],
+            policy.model,
+            policy.tokenizer,
+            max_batch=stage.engine.max_batch,
+            text_of=each.renderer.verifier_text,
+        )
+    except ValueError as error:
+        raise RecipeError(f"engine: {error}") from None
 
 
 def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, judge, ledger: Ledger) -> Callable:
     """evaluate(step) over the stage's sets; a table that is there is read instead of sampled again."""
     stage = each.stage
     knobs = stage.eval
-    stop = stage.sampling.stop if isinstance(stage, RlStage) else ()
-    sampling = sampling_of(knobs, stage.max_new_tokens, stop)
+    sampling = sampling_of(knobs, stage.max_new_tokens, stage.sampling.stop)
+
+    judges = {key: version_of(resolved) for key, resolved in each.table.items()}
+    content = {on.name: [content_digest(on.problems), judges] for on in each.sets}
+    prompts = {on.name: sum(len(each.renderer.render(problem)) for problem in on.problems) for on in each.sets}
 
     def rows_of(on: EvaluationSet, step: int) -> list[tuple[str, float | None, str, int]]:
         path = run.evaluation(stage.name, step, on.name)
-        settings = digest([[problem.id for problem in on.problems], vars(sampling), knobs.n, seed, policy.version])
+        settings = digest([content[on.name], vars(sampling), knobs.n, seed, policy.version])
         found = tables.read_evaluation(path)
         if found is None or found[1] != settings:
             publish(engine, policy.named_tensors, policy.version)
@@ -200,8 +224,7 @@ def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, 
         metrics = {}
         for on in each.sets:
             rows = rows_of(on, step)
-            prompts = sum(len(each.renderer.render(problem)) for problem in on.problems)
-            ledger.evaluated(prompts, sum(row[3] for row in rows), policy.parameters)
+            ledger.evaluated(prompts[on.name] * knobs.n, sum(row[3] for row in rows), policy.parameters)
             metrics |= summary(on.name, rows, seed)
         return metrics
 
@@ -212,9 +235,9 @@ def _hand_on(each: Ready, run: RunFolder, policy: Policy, ledger: Ledger, metric
     """The stage's folder: its model and the record that it is done, whole or not there."""
     best = run.best(each.stage.name)
     record = {"goal": goal_of(each.stage), "ledger": ledger.state_dict(), "metrics": metrics.size}
-    with checkpoint.atomic_folder(run.stage_folder(each.stage.name)) as folder:
+    with checkpoint.atomic_folder(run.stage_folder(each.stage.name)) as made:
         if each.stage.eval.keep_best and best.exists():
-            shutil.copytree(best, folder / "model")
+            shutil.copytree(best, made / "model")
         else:
-            policy.save(folder / "model")
-        (folder / "stage.json").write_text(json.dumps(record), encoding="utf-8")
+            policy.save(made / "model")
+        (made / "stage.json").write_text(json.dumps(record), encoding="utf-8")

@@ -8,8 +8,7 @@ from pathlib import Path
 import verifiers
 from data import DataError, Problem, tasks
 from data.loaders import digest, load
-from data.overlap import overlap
-from r1lab import judge, models, objective, plugin, sft
+from r1lab import engines, judge, leaks, models, objective, plugin, sft
 from r1lab.errors import RecipeError
 from r1lab.prompts import Renderer
 from r1lab.recipe import RlStage, SftStage, Source, Stage
@@ -58,11 +57,13 @@ def prepare(plan: Plan) -> list[Ready]:
             ready.append(_ready(stage, plan, location, before))
         except RecipeError as error:
             raise RecipeError(f"stage {stage.name}: {error}" if len(plan.stages) > 1 else str(error)) from None
+    leaks.check([(each.stage, each.sources, each.sets) for each in ready])
     return ready
 
 
 def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
     built = _objective(stage)
+    plugin.find(engines.ENGINES, stage.engine.kind, "engine.kind")
     reward = None
     if isinstance(stage, RlStage):
         reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
@@ -73,7 +74,6 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
     _check_names(stage)
     _check_metrics(stage)
     _check_ids(sources)
-    _check_overlap(stage, sources, sets)
     table = judge.resolve(_specs(stage)) | (reward.table if reward else {})
     judged = [problem for part in sets for problem in part.problems]
     if reward:
@@ -87,9 +87,14 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
     if location is None:
         tokenizer, config = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
+        models.check(location)
         tokenizer, config = models.load_tokenizer(location), models.context_length(models.load_config(location))
     renderer = _renderer(stage, tokenizer, config)
-    steps, longest = _check_lengths(stage, sources, sets, renderer)
+    steps, longest = _check_lengths(stage, sources, sets, renderer, built.max_draws)
+    if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
+        raise RecipeError(
+            f"stop.max_tokens: {stage.stop.max_tokens} does not pay for one problem, which may cost {int(longest)}"
+        )
     return Ready(stage, location, tokenizer, sources, sets, renderer, built, reward, table, steps, longest)
 
 
@@ -127,8 +132,8 @@ def _objective(stage: Stage) -> objective.Objective:
     built = objective.build(
         stage.objective,
         max_new_tokens=stage.max_new_tokens,
-        truncated=getattr(stage, "truncated", "score"),
-        group_size=getattr(stage, "group_size", 1),
+        truncated=stage.truncated,
+        group_size=stage.group_size,
     )
     if built.rule.samples != isinstance(stage, RlStage):
         raise RecipeError(
@@ -170,27 +175,6 @@ def _check_ids(sources: Mapping[str, list[Problem]]) -> None:
                 )
 
 
-def _check_overlap(stage: Stage, sources: Mapping[str, list[Problem]], sets: tuple[EvaluationSet, ...]) -> None:
-    train = [problem for problems in sources.values() for problem in problems]
-    for on in sets:
-        found = overlap(train, on.problems)
-        if found.exact:
-            raise RecipeError(
-                f"eval.sets.{on.name}: {found.exact} of {len(on.problems)} problems stand in the training data too "
-                f"({found.masked} once numbers are masked); take them out of one of the two"
-            )
-        if found.masked and on.name not in stage.eval.allow_masked_overlap and not _generated(stage, on.name):
-            raise RecipeError(
-                f"eval.sets.{on.name}: {found.masked} of {len(on.problems)} problems are training problems with other "
-                f"numbers (0 exactly); allow it with eval.allow_masked_overlap: [{on.name}]"
-            )
-
-
-def _generated(stage: Stage, name: str) -> bool:
-    """Generated problems differ in nothing but numbers by nature, and their splits are disjoint by construction."""
-    return stage.eval.sets[name].task is not None and not stage.eval.sets[name].task.startswith("gym:")
-
-
 def _renderer(stage: Stage, tokenizer, context: int | None) -> Renderer:
     prompt = stage.prompt
     try:
@@ -208,7 +192,11 @@ def _renderer(stage: Stage, tokenizer, context: int | None) -> Renderer:
 
 
 def _check_lengths(
-    stage: Stage, sources: Mapping[str, list[Problem]], sets: tuple[EvaluationSet, ...], renderer: Renderer
+    stage: Stage,
+    sources: Mapping[str, list[Problem]],
+    sets: tuple[EvaluationSet, ...],
+    renderer: Renderer,
+    max_draws: int,
 ) -> tuple[int | None, float]:
     """Steps of the stage and the most that a problem can cost. RecipeError for a prompt longer than the context."""
     try:
@@ -216,11 +204,11 @@ def _check_lengths(
             renderer.check(on.problems, stage.eval.max_new_tokens or stage.max_new_tokens)
         if isinstance(stage, SftStage):
             longest = sft.check(sources, renderer)
-            return sft.steps_of(stage, sum(map(len, sources.values()))), longest * stage.updates_per_step
+            return sft.steps_of(stage, sum(map(len, sources.values()))), longest
         for problems in sources.values():
             renderer.check(problems, stage.max_new_tokens)
     except RecipeError:
         raise
     except ValueError as error:
         raise RecipeError(str(error)) from None
-    return stage.steps, stage.group_size * stage.max_new_tokens * (1 + stage.reuse)
+    return stage.steps, stage.group_size * stage.max_new_tokens * (max_draws + stage.reuse)

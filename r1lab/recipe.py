@@ -1,10 +1,10 @@
 """Every knob of a run: strict pydantic models. Not how a recipe is read from a file (`r1lab.recipe_file`)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from r1lab.knobs import Above, Amount, Count, Knobs, Nucleus, Positive, Share, Use
+from r1lab.knobs import Above, Amount, Count, Knobs, Nucleus, Positive, Share, Use, by_name
 
 
 class Source(Knobs):
@@ -41,7 +41,8 @@ class Source(Knobs):
     @model_validator(mode="after")
     def _one_origin(self):
         if (self.path is None) == (self.task is None):
-            raise ValueError("a source needs exactly one of `path` (a dataset) and `task` (generated problems)")
+            both = f"this one has path {self.path!r} and task {self.task!r}"
+            raise ValueError(f"a source needs one of `path` (a dataset) and `task` (generated problems), {both}")
         return self
 
 
@@ -222,10 +223,10 @@ class Stage(Knobs):
     """Steps the schedules run over; default: `steps` at the first start. Result."""
     prompts_per_step: Positive = 32
     """Problems (demonstrations) a step learns from. Result."""
-    updates_per_step: Positive = 1
-    """Optimizer updates a step's block is cut into. Result."""
     max_new_tokens: Positive = 512
     """Longest completion, in tokens. Result."""
+    sampling: Sampling = Sampling()
+    """Truncation of the rollouts; its stop strings hold for evaluation too. Result."""
     learning_rate: Above = 1e-6
     """Learning rate after the warm-up. Result."""
     optimizer: Optimizer = Optimizer()
@@ -243,17 +244,7 @@ class Stage(Knobs):
     keep_last: Positive = 1
     """Checkpoints to keep of a stage. Free."""
 
-    @field_validator("data", mode="before")
-    @classmethod
-    def _named(cls, data: Any) -> Any:
-        """One source, a list or a mapping, as a mapping; an unnamed source has its task's name, or `data`."""
-        if isinstance(data, dict) and data and all(isinstance(source, dict) for source in data.values()):
-            return data
-        named: dict[str, Any] = {}
-        for source in data if isinstance(data, (list, tuple)) else [data]:
-            base = str(source.get("task") or "data") if isinstance(source, dict) else "data"
-            named[base if base not in named else f"{base}-{len(named)}"] = source
-        return named
+    _data_by_name = field_validator("data", mode="before")(by_name)
 
 
 class SftStage(Stage):
@@ -264,6 +255,14 @@ class SftStage(Stage):
     epochs: Above = 1.0
     """Passes over the demonstrations, where `steps` does not say. Result."""
 
+    # What a step of demonstrations is in the loop's terms: one update on one block, as it stands.
+    group_size: ClassVar[int] = 1
+    updates_per_step: ClassVar[int] = 1
+    reuse: ClassVar[int] = 1
+    temperature: ClassVar[float] = 1.0
+    truncated: ClassVar[str] = "score"
+    old_logprobs: ClassVar[str] = "recompute"
+
 
 class RlStage(Stage):
     """Learning from rollouts and what verifiers say of them."""
@@ -272,12 +271,12 @@ class RlStage(Stage):
     """Learns from rollouts. Result."""
     group_size: Positive = 8
     """Completions per problem. Result."""
+    updates_per_step: Positive = 1
+    """Optimizer updates a step's block is cut into. Result."""
     reuse: Positive = 1
     """Passes over a step's block. Result."""
     temperature: Above = 1.0
     """Of the rollouts. Result."""
-    sampling: Sampling = Sampling()
-    """Truncation and stop strings of the rollouts. Result."""
     reward: dict[str, float | dict[str, Any]] = {"score": 1.0}
     """Parts and their weights; `score` is the problem's own verifier. Result."""
     truncated: Literal["score", "zero", "mask"] = "score"

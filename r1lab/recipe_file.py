@@ -86,7 +86,8 @@ def read(recipe: str | Path | dict, overrides: list[str] | tuple[str, ...] = ())
         if isinstance(raw, dict):
             raw.setdefault("name", found.stem)
     if not isinstance(raw, dict):
-        raise RecipeError(f"a recipe is a mapping of keys, got {type(raw).__name__}")
+        what = "is empty" if raw is None else f"holds {type(raw).__name__}"
+        raise RecipeError(f"recipe {str(recipe)[:80]!r} {what}; a recipe is a mapping of keys to values")
     for override in overrides:
         _override(raw, override)
     return raw, base
@@ -182,6 +183,8 @@ def _stage(own: dict, top: dict, *, single: bool) -> Stage:
         stage = model.model_validate(values)
     except ValidationError as error:
         raise RecipeError(_one_line(error, model)) from None
+    if stage.optimizer.schedule != "constant" and kind == "rl" and not (stage.schedule_steps or stage.steps):
+        raise RecipeError(f"schedule_steps: needed by optimizer.schedule {stage.optimizer.schedule!r} without steps")
     if isinstance(stage, RlStage) and stage.steps is None and not (stage.stop.max_tokens or stage.stop.max_flops):
         raise RecipeError(f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens")
     return stage

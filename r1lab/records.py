@@ -30,7 +30,7 @@ class Draw(NamedTuple):
     """One problem drawn for a step."""
 
     number: int
-    """Unique in the run: a problem drawn twice has two."""
+    """Unique in its stage: a problem drawn twice has two. Every stage walks its sources from the start."""
     problem: Problem
     group_size: int
 
@@ -39,7 +39,7 @@ class RequestId(NamedTuple):
     """Names a completion across tables, errors and engines."""
 
     purpose: str
-    """`train`, or `eval/<set>`."""
+    """`train/<stage>`, or `eval/<set>`."""
     draw: int
     index: int
 

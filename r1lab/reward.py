@@ -114,9 +114,16 @@ def _part(name: str, setting: Any, max_new_tokens: int) -> Callable[[Rollout], f
     weight = _number(settings.pop("weight", 1.0), f"{name}.weight")
     own = {"max_new_tokens": max_new_tokens} if "max_new_tokens" in plugin.settings_of(PARTS[name]) else {}
     function = plugin.bind(PARTS[name], {**own, **settings}, f"reward.{name}")
+    least = {"target": 0, "buffer": 1, "n": 1, "max_new_tokens": 1}
     for key, value in settings.items():
-        if value < (key != "target"):
-            raise RecipeError(f"reward.{name}.{key}: {value!r} must be at least {int(key != 'target')}")
+        if value < least[key]:
+            raise RecipeError(f"reward.{name}.{key}: {value!r} must be at least {least[key]}")
+    bound = {**plugin.settings_of(PARTS[name]), **own, **settings}
+    if name == "soft_overlong" and bound["buffer"] > bound["max_new_tokens"]:
+        raise RecipeError(
+            f"reward.soft_overlong.buffer: {bound['buffer']} exceeds max_new_tokens {bound['max_new_tokens']}, "
+            "so that every completion would be punished; lower it"
+        )
     return partial(_weighted, function, weight)
 
 

@@ -145,14 +145,14 @@ def test_latest_goes_by_number_and_ignores_other_stages_and_what_is_not_whole(tm
     assert checkpoint.latest(tmp_path, "rl.2") == (50, tmp_path / "rl.2-50")
 
 
-def test_prune_keeps_the_newest_and_touches_no_other_stage(tmp_path):
+def test_prune_keeps_as_many_as_told_and_touches_no_other_stage(tmp_path):
     for name in ("rl-1", "rl-2", "rl-10", "sft-1"):
         checkpoint.save(tmp_path / name, {})
     (tmp_path / "rl-11").mkdir()
     checkpoint.prune(tmp_path, "rl", 2)
     assert names(tmp_path) == ["rl-10", "rl-11", "rl-2", "sft-1"]
     checkpoint.prune(tmp_path, "rl", 0)
-    assert names(tmp_path) == ["rl-10", "rl-11", "sft-1"]
+    assert names(tmp_path) == ["rl-11", "sft-1"]
 
 
 def test_an_exception_leaves_the_old_version_and_no_temporary(tmp_path):

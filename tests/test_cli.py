@@ -1,6 +1,7 @@
 """Each mistake of a user gets one clear line and exit code 2, and nothing is written."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from r1lab import checkpoint, cli
+from r1lab import checkpoint, cli, embedded
 
 RECIPE = {
     "name": "small",
@@ -65,6 +66,16 @@ MISTAKES = {
     "verifier of neither form": ({"verifier": "math:pi"}, "math:pi"),
     "verifier's name": ({"verifier": "numerik"}, "numeric"),
     "reward without score": ({"reward": {"length": 0.1}}, "add score: 1.0"),
+    "a schedule without an end": (
+        {"steps": None, "stop": {"max_tokens": 9000}, "optimizer": {"schedule": "cosine"}},
+        "schedule_steps: needed",
+    ),
+    "a budget below one problem": ({"steps": None, "stop": {"max_tokens": 10}}, "does not pay for one problem"),
+    "an engine that is none": ({"engine": {"kind": "vlm"}}, "engine.kind: 'vlm' is none of"),
+    "a buffer beyond the length": (
+        {"reward": {"score": 1, "soft_overlong": {"buffer": 99}}},
+        "exceeds max_new_tokens 24",
+    ),
     "metric that is not evaluated": ({"eval": {"keep_best": "eval/test/avg"}}, "eval.keep_best"),
     "format without prompt": ({"prompt": {"format": "hello"}}, "must contain {prompt} exactly once"),
 }
@@ -108,6 +119,26 @@ def test_evaluation_problems_in_the_training_data_are_refused(command, tmp_path)
     other = rows(tmp_path / "test.jsonl", {"prompt": "what is  1+1", "answer": "2"})
     code, error = command(data={"path": path}, verifier="numeric", eval={"sets": {"test": {"path": other}}})
     assert code == 2 and "1 of 1 problems stand in the training data" in error
+
+
+def test_evaluation_problems_in_another_stages_training_data_are_refused(command, tmp_path):
+    one = rows(tmp_path / "one.jsonl", {"prompt": "What is 1+1?", "answer": "2", "solution": "2"})
+    two = rows(tmp_path / "two.jsonl", {"prompt": "3-4", "answer": "-1"})
+    sft = {"kind": "sft", "steps": 1, "data": {"path": one, "columns": {"solution": "solution"}}}
+    rl = {"kind": "rl", "steps": 1, "data": {"path": two}, "eval": {"sets": {"test": {"path": one}}}}
+    code, error = command(stages=[sft, rl], verifier="numeric")
+    assert code == 2 and "1 of 1 problems stand in the training data" in error
+
+
+def test_a_model_folder_without_weights_or_with_broken_ones_is_refused(command, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(embedded.path(), folder)
+    (folder / "model.safetensors").write_bytes(b"cut")
+    code, error = command(model=str(folder))
+    assert code == 2 and "no readable weights" in error and not (tmp_path / "run").exists()
+    (folder / "model.safetensors").unlink()
+    code, error = command(model=str(folder))
+    assert code == 2 and "has no weights" in error and not (tmp_path / "run").exists()
 
 
 def test_masked_overlap_is_refused_until_it_is_allowed_by_name(command, tmp_path):

@@ -228,14 +228,14 @@ def judged(make_group, *verdicts):
 def test_errors_past_the_limit_end_the_run_from_200_rollouts_on(make_group):
     window = ErrorWindow(0.02)
     window.observe(judged(make_group, *[ERROR] * (JUDGED_FROM - 1)))
-    with pytest.raises(RunError, match=r"200 of the last 200 rollouts could not be judged .*: no gold$"):
+    with pytest.raises(RunError, match=r"200 of the last 200 rollouts could not be judged .*: no gold; mend it"):
         window.observe(judged(make_group, ERROR))
 
 
 def test_the_reason_given_is_the_last_errors_also_of_an_earlier_step_or_part(make_group):
     window = ErrorWindow(0.02)
     window.observe(judged(make_group, *[ERROR] * (JUDGED_FROM - 1)))
-    with pytest.raises(RunError, match=r"199 of the last 200 .*: no gold$"):
+    with pytest.raises(RunError, match=r"199 of the last 200 .*: no gold; mend it"):
         window.observe(judged(make_group, RIGHT))
 
 

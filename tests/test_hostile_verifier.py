@@ -80,4 +80,4 @@ def test_failures_that_completions_cause_are_scored_and_told_apart(tmp_path):
 def test_a_verifier_that_fails_on_the_witness_too_ends_the_run_with_its_reason(tmp_path):
     with pytest.raises(RunError, match=r"max_error_rate 0\.02.*my table is gone"):
         pipeline.train(recipe(tmp_path, "checks:broken", steps=4), Progress(quiet=True))
-    assert (tmp_path / "run" / "rollouts" / "rl-1.parquet").exists()
+    assert (tmp_path / "run" / "rollouts" / "rl-1.parquet").exists(), "what it failed on can be looked at"

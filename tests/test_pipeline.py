@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from r1lab import pipeline, recipe_file
+from r1lab import pipeline, recipe_file, tables
+from r1lab.errors import RecipeError
 from r1lab.progress import Progress
 from r1lab.study.report import report
 
@@ -101,3 +102,30 @@ def test_one_step_agrees_whatever_the_rounding_knobs(tmp_path):
     for row in rows[1:]:
         for key in ("loss/value", "update/grad_norm", "policy/entropy"):
             assert row[key] == pytest.approx(rows[0][key], rel=1e-5), key
+
+
+def test_an_evaluation_of_other_problems_is_not_read_from_an_older_table(tmp_path):
+    sets = {"test": {"task": "addition", "split": "eval", "size": 16, "settings": {"digits": 2}}}
+    train(tmp_path, steps=1, eval={"every": 1, "sets": sets})
+    train(tmp_path, steps=1, eval={"every": 1, "sets": sets})
+    other = {"test": {**sets["test"], "settings": {"digits": 4}}}
+    longer = train(tmp_path, steps=2, eval={"every": 1, "sets": other})
+    fresh = train(tmp_path / "fresh", steps=2, eval={"every": 1, "sets": other})
+    assert longer.metrics[-1]["eval/test/avg"] == fresh.metrics[-1]["eval/test/avg"]
+    table, _ = tables.read_evaluation(longer.path / "eval" / "rl-2-test.parquet")
+    assert all(len(row["prompt_text"]) == len("Q: 1234+1234\nA:") for row in table)
+
+
+def test_a_mismatch_is_measured_also_where_the_engines_logprobs_are_the_old_ones(tmp_path):
+    row = train(tmp_path, steps=1, updates_per_step=2, old_logprobs="engine").metrics[-1]
+    assert 0 < row["mismatch/mean"] < 1e-4
+
+
+def test_an_earlier_stage_that_would_end_elsewhere_is_refused_and_the_folder_stays_as_it_was(tmp_path):
+    stages = [{"kind": "sft", "steps": 1}, {"kind": "rl", "steps": 1}]
+    run = train(tmp_path, stages=stages)
+    before = (run.path / "manifest.json").read_bytes()
+    with pytest.raises(RecipeError, match="stage sft is done"):
+        train(tmp_path, stages=[{"kind": "sft", "steps": 2}, stages[1]])
+    assert (run.path / "manifest.json").read_bytes() == before
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["rl-1"]

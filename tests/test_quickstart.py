@@ -33,15 +33,15 @@ def test_a_small_quickstart_ends_in_a_table_a_report_and_a_summary(tmp_path, cap
     printed = capsys.readouterr().out
     assert "R1-Zero" in printed and "One seed" in printed
     again = quickstart(overrides)
-    assert {**again, "seconds": 0} == {**summary, "seconds": 0}
+    assert again == summary
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_whole_quickstart_teaches_both_arms(tmp_path, seed):
     out = tmp_path / "quick"
     summary = quickstart([f"out={out}", f"seed={seed}"])
     check(summary, out, apart=0.02)
-    assert summary["base"]["n"] == 512
+    assert summary["base"]["n"] == 512 and summary["seconds"] <= 300
     assert 0.10 <= summary["base"]["accuracy"] <= 0.30
     assert min(arm["accuracy"] for arm in summary["arms"].values()) >= summary["base"]["accuracy"] + 0.30

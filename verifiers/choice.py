@@ -59,9 +59,14 @@ class Choice:
         return f"The answer is {gold[1].upper()}" if gold else str(answer)
 
 
+def _narrow(text: str) -> str:
+    """The text with long runs of whitespace shortened: the patterns above are quadratic in them."""
+    return re.sub(r"\s{3,}+", lambda run: "\n" if "\n" in run[0] else " ", text)
+
+
 def _letters(completion: str) -> set[str] | None:
     """The letters offered where the answer stands; empty: that place holds none; None: no such place."""
-    region = _WRAP.sub(r"\1", final_region(completion))
+    region = _narrow(_WRAP.sub(r"\1", final_region(completion)))
     if boxed := boxes(region):
         return set().union(*(_only(text) for text in boxed))
     if has_answer_tag(completion):

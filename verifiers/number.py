@@ -42,7 +42,8 @@ _UNIT = re.compile(
     r"(?:\s?\^\{?-?[0-9]\}?|[\u00b2\u00b3])?[ /*\u00b7-]*+)*+[\s.]*"
 )
 _NOT_UNITS = re.compile(
-    r"\b(?:or|and|not|to|plus|minus|times|pi|sqrt|hundred|thousand|[mbtr]illion|dozen|half)\b", re.IGNORECASE
+    r"\b(?:or|and|not|to|plus|minus|times|pi|sqrt|squared|cubed|mod|modulo|over|divided|multiplied|choose|xor|factorial|hundred|thousand|[mbtr]illion|dozen|half)\b",
+    re.IGNORECASE,
 )
 _HEAD = re.compile(r"(?:\\[(\[]|[\s*_`]|\$(?=\s*[A-Za-z\\])|[A-Za-z]\w{0,20}\s*=)*+")
 _TAIL = re.compile(r"(?:\\[)\]]|[\s*_`.])*$")
@@ -58,7 +59,7 @@ class Reading:
     start: int
     end: int
     is_undone: bool = False
-    """A division of whole numbers that comes out even, such as 10/2: an exercise, not its result."""
+    """A division that comes out even or has decimals, such as 10/2 or 12.5/5: an exercise, not its result."""
 
 
 def simplify(text: str) -> str:
@@ -108,6 +109,6 @@ def _reading(match: re.Match) -> Reading:
             return Reading(value=None, **place)
         is_mixed = whole is not None and value < divisor
         value /= divisor
-        is_undone = value.denominator == 1 and not is_mixed
+        is_undone = not is_mixed and (value.denominator == 1 or "." in number + denominator)
         value += int(whole) if is_mixed else 0
     return Reading(value=-value if "-" in match["sign"] else value, is_undone=is_undone, **place)

@@ -12,7 +12,7 @@ from verifiers.region import after_marker, boxes, final_region
 from verifiers.verdict import Item, Verdict
 
 EXTRACT = ("last", "after", "boxed", "whole")
-_HEDGE_BEFORE = re.compile(r"[\s%$*]*(?:[A-Za-z]+\s+){0,2}?or[\s*]*(?:maybe|perhaps|possibly)?[\s*$]*")
+_HEDGE_BEFORE = re.compile(r"[\s%$*]*(?:[A-Za-z]+\s+){0,2}?[,;|]?\s*or[\s*]*(?:maybe|perhaps|possibly)?[\s*$]*")
 _GOES_ON = re.compile(
     r"[\s%$*]*(?:[A-Za-z]+\s+){0,2}?(?:[-+*/\u00d7\u00f7=^,;|~]|\\times|\\cdot|or\b|and\b|to\b)[\s*$]*"
 )

@@ -5,6 +5,9 @@ Text in, text out. Reads no numbers and judges nothing; every built-in reads a c
 
 import re
 
+MAX_UNCLOSED = 100
+"""Boxes that never close, after which a text is read no further for boxes (each costs a look ahead)."""
+
 
 def final_region(text: str) -> str:
     """What follows the last `</think>`; of that, the inside of the last `<answer>`. Endless thinking is no answer."""
@@ -27,10 +30,11 @@ def boxes(text: str) -> list[str]:
     r"""The insides of all `\boxed{...}` and `\fbox{...}` that are closed, in order; of nested ones the outer."""
     found, position = [], 0
     opening = re.compile(r"\\(?:boxed|fbox)\s*\{")
-    while match := opening.search(text, position):
+    unclosed = 0
+    while unclosed < MAX_UNCLOSED and (match := opening.search(text, position)):
         end = _closing_brace(text, match.end())
         if end is None:
-            position = match.end()
+            position, unclosed = match.end(), unclosed + 1
             continue
         found.append(text[match.end() : end])
         position = end + 1

@@ -33,5 +33,10 @@ def lookup(table: Mapping[str, Term], spec: Any, what: str, **defaults: Any) -> 
     term = found if isinstance(found, Term) else Term(found)
     if not callable(term.fn):
         raise RecipeError(f"{what}: {name!r} is {found!r}, which is no function")
+    if term.scope != "token" or term.needs - {"old", "ref"}:
+        raise RecipeError(
+            f"{what}: {name!r} couples or reads more than its own token ({term.scope}, "
+            f"{', '.join(sorted(term.needs)) or 'nothing'}), which no head here computes"
+        )
     own = {key: value for key, value in defaults.items() if key in plugin.settings_of(term.fn)}
     return replace(term, fn=plugin.bind(term.fn, {**own, **settings}, what))

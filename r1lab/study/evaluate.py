@@ -90,6 +90,7 @@ def summary(name: str, rows: Sequence[tuple[str, float | None, str, int]], seed:
         row |= {f"pass@{k}": stats.mean_pass_at_k(list(right.values()), k) for k in depths(n)}
     row["score"] = sum(score or 0.0 for _, score, _, _ in rows) / len(rows)
     row["errors"] = sum(status == "error" for _, _, status, _ in rows)
+    row["timeout"] = sum(status == "timeout" for _, _, status, _ in rows)
     row["undecided"] = sum(status == "undecided" for _, _, status, _ in rows)
     row["completion"] = sum(tokens for _, _, _, tokens in rows) / len(rows)
     return {f"eval/{name}/{key}": value for key, value in row.items()}

@@ -8,12 +8,18 @@ def double(x, *, factor: float = 2.0, name: str = "d"):
     return factor * x
 
 
-TABLE = {"double": Term(double, scope="sequence")}
+TABLE = {"double": Term(double, relative=True)}
 
 
 def test_settings_are_bound_and_the_rest_of_the_row_stays():
     term = lookup(TABLE, {"use": "double", "factor": 3}, "here")
-    assert term.fn(2) == 6 and term.scope == "sequence" and TABLE["double"].fn(2) == 4
+    assert term.fn(2) == 6 and term.relative and TABLE["double"].fn(2) == 4
+
+
+@pytest.mark.parametrize("term", [Term(double, scope="sequence"), Term(double, needs=frozenset({"entropy"}))])
+def test_what_no_head_here_computes_is_refused(term):
+    with pytest.raises(RecipeError, match="which no head here computes"):
+        lookup({"double": term}, "double", "here")
 
 
 def test_of_the_recipes_defaults_a_function_takes_those_it_has_and_its_own_setting_wins():
