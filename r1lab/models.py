@@ -1,5 +1,6 @@
 """From a model's name to a model and its tokenizer: the embedded one, a Hugging Face folder, or a hub id."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -96,7 +97,8 @@ def _check_head(model: PreTrainedModel, location: str) -> None:
             raise RecipeError(f"model: {location!r} has {key} = {getattr(config, key)}, which the loss head lacks")
 
 
-def _load(function, location: str, what: str, **options):
+def _load(function: Callable, location: str | Path, what: str, **options):
+    """What the function makes of a place, or RecipeError in one line."""
     try:
         return function(location, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -85,11 +85,11 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
             f"verifier: none for problem {unjudged.id!r} of {unjudged.source!r}; set verifier: (numeric, ...)"
         )
     if location is None:
-        tokenizer, config = before[stage.from_].tokenizer, before[stage.from_].renderer.context
+        tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
         models.check(location)
-        tokenizer, config = models.load_tokenizer(location), models.context_length(models.load_config(location))
-    renderer = _renderer(stage, tokenizer, config)
+        tokenizer, context = models.load_tokenizer(location), models.context_length(models.load_config(location))
+    renderer = _renderer(stage, tokenizer, context)
     steps, longest = _check_lengths(stage, sources, sets, renderer, built.max_draws)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
         raise RecipeError(
