@@ -121,6 +121,10 @@ def problems_of(source: Source, name: str, stage: Stage, base: Path) -> list[Pro
             columns=source.columns,
             answer_format=source.answer_format,
             verifier=verifier,
+            where=source.where,
+            distinct=source.distinct,
+            holdout=source.holdout,
+            part=source.part,
             limit=source.limit,
             base=base,
         )
