@@ -1,4 +1,4 @@
-"""The model being trained: scoring, updating, its weights by name, its state. The only user of accelerate.
+"""The model being trained: scoring, updating, its weights by name, its state. The only user of accelerate's devices.
 
 Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`); no denominator exists here.
 """

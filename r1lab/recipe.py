@@ -192,6 +192,8 @@ class Stage(Knobs):
     """Steps between checkpoints. Free."""
     keep_last: Positive = 1
     """Checkpoints to keep of a stage. Free."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where metrics go beside metrics.jsonl; W&B stays offline unless WANDB_MODE says otherwise. Free."""
 
     _data_by_name = field_validator("data", mode="before")(by_name)
 
