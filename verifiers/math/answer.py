@@ -152,8 +152,11 @@ def _ratio(parts: list[Node]) -> Node:
     return Ratio(tuple(parts))
 
 
-def read(text: str, is_gold: bool = False) -> tuple[Node, ...]:
-    """What the text of one answer may mean, likeliest first; empty where it is empty. Never raises."""
+def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node, ...]:
+    """What the text of one answer may mean, likeliest first; empty where it is empty. Never raises.
+
+    in_prose: whether formulas are looked for among words.
+    """
     if _PLAIN.fullmatch(text):
         whole, _, places = text.partition(".")
         return (Num(Fraction(text), len(places) if places else None, len((whole + places).lstrip("-0"))),)
@@ -170,7 +173,7 @@ def read(text: str, is_gold: bool = False) -> tuple[Node, ...]:
         if (node := _parse(spelling)) is not None:
             found.extend(_senses(node))
     if not any(not hasattr(node, "letter") for node in found):
-        found.extend(_from_segments(plain))
+        found.extend(_from_segments(plain) if in_prose else ())
         found.append(words(plain))
     return tuple(dict.fromkeys(found))
 

@@ -95,10 +95,15 @@ class Atoms(Operators):
             return Const("i")
         if letter == "e":
             return Const("e")
-        if letter in names.CALLED and self.is_sign("(") and not self.token.spaced:
+        if letter in names.CALLED and self._is_called():
             arguments = self.bracketed()
             return Call(letter, arguments.items if isinstance(arguments, Seq) else (arguments,))
         return Sym(letter)
+
+    def _is_called(self) -> bool:
+        return not self.token.spaced and (
+            self.is_sign("(") or (self.is_sign("{") and self.tokens[self.at + 1].text == "(")
+        )
 
     def _text(self, token: Token) -> Node:
         word = token.text.strip()

@@ -114,7 +114,10 @@ class Parser(Atoms):
         """A term with its signs."""
         if self.is_sign("-"):
             self.take()
-            return neg(self._nested_sign())
+            inner = self._nested_sign()
+            if isinstance(inner, Call) and inner.name == "mod":  # -7 mod 5 is (-7) mod 5
+                return Call("mod", (neg(inner.args[0]), inner.args[1]))
+            return neg(inner)
         if self.is_sign("+"):
             self.take()
             return self._nested_sign()
