@@ -1,7 +1,8 @@
 r"""From an answer's text to what it may mean: numbers, lists, units, ratios, choices, words. Reads one answer, not a
 completion (`extract` finds the answer in that).
 
-A text may have several readings (`1,234` is a number or two; `10 m` a length or a product). Two answers agree if any pair
+A text may have several readings (`1,234` is a number or two; `10 m` a length or a product). Two answers agree if
+any pair
 of their readings does.
 """
 
@@ -113,9 +114,7 @@ class AnswerParser(Parser):
         parts = []
         while True:
             token = self.token
-            if token.kind == "text" and token.text.lower().strip() not in ("and", "or"):
-                parts.append(f" {self.take().text}")
-            elif (
+            if (token.kind == "text" and token.text.lower().strip() not in ("and", "or")) or (
                 token.kind == "word"
                 and token.text.lower() not in names.JOINERS
                 and (parts or units.is_unit_word(token.text))
@@ -175,6 +174,8 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     if not any(not hasattr(node, "letter") for node in found):
         found.extend(_from_segments(plain) if in_prose else ())
         found.append(words(plain))
+    elif any(isinstance(node, Seq) and any(isinstance(item, Quantity) for item in node.items) for node in found):
+        found.append(words(plain))  # 2 hours and 30 minutes
     return tuple(dict.fromkeys(found))
 
 
@@ -186,7 +187,7 @@ def _spellings(text: str) -> list[str]:
             found.append(text.replace(", ", ""))
         if _is_grouped(text):
             found.append(_THOUSANDS.sub(lambda match: match[1] + match[2].replace(",", ""), text))
-        if len(_DECIMAL_COMMA.findall(text)) == text.count(","):
+        if len(_DECIMAL_COMMA.findall(text)) == text.count(",") and not re.search(r"[(\[{;]", text):
             found.append(_DECIMAL_COMMA.sub(lambda match: match[1].replace(",", "."), text))
     return [*found, text]
 
@@ -219,7 +220,8 @@ def _senses(node: Node) -> list[Node]:
 
 
 def _from_segments(text: str) -> list[Node]:
-    r"""Prose with `$...$` in it: the last piece of mathematics, or all of them where only `and` or commas are between."""
+    r"""Prose with `$...$` in it: the last piece of mathematics, or all of them where only `and` or commas are
+    between."""
     matches = list(_SEGMENT.finditer(text))
     if not matches:
         return []

@@ -1,15 +1,16 @@
-r"""The grammar's atoms: numbers, names, brackets, fractions, roots, applied functions. The half of `expression` that reads
+r"""The grammar's atoms: numbers, names, brackets, fractions, roots, applied functions. The half of `expression`
+that reads
 what TeX writes with a backslash and what people write as a word."""
 
 import re
 from fractions import Fraction
 
 from verifiers.math import names
+from verifiers.math.numerals import number, repeating
 from verifiers.math.operators import Operators
 from verifiers.math.tokens import Token
 from verifiers.math.tree import (
     HALF,
-    MAX_DIGITS,
     ONE,
     Call,
     Const,
@@ -23,10 +24,18 @@ from verifiers.math.tree import (
     mul,
 )
 
-_REPEATING = re.compile(r"([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{([0-9]+)\}(?:([0-9]*)\\dot\{([0-9])\})?")
-_CLOSERS = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "llcorner": ("lrcorner", "floor"),
-            "ulcorner": ("urcorner", "ceil"), "lvert": ("rvert", "abs"), "lVert": ("rVert", "abs"), "Vert": ("Vert", "abs"),
-            "|": ("|", "abs"), "vert": ("vert", "abs"), "mid": ("mid", "abs")}  # fmt: skip
+_CLOSERS = {
+    "lfloor": ("rfloor", "floor"),
+    "lceil": ("rceil", "ceil"),
+    "llcorner": ("lrcorner", "floor"),
+    "ulcorner": ("urcorner", "ceil"),
+    "lvert": ("rvert", "abs"),
+    "lVert": ("rVert", "abs"),
+    "Vert": ("Vert", "abs"),
+    "|": ("|", "abs"),
+    "vert": ("vert", "abs"),
+    "mid": ("mid", "abs"),
+}
 _FRACTIONS = {"frac", "dfrac", "tfrac", "cfrac", "sfrac", "nicefrac"}
 _GLUED = ("pi", "sqrt", "sin", "cos", "tan", "ln", "log", "exp")
 _ACCENTS = {
@@ -243,10 +252,7 @@ class Atoms(Operators):
             degree = self.sum()
             self.expect("]")
         self.deeper()
-        if self.is_sign("{"):
-            inner = self.braced()
-        else:
-            inner = self.atom()
+        inner = self.braced() if self.is_sign("{") else self.atom()
         self.depth -= 1
         return Pow(inner, HALF if degree is None or degree == Num(Fraction(2)) else div(ONE, degree))
 
@@ -289,24 +295,3 @@ def is_name(word: str) -> bool:
 
 def _glued(word: str, name: str) -> bool:
     return word.endswith(name) and len(word) - len(name) == 1
-
-
-def number(text: str) -> Num:
-    """A decimal number as an exact one that remembers how many places it was written with."""
-    text = text.replace("\x1f", "")
-    mantissa, _, exponent = text.lower().partition("e")
-    if len(mantissa) > MAX_DIGITS or len(exponent) > 6 or abs(int(exponent or 0)) > MAX_DIGITS:
-        raise Unreadable("more digits than any answer has")
-    whole, point, places = mantissa.partition(".")
-    digits = len((whole + places).lstrip("0"))
-    if not point and not exponent:
-        return Num(Fraction(int(whole)), None, digits)
-    return Num(Fraction(text), len(places) - int(exponent or 0), digits)
-
-
-def repeating(text: str) -> Num:
-    whole, fixed, cycle, middle, last = _REPEATING.fullmatch(text).groups()
-    cycle += (middle or "") + (last or "")
-    scale = 10 ** len(fixed)
-    value = Fraction(int((whole or "0") + fixed), scale) + Fraction(int(cycle), scale * (10 ** len(cycle) - 1))
-    return Num(value)

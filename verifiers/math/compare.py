@@ -1,24 +1,21 @@
-"""Whether two answers agree, by their types. The gold decides what is asked for, so the rules are not symmetrical: a gold
+"""Whether two answers agree, by their types. The gold decides what is asked for, so the rules are not symmetrical:
+a gold
 `x = 5` accepts 5 and a gold inequality accepts the interval, a gold interval accepts no inequality (it may restate the
 problem)."""
 
 from dataclasses import dataclass
 
 from verifiers.math import relations, units
+from verifiers.math.members import expanded, matrices, members
 from verifiers.math.realset import real_set, same_pieces
 from verifiers.math.tree import (
-    Add,
     Based,
-    Call,
     Choice,
     Clock,
     Const,
-    Matrix,
-    Mul,
     Node,
     Num,
     Percent,
-    Pow,
     Quantity,
     Ratio,
     Relation,
@@ -26,17 +23,11 @@ from verifiers.math.tree import (
     SetOp,
     Sym,
     Text,
-    children,
-    contains,
     div,
     mul,
-    neg,
-    rebuild,
 )
 from verifiers.math.value import equal
 from verifiers.math.words import words
-
-MAX_MEMBERS = 200
 
 
 @dataclass(frozen=True)
@@ -53,8 +44,8 @@ def agree(gold: Node, other: Node, by: Conventions) -> bool | None:
     """True, False, or None where numbers agree and nothing proves it."""
     if gold == other and not isinstance(other, Relation):
         return True
-    for rule in (_words, _wrapped, _relations, _sets, _members, _matrices):
-        found = rule(gold, other, by)
+    for rule in (_words, _wrapped, _relations, _sets, members, matrices):
+        found = rule(gold, other, by, agree) if rule in (members, matrices) else rule(gold, other, by)
         if found is not NotImplemented:
             return found
     return equal(gold, other, by.tolerance)
@@ -181,7 +172,7 @@ def _relations(gold: Node, other: Node, by: Conventions):
 def _gold_relation(gold: Relation, other: Node, by: Conventions):
     """A gold `x = 5` accepts 5; `x in A` accepts A; an inequality accepts its interval."""
     if isinstance(other, Seq) and other.kind == "list":
-        if _expanded(gold) != (gold,):
+        if expanded(gold) != (gold,):
             return NotImplemented
         return False
     if gold.ops == ("in",):
@@ -249,112 +240,16 @@ def _membership(gold: Relation, other: Relation, by: Conventions):
 
 def _sets(gold: Node, other: Node, by: Conventions):
     """Unions, intersections, intervals with numbers at their ends."""
-    if not (isinstance(gold, SetOp) or isinstance(other, SetOp)):
+    if not any(isinstance(each, SetOp) or each == Sym("R") for each in (gold, other)):
         return NotImplemented
     wanted, given = real_set(gold), real_set(other)
     if wanted is not None and given is not None:
         return same_pieces(wanted, given)
+    if Sym("R") in (gold, other):
+        return NotImplemented
     if isinstance(gold, SetOp) and isinstance(other, SetOp) and gold.op == other.op:
         straight = agree(gold.left, other.left, by) and agree(gold.right, other.right, by)
         return straight or (
             gold.op != "setminus" and bool(agree(gold.left, other.right, by) and agree(gold.right, other.left, by))
         )
     return False
-
-
-def _members(gold: Node, other: Node, by: Conventions):
-    """Lists, sets and tuples."""
-    gold, other = _as_members(gold), _as_members(other)
-    if not isinstance(gold, Seq) and not isinstance(other, Seq):
-        return NotImplemented
-    if isinstance(other, Seq) and not isinstance(gold, Seq):
-        if isinstance(gold, Matrix):
-            return NotImplemented
-        return agree(gold, other.items[0], by) if len(other.items) == 1 and other.kind != "list" else False
-    if not isinstance(other, Seq):
-        if isinstance(other, Matrix):
-            return NotImplemented
-        return agree(gold.items[0], other, by) if len(gold.items) == 1 else False
-    if max(len(gold.items), len(other.items)) > MAX_MEMBERS or len(gold.items) != len(other.items):
-        return False
-    if "tuple" in (gold.kind, other.kind):
-        if "set" in (gold.kind, other.kind) or not _same_brackets(gold, other):
-            return False
-        return _all(agree(a, b, by) for a, b in zip(gold.items, other.items))
-    ordered = by.lists == "ordered" and gold.kind == other.kind == "list"
-    if ordered or any(item == Sym("...") for item in gold.items):
-        return _all(agree(a, b, by) for a, b in zip(gold.items, other.items))
-    return _matched(gold.items, other.items, by)
-
-
-def _as_members(node: Node) -> Node:
-    items = _expanded(node)
-    if isinstance(node, Seq) and node.kind == "tuple":
-        return node
-    if len(items) > 1 or isinstance(node, Seq):
-        return Seq(node.kind if isinstance(node, Seq) else "list", items)
-    return node
-
-
-def _expanded(node: Node) -> tuple[Node, ...]:
-    """Members with both signs of every plus-or-minus written out."""
-    if isinstance(node, Seq) and node.kind != "tuple":
-        return tuple(each for item in node.items for each in _expanded(item))
-    if not contains(node, lambda each: isinstance(each, Call) and each.name in ("pm", "mp")):
-        return (node,)
-    return (_signed(node, False), _signed(node, True))
-
-
-def _signed(node: Node, is_lower: bool) -> Node:
-    parts = [_signed(part, is_lower) for part in children(node)]
-    if isinstance(node, Call) and node.name in ("pm", "mp"):
-        return neg(parts[0]) if is_lower == (node.name == "pm") else parts[0]
-    return rebuild(node, parts) if parts else node
-
-
-def _same_brackets(gold: Seq, other: Seq) -> bool:
-    if gold.kind != other.kind:
-        return True  # a bare list may leave a tuple's brackets out
-    return gold.brackets == other.brackets or (len(gold.items) > 2 and {gold.brackets, other.brackets} <= {"()", "[]"})
-
-
-def _matched(left: tuple[Node, ...], right: tuple[Node, ...], by: Conventions) -> bool | None:
-    """Each member of one is a member of the other; members that only look alike leave it undecided."""
-    rest, is_proved = list(right), True
-    for item in left:
-        found = [(at, agree(item, each, by)) for at, each in enumerate(rest)]
-        at = next(
-            (at for at, verdict in found if verdict), next((at for at, verdict in found if verdict is None), None)
-        )
-        if at is None:
-            return False
-        is_proved &= dict(found)[at] is True
-        del rest[at]
-    return True if is_proved else None
-
-
-def _all(verdicts) -> bool | None:
-    seen = list(verdicts)
-    return False if False in seen else None if None in seen else True
-
-
-def _matrices(gold: Node, other: Node, by: Conventions):
-    gold, other = _vector(gold, other), _vector(other, gold)
-    if not (isinstance(gold, Matrix) and isinstance(other, Matrix)):
-        return NotImplemented
-    if [len(row) for row in gold.rows] != [len(row) for row in other.rows]:
-        return False
-    return _all(agree(a, b, by) for left, right in zip(gold.rows, other.rows) for a, b in zip(left, right))
-
-
-def _vector(node: Node, like: Node) -> Node:
-    """A tuple as the row or column that the other one is."""
-    if isinstance(node, Seq) and node.kind in ("tuple", "list") and isinstance(like, Matrix):
-        if all(len(row) == 1 for row in like.rows):
-            return Matrix(tuple((item,) for item in node.items))
-        if len(like.rows) == 1:
-            return Matrix((node.items,))
-    return node
-
-
-__all__ = ["Add", "Conventions", "Mul", "Pow", "agree"]

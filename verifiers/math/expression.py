@@ -7,7 +7,8 @@ it shares this parser's position. Depth and nodes are bounded, so no text can ex
 from fractions import Fraction
 
 from verifiers.math import names
-from verifiers.math.atoms import Atoms, is_name, number
+from verifiers.math.atoms import Atoms, is_name
+from verifiers.math.numerals import number
 from verifiers.math.tokens import Token, tokenize
 from verifiers.math.tree import (
     MAX_DEPTH,
@@ -28,13 +29,10 @@ from verifiers.math.tree import (
     neg,
 )
 
-_NOT_FACTORS = {"cup", "cap", "setminus", "mod", "pmod", "bmod", "pm", "mp", "div", "over", "choose", "end", "rangle", "rbrace",
-                "rceil", "rfloor", "rvert", "rVert", "urcorner", "lrcorner", "quad", "text", "]", ")", "}", "|", "&", "\\", "backslash", "smallsetminus",
-                "%", "Vert", "mid"}  # fmt: skip
-
 
 class Parser(Atoms):
-    """One text, read once. Every method leaves `at` behind what it read; Unreadable where the grammar has no such text."""
+    """One text, read once. Every method leaves `at` behind what it read; Unreadable where the grammar has no such
+    text."""
 
     def __init__(self, text: str):
         self.tokens: list[Token] = tokenize(text)
@@ -202,7 +200,9 @@ class Parser(Atoms):
             case "text":
                 return len(token.text) == 1 or token.text in names.FUNCTIONS or token.text in names.ALIASES
             case "command":
-                return not (token.text in _NOT_FACTORS or token.text in names.RELATIONS or token.text in names.ELLIPSES)
+                return not (
+                    token.text in names.NOT_FACTORS or token.text in names.RELATIONS or token.text in names.ELLIPSES
+                )
             case "sign":
                 return token.text in "([{" or (token.text == "|" and not self.bars)
         return False

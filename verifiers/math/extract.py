@@ -28,6 +28,10 @@ _HASHES = re.compile(r"####\s*([^\n]+)")
 _MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _NUMBER = re.compile(r"(?<![\w.^/])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:\s?/\s?[0-9]+)?%?")
+_DENIED = re.compile(
+    r"(?:\b(?:or|not|never|isn't|wasn't|than|versus|vs\.?)|[^\W\d]n't)[\s$*(}]*(?:[A-Za-z]+\s+)?[\s$*(]*$",
+    re.IGNORECASE,
+)
 _LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])\)?[.\s]*$")
 
 
@@ -76,13 +80,21 @@ def whole(region: str, _: bool) -> Found | None:
 
 
 def last_math(region: str, _: bool) -> Found | None:
-    found = [next(filter(None, match.groups())) for match in _MATH.finditer(region[-MAX_TAIL:])]
-    return Found("last formula", (found[-1],)) if found else None
+    return _last("last formula", _MATH, region)
 
 
 def last_bold(region: str, _: bool) -> Found | None:
-    found = _BOLD.findall(region[-MAX_TAIL:])
-    return Found("last bold text", (found[-1],)) if found else None
+    return _last("last bold text", _BOLD, region)
+
+
+def _last(place: str, pattern: re.Pattern, region: str) -> Found | None:
+    """The last match; nothing where it is denied (`not 5`) or one of several offered (`4 or 5`)."""
+    tail = region[-MAX_TAIL:]
+    found = list(pattern.finditer(tail))
+    if not found or _DENIED.search(tail[max(0, found[-1].start() - 40) : found[-1].start()]):
+        return None
+    match = found[-1]
+    return Found(place, (next(filter(None, match.groups()), match[0]).rstrip(","),))
 
 
 def last_letter(region: str, _: bool) -> Found | None:
@@ -91,8 +103,7 @@ def last_letter(region: str, _: bool) -> Found | None:
 
 
 def last_number(region: str, _: bool) -> Found | None:
-    found = _NUMBER.findall(region[-MAX_TAIL:])
-    return Found("last number", (found[-1].rstrip(","),)) if found else None
+    return _last("last number", _NUMBER, region)
 
 
 POLICIES = {
@@ -113,11 +124,8 @@ def candidates(completion: str, policy: str, after: str | None):
         tail = after_marker(region, after)
         if tail is not None:
             tail = tail.strip()
-            yield Found(
-                f"after {after!r}",
-                (boxes(tail) or [tail.partition("\n")[0]])[:1]
-                and tuple((boxes(tail) or [tail.partition("\n")[0]])[:1]),
-            )
+            line = tail.partition("\n")[0]
+            yield Found(f"after {after!r}", tuple(boxes(line)) or (line,))
         return
     is_marked = "</think>" in completion or has_answer_tag(completion)
     if policy == "answer" and not has_answer_tag(completion):

@@ -8,18 +8,12 @@ from fractions import Fraction
 
 from verifiers.math import trig
 from verifiers.math.exact import rational
+from verifiers.math.poly import ONE, I, Poly, constant, divide, merge, plus, power, times
 from verifiers.math.sample import Unknown
 from verifiers.math.tree import Add, Call, Const, Mul, Node, Num, Percent, Pow, Sym, TooBig
 
-MAX_TERMS = 300
-MAX_POWER = 40
 MAX_FACTORED = 10**12
-ONE = {(): Fraction(1)}
-I = ("i",)  # noqa: E741
 E = ("c", "e")
-
-Poly = dict
-"""monomial -> coefficient; a monomial is a sorted tuple of (atom, exponent)."""
 
 
 def is_equal(left: Node, right: Node) -> bool:
@@ -61,109 +55,6 @@ def fraction(node: Node) -> tuple[Poly, Poly]:
         case Call(name, args):
             return called(name, args)
     raise Unknown(type(node).__name__)
-
-
-def constant(value: Fraction) -> Poly:
-    return {(): value} if value else {}
-
-
-def plus(left: Poly, right: Poly, sign: int = 1) -> Poly:
-    total = dict(left)
-    for monomial, coefficient in right.items():
-        value = total.get(monomial, 0) + sign * coefficient
-        if value:
-            total[monomial] = value
-        else:
-            total.pop(monomial, None)
-    return total
-
-
-def times(left: Poly, right: Poly) -> Poly:
-    if left is ONE or left == ONE:
-        return right
-    if right is ONE or right == ONE:
-        return left
-    if len(left) * len(right) > MAX_TERMS * 20:
-        raise TooBig("more terms than are worth expanding")
-    total = {}
-    for a, x in left.items():
-        for b, y in right.items():
-            scale, monomial = merge(a, b)
-            value = total.get(monomial, 0) + scale * x * y
-            if value:
-                total[monomial] = value
-            else:
-                total.pop(monomial, None)
-    if len(total) > MAX_TERMS:
-        raise TooBig("more terms than are worth expanding")
-    return _pythagoras(total)
-
-
-def merge(left: tuple, right: tuple) -> tuple[Fraction, tuple]:
-    """The product of two monomials; whole powers of primes and of i move to the coefficient."""
-    exponents = dict(left)
-    for atom, exponent in right:
-        exponents[atom] = exponents.get(atom, 0) + exponent
-    scale, kept = Fraction(1), []
-    for atom, exponent in exponents.items():
-        if atom[0] == "p":
-            whole = exponent.numerator // exponent.denominator
-            scale *= Fraction(atom[1]) ** whole
-            exponent -= whole
-        elif atom == I and exponent.denominator == 1:
-            scale *= -1 if exponent % 4 in (2, 3) else 1
-            exponent %= 2
-        if exponent:
-            kept.append((atom, exponent))
-    return scale, tuple(sorted(kept, key=repr))
-
-
-def _pythagoras(poly: Poly) -> Poly:
-    """sin^2 = 1 - cos^2, so that one of them is left."""
-    for monomial in poly:
-        for atom, exponent in monomial:
-            if atom[:2] == ("f", "sin") and exponent >= 2 and exponent.denominator == 1:
-                rest = tuple(part for part in monomial if part[0] != atom)
-                if exponent > 2:
-                    rest = merge(rest, ((atom, exponent - 2),))[1]
-                cosine = ("f", "cos", atom[2])
-                coefficient = poly[monomial]
-                others = {each: value for each, value in poly.items() if each != monomial}
-                squared = {rest: coefficient, merge(rest, ((cosine, Fraction(2)),))[1]: -coefficient}
-                return _pythagoras(plus(others, squared))
-    return poly
-
-
-def divide(top: Poly, bottom: Poly) -> tuple[Poly, Poly]:
-    """With a denominator of one term moved into the numerator."""
-    if not bottom:
-        raise ZeroDivisionError
-    if len(bottom) == 1 and bottom != ONE:
-        return times(top, inverse(bottom)), ONE
-    if top == bottom:
-        return ONE, ONE
-    return top, bottom
-
-
-def inverse(poly: Poly) -> Poly:
-    ((monomial, coefficient),) = poly.items()
-    scale, turned = merge((), tuple((atom, -exponent) for atom, exponent in monomial))
-    return {turned: scale / coefficient}
-
-
-def power(poly: Poly, exponent: int) -> Poly:
-    if len(poly) == 1:
-        ((monomial, coefficient),) = poly.items()
-        if abs(exponent) * coefficient.numerator.bit_length() > 33_000:
-            raise TooBig("a power of more digits than any answer has")
-        scale, raised_ = merge((), tuple((atom, each * exponent) for atom, each in monomial))
-        return {raised_: scale * coefficient**exponent}
-    if exponent > MAX_POWER:
-        raise TooBig("a power of a sum that is not worth expanding")
-    total = ONE
-    for _ in range(exponent):
-        total = times(total, poly)
-    return total
 
 
 def raised(base: Node, exponent: Node) -> tuple[Poly, Poly]:
@@ -256,7 +147,7 @@ def _symbolic_power(base: Node, exponent: Node) -> tuple[Poly, Poly]:
     top, bottom = fraction(exponent)
     known = rational(base)
     is_positive = base == Const("e") or (
-        known is not None and 0 < known and max(known.numerator, known.denominator) < MAX_FACTORED
+        known is not None and known > 0 and max(known.numerator, known.denominator) < MAX_FACTORED
     )
     if bottom != ONE or not all(is_positive or value.denominator == 1 for value in top.values()):
         return {((("^", key(*fraction(base)), key(top, bottom)), Fraction(1)),): Fraction(1)}, ONE
@@ -309,7 +200,7 @@ def called(name: str, args: tuple[Node, ...]) -> tuple[Poly, Poly]:
 def _log(node: Node) -> Poly:
     """The logarithm of a positive rational as a sum over primes; of e^x it is x; of anything else an atom."""
     value = rational(node)
-    if value is not None and 0 < value and max(value.numerator, value.denominator) <= MAX_FACTORED:
+    if value is not None and value > 0 and max(value.numerator, value.denominator) <= MAX_FACTORED:
         parts = [*factors(value.numerator), *((prime, -count) for prime, count in factors(value.denominator))]
         return {((("l", prime), Fraction(1)),): Fraction(count) for prime, count in parts}
     if node == Const("e"):

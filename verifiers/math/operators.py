@@ -1,12 +1,11 @@
-r"""The grammar's applied functions, large operators, matrices, member lists and relations: what `atoms` and `expression`
+r"""The grammar's applied functions, large operators, matrices, member lists and relations: what `atoms` and
+`expression`
 need of each other. A part of the parser, not a class to use alone."""
 
 from fractions import Fraction
 
 from verifiers.math import names
 from verifiers.math.tree import (
-    HALF,
-    MINUS_ONE,
     ONE,
     Big,
     Call,
@@ -41,7 +40,7 @@ class Operators:
         for _ in range(2):
             if self.is_sign("_"):
                 self.take()
-                base = self.argument() if not self.token.kind == "number" else self.atom()
+                base = self.argument()
             if self.is_sign("^"):
                 self.take()
                 exponent = self.braced() if self.is_sign("{") else self._exponent()

@@ -1,4 +1,5 @@
-"""Sets of real numbers as sorted pieces: unions, intersections and differences of intervals and points. Numbers compared to
+"""Sets of real numbers as sorted pieces: unions, intersections and differences of intervals and points. Numbers
+compared to
 thirty digits; endpoints with variables are not ordered here."""
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Equations and inequalities: equal up to a factor, heads such as `y =`, chains, assignments. Says how a relation may be
+"""Equations and inequalities: equal up to a factor, heads such as `y =`, chains, assignments. Says how a relation
+may be
 read as a value; whether values are equal is `value`'s."""
 
 from verifiers.math import normal, sample
-from verifiers.math.exact import rational
 from verifiers.math.sample import Unknown
 from verifiers.math.tree import (
     Add,
@@ -52,7 +52,8 @@ def is_function_head(node: Node) -> bool:
 
 
 def stated_value(node: Relation) -> Node | None:
-    """What a chain `head = a = b` comes to: its last side, if all its numbers agree. None for a contradiction or an echo."""
+    """What a chain `head = a = b` comes to: its last side, if all its numbers agree. None for a contradiction or
+    an echo."""
     closed = [side for side in node.sides if is_closed(side)]
     if len(closed) < len(node.sides):
         closed = [side for side in closed if side is not node.sides[0]]
@@ -108,7 +109,8 @@ def proportional(left: Node, right: Node) -> bool | None:
 
 
 def ratio(left: Node, right: Node):
-    """The rational factor between two expressions, guessed at a point and checked at others; None where there is none."""
+    """The rational factor between two expressions, guessed at a point and checked at others; None where there is
+    none."""
     from fractions import Fraction
 
     names = sorted(symbols(left) | symbols(right))
@@ -131,6 +133,3 @@ def ratio(left: Node, right: Node):
     if guess and sample.close(mp.mpf(guess.numerator) / guess.denominator, quotients[0]):
         return guess
     return None
-
-
-__all__ = ["is_equation", "is_head", "rational", "same_equation", "same_inequality", "stated_value"]

@@ -1,6 +1,7 @@
 """Numbers that reject: both answers at fixed, seeded points to thirty digits. Agreement here is no proof.
 
-Real arithmetic first: a point where the gold is not real says nothing, one where only the answer is not says no. With an
+Real arithmetic first: a point where the gold is not real says nothing, one where only the answer is not says no.
+With an
 imaginary unit anywhere, everything is complex. Points depend on the names of the variables alone.
 """
 
@@ -164,6 +165,11 @@ def has_imaginary(node: Node) -> bool:
     return contains(node, lambda each: each == Const("i"))
 
 
+def _is_counting(node: Node) -> bool:
+    """Whether variables must be integers: something is a factorial or a binomial coefficient."""
+    return contains(node, lambda each: isinstance(each, Call) and each.name in ("factorial", "binom"))
+
+
 def agree(gold: Node, other: Node, mp=None) -> bool | None:
     """False where they differ at a point, True where they agree at all that count, None where none does.
 
@@ -172,8 +178,9 @@ def agree(gold: Node, other: Node, mp=None) -> bool | None:
     names = sorted(symbols(gold) | symbols(other))
     is_complex = has_imaginary(gold) or has_imaginary(other)
     counted = 0
-    for index in range(NUM_POINTS + INTEGER_POINTS if names else 1):
-        if index == NUM_POINTS and counted >= 3:
+    start = NUM_POINTS if names and (_is_counting(gold) or _is_counting(other)) else 0
+    for index in range(start, NUM_POINTS + INTEGER_POINTS if names else 1):
+        if index == NUM_POINTS and counted >= 3 and not start:
             break
         same = at_point(gold, other, {name: point(name, index) for name in names}, is_complex)
         if same is False:

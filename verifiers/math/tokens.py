@@ -12,8 +12,11 @@ MAX_TOKENS = 4096
 _TOKEN = re.compile(
     r"""
     (?P<space>\s+)
-  | \\(?:text|textbf|textit|textrm|texttt|textsf|textnormal|mathrm|mathbf|mathit|mathsf|mathcal|mathbb|mathscr|mathfrak|mbox|hbox|operatorname|emph|bold|underline|bm|boldsymbol|unit)
-      (?![A-Za-z])\*?\s*(?: \{ (?P<text> (?:[^{}\\]|\\[^A-Za-z]|\^\{?\\circ\}?|\\[A-Za-z]+)* ) \} | (?P<letter>[A-Za-z]) )
+  | \\(?:text|textbf|textit|textrm|texttt|textsf|textnormal
+      |mathrm|mathbf|mathit|mathsf|mathcal|mathbb|mathscr
+      |mathfrak|mbox|hbox|operatorname|emph|bold|underline|bm|boldsymbol|unit)
+      (?![A-Za-z])\*?\s*(?: \{ (?P<text>
+          (?:[^{}\\]|\\[^A-Za-z]|\^\{?\\circ\}?|\\[A-Za-z]+)* ) \} | (?P<letter>[A-Za-z]) )
   | (?P<repeating>[0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*\{[0-9]+\}(?:[0-9]*\\dot\{[0-9]\})?)
   | (?P<number>(?:[0-9]+(?:\x1f[0-9]+)*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+(?![0-9.]))?)
   | (?P<command>\\(?:[A-Za-z]+|.))

@@ -1,4 +1,5 @@
-"""The typed tree that an answer is read into, and the guards on its size. Not a computer algebra system: no node simplifies
+"""The typed tree that an answer is read into, and the guards on its size. Not a computer algebra system: no node
+simplifies
 itself, and none is ever evaluated by Python's own parser."""
 
 from dataclasses import dataclass, field

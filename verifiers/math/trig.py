@@ -4,7 +4,7 @@ friends: pi/2, pi/3, pi/4, pi/6. Pure: nodes in, nodes out."""
 from fractions import Fraction
 
 from verifiers.math.exact import rational
-from verifiers.math.tree import HALF, MINUS_ONE, ONE, ZERO, Add, Call, Const, Mul, Node, Num, Pow, div, neg, substitute
+from verifiers.math.tree import HALF, MINUS_ONE, ONE, ZERO, Call, Const, Mul, Node, Num, Pow, div, neg
 
 ODD_OR_EVEN = {"sin": -1, "cos": 1, "arcsin": -1, "arctan": -1, "sinh": -1, "cosh": 1, "tanh": -1, "abs": 1}
 _ROOT2, _ROOT3 = (div(Pow(Num(Fraction(n)), HALF), Num(Fraction(2))) for n in (2, 3))
@@ -83,6 +83,3 @@ def _inverse(name: str, arg: Node) -> Node | None:
         ("arccos", -1): Fraction(1),
     }.get((name, value))  # fmt: skip
     return None if known is None or value is None else Mul((Num(known), Const("pi")))
-
-
-__all__ = ["ODD_OR_EVEN", "Add", "half_turns", "simpler", "substitute"]

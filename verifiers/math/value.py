@@ -1,6 +1,7 @@
 """Whether two expressions are the same value: forms, then exact numbers, then numbers that reject, then a proof.
 
-The decimal rule: a decimal may stand for a number that no decimal is equal to (1/3, sqrt 2) where it was written with enough
+The decimal rule: a decimal may stand for a number that no decimal is equal to (1/3, sqrt 2) where it was written
+with enough
 digits and is right in all of them. It never stands for another decimal or an integer: 5.001 is not 5.
 """
 
@@ -32,7 +33,8 @@ MAX_NORMAL = 300
 
 
 def equal(gold: Node, other: Node, tolerance: float = 0.0) -> bool | None:
-    """True, False, or None: the numbers agree, but nothing proves it. Arithmetic and form only; no sets, no relations."""
+    """True, False, or None: the numbers agree, but nothing proves it. Arithmetic and form only; no sets, no
+    relations."""
     if gold == other:
         return True
     try:

@@ -1,13 +1,16 @@
-"""The verifier `math`: is the completion's final answer the gold one? Not for code, multiple choice with several letters
+"""The verifier `math`: is the completion's final answer the gold one? Not for code, multiple choice with several
+letters
 (`choice`) or text (`exact`)."""
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from verifiers.math.extract import POLICIES, Found, candidates
 from verifiers.math.answer import MAX_TEXT, read
 from verifiers.math.compare import Conventions, agree
-from verifiers.math.tree import Node, Seq, Text, TooBig
+from verifiers.math.exact import rational
+from verifiers.math.extract import POLICIES, Found, candidates
+from verifiers.math.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Seq, Text, TooBig
 from verifiers.region import boxes
 from verifiers.verdict import Item, Verdict
 
@@ -21,7 +24,8 @@ class Math:
     """Compares answers as mathematics: 1/2, 0.5 and \\frac12 are one."""
 
     extract: str = "auto"
-    """`auto`: box, ####, whole text, `the answer is`, last formula or number. Or only `boxed`, `answer` (<answer> tags),
+    """`auto`: box, ####, whole text, `the answer is`, last formula or number. Or only `boxed`, `answer` (<answer>
+    tags),
     `hash` (####), `stated` (`the answer is`), `whole`."""
     after: str | None = None
     """A marker such as `A:`; what follows the last one on its line is the answer, and nothing else is looked at."""
@@ -141,11 +145,19 @@ def _joined(readings: list[tuple[Node, ...]]) -> list[Node]:
 
 
 def _is_evaluated(reading: Node, gold: Node) -> bool:
-    from verifiers.math.exact import rational
-    from verifiers.math.tree import Num, size
-
-    value = rational(gold)
-    return value is None or isinstance(reading, Num) or size(reading) <= 6
+    """Whether a rational gold was answered by a number: a literal, a fraction, a negative one; or by no arithmetic."""
+    match reading:
+        case Relation(sides, _):
+            return _is_evaluated(sides[-1], gold)
+        case Quantity(value, _) | Percent(value):
+            return _is_evaluated(value, gold)
+        case Mul((Num(sign), inner)) if sign == -1:
+            return _is_evaluated(inner, gold)
+        case Mul((Num(top), Pow(Num(bottom), Num(power)))) if power == -1:
+            return bottom != 1 and math.gcd(top.numerator, bottom.numerator) == 1
+        case Add() | Mul() | Pow() | Call():
+            return rational(gold) is None
+    return True
 
 
 @lru_cache(maxsize=4096)

@@ -2,19 +2,37 @@ r"""Answers that are words: names, yes and no, choices, clock times. Text in, no
 
 import re
 
-from verifiers.math.tree import Choice, Clock, Node, Text
+from verifiers.math.tree import Choice, Clock, Text
 
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|emph|underline)\*?\s*\{([^{}]*)\}"
 )
 _MEANINGS = {
-    "no solution": ("none", "no solutions", "no real solution", "no real solutions", "empty set", "the empty set", "empty", "there is no solution",
-                    "there are no solutions", "no such number", "does not have a solution"),
+    "no solution": (
+        "none",
+        "no solutions",
+        "no real solution",
+        "no real solutions",
+        "empty set",
+        "the empty set",
+        "empty",
+        "there is no solution",
+        "there are no solutions",
+        "no such number",
+        "does not have a solution",
+    ),
     "undefined": ("does not exist", "dne", "not defined", "undefined", "limit does not exist"),
     "infinity": ("infinite", "infinitely many", "infinitely many solutions", "infinity", "diverges to infinity"),
     "yes": ("yes", "y"),
-    "all real numbers": ("all reals", "any real number", "every real number", "the real numbers", "real numbers", "all real"),
-}  # fmt: skip
+    "all real numbers": (
+        "all reals",
+        "any real number",
+        "every real number",
+        "the real numbers",
+        "real numbers",
+        "all real",
+    ),
+}
 _MEANING = {form: meaning for meaning, forms in _MEANINGS.items() for form in forms}
 _LETTER = re.compile(r"\s*(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Z])\)?\s*[.):]?\s*", re.IGNORECASE)
 _LETTER_AND_TEXT = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])\s*[.):])\s+(\S.*)", re.DOTALL)
@@ -72,6 +90,3 @@ def clock(text: str) -> Clock | None:
 def is_words(text: str) -> bool:
     """Whether a text is words rather than mathematics that could not be read."""
     return re.search(r"[A-Za-z]{2}", unwrap(text)) is not None and "\\" not in unwrap(text)
-
-
-__all__ = ["MAX_WORDS", "Node", "choice", "clock", "is_words", "unwrap", "words"]
