@@ -38,6 +38,8 @@ _DECIMAL_COMMA = re.compile(
     r"(?<![0-9.,])(-?(?:0|[0-9]{4,}),[0-9]+|-?[0-9]+,(?:[0-9]{2}|[0-9]{4,}))(?![0-9,])(?!\.[0-9])"
 )
 _SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_COUNTED = re.compile(r"\A(-?[0-9][0-9.,:/ ]*)\(([A-Za-z][A-Za-z .,/'-]+)\)\Z")
+"""`9 (apples)`"""
 _BETWEEN = re.compile(r"[\s,;.]*(?:\b(?:and|or|und|et)\b|\\text\s*\{\s*(?:and|or)\s*\})?[\s,;]*", re.IGNORECASE)
 
 
@@ -164,6 +166,13 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     plain = clean(text)
     if not plain:
         return ()
+    plain = _COUNTED.sub(r"\1 \\text{ \2 }", plain)
+    if (
+        "$" in plain
+        and not re.search(r"(?<!\\)\b[A-Za-z]{2}", plain)
+        and _parse(bare := plain.replace("$", " ")) is not None
+    ):
+        plain = bare  # signs that do not pair, and no prose around them
     found = []
     for special in (clock(plain), choice(plain, is_gold)):
         if special is not None:
