@@ -21,8 +21,9 @@ WHOLE_BYTES = 64 * 2**20
 GPU_CHUNK_BYTES = 2**30
 BLOCK_NUMBERS = 3 * 2**16
 """Of a block: logits and exponentials of four rows of 49152 are 1.5 MB."""
-LOWEST = -1e30
-"""Stands for -inf, whose product with its exponential 0 is not a number."""
+LOWEST = -80.0
+"""What is further below the peak counts as this (e^-80 = 2e-35): numbers below 1e-38 take a CPU fifty times as long,
+and -inf times its exponential 0 is not a number."""
 
 
 def chunk_rows(rows: int, vocabulary: int, device: torch.device) -> int:
@@ -46,7 +47,7 @@ class TorchHead:
 
     def forward(self, hidden: Tensor, target: Tensor, anchor: Tensor | None, *, keep: bool) -> Sums:
         """Sums of the rows of hidden [n, D]; their exponentials are kept for `gradient` where `keep`."""
-        self._e = self.products.logits(hidden, out=self._memory[: len(target)])
+        self._e = self.products.logits(hidden, self._memory[: len(target)])
         if keep and self.products.gradient is not torch.float32 and self._low is None:
             self._low = torch.empty_like(self._memory, dtype=self.products.gradient)
         parts = [self._block(at, target[at], keep) for at in self._blocks(len(target))]
@@ -74,15 +75,12 @@ class TorchHead:
         if layer.outer is not None:
             e.tanh_().mul_(layer.outer)
         peak = e.amax(dim=1, keepdim=True)
-        torch.sub(e, peak, out=z)
-        if layer.bias is not None:
-            z.clamp_(min=LOWEST)
-        torch.exp(z, out=e)
-        moment = torch.linalg.vecdot(e, z)
-        others = e.scatter_(1, column, 0.0).sum(dim=1)
-        logit, cool = z.gather(1, column)[:, 0], None
+        logit, cool = torch.sub(e, peak, out=z).gather(1, column)[:, 0], None
+        torch.exp(z.clamp_(min=LOWEST * max(1.0, layer.kappa or 1.0)), out=e)
         if layer.kappa is not None:
-            cool = z.mul_(1 / layer.kappa).exp_().scatter_(1, column, 0.0).sum(dim=1)
+            cool = (z / layer.kappa).exp_().scatter_(1, column, 0.0).sum(dim=1)
+        moment = z.mul_(e).sum(dim=1)
+        others = e.scatter_(1, column, 0.0).sum(dim=1)
         if keep and self._low is not None:
             self._low[at] = e
         return peak[:, 0], logit, others, moment, cool
@@ -91,7 +89,7 @@ class TorchHead:
         """G of a block: e (w + u (log p + H)), plus the part of kappa, times the slope of the cap."""
         e, z = self._e[at], self._scratch[: at.stop - at.start]
         torch.clamp(e, min=torch.finfo(e.dtype).tiny, out=z).log_()
-        cap = None if self.layer.outer is None else 1 - ((z + terms.sums.peak[at, None]) / self.layer.outer).square_()
+        cap = terms.slope_of_cap(z + terms.sums.peak[at, None])
         cool = None if terms.cool is None else (z / self.layer.kappa).exp_().mul_(terms.cool[at, None])
         if terms.by_entropy is not None:
             e.mul_(z.add_(terms.shift[at, None]).mul_(terms.by_entropy[at, None]).add_(terms.by_logp[at, None]))
@@ -120,6 +118,10 @@ class _Terms:
             made = made + self.by_entropy * sums.own * (sums.logit + self.shift)
         if self.cool is not None:
             made = made - self.cool * sums.cool_others
-        if self.layer.outer is not None:
-            made = made * (1 - ((sums.logit + sums.peak) / self.layer.outer).square())
-        return made
+        cap = self.slope_of_cap(sums.logit + sums.peak)
+        return made if cap is None else made * cap
+
+    def slope_of_cap(self, z: Tensor) -> Tensor | None:
+        """dz/dr = outer (1 - tanh(r)^2) for z = outer tanh(r)."""
+        outer = self.layer.outer
+        return None if outer is None else outer * (1 - (z / outer).square())
