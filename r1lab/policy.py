@@ -7,6 +7,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,12 +79,9 @@ class Policy:
         scored: list[np.ndarray] = [np.empty(0, np.float32)] * len(samples)
         for batch in self._pack(samples):
             with torch.no_grad():
-                hidden = self._hidden(model, batch)
-                head = model.get_output_embeddings().weight
-                logp, *_ = kernels.token_logps(
-                    hidden, head, batch.target, temperature=self.temperature, kernel=self.stage.kernel
-                )
-            rows, owner = logp.cpu().numpy(), batch.sequence.cpu().numpy()
+                hidden, (weight, layer) = self._hidden(model, batch), self._layer(model)
+                scores = kernels.token_logps(hidden, weight, batch.target, entropy=False, **layer)
+            rows, owner = scores.logp.cpu().numpy(), batch.sequence.cpu().numpy()
             for index in np.unique(owner):
                 scored[index] = rows[owner == index]
         return scored
@@ -179,15 +177,27 @@ class Policy:
             ).last_hidden_state
         return states.flatten(0, 1)[batch.hidden_index]
 
+    def _layer(self, model) -> tuple[Tensor, dict[str, Any]]:
+        """The output layer's weight, and how the loss head computes with it."""
+        layer = models.output_layer(model)
+        return layer.weight, {
+            "bias": layer.bias,
+            "softcap": layer.softcap,
+            "temperature": self.temperature / layer.scale,
+            "mixed": self.autocast,
+            "kernel": self.stage.kernel,
+        }
+
     def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:
         """Add a micro-batch's gradient; its loss and rows."""
+        weight, layer = self._layer(self.model)
         loss, logp, entropy, _ = kernels.policy_head(
             self._hidden(self.model, batch),
-            self.model.get_output_embeddings().weight,
+            weight,
             batch.target,
             lambda logp, entropy, at: objective.row_loss(batch, logp, entropy, at),
-            temperature=self.temperature,
-            kernel=self.stage.kernel,
+            anchor=batch.engine,
+            **layer,
         )
         loss.backward()
         columns = {
