@@ -1,0 +1,58 @@
+"""The benchmark of the loss head compares paths that compute the same gradients."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The script and its paths; their folder comes first on the path, as when they are run."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    for name in ("loss_head", "loss_head_paths"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import loss_head
+    import loss_head_paths
+
+    return loss_head, loss_head_paths
+
+
+@pytest.fixture
+def given(scripts):
+    return scripts[1].make(64, 32, 500, "cpu", torch.float32)
+
+
+@pytest.mark.parametrize("path", ["one_pass", "recompute", "trl", "trl_chunked", "mixed"])
+def test_a_path_has_the_gradients_of_full_logits(scripts, given, monkeypatch, path):
+    made, leaves = [], scripts[1].Given.leaves
+    monkeypatch.setattr(scripts[1].Given, "leaves", lambda each: made.append(leaves(each)) or made[-1])
+    try:
+        for name in (path, "full"):
+            scripts[1].PATHS[name](given)
+    except scripts[1].Absent as absent:
+        pytest.skip(f"{absent} is not installed")
+    for ours, theirs in zip(*made):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=(2e-2 if path == "mixed" else 1e-5))
+
+
+def test_absent_packages_are_not_run_and_their_limits_do_not_hold(scripts, given, monkeypatch, capsys):
+    def absent(_):
+        raise scripts[1].Absent("trl")
+
+    monkeypatch.setitem(scripts[1].PATHS, "trl", absent)
+    seconds = scripts[0].measure(given, ["one_pass", "three_matmuls", "trl"], 1)
+    assert set(seconds) == {"one_pass", "three_matmuls"} and "trl: not run (trl)" in capsys.readouterr().err
+    rows = {row["name"]: row for row in scripts[0].rows_of("cpu", seconds, {"one_pass": 1, "full": 10}, {}, {})}
+    assert rows["vs_trl"]["value"] is None and not rows["vs_trl"]["holds"]
+    assert rows["peak_vs_full"]["value"] == 0.1 and rows["peak_vs_full"]["holds"]
+    assert "not run" in scripts[0].table(list(rows.values()))
+
+
+def test_errors_are_measured_against_float64(scripts):
+    wrong = scripts[0].errors(16, 32, 500, "cpu", torch.float32)
+    assert wrong["logprob_error"] < 2e-5 and wrong["weight_gradient_error"] < 1e-5
+    assert wrong["mixed_weight_gradient_error"] < 4e-3
