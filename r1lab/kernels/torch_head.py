@@ -12,7 +12,7 @@ from torch import Tensor
 
 from r1lab.kernels.layer import Layer
 from r1lab.kernels.products import Products
-from r1lab.kernels.rows import Slopes, Sums
+from r1lab.kernels.rows import Slopes, Sums, Terms
 
 CHUNK_BYTES = 50 * 2**20
 """Float32 logits held at once on a CPU."""
@@ -59,7 +59,7 @@ class TorchHead:
         if slopes.entropy is None and slopes.logq is None and self.layer.outer is None:
             grad.scatter_(1, target[:, None], -sums.others[:, None].to(grad.dtype))
             return grad, slopes.logp / sums.total
-        terms = _Terms(sums, slopes, self.layer)
+        terms = Terms(sums, slopes, self.layer)
         for at in self._blocks(len(target)):
             self._general(at, terms, grad[at])
         grad.scatter_(1, target[:, None], terms.of_target()[:, None].to(grad.dtype))
@@ -85,7 +85,7 @@ class TorchHead:
             self._low[at] = e
         return peak[:, 0], logit, others, moment, cool
 
-    def _general(self, at: slice, terms: "_Terms", out: Tensor) -> None:
+    def _general(self, at: slice, terms: Terms, out: Tensor) -> None:
         """G of a block: e (w + u (log p + H)), plus the part of kappa, times the slope of the cap."""
         e, z = self._e[at], self._scratch[: at.stop - at.start]
         torch.clamp(e, min=torch.finfo(e.dtype).tiny, out=z).log_()
@@ -97,31 +97,3 @@ class TorchHead:
             e.mul_(terms.by_logp[at, None])
         e = e if cool is None else e.add_(cool)
         out.copy_(e if cap is None else e.mul_(cap))
-
-
-class _Terms:
-    """The vectors [n] that G is made of when it is more than w e."""
-
-    def __init__(self, sums: Sums, slopes: Slopes, layer: Layer):
-        self.sums, self.layer = sums, layer
-        self.by_logp = torch.zeros_like(sums.peak) if slopes.logp is None else slopes.logp
-        self.by_entropy, self.cool = slopes.entropy, None
-        self.shift = sums.entropy() - sums.log_total()
-        if slopes.logq is not None:
-            own = (sums.logit / layer.kappa).exp()
-            self.cool = slopes.logq / layer.kappa * sums.total / (own + sums.cool_others)
-
-    def of_target(self) -> Tensor:
-        """G of the target: what is left of a one-hot minus a probability is the others' sum."""
-        sums, made = self.sums, -self.by_logp * self.sums.others
-        if self.by_entropy is not None:
-            made = made + self.by_entropy * sums.own * (sums.logit + self.shift)
-        if self.cool is not None:
-            made = made - self.cool * sums.cool_others
-        cap = self.slope_of_cap(sums.logit + sums.peak)
-        return made if cap is None else made * cap
-
-    def slope_of_cap(self, z: Tensor) -> Tensor | None:
-        """dz/dr = outer (1 - tanh(r)^2) for z = outer tanh(r)."""
-        outer = self.layer.outer
-        return None if outer is None else outer * (1 - (z / outer).square())

@@ -36,7 +36,8 @@ def test_a_path_has_the_gradients_of_full_logits(scripts, given, monkeypatch, pa
     except scripts[1].Absent as absent:
         pytest.skip(f"{absent} is not installed")
     for ours, theirs in zip(*made):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=(2e-2 if path == "mixed" else 1e-5))
+        error = (ours.grad - theirs.grad).norm() / theirs.grad.norm()
+        assert error <= (5e-3 if path == "mixed" else 1e-5)
 
 
 def test_absent_packages_are_not_run_and_their_limits_do_not_hold(scripts, given, monkeypatch, capsys):

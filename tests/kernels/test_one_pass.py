@@ -254,7 +254,7 @@ BAD = [
     ({"bias": (9,)}, r"bias \[9\] does not fit weight \[10, 5\]"),
     ({"temperature": 0.0}, r"temperature: 0.0 must be above 0"),
     ({"softcap": -1.0}, r"softcap: -1.0 must be above 0"),
-    ({"kernel": "cuda"}, r"kernel: 'cuda' is unknown; use auto, torch"),
+    ({"kernel": "cuda"}, r"kernel: 'cuda' is unknown; use auto, torch, triton"),
 ]
 
 
