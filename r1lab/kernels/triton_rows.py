@@ -19,7 +19,7 @@ def forward(z: Tensor, target: Tensor, layer: Layer) -> Sums:
     made = [torch.empty(len(target), dtype=torch.float32, device=z.device) for _ in range(5)]
     if len(target):
         sums[(len(target),)](
-            z, target, *made, z.shape[1], z.stride(0), layer.outer or 0.0, 1 / (layer.kappa or 1.0),
+            z, target.contiguous(), *made, z.shape[1], z.stride(0), layer.outer or 0.0, 1 / (layer.kappa or 1.0),
             CAPPED=layer.outer is not None, COOLED=layer.kappa is not None, BLOCK=BLOCK, num_warps=8,
         )  # fmt: skip
     peak, logit, others, moment, cool = made
@@ -29,11 +29,18 @@ def forward(z: Tensor, target: Tensor, layer: Layer) -> Sums:
 def gradient(z: Tensor, grad: Tensor, target: Tensor, terms: Terms) -> None:
     """grad = -dL/dz [n, V], in place where it is z; by the product itself where there is a soft cap."""
     found, layer, none = terms.sums, terms.layer, torch.zeros_like(terms.sums.peak)
-    by_entropy = none if terms.by_entropy is None else terms.by_entropy
-    cool = none if terms.cool is None else terms.cool / found.total
-    own = terms.of_target() / found.total
+    vectors = (
+        target,
+        found.peak,
+        found.log_total(),
+        terms.by_logp,
+        none if terms.by_entropy is None else terms.by_entropy,
+        found.entropy(),
+        none if terms.cool is None else terms.cool / found.total,
+        terms.of_target() / found.total,
+    )
     slopes[(len(target),)](
-        z, grad, target, found.peak, found.log_total(), terms.by_logp, by_entropy, found.entropy(), cool, own,
+        z, grad, *(each.contiguous() for each in vectors),  # autograd's are often one number, expanded
         z.shape[1], z.stride(0), grad.stride(0), layer.outer or 0.0, 1 / (layer.kappa or 1.0),
         CAPPED=layer.outer is not None, COOLED=terms.cool is not None, BLOCK=BLOCK, num_warps=8,
     )  # fmt: skip

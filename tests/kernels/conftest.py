@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from r1lab.kernels import policy_head, token_logps
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
@@ -101,3 +103,51 @@ def error():
 @pytest.fixture(scope="session")
 def bar():
     return logp_bar
+
+
+def run_head(given, spec, *, biased=False, recompute=False, factor=1.0, **options):
+    """Loss, the values that are there, and the gradients by hidden, weight and, where `biased`, bias."""
+    leaves = [each.clone().requires_grad_() for each in (given.hidden, given.weight, given.bias)]
+    options["bias"] = leaves[2] if biased else None
+    if recompute:
+        values = [each for each in token_logps(*leaves[:2], given.target, **options) if each is not None]
+        loss = spec(*values, slice(0, len(given.target))).sum()
+    else:
+        loss, *values = policy_head(*leaves[:2], given.target, spec, **options)
+    (loss * factor).backward()
+    values = [each.detach() for each in values if each is not None]
+    return loss.detach(), values, [each.grad for each in leaves if each.grad is not None]
+
+
+def make_logp_spec(c):
+    """A loss of the log-probability alone."""
+    return lambda logp, entropy, *others: (c[0, others[-1]] * logp + 0.1 * c[1, others[-1]] * logp.square()).to(logp)
+
+
+@pytest.fixture(scope="session")
+def run():
+    return run_head
+
+
+@pytest.fixture(scope="session")
+def logp_spec_of():
+    return make_logp_spec
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """So that a few rows make several tiles of Triton's: each is a call in the interpreter."""
+    from r1lab.kernels import triton_fused
+
+    for name, size in (("ROWS", 16), ("COLUMNS", 128), ("DEPTH", 32), ("GROUP", 2)):
+        monkeypatch.setattr(triton_fused, name, size)
+    return triton_fused
+
+
+@pytest.fixture(params=["torch", "triton"])
+def kernel(request):
+    """Each implementation in turn."""
+    if request.param == "triton":
+        pytest.importorskip("triton")
+        request.getfixturevalue("small_tiles")
+    return request.param
