@@ -28,8 +28,8 @@ def forward(hidden: Tensor, target: Tensor, hint: Tensor, e: Tensor | None, prod
     is_float32 = products.operand is torch.float32
     if count:
         exponentials[(triton.cdiv(count, ROWS) * tiles,)](
-            hidden, products.weight.contiguous(), products.bias, target.contiguous(), anchor.contiguous(), e, others, moment, logit,
-            count, vocabulary, dimension, tiles, layer.inner, 0 if e is None else e.stride(0),
+            hidden, products.weight.contiguous(), products.bias, target.contiguous(), anchor.contiguous(),
+            e, others, moment, logit, count, vocabulary, dimension, tiles, layer.inner, 0 if e is None else e.stride(0),
             BIASED=products.bias is not None, STORED=e is not None, UPCAST=not hidden.is_cuda,
             ROWS=ROWS, COLUMNS=COLUMNS, DEPTH=32 if is_float32 else DEPTH, GROUP=GROUP,
             num_warps=8, num_stages=2 if is_float32 else 3,
