@@ -16,9 +16,11 @@ from r1lab.kernels.rows import Slopes, Sums, Terms
 
 CHUNK_BYTES = 50 * 2**20
 """Float32 logits held at once on a CPU."""
+LOW_CHUNK_BYTES = 160 * 2**20
+"""The same for bfloat16 gradients: each chunk's gradient of the weight is a matrix to convert and add."""
+GPU_CHUNK_BYTES = 2**30
 WHOLE_BYTES = 64 * 2**20
 """Logits of up to this size are one chunk."""
-GPU_CHUNK_BYTES = 2**30
 BLOCK_NUMBERS = 3 * 2**16
 """Of a block: logits and exponentials of four rows of 49152 are 1.5 MB."""
 LOWEST = -80.0
@@ -26,12 +28,19 @@ LOWEST = -80.0
 and -inf times its exponential 0 is not a number."""
 
 
-def chunk_rows(rows: int, vocabulary: int, device: torch.device) -> int:
+def chunk_rows(rows: int, vocabulary: int, *, on_gpu: bool, is_low: bool) -> int:
     """Rows whose logits are held at once: at least one, at most `rows`."""
     size = 4 * vocabulary
     if rows * size <= WHOLE_BYTES:
         return max(1, rows)
-    return min(rows, max(1, (GPU_CHUNK_BYTES if device.type == "cuda" else CHUNK_BYTES) // size))
+    most = GPU_CHUNK_BYTES if on_gpu else LOW_CHUNK_BYTES if is_low else CHUNK_BYTES
+    return min(rows, max(1, most // size))
+
+
+def put(grad: Tensor, target: Tensor, values: Tensor) -> Tensor:
+    """Overwrite the targets' entries of [n, V] by values [n]; scatter_ would copy a whole bfloat16 matrix twice."""
+    grad[torch.arange(len(target), device=target.device), target] = values.to(grad.dtype)
+    return grad
 
 
 class TorchHead:
@@ -57,13 +66,11 @@ class TorchHead:
         """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
         grad = self._e if self._low is None else self._low[: len(target)]
         if slopes.entropy is None and slopes.logq is None and self.layer.outer is None:
-            grad.scatter_(1, target[:, None], -sums.others[:, None].to(grad.dtype))
-            return grad, slopes.logp / sums.total
+            return put(grad, target, -sums.others), slopes.logp / sums.total
         terms = Terms(sums, slopes, self.layer)
         for at in self._blocks(len(target)):
             self._general(at, terms, grad[at])
-        grad.scatter_(1, target[:, None], terms.of_target()[:, None].to(grad.dtype))
-        return grad, 1 / sums.total
+        return put(grad, target, terms.of_target()), 1 / sums.total
 
     def _blocks(self, rows: int) -> Iterator[slice]:
         size = max(1, len(self._scratch))

@@ -15,6 +15,7 @@ from r1lab.kernels import triton_fused, triton_rows
 from r1lab.kernels.layer import Layer
 from r1lab.kernels.products import Products
 from r1lab.kernels.rows import Slopes, Sums, Terms
+from r1lab.kernels.torch_head import put
 
 IS_INTERPRETED = isinstance(triton_rows.sums, InterpretedFunction)
 CHUNK_BYTES = 2**30
@@ -25,7 +26,7 @@ SAFE = 1e-20, 1e20
 """Sums of exponentials whose row the anchor fits: far from both ends of float32 and bfloat16."""
 
 
-def chunk_rows(rows: int, vocabulary: int, device: torch.device) -> int:
+def chunk_rows(rows: int, vocabulary: int, **_: bool) -> int:
     """Rows whose exponentials are held at once: whole tiles, at least one row, at most `rows`."""
     most = CHUNK_BYTES // (2 * vocabulary) // triton_fused.ROWS * triton_fused.ROWS
     return max(1, min(rows, max(most, triton_fused.ROWS)))
@@ -56,8 +57,7 @@ class TritonHead:
     def gradient(self, target: Tensor, sums: Sums, slopes: Slopes) -> tuple[Tensor, Tensor]:
         """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
         if self._z is None and slopes.entropy is None and slopes.logq is None:
-            self._e.scatter_(1, target[:, None], -sums.others[:, None].to(self._e.dtype))
-            return self._e, slopes.logp / sums.total
+            return put(self._e, target, -sums.others), slopes.logp / sums.total
         if self._z is None:
             self._reads_logits = True
             sums = self._row_by_row(target)

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
 def scripts(monkeypatch):
     """The script and its paths; their folder comes first on the path, as when they are run."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    for name in ("loss_head", "loss_head_paths"):
+    for name in ("loss_head", "loss_head_gpu", "loss_head_memory", "loss_head_paths"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import loss_head
     import loss_head_paths
@@ -57,3 +57,25 @@ def test_errors_are_measured_against_float64(scripts):
     wrong = scripts[0].errors(16, 32, 500, "cpu", torch.float32)
     assert wrong["logprob_error"] < 2e-5 and wrong["weight_gradient_error"] < 1e-5
     assert wrong["mixed_weight_gradient_error"] < 4e-3
+
+
+def test_the_checks_for_a_gpu_hold_in_the_interpreter(scripts, monkeypatch):
+    pytest.importorskip("triton")
+    import loss_head_gpu
+
+    monkeypatch.setattr(loss_head_gpu, "DEVICE", "cpu")
+    monkeypatch.setattr(loss_head_gpu, "GRIDS", [(5, 300, 16)])
+    rows = list(loss_head_gpu.checks())
+    # In the interpreter bfloat16 is truncated where it is stored: gradients have twice the room.
+    wrong = [row for row in rows if row["value"] > row["limit"] * (2 if row["name"].endswith("gradients") else 1)]
+    assert wrong == [] and len(rows) == 2 * 2 * 3 + 4 + 4 + 1
+
+
+def test_the_table_of_memory_counts_each_part_once(scripts):
+    import loss_head_memory
+
+    sizes = loss_head_memory.parts("Qwen2.5-1.5B")
+    # 1.54 billion weights of 4 bytes, tied; logits 16384 x 151936 x 4 bytes
+    assert sizes["weights"] == sizes["gradients"] == pytest.approx(4 * 1.5437e9, rel=1e-3)
+    assert sizes["full logits, three float32 copies"] == 3 * 4 * 16384 * 151936
+    assert sizes["head: exponentials"] == 2 * 3456 * 151936

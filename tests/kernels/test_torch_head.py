@@ -8,8 +8,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from r1lab.kernels import products, token_logps, torch_head
 
-CPU = torch.device("cpu")
-
 
 class Largest(TorchDispatchMode):
     """The most bytes that any tensor made inside has."""
@@ -32,12 +30,14 @@ def test_the_full_logits_are_never_held(inputs, spec_of, run):
     assert 25 * 2**20 < made.bytes <= 64 * 2**20
 
 
-@pytest.mark.parametrize("rows, vocabulary, size", [
-    (1000, 64, 1000), (1000, 49152, 266), (300, 49152, 300), (1000, 151936, 86), (2, 10**9, 1), (0, 64, 1),
+@pytest.mark.parametrize("rows, vocabulary, size, low_size", [
+    (1000, 64, 1000, 1000), (1000, 49152, 266, 853), (300, 49152, 300, 300), (1000, 151936, 86, 276),
+    (2, 10**9, 1, 1), (0, 64, 1, 1),
 ])  # fmt: skip
-def test_a_chunk_is_everything_or_at_most_its_bytes_and_at_least_a_row(rows, vocabulary, size):
-    # 50 MiB / (4 x 49152) = 266.7; 300 rows of 49152 are 59 MB and stay whole
-    assert torch_head.chunk_rows(rows, vocabulary, CPU) == size
+def test_a_chunk_is_everything_or_at_most_its_bytes_and_at_least_a_row(rows, vocabulary, size, low_size):
+    # 50 MiB / (4 x 49152) = 266.7, 160 MiB / ... = 853.3; 300 rows of 49152 are 59 MB and stay whole
+    assert torch_head.chunk_rows(rows, vocabulary, on_gpu=False, is_low=False) == size
+    assert torch_head.chunk_rows(rows, vocabulary, on_gpu=False, is_low=True) == low_size
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
@@ -46,7 +46,7 @@ def test_several_chunks_are_one_chunk(monkeypatch, inputs, spec_of, run, size):
     whole = run(given, spec_of(given.c), temperature=0.6)
     monkeypatch.setattr(torch_head, "WHOLE_BYTES", 0)
     monkeypatch.setattr(torch_head, "CHUNK_BYTES", 4 * 64 * size)
-    assert torch_head.chunk_rows(17, 64, CPU) == size
+    assert torch_head.chunk_rows(17, 64, on_gpu=False, is_low=False) == size
     parts = run(given, spec_of(given.c), temperature=0.6)
     for found, one in zip((parts[0], *parts[1], *parts[2]), (whole[0], *whole[1], *whole[2])):
         torch.testing.assert_close(found, one, rtol=2e-6, atol=2e-6)

@@ -148,7 +148,7 @@ def test_without_a_gradient_nothing_is_stored(monkeypatch, inputs, head, paths):
 def test_a_chunk_is_whole_tiles_within_its_bytes(monkeypatch, head, rows, vocabulary, size):
     monkeypatch.setattr(head.triton_fused, "ROWS", 128)
     # 2^30 / (2 x 151936) = 3533, of which 27 tiles of 128
-    assert head.chunk_rows(rows, vocabulary, torch.device("cpu")) == size
+    assert head.chunk_rows(rows, vocabulary) == size
 
 
 def test_inputs_with_strides_are_read_by_them(inputs, spec_of, run):
