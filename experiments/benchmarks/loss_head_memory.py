@@ -1,4 +1,4 @@
-"""Memory by part of an update of a 1.5B and a 7B model, computed on the meta device: no weights, no GPU, no measurement.
+"""Memory by part of an update of a 1.5B and a 7B model, computed on the meta device. Nothing is measured.
 
 python experiments/benchmarks/loss_head_memory.py
 """
@@ -40,7 +40,7 @@ def parts(name: str) -> dict[str, int]:
         "the engine's copy, bfloat16": weights // 2,
         "head: exponentials": 2 * chunk * vocabulary,
         "head: gradient of its weight": 4 * vocabulary * dimension,
-        "head: bfloat16 weight, twice": 2 * 2 * vocabulary * dimension,
+        "head: bfloat16 weight": 2 * vocabulary * dimension,
         "head: gradient of hidden states": 4 * ROWS * dimension,
         "full logits, three float32 copies": 3 * 4 * ROWS * vocabulary,
     }

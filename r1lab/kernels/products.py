@@ -32,7 +32,7 @@ class Products:
         """Of the other two, and what the exponentials are stored in."""
         self.bias = None if layer.bias is None else layer.bias.detach().float() * layer.inner
         self.weight = weight.to(self.operand)
-        self._backward_weight = weight.to(self.gradient)
+        self._backward_weight = self.weight if self.gradient is self.operand else weight.to(self.gradient)
 
     def logits(self, hidden: Tensor, out: Tensor) -> Tensor:
         """(x W^T + b) inner, float32 [n, V]; `out` is memory that it may take."""

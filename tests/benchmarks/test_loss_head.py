@@ -63,6 +63,10 @@ def test_the_checks_for_a_gpu_hold_in_the_interpreter(scripts, monkeypatch):
     pytest.importorskip("triton")
     import loss_head_gpu
 
+    from r1lab.kernels import triton_fused
+
+    for name, size in (("ROWS", 16), ("COLUMNS", 512)):
+        monkeypatch.setattr(triton_fused, name, size)
     monkeypatch.setattr(loss_head_gpu, "DEVICE", "cpu")
     monkeypatch.setattr(loss_head_gpu, "GRIDS", [(5, 300, 16)])
     rows = list(loss_head_gpu.checks())
