@@ -69,6 +69,7 @@ def test_the_checks_for_a_gpu_hold_in_the_interpreter(scripts, monkeypatch):
         monkeypatch.setattr(triton_fused, name, size)
     monkeypatch.setattr(loss_head_gpu, "DEVICE", "cpu")
     monkeypatch.setattr(loss_head_gpu, "GRIDS", [(5, 300, 16)])
+    monkeypatch.setattr(loss_head_gpu, "SHAPE", (6, 64, 200))
     rows = list(loss_head_gpu.checks())
     # In the interpreter bfloat16 is truncated where it is stored: gradients have twice the room.
     wrong = [row for row in rows if row["value"] > row["limit"] * (2 if row["name"].endswith("gradients") else 1)]
