@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from r1lab.errors import RecipeError
 
@@ -64,11 +64,20 @@ def bind(function: Callable, settings: Mapping[str, Any], what: str) -> Callable
     for key, value in settings.items():
         if key not in allowed:
             raise RecipeError(f"{what}: unknown setting {key!r}; allowed: {', '.join(allowed) or 'none'}")
+        choices = _choices(function, key)
+        if choices and value not in choices:
+            raise RecipeError(f"{what}.{key}: {value!r} must be one of {', '.join(map(str, choices))}")
         if not _fits(value, allowed[key]):
             kind = type(allowed[key])
             expected = {float: "a finite number", int: "a whole number"}.get(kind, kind.__name__)
             raise RecipeError(f"{what}.{key}: {value!r} must be {expected}")
     return partial(function, **settings) if settings else function
+
+
+def _choices(function: Callable, setting: str) -> tuple:
+    """What a setting annotated as a Literal may be; nothing where it is not."""
+    annotation = inspect.signature(function).parameters[setting].annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def _fits(value: Any, default: Any) -> bool:
