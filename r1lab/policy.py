@@ -80,7 +80,7 @@ class Policy:
             with torch.no_grad():
                 hidden = self._hidden(model, batch)
                 head = model.get_output_embeddings().weight
-                logp, _ = kernels.token_logps(
+                logp, *_ = kernels.token_logps(
                     hidden, head, batch.target, temperature=self.temperature, kernel=self.stage.kernel
                 )
             rows, owner = logp.cpu().numpy(), batch.sequence.cpu().numpy()
@@ -181,7 +181,7 @@ class Policy:
 
     def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:
         """Add a micro-batch's gradient; its loss and rows."""
-        loss, logp, entropy = kernels.policy_head(
+        loss, logp, entropy, _ = kernels.policy_head(
             self._hidden(self.model, batch),
             self.model.get_output_embeddings().weight,
             batch.target,

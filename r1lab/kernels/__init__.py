@@ -1,33 +1,108 @@
 """The loss head: hidden states and targets to a loss and its gradients, never holding all the logits. One dispatch.
 
-It knows no loss by name: it is given `row_loss` and differentiates it on vectors [N].
+It knows no loss by name: it is given `spec` and differentiates it on vectors [N]. Two heads of one meaning:
+`policy_head` for what is local to each row (three products), `token_logps` for all else (four) and scoring (one).
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from r1lab.kernels import torch_head
+from r1lab.kernels.layer import Layer, check
+from r1lab.kernels.one_pass import Plan, PolicyHead, TokenLogps
 
-RowLoss = Callable[[Tensor, Tensor, slice], Tensor]
-"""(logp [n], entropy [n], the rows) -> loss [n], differentiable in both."""
+Spec = Callable[..., Tensor]
+"""(logp [n], entropy [n], the rows) -> loss [n], differentiable in both, local to its rows; with `kappa`
+(logp, entropy, logq, the rows). `the rows` is a slice of [N]."""
 
-HEADS = {"auto": torch_head, "torch": torch_head}
+
+KERNELS = ("auto", "torch")
+
+
+class Policy(NamedTuple):
+    """What `policy_head` returns; all but the loss are float32 [N] without gradient."""
+
+    loss: Tensor
+    """Scalar, summed over the rows; one backward pass, by hidden, weight and bias."""
+    logp: Tensor
+    entropy: Tensor
+    logq: Tensor | None
+    """With `kappa`: log softmax(z / kappa) of the target."""
+
+
+class Scores(NamedTuple):
+    """What `token_logps` returns, float32 [N], each differentiable."""
+
+    logp: Tensor
+    entropy: Tensor | None
+    logq: Tensor | None
 
 
 def policy_head(
-    hidden: Tensor, weight: Tensor, target: Tensor, row_loss: RowLoss, *, temperature: float = 1.0, kernel: str = "auto"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass, three matrix products. hidden [N, D], weight [V, D], target int64 [N].
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    spec: Spec,
+    *,
+    temperature: float = 1.0,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    kappa: float | None = None,
+    anchor: Tensor | None = None,
+    mixed: bool = False,
+    kernel: str = "auto",
+) -> Policy:
+    """One pass, three matrix products, two where weight carries no gradient. hidden [N, D], weight [V, D], target
+    int64 [N], bias [V].
 
-    Returns the summed loss (scalar, differentiable in hidden and weight) and, detached, float32 log-probabilities and
-    entropies [N] of softmax(hidden weight^T / temperature). `row_loss` must be local to its rows.
+    Logits z = (hidden weight^T + bias) / temperature, or softcap tanh((...) / softcap) / temperature. `mixed` allows
+    bfloat16 where the logits do not lose by it; bfloat16 inputs do too. `anchor` [N] is about the target's
+    log-probability (a sampler's; NaN where there is none) and changes only the time.
+    ValueError where shapes or devices do not fit.
     """
-    return HEADS[kernel].policy_head(hidden, weight, target, row_loss, temperature)
+    layer = Layer(weight, bias, temperature, softcap, kappa)
+    plan = _plan(hidden, target, layer, kernel=kernel, mixed=mixed, anchor=anchor)
+    return Policy(*PolicyHead.apply(hidden, weight, bias, target, spec, plan))
 
 
 def token_logps(
-    hidden: Tensor, weight: Tensor, target: Tensor, *, temperature: float = 1.0, kernel: str = "auto"
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies float32 [N], without gradient: scoring old and reference policies."""
-    return HEADS[kernel].token_logps(hidden, weight, target, temperature)
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    *,
+    temperature: float = 1.0,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    entropy: bool = True,
+    kappa: float | None = None,
+    anchor: Tensor | None = None,
+    mixed: bool = False,
+    kernel: str = "auto",
+) -> Scores:
+    """Log-probabilities, entropies and, with `kappa`, log softmax(z / kappa): any loss may be made of them.
+
+    The arguments are those of `policy_head`. The backward pass computes the logits again; without gradient it is
+    scoring, one product.
+    """
+    layer = Layer(weight, bias, temperature, softcap, kappa)
+    plan = _plan(hidden, target, layer, kernel=kernel, mixed=mixed, anchor=anchor, entropy=entropy)
+    return Scores(*TokenLogps.apply(hidden, weight, bias, target, plan))
+
+
+def _plan(hidden: Tensor, target: Tensor, layer: Layer, *, kernel: str, mixed: bool, **options) -> Plan:
+    """ValueError where the arguments do not fit each other or the machine."""
+    check(hidden, target, layer)
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel: {kernel!r} is unknown; use {', '.join(KERNELS)}")
+    head = torch_head
+    return Plan(
+        layer=layer,
+        make=head.TorchHead,
+        chunk_rows=head.chunk_rows,
+        mixed=mixed or hidden.dtype == torch.bfloat16,
+        differentiate=torch.is_grad_enabled(),
+        **options,
+    )

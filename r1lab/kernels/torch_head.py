@@ -1,8 +1,8 @@
-"""The torch one-pass head: chunks of rows, gradients formed in the forward pass (KERNELS: one-phase).
+"""What stands between the head's matrix products, in torch: logits to exponentials and sums, exponentials to dL/dz.
 
-dL/dz = g_logp (onehot - p) - g_H p (log p + H), each over the temperature. The one-hot is never added apart: the
-target's probability is overwritten by minus the sum of the others, which stays exact for confident tokens.
-Logits are float32 whatever the model's precision. Peak memory is two chunks of `CHUNK_BYTES` and one float32 [V, D].
+e = exp(z - max) is written once over the logits and multiplied twice, its rows scaled on the [n, D] side: no softmax is
+ever normalised. The one-hot is never added apart: the target's entry is minus the sum of the others, which stays exact
+for confident tokens in bfloat16 too. On a CPU the passes go over blocks of rows that stay in the second-level cache.
 """
 
 from collections.abc import Iterator
@@ -10,95 +10,116 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from r1lab.kernels.layer import Layer
+from r1lab.kernels.products import Products
+from r1lab.kernels.rows import Slopes, Sums
+
 CHUNK_BYTES = 50 * 2**20
-"""Float32 logits held at once."""
+"""Float32 logits held at once on a CPU."""
+WHOLE_BYTES = 64 * 2**20
+"""Logits of up to this size are one chunk."""
+GPU_CHUNK_BYTES = 2**30
+BLOCK_NUMBERS = 3 * 2**16
+"""Of a block: logits and exponentials of four rows of 49152 are 1.5 MB."""
+LOWEST = -1e30
+"""Stands for -inf, whose product with its exponential 0 is not a number."""
 
 
-def policy_head(
-    hidden: Tensor, weight: Tensor, target: Tensor, row_loss, temperature: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _PolicyHead.apply(hidden, weight, target, row_loss, temperature)
+def chunk_rows(rows: int, vocabulary: int, device: torch.device) -> int:
+    """Rows whose logits are held at once: at least one, at most `rows`."""
+    size = 4 * vocabulary
+    if rows * size <= WHOLE_BYTES:
+        return max(1, rows)
+    return min(rows, max(1, (GPU_CHUNK_BYTES if device.type == "cuda" else CHUNK_BYTES) // size))
 
 
-def token_logps(hidden: Tensor, weight: Tensor, target: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    logp, entropy = (torch.empty(len(target), dtype=torch.float32, device=hidden.device) for _ in range(2))
-    with torch.no_grad():
-        for at in _chunks(len(target), len(weight)):
-            _, _, logp[at], entropy[at] = _softmax(hidden[at], weight, target[at], temperature)
-    return logp, entropy
+class TorchHead:
+    """The exponentials of one chunk after another, in memory of its own."""
+
+    def __init__(self, layer: Layer, products: Products, rows: int):
+        vocabulary, device = len(layer.weight), layer.weight.device
+        self.layer, self.products = layer, products
+        block = rows if device.type == "cuda" else max(1, BLOCK_NUMBERS // vocabulary)
+        self._memory = torch.empty(rows, vocabulary, dtype=torch.float32, device=device)
+        self._scratch = torch.empty(min(rows, block), vocabulary, dtype=torch.float32, device=device)
+        self._low: Tensor | None = None
+
+    def forward(self, hidden: Tensor, target: Tensor, anchor: Tensor | None, *, keep: bool) -> Sums:
+        """Sums of the rows of hidden [n, D]; their exponentials are kept for `gradient` where `keep`."""
+        self._e = self.products.logits(hidden, out=self._memory[: len(target)])
+        if keep and self.products.gradient is not torch.float32 and self._low is None:
+            self._low = torch.empty_like(self._memory, dtype=self.products.gradient)
+        parts = [self._block(at, target[at], keep) for at in self._blocks(len(target))]
+        return Sums(*(None if part[0] is None else torch.cat(part) for part in zip(*parts)))
+
+    def gradient(self, target: Tensor, sums: Sums, slopes: Slopes) -> tuple[Tensor, Tensor]:
+        """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
+        grad = self._e if self._low is None else self._low[: len(target)]
+        if slopes.entropy is None and slopes.logq is None and self.layer.outer is None:
+            grad.scatter_(1, target[:, None], -sums.others[:, None].to(grad.dtype))
+            return grad, slopes.logp / sums.total
+        terms = _Terms(sums, slopes, self.layer)
+        for at in self._blocks(len(target)):
+            self._general(at, terms, grad[at])
+        grad.scatter_(1, target[:, None], terms.of_target()[:, None].to(grad.dtype))
+        return grad, 1 / sums.total
+
+    def _blocks(self, rows: int) -> Iterator[slice]:
+        size = max(1, len(self._scratch))
+        return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+
+    def _block(self, at: slice, target: Tensor, keep: bool) -> tuple[Tensor | None, ...]:
+        """Sums of a block of rows, whose logits become exponentials, the target's 0."""
+        e, z, column, layer = self._e[at], self._scratch[: len(target)], target[:, None], self.layer
+        if layer.outer is not None:
+            e.tanh_().mul_(layer.outer)
+        peak = e.amax(dim=1, keepdim=True)
+        torch.sub(e, peak, out=z)
+        if layer.bias is not None:
+            z.clamp_(min=LOWEST)
+        torch.exp(z, out=e)
+        moment = torch.linalg.vecdot(e, z)
+        others = e.scatter_(1, column, 0.0).sum(dim=1)
+        logit, cool = z.gather(1, column)[:, 0], None
+        if layer.kappa is not None:
+            cool = z.mul_(1 / layer.kappa).exp_().scatter_(1, column, 0.0).sum(dim=1)
+        if keep and self._low is not None:
+            self._low[at] = e
+        return peak[:, 0], logit, others, moment, cool
+
+    def _general(self, at: slice, terms: "_Terms", out: Tensor) -> None:
+        """G of a block: e (w + u (log p + H)), plus the part of kappa, times the slope of the cap."""
+        e, z = self._e[at], self._scratch[: at.stop - at.start]
+        torch.clamp(e, min=torch.finfo(e.dtype).tiny, out=z).log_()
+        cap = None if self.layer.outer is None else 1 - ((z + terms.sums.peak[at, None]) / self.layer.outer).square_()
+        cool = None if terms.cool is None else (z / self.layer.kappa).exp_().mul_(terms.cool[at, None])
+        if terms.by_entropy is not None:
+            e.mul_(z.add_(terms.shift[at, None]).mul_(terms.by_entropy[at, None]).add_(terms.by_logp[at, None]))
+        else:
+            e.mul_(terms.by_logp[at, None])
+        e = e if cool is None else e.add_(cool)
+        out.copy_(e if cap is None else e.mul_(cap))
 
 
-class _PolicyHead(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, hidden, weight, target, row_loss, temperature):
-        need_hidden, need_weight = ctx.needs_input_grad[:2]
-        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        logp, entropy = (torch.empty(len(target), dtype=torch.float32, device=hidden.device) for _ in range(2))
-        grad_hidden = torch.empty_like(hidden, dtype=torch.float32) if need_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
-        for at in _chunks(len(target), len(weight)):
-            p, others, logp[at], entropy[at] = _softmax(hidden[at], weight, target[at], temperature)
-            part, by_logp, by_entropy = _differentiate(row_loss, logp[at], entropy[at], at)
-            loss += part
-            dz = _logit_gradient(p, others, target[at], entropy[at], by_logp, by_entropy).div_(temperature)
-            if need_hidden:
-                torch.mm(dz, weight.float(), out=grad_hidden[at])
-            if need_weight:
-                grad_weight.addmm_(dz.t(), hidden[at].float())
-        ctx.save_for_backward(grad_hidden, grad_weight)
-        ctx.dtypes = hidden.dtype, weight.dtype
-        ctx.mark_non_differentiable(logp, entropy)
-        return loss, logp, entropy
+class _Terms:
+    """The vectors [n] that G is made of when it is more than w e."""
 
-    @staticmethod
-    def backward(ctx, grad_loss, *_):
-        grads = [
-            None if grad is None else (grad * grad_loss).to(dtype)
-            for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        ]
-        return *grads, None, None, None
+    def __init__(self, sums: Sums, slopes: Slopes, layer: Layer):
+        self.sums, self.layer = sums, layer
+        self.by_logp = torch.zeros_like(sums.peak) if slopes.logp is None else slopes.logp
+        self.by_entropy, self.cool = slopes.entropy, None
+        self.shift = sums.entropy() - sums.log_total()
+        if slopes.logq is not None:
+            own = (sums.logit / layer.kappa).exp()
+            self.cool = slopes.logq / layer.kappa * sums.total / (own + sums.cool_others)
 
-
-def _chunks(rows: int, vocabulary: int) -> Iterator[slice]:
-    size = max(1, CHUNK_BYTES // (4 * vocabulary))
-    for start in range(0, rows, size):
-        yield slice(start, min(start + size, rows))
-
-
-def _softmax(hidden: Tensor, weight: Tensor, target: Tensor, temperature: float) -> tuple[Tensor, ...]:
-    """p [n, V], the summed probability of all but the target [n], logp [n] and entropy [n] of a chunk."""
-    z = torch.mm(hidden.float(), weight.float().t()).div_(temperature)
-    z -= z.amax(dim=1, keepdim=True)
-    p = z.exp()
-    column = target[:, None]
-    e_target = p.gather(1, column)
-    others = p.scatter_(1, column, 0.0).sum(dim=1, keepdim=True)
-    p.scatter_(1, column, e_target)
-    total = others + e_target
-    z_target = z.gather(1, column)
-    # log1p keeps a confident token's digits; a token of vanishing probability needs its logit.
-    logp = torch.where(e_target > others, -torch.log1p(others / e_target), z_target - total.log())
-    expected = z.clamp_(min=-1e30).mul_(p).sum(dim=1, keepdim=True) / total
-    entropy = total.log() - expected
-    p /= total
-    return p, (others / total).squeeze(1), logp.squeeze(1), entropy.squeeze(1)
-
-
-def _differentiate(row_loss, logp: Tensor, entropy: Tensor, at: slice) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The summed loss of the rows and its derivatives by logp and entropy [n], by autograd on the vectors."""
-    with torch.enable_grad():
-        logp, entropy = logp.detach().requires_grad_(), entropy.detach().requires_grad_()
-        loss = row_loss(logp, entropy, at).sum()
-        by_logp, by_entropy = torch.autograd.grad(loss, (logp, entropy), allow_unused=True)
-    return loss.detach(), torch.zeros_like(logp) if by_logp is None else by_logp, by_entropy
-
-
-def _logit_gradient(p, others, target, entropy, by_logp, by_entropy) -> Tensor:
-    """dL/dz [n, V], written over p."""
-    curvature = None
-    if by_entropy is not None:
-        log_p = p.clamp(min=torch.finfo(p.dtype).tiny).log_()
-        curvature = log_p.add_(entropy[:, None]).mul_(p).mul_(-by_entropy[:, None])
-    p.scatter_(1, target[:, None], -others[:, None])
-    dz = p.mul_(-by_logp[:, None])
-    return dz if curvature is None else dz.add_(curvature)
+    def of_target(self) -> Tensor:
+        """G of the target: what is left of a one-hot minus a probability is the others' sum."""
+        sums, made = self.sums, -self.by_logp * self.sums.others
+        if self.by_entropy is not None:
+            made = made + self.by_entropy * sums.own * (sums.logit + self.shift)
+        if self.cool is not None:
+            made = made - self.cool * sums.cool_others
+        if self.layer.outer is not None:
+            made = made * (1 - ((sums.logit + sums.peak) / self.layer.outer).square())
+        return made

@@ -8,6 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from r1lab.kernels import policy_head, token_logps, torch_head
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
@@ -43,7 +45,7 @@ def exact(hidden, weight, target, row_loss, temperature):
 
 def fast(hidden, weight, target, row_loss, temperature, factor=1.0):
     h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
-    loss, logp, entropy = policy_head(h, w, target, row_loss, temperature=temperature, kernel="torch")
+    loss, logp, entropy, _ = policy_head(h, w, target, row_loss, temperature=temperature, kernel="torch")
     (loss * factor).backward()
     return loss.detach(), logp, entropy, h.grad, w.grad
 
@@ -77,7 +79,7 @@ def test_values_and_gradients_are_those_of_float64(rows, vocabulary, dimension, 
 
 def test_a_large_vocabulary_with_a_wide_model_scores_exactly():
     hidden, weight, target, _ = inputs(4, 49152, 576, scale=3.0)
-    logp, _ = token_logps(hidden, weight, target)
+    logp, *_ = token_logps(hidden, weight, target)
     truth = (hidden.double() @ weight.double().T).log_softmax(-1).gather(1, target[:, None])[:, 0]
     assert (logp - truth).abs().max() <= bar(hidden, weight, target, 1.0)
 
@@ -86,8 +88,9 @@ def test_a_large_vocabulary_with_a_wide_model_scores_exactly():
 def test_several_chunks_are_one_chunk(monkeypatch, size):
     hidden, weight, target, c = inputs(17, 64, 64)
     whole = fast(hidden, weight, target, loss_of(c), 0.6)
+    monkeypatch.setattr(torch_head, "WHOLE_BYTES", 0)
     monkeypatch.setattr(torch_head, "CHUNK_BYTES", 4 * 64 * size)
-    assert len(list(torch_head._chunks(17, 64))) == math.ceil(17 / size)
+    assert torch_head.chunk_rows(17, 64, CPU) == size
     for found, one in zip(fast(hidden, weight, target, loss_of(c), 0.6), whole):
         torch.testing.assert_close(found, one, rtol=2e-6, atol=2e-6)
 
@@ -131,7 +134,7 @@ def test_confident_tokens_keep_their_digits_in_bfloat16(p):
 def test_four_large_dimensions_cost_no_more_than_the_product_itself(scale, bound):
     hidden, weight, target, _ = inputs(16, 1000, 576)
     hidden[:, :4] *= 20 * scale
-    logp, entropy = token_logps(hidden, weight, target)
+    logp, entropy, _ = token_logps(hidden, weight, target)
     truth = exact(hidden, weight, target, loss_of(torch.zeros(3, 16)), 1.0)
     allowed = bar(hidden, weight, target, 1.0)
     assert (logp - truth[1]).abs().max() <= allowed
@@ -218,9 +221,9 @@ def test_the_full_logits_are_never_held():
     assert 25 * 2**20 < made.bytes <= 64 * 2**20
 
 
-def test_chunks_hold_at_most_their_bytes_and_at_least_a_row():
-    for vocabulary in (64, 1000, 49152, 151936, 10**9):
-        parts = list(torch_head._chunks(1000, vocabulary) if vocabulary < 10**9 else torch_head._chunks(2, vocabulary))
-        sizes = [part.stop - part.start for part in parts]
-        assert max(sizes) * vocabulary * 4 <= torch_head.CHUNK_BYTES or max(sizes) == 1
-        assert sum(sizes) == (1000 if vocabulary < 10**9 else 2)
+@pytest.mark.parametrize("rows, vocabulary, size", [
+    (1000, 64, 1000), (1000, 49152, 266), (300, 49152, 300), (1000, 151936, 86), (2, 10**9, 1), (0, 64, 1),
+])  # fmt: skip
+def test_a_chunk_is_everything_or_at_most_its_bytes_and_at_least_a_row(rows, vocabulary, size):
+    # 50 MiB / (4 x 49152) = 266.7; 300 rows of 49152 are 59 MB and stay whole
+    assert torch_head.chunk_rows(rows, vocabulary, CPU) == size

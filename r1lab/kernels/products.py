@@ -1,0 +1,92 @@
+"""The three matrix products of the loss head and the precision of each. Not what stands between them (`torch_head`).
+
+float32 inputs multiply in float32. Where bfloat16 is allowed the logits keep their float32 accumulator (products of
+bfloat16 numbers are exact in it): on a GPU all operands are bfloat16, on a CPU that multiplies them faster only those
+of the two gradient products. Gradients are summed over chunks in float32 always.
+"""
+
+import functools
+import time
+
+import torch
+from torch import Tensor
+
+from r1lab.kernels.layer import Layer
+
+WORTH = 1.5
+"""Times that bfloat16 must be faster; CPUs with instructions for it measure 2 to 10, others below 1."""
+
+
+class Products:
+    """z = x W^T, G W and G^T x, for one layer. Every result is float32."""
+
+    def __init__(self, layer: Layer, *, mixed: bool):
+        weight = layer.weight.detach()
+        is_low, on_gpu = mixed or weight.dtype == torch.bfloat16, weight.device.type == "cuda"
+        self.layer = layer
+        self.operand = torch.bfloat16 if is_low and on_gpu else torch.float32
+        """Of the logits."""
+        self.gradient = torch.bfloat16 if is_low and (on_gpu or bfloat16_pays()) else torch.float32
+        """Of the other two, and what the exponentials are stored in."""
+        self.bias = None if layer.bias is None else layer.bias.detach().float() * layer.inner
+        self.weight = weight.to(self.operand)
+        self._backward_weight = weight.to(self.gradient)
+
+    def logits(self, hidden: Tensor, out: Tensor) -> Tensor:
+        """(x W^T + b) inner, float32 [n, V]; `out` is memory that it may take."""
+        if self.operand is torch.bfloat16:
+            # Scaled after the product: a scaled operand would be rounded.
+            z = torch.mm(hidden.to(self.operand), self.weight.t(), torch.float32)
+            z = z if self.layer.inner == 1.0 else z.mul_(self.layer.inner)
+            return z if self.bias is None else z.add_(self.bias)
+        rows = self.scaled(hidden)
+        if self.bias is None:
+            return torch.mm(rows, self.weight.t(), out=out)
+        return torch.addmm(self.bias, rows, self.weight.t(), out=out)
+
+    def scaled(self, hidden: Tensor) -> Tensor:
+        """x inner in float32 [n, D]: what dz multiplies in the weight's gradient."""
+        return hidden.float() if self.layer.inner == 1.0 else hidden.float() * self.layer.inner
+
+    def by_hidden(self, grad: Tensor, row_scale: Tensor, out: Tensor) -> None:
+        """out = -inner row_scale (G W), float32 [n, D]."""
+        if self.gradient is torch.float32:
+            torch.mm(grad, self._backward_weight, out=out)
+        elif grad.device.type == "cuda":
+            out.copy_(torch.mm(grad, self._backward_weight, torch.float32))
+        else:
+            out.copy_(torch.mm(grad, self._backward_weight))
+        out.mul_((-self.layer.inner * row_scale)[:, None])
+
+    def by_weight(self, grad: Tensor, row_scale: Tensor, hidden: Tensor, total: Tensor) -> None:
+        """total -= G^T (row_scale inner x), float32 [V, D]."""
+        rows = (self.scaled(hidden) * row_scale[:, None]).to(self.gradient)
+        if self.gradient is torch.float32:
+            total.addmm_(grad.t(), rows, alpha=-1)
+        elif grad.device.type == "cuda":
+            torch.addmm(total, grad.t(), rows, torch.float32, alpha=-1, out=total)
+        else:
+            total.sub_(torch.mm(grad.t(), rows))
+
+    def by_bias(self, grad: Tensor, row_scale: Tensor, total: Tensor) -> None:
+        """total -= inner G^T row_scale, float32 [V]."""
+        total.sub_(torch.mv(grad.t().float(), row_scale), alpha=self.layer.inner)
+
+
+@functools.cache
+def bfloat16_pays() -> bool:
+    """Whether this CPU has instructions for bfloat16 products and a try of them (about 50 ms) is worth it."""
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return False
+    return WORTH * _seconds(torch.bfloat16) < _seconds(torch.float32)
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """The fastest of six products, the first of which may set things up."""
+    matrix = torch.ones(384, 384, dtype=dtype)
+    tries = []
+    for _ in range(6):
+        start = time.perf_counter()
+        torch.mm(matrix, matrix)
+        tries.append(time.perf_counter() - start)
+    return min(tries)

@@ -1,0 +1,83 @@
+"""What sums over a row of logits say of it: log-probability, entropy, and their slopes. Vectors [n] only, no logits.
+
+With e = exp(z - peak), whatever was taken for the peak: log-probability and entropy are exact for confident tokens
+(log1p of the others' share) and for tokens of vanishing probability (from their logit) alike.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class Sums:
+    """Of n rows of logits z, each float32 [n]."""
+
+    peak: Tensor
+    """What was subtracted from the logits before exp."""
+    logit: Tensor
+    """The target's z - peak."""
+    others: Tensor
+    """The sum of e over all but the target."""
+    moment: Tensor
+    """The sum of e (z - peak) over all."""
+    cool_others: Tensor | None = None
+    """`others` of exp((z - peak) / kappa)."""
+
+    @property
+    def own(self) -> Tensor:
+        """The target's e."""
+        return self.logit.exp()
+
+    @property
+    def total(self) -> Tensor:
+        return self.others + self.own
+
+    def logp(self) -> Tensor:
+        return _log_share(self.logit, self.others)
+
+    def log_total(self) -> Tensor:
+        return torch.where(self.own > self.others, self.logit + torch.log1p(self.others / self.own), self.total.log())
+
+    def entropy(self) -> Tensor:
+        return self.log_total() - self.moment / self.total
+
+    def logq(self, kappa: float) -> Tensor:
+        """Log-probability at temperature kappa times the layer's."""
+        return _log_share(self.logit / kappa, self.cool_others)
+
+
+def _log_share(logit: Tensor, others: Tensor) -> Tensor:
+    """log(e^logit / (e^logit + others))."""
+    own = logit.exp()
+    return torch.where(own > others, -torch.log1p(others / own), logit - (own + others).log())
+
+
+@dataclass(eq=False)
+class Slopes:
+    """Derivatives of a loss by what the head computes, float32 [n]; None where it does not depend on it."""
+
+    logp: Tensor | None
+    entropy: Tensor | None = None
+    logq: Tensor | None = None
+
+    def active(self) -> Tensor:
+        """Rows that any gradient comes from, bool [n]."""
+        present = [slope != 0 for slope in (self.logp, self.entropy, self.logq) if slope is not None]
+        return torch.stack(present).any(dim=0)
+
+    def take(self, rows: Tensor) -> "Slopes":
+        return Slopes(*(None if each is None else each[rows] for each in (self.logp, self.entropy, self.logq)))
+
+
+def differentiate(spec: Callable, values: list[Tensor], at: slice) -> tuple[Tensor, Slopes]:
+    """The summed loss of the rows `at` and its slopes, by autograd on vectors; values: logp, entropy and maybe logq."""
+    with torch.enable_grad():
+        leaves = [value.detach().requires_grad_() for value in values]
+        loss = spec(*leaves, at).sum()
+        if not loss.requires_grad:  # it does not read them: a constant
+            return loss, Slopes(torch.zeros_like(leaves[0]))
+        slopes = torch.autograd.grad(loss, leaves, allow_unused=True)
+    return loss.detach(), Slopes(*slopes)
