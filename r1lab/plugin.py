@@ -35,7 +35,8 @@ def find(table: Mapping[str, Any], name: str, what: str) -> Any:
         return table[name]
     module, colon, attribute = name.partition(":")
     if not colon:
-        close = difflib.get_close_matches(name, table, n=1)
+        close = difflib.get_close_matches(name, table, n=3)
+        close.sort(key=lambda each: sorted(each) != sorted(name))  # letters swapped are the likeliest slip
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise RecipeError(f"{what}: {name!r} is none of {', '.join(table)} and no dotted path module:name{hint}")
     try:

@@ -92,7 +92,7 @@ class Objective:
     def is_local(self) -> bool:
         """Whether a row's loss reads that row alone, so that the one-pass head may compute it."""
         terms = (*self.weight.values(), self.correction, *self.masks)
-        return self.kappa is None and all(term.scope in ("token", "batch") for term in terms)
+        return all(term.scope in ("token", "batch") for term in terms)
 
     @property
     def kappa(self) -> float | None:
@@ -160,9 +160,11 @@ class Objective:
         """Loss [N] of the value head; `rows.value_loss`."""
         return rows.value_loss(self, batch, values)
 
-    def observe(self, row: dict) -> None:
-        """The metrics of a step that just ended."""
-        self.entropy.observe(row.get("policy/entropy"))
+    def observe(self, updates: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """The rows of the updates of a step that just ended."""
+        sampled = [rows["entropy"][rows["role"] == Role.POLICY] for rows in updates]
+        entropies = np.concatenate(sampled) if sampled else np.zeros(0)
+        self.entropy.observe(float(entropies.mean()) if entropies.size else None)
 
     def state_dict(self) -> dict:
         return {"entropy": self.entropy.state_dict()}

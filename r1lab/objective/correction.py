@@ -20,9 +20,7 @@ def none(*, old: Tensor, engine: Tensor) -> Tensor:
     return torch.ones_like(old)
 
 
-def tis(
-    *, old: Tensor, engine: Tensor, segments: Segments | None, cap: float = 2.0, level: Level = "token"
-) -> Tensor:
+def tis(*, old: Tensor, engine: Tensor, segments: Segments | None, cap: float = 2.0, level: Level = "token") -> Tensor:
     """min(rho, cap) (truncated importance sampling; METHODS 2.3)."""
     return torch.where(torch.isfinite(engine), _rho(old, engine, segments, level).clamp(max=cap), 0.0)
 
@@ -45,7 +43,7 @@ def _rho(old: Tensor, engine: Tensor, segments: Segments | None, level: Level) -
     gap = torch.where(torch.isfinite(engine), old - engine, 0.0)
     if level != "token":
         gap = segments.mean(gap) if level == "seq_mean" else segments.total(gap)
-    return gap.clamp(-20, 20).exp()
+    return gap.clamp(max=20).exp()
 
 
 CORRECTIONS = {

@@ -18,9 +18,7 @@ def const(role: Role, step: int, *, mu: float = 0.1) -> float:
     return mu if role is Role.DEMO else 1 - mu
 
 
-def cos(
-    role: Role, step: int, *, warmup: int = 0, decay: int = 200, peak: float = 0.9, valley: float = 0.05
-) -> float:
+def cos(role: Role, step: int, *, warmup: int = 0, decay: int = 200, peak: float = 0.9, valley: float = 0.05) -> float:
     """mu as `schedule.warm_cosine` of the step (1 is the first) on demonstrations, 1 - mu on the rest (CHORD-mu)."""
     return const(role, step, mu=warm_cosine(step - 1, warmup=warmup, decay=decay, peak=peak, valley=valley))
 

@@ -54,7 +54,9 @@ class OnePrefix(All):
     def check(self, group_size: int) -> None:
         _check_counts(draws=self.draws)
         if not 0 <= self.end <= self.start < 1:
-            raise RecipeError(f"objective.group: start {self.start!r} and end {self.end!r} must be 0 <= end <= start < 1")
+            raise RecipeError(
+                f"objective.group: start {self.start!r} and end {self.end!r} must be 0 <= end <= start < 1"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From a group to samples, and from the samples of an update to their final advantages. Plain arrays, no torch model."""
+"""From a group to samples, and from the samples of an update to their final advantages. Not their scales."""
 
 from __future__ import annotations
 

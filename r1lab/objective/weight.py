@@ -60,9 +60,7 @@ def gspo(
     return _clipped(s, advantage, clip_low, clip_high, 0.0)
 
 
-def cispo(
-    *, logp: Tensor, old: Tensor, advantage: Tensor, clip_low: float = 1.0, clip_high: float = 4.0
-) -> Tensor:
+def cispo(*, logp: Tensor, old: Tensor, advantage: Tensor, clip_low: float = 1.0, clip_high: float = 4.0) -> Tensor:
     """-A sg clip(R, 1 - clip_low, 1 + clip_high) logp: a clipped token keeps its gradient (arXiv 2506.13585)."""
     return -advantage * ratio(logp, old).clamp(1 - clip_low, 1 + clip_high).detach() * logp
 
@@ -179,9 +177,7 @@ def otr(
     return -advantage * (((1 - beta) * logq.detach().exp() + beta) * logp - beta * kappa * logq)
 
 
-def dpo(
-    *, logp: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, pairs: Segments, beta: float = 0.1
-) -> Tensor:
+def dpo(*, logp: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, pairs: Segments, beta: float = 0.1) -> Tensor:
     """-log sigma(D), D = beta [sum of A (logp - ref)], A = 1 on the chosen and -1 on the rejected (arXiv 2305.18290).
 
     The pair's loss is spread evenly over its rows, so that their sum is the pair's: w = A beta sigma(-D).

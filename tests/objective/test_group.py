@@ -1,7 +1,8 @@
 import pytest
 
 from r1lab.errors import RecipeError
-from r1lab.objective.group import All, Demonstrations, Drop, DropZeroVariance, Keep, build
+from r1lab.objective.group import All, Demonstrations, Drop, DropZeroVariance, Keep
+from r1lab.objective.rules import build
 from r1lab.records import Draw
 
 
