@@ -69,7 +69,7 @@ def sapo(
     *, logp: Tensor, old: Tensor, advantage: Tensor, tau_positive: float = 1.0, tau_negative: float = 1.05
 ) -> Tensor:
     """-A (4 / tau) sigma(tau (R - 1)), a soft gate: w = A R 4 sigma (1 - sigma); tau by the sign of A."""
-    tau = torch.where(advantage > 0, tau_positive, tau_negative)
+    tau = torch.full_like(advantage, tau_negative).masked_fill(advantage > 0, tau_positive)
     return -advantage * (4 / tau) * torch.sigmoid(tau * (ratio(logp, old) - 1))
 
 
@@ -105,8 +105,9 @@ def nft(
     q = torch.where(advantage > 0, 1 - advantage, -advantage)
     o = {"rate": 1 - q, "root": ((1 - q) / q.clamp(min=1e-6)).sqrt(), "one": torch.ones_like(q)}[omega]
     proxy = (1 - q * (logp - old).clamp(-LOG_RATIO_BOUND, 10.0).exp()) / (1 - q).clamp(min=1e-6)
-    floored = proxy + (proxy.clamp(min=1.0) - proxy).detach()
-    return torch.where(advantage > 0, -o * logp, -negative * o * floored.log())
+    floored = proxy.detach().clamp(min=1.0)
+    log_floored = floored.log() + (proxy - proxy.detach()) / floored
+    return torch.where(advantage > 0, -o * logp, -negative * o * log_floored)
 
 
 def srft(*, logp: Tensor, old: Tensor, advantage: Tensor, entropy: Tensor, segments: Segments, on: float = 0.1):
