@@ -21,7 +21,7 @@ def none(*, old: Tensor, engine: Tensor) -> Tensor:
 
 
 def tis(*, old: Tensor, engine: Tensor, segments: Segments | None, cap: float = 2.0, level: Level = "token") -> Tensor:
-    """min(rho, cap) (truncated importance sampling; METHODS 2.3)."""
+    """min(rho, cap): truncated importance sampling."""
     return torch.where(torch.isfinite(engine), _rho(old, engine, segments, level).clamp(max=cap), 0.0)
 
 

@@ -28,6 +28,7 @@ DEMONSTRATIONS = {
         "2502.01968",
         "-log p of the 60 % of tokens whose log p has risen most since the stage began",
         IMITATION | {"weight": {"demo": "one"}, "mask": {"use": "token_cleaning", "keep": 0.6}},
+        note="the self-evolving form: the policy scores its own tokens against the model the stage began with",
     ),
 }
 
@@ -96,6 +97,7 @@ HYBRIDS = {
         }
         | CLIP
         | k3(0.001),
+        note="hints count in max_new_tokens; set group.draws to prompts_per_step times the steps that have hints",
     ),
     "prefix_rft": Preset(
         "2507.01679",
@@ -107,6 +109,7 @@ HYBRIDS = {
             "aggregate": "const",
         }
         | CLIP,
+        note="the prefix counts in max_new_tokens; set group.draws to prompts_per_step times the steps of its decline",
     ),
     "bread": Preset(
         "2506.17211",
@@ -139,6 +142,7 @@ PREFERENCES = {
             "correction": "none",
         }
         | NO_CLIP,
+        note="pairs are made of a group's completions; pairs of a dataset have no data path",
     ),
     "rpo": Preset(
         "2405.16436",
@@ -152,5 +156,6 @@ PREFERENCES = {
             "correction": "none",
         }
         | NO_CLIP,
+        note="pairs are made of a group's completions; pairs of a dataset have no data path",
     ),
 }

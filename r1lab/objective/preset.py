@@ -27,6 +27,8 @@ class Preset:
     formula: str
     fields: dict[str, Any] = field(default_factory=dict)
     """Keys of `objective:` that differ from DEFAULT; None takes a key away."""
+    note: str = ""
+    """What a user has to know beside the fields."""
     missing: str = ""
     """The data path that it needs and that does not exist; a recipe that names such a preset is refused."""
 

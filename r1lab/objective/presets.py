@@ -55,6 +55,7 @@ POLICY_GRADIENT = {
         "1707.06347 + 1506.02438",
         "A = GAE(1, 0.95) of r - 0.001 k1 with a value head, whitened; clip 0.2; 0.5 (V - return)^2 / 2",
         {"advantage": {"use": "gae", "gamma": 1.0, "lam": 0.95, "scale": "whiten"}} | CLIP | K1_IN_REWARD,
+        note="the value head reads the policy's hidden states; its settings stand under advantage: {use: gae, ...}",
     ),
     "psr": Preset("2506.01347", "A = 1 if right, else 0; clip 0.2", {"advantage": "psr"} | CLIP),
     "nsr": Preset("2506.01347", "A = -1 if wrong, else 0; clip 0.2", {"advantage": "nsr"} | CLIP),
@@ -85,6 +86,7 @@ GROUP_RELATIVE = {
         "2503.14476",
         "A = (r - mean) / std; clip 0.2/0.28; mean over all tokens; groups of equal rewards drawn again",
         DAPO,
+        note="the overlong reward and mask are the recipe's: reward: {score: 1.0, soft_overlong: 1.0}, truncated: mask",
     ),
     "gspo": Preset(
         "2507.18071",
@@ -129,11 +131,13 @@ GROUP_RELATIVE = {
         "2508.09726",
         "the 4 shortest of a group; A = (r - mean) / std of those; clip 0.2",
         {"group": {"select": "gfpo", "keep": 4, "metric": "length"}, "advantage": "zscore"} | CLIP,
+        note="samples group_size completions and learns from group.keep of them",
     ),
     "pods": Preset(
         "2504.13818",
         "the 4 of a group whose rewards vary most; A = (r - mean) / std of those; clip 0.2; mean of each sequence",
         {"group": {"select": "pods", "keep": 4}, "advantage": "zscore", "aggregate": "seq_token_mean"} | CLIP,
+        note="samples group_size completions and learns from group.keep of them",
     ),
 }
 

@@ -24,7 +24,9 @@ def test_gae_at_lambda_1_is_the_return_minus_the_value_and_at_0_one_step():
 
 
 @settings(derandomize=True, deadline=None)
-@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=8), st.floats(0, 1), st.floats(0, 1))
+@given(
+    st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=8), st.floats(0, 1), st.floats(0, 1)
+)
 def test_gae_is_the_sum_of_discounted_errors(steps, gamma, lam):
     rewards, values = np.array(steps).T
     delta = rewards + gamma * np.append(values[1:], 0.0) - values

@@ -233,9 +233,7 @@ def test_pairs_do_not_read_each_other():
     ids = torch.tensor([1, 1, 2, 2])
     pairs = Segments(ids, torch.ones(4, dtype=torch.bool))
     given = {"old": LOGP, "advantage": f64(1, -1, 1, -1), "ref": LOGP - 1, "pairs": pairs}
-    first, second = (
-        slope(dpo, LOGP + shift, **given)[:2].tolist() for shift in (torch.zeros(4), f64(0, 0, 3.0, -2.0))
-    )
+    first, second = (slope(dpo, LOGP + shift, **given)[:2].tolist() for shift in (torch.zeros(4), f64(0, 0, 3.0, -2.0)))
     assert first == second
 
 
