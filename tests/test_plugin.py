@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from r1lab.errors import RecipeError
-from r1lab.plugin import bind, find, importable, settings_of, split, nearest
+from r1lab.plugin import bind, find, importable, nearest, settings_of, split
 
 
 def function(value, *, needed, factor: float = 2.0, size: int = 3, name: str = "n", anything=None):

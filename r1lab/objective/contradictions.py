@@ -64,7 +64,7 @@ def _partners(objective: Objective, fields: dict, group_size: int) -> None:
 def _unused(objective: Objective, fields: dict, group_size: int) -> None:
     """Parts that would silently do nothing."""
     if not objective.rule.samples:
-        for key, is_on in (("kl", objective.kl.coef), ("entropy", objective.entropy.coef)):
+        for key, is_on in (("kl", objective.kl.coef), ("entropy", objective.entropy.is_on)):
             if is_on:
                 raise RecipeError(
                     f"objective.{key}: {fields[key]!r} acts on sampled tokens, and demonstrations have none; "

@@ -27,6 +27,11 @@ class Coefficient:
         self.is_low = target is None
 
     @property
+    def is_on(self) -> bool:
+        """Whether it acts at any step."""
+        return bool(self.coef) or self.target is not None
+
+    @property
     def value(self) -> float:
         return self.coef if self.is_low else 0.0
 

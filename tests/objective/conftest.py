@@ -46,6 +46,12 @@ def made():
     return lambda group_size=8, **knobs: build(Knobs(**knobs), max_new_tokens=16, group_size=group_size)
 
 
+@pytest.fixture(scope="session")
+def answer():
+    """A request answered with a reward."""
+    return lambda request, reward: answered(request, reward, size=3, engine=-1.0)
+
+
 def answered(request, reward, *, size, engine):
     """A completion of `size` sampled tokens behind what is forced."""
     ids = (*request.forced_ids, *range(7, 7 + size))
@@ -59,9 +65,9 @@ def answered(request, reward, *, size, engine):
 def draw_group():
     """A group as the rule plans it: requests are answered with these rewards, lengths 3, 4, 5, 3, ..."""
 
-    def draw_group(objective, rewards, number=0, engine=-1.0) -> Group:
+    def draw_group(objective, rewards, number=0, engine=-1.0, greedy=0.0) -> Group:
         draw = Draw(number, Problem(f"p{number}", "1+1", "2", source="s"), len(rewards))
-        members, given = [], iter(rewards)
+        members, given = [], iter([*rewards, greedy])
         for index, item in enumerate(objective.rule.plan(draw, Make())):
             if isinstance(item, Rollout):
                 members.append(Scored(item, None, 1.0))
@@ -81,9 +87,7 @@ def learned(objective, groups, *, step=1, shift=0.0, ref=-1.5):
     samples = [sample for each in settled if isinstance(each, Keep) for sample in objective.samples(each.group)]
     told = {"ref": ref, "old": -1.0 - shift, "entropy": 0.5, "values": 0.0}
     names = {*objective.needs, "old"}
-    samples = [
-        replace(s, **{name: np.full(len(s.role), told[name], np.float32) for name in names}) for s in samples
-    ]
+    samples = [replace(s, **{name: np.full(len(s.role), told[name], np.float32) for name in names}) for s in samples]
     samples = objective.ready(samples, step)
     found = {}
     for batch in pack(samples, micro_batch_tokens=10**6, device=torch.device("cpu")):

@@ -160,7 +160,7 @@ def test_tis_and_icepop_of_an_engine_that_agrees_are_off(ends):
 
 def test_luffy_without_a_demonstrations_weight_is_dr_grpo_of_its_group(ends):
     # seven samples and a right demonstration: the baseline is the mean of eight
-    found = ends(REWARDS[:7] + [0.0], preset="luffy", entropy={"coef": 0.0})
+    found = ends([*REWARDS[:7], 0.0], preset="luffy", entropy={"coef": 0.0})
     sampled = {key: weights for key, weights in found.items() if key[2] != DEMO}
     assert sampled[(0, 0, 0)][0] == pytest.approx((1 - 4 / 8) / (8 * 16))
     p = np.exp(-1.0)
