@@ -198,4 +198,8 @@ class Feed:
         needed = 2 if self.objective.advantage.relative else 1
         if len(able) < len(group.members) and sampled < needed:
             return Drop("error")
-        return self.objective.rule.settle(Group(group.draw, able))
+        decision = self.objective.rule.settle(Group(group.draw, able))
+        known = {member.rollout.request.id for member in group.members}
+        if isinstance(decision, Again) and any(request.id in known for request in decision.requests):
+            return Drop("error")  # what it asks for once more was sampled, and none of it could be judged
+        return decision

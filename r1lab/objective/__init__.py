@@ -4,6 +4,7 @@ Its methods are rows of `presets`. Not the loss head (`r1lab.kernels`).
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,28 +113,29 @@ def _credit(
 
 
 def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[float, float] | None]:
-    """The weight of each role, and (clip_low, clip_high) of the first that clips."""
+    """The weight of each role, and (clip_low, clip_high) of the first that clips a token's ratio."""
     clips = {key: fields[key] for key in CLIPS if fields[key] is not None}
     weight: dict[Role, Term] = {}
     for role, spec in fields["weight"].items():
         if role not in ("policy", "demo", "prefix", "pair"):
             raise RecipeError(f"objective.weight: role {role!r} must be policy, demo, prefix or pair")
         weight[Role[role.upper()]] = lookup(WEIGHTS, spec, f"objective.weight.{role}", **clips)
-    clipping = [plugin.settings_of(term.fn) for term in weight.values()]
-    clipping = [settings for settings in clipping if any(key in settings for key in CLIPS)]
-    unused = [key for key in stated if not any(key in settings for settings in clipping)]
+    settings = [(term.scope, plugin.settings_of(term.fn)) for term in weight.values()]
+    unused = [key for key in stated if not any(key in own for _, own in settings)]
     if unused:
         raise RecipeError(
             f"objective: {', '.join(unused)} with weights that do not clip ({fields['weight']!r}); "
             "take the clip away or use weight: {policy: ppo}"
         )
-    return weight, tuple(clipping[0].get(key, math.inf) for key in CLIPS) if clipping else None
+    of_tokens = [own for scope, own in settings if scope == "token" and any(key in own for key in CLIPS)]
+    return weight, tuple(of_tokens[0].get(key, math.inf) for key in CLIPS) if of_tokens else None
 
 
 def _masks(spec: Any) -> tuple[Term, ...]:
-    """One mask, several, or `none`."""
+    """One mask, several, or `none`; a function of a user's own sees the tokens of the whole update (`mask.Tokens`)."""
     specs = spec if isinstance(spec, list | tuple) else [spec]
-    return tuple(lookup(MASKS, each, "objective.mask") for each in specs if each != "none")
+    terms = [lookup(MASKS, each, "objective.mask") for each in specs if each != "none"]
+    return tuple(replace(term, scope="batch") if term.scope == "token" else term for term in terms)
 
 
 def _kl(settings: dict) -> Kl:
@@ -153,7 +155,7 @@ def _kl(settings: dict) -> Kl:
             "ref_refresh_steps}}"
         )
     term = lookup(ESTIMATORS, given["estimator"], "objective.kl.estimator")
-    if coef and where == "loss" and term is not None and given["estimator"] == "k1":
+    if coef and where == "loss" and term.fn is ESTIMATORS["k1"].fn:
         raise RecipeError(
             "objective.kl: k1 as a loss has a gradient of mean zero and teaches nothing; use estimator: k2 or k3, "
             "or where: reward"

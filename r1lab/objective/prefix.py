@@ -92,7 +92,8 @@ class Bisect(All):
             return Drop("no_branch")
         first = demonstration.request
         taken = demonstration.completion_ids[:middle]
-        return Again([_branch(first, len(group.members) + index, taken) for index in range(group.draw.group_size)])
+        size = group.draw.group_size
+        return Again([_branch(first, (middle + 1) * size + 1 + index, taken) for index in range(size)])
 
     def check(self, group_size: int) -> None:
         _check_counts(tries=self.tries)
