@@ -88,6 +88,14 @@ def push(
     typer.echo("\n".join(push(path, repo_id, private=private, dry_run=dry_run)))
 
 
+@app.command()
+def methods(name: Annotated[str | None, typer.Argument(help="A preset, such as grpo")] = None) -> None:
+    """The table of presets; one explained: formula, fields, paper, what it needs."""
+    from r1lab import methods
+
+    typer.echo(methods.explain(name) if name else methods.table())
+
+
 @models.command()
 def get(
     name: Annotated[str, typer.Argument(help="smollm2")],

@@ -17,7 +17,7 @@ def tokens(each: Ready) -> dict[str, int | None]:
         return {"sampled": None, "trained": None, "budget": stage.stop.max_tokens}
     per_problem = stage.group_size * stage.max_new_tokens
     samples = isinstance(stage, RlStage)
-    sampled = per_problem * each.objective.max_draws if samples else 0
+    sampled = per_problem * each.objective.max_draws * each.objective.rule.attempts if samples else 0
     trained = per_problem * stage.reuse if samples else each.longest_cost
     problems = each.steps * stage.prompts_per_step
     most = int(problems * (sampled + trained))

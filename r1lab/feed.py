@@ -5,7 +5,7 @@ Groups settle in waves, in draw order, never in finishing order, so a step is a 
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,14 +38,19 @@ class Maker:
     sampling: Sampling
 
     def request(
-        self, draw: Draw, index: int, forced_ids: tuple[int, ...] = (), forced_role: tuple[Role, ...] = ()
+        self,
+        draw: Draw,
+        index: int,
+        forced_ids: tuple[int, ...] = (),
+        forced_role: tuple[Role, ...] = (),
+        greedy: bool = False,
     ) -> Request:
         return Request(
             id=RequestId(self.purpose, draw.number, index),
             problem_id=draw.problem.id,
             prompt_ids=self.renderer.render(draw.problem),
             seed=derive(self.seed, self.purpose, draw.number, index),
-            sampling=self.sampling,
+            sampling=replace(self.sampling, temperature=0.0) if greedy else self.sampling,
             forced_ids=forced_ids,
             forced_role=forced_role,
         )
@@ -193,4 +198,8 @@ class Feed:
         needed = 2 if self.objective.advantage.relative else 1
         if len(able) < len(group.members) and sampled < needed:
             return Drop("error")
-        return self.objective.rule.settle(Group(group.draw, able))
+        decision = self.objective.rule.settle(Group(group.draw, able))
+        known = {member.rollout.request.id for member in group.members}
+        if isinstance(decision, Again) and any(request.id in known for request in decision.requests):
+            return Drop("error")  # what it asks for once more was sampled, and none of it could be judged
+        return decision

@@ -43,7 +43,7 @@ def train(
 
     `evaluate(step)` returns the metrics of the held-out sets; `problem_of(id)` finds a journal's problems again.
     """
-    resumables = {"policy": policy, "feed": feed, "ledger": ledger, "stopping": stopping, "metrics": metrics}
+    resumables = state_of(policy, objective, feed, ledger, stopping, metrics)
     step = resume(run, stage, policy, resumables)
     feed.publish(policy, policy.version)
     if step == 0 and stage.eval.sets and stage.eval.at_start:
@@ -61,7 +61,7 @@ def train(
             block = feed.block(prompts) if is_fresh else tables.read_block(journal, problem_of)
 
             clock.start("score")
-            batches = scored(cut(block, objective, stage, step), objective, policy, stage, ledger)
+            batches = prepared(cut(block, objective, stage), step, objective, policy, stage, ledger)
             samples = [sample for batch in batches for sample in batch]
             if is_fresh:
                 tables.write_block(journal, block, samples, policy.prompt_text)
@@ -70,7 +70,7 @@ def train(
 
             clock.start("update")
             updates = learn(batches, policy, objective, stage, ledger)
-            refresh_reference(policy, objective, step)
+            step_on(updates, policy, objective, step)
             feed.publish(policy, policy.version)
 
             clock.start("evaluate")
@@ -85,6 +85,20 @@ def train(
             if is_last or grace.asked or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
             grace.leave(f"after step {step} of stage {stage.name}", unless=is_last)
+
+
+def state_of(
+    policy: Policy, objective: Objective, feed, ledger: Ledger, stopping: Stopping, metrics: MetricsFile
+) -> dict:
+    """Everything that a checkpoint holds, by name."""
+    return {
+        "policy": policy,
+        "objective": objective,
+        "feed": feed,
+        "ledger": ledger,
+        "stopping": stopping,
+        "metrics": metrics,
+    }
 
 
 def resume(run: RunFolder, stage: Stage, policy: Policy, resumables: dict) -> int:
@@ -106,44 +120,46 @@ def save(run: RunFolder, stage: Stage, step: int, policy: Policy, resumables: di
     checkpoint.prune(run.checkpoints, stage.name, stage.keep_last)
 
 
-def cut(block: Sequence[Settled], objective: Objective, stage: Stage, step: int) -> list[list[Sample]]:
-    """The block's kept groups in draw order as `updates_per_step` batches of samples with advantage and scale.
-
-    A batch may be empty. A sample whose gradient is identically zero is left out of the forward pass; it stays in the
-    denominator.
-    """
+def cut(block: Sequence[Settled], objective: Objective, stage: Stage) -> list[list[Sample]]:
+    """The block's kept groups in draw order as `updates_per_step` batches of samples; a batch may be empty."""
     kept = [settled.kept for settled in block if settled.kept is not None]
     k = stage.updates_per_step
-    batches = []
-    for part in range(k):
-        groups = kept[len(kept) * part // k : len(kept) * (part + 1) // k]
-        samples = [sample for group in groups for sample in objective.samples(group)]
-        scaled = objective.scaled(samples, step)
-        batches.append([replace(sample, left_out=objective.weightless(sample)) for sample in scaled])
-    return batches
+    parts = [kept[len(kept) * part // k : len(kept) * (part + 1) // k] for part in range(k)]
+    return [[sample for group in groups for sample in objective.samples(group)] for groups in parts]
 
 
-def scored(
-    batches: list[list[Sample]], objective: Objective, policy: Policy, stage: Stage, ledger: Ledger
+def prepared(
+    batches: list[list[Sample]], step: int, objective: Objective, policy: Policy, stage: Stage, ledger: Ledger
 ) -> list[list[Sample]]:
-    """Old and reference log-probabilities on the samples, where an update needs them before it starts."""
+    """The batches with final advantages, scales and the scores that their terms read.
+
+    A sample whose gradient is identically zero is left out of the forward pass; it stays in the denominator. It is not
+    scored either, unless advantages or masks wait for the scores.
+    """
+    if objective.waits:
+        return [objective.ready(scored(samples, objective, policy, stage, ledger), step) for samples in batches]
+    return [scored(objective.ready(samples, step), objective, policy, stage, ledger) for samples in batches]
+
+
+def scored(samples: list[Sample], objective: Objective, policy: Policy, stage: Stage, ledger: Ledger) -> list[Sample]:
+    """Old and reference log-probabilities, entropies and values on the samples, where something needs them before the
+    update."""
     several = stage.updates_per_step * stage.reuse > 1
-    recompute = several and stage.old_logprobs == "recompute"
-    needs_ref = "ref" in objective.needs
+    needs = objective.needs
+    own = stage.old_logprobs == "recompute" if several else "old" in needs
+    measures = own or needs & {"entropy", "values"}
+    forwarded = [sample for sample in samples if not sample.left_out]
+    tokens = sum(len(s.rollout.request.prompt_ids) + len(s.rollout.completion_ids) for s in forwarded)
+    ledger.scored(tokens * (bool(measures) + ("ref" in needs)), policy.parameters)
+    current = iter(policy.scores(forwarded)) if measures else None
+    ref = iter(policy.score(forwarded, reference=True)) if "ref" in needs else None
     done = []
-    for batch in batches:
-        forwarded = [sample for sample in batch if not sample.left_out]
-        tokens = sum(len(s.rollout.request.prompt_ids) + len(s.rollout.completion_ids) for s in forwarded)
-        ledger.scored(tokens * (recompute + needs_ref), policy.parameters)
-        old = iter(policy.score(forwarded)) if recompute else None
-        ref = iter(policy.score(forwarded, reference=True)) if needs_ref else None
-        fresh = []
-        for sample in batch:
-            if not sample.left_out:
-                engine = sample.rollout.engine_logprobs if several else None
-                sample = replace(sample, old=next(old) if old else engine, ref=next(ref) if ref else None)
-            fresh.append(sample)
-        done.append(fresh)
+    for sample in samples:
+        if not sample.left_out:
+            old, entropy, values = next(current) if current else (None, None, None)
+            old = old if own else sample.rollout.engine_logprobs if several else None
+            sample = replace(sample, old=old, entropy=entropy, values=values, ref=next(ref) if ref else None)
+        done.append(sample)
     return done
 
 
@@ -160,9 +176,10 @@ def learn(
     return updates
 
 
-def refresh_reference(policy: Policy, objective: Objective, step: int) -> None:
-    """The reference becomes the policy every `kl.ref_refresh_steps` steps."""
-    every = objective.ref_refresh_steps
+def step_on(updates: list[Update], policy: Policy, objective: Objective, step: int) -> None:
+    """What changes between steps: the objective by what it sees, the reference every `kl.ref_refresh_steps` steps."""
+    objective.observe([update.rows for update in updates if update.rows])
+    every = objective.kl.ref_refresh_steps
     if policy.reference is not None and every and step % every == 0:
         policy.refresh_reference()
 

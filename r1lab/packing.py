@@ -25,7 +25,7 @@ def length(sample: Sample) -> int:
 def pack(
     samples: Sequence[Sample], *, micro_batch_tokens: int, device: torch.device, columns: float | None = None
 ) -> list[PackedBatch]:
-    """Micro-batches of at most `micro_batch_tokens` padded tokens (a longer row stands alone), longest first.
+    """Micro-batches of at most `micro_batch_tokens` padded tokens (a longer row or unit stands alone), longest first.
 
     `columns` is `attention.columns_per_token` of the model, or None where every sample needs a row of its own.
     `sequence` of a trained row is the sample's index in `samples`.
@@ -34,22 +34,34 @@ def pack(
     taken = {index for chain in shared for index in chain}
     rows = shared + [[index] for index in range(len(samples)) if index not in taken]
     rows.sort(key=lambda row: (-width(samples, row), row[0]))
-    batches: list[PackedBatch] = []
-    while rows:
-        widest = width(samples, rows[0])
-        count = max(1, micro_batch_tokens // widest)
-        batches.append(_batch(samples, rows[:count], widest, device))
-        rows = rows[count:]
+    batches, taken_rows = [], []
+    for row_group in bundles(samples, rows):
+        widest = width(samples, (taken_rows or row_group)[0])
+        if taken_rows and (len(taken_rows) + len(row_group)) * widest > micro_batch_tokens:
+            batches.append(_batch(samples, taken_rows, widest, device))
+            taken_rows = []
+        taken_rows = taken_rows + row_group
+    if taken_rows:
+        batches.append(_batch(samples, taken_rows, width(samples, taken_rows[0]), device))
     return batches
+
+
+def bundles(samples: Sequence[Sample], rows: Sequence[list[int]]) -> list[list[list[int]]]:
+    """Rows that stay in one micro-batch, in order of their widest: those of a unit, every other alone."""
+    found: dict[tuple, list[list[int]]] = {}
+    for row in rows:
+        unit = samples[row[0]].unit
+        found.setdefault(("unit", unit) if unit else ("row", row[0]), []).append(row)
+    return list(found.values())
 
 
 def chains(samples: Sequence[Sample], micro_batch_tokens: int, columns: float) -> list[list[int]]:
     """Samples that share a row, in order: of each prompt as many together as cost least, at most a micro-batch."""
-    members: dict[tuple[int, ...], list[int]] = {}
+    members: dict[tuple[tuple[int, ...], int], list[int]] = {}
     for index, sample in enumerate(samples):
-        members.setdefault(sample.rollout.request.prompt_ids, []).append(index)
+        members.setdefault((sample.rollout.request.prompt_ids, sample.unit), []).append(index)
     found = []
-    for prompt, group in members.items():
+    for (prompt, _), group in members.items():
         longest = max(len(samples[index].rollout.completion_ids) for index in group)
         most = min(len(group), (micro_batch_tokens - len(prompt)) // max(1, longest))
         size = cheapest(len(prompt), [len(samples[index].rollout.completion_ids) for index in group], most, columns)
@@ -99,6 +111,7 @@ def _batch(samples: Sequence[Sample], rows: list[list[int]], size: int, device: 
             chosen.append(index)
     picked = [samples[index] for index in chosen]
     lengths = [len(sample.rollout.completion_ids) for sample in picked]
+    units = [sample.unit for sample in picked]
     is_shared = any(len(row) > 1 for row in rows)
 
     def column(values, dtype):
@@ -121,4 +134,7 @@ def _batch(samples: Sequence[Sample], rows: list[list[int]], size: int, device: 
         engine=column([sample.rollout.engine_logprobs for sample in picked], np.float32),
         old=optional("old"),
         ref=optional("ref"),
+        unit=torch.from_numpy(np.repeat(units, lengths)).to(device) if any(units) else None,
+        returns=optional("returns"),
+        penalty=optional("penalty"),
     )

@@ -5,10 +5,10 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from r1lab.errors import RecipeError
 
@@ -35,14 +35,26 @@ def find(table: Mapping[str, Any], name: str, what: str) -> Any:
         return table[name]
     module, colon, attribute = name.partition(":")
     if not colon:
-        close = difflib.get_close_matches(name, table, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = nearest(name, table)
+        hint = f"; did you mean {close!r}?" if close else ""
         raise RecipeError(f"{what}: {name!r} is none of {', '.join(table)} and no dotted path module:name{hint}")
     try:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a user's module may raise anything while it is imported
         reason = (str(error).splitlines() or [""])[0]
         raise RecipeError(f"{what}: {name!r} does not import: {type(error).__name__}: {reason}") from error
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant: of those alike, one of the same letters, else of the same first letter."""
+
+    def slip(each: str) -> tuple[bool, bool, float]:
+        likeness = difflib.SequenceMatcher(None, each, name).ratio()
+        return sorted(each) != sorted(name), each[:1] != name[:1], -likeness
+
+    names = list(names)
+    alike = difflib.get_close_matches(name, names, n=max(1, len(names)))
+    return min((each for each in names if each in alike), key=slip, default=None)
 
 
 def settings_of(function: Callable) -> dict[str, Any]:
@@ -64,11 +76,20 @@ def bind(function: Callable, settings: Mapping[str, Any], what: str) -> Callable
     for key, value in settings.items():
         if key not in allowed:
             raise RecipeError(f"{what}: unknown setting {key!r}; allowed: {', '.join(allowed) or 'none'}")
+        choices = _choices(function, key)
+        if choices and value not in choices:
+            raise RecipeError(f"{what}.{key}: {value!r} must be one of {', '.join(map(str, choices))}")
         if not _fits(value, allowed[key]):
             kind = type(allowed[key])
             expected = {float: "a finite number", int: "a whole number"}.get(kind, kind.__name__)
             raise RecipeError(f"{what}.{key}: {value!r} must be {expected}")
     return partial(function, **settings) if settings else function
+
+
+def _choices(function: Callable, setting: str) -> tuple:
+    """What a setting annotated as a Literal may be; nothing where it is not."""
+    annotation = inspect.signature(function).parameters[setting].annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def _fits(value: Any, default: Any) -> bool:

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,10 +36,29 @@ class Update:
     """logp, entropy, old, ref (NaN without a reference), engine, advantage, scale: float32 [N]; role: int64 [N]."""
 
 
+class Scores(NamedTuple):
+    """What the policy says of a completion before an update, float32 [T] each."""
+
+    logp: np.ndarray
+    entropy: np.ndarray
+    values: np.ndarray | None
+    """None without a value head."""
+
+
 class Policy:
     """A causal language model with its optimizer; `version` counts updates."""
 
-    def __init__(self, location: str, stage: Stage, *, total_updates: int, temperature: float, needs_ref: bool):
+    def __init__(
+        self,
+        location: str,
+        stage: Stage,
+        *,
+        total_updates: int,
+        temperature: float,
+        needs_ref: bool,
+        value_rate: float | None = None,
+    ):
+        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's."""
         has_gpu = torch.cuda.is_available()
         self.autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
         # Its mixed precision is fixed for the process; stages may differ.
@@ -51,9 +70,13 @@ class Policy:
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
         shares = stage.attention == "auto" and attention.takes_masks(self.model)
         self.columns = attention.columns_per_token(self.model) if shares else None
+        self.value_head = None if value_rate is None else self._make_value_head()
         options = stage.optimizer
+        groups = [{"params": list(self.model.parameters()), "factor": 1.0}]
+        if self.value_head is not None:
+            groups.append({"params": list(self.value_head.parameters()), "factor": value_rate})
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            groups,
             lr=0.0,
             betas=(options.beta1, options.beta2),
             eps=options.epsilon,
@@ -75,15 +98,22 @@ class Policy:
 
     def score(self, samples: Sequence[Sample], *, reference: bool = False) -> list[np.ndarray]:
         """Log-probabilities float32 [T] of each sample's completion under the policy or the reference, no gradient."""
+        return [scores.logp for scores in self.scores(samples, reference=reference)]
+
+    def scores(self, samples: Sequence[Sample], *, reference: bool = False) -> list[Scores]:
+        """Log-probabilities, entropies and values of each sample's completion, no gradient."""
         model = self.reference if reference else self.model
-        scored: list[np.ndarray] = [np.empty(0, np.float32)] * len(samples)
+        nothing = np.empty(0, np.float32)
+        scored = [Scores(nothing, nothing, None)] * len(samples)
         for batch in self._pack(samples):
             with torch.no_grad():
                 hidden, (weight, layer) = self._hidden(model, batch), self._layer(model)
-                scores = kernels.token_logps(hidden, weight, batch.target, entropy=False, **layer)
-            rows, owner = scores.logp.cpu().numpy(), batch.sequence.cpu().numpy()
+                logp, entropy, _ = kernels.token_logps(hidden, weight, batch.target, **layer)
+                values = None if reference or self.value_head is None else self._values(hidden).cpu().numpy()
+            logp, entropy, owner = logp.cpu().numpy(), entropy.cpu().numpy(), batch.sequence.cpu().numpy()
             for index in np.unique(owner):
-                scored[index] = rows[owner == index]
+                at = owner == index
+                scored[index] = Scores(logp[at], entropy[at], None if values is None else values[at])
         return scored
 
     def update(self, samples: Sequence[Sample], objective: Objective) -> Update:
@@ -92,6 +122,7 @@ class Policy:
         RunError, before the weights change, where a loss or gradient is not finite.
         """
         forwarded = [sample for sample in samples if not sample.left_out]
+        objective.check(forwarded)
         self.optimizer.zero_grad(set_to_none=True)
         loss, parts, tokens = 0.0, [], 0
         for batch in self._pack(forwarded):
@@ -102,12 +133,11 @@ class Policy:
             parts.append(rows)
             tokens += sum(len(forwarded[i].rollout.request.prompt_ids) for i in np.unique(batch.sequence.cpu()))
             tokens += len(batch.target)
-        for weight in self.model.parameters():
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        for weight in weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        norm = float(
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.stage.optimizer.grad_clip or float("inf"))
-        )
+        norm = float(self.accelerator.clip_grad_norm_(weights, self.stage.optimizer.grad_clip or float("inf")))
         if not np.isfinite(norm):
             names = ", ".join(str(sample.rollout.request.id) for sample in forwarded[:3])
             raise RunError(
@@ -115,7 +145,7 @@ class Policy:
             )
         rate = self._rate()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self.optimizer.step()
         self.version += 1
         rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
@@ -142,13 +172,32 @@ class Policy:
     def state_dict(self) -> dict:
         """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
         reference = None if self.reference is None else self.reference.state_dict()
-        return {"version": self.version, "optimizer": self.optimizer.state_dict(), "reference": reference}
+        values = None if self.value_head is None else self.value_head.state_dict()
+        return {
+            "version": self.version,
+            "optimizer": self.optimizer.state_dict(),
+            "reference": reference,
+            "value_head": values,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self.version = state["version"]
         self.optimizer.load_state_dict(state["optimizer"])
         if self.reference is not None:
             self.reference.load_state_dict(state["reference"])
+        if self.value_head is not None:
+            self.value_head.load_state_dict(state["value_head"])
+
+    def _make_value_head(self) -> torch.nn.Linear:
+        """From a hidden state to the reward still to come; zero at first. It is no part of the Hugging Face folder."""
+        head = torch.nn.Linear(self.model.get_output_embeddings().weight.shape[1], 1).to(self.accelerator.device)
+        for weight in head.parameters():
+            torch.nn.init.zeros_(weight)
+        return head
+
+    def _values(self, hidden: Tensor) -> Tensor:
+        """float32 [N]"""
+        return self.value_head(hidden.float()).squeeze(-1)
 
     def _pack(self, samples: Sequence[Sample]) -> list[PackedBatch]:
         return pack(
@@ -190,15 +239,10 @@ class Policy:
 
     def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:
         """Add a micro-batch's gradient; its loss and rows."""
-        weight, layer = self._layer(self.model)
-        loss, logp, entropy, _ = kernels.policy_head(
-            self._hidden(self.model, batch),
-            weight,
-            batch.target,
-            lambda logp, entropy, at: objective.row_loss(batch, logp, entropy, at),
-            anchor=batch.engine,
-            **layer,
-        )
+        hidden = self._hidden(self.model, batch)
+        loss, logp, entropy = self._loss(hidden, batch, objective)
+        if self.value_head is not None:
+            loss = loss + objective.value_loss(batch, self._values(hidden)).sum()
         loss.backward()
         columns = {
             "logp": logp,
@@ -211,6 +255,22 @@ class Policy:
             "role": batch.role,
         }
         return float(loss.detach()), {key: value.cpu().numpy() for key, value in columns.items()}
+
+    def _loss(self, hidden: Tensor, batch: PackedBatch, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
+        """The summed loss and, detached, log-probabilities and entropies [N]; one pass where every row stands alone."""
+        weight, options = self._layer(self.model)
+        options |= {"kappa": objective.kappa, "anchor": batch.engine}
+
+        def spec(logp: Tensor, entropy: Tensor, *rest) -> Tensor:
+            *logq, at = rest
+            return objective.row_loss(batch, logp, entropy, at, *logq)
+
+        if objective.is_local:
+            loss, logp, entropy, _ = kernels.policy_head(hidden, weight, batch.target, spec, **options)
+            return loss, logp, entropy
+        logp, entropy, logq = kernels.token_logps(hidden, weight, batch.target, **options)
+        loss = objective.row_loss(batch, logp, entropy, slice(0, len(logp)), logq).sum()
+        return loss, logp.detach(), entropy.detach()
 
 
 def _blame(batch: PackedBatch, rows: dict[str, np.ndarray], samples: Sequence[Sample]) -> str:

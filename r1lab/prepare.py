@@ -91,7 +91,7 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         models.check(location)
         tokenizer, context = models.load_tokenizer(location), models.context_length(models.load_config(location))
     renderer = _renderer(stage, tokenizer, context)
-    steps, longest = _check_lengths(stage, sources, sets, renderer, built.max_draws)
+    steps, longest = _check_lengths(stage, sources, sets, renderer, built)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
         raise RecipeError(
             f"stop.max_tokens: {stage.stop.max_tokens} does not pay for one problem, which may cost {int(longest)}"
@@ -201,7 +201,7 @@ def _check_lengths(
     sources: Mapping[str, list[Problem]],
     sets: tuple[EvaluationSet, ...],
     renderer: Renderer,
-    max_draws: int,
+    built: objective.Objective,
 ) -> tuple[int | None, float]:
     """Steps of the stage and the most that a problem can cost. RecipeError for a prompt longer than the context."""
     try:
@@ -210,10 +210,12 @@ def _check_lengths(
         if isinstance(stage, SftStage):
             longest = sft.check(sources, renderer)
             return sft.steps_of(stage, sum(map(len, sources.values()))), longest
+        shown = sft.check(sources, renderer) if built.rule.demonstrates else 0
         for problems in sources.values():
             renderer.check(problems, stage.max_new_tokens)
     except RecipeError:
         raise
     except ValueError as error:
         raise RecipeError(str(error)) from None
-    return stage.steps, stage.group_size * stage.max_new_tokens * (max_draws + stage.reuse)
+    sampled = stage.group_size * stage.max_new_tokens
+    return stage.steps, sampled * (built.max_draws * built.rule.attempts + stage.reuse) + shown * stage.reuse

@@ -116,27 +116,27 @@ class Objective(Knobs):
     preset: str | None = None
     """Default: `default` for rl, `sft` for sft; `r1lab.objective.presets` has the table. Result."""
     group: dict[str, Any] | None = None
-    """{select: all | drop_zero_variance, refill: {max_draws: 3}}. Result."""
+    """{select: a rule of `r1lab.objective.rules`, its settings, refill: {max_draws: 3}}. Result."""
     advantage: Use | None = None
-    """raw, mean, zscore, rloo, or a dotted path. Result."""
+    """A row of `r1lab.objective.advantage`, or {use, its settings, scale: none | batch_std | whiten}. Result."""
     weight: dict[str, Use] | None = None
     """Weight function by role, such as {policy: ppo, demo: one}. Result."""
     clip_low: Amount | None = None
     """The ratio is clipped below 1 - clip_low. Result."""
     clip_high: Amount | None = None
     """The ratio is clipped above 1 + clip_high. Result."""
-    mask: str | None = None
-    """none: no further mask. Result."""
+    mask: Use | list[Use] | None = None
+    """none, or one or several of token_cleaning, top_entropy, clip_cov, kl_cov, off_policy. Result."""
     kl: dict[str, Any] | None = None
-    """{estimator: k1 | k2 | k3, coef, ref_refresh_steps}. Result."""
+    """{estimator: k1 | k2 | k3 | k3_is | abs, coef, where: loss | reward, to_go, ref_refresh_steps}. Result."""
     entropy: dict[str, Any] | None = None
-    """{coef} of the bonus. Result."""
+    """{coef} of the bonus; with {target, delta} it is steered. Result."""
     correction: Use | None = None
-    """none, or {use: tis, cap: 2.0}. Result."""
+    """none, {use: tis, cap: 2.0, level: token | seq_mean | seq_sum}, or {use: icepop, low, high, level}. Result."""
     aggregate: Use | None = None
     """token_mean, seq_token_mean, seq_token_sum, or {use: const, length}. Result."""
     mix: Use | None = None
-    """none: one denominator for all roles. Result."""
+    """none: one denominator for all roles; {use: const, mu}, {use: cos, ...} or {use: roles, ...}: one each. Result."""
 
 
 class Stage(Knobs):

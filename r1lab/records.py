@@ -147,8 +147,18 @@ class Sample:
     """float32 [T], the trainer's log-probabilities before the block's first update, where something needs them."""
     ref: np.ndarray | None = None
     """float32 [T], the reference model's."""
+    entropy: np.ndarray | None = None
+    """float32 [T], the policy's before the block's first update, where something needs it."""
+    values: np.ndarray | None = None
+    """float32 [T], the value head's, like the entropy."""
+    returns: np.ndarray | None = None
+    """float32 [T], what the value head learns."""
+    penalty: np.ndarray | None = None
+    """float32 [T], coefficient of |logp - old|, where a mask gives one."""
+    reward: float = 0.0
+    """What training pays for the rollout."""
     unit: int = 0
-    """Samples of one unit are packed together (pairs)."""
+    """Samples of one unit other than 0 are packed together (pairs)."""
     left_out: str = ""
     """Why it is not forwarded; empty where it is."""
 
@@ -180,4 +190,10 @@ class PackedBatch:
     old: Tensor | None
     """float32 [N]"""
     ref: Tensor | None
+    """float32 [N]"""
+    unit: Tensor | None = None
+    """int64 [N]; None where there are no units."""
+    returns: Tensor | None = None
+    """float32 [N]"""
+    penalty: Tensor | None = None
     """float32 [N]"""

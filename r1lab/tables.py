@@ -33,6 +33,8 @@ VERDICT = {
     "steps": pa.string(), "seconds": pa.float64(),
 }  # fmt: skip
 LISTS = ("prompt_ids", "forced_ids", "forced_role", "completion_ids", "role", "engine_logprobs", "version")
+LEARNED = ("advantage", "scale", "old", "ref", "values", "returns")
+"""Of each completion's sample, the first where it has two (RPO's chosen one)."""
 assert [*SAMPLING] == [field.name for field in fields(Sampling)]
 assert [*VERDICT] == [field.name for field in fields(Verdict)]
 
@@ -45,7 +47,8 @@ def write_block(
 ) -> None:
     """Every completion drawn for a step, atomically, in draw order; those of dropped groups and errors too.
 
-    Samples are matched by request id; ValueError where a rollout has two, or `kept` holds what was not drawn.
+    Samples are matched by request id; ValueError where a rollout has two of the same roles, or `kept` holds what was
+    not drawn.
     """
     rows = [(settled, scored) for settled in block for scored in settled.drawn.members]
     _check(block, rows)
@@ -190,17 +193,14 @@ def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
 
 
 def _sample_columns(rollouts: list[Rollout], samples: Sequence[Sample]) -> dict[str, pa.Array]:
-    by_id = {sample.rollout.request.id: sample for sample in samples}
-    if len(by_id) < len(samples):
-        raise ValueError("a rollout has two samples; the rollout table holds one of each")
+    if len({(sample.rollout.request.id, sample.role.tobytes()) for sample in samples}) < len(samples):
+        raise ValueError("a rollout has two samples of the same roles")
+    by_id = {sample.rollout.request.id: sample for sample in reversed(samples)}
     matched = [by_id.pop(rollout.request.id, None) for rollout in rollouts]
     if by_id:
         raise ValueError(f"sample {next(iter(by_id))} is of no rollout in the block")
     return {
-        **{
-            name: _lists([sample and getattr(sample, name) for sample in matched], np.float32)
-            for name in ("advantage", "scale", "old", "ref")
-        },
+        **{name: _lists([sample and getattr(sample, name) for sample in matched], np.float32) for name in LEARNED},
         "left_out": pa.array([sample and sample.left_out for sample in matched], pa.string()),
     }
 
@@ -264,7 +264,7 @@ def _arrays(table: pa.Table, name: str) -> list[np.ndarray]:
 
 
 def _is_for_people(name: str) -> bool:
-    derived = ("source", "prompt_text", "num_tokens", "advantage", "scale", "old", "ref", "left_out")
+    derived = ("source", "prompt_text", "num_tokens", *LEARNED, "left_out")
     return name in derived or name.startswith("part/")
 
 

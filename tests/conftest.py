@@ -53,11 +53,13 @@ def make_stage():
 def make_policy(tiny_model, make_stage):
     """A policy on the tiny model; settings are the stage's."""
 
-    def make(*, location=tiny_model, needs_ref=False, temperature=1.0, total_updates=10, **settings) -> Policy:
+    def make(
+        *, location=tiny_model, needs_ref=False, temperature=1.0, total_updates=10, value_rate=None, **settings
+    ) -> Policy:
         torch.set_num_threads(1)
         return Policy(
             str(location), make_stage(**settings), total_updates=total_updates, temperature=temperature,
-            needs_ref=needs_ref,
+            needs_ref=needs_ref, value_rate=value_rate,
         )  # fmt: skip
 
     return make

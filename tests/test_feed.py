@@ -267,3 +267,20 @@ def test_state_comes_back(feed):
     made.observe(made.block(4))
     again.load_state_dict(made.state_dict())
     assert numbers(again.block(2)) == [4, 5] and list(again.errors.recent) == [0] * 12
+
+
+@dataclass(frozen=True)
+class Insists(All):
+    """Asks for the same completions until one is right."""
+
+    def settle(self, group):
+        if any(member.reward for member in group.members):
+            return Keep(group)
+        request = group.members[0].rollout.request
+        return Again([replace(request, id=request.id._replace(index=7))])
+
+
+def test_a_rule_that_asks_again_for_what_could_not_be_judged_ends(feed):
+    made = feed(lambda draw, index: ERROR if index == 7 else WRONG, rule=Insists())
+    settled = made.block(1)[0]
+    assert settled.kept is None and settled.reason == "error" and len(settled.drawn.members) == 4

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from r1lab.errors import RecipeError
-from r1lab.plugin import bind, find, importable, settings_of, split
+from r1lab.plugin import bind, find, importable, nearest, settings_of, split
 
 
 def function(value, *, needed, factor: float = 2.0, size: int = 3, name: str = "n", anything=None):
@@ -54,3 +54,10 @@ def test_folders_of_plug_ins_go_to_the_end_of_the_path_and_only_once(tmp_path, m
     importable(tmp_path, tmp_path)
     importable(tmp_path)
     assert sys.path == ["first", str(tmp_path)]
+
+
+def test_the_nearest_name_has_the_same_letters_or_the_same_first_one():
+    names = ["ppo", "grpo", "gspo", "gfpo"]
+    assert [nearest(name, names) for name in ("gpro", "gppo", "gsspo", "pppo", "zzzz")] == [
+        "grpo", "grpo", "gspo", "ppo", None,
+    ]  # fmt: skip

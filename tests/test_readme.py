@@ -69,5 +69,9 @@ def test_a_new_advantage_is_one_function_and_one_row(monkeypatch):
     assert built.advantage.fn(np.array([0.0, 0.0, 1.0, 9.0])).tolist() == [-0.5, -0.5, 0.5, 8.5]
 
 
-def test_the_table_of_methods_names_every_preset():
-    assert set(re.findall(r"^\| `(\w+)`", README, re.MULTILINE)) == set(presets.PRESETS)
+def test_the_table_of_methods_is_that_of_the_presets():
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| ([^|]+) \|$", README, re.MULTILINE)
+    assert rows == [
+        (name, preset.formula.replace("|", r"\|") + " (refused)" * bool(preset.missing), preset.paper)
+        for name, preset in presets.PRESETS.items()
+    ]

@@ -108,8 +108,8 @@ class Ours:
     def learn(self, block: Sequence[Settled]) -> None:
         """The block's one update, as the loop makes it."""
         stage, ledger = self.stage, Ledger()
-        batches = loop.cut(block, self.objective, stage, self.policy.version + 1)
-        batches = loop.scored(batches, self.objective, self.policy, stage, ledger)
+        cut, step = loop.cut(block, self.objective, stage), self.policy.version + 1
+        batches = loop.prepared(cut, step, self.objective, self.policy, stage, ledger)
         loop.learn(batches, self.policy, self.objective, stage, ledger)
         self.feed.observe(block)
 

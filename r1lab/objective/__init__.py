@@ -1,138 +1,64 @@
-"""The objective of a stage: eight axes, one file each, put together here. Its methods are rows of `presets`.
+"""The objective of a stage: eight axes, one file each. Here a recipe's knobs become one, or are refused in one line.
 
-Not the loss head (`r1lab.kernels`), which never learns a method's name: it gets `row_loss` and differentiates it.
+Its methods are rows of `presets`. Not the loss head (`r1lab.kernels`).
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.objective import entropy as entropy_axis
-from r1lab.objective import group as group_axis
+from r1lab.objective import rules
 from r1lab.objective.advantage import ADVANTAGES
-from r1lab.objective.aggregate import AGGREGATES, scales
+from r1lab.objective.aggregate import AGGREGATES
+from r1lab.objective.axes import Credit, Kl, Objective
+from r1lab.objective.contradictions import refuse
 from r1lab.objective.correction import CORRECTIONS
+from r1lab.objective.credit import SCALES
 from r1lab.objective.kl import ESTIMATORS
-from r1lab.objective.mask import token_mask
+from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
 from r1lab.objective.presets import DEFAULT, PRESETS, Preset
 from r1lab.objective.term import Term, lookup
 from r1lab.objective.weight import WEIGHTS
 from r1lab.recipe import Objective as ObjectiveKnobs
-from r1lab.records import Group, PackedBatch, Role, Sample
+from r1lab.records import Role
 
 CLIPS = ("clip_low", "clip_high")
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What a stage learns from a block of groups."""
-
-    rule: group_axis.All | group_axis.Demonstrations
-    max_draws: int
-    advantage: Term
-    weight: Mapping[Role, Term]
-    clip: tuple[float, float] | None
-    """(low, high), or None where no weight clips."""
-    kl: Term
-    kl_coef: float
-    ref_refresh_steps: int
-    """0: the reference stays the model the stage began with."""
-    entropy_coef: float
-    correction: Term
-    aggregate: Term
-    mix: Callable[[Role, int], float]
-    truncated: str
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """What `policy.score` computes before an update."""
-        kl = frozenset({"ref"}) if self.kl_coef else frozenset()
-        return frozenset().union(kl, *(term.needs for term in self.weight.values()))
-
-    def samples(self, group: Group) -> list[Sample]:
-        """The members of a kept group with their advantages; `scale` comes from `scaled`, over the whole update."""
-        rewards = np.array([member.reward for member in group.members], np.float64)
-        advantages = np.asarray(self.advantage.fn(rewards), np.float64)
-        if advantages.shape != rewards.shape or not np.isfinite(advantages).all():
-            raise RecipeError(f"objective.advantage: must return one finite number a completion, got {advantages!r}")
-        made = []
-        for member, advantage in zip(group.members, advantages, strict=True):
-            rollout = member.rollout
-            on_token = np.where(rollout.role == Role.DEMO, 1.0, advantage).astype(np.float32)
-            made.append(Sample(rollout, rollout.role, on_token, np.zeros(len(on_token), np.float32)))
-        return made
-
-    def scaled(self, samples: list[Sample], step: int) -> list[Sample]:
-        """The samples of one update with their scales."""
-        masks = [token_mask(sample, truncated=self.truncated) for sample in samples]
-        return scales(samples, masks, aggregate=self.aggregate.fn, mix=self.mix, step=step)
-
-    def weightless(self, sample: Sample) -> str:
-        """Why the sample's gradient is identically zero, or an empty text where it is not."""
-        if not sample.scale.any():
-            return "masked"
-        regularised = (self.kl_coef or self.entropy_coef) and (sample.role == Role.POLICY).any()
-        return "" if regularised or (sample.advantage * sample.scale).any() else "zero_advantage"
-
-    def row_loss(self, rows: PackedBatch, logp: Tensor, entropy: Tensor, at: slice) -> Tensor:
-        """Loss [n] of the rows `at` from their current log-probability and entropy [n], differentiable in both."""
-        old = logp.detach() if rows.old is None else rows.old[at]
-        advantage, role, engine = rows.advantage[at], rows.role[at], rows.engine[at]
-        is_policy = role == Role.POLICY
-        loss = torch.zeros_like(logp)
-        # An `old` that is not finite stands on rows of scale 0, and 0 times NaN is NaN.
-        finite_old = torch.where(is_policy & old.isfinite(), old, logp.detach())
-        for kind, term in self.weight.items():
-            value = term.fn(logp=logp, old=finite_old, advantage=advantage)
-            if kind is Role.POLICY:
-                value = value * self.correction.fn(old=old, engine=engine)
-            loss = torch.where(role == kind, value, loss)
-        if self.kl_coef:
-            loss = loss + torch.where(is_policy, self.kl_coef * self.kl.fn(logp=logp, ref=rows.ref[at]), 0.0)
-        if self.entropy_coef:
-            loss = loss + torch.where(is_policy, entropy_axis.bonus(entropy=entropy, coef=self.entropy_coef), 0.0)
-        return loss * rows.scale[at]
+GAE_ONLY = ("gamma", "lam", "value_coef", "value_rate")
+__all__ = ["Objective", "build", "filled"]
 
 
 def build(knobs: ObjectiveKnobs, *, max_new_tokens: int, truncated: str = "score", group_size: int = 1) -> Objective:
     """The objective that a stage's knobs describe. RecipeError for an unknown name or a contradiction."""
     fields = filled(knobs)
-    rule, max_draws = group_axis.build(fields["group"])
+    rule, max_draws = rules.build(fields["group"], group_size)
     weight, clip = _weights(fields, stated=[key for key in CLIPS if getattr(knobs, key) is not None])
-    advantage = lookup(ADVANTAGES, fields["advantage"], "objective.advantage")
-    if advantage.relative and rule.samples and group_size < 2:
-        raise RecipeError(
-            f"group_size: {group_size} with advantage {fields['advantage']!r}, which compares a group's members; "
-            "use group_size >= 2 or advantage: raw"
-        )
-    if fields["mask"] != "none":
-        raise RecipeError(f"objective.mask: {fields['mask']!r} is unknown; use none")
-    kl, coef, refresh = _kl(fields["kl"])
+    advantage, credit = _advantage(fields["advantage"])
     aggregate = lookup(AGGREGATES, fields["aggregate"], "objective.aggregate", length=max_new_tokens)
     if not (np.asarray(aggregate.fn(np.array([1]))) > 0).all():
         raise RecipeError(f"objective.aggregate: {fields['aggregate']!r} gives a denominator that is not above 0")
-    return Objective(
+    built = Objective(
         rule=rule,
         max_draws=max_draws,
         advantage=advantage,
+        credit=credit,
         weight=weight,
         clip=clip,
-        kl=kl,
-        kl_coef=coef,
-        ref_refresh_steps=refresh,
-        entropy_coef=entropy_axis.coefficient(fields["entropy"]),
+        masks=_masks(fields["mask"]),
+        kl=_kl(fields["kl"]),
+        entropy=entropy_axis.coefficient(fields["entropy"]),
         correction=lookup(CORRECTIONS, fields["correction"], "objective.correction"),
         aggregate=aggregate,
         mix=lookup(MIXES, fields["mix"], "objective.mix").fn,
         truncated=truncated,
     )
+    refuse(built, fields, group_size)
+    return built
 
 
 def filled(knobs: ObjectiveKnobs) -> dict:
@@ -143,6 +69,8 @@ def filled(knobs: ObjectiveKnobs) -> dict:
     preset = plugin.find(PRESETS, knobs.preset or "default", "objective.preset")
     if not isinstance(preset, Preset):
         raise RecipeError(f"objective.preset: {knobs.preset!r} is {preset!r}, which is no Preset")
+    if preset.missing:
+        raise RecipeError(f"objective.preset: {knobs.preset!r} needs {preset.missing}, a data path that does not exist")
     fields = {**DEFAULT, **preset.fields}
     for key, value in knobs.model_dump(exclude={"preset"}, exclude_none=True).items():
         merged = isinstance(value, dict) and isinstance(fields[key], dict) and not {"use", "select"} & set(value)
@@ -150,29 +78,86 @@ def filled(knobs: ObjectiveKnobs) -> dict:
     return fields
 
 
+def _advantage(spec: Any) -> tuple[Term, Credit]:
+    """The advantage and what is done with it once the update is scored, whose settings stand beside it."""
+    name, settings = plugin.split(spec, "objective.advantage")
+    of_credit = plugin.settings_of(_credit)
+    own = {key: value for key, value in settings.items() if key not in of_credit}
+    term = lookup(ADVANTAGES, {"use": name, **own}, "objective.advantage")
+    given = {key: value for key, value in settings.items() if key in of_credit}
+    stray = [key for key in given if key in GAE_ONLY and "values" not in term.needs]
+    if stray:
+        raise RecipeError(f"objective.advantage: {stray[0]} with {name!r}; it belongs to advantage: {{use: gae}}")
+    credit = plugin.bind(_credit, given, "objective.advantage")()
+    plugin.find(SCALES, credit.scale, "objective.advantage.scale")
+    outside = [key for key in ("gamma", "lam") if not 0 <= getattr(credit, key) <= 1]
+    outside += [key for key in ("value_coef", "value_rate") if getattr(credit, key) < 0]
+    if outside:
+        raise RecipeError(
+            f"objective.advantage.{outside[0]}: {getattr(credit, outside[0])!r} must be "
+            f"{'from 0 to 1' if outside[0] in ('gamma', 'lam') else 'at least 0'}"
+        )
+    return term, credit
+
+
+def _credit(
+    *,
+    scale: str = "none",
+    include_demo: bool = False,
+    gamma: float = 1.0,
+    lam: float = 0.95,
+    value_coef: float = 0.5,
+    value_rate: float = 10.0,
+) -> Credit:
+    return Credit(scale, include_demo, gamma, lam, value_coef, value_rate)
+
+
 def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[float, float] | None]:
-    """The weight of each role, and (clip_low, clip_high) of the first that clips."""
+    """The weight of each role, and (clip_low, clip_high) of the first that clips a token's ratio."""
     clips = {key: fields[key] for key in CLIPS if fields[key] is not None}
     weight: dict[Role, Term] = {}
     for role, spec in fields["weight"].items():
         if role not in ("policy", "demo", "prefix", "pair"):
             raise RecipeError(f"objective.weight: role {role!r} must be policy, demo, prefix or pair")
         weight[Role[role.upper()]] = lookup(WEIGHTS, spec, f"objective.weight.{role}", **clips)
-    clipping = [plugin.settings_of(term.fn) for term in weight.values()]
-    clipping = [settings for settings in clipping if any(key in settings for key in CLIPS)]
-    unused = [key for key in stated if not any(key in settings for settings in clipping)]
+    settings = [(term.scope, plugin.settings_of(term.fn)) for term in weight.values()]
+    unused = [key for key in stated if not any(key in own for _, own in settings)]
     if unused:
         raise RecipeError(
             f"objective: {', '.join(unused)} with weights that do not clip ({fields['weight']!r}); "
             "take the clip away or use weight: {policy: ppo}"
         )
-    return weight, tuple(clipping[0].get(key, math.inf) for key in CLIPS) if clipping else None
+    of_tokens = [own for scope, own in settings if scope == "token" and any(key in own for key in CLIPS)]
+    return weight, tuple(of_tokens[0].get(key, math.inf) for key in CLIPS) if of_tokens else None
 
 
-def _kl(settings: dict) -> tuple[Term, float, int]:
-    unknown = set(settings) - {"estimator", "coef", "ref_refresh_steps"}
-    coef, refresh = settings.get("coef", 0.0), settings.get("ref_refresh_steps", 0)
+def _masks(spec: Any) -> tuple[Term, ...]:
+    """One mask, several, or `none`; a function of a user's own sees the tokens of the whole update (`mask.Tokens`)."""
+    specs = spec if isinstance(spec, list | tuple) else [spec]
+    terms = [lookup(MASKS, each, "objective.mask") for each in specs if each != "none"]
+    return tuple(replace(term, scope="batch") if term.scope == "token" else term for term in terms)
+
+
+def _kl(settings: dict) -> Kl:
+    given = {"estimator": "k3", "coef": 0.0, "where": "loss", "to_go": True, "ref_refresh_steps": 0, **settings}
+    coef, refresh, where = given["coef"], given["ref_refresh_steps"], given["where"]
     is_number = type(coef) in (int, float) and 0 <= coef < math.inf
-    if unknown or not is_number or type(refresh) is not int or refresh < 0:
-        raise RecipeError(f"objective.kl: {settings!r} must be {{estimator, coef >= 0, ref_refresh_steps}}")
-    return lookup(ESTIMATORS, settings.get("estimator", "k3"), "objective.kl.estimator"), float(coef), refresh
+    is_count = type(refresh) is int and refresh >= 0
+    if (
+        len(given) > 5
+        or not is_number
+        or not is_count
+        or where not in ("loss", "reward")
+        or given["to_go"] not in (0, 1)
+    ):
+        raise RecipeError(
+            f"objective.kl: {settings!r} must be {{estimator, coef >= 0, where: loss or reward, to_go, "
+            "ref_refresh_steps}}"
+        )
+    term = lookup(ESTIMATORS, given["estimator"], "objective.kl.estimator")
+    if coef and where == "loss" and term.fn is ESTIMATORS["k1"].fn:
+        raise RecipeError(
+            "objective.kl: k1 as a loss has a gradient of mean zero and teaches nothing; use estimator: k2 or k3, "
+            "or where: reward"
+        )
+    return Kl(term, float(coef), where, bool(given["to_go"]), refresh)

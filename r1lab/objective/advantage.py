@@ -1,8 +1,13 @@
-"""Axis 3: from the rewards of a group to its advantages. Not shaping by entropy (that reads the current policy).
+"""Axis 3: from the rewards of a group to its advantages. What needs scores of the policy stands in `credit`.
 
 Every function takes rewards float64 [K] of one group and returns advantages float64 [K]; a completion's advantage
-stands on each of its tokens. Formulas and sources: METHODS 2.1.
+stands on each of its tokens. Beside the rewards a function gets what its Term `takes`: `lengths` int64 [K], `greedy`,
+the reward of the problem's greedy completion, `answers`, what the verifier extracted, and `is_demo` bool [K]. Shaping
+by entropy reads the current policy and is a weight. Formulas and sources: METHODS 2.1.
 """
+
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,9 +38,78 @@ def rloo(rewards: np.ndarray) -> np.ndarray:
     return mean(rewards) * len(rewards) / (len(rewards) - 1)
 
 
+def opo(rewards: np.ndarray, *, lengths: np.ndarray) -> np.ndarray:
+    """A = r - sum(length r) / sum(length), the baseline of least variance (arXiv 2505.23585); 0 where all are equal."""
+    if np.ptp(rewards) == 0:
+        return np.zeros_like(rewards)
+    return rewards - (lengths * rewards).sum() / max(1, lengths.sum())
+
+
+def remax(rewards: np.ndarray, *, greedy: float) -> np.ndarray:
+    """A = r - r(greedy completion of the same prompt) (arXiv 2310.10505)."""
+    return rewards - greedy
+
+
+def raft(rewards: np.ndarray) -> np.ndarray:
+    """A = max(r, 0): learn from what was right (arXiv 2504.11343)."""
+    return np.maximum(rewards, 0.0)
+
+
+def reinforce_rej(rewards: np.ndarray) -> np.ndarray:
+    """A = r, or 0 where all rewards are equal (arXiv 2504.11343)."""
+    return np.zeros_like(rewards) if np.ptp(rewards) == 0 else rewards
+
+
+def psr(rewards: np.ndarray, *, right: float = 1.0) -> np.ndarray:
+    """A = 1 where the reward is at least `right`, else 0: positive samples alone (arXiv 2506.01347)."""
+    return (rewards >= right).astype(np.float64)
+
+
+def nsr(rewards: np.ndarray, *, right: float = 1.0) -> np.ndarray:
+    """A = -1 where the reward is below `right`, else 0: negative samples alone (arXiv 2506.01347)."""
+    return -(rewards < right).astype(np.float64)
+
+
+def w_reinforce(rewards: np.ndarray, *, right: float = 1.0, positive: float = 0.1) -> np.ndarray:
+    """A = `positive` where right, -1 where wrong (arXiv 2506.01347); with 1 the sum of psr and nsr."""
+    return positive * psr(rewards, right=right) + nsr(rewards, right=right)
+
+
+def nft(rewards: np.ndarray, *, right: float = 1.0, least: float = 0.02) -> np.ndarray:
+    """A = 1[right] - q with q the share that is right, kept in [least, 1 - least]: what the weight `nft` reads q from
+    (arXiv 2505.18116)."""
+    solved = psr(rewards, right=right)
+    return solved - solved.mean().clip(least, 1 - least)
+
+
+def seed(rewards: np.ndarray, *, answers: Sequence[str | None], alpha: float = 0.5) -> np.ndarray:
+    """A = (r - mean) (1 - alpha SE / log K), SE the entropy of the answers: sure groups count more (arXiv 2505.12346).
+
+    The paper leaves the decreasing function open; this is its linear one.
+    """
+    counts = np.array(list(Counter(answers).values()), np.float64)
+    share = counts / counts.sum()
+    return mean(rewards) * (1 + alpha * (share * np.log(share)).sum() / np.log(max(2, len(rewards))))
+
+
+def srft(rewards: np.ndarray, *, is_demo: np.ndarray, right: float = 1.0) -> np.ndarray:
+    """A = 1 where right, -1 where wrong, and r - mean of all on the demonstration (arXiv 2506.19767)."""
+    return np.where(is_demo, mean(rewards), w_reinforce(rewards, right=right, positive=1.0))
+
+
+def pair(rewards: np.ndarray) -> np.ndarray:
+    """A = 1 on the best and -1 on every other: chosen and rejected (DPO, arXiv 2305.18290)."""
+    return np.where(np.arange(len(rewards)) == rewards.argmax(), 1.0, -1.0)
+
+
 def one(rewards: np.ndarray) -> np.ndarray:
     """A = 1: demonstrations."""
     return np.ones_like(rewards)
+
+
+def gae(rewards: np.ndarray) -> np.ndarray:
+    """A = r for now: the reward is paid at the last token and `credit.gae` spreads it (arXiv 1506.02438)."""
+    return rewards
 
 
 ADVANTAGES = {
@@ -43,5 +117,17 @@ ADVANTAGES = {
     "mean": Term(mean, relative=True),
     "zscore": Term(zscore, relative=True),
     "rloo": Term(rloo, relative=True),
+    "opo": Term(opo, relative=True, takes=("lengths",)),
+    "remax": Term(remax, takes=("greedy",)),
+    "raft": Term(raft),
+    "reinforce_rej": Term(reinforce_rej),
+    "psr": Term(psr),
+    "nsr": Term(nsr),
+    "w_reinforce": Term(w_reinforce),
+    "nft": Term(nft),
+    "seed": Term(seed, relative=True, takes=("answers",)),
+    "srft": Term(srft, takes=("is_demo",)),
+    "pair": Term(pair),
     "one": Term(one),
+    "gae": Term(gae, needs=frozenset({"values"})),
 }

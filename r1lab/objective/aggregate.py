@@ -49,14 +49,33 @@ def scales(
     aggregate: Callable[[np.ndarray], np.ndarray],
     mix: Callable[[Role, int], float],
     step: int,
+    is_joint: bool = True,
 ) -> list[Sample]:
-    """The samples of one update with `scale` [T] set: mixing weight x mask / denominator."""
-    if not samples:
-        return []
-    z = aggregate(np.array([mask.counted.sum() for mask in masks], np.int64))
-    scaled = []
-    for sample, mask, denominator in zip(samples, masks, z, strict=True):
-        weight = np.array([mix(role, step) for role in Role])[sample.role]
-        scale = np.where(mask.trained, weight / denominator if denominator else 0.0, 0.0)
-        scaled.append(replace(sample, scale=scale.astype(np.float32)))
-    return scaled
+    """The samples of one update with `scale` [T] set: mixing weight x mask / denominator.
+
+    One denominator counts all roles together, or, where not `is_joint`, each role has its own.
+    """
+    scale = [np.zeros(len(sample.role)) for sample in samples]
+    for together in [list(Role)] if is_joint else [[role] for role in Role]:
+        chosen = [np.isin(sample.role, together) for sample in samples]
+        counts = np.array([(mask.counted & own).sum() for mask, own in zip(masks, chosen, strict=True)], np.int64)
+        weight = np.array([mix(role, step) for role in Role])
+        for index, z in enumerate(_denominators(samples, counts, aggregate)):
+            share = weight[samples[index].role] / z if z else 0.0
+            scale[index] += np.where(masks[index].trained & chosen[index], share, 0.0)
+    return [replace(sample, scale=each.astype(np.float32)) for sample, each in zip(samples, scale, strict=True)]
+
+
+def _denominators(
+    samples: Sequence[Sample], counts: np.ndarray, aggregate: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Z of each sample; the two completions of a pair count as one sequence."""
+    if not len(counts):
+        return np.zeros(0)
+    names = [
+        ("pair", sample.unit) if sample.unit and (sample.role == Role.PAIR).any() else ("alone", index)
+        for index, sample in enumerate(samples)
+    ]
+    sequence = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    owner = np.array([sequence[name] for name in names])
+    return aggregate(np.bincount(owner, weights=counts).astype(np.int64))[owner]

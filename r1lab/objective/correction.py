@@ -1,23 +1,53 @@
 """Axis 5: what corrects for an engine whose distribution is not the trainer's. Multiplies the term of policy tokens.
 
 Each takes old and engine log-probabilities float32 [N] and returns the factor [N], without gradient. A log-probability
-that is not finite gives 0: such tokens are out of the denominator too (`mask`).
+that is not finite gives 0: such tokens are out of the denominator too (`mask`). With rho = exp(old - engine), `level`
+says over what: a token, or the sequence's mean (`seq_mean`) or sum (`seq_sum`) of old - engine over its finite tokens.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from r1lab.objective.segments import Segments
 from r1lab.objective.term import Term
+
+Level = Literal["token", "seq_mean", "seq_sum"]
 
 
 def none(*, old: Tensor, engine: Tensor) -> Tensor:
     return torch.ones_like(old)
 
 
-def tis(*, old: Tensor, engine: Tensor, cap: float = 2.0) -> Tensor:
-    """min(exp(old - engine), cap), token level (truncated importance sampling; METHODS 2.3)."""
-    rho = (old - engine).clamp(max=20).exp().clamp(max=cap)
-    return torch.where(torch.isfinite(engine), rho, 0.0)
+def tis(*, old: Tensor, engine: Tensor, segments: Segments | None, cap: float = 2.0, level: Level = "token") -> Tensor:
+    """min(rho, cap): truncated importance sampling."""
+    return torch.where(torch.isfinite(engine), _rho(old, engine, segments, level).clamp(max=cap), 0.0)
 
 
-CORRECTIONS = {"none": Term(none), "tis": Term(tis)}
+def icepop(
+    *,
+    old: Tensor,
+    engine: Tensor,
+    segments: Segments | None,
+    low: float = 0.5,
+    high: float = 5.0,
+    level: Level = "token",
+) -> Tensor:
+    """rho where low <= rho <= high, else 0 (IcePop, arXiv 2510.18855)."""
+    rho = _rho(old, engine, segments, level)
+    return torch.where(torch.isfinite(engine) & (rho >= low) & (rho <= high), rho, 0.0)
+
+
+def _rho(old: Tensor, engine: Tensor, segments: Segments | None, level: Level) -> Tensor:
+    gap = torch.where(torch.isfinite(engine), old - engine, 0.0)
+    if level != "token":
+        gap = segments.mean(gap) if level == "seq_mean" else segments.total(gap)
+    return gap.clamp(max=20).exp()
+
+
+CORRECTIONS = {
+    "none": Term(none),
+    "tis": Term(tis, takes=("segments",)),
+    "icepop": Term(icepop, takes=("segments",)),
+}

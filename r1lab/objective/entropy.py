@@ -1,10 +1,13 @@
-"""Axis 5: the entropy bonus, a term -coef H of the loss on policy tokens (METHODS 2.3)."""
+"""Axis 5: the entropy bonus, a term -coef H on policy tokens, fixed or steered to a target."""
 
 import math
+from typing import Any
 
 from torch import Tensor
 
 from r1lab.errors import RecipeError
+
+KEYS = ("coef", "target", "delta")
 
 
 def bonus(*, entropy: Tensor, coef: float = 0.0) -> Tensor:
@@ -12,11 +15,46 @@ def bonus(*, entropy: Tensor, coef: float = 0.0) -> Tensor:
     return -coef * entropy
 
 
-def coefficient(settings: dict | None) -> float:
-    """The recipe's `entropy: {coef}`; 0 is off."""
-    settings = settings or {}
-    unknown = set(settings) - {"coef"}
-    value = settings.get("coef", 0.0)
-    if unknown or type(value) not in (int, float) or not math.isfinite(value):
-        raise RecipeError(f"objective.entropy: {settings!r} must be {{coef: finite number}}")
-    return float(value)
+class Coefficient:
+    """The bonus's coefficient at a step.
+
+    With a target it rises by `delta` after a step whose mean entropy was at most the target and falls after another,
+    never below 0, and acts only while the entropy is at most the target (Skywork-OR1, arXiv 2505.22312).
+    """
+
+    def __init__(self, coef: float = 0.0, target: float | None = None, delta: float = 0.005):
+        self.coef, self.target, self.delta = coef, target, delta
+        self.is_low = target is None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it acts at any step."""
+        return bool(self.coef) or self.target is not None
+
+    @property
+    def value(self) -> float:
+        return self.coef if self.is_low else 0.0
+
+    def observe(self, entropy: float | None) -> None:
+        """The mean entropy of the step that just ended; None, where it was not measured, changes nothing."""
+        if self.target is None or entropy is None:
+            return
+        self.is_low = entropy <= self.target
+        self.coef = max(0.0, self.coef + (self.delta if self.is_low else -self.delta))
+
+    def state_dict(self) -> dict:
+        return {"coef": self.coef, "is_low": self.is_low}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.coef, self.is_low = state["coef"], state["is_low"]
+
+
+def coefficient(settings: dict[str, Any] | None) -> Coefficient:
+    """The recipe's `entropy: {coef, target, delta}`; a coefficient of 0 without a target is off."""
+    given = {key: value for key, value in (settings or {}).items() if value is not None}
+    numbers = all(type(value) in (int, float) and math.isfinite(value) for value in given.values())
+    if set(given) - set(KEYS) or not numbers:
+        raise RecipeError(f"objective.entropy: {settings!r} must be {{coef, target, delta}}, finite numbers")
+    if "delta" in given and "target" not in given:
+        raise RecipeError(f"objective.entropy: {settings!r} has delta without the target it steers to; add target")
+    return Coefficient(**{key: float(value) for key, value in given.items()})

@@ -4,14 +4,16 @@
     settle(group)    -> Keep(group) | Drop(reason) | Again(requests)
 
 A rule is a class with its settings as fields. Groups whose rewards are missing never reach `settle` (`r1lab.feed`).
+Rules that put part of a demonstration in front of a completion stand in `prefix`.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
-from r1lab import plugin
+import numpy as np
+
 from r1lab.errors import RecipeError
-from r1lab.records import Draw, Group, Request, Role, Rollout
+from r1lab.records import Draw, Group, Request, Role, Rollout, Scored
 
 
 class Keep(NamedTuple):
@@ -36,7 +38,12 @@ class Make(Protocol):
     """What a plan is made of."""
 
     def request(
-        self, draw: Draw, index: int, forced_ids: tuple[int, ...] = (), forced_role: tuple[Role, ...] = ()
+        self,
+        draw: Draw,
+        index: int,
+        forced_ids: tuple[int, ...] = (),
+        forced_role: tuple[Role, ...] = (),
+        greedy: bool = False,
     ) -> Request: ...
 
     def demonstration(self, draw: Draw, index: int) -> Rollout: ...
@@ -46,13 +53,24 @@ class Make(Protocol):
 class All:
     """`group_size` samples, every group kept."""
 
-    samples = True
+    samples: ClassVar[bool] = True
+    demonstrates: ClassVar[bool] = False
+    """Every problem needs a solution."""
+    attempts: ClassVar[int] = 1
+    """How many times `group_size` completions a group may take."""
+    role: ClassVar[Role | None] = None
+    """The role that sampled tokens take; None leaves them POLICY."""
+    imitate: ClassVar[bool] = False
+    """The member with a positive advantage is learned a second time, as a demonstration."""
 
     def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
         return [make.request(draw, index) for index in range(draw.group_size)]
 
     def settle(self, group: Group) -> Keep | Drop | Again:
         return Keep(group)
+
+    def check(self, group_size: int) -> None:
+        """RecipeError where the rule cannot do with groups of that size."""
 
 
 @dataclass(frozen=True)
@@ -65,30 +83,139 @@ class DropZeroVariance(All):
 
 
 @dataclass(frozen=True)
-class Demonstrations:
+class CorrectOnly(All):
+    """Members with a reward of at least `right`: rejection sampling (RAFT, arXiv 2304.06767)."""
+
+    right: float = 1.0
+
+    def settle(self, group: Group) -> Keep | Drop | Again:
+        kept = tuple(member for member in group.members if member.reward >= self.right)
+        return Keep(Group(group.draw, kept)) if kept else Drop("none_right")
+
+
+@dataclass(frozen=True)
+class Pods(All):
+    """The `keep` members whose rewards vary most: some of the best and some of the worst (arXiv 2504.13818)."""
+
+    keep: int = 4
+
+    def settle(self, group: Group) -> Keep | Drop | Again:
+        return Keep(_choose(group, widest([member.reward for member in group.members], self.keep)))
+
+    def check(self, group_size: int) -> None:
+        _check_keep("pods", self.keep, group_size)
+
+
+@dataclass(frozen=True)
+class Gfpo(All):
+    """The `keep` shortest members, or those with the most reward a token (arXiv 2508.09726)."""
+
+    keep: int = 4
+    metric: Literal["length", "reward_per_token"] = "length"
+
+    def settle(self, group: Group) -> Keep | Drop | Again:
+        lengths = [max(1, len(member.rollout.completion_ids)) for member in group.members]
+        by_reward = [-member.reward / length for member, length in zip(group.members, lengths, strict=True)]
+        order = np.argsort(lengths if self.metric == "length" else by_reward, kind="stable")
+        return Keep(_choose(group, order[: self.keep]))
+
+    def check(self, group_size: int) -> None:
+        _check_keep("gfpo", self.keep, group_size)
+        if self.metric not in ("length", "reward_per_token"):
+            raise RecipeError(f"objective.group.metric: {self.metric!r} must be length or reward_per_token")
+
+
+@dataclass(frozen=True)
+class Greedy(All):
+    """`group_size` samples and the greedy completion, a baseline that is not learned from (ReMax, arXiv 2310.10505)."""
+
+    def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
+        return [*super().plan(draw, make), make.request(draw, draw.group_size, greedy=True)]
+
+    def settle(self, group: Group) -> Keep | Drop | Again:
+        greedy = sum(is_greedy(member) for member in group.members)
+        return Keep(group) if greedy and greedy < len(group.members) else Drop("error")
+
+
+@dataclass(frozen=True)
+class Pairs(All):
+    """The best and the worst of each group as chosen and rejected; equal rewards make no pair (arXiv 2404.19733)."""
+
+    role: ClassVar[Role | None] = Role.PAIR
+    imitate: bool = False
+
+    def settle(self, group: Group) -> Keep | Drop | Again:
+        rewards = [member.reward for member in group.members]
+        if max(rewards) == min(rewards):
+            return Drop("zero_variance")
+        return Keep(_choose(group, [int(np.argmax(rewards)), int(np.argmin(rewards))]))
+
+
+@dataclass(frozen=True)
+class Demonstrations(All):
     """The problem's solution and nothing sampled: SFT."""
 
-    samples = False
+    samples: ClassVar[bool] = False
+    demonstrates: ClassVar[bool] = True
 
     def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
         return [make.demonstration(draw, 0)]
 
+
+@dataclass(frozen=True)
+class WithDemonstration(All):
+    """`group_size` samples and the problem's solution beside them, or, with `instead`, in the place of one of them
+    (LUFFY, arXiv 2504.14945; CHORD, arXiv 2508.11408; SRFT, arXiv 2506.19767)."""
+
+    demonstrates: ClassVar[bool] = True
+    instead: bool = False
+
+    def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
+        sampled = draw.group_size - self.instead
+        return [*(make.request(draw, index) for index in range(sampled)), make.demonstration(draw, sampled)]
+
+    def check(self, group_size: int) -> None:
+        if self.instead and group_size < 2:
+            raise RecipeError(f"group_size: {group_size} leaves no sample beside the demonstration; use at least 2")
+
+
+@dataclass(frozen=True)
+class Gate(WithDemonstration):
+    """The solution alone where at most `gate` completions are right, else the completions alone (HPT, arXiv 2509.04419;
+    with gate 0 DyME, arXiv 2506.23061)."""
+
+    gate: int = 0
+    right: float = 1.0
+
     def settle(self, group: Group) -> Keep | Drop | Again:
-        return Keep(group)
+        solved = sum(member.verdict is not None and member.reward >= self.right for member in group.members)
+        wants_demonstration = solved <= self.gate
+        kept = tuple(member for member in group.members if (member.verdict is None) == wants_demonstration)
+        return Keep(Group(group.draw, kept))
 
 
-GROUPS = {"all": All, "drop_zero_variance": DropZeroVariance, "demonstrations": Demonstrations}
+def is_greedy(member: Scored) -> bool:
+    """Whether a completion is a greedy baseline."""
+    return member.rollout.request.sampling.temperature == 0
 
 
-def build(settings: dict) -> tuple[All | Demonstrations, int]:
-    """The rule of `group: {select, refill: {max_draws}, **settings}`, and how often a step's problems may be drawn."""
-    own = dict(settings)
-    name, refill = own.pop("select", "all"), own.pop("refill", None) or {}
-    max_draws = refill.get("max_draws", 3 if refill else 1) if isinstance(refill, dict) else None
-    if isinstance(max_draws, bool) or not isinstance(max_draws, int) or max_draws < 1 or set(refill) - {"max_draws"}:
-        raise RecipeError(f"objective.group.refill: {refill!r} must be {{max_draws: whole number >= 1}}")
-    rule = plugin.find(GROUPS, name, "objective.group.select")
-    try:
-        return rule(**own), max_draws
-    except TypeError as error:
-        raise RecipeError(f"objective.group: {error}") from None
+def widest(rewards: list[float], keep: int) -> list[int]:
+    """Which `keep` rewards have the largest variance, in order: the i largest and keep - i smallest, the best i."""
+    order = np.argsort(-np.asarray(rewards, np.float64), kind="stable")
+    keep = min(keep, len(order))
+    subsets = [np.r_[order[:i], order[len(order) - (keep - i) :]] for i in range(keep + 1)]
+    best = max(range(keep + 1), key=lambda i: (np.var(np.asarray(rewards)[subsets[i]]), -abs(2 * i - keep)))
+    return sorted(subsets[best].tolist())
+
+
+def _choose(group: Group, indices) -> Group:
+    """The members at these places, in their order."""
+    return Group(group.draw, tuple(group.members[index] for index in sorted(indices)))
+
+
+def _check_keep(rule: str, keep: int, group_size: int) -> None:
+    if type(keep) is not int or not 2 <= keep <= group_size:
+        raise RecipeError(
+            f"objective.group.keep: {keep!r} must be a whole number from 2 to group_size {group_size} ({rule}); "
+            "raise group_size or lower keep"
+        )

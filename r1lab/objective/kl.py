@@ -1,12 +1,14 @@
-"""Axis 5: estimators of KL(policy || reference) per token, as terms of the loss (METHODS 2.3).
+"""Axis 5: estimators of KL(policy || reference) per token, as terms of the loss or of the reward (METHODS 2.3).
 
-Each takes logp and ref float32 [N] and returns [N], differentiable in logp. As a loss k1 has gradient of mean zero and
-teaches nothing; it is here for rewards and comparison. Source: J. Schulman, Approximating KL Divergence.
+Each takes logp and ref float32 [N] and returns [N], differentiable in logp; `k3_is` takes old too. As a loss k1 has a
+gradient of mean zero and teaches nothing, so it is for the reward alone. Source: J. Schulman, Approximating KL
+Divergence.
 """
 
 from torch import Tensor
 
 from r1lab.objective.term import Term
+from r1lab.objective.weight import ratio
 
 
 def k1(*, logp: Tensor, ref: Tensor) -> Tensor:
@@ -25,8 +27,21 @@ def k3(*, logp: Tensor, ref: Tensor) -> Tensor:
     return d.exp() - d - 1
 
 
+def k3_is(*, logp: Tensor, ref: Tensor, old: Tensor) -> Tensor:
+    """R k3 with R = exp(logp - old): k2's gradient, corrected for the ratio (DeepSeek-V3.2)."""
+    return ratio(logp, old) * k3(logp=logp, ref=ref)
+
+
+def distance(*, logp: Tensor, ref: Tensor) -> Tensor:
+    """|logp - ref|."""
+    return (logp - ref).abs()
+
+
+REF = frozenset({"ref"})
 ESTIMATORS = {
-    "k1": Term(k1, needs=frozenset({"ref"})),
-    "k2": Term(k2, needs=frozenset({"ref"})),
-    "k3": Term(k3, needs=frozenset({"ref"})),
+    "k1": Term(k1, needs=REF),
+    "k2": Term(k2, needs=REF),
+    "k3": Term(k3, needs=REF),
+    "k3_is": Term(k3_is, needs=REF, takes=("old",)),
+    "abs": Term(distance, needs=REF),
 }

@@ -1,12 +1,18 @@
 """Axis 4: the per-token loss of a role and its trust region. Not its mask or denominator (`aggregate`).
 
 Every function takes float32 vectors [N] and returns the loss [N], differentiable in `logp`; the weight of METHODS 2.2
-is minus its derivative. `old` carries no gradient. R = exp(logp - old), the log-ratio clamped to +-20.
+is minus its derivative. `old` carries no gradient. R = exp(logp - old), the log-ratio clamped to +-20; p = exp(logp).
+Beside logp, old and advantage a function gets what its Term `takes`: `ref`, `entropy` of the current policy, `logq` =
+log softmax(z / kappa) of the target, `segments` (its sequence) and `pairs`, sums over the rows that belong together.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
+from r1lab.objective.segments import Segments
 from r1lab.objective.term import Term
 
 LOG_RATIO_BOUND = 20.0
@@ -22,16 +28,186 @@ def one(*, logp: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
     return -advantage * logp
 
 
+def nll(*, logp: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
+    """-logp whatever the advantage: w = 1. Imitation of tokens in a rollout (UFT's hints)."""
+    return -logp
+
+
+def unclipped(*, logp: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
+    """-A R: w = A R, importance sampling without a trust region."""
+    return -advantage * ratio(logp, old)
+
+
 def ppo(
     *, logp: Tensor, old: Tensor, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2, dual: float = 0.0
 ) -> Tensor:
     """-min(R A, clip(R, 1 - clip_low, 1 + clip_high) A) (arXiv 1707.06347); `dual` c > 1 bounds it by c A for A < 0
     (arXiv 1912.09729)."""
-    r = ratio(logp, old)
-    loss = torch.maximum(-r * advantage, -r.clamp(1 - clip_low, 1 + clip_high) * advantage)
-    if dual > 1:
-        loss = torch.where(advantage < 0, torch.minimum(loss, -dual * advantage), loss)
-    return loss
+    return _clipped(ratio(logp, old), advantage, clip_low, clip_high, dual)
 
 
-WEIGHTS = {"one": Term(one), "ppo": Term(ppo)}
+def gspo(
+    *,
+    logp: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    segments: Segments,
+    clip_low: float = 3e-4,
+    clip_high: float = 4e-4,
+) -> Tensor:
+    """ppo on s = exp(mean over the sequence of logp - old): w = A s (arXiv 2507.18071)."""
+    s = segments.mean(logp - old).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
+    return _clipped(s, advantage, clip_low, clip_high, 0.0)
+
+
+def cispo(*, logp: Tensor, old: Tensor, advantage: Tensor, clip_low: float = 1.0, clip_high: float = 4.0) -> Tensor:
+    """-A sg clip(R, 1 - clip_low, 1 + clip_high) logp: a clipped token keeps its gradient (arXiv 2506.13585)."""
+    return -advantage * ratio(logp, old).clamp(1 - clip_low, 1 + clip_high).detach() * logp
+
+
+def sapo(
+    *, logp: Tensor, old: Tensor, advantage: Tensor, tau_positive: float = 1.0, tau_negative: float = 1.05
+) -> Tensor:
+    """-A (4 / tau) sigma(tau (R - 1)), a soft gate: w = A R 4 sigma (1 - sigma); tau by the sign of A."""
+    tau = torch.full_like(advantage, tau_negative).masked_fill(advantage > 0, tau_positive)
+    return -advantage * (4 / tau) * torch.sigmoid(tau * (ratio(logp, old) - 1))
+
+
+def entropy_advantage(
+    *,
+    logp: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    entropy: Tensor,
+    alpha: float = 0.4,
+    kappa: float = 2.0,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+) -> Tensor:
+    """ppo with A + min(alpha sg H, |A| / kappa): uncertain tokens are explored (arXiv 2506.14758)."""
+    shaped = advantage + torch.minimum(alpha * entropy.detach(), advantage.abs() / kappa)
+    return _clipped(ratio(logp, old), shaped, clip_low, clip_high, 0.0)
+
+
+def nft(
+    *,
+    logp: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    omega: Literal["rate", "root", "one"] = "rate",
+    negative: float = 1.0,
+) -> Tensor:
+    """Negative-aware fine-tuning (arXiv 2505.18116), with the advantage `nft`: A = 1[right] - q, q the solved rate.
+
+    Right: w = o. Wrong: w = -o [q R / (1 - q)] / max((1 - q R) / (1 - q), 1), the floor straight-through. The weight
+    o is 1 - q (`rate`), sqrt((1 - q) / q) (`root`) or 1.
+    """
+    q = torch.where(advantage > 0, 1 - advantage, -advantage)
+    o = {"rate": 1 - q, "root": ((1 - q) / q.clamp(min=1e-6)).sqrt(), "one": torch.ones_like(q)}[omega]
+    proxy = (1 - q * (logp - old).clamp(-LOG_RATIO_BOUND, 10.0).exp()) / (1 - q).clamp(min=1e-6)
+    floored = proxy.detach().clamp(min=1.0)
+    log_floored = floored.log() + (proxy - proxy.detach()) / floored
+    return torch.where(advantage > 0, -o * logp, -negative * o * log_floored)
+
+
+def srft(*, logp: Tensor, old: Tensor, advantage: Tensor, entropy: Tensor, segments: Segments, on: float = 0.1):
+    """-f logp with A = 1[right] - 1[wrong]: f = on exp(sg mean H) where A > 0, else A (arXiv 2506.19767)."""
+    calm = segments.mean(entropy.detach()).exp()
+    return -advantage * torch.where(advantage > 0, on * calm, 1.0) * logp
+
+
+def srft_demo(
+    *,
+    logp: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    entropy: Tensor,
+    segments: Segments,
+    demo: float = 0.5,
+    gamma: float = 0.1,
+) -> Tensor:
+    """A demonstration's two terms: -demo exp(-sg mean H) logp, and `off_shape` with its advantage."""
+    imitation = -demo * (-segments.mean(entropy.detach())).exp() * logp
+    return imitation + off_shape(logp=logp, old=old, advantage=advantage, gamma=gamma)
+
+
+def off_shape(*, logp: Tensor, old: Tensor, advantage: Tensor, gamma: float = 0.1) -> Tensor:
+    """-A p / (p + gamma): w = A gamma p / (p + gamma)^2, which turns to unlikely tokens (LUFFY, arXiv 2504.14945)."""
+    p = logp.exp()
+    return -advantage * p / (p + gamma)
+
+
+def prob(*, logp: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
+    """-A p: w = A p (DFT, arXiv 2508.05629, writes -sg(p) logp: the same gradient)."""
+    return -advantage * logp.exp()
+
+
+def phi(*, logp: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
+    """-A (p - p^2 / 2): w = A p (1 - p), largest where the policy is undecided (CHORD, arXiv 2508.11408)."""
+    p = logp.exp()
+    return -advantage * (p - 0.5 * p.square())
+
+
+def iw(
+    *,
+    logp: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    ref: Tensor,
+    segments: Segments,
+    temperature: float = 1.0,
+    cap: float = 16.0,
+) -> Tensor:
+    """-A sg clip(exp(temperature mean(logp - ref)), 0, cap) logp, one factor a sequence (iw-SFT, arXiv 2507.12856)."""
+    gap = segments.mean((logp - ref).detach())
+    return -advantage * (temperature * gap).clamp(max=LOG_RATIO_BOUND).exp().clamp(max=cap) * logp
+
+
+def gem(*, logp: Tensor, old: Tensor, advantage: Tensor, logq: Tensor, kappa: float = 0.7) -> Tensor:
+    """-A kappa logq: dL/dz = A (softmax(z / kappa) - onehot) (GEM with h linear, arXiv 2408.16673)."""
+    return -advantage * kappa * logq
+
+
+def otr(
+    *, logp: Tensor, old: Tensor, advantage: Tensor, logq: Tensor, kappa: float = 1.3, beta: float = -0.1
+) -> Tensor:
+    """One-token rollout in exact expectation (arXiv 2509.26313), q = softmax(z / kappa):
+
+    dL/dz = A {[(1 - beta) q_y + beta] (p - onehot) - beta (q - onehot)}.
+    """
+    return -advantage * (((1 - beta) * logq.detach().exp() + beta) * logp - beta * kappa * logq)
+
+
+def dpo(*, logp: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, pairs: Segments, beta: float = 0.1) -> Tensor:
+    """-log sigma(D), D = beta [sum of A (logp - ref)], A = 1 on the chosen and -1 on the rejected (arXiv 2305.18290).
+
+    The pair's loss is spread evenly over its rows, so that their sum is the pair's: w = A beta sigma(-D).
+    """
+    return -logsigmoid(beta * pairs.total(advantage * (logp - ref))) / pairs.count(logp)
+
+
+def _clipped(r: Tensor, advantage: Tensor, low: float, high: float, dual: float) -> Tensor:
+    loss = torch.maximum(-r * advantage, -r.clamp(1 - low, 1 + high) * advantage)
+    return torch.where(advantage < 0, torch.minimum(loss, -dual * advantage), loss) if dual > 1 else loss
+
+
+WEIGHTS = {
+    "one": Term(one),
+    "nll": Term(nll, unweighted=True),
+    "unclipped": Term(unclipped, ratio=True),
+    "ppo": Term(ppo, ratio=True),
+    "gspo": Term(gspo, ratio=True, scope="sequence", takes=("segments",)),
+    "cispo": Term(cispo, ratio=True),
+    "sapo": Term(sapo, ratio=True),
+    "entropy_advantage": Term(entropy_advantage, ratio=True, takes=("entropy",)),
+    "nft": Term(nft, ratio=True),
+    "srft": Term(srft, scope="sequence", takes=("entropy", "segments")),
+    "srft_demo": Term(srft_demo, scope="sequence", takes=("entropy", "segments"), unweighted=True),
+    "off_shape": Term(off_shape),
+    "prob": Term(prob),
+    "phi": Term(phi),
+    "iw": Term(iw, needs=frozenset({"ref"}), scope="sequence", takes=("ref", "segments")),
+    "gem": Term(gem, takes=("logq",)),
+    "otr": Term(otr, takes=("logq",)),
+    "dpo": Term(dpo, needs=frozenset({"ref"}), scope="pair", takes=("ref", "pairs")),
+}

@@ -5,7 +5,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1lab.objective.advantage import ADVANTAGES, mean, one, raw, rloo, zscore
+from r1lab.objective.advantage import (
+    ADVANTAGES,
+    mean,
+    nft,
+    nsr,
+    one,
+    opo,
+    pair,
+    psr,
+    raft,
+    raw,
+    reinforce_rej,
+    remax,
+    rloo,
+    seed,
+    srft,
+    w_reinforce,
+    zscore,
+)
 
 REWARDS = np.array([1.0, 0.0, 0.0, 1.0, 1.0])  # mean 0.6; squared deviations 3 x 0.16 + 2 x 0.36 = 1.2
 
@@ -46,6 +64,8 @@ def test_equal_rewards_have_advantages_of_exactly_zero(name, reward, size):
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12))
 def test_relative_advantages_sum_to_zero_and_keep_the_order(rewards):
     for name, term in ADVANTAGES.items():
+        if term.takes:
+            continue
         advantages = term.fn(np.array(rewards))
         assert np.isfinite(advantages).all() and advantages.shape == (len(rewards),)
         if term.relative:
@@ -54,4 +74,57 @@ def test_relative_advantages_sum_to_zero_and_keep_the_order(rewards):
 
 
 def test_exactly_those_that_compare_members_say_so():
-    assert {name for name, term in ADVANTAGES.items() if term.relative} == {"mean", "zscore", "rloo"}
+    assert {name for name, term in ADVANTAGES.items() if term.relative} == {
+        "mean", "zscore", "rloo", "opo", "seed",
+    }  # fmt: skip
+
+
+def test_opo_takes_the_length_weighted_mean_away_and_equal_rewards_are_zero():
+    # (4 x 1 + 1 x 0 + 5 x 0.2) / 10 = 0.5
+    lengths = np.array([4, 1, 5])
+    assert opo(np.array([1.0, 0.0, 0.2]), lengths=lengths) == pytest.approx([0.5, -0.5, -0.3])
+    assert opo(np.full(3, 0.1), lengths=lengths).tolist() == [0.0] * 3
+
+
+def test_remax_takes_the_greedy_completions_reward_away():
+    assert remax(np.array([1.0, 0.0]), greedy=0.25).tolist() == [0.75, -0.25]
+
+
+def test_raft_keeps_what_is_positive_and_reinforce_rej_what_differs():
+    assert raft(np.array([1.0, -0.5, 0.2])).tolist() == [1.0, 0.0, 0.2]
+    assert reinforce_rej(REWARDS).tolist() == REWARDS.tolist()
+    assert reinforce_rej(np.full(3, 1.0)).tolist() == [0.0] * 3
+
+
+def test_positive_and_negative_samples_apart_and_weighed():
+    rewards = np.array([1.1, 1.0, 0.99, 0.0])
+    assert psr(rewards).tolist() == [1, 1, 0, 0] and nsr(rewards).tolist() == [0, 0, -1, -1]
+    assert w_reinforce(rewards).tolist() == [0.1, 0.1, -1, -1]
+    assert w_reinforce(rewards, positive=1.0).tolist() == (psr(rewards) + nsr(rewards)).tolist()
+    assert psr(rewards, right=0.5).tolist() == [1, 1, 1, 0]
+
+
+def test_nft_is_right_minus_the_solved_rate_within_its_bounds():
+    assert nft(np.array([1.0, 0.0, 0.0, 0.0])) == pytest.approx([0.75, -0.25, -0.25, -0.25])
+    assert nft(np.ones(4)) == pytest.approx([0.02] * 4) and nft(np.zeros(4)) == pytest.approx([-0.02] * 4)
+
+
+def test_nft_of_binary_rewards_is_dr_grpo():
+    assert nft(REWARDS) == pytest.approx(mean(REWARDS))
+
+
+def test_seed_trusts_groups_that_agree():
+    rewards = np.array([1.0, 0.0, 0.0, 0.0])
+    assert seed(rewards, answers=["a"] * 4) == pytest.approx(mean(rewards))  # entropy 0
+    assert seed(rewards, answers=["a", "b", "c", None]) == pytest.approx(0.5 * mean(rewards))  # entropy log 4
+    half = seed(rewards, answers=["a", "a", "b", "b"], alpha=1.0)  # log 2 / log 4 = 1/2
+    assert half == pytest.approx(0.5 * mean(rewards))
+
+
+def test_srft_is_plus_or_minus_one_and_the_demonstration_is_compared():
+    is_demo = np.array([False, False, True])
+    assert srft(np.array([1.0, 0.0, 1.0]), is_demo=is_demo) == pytest.approx([1.0, -1.0, 1 / 3])
+
+
+def test_of_a_pair_the_first_best_is_chosen():
+    assert pair(np.array([0.0, 1.0])).tolist() == [-1.0, 1.0] and pair(np.array([1.0, 0.0])).tolist() == [1.0, -1.0]

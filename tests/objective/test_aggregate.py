@@ -72,3 +72,35 @@ def test_an_update_of_nothing_that_counts_has_scale_zero_and_an_empty_one_is_emp
     for term in AGGREGATES.values():
         assert scaled(four[2:3], term.fn) == [[0.0, 0.0]]
         assert scaled([], term.fn) == []
+
+
+def demo_and_pair(make_rollout):
+    """A demonstration of 5 tokens and a pair of 2 and 3."""
+    made = []
+    for index, (size, role, unit) in enumerate([(5, Role.DEMO, 0), (2, Role.PAIR, 7), (3, Role.PAIR, 7)]):
+        rollout = make_rollout((3,), range(10, 10 + size), index=index, role=role)
+        made.append(Sample(rollout, rollout.role, np.ones(size, np.float32), np.zeros(size, np.float32), unit=unit))
+    return made
+
+
+def test_with_a_mix_each_role_has_a_denominator_and_a_weight_of_its_own(four, make_rollout):
+    samples = [*four, *demo_and_pair(make_rollout)]
+    masks = [token_mask(sample) for sample in samples]
+    weights = {Role.POLICY: 0.25, Role.DEMO: 0.5, Role.PAIR: 2.0}
+    found = scales(
+        samples, masks, aggregate=token_mean, mix=lambda role, _: weights.get(role, 0.0), step=1, is_joint=False
+    )
+    assert [sample.scale[0] for sample in found] == pytest.approx([0.25 / 12] * 4 + [0.5 / 5] + [2 / 5] * 2)
+
+
+def test_a_pair_counts_as_one_sequence(make_rollout):
+    _, *pair = demo_and_pair(make_rollout)
+    assert scaled(pair, seq_token_sum) == [[1.0] * 2, [1.0] * 3]
+    assert scaled(pair, seq_token_mean) == [pytest.approx([1 / 5] * n) for n in (2, 3)]
+
+
+def test_a_sample_of_two_roles_has_two_denominators(make_rollout):
+    rollout = make_rollout((3,), (4, 5, 6), role=[Role.PREFIX, Role.POLICY, Role.POLICY])
+    sample = Sample(rollout, rollout.role, np.ones(3, np.float32), np.zeros(3, np.float32))
+    (found,) = scales([sample], [token_mask(sample)], aggregate=token_mean, mix=lambda *_: 1.0, step=1, is_joint=False)
+    assert found.scale.tolist() == [1.0, 0.5, 0.5]

@@ -1,8 +1,27 @@
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
 import pytest
 
+from data import Problem
 from r1lab.errors import RecipeError
-from r1lab.objective.group import All, Demonstrations, Drop, DropZeroVariance, Keep, build
-from r1lab.records import Draw
+from r1lab.objective.group import (
+    All,
+    CorrectOnly,
+    Demonstrations,
+    Drop,
+    DropZeroVariance,
+    Gfpo,
+    Keep,
+    Pairs,
+    Pods,
+    WithDemonstration,
+)
+from r1lab.objective.rules import GROUPS, build
+from r1lab.records import Draw, Request
+
+PROBLEM = Problem("p", "1+1", "2", source="s")
 
 
 class Make:
@@ -70,3 +89,78 @@ def test_a_rule_of_ones_own_comes_by_dotted_path_with_its_settings(tmp_path, mon
     monkeypatch.syspath_prepend(tmp_path)
     rule, _ = build({"select": "own_rules:Best", "m": 3})
     assert isinstance(rule, All) and rule.m == 3
+
+
+def kept(rule, group):
+    decision = rule.settle(group)
+    return [member.rollout.request.id.index for member in decision.group.members]
+
+
+def test_correct_only_keeps_what_is_right(make_group):
+    assert kept(CorrectOnly(), make_group([1.0, 0.0, 1.1])) == [0, 2]
+    assert CorrectOnly().settle(make_group([0.0, 0.9])) == Drop("none_right")
+
+
+@pytest.mark.parametrize("rewards, keep, chosen", [
+    ([0.0, 1.0, 0.0, 1.0, 0.0], 2, [1, 4]),  # the first of the best, the last of the worst
+    ([1.0, 0.0, 0.0, 0.0, 0.0], 4, [0, 1, 3, 4]),
+    ([5.0, 1.0, 2.0, 3.0, -5.0, 0.0], 2, [0, 4]),
+    ([0.3, 0.2], 4, [0, 1]),
+])  # fmt: skip
+def test_pods_keeps_the_subset_of_largest_variance(make_group, rewards, keep, chosen):
+    assert kept(Pods(keep), make_group(rewards)) == chosen
+    every = [np.var([rewards[i] for i in each]) for each in combinations(range(len(rewards)), min(keep, len(rewards)))]
+    assert np.var([rewards[i] for i in chosen]) == pytest.approx(max(every))
+
+
+def test_gfpo_keeps_the_shortest_or_the_most_paid_a_token(make_group):
+    group = make_group([1.0, 0.0, 1.0, 1.0], lengths=[9, 2, 4, 6])
+    assert kept(Gfpo(2), group) == [1, 2] and kept(Gfpo(2, "reward_per_token"), group) == [2, 3]
+
+
+def test_pairs_are_the_best_and_the_worst(make_group):
+    assert kept(Pairs(), make_group([0.5, 0.0, 1.0, 1.0])) == [1, 2]
+    assert Pairs().settle(make_group([1.0, 1.0])) == Drop("zero_variance")
+
+
+def test_greedy_draws_one_more_at_temperature_0_and_does_without_only_as_an_error(made, make, draw_group):
+    objective = made(preset="remax")
+    plan = objective.rule.plan(Draw(4, PROBLEM, 3), make)
+    assert [request.sampling.temperature for request in plan] == [1.0, 1.0, 1.0, 0.0]
+    group = draw_group(objective, [1.0, 0.0, 0.25])
+    assert objective.rule.settle(group) == Keep(group)
+    assert objective.rule.settle(replace(group, members=group.members[:3])) == Drop("error")
+    assert objective.rule.settle(replace(group, members=group.members[3:])) == Drop("error")
+
+
+def test_a_demonstration_stands_beside_the_samples_or_in_the_place_of_one(make):
+    roles = [[item.id.index if isinstance(item, Request) else "demo" for item in rule.plan(Draw(4, PROBLEM, 3), make)]
+             for rule in (WithDemonstration(), WithDemonstration(instead=True))]  # fmt: skip
+    assert roles == [[0, 1, 2, "demo"], [0, 1, "demo"]]
+
+
+@pytest.mark.parametrize("gate, rewards, chosen", [
+    (0, [0.0, 0.0], [2]), (0, [1.0, 0.0], [0, 1]), (1, [1.0, 0.0], [2]), (-1, [0.0, 0.0], [0, 1]),
+])  # fmt: skip
+def test_the_gate_gives_the_demonstration_to_what_is_not_solved(draw_group, made, gate, rewards, chosen):
+    objective = made(preset="hpt", group={"select": "gate", "gate": gate}, group_size=2)
+    assert kept(objective.rule, draw_group(objective, rewards)) == chosen
+
+
+@pytest.mark.parametrize("settings, says", [
+    ({"select": "pods", "keep": 9}, r"^objective\.group\.keep: 9 must be a whole number from 2 to group_size 8"),
+    ({"select": "gfpo", "keep": 1}, r"^objective\.group\.keep: 1 must be"),
+    ({"select": "gfpo", "metric": "size"}, r"^objective\.group\.metric: 'size' must be length or reward_per_token"),
+    ({"select": "gate", "gate": 0.5}, r"^objective\.group\.gate: 0\.5 must be int"),
+    ({"select": "hint", "draws": 0}, r"^objective\.group\.draws: 0 must be a whole number of at least 1"),
+    ({"select": "one_prefix", "end": 0.99}, r"^objective\.group: start 0\.95 and end 0\.99 must be"),
+    ({"select": "bisect", "tries": True}, r"^objective\.group\.tries: True must be int"),
+])  # fmt: skip
+def test_settings_that_a_rule_cannot_do_with_are_refused(settings, says):
+    with pytest.raises(RecipeError, match=says):
+        build(settings, group_size=8)
+
+
+def test_every_built_in_rule_is_in_the_table_and_keeps_to_the_protocol():
+    for rule in (each() for each in GROUPS.values()):
+        assert isinstance(rule, All) and isinstance(rule.samples, bool) and rule.attempts >= 1

@@ -137,7 +137,7 @@ def test_roles_have_their_own_weights_and_corrections_touch_policy_rows_alone():
     assert loss[1:] == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("estimator, weight", [("k1", -1.0), ("k2", -0.5), ("k3", -(1 - math.exp(-0.5)))])
+@pytest.mark.parametrize("estimator, weight", [("abs", -1.0), ("k2", -0.5), ("k3", -(1 - math.exp(-0.5)))])
 def test_kl_adds_its_weight_to_policy_rows(estimator, weight):
     rows = packed([Role.POLICY, Role.DEMO], advantage=0.0, ref=-1.5, scale=0.5)
     objective = made(kl={"estimator": estimator, "coef": 0.2})

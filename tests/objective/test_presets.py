@@ -13,11 +13,36 @@ def made(group_size=2, max_new_tokens=100, **knobs):
     return build(Knobs(**knobs), max_new_tokens=max_new_tokens, group_size=group_size)
 
 
+RUNNABLE = [name for name, preset in PRESETS.items() if not preset.missing]
+FROM_DEMONSTRATIONS = {"sft", "dft", "iw_sft", "gem", "one_token_rollout", "token_cleaning"}
+
+
+def fields_of(name):
+    """The objective of a preset's fields, also where its data path is missing."""
+    return build(Knobs(**{**DEFAULT, **PRESETS[name].fields}), max_new_tokens=100, group_size=8)
+
+
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_builds_and_says_where_it_comes_from(name):
-    objective = made(preset=name)
+def test_every_presets_fields_build_and_say_where_they_come_from(name):
+    objective = fields_of(name)
     assert PRESETS[name].paper and PRESETS[name].formula and set(PRESETS[name].fields) <= set(DEFAULT)
-    assert objective.rule.samples == (name != "sft")
+    assert objective.rule.samples == (name not in FROM_DEMONSTRATIONS)
+
+
+@pytest.mark.parametrize("name", sorted(set(PRESETS) - set(RUNNABLE)))
+def test_a_preset_whose_data_path_is_missing_is_refused_by_name(name):
+    with pytest.raises(RecipeError, match=rf"^objective\.preset: '{name}' needs .*, a data path that does not exist$"):
+        made(preset=name)
+
+
+def test_which_presets_wait_for_a_data_path():
+    assert set(PRESETS) - set(RUNNABLE) == {"relift", "amft"}
+
+
+def test_which_presets_need_the_two_phase_head():
+    assert {name for name in RUNNABLE if not made(preset=name, group_size=8).is_local} == {
+        "iw_sft", "gspo", "srft", "dpo", "rpo",
+    }  # fmt: skip
 
 
 def test_the_knobs_are_the_axes():
@@ -47,7 +72,7 @@ def test_advantages_of_the_presets_by_hand(make_group, name, advantages):
 
 def test_presets_fill_in_clip_kl_and_rule():
     assert made().clip == (0.2, 0.28) and made(preset="grpo").clip == made(preset="dr_grpo").clip == (0.2, 0.2)
-    assert made(preset="grpo").kl_coef == 0.04 and made().kl_coef == 0 and made().needs == frozenset()
+    assert made(preset="grpo").kl.coef == 0.04 and made().kl.coef == 0 and made().needs == frozenset()
     assert made(preset="reinforce").clip is None and made(preset="grpo").needs == {"ref"}
     assert isinstance(made(preset="dapo").rule, DropZeroVariance) and made(preset="dapo").max_draws == 3
     assert isinstance(made(preset="sft").rule, Demonstrations)
@@ -103,7 +128,8 @@ def test_an_advantage_that_compares_members_needs_two(name):
     ({"correction": "tiss"}, "did you mean 'tis'"),
     ({"mix": "nome"}, "objective.mix: .*did you mean 'none'"),
     ({"mix": {"use": "constant"}}, "objective.mix: 'constant' is none of none"),
-    ({"mask": "cov"}, "objective.mask: 'cov' is unknown; use none"),
+    ({"mask": "clip_conv"}, "objective.mask: 'clip_conv' .*did you mean 'clip_cov'"),
+    ({"mask": ["off_policy", {"use": "kl_cov", "coeff": 1}]}, "objective.mask: unknown setting 'coeff'"),
     ({"kl": {"estimator": "k4"}}, "objective.kl.estimator: 'k4'"),
     ({"kl": {"coef": -1}}, "objective.kl: .*coef >= 0"),
     ({"kl": {"coef": float("nan")}}, "objective.kl: "),
@@ -120,4 +146,4 @@ def test_what_is_wrong_is_one_clear_line(knobs, says):
 
 
 def test_no_preset_has_a_weight_for_tokens_that_are_never_trained():
-    assert all(Role.CONTEXT not in made(preset=name).weight for name in PRESETS)
+    assert all(Role.CONTEXT not in fields_of(name).weight for name in PRESETS)

@@ -1,6 +1,6 @@
 import pytest
 
-from r1lab.objective.schedule import learning_rate
+from r1lab.objective.schedule import hint_probability, learned_mu, learning_rate, warm_cosine
 
 
 def rates(count, **settings):
@@ -24,3 +24,22 @@ def test_linear_and_cosine_come_down_to_zero_at_the_total_and_stay():
 
 def test_a_total_within_the_warm_up_divides_by_nothing():
     assert rates(5, warmup=3, total=2, schedule="linear") == pytest.approx([1 / 3, 2 / 3, 1, 1, 0])
+
+
+def test_the_warm_cosine_rises_to_its_peak_and_falls_to_its_valley():
+    found = [warm_cosine(step, warmup=2, decay=2, peak=0.8, valley=0.2) for step in range(6)]
+    assert found == pytest.approx([0.4, 0.8, 0.8, 0.5, 0.2, 0.2])
+    assert warm_cosine(0, warmup=0, decay=0, peak=0.8, valley=0.2) == pytest.approx(0.8)
+
+
+def test_hints_vanish_at_the_end_of_their_schedule():
+    # 0.05 + 0.45 (1 + cos(pi t / 300)), then 0
+    assert [hint_probability(done) for done in (0, 0.5, 0.999999, 1, 2)] == pytest.approx([0.95, 0.5, 0.05, 0, 0])
+
+
+def test_a_learned_mu_follows_agreement_and_entropy_within_its_bounds():
+    move = {"target": 0.5, "rate": 0.1, "entropy_rate": 0.2}
+    assert learned_mu(0.5, agreement=1.0, entropy=0.5, **move) == pytest.approx(0.6)
+    assert learned_mu(0.5, agreement=0.0, entropy=1.0, **move) == pytest.approx(0.4)
+    assert learned_mu(0.9, agreement=9.0, entropy=0.5, **move) == 0.95
+    assert learned_mu(0.1, agreement=-9.0, entropy=0.5, **move) == 0.05

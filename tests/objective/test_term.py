@@ -1,7 +1,9 @@
+from typing import Literal
+
 import pytest
 
 from r1lab.errors import RecipeError
-from r1lab.objective.term import Term, lookup
+from r1lab.objective.term import Term, call, lookup
 
 
 def double(x, *, factor: float = 2.0, name: str = "d"):
@@ -16,10 +18,22 @@ def test_settings_are_bound_and_the_rest_of_the_row_stays():
     assert term.fn(2) == 6 and term.relative and TABLE["double"].fn(2) == 4
 
 
-@pytest.mark.parametrize("term", [Term(double, scope="sequence"), Term(double, needs=frozenset({"entropy"}))])
-def test_what_no_head_here_computes_is_refused(term):
-    with pytest.raises(RecipeError, match="which no head here computes"):
-        lookup({"double": term}, "double", "here")
+def leveled(x, *, level: Literal["token", "seq_mean"] = "token"):
+    return x
+
+
+def test_a_level_above_the_token_couples_a_sequence():
+    table = {"leveled": Term(leveled)}
+    assert lookup(table, "leveled", "here").scope == "token"
+    assert lookup(table, {"use": "leveled", "level": "seq_mean"}, "here").scope == "sequence"
+    with pytest.raises(RecipeError, match=r"^here\.level: 'seq_sum' must be one of token, seq_mean$"):
+        lookup(table, {"use": "leveled", "level": "seq_sum"}, "here")
+
+
+def test_a_term_is_called_with_the_keywords_of_its_axis_and_those_it_takes():
+    given = {"a": 1, "b": 2, "c": 3}
+    assert call(Term(dict), given, "a") == {"a": 1}
+    assert call(Term(dict, takes=("c",)), given, "a") == {"a": 1, "c": 3}
 
 
 def test_of_the_recipes_defaults_a_function_takes_those_it_has_and_its_own_setting_wins():

@@ -1,0 +1,50 @@
+"""The table of group rules, and the rule that a recipe's `group:` names."""
+
+from dataclasses import fields
+
+from r1lab import plugin
+from r1lab.errors import RecipeError
+from r1lab.objective import group, prefix
+
+GROUPS = {
+    "all": group.All,
+    "drop_zero_variance": group.DropZeroVariance,
+    "correct_only": group.CorrectOnly,
+    "pods": group.Pods,
+    "gfpo": group.Gfpo,
+    "greedy": group.Greedy,
+    "pairs": group.Pairs,
+    "demonstrations": group.Demonstrations,
+    "with_demonstration": group.WithDemonstration,
+    "gate": group.Gate,
+    "hint": prefix.Hint,
+    "one_prefix": prefix.OnePrefix,
+    "bisect": prefix.Bisect,
+}
+
+
+def build(settings: dict, group_size: int = 1) -> tuple[group.All, int]:
+    """The rule of `group: {select, refill: {max_draws}, **settings}`, and how often a step's problems may be drawn."""
+    own = dict(settings)
+    name, refill = own.pop("select", "all"), own.pop("refill", None) or {}
+    max_draws = refill.get("max_draws", 3 if refill else 1) if isinstance(refill, dict) else None
+    if isinstance(max_draws, bool) or not isinstance(max_draws, int) or max_draws < 1 or set(refill) - {"max_draws"}:
+        raise RecipeError(f"objective.group.refill: {refill!r} must be {{max_draws: whole number >= 1}}")
+    cls = plugin.find(GROUPS, name, "objective.group.select")
+    try:
+        rule = cls(**own)
+    except TypeError as error:
+        raise RecipeError(f"objective.group: {error}") from None
+    _check_numbers(rule, own)
+    if hasattr(rule, "check"):
+        rule.check(group_size)
+    return rule, max_draws
+
+
+def _check_numbers(rule: group.All, settings: dict) -> None:
+    """RecipeError where a setting is of another kind than its default."""
+    for each in fields(rule):
+        value, kind = settings.get(each.name, each.default), type(each.default)
+        is_number = kind is float and type(value) is int
+        if type(value) is not kind and not is_number:
+            raise RecipeError(f"objective.group.{each.name}: {value!r} must be {kind.__name__}")

@@ -1,0 +1,124 @@
+"""From a group to samples, and from the samples of an update to their final advantages. Not their scales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from r1lab.errors import RecipeError
+from r1lab.objective import credit
+from r1lab.objective.group import is_greedy
+from r1lab.objective.mask import TokenMask, token_mask
+from r1lab.objective.term import call
+from r1lab.records import Group, Role, Sample, Scored
+
+if TYPE_CHECKING:
+    from r1lab.objective.axes import Objective
+
+
+def samples(objective: Objective, group: Group) -> list[Sample]:
+    """The members of a kept group with their advantages, on each of their tokens; a demonstration's is 1 where it is
+    not compared with the others."""
+    made = []
+    for member, advantage in zip(group.members, advantages(objective, group.members), strict=True):
+        role = _roles(objective, member)
+        is_given = (role == Role.DEMO) & (not objective.credit.include_demo)
+        on_token = np.where(is_given, 1.0, advantage).astype(np.float32)
+        unit = group.draw.number + 1 if objective.rule.role is Role.PAIR else 0
+        silent = np.zeros(len(role), np.float32)
+        made.append(Sample(member.rollout, role, on_token, silent, reward=float(member.reward), unit=unit))
+    if objective.rule.imitate:
+        chosen = next(sample for sample in made if sample.advantage[0] > 0)
+        made.append(replace(chosen, role=np.full_like(chosen.role, Role.DEMO)))
+    return made
+
+
+def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
+    """One advantage a member: of those compared as the recipe says, 0 of a greedy baseline, 1 of a demonstration."""
+    joins = objective.credit.include_demo or not objective.rule.samples
+    compared = [not is_greedy(member) and (member.verdict is not None or joins) for member in members]
+    found = np.where([is_greedy(member) for member in members], 0.0, 1.0)
+    chosen = [member for member, own in zip(members, compared, strict=True) if own]
+    if not chosen:
+        return found
+    rewards = np.array([member.reward for member in chosen], np.float64)
+    given = {
+        "lengths": np.array([len(member.rollout.completion_ids) for member in chosen]),
+        "greedy": next((member.reward for member in members if is_greedy(member)), 0.0),
+        "is_demo": np.array([member.verdict is None for member in chosen]),
+        "answers": [member.verdict.extracted if member.verdict else None for member in chosen],
+    }
+    term = objective.advantage
+    made = np.asarray(term.fn(rewards, **{name: given[name] for name in term.takes}), np.float64)
+    if made.shape != rewards.shape or not np.isfinite(made).all():
+        raise RecipeError(f"objective.advantage: must return one finite number a completion, got {made!r}")
+    found[compared] = made
+    return found
+
+
+def credited(objective: Objective, samples: Sequence[Sample]) -> list[Sample]:
+    """KL in the reward and GAE, token by token, then the scaling of the update's advantages."""
+    done = [_credited(objective, sample) for sample in samples]
+    scale = objective.credit.scale
+    at = [(s.role == Role.POLICY) & token_mask(s, truncated=objective.truncated).counted for s in done]
+    if scale == "none" or not any(own.any() for own in at):
+        return done
+    flat = np.concatenate([sample.advantage[own] for sample, own in zip(done, at, strict=True)]).astype(np.float64)
+    rewards = np.array([sample.reward for sample, own in zip(done, at, strict=True) if own.any()], np.float64)
+    parts = np.split(credit.SCALES[scale](flat, rewards), np.cumsum([own.sum() for own in at])[:-1])
+    return [_with(sample, own, part) for sample, own, part in zip(done, at, parts, strict=True)]
+
+
+def whole_pairs(samples: Sequence[Sample], masks: Sequence[TokenMask]) -> list[TokenMask]:
+    """Where one completion of a pair counts for nothing, the other does neither."""
+    broken = {sample.unit for sample, mask in zip(samples, masks, strict=True) if not mask.counted.any()} - {0}
+    nothing = [np.zeros(len(sample.role), bool) for sample in samples]
+    return [
+        TokenMask(none, none) if sample.unit in broken else mask
+        for sample, mask, none in zip(samples, masks, nothing, strict=True)
+    ]
+
+
+def _roles(objective: Objective, member: Scored) -> np.ndarray:
+    """The rollout's roles, or those that the rule gives sampled tokens; a greedy baseline is only context."""
+    role = member.rollout.role
+    if is_greedy(member):
+        return np.full_like(role, Role.CONTEXT)
+    return role if objective.rule.role is None else np.where(role == Role.POLICY, np.int8(objective.rule.role), role)
+
+
+def _credited(objective: Objective, sample: Sample) -> Sample:
+    at = sample.role == Role.POLICY
+    if not (objective.kl.in_reward or objective.has_values):
+        return sample
+    paid = _distance(objective, sample, at)
+    if not objective.has_values:
+        return _with(sample, at, sample.advantage[at] + (credit.to_go(paid) if objective.kl.to_go else paid))
+    returns = np.zeros(len(at), np.float32)
+    if not at.any():
+        return replace(sample, returns=returns)
+    paid[-1] += sample.reward
+    values = sample.values[at].astype(np.float64)
+    learned = credit.gae(paid, values, gamma=objective.credit.gamma, lam=objective.credit.lam)
+    returns[at] = learned + values
+    return replace(_with(sample, at, learned), returns=returns)
+
+
+def _distance(objective: Objective, sample: Sample, at: np.ndarray) -> np.ndarray:
+    """What each policy token [T] pays for its distance to the reference; nothing where that is not finite."""
+    if not objective.kl.in_reward:
+        return np.zeros(int(at.sum()))
+    old, ref = (torch.from_numpy(each[at].astype(np.float64)) for each in (sample.old, sample.ref))
+    distance = call(objective.kl.term, {"logp": old, "ref": ref, "old": old}, "logp", "ref").numpy()
+    return -objective.kl.coef * np.where(np.isfinite(distance), distance, 0.0)
+
+
+def _with(sample: Sample, at: np.ndarray, values: np.ndarray) -> Sample:
+    """The sample with these advantages on the tokens `at`."""
+    advantage = sample.advantage.copy()
+    advantage[at] = values
+    return replace(sample, advantage=advantage)
