@@ -47,7 +47,7 @@ def memory(each: Ready, config: PretrainedConfig) -> dict[str, float]:
         "reference": weights if "ref" in each.objective.needs else 0,
         "keys and values": 2 * 4 * layers * heads * head * sequences * (prompt + stage.max_new_tokens),
         "activations": 4 * stage.micro_batch_tokens * layers * (10 * width + 4 * inner),
-        "loss head": 2 * CHUNK_BYTES + weights // max(1, layers),
+        "loss head": 2 * CHUNK_BYTES + 4 * text.vocab_size * width,
     }
     return {name: size / GIB for name, size in parts.items() if size} | {"total": sum(parts.values()) / GIB}
 

@@ -6,6 +6,7 @@ With e = exp(z - peak), whatever was taken for the peak: log-probability and ent
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,23 +29,24 @@ class Sums:
     cool_others: Tensor | None = None
     """`others` of exp((z - peak) / kappa)."""
 
-    @property
+    @cached_property
     def own(self) -> Tensor:
         """The target's e."""
         return self.logit.exp()
 
-    @property
+    @cached_property
     def total(self) -> Tensor:
         return self.others + self.own
 
     def logp(self) -> Tensor:
         return _log_share(self.logit, self.others)
 
+    @cached_property
     def log_total(self) -> Tensor:
         return torch.where(self.own > self.others, self.logit + torch.log1p(self.others / self.own), self.total.log())
 
     def entropy(self) -> Tensor:
-        return self.log_total() - self.moment / self.total
+        return self.log_total - self.moment / self.total
 
     def logq(self, kappa: float) -> Tensor:
         """Log-probability at temperature kappa times the layer's."""
@@ -81,7 +83,7 @@ class Terms:
         self.sums, self.layer = sums, layer
         self.by_logp = torch.zeros_like(sums.peak) if slopes.logp is None else slopes.logp
         self.by_entropy, self.cool = slopes.entropy, None
-        self.shift = sums.entropy() - sums.log_total()
+        self.shift = sums.entropy() - sums.log_total
         if slopes.logq is not None:
             own = (sums.logit / layer.kappa).exp()
             self.cool = slopes.logq / layer.kappa * sums.total / (own + sums.cool_others)

@@ -16,7 +16,7 @@ from r1lab.kernels.rows import Slopes, Sums, Terms
 
 CHUNK_BYTES = 50 * 2**20
 """Float32 logits held at once on a CPU."""
-LOW_CHUNK_BYTES = 160 * 2**20
+LOW_CHUNK_BYTES = 120 * 2**20
 """The same for bfloat16 gradients: each chunk's gradient of the weight is a matrix to convert and add."""
 GPU_CHUNK_BYTES = 2**30
 WHOLE_BYTES = 64 * 2**20

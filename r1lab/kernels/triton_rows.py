@@ -32,7 +32,7 @@ def gradient(z: Tensor, grad: Tensor, target: Tensor, terms: Terms) -> None:
     vectors = (
         target,
         found.peak,
-        found.log_total(),
+        found.log_total,
         terms.by_logp,
         none if terms.by_entropy is None else terms.by_entropy,
         found.entropy(),
