@@ -17,7 +17,7 @@ import sysconfig
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -121,11 +121,13 @@ class ForkServer:
     Workers find modules as this process does: the template takes over sys.path as it is when this object is made.
     """
 
-    def __init__(self, *, preload: Iterable[str] = ()):
+    def __init__(self, *, preload: Iterable[str] = (), environment: Mapping[str, str] | None = None):
+        """preload: modules the template imports. environment: the template's; None: this process's own."""
         if sys.platform != "linux":
             raise SandboxError(f"workers need Linux (pidfd, prctl), this is {sys.platform}; use a container or WSL")
         path = [entry or os.getcwd() for entry in sys.path]
         self._setup = json.dumps({"path": path, "preload": list(preload)}).encode()
+        self._environment = os.environ if environment is None else environment
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
         self._control: socket.socket | None = None
@@ -167,7 +169,7 @@ class ForkServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env=_environment(),
+                env=_environment(self._environment),
                 start_new_session=True,
             )
         self._control = ours
@@ -221,11 +223,11 @@ def _ready(pidfd: int, milliseconds: int) -> bool:
     return bool(poll.poll(milliseconds))
 
 
-def _environment() -> dict[str, str]:
+def _environment(base: Mapping[str, str]) -> dict[str, str]:
     """Where this package lies must be found by `-m`; the template then takes over this process's own sys.path."""
     root = str(Path(__file__).resolve().parent.parent)
     installed = root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     paths = [] if installed else [root]
-    if os.environ.get("PYTHONPATH"):
-        paths.append(os.environ["PYTHONPATH"])
-    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
+    if base.get("PYTHONPATH"):
+        paths.append(base["PYTHONPATH"])
+    return {**base, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}

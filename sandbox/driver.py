@@ -1,0 +1,317 @@
+"""The watching side of a slot: a worker outside the jail that starts runs in it, reads them and ends them in time.
+
+It talks to `sandbox.box` in frames: `R` run, `S` say, `C` close the line; it answers `F` what the program said, `O`
+outcome, `E` our own failure. It never interprets what a program writes. A run's clock stands while it is not its turn.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+from sandbox import frames, slot
+from sandbox.cgroup import Group
+from sandbox.outcome import Limits, Outcome
+from sandbox.rootfs import View
+
+SIZES = struct.Struct("!III")
+"""Bytes of the header (JSON), of the request (what the jail reads) and of stdin."""
+WATCH_SECONDS = 0.05
+HEAD, TAIL = 3000, 1000
+"""Characters of stderr that are kept."""
+MAX_REPLY = 4 << 20
+REAP_SECONDS = 20.0
+
+
+def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str = "namespaces") -> None:
+    """Serve runs until the box closes. The first frame is answered with an empty one, or with why there is no jail."""
+    frames.receive(sock)
+    try:
+        if backend == "bubblewrap":
+            from sandbox import bubblewrap
+
+            start = bubblewrap.Starter(shown, group)
+        else:
+            start = _Jail(slot.start(shown, group.add if group else None))
+    except OSError as error:
+        frames.send(sock, str(error).encode())
+        return
+    frames.send(sock, b"")
+    while (frame := frames.receive(sock)) is not None:
+        if frame[:1] != b"R":
+            continue  # the conversation ended by itself; its outcome is on the way
+        try:
+            frames.send(sock, b"O" + pack(_Run(sock, start, group, frame[1:]).outcome()))
+        except OSError as error:
+            frames.send(sock, b"E" + str(error).encode())
+
+
+class _Jail:
+    """Starts runs in a slot of `sandbox.slot`."""
+
+    def __init__(self, line: socket.socket):
+        self.line = line
+        line.settimeout(REAP_SECONDS)
+
+    def begin(self, limits: dict, fds: list[int]) -> int:
+        """The pidfd of a started run."""
+        socket.send_fds(self.line, [json.dumps({"limits": limits}).encode()], fds)
+        message, received, _, _ = socket.recv_fds(self.line, 64, 1)
+        if message != b"started" or not received:
+            raise OSError("the slot ended")
+        return received[0]
+
+    def end(self) -> tuple[int, float, float]:
+        """(wait status, processor seconds, peak MiB) of the run that has ended."""
+        message = self.line.recv(64)
+        if len(message) != slot.RESULT.size:
+            raise OSError("the slot ended")
+        status, user, system, peak = slot.RESULT.unpack(message)
+        return status, user + system, peak / 1024
+
+
+class _Run:
+    """One program on its way."""
+
+    def __init__(self, sock: socket.socket, start: object, group: Group | None, frame: bytes):
+        self.sock, self.start, self.group = sock, start, group
+        sizes = SIZES.unpack_from(frame)
+        ends = [SIZES.size, SIZES.size + sizes[0], SIZES.size + sizes[0] + sizes[1]]
+        self.header = json.loads(frame[ends[0] : ends[1]])
+        self.request, self.stdin = frame[ends[1] : ends[2]], frame[ends[2] :]
+        self.limits = Limits(**self.header["limits"])
+        self.replies: list[bytes] = []
+        self.output = {"stdout": bytearray(), "stderr": bytearray()}
+        self.limit_hit = ""
+        self.poll = select.poll()
+        self.line: socket.socket | None = None
+        self.buffer = bytearray()
+
+    def outcome(self) -> Outcome:
+        kills = self._prepare_group()
+        self.start_time = self.turn_time = time.monotonic()
+        self.paused = 0.0
+        ours, theirs = self._channels()
+        try:
+            self.pidfd = self.start.begin(self.header["limits"], theirs)
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        try:
+            self._watch(ours)
+            status, cpu, peak = self.start.end()
+        finally:
+            os.close(self.pidfd)
+            if self.line is not None:
+                self.line.close()
+            for fd in ours:
+                os.close(fd)
+        wall = time.monotonic() - self.start_time - self.paused
+        if self.group is not None and self.group.num_kills() > kills:
+            self.limit_hit = self.limit_hit or "memory"
+        return self._judge(status, wall, cpu, peak)
+
+    def _prepare_group(self) -> int:
+        if self.group is None:
+            return 0
+        if getattr(self.start, "memory_mb", None) != self.limits.memory_mb:
+            self.group.limit(self.limits.memory_mb + 48)  # the slot itself lives in it too
+            self.start.memory_mb = self.limits.memory_mb
+        return self.group.num_kills()
+
+    def _channels(self) -> tuple[list[int], list[int]]:
+        """Our ends (stdout, stderr) and the run's descriptors in the order of `slot.NUM_STANDARD`."""
+        out, out_write = os.pipe()
+        err, err_write = os.pipe()
+        theirs = [memory_file(self.stdin), out_write, err_write, memory_file(self.request)]
+        if self.header["has_line"]:
+            self.line, other = socket.socketpair()
+            self.line.setblocking(False)
+            theirs.append(other.detach())
+            self.poll.register(self.line, select.POLLIN)
+        for fd in (out, err):
+            os.set_blocking(fd, False)
+            self.poll.register(fd, select.POLLIN)
+        return [out, err], theirs
+
+    def _watch(self, ours: list[int]) -> None:
+        """Until the first process of the run is gone; the kernel has then ended all the others."""
+        names = dict(zip(ours, self.output))
+        self.poll.register(self.pidfd, select.POLLIN)
+        while True:
+            left = self._left()
+            if left <= 0:
+                self._kill("timeout")
+            wait = min(left, WATCH_SECONDS) if self.group is None else left
+            ready = {fd for fd, _ in self.poll.poll(max(wait, 0.001) * 1000 if left > 0 else REAP_SECONDS * 1000)}
+            for fd in ready & names.keys():
+                self._read(fd, self.output[names[fd]])
+            if self.line is not None and self.line.fileno() in ready:
+                self._converse()
+            if self.pidfd in ready:
+                break
+            if self.group is None and resident_mb(self.pidfd) > self.limits.memory_mb:
+                self._kill("memory")
+            if not ready and left <= 0:
+                raise OSError("a killed run does not end")
+        for fd in names:
+            while self._read(fd, self.output[names[fd]]):
+                pass
+        if self.line is not None and not self.limit_hit:
+            self._take_frames()
+
+    def _left(self) -> float:
+        now = time.monotonic()
+        left = self.start_time + self.paused + self.limits.seconds - now
+        if self.limits.turn_seconds is not None and self.line is not None:
+            left = min(left, self.turn_time + self.limits.turn_seconds - now)
+        return left
+
+    def _kill(self, why: str) -> None:
+        self.limit_hit = self.limit_hit or why
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def _read(self, fd: int, into: bytearray) -> bool:
+        """Whether more may be there."""
+        try:
+            part = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return False
+        if not part:
+            with suppress(KeyError):
+                self.poll.unregister(fd)
+            return False
+        room = self.limits.output_bytes - len(into)
+        into += part[:room]
+        if len(part) > room:
+            self._kill("output")
+            with suppress(KeyError):
+                self.poll.unregister(fd)
+            return False
+        return True
+
+    def _converse(self) -> None:
+        """Read what the program says and answer it."""
+        try:
+            part = self.line.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            part = b""
+        if not part:
+            self.poll.unregister(self.line)
+            return
+        self.buffer += part
+        self._take_frames()
+
+    def _take_frames(self) -> None:
+        while len(self.buffer) >= frames.HEADER.size:
+            (size,) = frames.HEADER.unpack_from(self.buffer)
+            if size > MAX_REPLY:
+                self._kill("output")
+                self.buffer.clear()
+                return
+            if len(self.buffer) < frames.HEADER.size + size:
+                return
+            reply = bytes(self.buffer[frames.HEADER.size : frames.HEADER.size + size])
+            del self.buffer[: frames.HEADER.size + size]
+            self._answer(reply)
+
+    def _answer(self, reply: bytes) -> None:
+        messages = self.header["messages"]
+        if not self.header["live"]:
+            self.replies.append(reply)
+            given = messages[len(self.replies) - 1] if len(self.replies) <= len(messages) else None
+            self._say(None if given is None else given.encode())
+            return
+        asked = time.monotonic()
+        frames.send(self.sock, b"F" + reply)
+        answer = frames.receive(self.sock)
+        if answer is None:
+            os._exit(0)
+        self.paused += time.monotonic() - asked
+        self._say(answer[1:] if answer[:1] == b"S" else None)
+
+    def _say(self, message: bytes | None) -> None:
+        self.turn_time = time.monotonic()
+        try:
+            if message is None:
+                self.line.shutdown(socket.SHUT_WR)
+            else:
+                self.line.setblocking(True)
+                self.line.settimeout(max(0.01, self._left()))
+                frames.send(self.line, message)
+                self.line.setblocking(False)
+        except TimeoutError:
+            self._kill("timeout")
+        except OSError:
+            pass  # it has ended; the outcome says how
+
+    def _judge(self, status: int, wall: float, cpu: float, peak: float) -> Outcome:
+        code = os.waitstatus_to_exitcode(status)
+        stderr = bytes(self.output["stderr"])
+        if code == slot.SETUP_FAILED and b"sandbox" in stderr and not self.output["stdout"] and not self.replies:
+            raise OSError(f"a run could not enter the jail: {stderr[-300:].decode(errors='replace')}")
+        stderr = stderr if len(stderr) <= HEAD + TAIL else stderr[:HEAD] + b" ... " + stderr[-TAIL:]
+        made = Outcome("ok", None, None, bytes(self.output["stdout"]), stderr, tuple(self.replies), wall, cpu, peak)
+        if self.limit_hit:
+            return replace(made, status=self.limit_hit)
+        if code == -signal.SIGXCPU or (code == -signal.SIGKILL and cpu > self.limits.seconds):
+            return replace(made, status="timeout")
+        if code < 0:
+            return replace(made, status="killed", signal=-code)
+        return replace(made, status="ok" if code == 0 else "failed", exit_code=code)
+
+
+def pack(outcome: Outcome) -> bytes:
+    """An outcome as bytes: a JSON header, then its texts."""
+    texts = [outcome.stdout, outcome.stderr, *outcome.replies]
+    header = {name: getattr(outcome, name) for name in
+              ("status", "exit_code", "signal", "wall_seconds", "cpu_seconds", "peak_mb")}  # fmt: skip
+    head = json.dumps({**header, "sizes": [len(text) for text in texts]}).encode()
+    return b"".join([frames.HEADER.pack(len(head)), head, *texts])
+
+
+def unpack(data: bytes) -> Outcome:
+    """The inverse of `pack`."""
+    (size,) = frames.HEADER.unpack_from(data)
+    header = json.loads(data[frames.HEADER.size : frames.HEADER.size + size])
+    position, texts = frames.HEADER.size + size, []
+    for length in header.pop("sizes"):
+        texts.append(data[position : position + length])
+        position += length
+    return Outcome(**header, stdout=texts[0], stderr=texts[1], replies=tuple(texts[2:]))
+
+
+def memory_file(data: bytes) -> int:
+    """A file in memory that starts at its beginning."""
+    fd = os.memfd_create("input", os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def resident_mb(pidfd: int) -> float:
+    """Resident memory of a process and all below it, in MiB; 0 where it has ended."""
+    with suppress(OSError, ValueError, StopIteration):
+        with open(f"/proc/self/fdinfo/{pidfd}") as file:
+            waiting = [int(next(line for line in file if line.startswith("Pid:")).split()[1])]
+        pages = 0
+        while waiting:
+            pid = waiting.pop()
+            with suppress(OSError, ValueError):
+                with open(f"/proc/{pid}/statm") as file:
+                    pages += int(file.read().split()[1])
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{task}/children") as file:
+                        waiting += map(int, file.read().split())
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return 0.0
