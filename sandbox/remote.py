@@ -103,7 +103,8 @@ def _check(source: str, extra: dict, space: dict, stand_ins: dict) -> list[list]
     body = next(node for node in parsed.body if isinstance(node, ast.FunctionDef) and node.name == "check").body
     results: list[list] = []
     for place, statement in enumerate(body):
-        if any(isinstance(node, ast.Assert) for node in ast.walk(statement)):
+        if any(isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant)
+               for node in ast.walk(statement)):  # fmt: skip
             body[place] = _guarded(statement, len(results))
             results.append([False, WRONG, "not reached"])
     results = results or [[False, WRONG, "not reached"]]
