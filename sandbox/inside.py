@@ -5,6 +5,7 @@ decides anything, and what is not to be known is not here.
 """
 
 import atexit
+import builtins
 import contextlib
 import json
 import os
@@ -12,11 +13,14 @@ import socket
 import sys
 import threading
 import types
+from collections.abc import Callable
 
 from sandbox import frames, plain, remote
 
 REQUEST, LINE = 3, 4
 MAX_MESSAGE = 64 << 20
+MAX_RECURSION = 400_000
+"""Frames of Python, whatever a program asks for: past it an exception, before memory or the clock run out."""
 FILE = "main.py"
 
 
@@ -33,6 +37,7 @@ def run(has_line: bool) -> None:
         with open(".stdin", "wb") as file:
             file.write(_peek(0))
     sys.argv = [FILE, *request["argv"]]
+    sys.setrecursionlimit = _bounded(sys.setrecursionlimit)
     code = 1
     try:
         code = {"script": _script, "serve": _serve, "tests": _tests}[request["kind"]](request, line)
@@ -52,7 +57,7 @@ def _script(request: dict, line: None) -> int:
 def _serve(request: dict, line: socket.socket) -> int:
     """Answer calls until the line closes; then end at once, whatever threads the program left."""
     module = _execute(request["source"], "solution")
-    frames.send(line, json.dumps({"ready": True, "names": _callables(module)}).encode())
+    frames.send(line, json.dumps({"ready": True, "names": _named(module)}).encode())
     solutions = _Solutions(module)
     while (message := frames.receive(line, MAX_MESSAGE)) is not None:
         frames.send(line, solutions.answer(json.loads(message)).encode())
@@ -97,17 +102,24 @@ class _Solutions:
             if message.get("get"):
                 known = {"method": True} if callable(target) else {"value": plain.encode(target)}
                 return json.dumps({"nonce": nonce, **known})
-            arguments = plain.decode(message["args"])
-            value = target(*arguments, **plain.decode(message["kwargs"]))
+            arguments = plain.decode(message["args"], named=self.named)
+            value = target(*arguments, **plain.decode(message["kwargs"], named=self.named))
             if message.get("make") and isinstance(target, type):
                 self.objects.append(value)
                 return json.dumps({"nonce": nonce, "object": len(self.objects) - 1})
-            changed = plain.encode(arguments) if value is None and message.get("changes") else None
+            changed = _or_none(arguments) if value is None and message.get("changes") else None
             return json.dumps({"nonce": nonce, "value": plain.encode(value), "changed": changed})
         except plain.NotPlain as error:
             return json.dumps({"nonce": nonce, "odd": str(error)})
         except BaseException as error:
             return json.dumps({"nonce": nonce, "raised": _describe(error), "kind": _kind(error)})
+
+    def named(self, tag: str, body: object) -> object:
+        if tag == "object":
+            return self.objects[body]
+        if tag == "builtin":
+            return getattr(builtins, body)
+        raise plain.NotPlain(f"unknown tag {tag!r}")
 
     def target(self, message: dict) -> object:
         name = message["name"]
@@ -128,11 +140,23 @@ def _execute(source: str, name: str) -> types.ModuleType:
     return module
 
 
-def _callables(module: types.ModuleType) -> dict[str, str]:
-    """Name: `class` or `function`, of what the program defines at its top."""
-    named = list(module.__dict__.items())
-    return {name: "class" if isinstance(value, type) else "function" for name, value in named
-            if isinstance(name, str) and not name.startswith("__") and callable(value)}  # fmt: skip
+def _or_none(arguments: list) -> list | None:
+    """Arguments as they are after a call, where they cross the wall."""
+    try:
+        return plain.encode(arguments)
+    except plain.NotPlain:
+        return None
+
+
+def _named(module: types.ModuleType) -> dict[str, str]:
+    """Name: `class`, `function` or `module <its name>`, of what stands at the program's top."""
+    found = {}
+    for name, value in list(module.__dict__.items()):
+        if isinstance(value, types.ModuleType):
+            found[name] = f"module {value.__name__}"
+        elif isinstance(name, str) and not name.startswith("__") and callable(value):
+            found[name] = "class" if isinstance(value, type) else "function"
+    return found
 
 
 def _fresh_streams() -> None:
@@ -141,6 +165,10 @@ def _fresh_streams() -> None:
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
+
+
+def _bounded(setrecursionlimit: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda limit: setrecursionlimit(min(limit, MAX_RECURSION))
 
 
 def _read_all(fd: int) -> bytes:
@@ -185,8 +213,12 @@ def _exit_code(code: object) -> int:
 
 
 def _complain(error: BaseException) -> None:
+    """The traceback, from the program's first frame on."""
     with contextlib.suppress(BaseException):
-        sys.__excepthook__(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None)
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
+            trace = trace.tb_next
+        sys.__excepthook__(type(error), error.with_traceback(trace), trace)
 
 
 def _describe(error: BaseException) -> str:

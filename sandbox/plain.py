@@ -7,6 +7,7 @@ bounded depth, `decode` the value itself.
 
 import json
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
@@ -14,8 +15,6 @@ MAX_DEPTH = 100
 MAX_NODES = 1_000_000
 SMALL = 1 << 63
 AS_DICT = (dict, Counter, OrderedDict, defaultdict)
-TAGS = ("tuple", "set", "frozenset", "dict", "int", "float", "complex", "bytes", "bytearray", "decimal", "fraction",
-        "range", "deque")  # fmt: skip
 
 
 class NotPlain(ValueError):
@@ -27,9 +26,9 @@ def dumps(value: object) -> str:
     return json.dumps(encode(value), allow_nan=False, check_circular=False)
 
 
-def encode(value: object) -> object:
-    """The value as a tree of what JSON has; raises NotPlain."""
-    return _Encoder().encode(value, 0)
+def encode(value: object, named: Callable[[object], object | None] = lambda _: None) -> object:
+    """The value as a tree of what JSON has; raises NotPlain. named: the node of what crosses by name only, or None."""
+    return _Encoder(named).encode(value, 0)
 
 
 def tree(text: str | bytes) -> object:
@@ -40,29 +39,29 @@ def tree(text: str | bytes) -> object:
         raise NotPlain(f"no JSON: {type(error).__name__}") from error
 
 
-def decode(node: object, depth: int = 0) -> object:
-    """The value of a tree; raises NotPlain."""
+def decode(node: object, depth: int = 0, named: Callable[[str, object], object] | None = None) -> object:
+    """The value of a tree; raises NotPlain. named: the value of a node of a tag that is not known here."""
     if depth > MAX_DEPTH:
         raise NotPlain("nested too deep")
     if node is None or isinstance(node, bool | int | float | str):
         return node
     if isinstance(node, list):
-        return [decode(each, depth + 1) for each in node]
+        return [decode(each, depth + 1, named) for each in node]
     if isinstance(node, dict) and len(node) == 1:
         ((tag, body),) = node.items()
         try:
-            return _decode_tag(tag, body, depth)
+            return _decode_tag(tag, body, depth, named)
         except (TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise NotPlain(f"no {tag}") from error
     raise NotPlain("no plain value")
 
 
-def _decode_tag(tag: str, body: object, depth: int) -> object:
+def _decode_tag(tag: str, body: object, depth: int, named: Callable | None) -> object:
     if tag in ("tuple", "set", "frozenset", "deque"):
         kind = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}[tag]
-        return kind(decode(each, depth + 1) for each in body)
+        return kind(decode(each, depth + 1, named) for each in body)
     if tag == "dict":
-        return {decode(key, depth + 1): decode(value, depth + 1) for key, value in body}
+        return {decode(key, depth + 1, named): decode(value, depth + 1, named) for key, value in body}
     if tag == "int":
         return int(body, 16)
     if tag == "float":
@@ -77,14 +76,17 @@ def _decode_tag(tag: str, body: object, depth: int) -> object:
         return Fraction(int(body[0], 16), int(body[1], 16))
     if tag == "range":
         return range(*(int(each, 16) for each in body))
+    if named is not None:
+        return named(tag, body)
     raise NotPlain(f"unknown tag {tag!r}")
 
 
 class _Encoder:
     """Counts what it has seen, so that a value that shares its parts cannot explode."""
 
-    def __init__(self):
+    def __init__(self, named: Callable[[object], object | None]):
         self.left = MAX_NODES
+        self.named = named
 
     def encode(self, value: object, depth: int) -> object:
         self.left -= 1
@@ -124,6 +126,8 @@ class _Encoder:
             return {"range": [hex(each) for each in (value.start, value.stop, value.step)]}
         if kind.__module__ == "numpy" and callable(getattr(value, "tolist", None)):
             return self.encode(value.tolist(), depth + 1)
+        if (node := self.named(value)) is not None:
+            return node
         raise NotPlain(f"a value of type {kind.__name__}")
 
 

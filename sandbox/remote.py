@@ -7,13 +7,15 @@ program's own answers. In use by `sandbox.inside`; a test that fails is data her
 
 import ast
 import builtins
+import importlib
 import sys
 import types
 
 from sandbox import plain
 from sandbox.miniature_pytest import module as pytest_module
 
-WRONG, CRASH = "wrong", "crash"
+WRONG, CRASH, BROKEN = "wrong", "crash", "broken"
+"""BROKEN: the tests themselves, before the program had a part in it."""
 
 
 class Crossing(BaseException):
@@ -32,7 +34,7 @@ class Function:
 
     def __call__(self, *args, **kwargs):
         try:
-            sent = {"args": plain.encode(list(args)), "kwargs": plain.encode(kwargs)}
+            sent = {"args": plain.encode(list(args), _named), "kwargs": plain.encode(kwargs, _named)}
         except plain.NotPlain as error:
             raise Crossing(f"an argument of {self.__name__}: {error}") from None
         reply = self._line.ask(
@@ -52,6 +54,15 @@ class Function:
     __hash__ = object.__hash__
 
 
+def _named(value: object) -> dict | None:
+    """What crosses by its name only: an object of the program's, a built-in type."""
+    if type(value) is Object:
+        return {"object": value._number}
+    if isinstance(value, type) and getattr(builtins, value.__name__, None) is value:
+        return {"builtin": value.__name__}
+    return None
+
+
 class Object:
     """An object that a call of a class made, by its number."""
 
@@ -63,6 +74,9 @@ class Object:
             raise AttributeError(name)
         reply = self._line.ask({"name": name, "object": self._number, "get": True})
         return Function(self._line, name, self._number) if reply.get("method") else _value(reply)
+
+    def __setattr__(self, name: str, value: object):
+        Function(self._line, "__setattr__", self._number)(name, value)
 
     def _special(name):
         return lambda self, *args: Function(self._line, name, self._number)(*args)
@@ -79,11 +93,11 @@ class Object:
 
 
 def run_tests(source: str, extra: dict, line: object) -> list[list]:
-    """[[passed, `wrong` or `crash`, note], ...], one for each test. See `verifiers.lifting` for how many there are.
+    """[[passed, WRONG, CRASH or BROKEN, note], ...], one for each test. See `verifiers.lifting` for how many there are.
 
     extra: `names` {name: class or function} of the program, `entry`, `style` check|pytest|statements, `tests`.
     """
-    stand_ins = {name: Function(line, name, makes=kind == "class") for name, kind in extra["names"].items()}
+    stand_ins = {name: _stand_in(line, name, kind) for name, kind in extra["names"].items()}
     for name in ("solution", *extra.get("modules", ())):
         module = types.ModuleType(name)
         module.__dict__.update(stand_ins)
@@ -95,6 +109,14 @@ def run_tests(source: str, extra: dict, line: object) -> list[list]:
     sys.modules["tests"] = tests
     style = {"check": _check, "pytest": _functions, "statements": _statements}[extra["style"]]
     return style(source, extra, tests.__dict__, stand_ins)
+
+
+def _stand_in(line: object, name: str, kind: str) -> object:
+    """Modules are not stood in for: those of the standard library are here as well."""
+    if kind.startswith("module "):
+        wanted = kind.removeprefix("module ")
+        return importlib.import_module(wanted) if wanted.split(".")[0] in sys.stdlib_module_names else None
+    return Function(line, name, makes=kind == "class")
 
 
 def _check(source: str, extra: dict, space: dict, stand_ins: dict) -> list[list]:
@@ -112,8 +134,7 @@ def _check(source: str, extra: dict, space: dict, stand_ins: dict) -> list[list]
     space["__failed__"] = lambda number, error: results.__setitem__(number, _failure(error))
     try:
         exec(compile(ast.fix_missing_locations(parsed), "tests.py", "exec"), space)
-        candidate = stand_ins.get(extra["entry"]) or Function(None, extra["entry"])
-        space["check"](candidate)
+        space["check"](stand_ins[extra["entry"]])
     except BaseException as error:
         results = [_failure(error) if result[2] == "not reached" else result for result in results]
     else:
@@ -149,11 +170,18 @@ def _call_test(space: dict, name: str) -> None:
 
 
 def _statements(source: str, extra: dict, space: dict, stand_ins: dict) -> list[list]:
-    """A setup, and texts that are a test each."""
+    """A setup, and texts that are a test each. A setup that comes before the program cannot use it."""
+    is_early = not extra.get("setup_after")
+    if is_early:
+        for name in stand_ins:
+            del space[name]
     try:
         exec(compile(source, "setup.py", "exec"), space)
     except BaseException as error:
-        return [_failure(error) for _ in extra["tests"]]
+        passed, status, note = _failure(error)
+        return [[passed, BROKEN if is_early else status, f"setup: {note}"]]
+    if is_early:
+        space.update({name: each for name, each in stand_ins.items() if name not in space})
     return [_attempt(lambda text=text: exec(compile(text, "tests.py", "exec"), space)) for text in extra["tests"]]
 
 

@@ -96,12 +96,12 @@ class Code:
         """The verdict on a program; blocks. SandboxError where the sandbox itself fails."""
         self.start()
         try:
-            made = plan(item.answer, float_tol=self.float_tol)
+            made = plan(item.answer, prompt=item.prompt, float_tol=self.float_tol)
             limits = self._limits_of(made)
         except (BadTests, ValueError) as error:
             return Verdict(None, "error", reason=f"code: {error}")
         if made.entry:
-            text = program_text.completed(text, made.entry, made.prompt or item.prompt)
+            text = program_text.completed(text, made.entry, made.prompt)
         try:
             results = self._run(text, made, limits)
         except BadTests as error:

@@ -5,6 +5,7 @@ with exit code 0 and within its limits.
 """
 
 import ast
+import builtins
 import json
 import secrets
 from collections.abc import Iterable
@@ -149,10 +150,11 @@ def run_tests(box: Sandbox, source: str, made: Plan, limits: Limits) -> list[Res
         ready = _told_ready(program)
         if ready is None:
             return [failure(test, program.close()) for test in range(made.num_tests)]
-        wanted = _mentioned(made)
+        wanted = {name for name in _mentioned(made) if not hasattr(builtins, name)} | _imported(made)
         names = {name: kind for name, kind in ready.items() if name in wanted}
-        if made.entry and made.entry not in names and "Solution" in ready:
-            names[made.entry] = "function"
+        entry = made.extra.get("entry")
+        if entry:
+            names.setdefault(entry, "function")
         tests = Program(made.source, kind="tests", extra={**made.extra, "names": names})
         with box.converse(tests, whole) as session:
             results = _relay(session, program, made)
@@ -173,21 +175,25 @@ def _told_ready(program: Session) -> dict[str, str] | None:
         names = said["names"] if isinstance(said, dict) and isinstance(said.get("names"), dict) else None
     except plain.NotPlain:
         return None
-    return names and {name: "class" if kind == "class" else "function" for name, kind in names.items()}
+    return names if names and all(isinstance(kind, str) for kind in names.values()) else {}
 
 
 def _mentioned(made: Plan) -> set[str]:
-    """Names that the tests use: nothing else of the program is put before them."""
+    """Names that the tests use: nothing else of the program is put before them, and no stand-in for a built-in."""
     found = {made.entry, made.extra.get("entry") or ""}
     texts = [made.source, *(made.extra["tests"] if made.extra["style"] == "statements" else ())]
     for node in (node for text in texts for node in ast.walk(ast.parse(text))):
         if isinstance(node, ast.Name):
             found.add(node.id)
-        elif isinstance(node, ast.ImportFrom):
-            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Attribute):
             found.add(node.attr)
     return found
+
+
+def _imported(made: Plan) -> set[str]:
+    """Names that the tests take from the program by name, which may be a built-in's."""
+    statements = (node for node in ast.walk(ast.parse(made.source)) if isinstance(node, ast.ImportFrom))
+    return {alias.name for node in statements for alias in node.names}
 
 
 def _relay(tests: Session, program: Session, made: Plan) -> list[Result] | None:
@@ -216,6 +222,8 @@ def _checked(reply: bytes, nonce: str) -> dict:
 
 
 def _counted(done: list, made: Plan) -> list[Result]:
+    if any(status == "broken" for _, status, _ in done):
+        raise BadTests(done[0][2])
     return [Result(number, "passed" if passed is True else status, note)
             for number, (passed, status, note) in enumerate(done)]  # fmt: skip
 

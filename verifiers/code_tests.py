@@ -47,10 +47,12 @@ class Plan:
     """APPS writes some values as a list of one."""
 
 
-def plan(answer: object, *, float_tol: float | None = None) -> Plan:
-    """The plan of an answer; raises BadTests."""
+def plan(answer: object, *, prompt: object = None, float_tol: float | None = None) -> Plan:
+    """The plan of an answer; raises BadTests. prompt: the problem's, where the answer does not hold it."""
     try:
         answer = programs.plain_form(_mapping(answer))
+        if isinstance(prompt, str):
+            answer.setdefault("prompt", prompt)
         rule = compare.Rule(
             float_tol=_positive(answer.get("float_tol"), "float_tol") or float_tol,
             unordered=bool(answer.get("unordered")),
@@ -120,7 +122,7 @@ def _statements(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
         lifted = lifting.statements(tests)
         return Plan(lifted.num_tests, rule, calls=lifted.calls, **limits)
     except NotLifted:
-        extra = {"style": "statements", "tests": list(tests), "entry": None}
+        extra = {"style": "statements", "tests": list(tests), "entry": None, "setup_after": "setup_after" in answer}
         return Plan(len(tests), rule, source=setup, extra=extra, **limits)
 
 
@@ -159,7 +161,7 @@ def _module_of_asserts(source: str, parsed: ast.Module, rule: compare.Rule, limi
     """A text of assertions: each is a test, the rest their setup."""
     tests = [ast.unparse(node) for node in parsed.body if isinstance(node, ast.Assert)]
     setup = "\n".join(ast.unparse(node) for node in parsed.body if not isinstance(node, ast.Assert))
-    return _statements({"test_list": tests, "setup": setup}, rule, limits)
+    return _statements({"test_list": tests, "setup": setup, "setup_after": True}, rule, limits)
 
 
 def _modules(parsed: ast.Module) -> list[str]:
