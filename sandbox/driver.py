@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-from sandbox import frames, slot
+from sandbox import bubblewrap, frames, slot
 from sandbox.cgroup import Group
 from sandbox.outcome import Limits, Outcome
 from sandbox.rootfs import View
@@ -32,12 +32,8 @@ def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str
     """Serve runs until the box closes. The first frame is answered with an empty one, or with why there is no jail."""
     frames.receive(sock)
     try:
-        if backend == "bubblewrap":
-            from sandbox import bubblewrap
-
-            start = bubblewrap.Starter(shown, group)
-        else:
-            start = _Jail(slot.start(shown, group.add if group else None))
+        starters = {"namespaces": _Jail, "bubblewrap": bubblewrap.Starter}
+        start = starters[backend](shown, group)
     except OSError as error:
         frames.send(sock, str(error).encode())
         return
@@ -47,16 +43,17 @@ def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str
             continue  # the conversation ended by itself; its outcome is on the way
         try:
             frames.send(sock, b"O" + pack(_Run(sock, start, group, frame[1:]).outcome()))
-        except OSError as error:
-            frames.send(sock, b"E" + str(error).encode())
+        except Exception as error:  # the driver's border: the box replaces this slot
+            frames.send(sock, b"E" + f"{type(error).__name__}: {error}".encode())
+            return
 
 
 class _Jail:
     """Starts runs in a slot of `sandbox.slot`."""
 
-    def __init__(self, line: socket.socket):
-        self.line = line
-        line.settimeout(REAP_SECONDS)
+    def __init__(self, shown: View, group: Group | None):
+        self.line = slot.start(shown, group.add if group else None)
+        self.line.settimeout(REAP_SECONDS)
 
     def begin(self, limits: dict, fds: list[int]) -> int:
         """The pidfd of a started run."""

@@ -67,6 +67,14 @@ def enter_run(limits: Limits, code: bytes) -> None:
 
 def confine(limits: Limits, code: bytes) -> None:
     """Resource limits, no capabilities, no new privileges, the filter."""
+    set_limits(limits)
+    kernel.drop_capabilities()
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    seccomp.install(code)
+
+
+def set_limits(limits: Limits) -> None:
+    """Those that the kernel keeps for each process."""
     cpu = int(limits.seconds + CPU_SLACK) + 1
     for which, value in (
         (resource.RLIMIT_AS, limits.memory_mb << 20),
@@ -82,9 +90,6 @@ def confine(limits: Limits, code: bytes) -> None:
         _, hard = resource.getrlimit(which)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (value, value))
-    kernel.drop_capabilities()
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    seccomp.install(code)
 
 
 def offer_to_the_killer(proc: int) -> None:
