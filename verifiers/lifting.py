@@ -147,15 +147,24 @@ def literal(node: ast.expr) -> object:
 
 
 def statements(tests: Iterable[str]) -> Lifted:
-    """MBPP style: each text is a test of one or more asserts. Raises NotLifted; SyntaxError where it does not parse."""
-    reader, calls, num_tests = _Reader(_is_foreign), [], 0
-    for number, text in enumerate(tests):
-        parsed = ast.parse(text.strip()).body
-        if not parsed:
-            raise NotLifted
-        calls += [reader.read(statement, number) for statement in parsed]
-        num_tests += 1
-    return Lifted(tuple(calls), num_tests)
+    """MBPP style: each text is a test of one or more asserts. Raises NotLifted; SyntaxError where it does not parse.
+
+    A built-in's name is the program's own where all tests call that one function and no other.
+    """
+    parsed = [ast.parse(text.strip()).body for text in tests]
+    if not all(parsed):
+        raise NotLifted
+    try:
+        calls = _read_all(_Reader(_is_foreign), parsed)
+    except NotLifted:
+        calls = _read_all(_Reader(lambda name: True), parsed)
+        if len({call.name for call in calls}) > 1:
+            raise
+    return Lifted(tuple(calls), len(parsed))
+
+
+def _read_all(reader: _Reader, tests: list[list[ast.stmt]]) -> list[Call]:
+    return [reader.read(statement, number) for number, body in enumerate(tests) for statement in body]
 
 
 def check_function(source: str, entry: str) -> Lifted:
