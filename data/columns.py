@@ -23,20 +23,29 @@ USUAL = {
 
 
 def problems(
-    table: Table, columns: Mapping[str, str | Mapping[str, str]], *, source: str, verifier: str, answer_format: str
+    table: Table,
+    columns: Mapping[str, str | Mapping[str, str]],
+    *,
+    source: str,
+    verifier: str,
+    answer_format: str,
+    where: Mapping[str, object] = {},
 ) -> list[Problem]:
-    """Every row of the table as a problem, in order; columns that have no role go to `meta`."""
+    """Every row of the table that is as `where` says, as a problem, in order; columns without a role go to `meta`."""
     check_roles(columns)
     if answer_format not in FORMATS:
         raise DataError(f"source {source}: unknown answer_format {answer_format!r}; allowed: {', '.join(FORMATS)}")
     roles = {**DEFAULTS, **columns}
     known = dict.fromkeys(key for row in table.rows for key in row)
     used = {name for role, spec in flat(roles) for name in checked(role, spec, known, table.name)}
+    is_chosen = chooser(where, known, table.name)
     read_prompt, read_answer = reader(roles["prompt"], known), answer_reader(roles["answer"], known, answer_format)
     read_solution = solution_reader(roles, known, answer_format)
     read_id = reader(roles["id"], known) if "id" in roles else None
     made: list[Problem] = []
     for number, row in enumerate(table.rows):
+        if not is_chosen(row):
+            continue
         try:
             name = number if read_id is None else given(text(read_id(row), roles["id"]), f"id (column {roles['id']!r})")
             problem = Problem(
@@ -51,8 +60,20 @@ def problems(
         except Unusable as error:
             raise DataError(f"{table.where(number)}: {error}") from error
         made.append(problem)
+    if not made:
+        raise DataError(f"{table.name}: none of its {len(table.rows)} rows is as where: {dict(where)} says")
     check_ids(made, table, roles.get("id"))
     return made
+
+
+def chooser(where: Mapping[str, object], known: Iterable[str], table: str) -> Callable[[dict], bool]:
+    """Whether each column (or path) named in `where` holds the value given, or one of the list given, as text."""
+    wanted = {}
+    for column, values in where.items():
+        checked("where", column, known, table)
+        wanted[column] = {str(value) for value in (values if isinstance(values, list | tuple) else [values])}
+    readers = {column: reader(column, known) for column in wanted}
+    return lambda row: all(str(readers[column](row)) in wanted[column] for column in wanted)
 
 
 def check_roles(columns: Mapping) -> None:
@@ -80,7 +101,7 @@ def checked(role: str, spec: str, known: Iterable[str], table: str) -> list[str]
         if column not in known and column.partition(".")[0] not in known:
             usual = next((name for name in USUAL.get(role, ()) if name in known), None)
             hint = nearest(column, known) or (usual and f"; did you mean {usual!r}?") or ""
-            remedy = f"set columns: {{{role}: ...}}{hint}"
+            remedy = f"set columns: {{{role}: ...}}{hint}" if role in ROLES else f"name another one{hint}"
             raise DataError(f"{table}: no column {column!r} for {role}; there are: {', '.join(known)}; {remedy}")
     return wanted
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from data.columns import problems
 from data.files import read
 from data.problem import DataError, Problem
+from data.split import distinct as distinct_of
+from data.split import part as part_of
 
 
 def load(
@@ -20,6 +22,10 @@ def load(
     columns: Mapping[str, str | Mapping[str, str]] = {},
     answer_format: str = "plain",
     verifier: str = "",
+    where: Mapping[str, object] = {},
+    distinct: str = "rows",
+    holdout: float | None = None,
+    part: str = "rest",
     limit: int | None = None,
     base: Path | None = None,
 ) -> list[Problem]:
@@ -29,14 +35,20 @@ def load(
     split: of a hub dataset or a folder; a single file is its own split.
     columns, answer_format: see `data.columns` and `data.answers`. A missing key of `columns` is the column of that name
     for prompt and answer, none for solution and id (with `hash` and `boxed` the whole answer column is the solution).
-    limit: the first rows only. base: where relative paths start (a recipe's folder), before the current folder.
+    where, distinct, holdout and part (`data.columns`, `data.split`) choose among the rows, in this order.
+    limit: the first of what is left. base: where relative paths start (a recipe's folder), before the current folder.
     Text stays as it is but for line ends: \r\n and \r are \n in prompts, solutions and text answers, not in `meta`.
     DataError: whatever is wrong, in one line with file, row, value, what is allowed and the remedy.
     """
     if limit is not None and limit < 1:
         raise DataError(f"source {source}: limit {limit} leaves no rows; give a number from 1 on, or leave it out")
-    table = read(path, split=split, config=config, base=base, limit=limit)
-    return problems(table, columns, source=source, verifier=verifier, answer_format=answer_format)
+    chooses = bool(where) or distinct != "rows" or holdout is not None
+    table = read(path, split=split, config=config, base=base, limit=None if chooses else limit)
+    made = problems(table, columns, source=source, verifier=verifier, answer_format=answer_format, where=where)
+    made = distinct_of(made, distinct)
+    if holdout is not None:
+        made = part_of(made, holdout=holdout, take=part)
+    return made[:limit]
 
 
 def digest(made: Iterable[Problem]) -> str:

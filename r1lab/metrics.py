@@ -6,7 +6,7 @@ Pure functions of a step's block, samples and updates, plus the file they are ap
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,9 @@ from verifiers.verdict import STATUSES
 class MetricsFile:
     """`metrics.jsonl`: appended to, and cut back to a checkpoint's length on resume."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, follow: Callable[[dict], None] | None = None):
+        """`follow(row)` is called with each row as it was written."""
+        self.path, self.follow = path, follow
         self.path.touch()
 
     @property
@@ -44,10 +45,13 @@ class MetricsFile:
 
     def append(self, row: dict) -> None:
         """Whole and on disk before a checkpoint counts on it."""
+        plain = {key: _plain(value) for key, value in row.items()}
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({key: _plain(value) for key, value in row.items()}, allow_nan=False) + "\n")
+            file.write(json.dumps(plain, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if self.follow is not None:
+            self.follow(plain)
 
 
 def rollout_metrics(block: Sequence[Settled]) -> dict:

@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from data.loaders import digest as content_digest
-from r1lab import checkpoint, costs, engines, loop, tables
+from r1lab import card, checkpoint, costs, engines, loop, tables
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.feed import Feed
@@ -31,6 +31,7 @@ from r1lab.seeds import derive
 from r1lab.sft import SftFeed
 from r1lab.stopping import Stopping, goal_of
 from r1lab.study.evaluate import EvaluationSet, evaluate, sampling_of, summary
+from r1lab.trackers import Trackers
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,20 @@ def _pinned(ready: list[Ready]) -> dict:
 
 
 def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) -> None:
-    metrics, ledger, start = MetricsFile(run.metrics), Ledger(), 0
+    wanted = {stage.name: stage.trackers for stage in plan.stages}
+    with closing(Trackers(run, wanted, progress.say)) as trackers:
+        _all_stages(ready, plan, run, progress, MetricsFile(run.metrics, trackers.follow))
+        trackers.catch_up()
+    for number, each in enumerate(ready, 1):
+        card.write(run.stage_folder(each.stage.name) / "model", ready[:number], plan, run)
+    final = run.stage_folder(ready[-1].stage.name) / "model"
+    with checkpoint.atomic_folder(run.model) as made:
+        shutil.copytree(final, made, dirs_exist_ok=True)
+    run.finish()
+
+
+def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile) -> None:
+    ledger, start = Ledger(), 0
     for each in ready:
         name = each.stage.name
         ended = _ended(run, each)
@@ -93,10 +107,6 @@ def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) 
         start = metrics.size
         if each is not ready[-1]:
             checkpoint.prune(run.checkpoints, name, keep=0)  # its end is fixed: the next stage starts from it
-    final = run.stage_folder(ready[-1].stage.name) / "model"
-    with checkpoint.atomic_folder(run.model) as made:
-        shutil.copytree(final, made, dirs_exist_ok=True)
-    run.finish()
 
 
 def _refuse_changed_ends(ready: list[Ready], path: Path) -> None:

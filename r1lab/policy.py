@@ -1,4 +1,4 @@
-"""The model being trained: scoring, updating, its weights by name, its state. The only user of accelerate.
+"""The model being trained: scoring, updating, its weights by name, its state. The only user of accelerate's devices.
 
 Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`); no denominator exists here.
 """
@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from r1lab import kernels, models
+from r1lab import attention, kernels, models
 from r1lab.errors import RunError
 from r1lab.objective import Objective
 from r1lab.objective.schedule import learning_rate
@@ -48,6 +48,8 @@ class Policy:
         self.model = models.load_model(location, dtype).to(self.accelerator.device)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
+        shares = stage.attention == "auto" and attention.takes_masks(self.model)
+        self.columns = attention.columns_per_token(self.model) if shares else None
         options = stage.optimizer
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -151,7 +153,12 @@ class Policy:
             self.reference.load_state_dict(state["reference"])
 
     def _pack(self, samples: Sequence[Sample]) -> list[PackedBatch]:
-        return pack(samples, micro_batch_tokens=self.stage.micro_batch_tokens, device=self.accelerator.device)
+        return pack(
+            samples,
+            micro_batch_tokens=self.stage.micro_batch_tokens,
+            device=self.accelerator.device,
+            columns=self.columns,
+        )
 
     def _rate(self) -> float:
         options = self.stage.optimizer
@@ -165,8 +172,11 @@ class Policy:
 
     def _hidden(self, model, batch: PackedBatch) -> Tensor:
         """Hidden states [N, D] that predict the batch's targets."""
+        mask = None if batch.segments is None else attention.mask(batch.segments)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
-            states = model.base_model(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+            states = model.base_model(
+                input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
+            ).last_hidden_state
         return states.flatten(0, 1)[batch.hidden_index]
 
     def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:

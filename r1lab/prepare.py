@@ -8,7 +8,7 @@ from pathlib import Path
 import verifiers
 from data import DataError, Problem, tasks
 from data.loaders import digest, load
-from r1lab import engines, judge, leaks, models, objective, plugin, sft
+from r1lab import engines, judge, leaks, models, objective, plugin, sft, trackers
 from r1lab.errors import RecipeError
 from r1lab.prompts import Renderer
 from r1lab.recipe import RlStage, SftStage, Source, Stage
@@ -64,6 +64,7 @@ def prepare(plan: Plan) -> list[Ready]:
 def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
     built = _objective(stage)
     plugin.find(engines.ENGINES, stage.engine.kind, "engine.kind")
+    trackers.require(stage.trackers)
     reward = None
     if isinstance(stage, RlStage):
         reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
@@ -121,6 +122,10 @@ def problems_of(source: Source, name: str, stage: Stage, base: Path) -> list[Pro
             columns=source.columns,
             answer_format=source.answer_format,
             verifier=verifier,
+            where=source.where,
+            distinct=source.distinct,
+            holdout=source.holdout,
+            part=source.part,
             limit=source.limit,
             base=base,
         )

@@ -102,7 +102,8 @@ class Renderer:
 
     def encode(self, text: str, *, bos: bool = True) -> tuple[int, ...]:
         """Ids of `text`, with BOS once in front where the tokenizer adds it; a chat template brings its own."""
-        ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        # verbose: a text beyond the context is refused by `check`, not warned of by the tokenizer.
+        ids = tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         if bos and self.bos is not None and self.template != "chat" and ids[:1] != (self.bos,):
             return (self.bos, *ids)
         return ids

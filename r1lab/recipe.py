@@ -5,60 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from r1lab.knobs import Above, Amount, Count, Knobs, Nucleus, Positive, Share, Use, by_name
-
-
-class Source(Knobs):
-    """Where problems come from: a dataset (`path`) or a procedural task (`task`).
-
-    What says which problems is free: the hash of their content is part of the run's identity instead.
-    """
-
-    path: str | None = None
-    """Hub id, local file or folder, or https URL. Free."""
-    task: str | None = None
-    """Procedural task: addition, countdown, linear, or `gym:<name>` of reasoning-gym. Free."""
-    config: str | None = None
-    """Configuration (subset) of a hub dataset. Free."""
-    split: str = "train"
-    """Split of the dataset; `train` and `eval` of a task never share a problem. Free."""
-    columns: dict[str, str | dict[str, str]] = {}
-    """Which column, or template of columns in braces, is the prompt, answer, solution and id. Free."""
-    answer_format: str = "plain"
-    """How the answer stands in its column: plain, hash (after `####`), boxed, number. Free."""
-    limit: Positive | None = None
-    """Take the first so many problems. Free."""
-    size: Positive = 4096
-    """Problems to generate (tasks). Free."""
-    seed: Count = 0
-    """Seed of the generated problems; the run's seed does not touch them (tasks). Free."""
-    settings: dict[str, Any] = {}
-    """The task's difficulty settings. Free."""
-    verifier: Use | None = None
-    """Verifier of this source; else the stage's, else the task's own. Result."""
-    weight: Above = 1.0
-    """Share of the draws in a mixture, relative to the other sources. Result."""
-
-    @model_validator(mode="after")
-    def _one_origin(self):
-        if (self.path is None) == (self.task is None):
-            both = f"this one has path {self.path!r} and task {self.task!r}"
-            raise ValueError(f"a source needs one of `path` (a dataset) and `task` (generated problems), {both}")
-        return self
-
-
-class Prompt(Knobs):
-    """How a problem becomes tokens; one renderer for SFT, RL and evaluation."""
-
-    template: Literal["plain", "chat", "r1-zero"] = "plain"
-    """plain text, the tokenizer's own chat template, or the R1-Zero paper's think/answer prompt. Result."""
-    format: str = "Question: {prompt}\nAnswer:"
-    """Text of a `plain` prompt. Result."""
-    examples: tuple[dict[str, str], ...] = ()
-    """Worked examples {prompt, solution} before a `plain` prompt. Result."""
-    system_prompt: str | None = None
-    """Instruction before the problem. Result."""
-    prefill_think: bool = False
-    """End the prompt in `<think>`; the tag is put back before what the verifier reads. Result."""
+from r1lab.source import Prompt, Source
 
 
 class Engine(Knobs):
@@ -235,6 +182,8 @@ class Stage(Knobs):
     """auto: float32 weights, under bf16 autocast on GPUs. `pure_bf16` weights lose updates of 1e-6. Result."""
     micro_batch_tokens: Positive = 8192
     """Padded tokens forwarded at once. Rounding."""
+    attention: Literal["auto", "padded"] = "auto"
+    """auto: a group's prompt is forwarded once where that is cheaper; padded: once a member. Rounding."""
     kernel: Literal["auto", "torch"] = "auto"
     """The loss head's implementation. Rounding."""
     threads: Count = 0
@@ -243,6 +192,8 @@ class Stage(Knobs):
     """Steps between checkpoints. Free."""
     keep_last: Positive = 1
     """Checkpoints to keep of a stage. Free."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where metrics go beside metrics.jsonl; W&B stays offline unless WANDB_MODE says otherwise. Free."""
 
     _data_by_name = field_validator("data", mode="before")(by_name)
 

@@ -30,10 +30,11 @@ class Plan:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats (`1e-6` is a number), and a key written twice is refused."""
+    """YAML 1.2 floats (`1e-6` is a number), merges (`<<: *anchor`); a key written twice is refused."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in own]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
             raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)

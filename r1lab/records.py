@@ -159,6 +159,10 @@ class PackedBatch:
 
     input_ids: Tensor
     """int64 [B, S], right-padded; causal attention never reads the padding."""
+    position_ids: Tensor | None
+    """int64 [B, S]; None where they count from 0 in every row."""
+    segments: Tensor | None
+    """int64 [B, S]: 0 a prompt, 1, 2, ... the completions after it, -1 padding; None where no row holds several."""
     hidden_index: Tensor
     """int64 [N] into the flattened B*S hidden states: the position that predicts the row's target."""
     sequence: Tensor

@@ -16,7 +16,7 @@ from r1lab.ledger import Ledger
 from r1lab.metrics import update_metrics
 from r1lab.objective import build
 from r1lab.recipe import Objective as Knobs
-from r1lab.records import Role, Settled
+from r1lab.records import Role, Sample, Settled
 
 PRESETS = ("default", "grpo", "reinforce", "sft")
 
@@ -67,6 +67,36 @@ def test_padding_is_never_read(learn, make_policy, make_samples, make_rollout):
     same(learn([*short, silent], made()), learn(short, made()))
     beside = [make_policy().score([*short, other])[0] for other in (long, replace(long, rollout=short[0].rollout))]
     assert np.allclose(*beside, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def siblings(make_rollout):
+    """Two prompts of 60 tokens with four completions each, and one completion on its own."""
+    made = []
+    for number, prompt in enumerate([tuple(range(4, 64)), tuple(range(63, 3, -1)), (9, 9, 9)]):
+        for index in range(4 if number < 2 else 1):
+            rollout = make_rollout(prompt, tuple(range(5 + index, 5 + 3 * index + 2)), index=index, engine=-4.0)
+            size = len(rollout.completion_ids)
+            made.append(Sample(rollout, rollout.role, np.full(size, index - 1.5), np.full(size, 0.05)))
+    return made
+
+
+@pytest.mark.parametrize("tokens", [16384, 80])
+def test_a_shared_prompt_changes_nothing(learn, siblings, tokens):
+    shared = learn(siblings, made(), attention="auto", micro_batch_tokens=tokens)
+    same(shared, learn(siblings, made(), attention="padded", micro_batch_tokens=tokens))
+    assert shared[1].norm() > 1e-4
+
+
+def test_completions_behind_one_prompt_do_not_read_each_other(make_policy, siblings, make_rollout):
+    policy = make_policy()
+    assert any(batch.segments is not None for batch in policy._pack(siblings))
+    before = policy.score(siblings)
+    size = len(siblings[2].rollout.completion_ids)
+    other = make_rollout(siblings[2].rollout.request.prompt_ids, (50,) * size, index=2)
+    after = policy.score([replace(s, rollout=other) if index == 2 else s for index, s in enumerate(siblings)])
+    assert all(np.array_equal(*pair) for index, pair in enumerate(zip(before, after)) if index != 2)
+    assert not np.array_equal(before[2], after[2])
 
 
 def test_samples_of_one_batch_do_not_read_each_other(make_policy, make_samples, make_rollout):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from r1lab.packing import length, pack
+from r1lab.packing import cheapest, length, pack
 from r1lab.records import Role, Sample
 
 CPU = torch.device("cpu")
@@ -47,6 +47,45 @@ def test_every_sample_stands_in_one_micro_batch_of_at_most_that_many_padded_toke
     owners = [owner for batch in batches for owner in batch.sequence.unique().tolist()]
     assert sorted(owners) == list(range(30))
     assert sum(len(batch.target) for batch in batches) == sum(len(s.rollout.completion_ids) for s in samples)
+
+
+@pytest.fixture
+def siblings(make_rollout):
+    """Three completions of one prompt of 40 tokens, and one of another prompt."""
+    prompt = tuple(range(10, 50))
+    pairs = [(prompt, (7, 8, 9)), (prompt, (7,)), ((5, 6), (3, 4)), (prompt, (8, 8))]
+    made = [make_rollout(*pair, index=index) for index, pair in enumerate(pairs)]
+    return [Sample(r, r.role, np.ones(len(r.completion_ids)), np.ones(len(r.completion_ids))) for r in made]
+
+
+def test_completions_of_one_prompt_stand_behind_it_once(siblings):
+    (batch,) = pack(siblings, micro_batch_tokens=100, device=CPU, columns=1000.0)
+    assert batch.input_ids.shape == (2, 46)  # 40 + 3 + 1 + 2, and 2 + 2 padded
+    assert batch.input_ids[0, 40:].tolist() == [7, 8, 9, 7, 8, 8]
+    assert batch.segments[0, 39:].tolist() == [0, 1, 1, 1, 2, 3, 3] and set(batch.segments[1, 4:].tolist()) == {-1}
+    assert batch.position_ids[0, 39:].tolist() == [39, 40, 41, 42, 40, 40, 41]
+    # The prompt's last token predicts each first one; the other prompt's row starts at 46.
+    assert batch.hidden_index.tolist() == [39, 40, 41, 39, 39, 44, 47, 48]
+    assert batch.target.tolist() == [7, 8, 9, 7, 8, 8, 3, 4]
+    assert batch.sequence.tolist() == [0, 0, 0, 1, 3, 3, 2, 2]
+
+
+def test_a_shared_row_is_no_longer_than_a_micro_batch(siblings):
+    batches = pack(siblings, micro_batch_tokens=44, device=CPU, columns=1000.0)
+    assert all(batch.input_ids.shape[1] <= 44 for batch in batches)
+    assert sorted(o for batch in batches for o in batch.sequence.unique().tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "prompt, mean, columns, size",
+    [
+        (120, 28, 3900.0, 8),  # a long prompt and short answers: all together
+        (12, 45, 850.0, 1),  # next to nothing to share: attention over the whole row would cost more
+        (500, 2000, 1000.0, 1),  # long answers: the square of the row is what costs
+    ],
+)
+def test_sharing_is_chosen_where_it_is_cheaper(prompt, mean, columns, size):
+    assert cheapest(prompt, [mean] * 8, 8, columns) == size
 
 
 def test_old_and_reference_log_probabilities_go_along(three):

@@ -127,6 +127,13 @@ def test_small_floats_are_numbers_and_a_key_written_twice_is_refused():
         parse_yaml("a: 1\nb: 2\na: 3", "here")
     with pytest.raises(RecipeError, match="key 'x' stands twice"):
         parse_yaml("data: {x: 1, x: 2}", "here")
+    with pytest.raises(RecipeError, match="key 'x' stands twice"):
+        parse_yaml("a: &a {y: 1}\nb: {<<: *a, x: 1, x: 2}", "here")
+
+
+def test_an_anchor_is_merged_and_what_stands_beside_it_wins():
+    read_back = parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: *a}", "here")
+    assert read_back == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2}}
 
 
 @pytest.mark.parametrize("text", ["a: [", "\t", "a: b: c", "!!python/object:os.system x", "!!timestamp x", "!!int ''",

@@ -15,6 +15,7 @@ BUILT_IN = {
     "countdown": "verifiers.countdown:Countdown",
     "exact": "verifiers.exact:Exact",
     "format": "verifiers.format:Format",
+    "math": "verifiers.math.verifier:Math",
     "numeric": "verifiers.numeric:Numeric",
     "reasoning_gym": "verifiers.gym:Gym",
     "regex": "verifiers.regex:Regex",

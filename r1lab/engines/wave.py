@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from r1lab.attention import looks_back_only_so_far
 from r1lab.engines.cache import SlotCache
 from r1lab.engines.sampling import RowSampling, StopStrings, draw, uniforms
 from r1lab.errors import RunError
@@ -242,10 +243,3 @@ def chunks(prefixes: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
         else:
             cut.append([prefix])
     return cut
-
-
-def looks_back_only_so_far(config) -> bool:
-    """Whether some layer has a window, whose mask only the model itself can make."""
-    config = config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    return set(kinds) != {"full_attention"} or getattr(config, "sliding_window", None) is not None

@@ -19,6 +19,21 @@ def test_rows_without_ids_are_counted_from_zero():
     assert [p.id for p in made([{"prompt": "p", "answer": "1"}] * 2)] == ["s/0", "s/1"]
 
 
+def test_where_chooses_rows_by_value_and_the_others_may_be_unreadable():
+    rows = [{"prompt": "p", "answer": "1", "kind": kind} for kind in ("add", "take", "add", None)]
+    rows[1]["answer"] = None
+
+    def chosen(where):
+        made = problems(Table("a", rows), {}, source="s", verifier="", answer_format="plain", where=where)
+        return [problem.id for problem in made]
+
+    assert chosen({"kind": "add"}) == ["s/0", "s/2"] and chosen({"kind": ["add", "None"]}) == ["s/0", "s/2", "s/3"]
+    with pytest.raises(DataError, match="no column 'knd' for where; there are: prompt, answer, kind"):
+        chosen({"knd": "add"})
+    with pytest.raises(DataError, match=r"none of its 4 rows is as where: \{'kind': 'sub'\} says"):
+        chosen({"kind": "sub"})
+
+
 def test_code_keeps_its_indentation():
     row = {"prompt": "def f():\n", "answer": "x", "code": "    return 1\n"}
     (problem,) = made([row], {"solution": "code"})

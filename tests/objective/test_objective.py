@@ -52,8 +52,8 @@ def packed(role, *, advantage=1.0, scale=1.0, engine=-1.0, old=None, ref=None):
 
     nothing = torch.zeros(size, dtype=torch.int64)
     return PackedBatch(
-        nothing[None], nothing, nothing, nothing, torch.tensor(role), row(advantage), row(scale), row(engine),
-        row(old), row(ref),
+        nothing[None], None, None, nothing, nothing, nothing, torch.tensor(role), row(advantage), row(scale),
+        row(engine), row(old), row(ref),
     )  # fmt: skip
 
 

@@ -1,0 +1,289 @@
+"""Seconds of one step, and its ratio to TRL's GRPOTrainer on the same work.
+
+    python experiments/benchmarks/step.py --model embedded|smollm2 [--json FILE]
+
+Two workers, r1lab's and TRL's, each a process of its own, take turns in one run: first the same completions and rewards
+go into both and their gradients must agree, then each steps with its own sampling, A B A B, after a step of warm-up.
+TRL runs at the micro-batch with which a pilot was fastest. Not a benchmark of verifiers: the rewards are drawn.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from step_work import Line, Work
+
+PACKAGES = ("r1lab", "trl", "torch", "transformers", "accelerate")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a model is timed on where the command line does not say."""
+
+    num_problems: int
+    group_size: int
+    max_new_tokens: int
+    micro_batch_tokens: int
+    micro_batches: tuple[int, ...]
+    """TRL's, in sequences."""
+    pilot_steps: int
+    """The last one counts."""
+    repeats: int
+    limit: float | None
+    """Of `whole_step_vs_trl`."""
+
+
+SIZES = {
+    "embedded": Size(32, 16, 64, 2048, (64, 128, 512), pilot_steps=2, repeats=7, limit=1.3),
+    "smollm2": Size(8, 8, 128, 4096, (8, 16), pilot_steps=1, repeats=3, limit=None),
+}
+
+
+class WorkerError(Exception):
+    """A worker ended; the message is the last it said."""
+
+
+class Worker:
+    """The other end of one side's process, which sleeps while it is not asked."""
+
+    def __init__(self, side: str, work: Work):
+        self.side, self.log = side, tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        environment = os.environ | {"OMP_NUM_THREADS": str(work.threads), "TOKENIZERS_PARALLELISM": "false"}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--side", side],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment,
+        )  # fmt: skip
+        self._send(asdict(work))
+        self.greeting = self._receive()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Closing its stdin ends it; one that is in the middle of a step is killed."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.log.close()
+
+    def ask(self, do: str, **message) -> dict:
+        """WorkerError where it ends instead of answering."""
+        self._send({"do": do, **message})
+        return self._receive()
+
+    def _send(self, message: dict) -> None:
+        try:
+            self.process.stdin.write(json.dumps(message) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerError(self._reason()) from None
+
+    def _receive(self) -> dict:
+        text = self.process.stdout.readline()
+        if not text:
+            raise WorkerError(self._reason())
+        return json.loads(text)
+
+    def _reason(self) -> str:
+        code = self.process.wait()
+        self.log.seek(0)
+        said = self.log.read().strip().splitlines()
+        return f"the worker {self.side} ended with {code}: {said[-1][:300] if said else 'it said nothing'}"
+
+
+def prove(work: Work, folder: Path) -> tuple[Work, dict[str, float]]:
+    """The work with its model and prompts, and how far the gradients of the first update agree.
+
+    WorkerError where the two sides did not get the same tokens or rewards.
+    """
+    unclipped, files = replace(work, grad_clip=0.0), [folder / "ours.safetensors", folder / "trl.safetensors"]
+    with Worker("ours", unclipped) as ours:
+        found = {"folder": ours.greeting["folder"], "prompts": tuple(ours.greeting["prompts"])}
+        theirs = ours.ask("prove", gradients=str(files[0]))
+    with Worker("trl", replace(unclipped, **found)) as trl:
+        seen = trl.ask("prove", gradients=str(files[1]), completion_ids=theirs["completion_ids"])
+    for key in ("prompt_ids", "rewards"):
+        if seen[key] != theirs[key]:
+            raise WorkerError(f"the two sides did not do the same work: their {key} differ")
+    agreement = compare(*files)
+    for file in files:
+        file.unlink()
+    return replace(work, **found), agreement
+
+
+def compare(one: Path, other: Path) -> dict[str, float]:
+    """Cosine of two gradients, and the relative difference of their norms, a weight at a time in float64."""
+    dot = first = second = 0.0
+    with safe_open(one, "numpy") as ours, safe_open(other, "numpy") as theirs:
+        if set(ours.keys()) != set(theirs.keys()):
+            raise WorkerError(f"the two sides train other weights: {sorted(set(ours.keys()) ^ set(theirs.keys()))[:3]}")
+        for name in ours.keys():  # noqa: SIM118
+            a, b = ours.get_tensor(name).astype(np.float64), theirs.get_tensor(name).astype(np.float64)
+            dot, first, second = dot + (a * b).sum(), first + (a * a).sum(), second + (b * b).sum()
+    if not (first > 0 and second > 0):
+        raise WorkerError("a gradient is zero: there is nothing to compare")
+    return {"cosine": float(dot / np.sqrt(first * second)), "norm_error": float(abs(np.sqrt(first / second) - 1))}
+
+
+def fastest(work: Work, size: Size) -> tuple[int, dict[str, float | str]]:
+    """TRL's micro-batch with the fastest pilot, and the seconds of each, or why it failed."""
+    tried: dict[str, float | str] = {}
+    sizes = [each for each in size.micro_batches if work.num_sequences % each == 0] or [work.num_sequences]
+    for micro_batch in sizes:
+        try:
+            with Worker("trl", replace(work, micro_batch=micro_batch)) as trl:
+                tried[str(micro_batch)] = [trl.ask("step")["whole"] for _ in range(size.pilot_steps)][-1]
+        except WorkerError as error:
+            tried[str(micro_batch)] = str(error)
+        print(f"pilot of TRL at micro-batch {micro_batch}: {tried[str(micro_batch)]}", file=sys.stderr, flush=True)
+    timed = {key: value for key, value in tried.items() if isinstance(value, float)}
+    if not timed:
+        raise WorkerError(next(iter(tried.values())))
+    return int(min(timed, key=timed.get)), tried
+
+
+def alternate(work: Work, repeats: int) -> dict[str, dict]:
+    """Both sides warmed up, then in turns: every step's figures, their medians, and the peak memory of each side."""
+    sides: dict[str, dict] = {"ours": {"steps": []}, "trl": {"steps": []}}
+    with Worker("ours", work) as ours, Worker("trl", work) as trl:
+        for turn in range(repeats + 1):
+            for side, worker in (("ours", ours), ("trl", trl)):
+                step = worker.ask("step")
+                print(f"{'warm-up' if not turn else f'step {turn}'} {side}: {brief(step)}", file=sys.stderr, flush=True)
+                if turn:
+                    sides[side]["steps"].append(step)
+        for side, worker in (("ours", ours), ("trl", trl)):
+            sides[side]["peak_memory_gib"] = worker.ask("end")["peak_memory_gib"]
+    for figures in sides.values():
+        steps = figures["steps"]
+        figures["median"] = {key: statistics.median(step[key] for step in steps) for key in steps[0]}
+    return sides
+
+
+def brief(step: dict[str, float]) -> str:
+    """A step's figures on one line."""
+    return ", ".join(f"{key} {value:.0f}" if key == "tokens" else f"{key} {value:.2f} s" for key, value in step.items())
+
+
+def rows_of(agreement: dict[str, float], sides: dict[str, dict], limit: float | None, extra: dict) -> list[dict]:
+    """The rows of the benchmark; ratios are TRL's figure over ours."""
+    ours, trl = sides["ours"], sides["trl"]
+
+    def ratio(key: str) -> float:
+        return trl["median"][key] / ours["median"][key]
+
+    whole = row("whole_step_vs_trl", ratio("whole"), ">=", limit)
+    return [
+        row("gradient_cosine", agreement["cosine"], ">=", 0.999),
+        row("gradient_norm_error", agreement["norm_error"], "<=", 0.01),
+        whole | {"ours": ours, "trl": trl} | extra,
+        row("update_vs_trl", ratio("update"), ">=", None),
+        row("peak_memory_vs_trl", ours["peak_memory_gib"] / trl["peak_memory_gib"], "<=", None),
+    ]
+
+
+def row(name: str, value: float, sense: str, limit: float | None) -> dict:
+    holds = limit is None or (value >= limit if sense == ">=" else value <= limit)
+    return {"name": name, "value": value, "sense": sense, "limit": limit, "holds": holds}
+
+
+def machine() -> dict:
+    """What the figures were taken on, and with what."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = next((each.partition(": ")[2] for each in lines if each.startswith("model name")), platform.machine())
+    versions = {name: metadata.version(name) for name in PACKAGES if find_spec(name)}
+    return {
+        "machine": {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
+        "versions": versions,
+    }
+
+
+def table(rows: list[dict]) -> str:
+    """What is printed."""
+    figures, lines = rows[2], []
+    for side in ("ours", "trl"):
+        median, memory = figures[side]["median"], figures[side]["peak_memory_gib"]
+        lines.append(f"{side:<5} {brief(median)}, peak {memory:.2f} GiB (medians of {len(figures[side]['steps'])})")
+    for each in rows:
+        limit = "" if each["limit"] is None else f"{each['sense']} {each['limit']}"
+        verdict = "" if each["holds"] else "MISSED"
+        lines.append(f"{each['name']:<20} {each['value']:>12.6g}  {limit:<9} {verdict}".rstrip())
+    return "\n".join(lines)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", choices=SIZES, default="embedded")
+    parser.add_argument("--model-folder", type=Path, help="of smollm2; default: the cache, fetched where it is absent")
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    for name in ("repeats", "problems", "group", "max-new-tokens"):
+        parser.add_argument(f"--{name}", type=int, help="default: by model")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--side", choices=("ours", "trl"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    counts = (given.repeats, given.problems, given.max_new_tokens)
+    if any(count is not None and count < 1 for count in counts) or (given.group or 2) < 2 or given.threads < 0:
+        parser.error("repeats, problems and max-new-tokens must be at least 1, group at least 2, threads at least 0")
+    if given.model_folder and not (given.model_folder / "config.json").is_file():
+        parser.error(f"--model-folder: {str(given.model_folder)!r} has no config.json; name a Hugging Face folder")
+    if not given.side and find_spec("trl") is None:
+        parser.error("TRL is not installed; pip install 'r1lab[benchmark]'")
+    return given
+
+
+def work_of(given: argparse.Namespace, size: Size) -> Work:
+    problems, group = given.problems or size.num_problems, given.group or size.group_size
+    return Work(
+        model=given.model,
+        folder=str(given.model_folder.absolute()) if given.model_folder else "",
+        num_problems=problems,
+        group_size=group,
+        max_new_tokens=given.max_new_tokens or size.max_new_tokens,
+        steps=max(size.pilot_steps, 1 + (given.repeats or size.repeats)),
+        threads=given.threads or len(os.sched_getaffinity(0)),
+        grad_clip=1.0,
+        micro_batch_tokens=size.micro_batch_tokens,
+        micro_batch=next((each for each in size.micro_batches if problems * group % each == 0), problems * group),
+    )
+
+
+def main() -> int:
+    given = arguments()
+    if given.side:
+        line = Line()
+        side = __import__(f"step_{given.side}")
+        side.serve(line, Work(**line.read()))
+        return 0
+    size = SIZES[given.model]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            work, agreement = prove(work_of(given, size), Path(folder))
+        print(f"gradients: {agreement}", file=sys.stderr, flush=True)
+        micro_batch, pilots = fastest(work, size)
+        work = replace(work, micro_batch=micro_batch)
+        sides = alternate(work, given.repeats or size.repeats)
+    except WorkerError as error:
+        print(f"step: {error}", file=sys.stderr)
+        return 1
+    task = {key: value for key, value in asdict(work).items() if key not in ("folder", "prompts")}
+    rows = rows_of(agreement, sides, size.limit, {"work": task, "trl_pilots": pilots} | machine())
+    print(table(rows))
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(each["holds"] for each in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Which walls this kernel would put around a program: namespaces, seccomp, Landlock, control groups.
+
+Not the jail: it says what could be had, and what to enable. `tried` runs in a child of the doctor (`r1lab.probes`):
+what enters a namespace or a filter does not come out again.
+"""
+
+import ctypes
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from r1lab import machine
+from r1lab.finding import Finding
+from r1lab.probes import Answer
+
+CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x00020000
+NAMESPACES = {"mount": CLONE_NEWNS, "pid": 0x20000000, "network": 0x40000000}
+MS_PRIVATE_ALL = 0x4000 | 0x40000
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_SET_NO_NEW_PRIVS = 22, 2, 38
+LANDLOCK_CREATE_RULESET, LANDLOCK_VERSION = 444, 1
+
+
+def findings(answer: Answer) -> list[Finding]:
+    """What the child met, first the level that it comes to."""
+    if sys.platform != "linux":
+        return [Finding("isolation", "level", "note", f"none: {sys.platform} has no such walls", "use Linux")]
+    reasons = {name: answer.facts.get(name, answer.problem) for name in ("user", *NAMESPACES, "seccomp")}
+    closed = {name: reason for name, reason in reasons.items() if reason}
+    seccomp = closed.pop("seccomp", None)
+    has_groups = all(map(_writable, ("memory", "pids")))
+    if closed or seccomp:
+        missing = ", ".join([f"{name} namespace" for name in closed] + ["seccomp"] * bool(seccomp))
+        level = Finding("isolation", "level", "missing", f"not full: without {missing}", _enable(closed, seccomp))
+    else:
+        limits = "memory and processes limited as a whole" if has_groups else "limits for each process alone"
+        level = Finding("isolation", "level", "ok", f"full: namespaces and seccomp, {limits}")
+    found = [
+        level,
+        _wall("namespaces", closed, ", ".join(("user", *NAMESPACES)), _enable(closed, None)),
+        _wall("seccomp", {"filter": seccomp} if seccomp else {}, "filters can be installed", _enable({}, seccomp)),
+    ]
+    abi = answer.facts.get("landlock", 0)
+    found.append(Finding("isolation", "landlock", "ok" if abi else "note", f"ABI {abi}" if abi else "not there"))
+    if has_groups:
+        return [*found, Finding("isolation", "cgroup", "ok", "memory and pids can be limited")]
+    remedy = "start r1lab under systemd-run --user --scope -p Delegate=yes"
+    return [*found, Finding("isolation", "cgroup", "note", "memory and pids of a whole program are not ours", remedy)]
+
+
+def tried() -> dict[str, Any]:
+    """For each wall None, or the kernel's reason against it; Landlock's version. Children of this process try them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    facts: dict[str, Any] = {"user": _try(lambda: _enter_user(libc)), "seccomp": _try(lambda: _filter(libc))}
+    for name, flag in NAMESPACES.items():  # root may do without a user namespace
+        facts[name] = _try(partial(_enter, libc, flag, True)) and _try(partial(_enter, libc, flag, False))
+    version = libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), LANDLOCK_VERSION)
+    return facts | {"landlock": max(0, version)}
+
+
+def _wall(name: str, closed: dict[str, str], detail: str, remedy: str) -> Finding:
+    if not closed:
+        return Finding("isolation", name, "ok", detail)
+    reasons = "; ".join(f"{key}: {reason}" for key, reason in closed.items())
+    return Finding("isolation", name, "missing", reasons, remedy)
+
+
+def _enable(closed: dict[str, str], seccomp: str | None) -> str:
+    """The kernel's own switches where one of them is why, else what a container needs."""
+    switches = machine.forbidding() if closed else []
+    container = "in a container: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined ..."
+    filters = ["use a kernel with CONFIG_SECCOMP_FILTER"] if seccomp else []
+    return "; ".join(switches or [container, *filters])
+
+
+def _writable(controller: str) -> bool:
+    own = machine.cgroup_folders(controller)[:1]
+    return bool(own) and os.access(own[0], os.W_OK)
+
+
+def _try(attempt: Callable[[], None]) -> str | None:
+    """What a forked child meets: None where the attempt passes, else the name of its error."""
+    child = os.fork()
+    if not child:
+        code = errno.EIO
+        try:
+            attempt()
+            code = 0
+        except OSError as error:
+            code = error.errno or errno.EIO
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return None if code == 0 else os.strerror(code) if code > 0 else signal.Signals(-code).name
+
+
+def _enter_user(libc: ctypes.CDLL) -> None:
+    """A user namespace whose root is this user: AppArmor may allow the namespace and refuse the map."""
+    user, group = os.getuid(), os.getgid()
+    _call(libc.unshare(CLONE_NEWUSER))
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+
+
+def _enter(libc: ctypes.CDLL, flag: int, in_user: bool) -> None:
+    if in_user:
+        _enter_user(libc)
+    _call(libc.unshare(flag))
+    if flag == CLONE_NEWNS:
+        _call(libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_PRIVATE_ALL), None))
+
+
+def _filter(libc: ctypes.CDLL) -> None:
+    """Without a filter a kernel that could install one answers EFAULT."""
+    zero = ctypes.c_ulong(0)
+    _call(libc.prctl(PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero))
+    libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), None, zero, zero)
+    if ctypes.get_errno() != errno.EFAULT:
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def _call(result: int) -> None:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -1,0 +1,166 @@
+"""Real files that are broken, machines that are full, and two of us at once: one line each, nothing lost."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from r1lab import embedded
+
+RECIPE = {
+    "name": "small",
+    "steps": 1,
+    "data": {"task": "addition", "size": 64, "settings": {"digits": 2}},
+    "prompt": {"format": "Q: {prompt}\nA:"},
+    "max_new_tokens": 24,
+    "prompts_per_step": 2,
+    "group_size": 2,
+    "threads": 1,
+    "workers": {"count": 1},
+    "out": "run",
+}
+
+
+def start(folder: Path, **changes) -> subprocess.Popen:
+    """r1lab train on RECIPE with changes, as a process of its own."""
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, **changes}))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "r1lab.cli", "train", "recipe.yaml"]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+
+
+def train(folder: Path, **changes) -> tuple[int, str]:
+    """(exit code, what it said on stderr)."""
+    process = start(folder, **changes)
+    said = process.communicate(timeout=120)[1]
+    return process.returncode, said
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """A copy of the embedded model to break."""
+    return Path(shutil.copytree(embedded.path(), tmp_path / "model"))
+
+
+def no_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
+def no_chat_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+
+
+def swallowing_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['role'] }}\n{% endfor %}")
+
+
+def gguf_alone(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model.gguf")
+
+
+def cut_weights(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+CHAT = {"prompt": {"template": "chat"}}
+LONG = {"prompt": {"format": "Q: {prompt}\nA:", "examples": [{"prompt": "1 " * 2000, "solution": "2"}]}}
+MODELS = {
+    "a folder without a tokenizer": (no_tokenizer, {}, "no tokenizer in"),
+    "chat without a template": (no_chat_template, CHAT, "a tokenizer with a chat template"),
+    "a template that swallows the prompt": (swallowing_template, CHAT, "leaves out what the user says"),
+    "a folder of GGUF alone": (gguf_alone, {}, "has no weights (*.safetensors or *.bin)"),
+    "weights that were cut": (cut_weights, {}, "no readable weights in"),
+    "a context too small for the examples": (lambda folder: None, LONG, "exceed the context of"),
+}
+
+
+@pytest.mark.parametrize("edge", MODELS)
+def test_a_model_that_cannot_serve_is_refused_before_anything_is_written(tmp_path, model, edge):
+    damage, changes, expected = MODELS[edge]
+    damage(model)
+    code, said = train(tmp_path, model=str(model), **changes)
+    assert (code, said.count("\n")) == (2, 1) and expected in said, said
+    assert not (tmp_path / "run").exists()
+
+
+def lines(*rows: dict) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\r\n" for row in rows)
+
+
+SUM = {"prompt": "12+34", "answer": 46.0}
+ROWS = {
+    "an answer without a number": (lines(SUM, {"prompt": "1+1", "answer": "two"}), "line 2: answer_format 'number'"),
+    "a column of mixed types": (lines(SUM, {"prompt": "1+1", "answer": [1, 2]}), "line 2"),
+    "a row cut in the middle": (lines(SUM)[:-8], "line 1: invalid JSON"),
+    "a row of ten megabytes": (lines(SUM, {"prompt": "1" * 10_000_000, "answer": 1}), "exceed the context of"),
+}
+
+
+@pytest.mark.parametrize("edge", ROWS)
+def test_a_row_that_cannot_serve_is_named(tmp_path, edge):
+    content, expected = ROWS[edge]
+    (tmp_path / "train.jsonl").write_bytes(content)
+    code, said = train(tmp_path, data={"path": "train.jsonl", "answer_format": "number"}, verifier="numeric")
+    assert (code, said.count("\n")) == (2, 1) and expected in said, said[:500]
+    assert len(said) < 1000 and not (tmp_path / "run").exists()
+
+
+def test_line_ends_of_another_system_and_floats_are_read(tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(lines(SUM, {"prompt": "1+\r\n1", "answer": "2\r\n"}))
+    code, said = train(tmp_path, data={"path": "train.jsonl", "answer_format": "number"}, verifier="numeric")
+    assert code == 0, said
+
+
+def test_no_network_is_one_line(tmp_path):
+    code, said = train(tmp_path, model="nobody/no-such-model")
+    assert (code, said.count("\n")) == (2, 1) and "nobody/no-such-model" in said and not (tmp_path / "run").exists()
+
+
+def test_two_at_once_in_one_folder(tmp_path):
+    first = start(tmp_path, steps=500)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    try:
+        code, said = train(tmp_path, steps=500)
+        assert (code, said.count("\n")) == (1, 1) and f"in use by process {first.pid}" in said, said
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
+def test_a_disk_that_fills_in_the_middle_of_a_checkpoint_loses_nothing(tmp_path):
+    """Once a checkpoint is there all but 5 MiB are taken away (each is 10 MiB); with the space back the run goes on."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(small)], check=False).returncode:
+        pytest.skip("this container may not mount a tmpfs")
+    try:
+        ballast = small / "ballast"
+        process = start(tmp_path, steps=40, checkpoint_every=1, out=str(small / "run"))
+        deadline = time.monotonic() + 90
+        while not list(small.glob("run/checkpoints/rl-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        ballast.write_bytes(b"x" * max(0, shutil.disk_usage(small).free - 5 * 2**20))
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 1 and "r1lab: " in said.splitlines()[-1], said
+        assert "No space left" in said or "disk" in said, said
+        assert list(small.glob("run/checkpoints/rl-*/whole.json")), "the last whole checkpoint is gone"
+        ballast.unlink()
+        reached = int(next(small.glob("run/checkpoints/rl-*")).name.removeprefix("rl-"))
+        code, said = train(tmp_path, steps=reached + 1, checkpoint_every=1, out=str(small / "run"))
+        assert code == 0, said
+    finally:
+        subprocess.run(["umount", str(small)], check=False)

@@ -1,0 +1,297 @@
+r"""The grammar's atoms: numbers, names, brackets, fractions, roots, applied functions. The half of `expression`
+that reads
+what TeX writes with a backslash and what people write as a word."""
+
+import re
+from fractions import Fraction
+
+from verifiers.math import names
+from verifiers.math.numerals import number, repeating
+from verifiers.math.operators import Operators
+from verifiers.math.tokens import Token
+from verifiers.math.tree import (
+    HALF,
+    ONE,
+    Call,
+    Const,
+    Node,
+    Num,
+    Pow,
+    Seq,
+    Sym,
+    Unreadable,
+    div,
+    mul,
+)
+
+_CLOSERS = {
+    "lfloor": ("rfloor", "floor"),
+    "lceil": ("rceil", "ceil"),
+    "llcorner": ("lrcorner", "floor"),
+    "ulcorner": ("urcorner", "ceil"),
+    "lvert": ("rvert", "abs"),
+    "lVert": ("rVert", "abs"),
+    "Vert": ("Vert", "abs"),
+    "|": ("|", "abs"),
+    "vert": ("vert", "abs"),
+    "mid": ("mid", "abs"),
+}
+_FRACTIONS = {"frac", "dfrac", "tfrac", "cfrac", "sfrac", "nicefrac"}
+_GLUED = ("pi", "sqrt", "sin", "cos", "tan", "ln", "log", "exp")
+_ACCENTS = {
+    "overline",
+    "bar",
+    "hat",
+    "widehat",
+    "vec",
+    "tilde",
+    "widetilde",
+    "overrightarrow",
+    "dot",
+    "ddot",
+    "overarc",
+    "widearc",
+}
+
+
+class Atoms(Operators):
+    def atom(self) -> Node:
+        token = self.token
+        match token.kind:
+            case "number":
+                return self._based(self.take()) if self._has_base() else number(self.take().text)
+            case "repeating":
+                return repeating(self.take().text)
+            case "word":
+                return self._word(self.take())
+            case "text":
+                return self._text(self.take())
+            case "command":
+                return self._command(self.take())
+            case "sign" if token.text in "([{":
+                return self.bracketed()
+            case "sign" if token.text == "|":
+                return self._between("|", "abs")
+            case "sign" if token.text.startswith("..."):
+                self.take()
+                return Sym("...")
+            case "sign" if token.text in ("\u03c0",):
+                self.take()
+                return Const("pi")
+        raise Unreadable(f"nothing to read at {token.text!r}")
+
+    def _word(self, token: Token) -> Node:
+        word = token.text
+        if word in names.WORD_FUNCTIONS:
+            return self.apply(names.ALIASES.get(word, word))
+        if word in names.CONSTANTS:
+            return Const(names.CONSTANTS[word])
+        if word in names.GREEK and len(word) > 2:
+            return Sym(names.SAME_LETTER.get(word, word))
+        if len(word) == 1:
+            return self._letter(word)
+        for name in _GLUED:  # 2xsqrt(3), xsin(x)
+            if _glued(word, name):
+                self.at -= 1
+                self.tokens[self.at] = Token("word", name, False, token.start + 1)
+                return self._letter(word[0])
+        if is_name(word):
+            return mul(*(self._letter(letter) for letter in word))
+        raise Unreadable(f"the word {word!r}")
+
+    def _letter(self, letter: str) -> Node:
+        if letter in ("i", "I"):
+            return Const("i")
+        if letter == "e":
+            return Const("e")
+        if letter in names.CALLED and self._is_called():
+            arguments = self.bracketed()
+            return Call(letter, arguments.items if isinstance(arguments, Seq) else (arguments,))
+        return Sym(letter)
+
+    def _is_called(self) -> bool:
+        return not self.token.spaced and (
+            self.is_sign("(") or (self.is_sign("{") and self.tokens[self.at + 1].text == "(")
+        )
+
+    def _text(self, token: Token) -> Node:
+        word = token.text.strip()
+        if word in names.FUNCTIONS or word in names.ALIASES:
+            return self.apply(names.ALIASES.get(word, word))
+        if len(word) == 1 and word.isalpha():
+            return self._letter(word)
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", word):
+            return number(word)
+        raise Unreadable(f"the text {word!r}")
+
+    def _command(self, token: Token) -> Node:
+        name = token.text
+        if name in _FRACTIONS:
+            top = self.argument()
+            return div(top, self.argument())
+        if name == "sqrt":
+            return self.root()
+        if name in _CLOSERS:
+            closing, function = _CLOSERS[name]
+            return self._between(closing, function, opened=True)
+        if name in ("binom", "dbinom", "tbinom"):
+            top = self.argument()
+            return Call("binom", (top, self.argument()))
+        if name in names.FUNCTIONS or name in names.ALIASES:
+            return self.apply(names.ALIASES.get(name, name))
+        if name in names.CONSTANTS:
+            return Const(names.CONSTANTS[name])
+        if name in names.GREEK:
+            return Sym(names.SAME_LETTER.get(name, name))
+        if name in names.EMPTY:
+            return Seq("set", ())
+        if name in names.ELLIPSES:
+            return Sym("...")
+        if name in _ACCENTS or name in ("boxed", "fbox", "mathop", "underbrace", "overbrace", "operatorname"):
+            inner = self.argument()
+            return inner if name in ("boxed", "fbox", "mathop", "underbrace", "overbrace") else Call(name, (inner,))
+        if name in ("imath", "jmath", "mathrm", "prime"):
+            return Const("i") if name == "imath" else Sym(name)
+        if name in ("{", "lbrace", "langle", "lbrack", "lparen"):
+            self.at -= 1
+            return self.bracketed()
+        if name == "begin":
+            return self.environment()
+        if name in ("angle", "measuredangle", "triangle", "odot"):
+            return Call(name, (self.power(),))
+        return self.operator(name)
+
+    def bracketed(self) -> Node:
+        r"""(a), (a, b), [a, b), {a, b}, \{a, b\}: a group, a tuple or interval, a set. TeX's own braces only group."""
+        self.deeper()
+        opening = self.take()
+        bars, self.bars = self.bars, 0
+        if opening.text == "{" and opening.kind == "sign":
+            found = self._brace_group()
+        else:
+            closing = names.OPENING[opening.text]
+            alternatives = (")", "]") if closing in ")]" else (closing, "}", "rbrace") if closing == "}" else (closing,)
+            items = self.members(alternatives)
+            closing = self.expect(*alternatives).text
+            if opening.text in ("{", "lbrace"):
+                found = self._set(items)
+            elif len(items) == 1 and opening.text + closing in ("()", "[]"):
+                found = items[0]
+            else:
+                brackets = {"langle": "(", "lbrack": "["}.get(opening.text, opening.text) + {"rangle": ")"}.get(
+                    closing, closing
+                )
+                found = Seq("tuple", tuple(items), brackets)
+        self.bars = bars
+        self.depth -= 1
+        return found
+
+    def _brace_group(self) -> Node:
+        if self.is_sign("}"):
+            self.take()
+            return self.atom()  # {}_5C_2 and the like
+        items = self.members(("}",))
+        self.expect("}")
+        return items[0] if len(items) == 1 else self._set(items)
+
+    def _set(self, items: list[Node]) -> Node:
+        return Seq("set", tuple(items))
+
+    def braced(self) -> Node:
+        """{...} as one expression."""
+        self.deeper()
+        self.expect("{")
+        if self.is_command("circ", "degree", "prime"):
+            found = Sym("prime" if self.take().text == "prime" else "circ")
+        elif self.is_sign("'"):
+            self.take()
+            found = Sym("prime")
+        else:
+            bars, self.bars = self.bars, 0
+            items = self.members(("}",))
+            self.bars = bars
+            found = items[0] if len(items) == 1 else Seq("list", tuple(items))
+        self.expect("}")
+        self.depth -= 1
+        return found
+
+    def argument(self) -> Node:
+        r"""What TeX takes as one argument: a group, or one character: \frac12 is 1/2."""
+        if self.is_sign("{"):
+            return self.braced()
+        self.deeper()
+        if self.token.kind in ("number", "word") and len(self.token.text) > 1:
+            token = self.token
+            self.tokens[self.at] = Token(token.kind, token.text[1:], False, token.start + 1)
+            found = number(token.text[0]) if token.kind == "number" else self._letter(token.text[0])
+        else:
+            found = number(self.take().text) if self.token.kind == "number" else self.atom()
+        self.depth -= 1
+        return found
+
+    def raw_argument(self) -> str:
+        """An index as text: x_{12}, x_1, a_n."""
+        if not self.is_sign("{"):
+            token = self.take()
+            if token.kind not in ("number", "word", "text", "command") and token.text != "*":
+                raise Unreadable("an index without a name")
+            return token.text
+        self.take()
+        parts = []
+        while not self.is_sign("}"):
+            if self.token.kind == "end" or self.is_sign("{"):
+                raise Unreadable("an index that does not end")
+            parts.append(self.take().text)
+        self.take()
+        return "".join(parts).replace(" ", "")
+
+    def root(self) -> Node:
+        degree = None
+        if self.is_sign("["):
+            self.take()
+            degree = self.sum()
+            self.expect("]")
+        self.deeper()
+        inner = self.braced() if self.is_sign("{") else self.atom()
+        self.depth -= 1
+        return Pow(inner, HALF if degree is None or degree == Num(Fraction(2)) else div(ONE, degree))
+
+    def _between(self, closing: str, function: str, opened: bool = False) -> Node:
+        if not opened:
+            self.take()
+        self.deeper()
+        self.bars += closing in ("|", "vert", "mid", "Vert")
+        inner = self.union()
+        self.bars -= closing in ("|", "vert", "mid", "Vert")
+        self.expect(closing)
+        self.depth -= 1
+        return Call(function, (inner,))
+
+    def _has_base(self) -> bool:
+        ahead = self.tokens[self.at + 1 : self.at + 3]
+        return (
+            len(ahead) == 2
+            and ahead[0].text == "_"
+            and (ahead[1].text in ("{", "(") or ahead[1].kind in ("number", "text", "word"))
+        )
+
+    def _based(self, token: Token) -> Node:
+        self.take()
+        base = self.raw_argument().strip("()")
+        value = names.BASES.get(base.lower()) or (int(base) if base.isdigit() and len(base) < 3 else 0)
+        if not 2 <= value <= 36:
+            raise Unreadable("an index on a number that is no base")
+        return Call("based", (Sym(token.text.replace("\x1f", "")), Num(Fraction(value))))
+
+
+def is_name(word: str) -> bool:
+    """Whether a run of letters is mathematics: a function, a constant, a Greek letter, a product of a few letters."""
+    if word in names.JOINERS:
+        return False
+    if len(word) == 1 or word in names.WORD_FUNCTIONS or word in names.CONSTANTS or word in names.GREEK:
+        return True
+    return (len(word) <= 3 and word.lower() not in names.WORDS) or any(_glued(word, name) for name in _GLUED)
+
+
+def _glued(word: str, name: str) -> bool:
+    return word.endswith(name) and len(word) - len(name) == 1

@@ -1,0 +1,195 @@
+r"""Text of an answer made uniform before it is cut into tokens: Unicode signs, spacing commands, frames, digit groups.
+
+Keeps every mark that has a meaning; removes nothing that could turn a wrong answer into a right one.
+"""
+
+import re
+
+UNICODE = {
+    "\u2212": "-",
+    "\u2013": "-",
+    "\u2014": "-",
+    "\u00d7": r"\times ",
+    "\u00f7": r"\div ",
+    "\u00b7": r"\cdot ",
+    "\u22c5": r"\cdot ",
+    "\u2217": "*",
+    "\u221a": r"\sqrt ",
+    "\u221e": r"\infty ",
+    "\u2264": r"\le ",
+    "\u2265": r"\ge ",
+    "\u2260": r"\ne ",
+    "\u2248": r"\approx ",
+    "\u222a": r"\cup ",
+    "\u2229": r"\cap ",
+    "\u2208": r"\in ",
+    "\u2205": r"\emptyset ",
+    "\u2216": r"\setminus ",
+    "\u211d": r"\mathbb{R}",
+    "\u2124": r"\mathbb{Z}",
+    "\u00b0": r"^\circ ",
+    "\u00b1": r"\pm ",
+    "\u2213": r"\mp ",
+    "\u00b2": "^2",
+    "\u00b3": "^3",
+    "\u00b9": "^1",
+    "\u2070": "^0",
+    "\u2074": "^4",
+    "\u2075": "^5",
+    "\u2076": "^6",
+    "\u207f": "^n",
+    "\u00bd": r"\frac{1}{2}",
+    "\u00bc": r"\frac{1}{4}",
+    "\u00be": r"\frac{3}{4}",
+    "\u2153": r"\frac{1}{3}",
+    "\u2154": r"\frac{2}{3}",
+    "\u2018": "'",
+    "\u2019": "'",
+    "\u2032": "'",
+    "\u201c": '"',
+    "\u201d": '"',
+    "\u2044": "/",
+    "\u2215": "/",
+    "\u2026": r"\ldots ",
+    "\u22ef": r"\ldots ",
+    "\u2220": r"\angle ",
+    "\u2211": r"\sum ",
+    "\u222b": r"\int ",
+    "\u27e8": r"\langle ",
+    "\u27e9": r"\rangle ",
+    "\u2081": "_1",
+    "\u2082": "_2",
+    "\u2083": "_3",
+    "\u2080": "_0",
+    "\u2223": "|",
+    "\u2192": r"\to ",
+    "\u21d2": r"\implies ",
+    "\u00a0": " ",
+    "\u202f": " ",
+    "\u2009": " ",
+    "\u200b": "",
+    "\u200e": "",
+    "\u200f": "",
+    "\ufeff": "",
+    "\u00b5": r"\mu ",
+    "\uff0c": ",",
+    "\uff1b": ";",
+    "\uff08": "(",
+    "\uff09": ")",
+    "\u3002": ". ",
+    "\u3001": ",",
+    "\uff1d": "=",
+    "\uff1a": ":",
+    "\u20ac": r"\$",
+    "\u00a3": r"\$",
+    "\u00a5": r"\$",
+    "\u20b9": r"\$",
+}
+GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho _ sigma tau upsilon phi "
+    "chi psi omega"
+)
+UNICODE |= {chr(0x3B1 + at): f"\\{name} " for at, name in enumerate(GREEK.split()) if name != "_"}
+UNICODE |= {"\u0394": r"\Delta ", "\u03a3": r"\Sigma ", "\u03a9": r"\Omega ", "\u03a6": r"\Phi ", "\u0393": r"\Gamma "}
+_UNICODE = str.maketrans(UNICODE)
+_ESCAPES = (
+    (re.compile("\x0c(?=rac)"), r"\\f"),
+    (re.compile("\x08(?=oxed|egin|inom|mod|ar|eta)"), r"\\b"),
+    (re.compile("\t(?=ext|imes|frac|heta|an\\b|au\\b|o\\b)"), r"\\t"),
+    (re.compile("\r(?=ight|angle|ceil|floor|ho\\b|m\\b)"), r"\\r"),
+    (re.compile("\x07(?=lpha|pprox|ngle|bs)"), r"\\a"),
+    (re.compile("\x0b(?=ec\\b|ert|arphi)"), r"\\v"),
+)
+"""Where a language read `\f` of `\frac` as a control character."""
+_NOISE = (
+    (re.compile(r"<\|[A-Za-z_]{2,20}\|>(?:user|assistant)?"), " "),
+    (re.compile(r"\\(?:left|right|mleft|mright|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?(?=\W|$)(?<!\.)"), ""),
+    (re.compile(r"\\(?:left|right)\s*\."), ""),
+    (re.compile(r"(?<=[0-9])\{,\}(?=[0-9])"), "\x1f"),
+    (re.compile(r"(?<=[0-9])\s*,\s*\\!\s*(?=[0-9]{3}(?![0-9]))"), "\x1f"),
+    (re.compile(r"(?<=[0-9])\\!(?=[0-9])"), ""),
+    (re.compile(r"(?<=[0-9])(?:\\[,;: ]|~|_)(?=[0-9]{3}(?![0-9]))"), "\x1f"),
+    (
+        re.compile(
+            r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|quad|qquad|bf|rm|it|hfill|noindent|thinspace|enspace)(?![A-Za-z])"
+        ),
+        " ",
+    ),
+    (re.compile(r"\\(?:phantom|hspace|vspace|hphantom|label|tag)\*?\s*\{[^{}]*\}"), " "),
+    (re.compile(r"(?<!\\)\\[,;:!> \n]|~"), " "),
+    (re.compile(r"\\\$"), " "),
+    (re.compile(r"\\(?=\s*$)"), ""),
+)
+_DOUBLED = re.compile(
+    r"\\\\(?=(?:boxed|frac|dfrac|tfrac|sqrt|begin|end|text|left|right|cdot|times|pi|le|ge|leq|geq|in|infty|cup)(?![a-z]))"
+)
+_FRAMES = (
+    (re.compile(r"\s*\$\$(.*)\$\$[\s.,]*", re.DOTALL), "$$"),
+    (re.compile(r"\s*\$(?!\s*$)([^$]*)\$[\s.,]*", re.DOTALL), "$"),
+    (re.compile(r"\s*\\\((.*)\\\)[\s.,]*", re.DOTALL), r"\)"),
+    (re.compile(r"\s*\\\[(.*)\\\][\s.,]*", re.DOTALL), r"\]"),
+    (re.compile(r"\s*\*\*([^*]*)\*\*[\s.,]*", re.DOTALL), "**"),
+    (re.compile(r"\s*`([^`]*)`[\s.,]*", re.DOTALL), "`"),
+)
+"""With the mark that may not stand inside: `$a$ and $b$` is no frame around `a$ and $b`."""
+_WRAPPERS = re.compile(
+    r"\s*\\(?:displaystyle|boxed|fbox|ensuremath|bm|boldsymbol|mathbf|color\{\w+\})\s*\{(.*)\}[\s.]*", re.DOTALL
+)
+
+
+def clean(text: str) -> str:
+    """The text with one spelling for each sign. `\x1f` stands where a mark only groups digits."""
+    if not text.isascii():
+        text = text.translate(_UNICODE)
+    for pattern, plain in _ESCAPES if not text.isprintable() else ():
+        text = pattern.sub(plain, text)
+    if "\\" in text:
+        if r"\\" in text and ("\\\\begin" in text or "\\begin" not in text):
+            text = _DOUBLED.sub(r"\\", text)
+        for pattern, plain in _NOISE:
+            text = pattern.sub(plain, text)
+    elif "{,}" in text or "<|" in text:
+        for pattern, plain in _NOISE[:1] + _NOISE[3:4]:
+            text = pattern.sub(plain, text)
+    return unframe(text)
+
+
+def unframe(text: str) -> str:
+    r"""Without `$...$`, `\(...\)`, `**...**` and the like around the whole, and without the full stop behind it."""
+    text = text.strip()
+    for _ in range(8):
+        before = text
+        for frame, mark in _FRAMES:
+            match = frame.fullmatch(text) if mark in text else None
+            if match and mark not in match[1]:
+                text = match[1].strip()
+        match = _WRAPPERS.fullmatch(text)
+        if match and _is_balanced(match[1]):
+            text = match[1].strip()
+        text = _strip_ends(text)
+        if text == before:
+            break
+    return text
+
+
+def _is_balanced(text: str) -> bool:
+    depth = 0
+    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _strip_ends(text: str) -> str:
+    text = text.strip().rstrip(",;").rstrip()
+    if text.endswith(".") and not text.endswith(("..", r"\.")):
+        text = text[:-1].rstrip()
+    if text.endswith(r"\\"):
+        text = text[:-2].rstrip()
+    if text.count("$") % 2 and not text.endswith(r"\$"):
+        if text.startswith("$"):
+            text = text[1:].lstrip()
+        elif text.endswith("$"):
+            text = text[:-1].rstrip()
+    return text

@@ -1,0 +1,102 @@
+"""Answers of several members: lists, sets, tuples, matrices; both signs of a plus-or-minus written out. `agree`
+compares two
+members."""
+
+from verifiers.math.tree import Call, Matrix, Node, Seq, Sym, children, contains, neg, rebuild
+
+MAX_MEMBERS = 200
+
+
+def members(gold: Node, other: Node, by, agree):
+    """Lists, sets and tuples."""
+    gold, other = _as_members(gold), _as_members(other)
+    if not isinstance(gold, Seq) and not isinstance(other, Seq):
+        return NotImplemented
+    if isinstance(other, Seq) and not isinstance(gold, Seq):
+        if isinstance(gold, Matrix):
+            return NotImplemented
+        return agree(gold, other.items[0], by) if len(other.items) == 1 and other.kind != "list" else False
+    if not isinstance(other, Seq):
+        if isinstance(other, Matrix):
+            return NotImplemented
+        return agree(gold.items[0], other, by) if len(gold.items) == 1 else False
+    if max(len(gold.items), len(other.items)) > MAX_MEMBERS or len(gold.items) != len(other.items):
+        return False
+    if "tuple" in (gold.kind, other.kind):
+        if "set" in (gold.kind, other.kind) or not _same_brackets(gold, other):
+            return False
+        return _all(agree(a, b, by) for a, b in zip(gold.items, other.items))
+    ordered = by.lists == "ordered" and gold.kind == other.kind == "list"
+    if ordered or any(item == Sym("...") for item in gold.items):
+        return _all(agree(a, b, by) for a, b in zip(gold.items, other.items))
+    return _matched(gold.items, other.items, by, agree)
+
+
+def _as_members(node: Node) -> Node:
+    items = expanded(node)
+    if isinstance(node, Seq) and node.kind == "tuple":
+        return node
+    if len(items) > 1 or isinstance(node, Seq):
+        return Seq(node.kind if isinstance(node, Seq) else "list", items)
+    return node
+
+
+def expanded(node: Node) -> tuple[Node, ...]:
+    """Members with both signs of every plus-or-minus written out."""
+    if isinstance(node, Seq) and node.kind != "tuple":
+        return tuple(each for item in node.items for each in expanded(item))
+    if not contains(node, lambda each: isinstance(each, Call) and each.name in ("pm", "mp")):
+        return (node,)
+    return (_signed(node, False), _signed(node, True))
+
+
+def _signed(node: Node, is_lower: bool) -> Node:
+    parts = [_signed(part, is_lower) for part in children(node)]
+    if isinstance(node, Call) and node.name in ("pm", "mp"):
+        return neg(parts[0]) if is_lower == (node.name == "pm") else parts[0]
+    return rebuild(node, parts) if parts else node
+
+
+def _same_brackets(gold: Seq, other: Seq) -> bool:
+    if gold.kind != other.kind:
+        return True  # a bare list may leave a tuple's brackets out
+    return gold.brackets == other.brackets or (len(gold.items) > 2 and {gold.brackets, other.brackets} <= {"()", "[]"})
+
+
+def _matched(left: tuple[Node, ...], right: tuple[Node, ...], by, agree) -> bool | None:
+    """Each member of one is a member of the other; members that only look alike leave it undecided."""
+    rest, is_proved = list(right), True
+    for item in left:
+        found = [(at, agree(item, each, by)) for at, each in enumerate(rest)]
+        at = next(
+            (at for at, verdict in found if verdict), next((at for at, verdict in found if verdict is None), None)
+        )
+        if at is None:
+            return False
+        is_proved &= dict(found)[at] is True
+        del rest[at]
+    return True if is_proved else None
+
+
+def _all(verdicts) -> bool | None:
+    seen = list(verdicts)
+    return False if False in seen else None if None in seen else True
+
+
+def matrices(gold: Node, other: Node, by, agree):
+    gold, other = _vector(gold, other), _vector(other, gold)
+    if not (isinstance(gold, Matrix) and isinstance(other, Matrix)):
+        return NotImplemented
+    if [len(row) for row in gold.rows] != [len(row) for row in other.rows]:
+        return False
+    return _all(agree(a, b, by) for left, right in zip(gold.rows, other.rows) for a, b in zip(left, right))
+
+
+def _vector(node: Node, like: Node) -> Node:
+    """A tuple as the row or column that the other one is."""
+    if isinstance(node, Seq) and node.kind in ("tuple", "list") and isinstance(like, Matrix):
+        if all(len(row) == 1 for row in like.rows):
+            return Matrix(tuple((item,) for item in node.items))
+        if len(like.rows) == 1:
+            return Matrix((node.items,))
+    return node

@@ -1,0 +1,242 @@
+r"""The grammar's applied functions, large operators, matrices, member lists and relations: what `atoms` and
+`expression`
+need of each other. A part of the parser, not a class to use alone."""
+
+from fractions import Fraction
+
+from verifiers.math import names
+from verifiers.math.tree import (
+    ONE,
+    Big,
+    Call,
+    Const,
+    Matrix,
+    Node,
+    Num,
+    Pow,
+    Relation,
+    Seq,
+    Sym,
+    Unreadable,
+    div,
+    mul,
+    neg,
+)
+
+_INVERSES = {"sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"}
+_BIG = {"sum": "sum", "prod": "prod", "int": "int", "lim": "lim"}
+_STOPS = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "cdot", "times", "div", "sum", "int", "lim"}
+MAX_CELLS = 400
+
+
+class Operators:
+    def apply(self, name: str) -> Node:
+        r"""A function's argument: `\sin x`, `sin(x)`, `\sin^2 x`, `\log_2 8`, `\ln 2x`, `max(a, b)`."""
+        if name == "sqrt":
+            return self.root()
+        if name == "exp":
+            return Pow(Const("e"), self._operand()[0])
+        base = exponent = None
+        for _ in range(2):
+            if self.is_sign("_"):
+                self.take()
+                base = self.argument()
+            if self.is_sign("^"):
+                self.take()
+                exponent = self.braced() if self.is_sign("{") else self._exponent()
+        if exponent == Num(Fraction(-1)) and name in _INVERSES:
+            name, exponent = f"arc{name}", None
+        arguments = self._operand()
+        if name == "log" and len(arguments) == 2 and base is None:
+            arguments, base = arguments[:1], arguments[1]
+        called = Call(name, arguments)
+        if name == "log" and base not in (None, Const("e")):
+            called = div(called, Call("log", (base,)))
+        elif base is not None and name not in ("log", "max", "min"):
+            raise Unreadable(f"an index on {name}")
+        return called if exponent is None else Pow(called, exponent)
+
+    def _operand(self) -> tuple[Node, ...]:
+        if self.is_sign("(", "[", "{") or self.is_command("{", "lbrace"):
+            inner = self.bracketed()
+            many = isinstance(inner, Seq)
+            if not many and (self.is_sign("^", "!")):
+                inner = self.postfix(inner)
+            return inner.items if many else (inner,)
+        self.deeper()
+        sign = self.is_sign("-") and bool(self.take())
+        factors = [self.power()]
+        while (
+            self._juxtaposed()
+            and not (self.token.kind == "command" and self.token.text in _STOPS)
+            and not (self.is_sign("(") or (self.token.kind == "word" and self.token.text in names.WORD_FUNCTIONS))
+        ):
+            factors.append(self.power())
+        while self.is_sign("/") and self.tokens[self.at + 1].kind in ("number", "word"):  # sin pi/3
+            self.take()
+            factors = [div(mul(*factors), self.power())]
+        self.depth -= 1
+        return (neg(mul(*factors)) if sign else mul(*factors),)
+
+    def operator(self, name: str) -> Node:
+        """Sums, products, integrals and limits; whatever else a command may be is not known here."""
+        if name not in _BIG:
+            if name in ("mathbb", "Re", "Im"):
+                return Sym(name)
+            raise Unreadable(f"the command {name!r}")
+        low = high = None
+        for _ in range(2):
+            if self.is_sign("_"):
+                self.take()
+                low = self._bound()
+            if self.is_sign("^"):
+                self.take()
+                high = self.argument()
+        self.deeper()
+        found = self._integral(low, high) if name == "int" else self._indexed(name, low, high)
+        self.depth -= 1
+        return found
+
+    def _bound(self) -> Node:
+        if not self.is_sign("{"):
+            return self.argument()
+        self.take()
+        found = self.relation()
+        self.expect("}")
+        return found
+
+    def _indexed(self, name: str, low: Node | None, high: Node | None) -> Node:
+        match low:
+            case Relation((Sym(variable), start), ("=",)) if name != "lim":
+                return Big(name, variable, start, high, self.term())
+            case Relation((Const("i"), start), ("=",)) if name != "lim":
+                return self._over_i(name, start, high)
+            case Relation((Sym(variable), point), ("->",)) if name == "lim":
+                return Big(name, variable, point, None, self.term())
+        raise Unreadable(f"{name} over what?")
+
+    def _over_i(self, name: str, start: Node, high: Node | None) -> Node:
+        """An index called i is no imaginary unit."""
+        from verifiers.math.tree import children, rebuild
+
+        def rename(node: Node) -> Node:
+            parts = children(node)
+            return (
+                Sym("i") if node == Const("i") else rebuild(node, [rename(part) for part in parts]) if parts else node
+            )
+
+        return Big(name, "i", start, high, rename(self.term()))
+
+    def _integral(self, low: Node | None, high: Node | None) -> Node:
+        """The body ends at `dx`; a bare `dx` is 1."""
+        end = next((at for at in range(self.at, len(self.tokens)) if self._is_differential(at)), None)
+        if end is None:
+            raise Unreadable("an integral without dx")
+        token = self.tokens[end]
+        variable = token.text[1:] or self.tokens[end + 1].text
+        rest = self.tokens[end + 1 + (not token.text[1:]) :]
+        self.tokens = [*self.tokens[:end], type(token)("end", "", False, token.start), *rest]
+        body = self.sum() if self.at < end else ONE
+        if self.token.kind != "end":
+            raise Unreadable("an integral that does not end")
+        del self.tokens[self.at]
+        return Big("int", variable, low, high, body)
+
+    def _is_differential(self, at: int) -> bool:
+        token = self.tokens[at]
+        if token.kind == "word" and len(token.text) == 2 and token.text[0] == "d":
+            return True
+        follows = self.tokens[at + 1] if at + 1 < len(self.tokens) else token
+        return (
+            token.text == "d"
+            and token.kind in ("word", "text")
+            and follows.kind in ("word", "command")
+            and len(follows.text) < 7
+        )
+
+    def environment(self) -> Node:
+        r"""\begin{pmatrix} a & b \\ c & d \end{pmatrix}; \begin{cases} and others are not expressions."""
+        name = self._brace_name()
+        if name not in names.MATRICES:
+            raise Unreadable(f"the environment {name!r}")
+        if name == "array" and self.is_sign("{"):
+            self._brace_name()
+        rows, row = [], []
+        self.deeper()
+        for _ in range(MAX_CELLS):
+            if self.is_command("hline"):
+                self.take()
+            if self.is_command("end"):
+                break
+            row.append(self.relation())
+            if self.is_sign("&"):
+                self.take()
+                continue
+            rows.append(tuple(row))
+            row = []
+            while self.is_command("\\", "cr", "newline"):
+                self.take()
+                if (
+                    self.is_sign("[")
+                    and self.tokens[self.at + 1].kind == "number"
+                    and self.tokens[self.at + 2].text in ("pt", "em", "ex", "mm", "cm")
+                ):
+                    self.at += 4
+        self.depth -= 1
+        self.expect("end")
+        self._brace_name()
+        if not rows or len({len(row) for row in rows}) != 1:
+            raise Unreadable("rows of different lengths")
+        matrix = Matrix(tuple(rows))
+        return Call("det", (matrix,)) if name == "vmatrix" else matrix
+
+    def _brace_name(self) -> str:
+        self.expect("{")
+        name = ""
+        while not self.is_sign("}"):
+            if self.token.kind == "end":
+                raise Unreadable("a group that does not end")
+            name += self.take().text
+        self.take()
+        return name
+
+    def members(self, closing: tuple[str, ...]) -> list[Node]:
+        """Relations separated by commas or semicolons, up to a closing bracket (not read)."""
+        found = [self.relation()]
+        while self.is_sign(",", ";"):
+            self.take()
+            if self.token.text in closing and self.token.kind in ("sign", "command"):
+                break
+            found.append(self.relation())
+        return found
+
+    def relation(self) -> Node:
+        sides, ops = [self.union()], []
+        while (op := self._relation_sign()) is not None:
+            self.take()
+            if op == "!" and self.is_sign("="):
+                self.take()
+                op = "!="
+            ops.append(op)
+            sides.append(self.union())
+        return sides[0] if not ops else Relation(tuple(sides), tuple(ops))
+
+    def _relation_sign(self) -> str | None:
+        token = self.token
+        if token.kind == "sign" and token.text in names.SIGN_RELATIONS:
+            return names.RELATIONS[token.text]
+        if token.kind == "command":
+            if token.text == "not":
+                return self._negated()
+            return names.RELATIONS.get(token.text)
+        if token.kind == "word" and token.text == "in" and token.spaced:
+            return "in"
+        return None
+
+    def _negated(self) -> str | None:
+        follows = self.tokens[self.at + 1]
+        op = names.RELATIONS.get(follows.text)
+        negated = {"=": "!=", "in": "notin", "<": ">=", ">": "<="}.get(op)
+        if negated:
+            self.take()
+        return negated

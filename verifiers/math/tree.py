@@ -1,0 +1,263 @@
+"""The typed tree that an answer is read into, and the guards on its size. Not a computer algebra system: no node
+simplifies
+itself, and none is ever evaluated by Python's own parser."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+MAX_NODES = 2000
+MAX_DEPTH = 100
+"""Nesting of brackets, roots and fractions; deeper than any answer, shallower than Python's stack."""
+MAX_DIGITS = 10_000
+"""Decimal digits of an exact number; anything that would have more is only compared by its form."""
+MAX_FACTORIAL = 2000
+MAX_RANGE = 1000
+"""Terms of a sum or product that is added up."""
+
+
+class Unreadable(ValueError):
+    """The text is no mathematics that this parser knows."""
+
+
+class TooBig(ArithmeticError):
+    """A guard refused to compute: the expression can only be compared by its form."""
+
+
+class Node:
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Num(Node):
+    value: Fraction
+    places: int | None = field(default=None, compare=False)
+    """Digits written behind the decimal point; None for an integer or anything exact."""
+    digits: int = field(default=0, compare=False)
+    """Significant digits written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sym(Node):
+    """A variable; `...` too."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Const(Node):
+    """pi, e, i or oo."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Node):
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mul(Node):
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pow(Node):
+    base: Node
+    exponent: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """A function by its canonical name (`expression.FUNCTIONS`); `pm` stands for both signs of its argument."""
+
+    name: str
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Big(Node):
+    """sum, prod, int, lim or diff over a bound variable."""
+
+    kind: str
+    variable: str
+    low: Node | None
+    high: Node | None
+    body: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Seq(Node):
+    """Several members. kind: `list` (bare, `1, 2`), `set` ({1, 2}) or `tuple` (in round or square brackets)."""
+
+    kind: str
+    items: tuple[Node, ...]
+    brackets: str = ""
+    """`()`, `[)`, `(]` or `[]` for a tuple; two members in them may be an interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetOp(Node):
+    """cup, cap or setminus."""
+
+    op: str
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix(Node):
+    rows: tuple[tuple[Node, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation(Node):
+    """`a < b = c`: sides (a, b, c), ops (<, =)."""
+
+    sides: tuple[Node, ...]
+    ops: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio(Node):
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Percent(Node):
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity(Node):
+    """A value with a unit or a counted noun."""
+
+    value: Node
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Based(Node):
+    """Digits in a stated base, such as 204_5."""
+
+    digits: str
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clock(Node):
+    minutes: int
+    is_marked: bool
+    """Whether am or pm was said (else 1:30 may be either)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Node):
+    """Words, made uniform."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Node):
+    letter: str
+    text: str = ""
+
+
+ZERO, ONE, MINUS_ONE, HALF = (Num(Fraction(n)) for n in (0, 1, -1, Fraction(1, 2)))
+
+
+def add(*args: Node) -> Node:
+    return args[0] if len(args) == 1 else Add(args)
+
+
+def mul(*args: Node) -> Node:
+    return args[0] if len(args) == 1 else Mul(args)
+
+
+def neg(node: Node) -> Node:
+    if isinstance(node, Num):
+        return Num(-node.value, node.places, node.digits)
+    return Mul((MINUS_ONE, node))
+
+
+def div(top: Node, bottom: Node) -> Node:
+    return Mul((top, Pow(bottom, MINUS_ONE)))
+
+
+def sub(left: Node, right: Node) -> Node:
+    return Add((left, neg(right)))
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes directly below."""
+    match node:
+        case Add(args) | Mul(args) | Call(_, args):
+            return args
+        case Pow(base, exponent):
+            return (base, exponent)
+        case Seq(_, items, _) | Ratio(items) | Relation(items, _):
+            return items
+        case Big(_, _, low, high, body):
+            return tuple(part for part in (low, high, body) if part is not None)
+        case SetOp(_, left, right):
+            return (left, right)
+        case Matrix(rows):
+            return tuple(cell for row in rows for cell in row)
+        case Percent(value) | Quantity(value, _):
+            return (value,)
+    return ()
+
+
+def rebuild(node: Node, parts: list[Node]) -> Node:
+    """The same kind of node over other children (as `children` lists them)."""
+    match node:
+        case Add():
+            return Add(tuple(parts))
+        case Mul():
+            return Mul(tuple(parts))
+        case Call(name, _):
+            return Call(name, tuple(parts))
+        case Pow():
+            return Pow(*parts)
+        case Seq(kind, _, brackets):
+            return Seq(kind, tuple(parts), brackets)
+        case Ratio():
+            return Ratio(tuple(parts))
+        case Relation(_, ops):
+            return Relation(tuple(parts), ops)
+        case SetOp(op, _, _):
+            return SetOp(op, *parts)
+        case Percent():
+            return Percent(*parts)
+        case Quantity(_, unit):
+            return Quantity(parts[0], unit)
+        case Big(kind, variable, low, high, _):
+            left = iter(parts)
+            return Big(kind, variable, low and next(left), high and next(left), next(left))
+        case Matrix(rows):
+            left = iter(parts)
+            return Matrix(tuple(tuple(next(left) for _ in row) for row in rows))
+    return node
+
+
+def symbols(node: Node) -> frozenset[str]:
+    """Names of the free variables."""
+    if isinstance(node, Sym):
+        return frozenset((node.name,))
+    found = frozenset().union(*map(symbols, children(node)))
+    return found - {node.variable} if isinstance(node, Big) else found
+
+
+def size(node: Node) -> int:
+    return 1 + sum(map(size, children(node)))
+
+
+def contains(node: Node, test) -> bool:
+    return test(node) or any(contains(child, test) for child in children(node))
+
+
+def substitute(node: Node, name: str, value: Node) -> Node:
+    if isinstance(node, Sym):
+        return value if node.name == name else node
+    parts = children(node)
+    return rebuild(node, [substitute(part, name, value) for part in parts]) if parts else node

@@ -1,0 +1,85 @@
+"""Trigonometric functions in terms of sine and cosine, and their exact values at multiples of 15 and 18 degrees' common
+friends: pi/2, pi/3, pi/4, pi/6. Pure: nodes in, nodes out."""
+
+from fractions import Fraction
+
+from verifiers.math.exact import rational
+from verifiers.math.tree import HALF, MINUS_ONE, ONE, ZERO, Call, Const, Mul, Node, Num, Pow, div, neg
+
+ODD_OR_EVEN = {"sin": -1, "cos": 1, "arcsin": -1, "arctan": -1, "sinh": -1, "cosh": 1, "tanh": -1, "abs": 1}
+_ROOT2, _ROOT3 = (div(Pow(Num(Fraction(n)), HALF), Num(Fraction(2))) for n in (2, 3))
+_SINES = {Fraction(0): ZERO, Fraction(1, 6): HALF, Fraction(1, 4): _ROOT2, Fraction(1, 3): _ROOT3, Fraction(1, 2): ONE}
+
+
+def simpler(name: str, args: tuple[Node, ...]) -> Node | None:
+    """The function written with simpler ones, or its value; None where it stays as it is."""
+    if len(args) != 1:
+        return None
+    arg = args[0]
+    match name:
+        case "tan":
+            return div(Call("sin", args), Call("cos", args))
+        case "cot":
+            return div(Call("cos", args), Call("sin", args))
+        case "sec":
+            return Pow(Call("cos", args), MINUS_ONE)
+        case "csc":
+            return Pow(Call("sin", args), MINUS_ONE)
+        case "sin" | "cos":
+            turns = half_turns(arg)
+            return None if turns is None else _sine(turns + (Fraction(1, 2) if name == "cos" else 0))
+        case "arctan" | "arcsin" | "arccos" | "arccot":
+            return _inverse(name, arg)
+    return None
+
+
+def half_turns(node: Node) -> Fraction | None:
+    """The angle in units of pi, where it is a rational multiple of it."""
+    if isinstance(node, Call) and node.name == "deg":
+        value = rational(node.args[0])
+        return None if value is None else value / 180
+    if rational(node) == 0:
+        return Fraction(0)
+    if not _mentions_pi(node):
+        return None
+    at = [rational(substitute_pi(node, Num(Fraction(k)))) for k in (0, 1, 2)]
+    if None in at or at[0] != 0 or at[2] != 2 * at[1]:
+        return None
+    return at[1]
+
+
+def _mentions_pi(node: Node) -> bool:
+    from verifiers.math.tree import contains
+
+    return contains(node, lambda each: each == Const("pi") or (isinstance(each, Call) and each.name == "deg"))
+
+
+def substitute_pi(node: Node, value: Node) -> Node:
+    from verifiers.math.tree import children, rebuild
+
+    if node == Const("pi"):
+        return value
+    if isinstance(node, Call) and node.name == "deg":
+        return Mul((node.args[0], value, Num(Fraction(1, 180))))
+    parts = children(node)
+    return rebuild(node, [substitute_pi(part, value) for part in parts]) if parts else node
+
+
+def _sine(turns: Fraction) -> Node | None:
+    turns %= 2
+    sign = turns >= 1
+    turns %= 1
+    turns = min(turns, 1 - turns)
+    found = _SINES.get(turns)
+    return None if found is None else neg(found) if sign else found
+
+
+def _inverse(name: str, arg: Node) -> Node | None:
+    value = rational(arg)
+    known = {
+        ("arctan", 1): Fraction(1, 4), ("arctan", -1): Fraction(-1, 4), ("arctan", 0): Fraction(0),
+        ("arcsin", 1): Fraction(1, 2), ("arcsin", Fraction(1, 2)): Fraction(1, 6), ("arcsin", 0): Fraction(0),
+        ("arccos", 0): Fraction(1, 2), ("arccos", 1): Fraction(0), ("arccos", Fraction(1, 2)): Fraction(1, 3),
+        ("arccos", -1): Fraction(1),
+    }.get((name, value))  # fmt: skip
+    return None if known is None or value is None else Mul((Num(known), Const("pi")))

@@ -1,0 +1,186 @@
+"""The verifier `math`: is the completion's final answer the gold one? Not for code, multiple choice with several
+letters
+(`choice`) or text (`exact`)."""
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from verifiers.math.answer import MAX_TEXT, read
+from verifiers.math.compare import Conventions, agree
+from verifiers.math.exact import rational
+from verifiers.math.extract import POLICIES, Found, candidates
+from verifiers.math.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Seq, Text, TooBig
+from verifiers.region import boxes
+from verifiers.verdict import Item, Verdict
+
+BOXES = ("agree", "last")
+PERCENT = ("both", "share", "number")
+LISTS = ("unordered", "ordered")
+
+
+@dataclass(frozen=True)
+class Math:
+    """Compares answers as mathematics: 1/2, 0.5 and \\frac12 are one."""
+
+    extract: str = "auto"
+    """`auto`: box, ####, whole text, `the answer is`, last formula or number. Or only `boxed`, `answer` (<answer>
+    tags),
+    `hash` (####), `stated` (`the answer is`), `whole`."""
+    after: str | None = None
+    """A marker such as `A:`; what follows the last one on its line is the answer, and nothing else is looked at."""
+    boxes: str = "agree"
+    """Several boxes in the final region: `agree` fails where they differ (unless together they are the gold's members),
+    `last` takes the last."""
+    percent: str = "both"
+    """10% is 0.1 and also 10 (`both`), only 0.1 (`share`), only 10 (`number`)."""
+    lists: str = "unordered"
+    """Members of a bare list, `1, 2`: in any order, or `ordered`. Tuples always are, sets never."""
+    inequality_for_interval: bool = False
+    """Whether a gold interval accepts an inequality, which may restate the problem."""
+    unevaluated: bool = True
+    """Whether 3+2 is accepted for 5."""
+    tolerance: float = 0.0
+    """Largest difference between numbers relative to the gold."""
+    undecided: str = "wrong"
+    """What numbers that agree without a proof are worth: `wrong` (status undecided, score 0) or `correct`."""
+
+    preload = ("verifiers.math.verifier", "verifiers.math.value", "mpmath", "sympy")
+
+    conventions: Conventions = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self):
+        for name, allowed in (
+            ("extract", tuple(POLICIES)),
+            ("boxes", BOXES),
+            ("percent", PERCENT),
+            ("lists", LISTS),
+            ("undecided", ("wrong", "correct")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"math: {name} {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
+        if not isinstance(self.tolerance, int | float) or not 0 <= self.tolerance < 1:
+            raise ValueError(f"math: tolerance {self.tolerance!r} is outside [0, 1); it is relative, 0.01 is 1 %")
+        if self.after is not None and (not isinstance(self.after, str) or not self.after.strip()):
+            raise ValueError(f"math: after {self.after!r} is no marker, such as 'A:'")
+        made = Conventions(self.percent, self.lists, self.inequality_for_interval, self.tolerance)
+        object.__setattr__(self, "conventions", made)
+
+    def verify(self, item: Item) -> Verdict:
+        golds = gold_readings(item.answer) if isinstance(item.answer, str | int | float) else ()
+        if not golds:
+            return Verdict(None, "error", reason=f"math: the gold answer {str(item.answer)[:80]!r} cannot be read")
+        best = None
+        for found in candidates(item.completion, self.extract, self.after):
+            verdict = self._judge(golds, found)
+            if verdict.status != "unparsable":
+                return verdict
+            best = best or verdict
+        return best or Verdict(0.0, "no_answer", reason="no answer where one is looked for")
+
+    def _judge(self, golds: tuple[Node, ...], found: Found) -> Verdict:
+        texts = found.texts if self.boxes == "agree" else found.texts[-1:]
+        shown = " | ".join(text.strip() for text in texts[-4:])
+        if any(len(text.encode("utf-8", "replace")) > MAX_TEXT for text in texts):
+            return Verdict(0.0, "unparsable", shown[:200], f"{found.place}: longer than {MAX_TEXT} bytes")
+        if len(texts) > 64:
+            return Verdict(0.0, "wrong", shown, f"{len(texts)} boxes")
+        readings = [readings_of(text, found.place != "whole text") for text in texts]
+        if not all(readings) or (found.place not in ("box", "####", "<answer>") and all(map(_is_prose, readings))):
+            if found.place == "whole text" and all(readings) and self._agrees(golds, readings[0]) is True:
+                return Verdict(1.0, "correct", shown)
+            return Verdict(0.0, "unparsable", shown, f"{found.place}: not mathematics that can be read")
+        return self._verdict(golds, readings, shown, found.place)
+
+    def _verdict(self, golds, readings, shown: str, place: str) -> Verdict:
+        verdicts = [self._agrees(golds, each) for each in readings]
+        if len(readings) > 1 and not all(verdicts):
+            together = tuple(Seq("list", (*_joined(readings),)) for _ in (0,))
+            verdicts = [self._agrees(golds, together)]
+            if not verdicts[0]:
+                return Verdict(0.0, "wrong", shown, "boxes that differ")
+        if all(verdicts):
+            return Verdict(1.0, "correct", shown, place)
+        if False in verdicts:
+            return Verdict(0.0, "wrong", shown, f"{place}: not the gold answer")
+        score = 1.0 if self.undecided == "correct" else 0.0
+        return Verdict(score, "undecided", shown, "the numbers agree, no proof was found")
+
+    def _agrees(self, golds: tuple[Node, ...], readings: tuple[Node, ...]) -> bool | None:
+        is_open = False
+        for gold in golds:
+            for reading in readings:
+                try:
+                    verdict = pair(gold, reading, self.conventions)
+                except (TooBig, ZeroDivisionError, RecursionError):
+                    verdict = False
+                if verdict:
+                    return self.unevaluated or _is_evaluated(reading, gold)
+                is_open |= verdict is None
+        return None if is_open else False
+
+    def witness(self, answer: str | dict) -> str:
+        body = str(answer).replace("\\boxed", "")
+        if self.after:
+            return f"{self.after} {body}"
+        frames = {
+            "hash": f"#### {body}",
+            "answer": f"<answer>{body}</answer>",
+            "stated": f"The answer is {body}",
+            "whole": body,
+        }
+        return frames.get(self.extract, f"\\boxed{{{body}}}")
+
+
+def _is_prose(readings: tuple[Node, ...]) -> bool:
+    return all(isinstance(each, Text) for each in readings)
+
+
+def _joined(readings: list[tuple[Node, ...]]) -> list[Node]:
+    return [
+        item
+        for each in readings
+        for item in (each[0].items if isinstance(each[0], Seq) and each[0].kind == "list" else each[:1])
+    ]
+
+
+def _is_evaluated(reading: Node, gold: Node) -> bool:
+    """Whether a rational gold was answered by a number: a literal, a fraction, a negative one; or by no arithmetic."""
+    match reading:
+        case Relation(sides, _):
+            return _is_evaluated(sides[-1], gold)
+        case Quantity(value, _) | Percent(value):
+            return _is_evaluated(value, gold)
+        case Mul((Num(sign), inner)) if sign == -1:
+            return _is_evaluated(inner, gold)
+        case Mul((Num(top), Pow(Num(bottom), Num(power)))) if power == -1:
+            return bottom != 1 and math.gcd(top.numerator, bottom.numerator) == 1
+        case Add() | Mul() | Pow() | Call():
+            return rational(gold) is None
+    return True
+
+
+@lru_cache(maxsize=4096)
+def gold_readings(answer: str | float) -> tuple[Node, ...]:
+    """What a gold may mean: the inside of its boxes, else what follows `answer is`, else all of it."""
+    text = str(answer)
+    if len(text) > 20 * MAX_TEXT or not text.strip():
+        return ()
+    inside = boxes(text)
+    if len(inside) > 1 and len(dict.fromkeys(inside)) > 1 and len(text) < 400:
+        return (Seq("list", tuple(_joined([read(each) for each in inside if read(each)]))),)
+    if inside:
+        return read(inside[-1], is_gold=True)
+    if len(text) < 200 and "answer is" in text:
+        text = text.rpartition("answer is")[2]
+    return read(text, is_gold=True)
+
+
+@lru_cache(maxsize=16384)
+def readings_of(text: str, in_prose: bool = True) -> tuple[Node, ...]:
+    return read(text, in_prose=in_prose)
+
+
+@lru_cache(maxsize=16384)
+def pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
+    return agree(gold, reading, conventions)
