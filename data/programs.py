@@ -1,7 +1,8 @@
 """Rows of code datasets as tests in one plain form. Which column is what stays with `data.columns`; runs nothing.
 
-The forms: {inputs, outputs[, fn_name]}; {test_list[, setup]}; {entry_point, test[, prompt]}; {test}. Sources of the
-schemas: HumanEval and EvalPlus, MBPP, APPS, TACO, LiveCodeBench, open-r1/codeforces, CodeContests, KodCode on the hub.
+The forms: {inputs, outputs[, fn_name]}; {fn_name, inputs, reference}; {test_list[, setup]};
+{entry_point, test[, prompt]}; {test}. Sources of the schemas: HumanEval and EvalPlus, MBPP, APPS, TACO, LiveCodeBench,
+open-r1/codeforces, CodeContests, KodCode, as on the hub.
 """
 
 import ast
@@ -14,6 +15,10 @@ from collections.abc import Callable, Mapping
 
 MAX_UNPACKED = 256 << 20
 """Bytes that packed tests may unfold to."""
+LEAST_MB = 256
+"""Limits are those of compiled programs; an interpreter needs more."""
+EVALPLUS_TOL = 1e-6
+"""What EvalPlus itself takes for floats where a row says 0."""
 LEFT_TO_RIGHT = ("public_tests", "private_tests", "generated_tests")
 
 
@@ -23,15 +28,17 @@ class BadRow(ValueError):
 
 def plain_form(row: Mapping) -> dict:
     """The tests of a row, or of an answer that is in a plain form already. Raises BadRow."""
-    for is_it, convert in FORMS:
-        if is_it(row):
-            try:
-                return convert(row)
-            except (KeyError, TypeError, AttributeError, ValueError, zlib.error, pickle.UnpicklingError) as error:
-                if isinstance(error, BadRow):
-                    raise
-                raise BadRow(f"tests of no known schema: {type(error).__name__}: {error}") from error
-    return dict(row)
+    return next((guarded(convert, row) for is_it, convert in FORMS if is_it(row)), None) or dict(row)
+
+
+def guarded(convert: Callable[[Mapping], object], row: Mapping) -> object:
+    """What a reader of rows makes of this one; raises BadRow, whatever the row holds."""
+    try:
+        return convert(row)
+    except BadRow:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, EOFError, zlib.error, pickle.PickleError) as error:
+        raise BadRow(f"not of its schema: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
 
 
 def apps(row: Mapping) -> dict:
@@ -108,11 +115,26 @@ def codecontests(row: Mapping) -> dict:
     """CodeContests: three groups of {input: [...], output: [...]}."""
     groups = [row[name] for name in LEFT_TO_RIGHT if row.get(name)]
     inputs = [text for group in groups for text in group["input"]]
-    return {"inputs": inputs, "outputs": [text for group in groups for text in group["output"]]}
+    made = {"inputs": inputs, "outputs": [text for group in groups for text in group["output"]]}
+    clock = row.get("time_limit")
+    if isinstance(clock, Mapping):
+        made["time_limit"] = (clock.get("seconds") or 0) + (clock.get("nanos") or 0) / 1e9 or None
+    if row.get("memory_limit_bytes"):
+        made["memory_mb"] = max(LEAST_MB, row["memory_limit_bytes"] >> 20)
+    return made
+
+
+def humaneval(row: Mapping) -> dict:
+    """HumanEval: `test` defines check(candidate). HumanEval+: the same, or inputs without outputs."""
+    return evalplus(row) if "plus_input" in row else kodcode(row)
 
 
 def mbpp(row: Mapping) -> dict:
-    """MBPP: `test_list`, setup under one of two names; the challenge tests count too where asked for."""
+    """MBPP: `test_list`, setup under one of two names, challenge tests too. MBPP+: `test`, a module; or inputs."""
+    if "plus_input" in row:
+        return evalplus(row)
+    if isinstance(row.get("test"), str) and row["test"].strip():
+        return {"test": row["test"]}
     setup = row.get("setup") or row.get("test_setup_code") or row.get("test_imports") or ""
     setup = "\n".join(setup) if isinstance(setup, list | tuple) else setup
     tests = [*row.get("test_list", row.get("tests", ())), *(row.get("challenge_test_list") or ())]
@@ -120,12 +142,11 @@ def mbpp(row: Mapping) -> dict:
 
 
 def evalplus(row: Mapping) -> dict:
-    """HumanEval+ and MBPP+ with `plus_input`: expected values have been computed beforehand, in `outputs`."""
-    inputs = [*row.get("base_input", ()), *row.get("plus_input", ())]
-    if "outputs" not in row:
-        raise BadRow("EvalPlus rows hold no outputs: compute them with verifiers.code.expected_outputs first")
-    made = {"fn_name": row["entry_point"], "inputs": inputs, "outputs": list(row["outputs"])}
-    return made | ({"float_tol": row["atol"]} if row.get("atol") else {})
+    """EvalPlus's own files: inputs without outputs; the reference gives those when it is run in a jail."""
+    inputs = [list(given) for given in (*(row.get("base_input") or ()), *(row.get("plus_input") or ()))]
+    made = {"fn_name": row["entry_point"], "inputs": inputs, "prompt": row["prompt"],
+            "reference": row["prompt"] + row["canonical_solution"]}  # fmt: skip
+    return made | {"float_tol": row.get("atol") or EVALPLUS_TOL}
 
 
 def kodcode(row: Mapping) -> dict:
@@ -144,7 +165,7 @@ def _own_limits(row: Mapping, memory: str) -> dict:
     if row.get("time_limit"):
         made["time_limit"] = float(row["time_limit"])
     if row.get(memory):
-        made["memory_mb"] = max(256, int(row[memory]))
+        made["memory_mb"] = max(LEAST_MB, int(row[memory]))
     return made
 
 

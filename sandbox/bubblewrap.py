@@ -47,6 +47,7 @@ class Starter:
             try:
                 if self.group is not None:
                     self.group.add(os.getpid())
+                os.setsid()
                 jail.die_with_parent()
                 slot.take([*fds, code])
                 os.execv(command[0], command)
@@ -96,5 +97,6 @@ def run() -> None:
     """In the jail: the last limits, then the program. Never returns."""
     settings = json.loads(sys.argv[1])
     sys.path.remove(OWN)
+    jail.check_alone()
     jail.set_limits(Limits(**settings["limits"]))
     inside.run(settings["has_line"])

@@ -9,18 +9,15 @@ import os
 import select
 import signal
 import socket
-import struct
 import time
 from contextlib import suppress
 from dataclasses import replace
 
-from sandbox import bubblewrap, frames, slot
+from sandbox import bare, bubblewrap, frames, slot, wire
 from sandbox.cgroup import Group
 from sandbox.outcome import Limits, Outcome
 from sandbox.rootfs import View
 
-SIZES = struct.Struct("!III")
-"""Bytes of the header (JSON), of the request (what the jail reads) and of stdin."""
 WATCH_SECONDS = 0.05
 HEAD, TAIL = 3000, 1000
 """Characters of stderr that are kept."""
@@ -32,7 +29,7 @@ def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str
     """Serve runs until the box closes. The first frame is answered with an empty one, or with why there is no jail."""
     frames.receive(sock)
     try:
-        starters = {"namespaces": _Jail, "bubblewrap": bubblewrap.Starter}
+        starters = {"namespaces": _Jail, "bubblewrap": bubblewrap.Starter, "none": bare.Starter}
         start = starters[backend](shown, group)
     except OSError as error:
         frames.send(sock, str(error).encode())
@@ -42,7 +39,7 @@ def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str
         if frame[:1] != b"R":
             continue  # the conversation ended by itself; its outcome is on the way
         try:
-            frames.send(sock, b"O" + pack(_Run(sock, start, group, frame[1:]).outcome()))
+            frames.send(sock, b"O" + wire.pack(_Run(sock, start, group, frame[1:]).outcome()))
         except Exception as error:  # the driver's border: the box replaces this slot
             frames.send(sock, b"E" + f"{type(error).__name__}: {error}".encode())
             return
@@ -77,10 +74,7 @@ class _Run:
 
     def __init__(self, sock: socket.socket, start: object, group: Group | None, frame: bytes):
         self.sock, self.start, self.group = sock, start, group
-        sizes = SIZES.unpack_from(frame)
-        ends = [SIZES.size, SIZES.size + sizes[0], SIZES.size + sizes[0] + sizes[1]]
-        self.header = json.loads(frame[ends[0] : ends[1]])
-        self.request, self.stdin = frame[ends[1] : ends[2]], frame[ends[2] :]
+        self.header, self.request, self.stdin = wire.parts(frame)
         self.limits = Limits(**self.header["limits"])
         self.replies: list[bytes] = []
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
@@ -264,26 +258,6 @@ class _Run:
         if code < 0:
             return replace(made, status="killed", signal=-code)
         return replace(made, status="ok" if code == 0 else "failed", exit_code=code)
-
-
-def pack(outcome: Outcome) -> bytes:
-    """An outcome as bytes: a JSON header, then its texts."""
-    texts = [outcome.stdout, outcome.stderr, *outcome.replies]
-    header = {name: getattr(outcome, name) for name in
-              ("status", "exit_code", "signal", "wall_seconds", "cpu_seconds", "peak_mb")}  # fmt: skip
-    head = json.dumps({**header, "sizes": [len(text) for text in texts]}).encode()
-    return b"".join([frames.HEADER.pack(len(head)), head, *texts])
-
-
-def unpack(data: bytes) -> Outcome:
-    """The inverse of `pack`."""
-    (size,) = frames.HEADER.unpack_from(data)
-    header = json.loads(data[frames.HEADER.size : frames.HEADER.size + size])
-    position, texts = frames.HEADER.size + size, []
-    for length in header.pop("sizes"):
-        texts.append(data[position : position + length])
-        position += length
-    return Outcome(**header, stdout=texts[0], stderr=texts[1], replies=tuple(texts[2:]))
 
 
 def memory_file(data: bytes) -> int:

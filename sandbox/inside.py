@@ -161,7 +161,7 @@ def _named(module: types.ModuleType) -> dict[str, str]:
 
 def _fresh_streams() -> None:
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        stream = open(number, mode, encoding="utf-8", errors="surrogateescape", closefd=False, newline=None)
+        stream = open(number, mode, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -230,5 +230,3 @@ def _describe(error: BaseException) -> str:
 
 def _kind(error: BaseException) -> str:
     return str(type(error).__name__)[:100]
-
-

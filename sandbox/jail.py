@@ -18,12 +18,15 @@ NOBODY = 65534
 INSIDE = 1000
 """User and group inside: not 0, so that no file executed can bring a capability back."""
 CPU_SLACK = 2
+MAX_FIRST_PID = 2
+"""The first process of a PID namespace, or the one that bubblewrap's first process starts."""
 SPACES = (
     kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC
     | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID | kernel.CLONE_NEWCGROUP
 )  # fmt: skip
 ENVIRONMENT = {"HOME": rootfs.WORK, "TMPDIR": rootfs.WORK, "PATH": "/usr/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8",
-               "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}  # fmt: skip
+               "PYTHONUTF8": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1",
+               "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
 
 
 def enter_slot(shown: rootfs.View) -> None:
@@ -57,12 +60,23 @@ def die_with_parent() -> None:
 
 def enter_run(limits: Limits, code: bytes) -> None:
     """In the first process of a fresh PID namespace: everything that holds for this run only. Raises OSError."""
-    os.setsid()  # kill(0, ...) must not reach the slot
+    os.setsid()
+    check_alone()
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
     options = f"size={limits.disk_mb}m,nr_inodes={limits.inodes},mode=700"
     kernel.mount("tmpfs", rootfs.WORK, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
     os.chdir(rootfs.WORK)
     confine(limits, code)
+
+
+def check_alone() -> None:
+    """That no signal can leave: raises OSError unless this process is in a PID namespace and a group made for the run.
+
+    kill(-1, ...) reaches the whole PID namespace; kill(0, ...), and so kill(getppid(), ...) in its first process, the
+    whole group, also the part of it that is outside the namespace.
+    """
+    if os.getpid() > MAX_FIRST_PID or os.getpgrp() == 0:
+        raise OSError(f"not alone: process {os.getpid()} of group {os.getpgrp()}; its signals could leave the jail")
 
 
 def confine(limits: Limits, code: bytes) -> None:
@@ -104,5 +118,3 @@ def _write(folder: int, name: str, text: str) -> None:
         os.write(fd, text.encode())
     finally:
         os.close(fd)
-
-

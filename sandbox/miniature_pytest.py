@@ -1,4 +1,4 @@
-"""What tests of generated datasets use of pytest: raises, approx, parametrize, skip. Not pytest, which no jail holds."""
+"""What tests of generated datasets use of pytest: raises, approx, parametrize, skip. Not pytest itself."""
 
 import contextlib
 import itertools

@@ -31,8 +31,11 @@ class Limits:
     def __post_init__(self):
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None and not 0 < value < float("inf"):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value is not None and not (is_number and 0 < value < float("inf")):
                 raise ValueError(f"limit {each.name} {value!r}: give a number above 0")
+            if isinstance(value, float) and isinstance(each.default, int):
+                raise ValueError(f"limit {each.name} {value!r}: give a whole number")
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
         for name in ("memory_mb", "disk_mb"):
             if getattr(self, name) > machine:

@@ -144,7 +144,9 @@ def _check(source: str, extra: dict, space: dict, stand_ins: dict) -> list[list]
 
 
 def _guarded(statement: ast.stmt, number: int) -> ast.stmt:
-    template = f"try:\n    pass\n    __passed__({number})\nexcept BaseException as error:\n    __failed__({number}, error)"
+    template = (
+        f"try:\n    pass\n    __passed__({number})\nexcept BaseException as error:\n    __failed__({number}, error)"
+    )
     guard = ast.parse(template).body[0]
     guard.body[0] = statement
     return ast.copy_location(guard, statement)

@@ -3,7 +3,7 @@
 A deny list: what a program needs is open-ended, what reaches past a jail is not. Refused calls fail with EPERM (clone3
 with ENOSYS, so that libc falls back to clone, whose flags can be read); calls of another architecture (32-bit, x32)
 kill the process. Not the only wall: namespaces, dropped capabilities and an empty network stand behind it.
-Source: the kernel's Documentation/userspace-api/seccomp_filter.rst; numbers of asm/unistd_64.h and asm-generic/unistd.h.
+Sources: the kernel's Documentation/userspace-api/seccomp_filter.rst, asm/unistd_64.h and asm-generic/unistd.h.
 """
 
 import ctypes
@@ -52,20 +52,34 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "shmctl": (31, 195), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
 }  # fmt: skip
 """name: (number on x86_64, on aarch64)"""
+PROCESSES: dict[str, tuple[int | None, int | None]] = {
+    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424), "pidfd_open": (434, 434),
+    "fork": (57, None), "vfork": (58, None), "setpriority": (141, 140), "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+}  # fmt: skip
+"""Refused besides where no PID namespace holds the processes that a program starts or signals."""
 
 
-def program(machine: str = kernel.MACHINE) -> bytes:
-    """The filter as an array of `struct sock_filter`. KeyError for a machine whose numbers are not known."""
+def program(machine: str = kernel.MACHINE, *, is_alone: bool = True) -> bytes:
+    """The filter as an array of `struct sock_filter`. OSError for a machine whose numbers are not known.
+
+    is_alone: the program has a PID namespace of its own; else it may start threads, but neither processes nor signals.
+    """
+    if machine not in AUDIT_ARCH:
+        raise OSError(f"no system-call filter for {machine}; there is one for {', '.join(AUDIT_ARCH)}")
     column = list(AUDIT_ARCH).index(machine)
     code = [_step(LOAD, ARCH), _step(JUMP_EQUAL, AUDIT_ARCH[machine], 1, 0), _step(RETURN, KILL_PROCESS)]
     code.append(_step(LOAD, NUMBER))
     if machine == "x86_64":
         code += [_step(JUMP_GREATER_EQUAL, X32_BIT, 0, 1), _step(RETURN, KILL_PROCESS)]
     code += _refuse(CLONE3[column], errno.ENOSYS)
-    for numbers in DENIED.values():
+    for numbers in (*DENIED.values(), *(() if is_alone else PROCESSES.values())):
         if numbers[column] is not None:
             code += _refuse(numbers[column], errno.EPERM)
-    code += [_step(JUMP_EQUAL, CLONE[column], 0, 3), _step(LOAD, FIRST_ARGUMENT)]
+    code += [_step(JUMP_EQUAL, CLONE[column], 0, 3 if is_alone else 4), _step(LOAD, FIRST_ARGUMENT)]
+    if not is_alone:
+        code.append(_step(JUMP_ANY_BIT, kernel.CLONE_THREAD, 0, 1))
     code += [_step(JUMP_ANY_BIT, NAMESPACES, 0, 1), _step(RETURN, ERRNO | errno.EPERM), _step(RETURN, ALLOW)]
     return b"".join(code)
 

@@ -8,14 +8,13 @@ states its own.
 import asyncio
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from sandbox.box import BACKENDS, Sandbox
+from sandbox.box import KINDS, WORKERS, Sandbox
 from sandbox.outcome import Limits
 from verifiers import code_run, program_text
 from verifiers.code_run import Result
@@ -37,13 +36,15 @@ class Code:
     processes: int = 48
     """Processes and threads of one run."""
     credit: str = "tests"
-    """`tests`: the score is the share of tests passed. `all`: 1 where all pass, else 0, stopping at the first failure."""
+    """`tests`: the score is the share of tests passed. `all`: 1 where all pass, else 0; the first failure ends it."""
     float_tol: float | None = None
     """Numbers within this, relative or absolute, are equal; None: only where the problem says so."""
     packages: tuple = ("numpy",)
     """What programs may import besides the standard library."""
     isolation: str = "auto"
-    """`auto`, `namespaces` or `bubblewrap`; what does not work is refused."""
+    """`auto`, `namespaces` or `bubblewrap`; what does not work is refused. `none`: no walls (`sandbox.bare`)."""
+    workers: str = "local"
+    """Where programs run: `local`, or `ray` for the machines of a cluster."""
     slots: int = 0
     """Runs at once; 0: one for each core."""
 
@@ -54,27 +55,31 @@ class Code:
     def __post_init__(self):
         if self.credit not in CREDITS:
             raise ValueError(f"code: credit {self.credit!r}; allowed: {', '.join(CREDITS)}")
-        if self.isolation not in ("auto", *BACKENDS):
-            raise ValueError(f"code: isolation {self.isolation!r}; allowed: auto, {', '.join(BACKENDS)}")
+        if self.isolation not in KINDS:
+            raise ValueError(f"code: isolation {self.isolation!r}; allowed: {', '.join(KINDS)}")
+        if self.workers not in WORKERS:
+            raise ValueError(f"code: workers {self.workers!r}; allowed: {', '.join(WORKERS)}")
         if not isinstance(self.slots, int) or not 0 <= self.slots <= 1024:
             raise ValueError(f"code: slots {self.slots!r}; give 0 (one for each core) or a number up to 1024")
         if isinstance(self.packages, str) or not all(isinstance(name, str) for name in self.packages):
             raise ValueError(f"code: packages {self.packages!r}; give a list of names")
         self._limits = Limits(seconds=self.time_limit, memory_mb=self.memory_mb, processes=self.processes)
-        self._num_slots = self.slots or len(os.sched_getaffinity(0))
         self._box: Sandbox | None = None
-        self._threads = ThreadPoolExecutor(self._num_slots, thread_name_prefix="verify-code")
+        self._threads: ThreadPoolExecutor | None = None
         self._known: OrderedDict[tuple, Verdict] = OrderedDict()
+        self._outputs: OrderedDict[tuple, list] = OrderedDict()
         self._running: dict[tuple, asyncio.Future] = {}
 
     def start(self) -> None:
         """Make the sandbox; raises SandboxError where there is no isolation."""
         if self._box is None:
-            self._box = Sandbox(slots=self._num_slots, packages=self.packages, backend=self.isolation)
+            given = {"packages": self.packages, "backend": self.isolation, "workers": self.workers}
+            self._box = Sandbox(slots=self.slots or None, **given)
+            self._threads = ThreadPoolExecutor(self._box.slots, thread_name_prefix="verify-code")
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
         if self._box is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
             self._box.close()
 
     async def verify(self, item: Item) -> Verdict:
@@ -87,6 +92,7 @@ class Code:
         if key in self._known:
             return self._known[key]
         if key not in self._running:
+            self.start()
             loop = asyncio.get_running_loop()
             self._running[key] = loop.run_in_executor(self._threads, self.judge, text, item)
             self._running[key].add_done_callback(lambda done: self._remember(key, done))
@@ -103,6 +109,8 @@ class Code:
         if made.entry:
             text = program_text.completed(text, made.entry, made.prompt)
         try:
+            if made.reference:
+                made = self._with_outputs(made, limits, _key(item, ""))
             results = self._run(text, made, limits)
         except BadTests as error:
             return Verdict(None, "error", reason=f"code: {error}")
@@ -112,8 +120,8 @@ class Code:
         """A program that does nothing: enough to see whether its problem can be judged."""
         return "```python\npass\n```"
 
-    def fault(self, answer: object) -> str | None:
-        """What is wrong with a problem's tests, before anything is run; None: they can be read."""
+    def check(self, answer: object) -> str | None:
+        """Why a problem's tests cannot be run, as far as can be told without running them; None: they can be read."""
         try:
             self._limits_of(plan(answer, float_tol=self.float_tol))
         except ValueError as error:
@@ -132,6 +140,14 @@ class Code:
                 calls = tuple(sorted(calls, key=lambda call: place[call.test]))
             return code_run.run_calls(self._box, text, calls, made.rule, limits, made.can_unwrap, stop)
         return code_run.run_tests(self._box, text, made, limits)
+
+    def _with_outputs(self, made: Plan, limits: Limits, key: tuple) -> Plan:
+        """The plan with what its reference gives as the expected values; computed once for each problem."""
+        if key not in self._outputs:
+            self._outputs[key] = code_run.values_of(self._box, made.reference, made.calls, limits)
+            _shorten(self._outputs)
+        expected = zip(made.calls, self._outputs[key])
+        return replace(made, calls=tuple(replace(call, expected=value) for call, value in expected))
 
     def _limits_of(self, made: Plan) -> Limits:
         stated = {"seconds": made.time_limit, "memory_mb": made.memory_mb and int(made.memory_mb)}
@@ -164,8 +180,13 @@ class Code:
         if done.cancelled() or done.exception() is not None or done.result().status == "timeout":
             return
         self._known[key] = done.result()
-        if len(self._known) > MAX_REMEMBERED:
-            self._known.popitem(last=False)
+        _shorten(self._known)
+
+
+def _shorten(known: OrderedDict) -> None:
+    """Forget the oldest."""
+    if len(known) > MAX_REMEMBERED:
+        known.popitem(last=False)
 
 
 def _key(item: Item, text: str) -> tuple:

@@ -1,4 +1,4 @@
-"""Runs a program against a plan in jails and compares outside. Which tests held and why not; a verdict is made elsewhere.
+"""Runs a program against a plan in jails and compares outside. Which tests held and why not; no verdict.
 
 Expected outputs stay here. A test holds where the program gave the right value and the run it was in ended by itself,
 with exit code 0 and within its limits.
@@ -69,8 +69,8 @@ def _text_result(box: Sandbox, made: Plan, test: int, outcome: Outcome, limits: 
 def run_checker(box: Sandbox, checker: str, texts: tuple[str, str, bytes], limits: Limits) -> bool:
     """Whether a checker, in a jail of its own, accepts an output. BadTests where the checker itself fails.
 
-    Two forms: a script given the files input.txt, correct_output.txt and solution_output.txt, which prints 1 or true; or
-    a module with check(input, output, expected), whose value counts.
+    Two forms: a script given the files input.txt, correct_output.txt and solution_output.txt, which prints 1 or true;
+    or a module with check(input, output, expected), whose value counts.
     """
     given, expected, printed = texts
     shown = printed.decode("utf-8", "replace")
@@ -118,6 +118,20 @@ def run_calls(
         if stop and not all(result.is_passed for result in made):
             break
     return results
+
+
+def values_of(box: Sandbox, reference: str, calls: tuple[Call, ...], limits: Limits) -> list[object]:
+    """What a problem's own reference gives. BadTests where it does not give a plain value for every call."""
+    nonces = [secrets.token_hex(8) for _ in calls]
+    program = Program(reference, kind="serve", messages=tuple(map(_message, calls, nonces)))
+    outcome = box.run(program, replace(limits, seconds=limits.seconds * MAX_TURNS, turn_seconds=limits.seconds))
+    if outcome.status != "ok" or len(outcome.replies) != 1 + len(calls):
+        raise BadTests(f"the reference fails: {failure(0, outcome).note}")
+    replies = [plain.tree(reply) for reply in outcome.replies[1:]]
+    odd = next((reply for reply in replies if "value" not in reply), None)
+    if odd is not None:
+        raise BadTests(f"the reference fails: {odd.get('raised') or odd.get('odd')}")
+    return [plain.decode(reply["value"]) for reply in replies]
 
 
 def _message(call: Call, nonce: str) -> bytes:
@@ -231,7 +245,8 @@ def _counted(done: list, made: Plan) -> list[Result]:
 def failure(test: int, outcome: Outcome) -> Result:
     """A test lost to how its run ended."""
     if outcome.is_limit:
-        return Result(test, "timeout", f"over its {outcome.status} limit" if outcome.status != "timeout" else "too slow")
+        is_slow = outcome.status == "timeout"
+        return Result(test, "timeout", "too slow" if is_slow else f"over its {outcome.status} limit")
     return Result(test, "crash", _told(outcome))
 
 

@@ -9,7 +9,7 @@ import ast
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from data import programs
 from verifiers import compare, lifting
@@ -37,6 +37,8 @@ class Plan:
     """What `sandbox.remote.run_tests` needs besides: style, entry, tests."""
     checker: str | None = None
     """Source of a program that judges outputs, see `verifiers.code_run`."""
+    reference: str | None = None
+    """Source of a program whose values are the expected ones of `calls`."""
     entry: str = ""
     """The function that the program has to define, where the tests name one."""
     prompt: str | None = None
@@ -74,6 +76,10 @@ def plan(answer: object, *, prompt: object = None, float_tol: float | None = Non
 def _read(answer: dict, rule: compare.Rule) -> Plan:
     limits = {"time_limit": _positive(answer.get("time_limit"), "time_limit"),
               "memory_mb": _positive(answer.get("memory_mb"), "memory_mb")}  # fmt: skip
+    if "reference" in answer:
+        outputs = [None] * len(answer["inputs"])
+        made = _listed({**answer, "outputs": outputs}, rule, limits)
+        return replace(made, reference=_program(answer["reference"]), prompt=answer.get("prompt"))
     if "inputs" in answer or "outputs" in answer:
         return _listed(answer, rule, limits)
     if "test_list" in answer:
@@ -91,7 +97,7 @@ def _listed(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
         raise BadTests(f"inputs and outputs must be lists of the same length, not {count[0]} and {count[1]}")
     checker = answer.get("checker")
     if checker is not None:
-        ast.parse(checker)
+        _program(checker)
     name = answer.get("fn_name")
     if not name:
         texts = tuple((_text(given), _text(expected)) for given, expected in zip(inputs, outputs))
@@ -107,6 +113,14 @@ def _listed(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
     )
     wrapped = bool(answer.get("wrapped_outputs"))
     return Plan(len(calls), rule, calls=calls, checker=checker, entry=name, can_unwrap=wrapped, **limits)
+
+
+def _program(source: object) -> str:
+    """A program of the problem's own: the text, which must parse."""
+    if not isinstance(source, str):
+        raise BadTests(f"a {type(source).__name__} where the source of a program is needed")
+    ast.parse(source)
+    return source
 
 
 def _statements(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
@@ -138,7 +152,9 @@ def _test_code(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
     if not names:
         if any(isinstance(node, ast.Assert) for node in parsed.body):
             return _module_of_asserts(source, parsed, rule, limits)
-        raise BadTests("the test defines no check(candidate) and no function named test_...")
+        if any(isinstance(node, ast.For | ast.Expr | ast.With | ast.If) for node in parsed.body):
+            return _statements({"test_list": [source], "setup_after": True}, rule, limits)
+        raise BadTests("the test defines no check(candidate), no function named test_..., and asserts nothing")
     try:
         lifted = lifting.functions(source)
         return Plan(lifted.num_tests, rule, calls=lifted.calls, entry=entry or "", prompt=prompt, **limits)
@@ -185,10 +201,7 @@ def telling_order(made: Plan) -> list[int]:
 def _mapping(answer: object) -> Mapping:
     if isinstance(answer, str):
         stripped = answer.strip()
-        if stripped.startswith(("{", "[")):
-            answer = json.loads(stripped)
-        else:
-            answer = {"test": answer}
+        answer = json.loads(stripped) if stripped.startswith(("{", "[")) else {"test": answer}
     if isinstance(answer, list):
         answer = {"test_list": answer}
     if not isinstance(answer, Mapping):

@@ -49,7 +49,7 @@ def _same_line(a: str, b: str, rule: Rule) -> bool:
 
 
 def _same_number(a: str, b: str, rule: Rule) -> bool:
-    if rule.float_tol is None and not rule.is_decimal or len(a) > 400 or len(b) > 400 or "_" in a:
+    if (rule.float_tol is None and not rule.is_decimal) or len(a) > 400 or len(b) > 400 or "_" in a:
         return False
     try:
         return _close(float(a), float(b), rule.float_tol or 0.0)

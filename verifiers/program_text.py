@@ -8,7 +8,7 @@ import re
 import textwrap
 
 PYTHON = frozenset({"", "python", "py", "python3", "python2", "py3", "ipython"})
-MAX_PROGRAM = 32 << 20
+MAX_PROGRAM = 8 << 20
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
 _STATEMENT = re.compile(
     r"(?:def|class|import|from|for|while|if|with|try|async|return|print|global|lambda|@|raise|assert|del|exec)\b|@"
