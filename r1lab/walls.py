@@ -1,7 +1,7 @@
 """Which walls stand around a program: the jail as probed from inside (`sandbox.probe`), and what this kernel offers.
 
-Not the jail itself: it says what held, what could be had, and what to enable. `tried` and `probed` run in a child of the
-doctor (`r1lab.probes`): what enters a namespace or a filter does not come out again.
+Not the jail itself: it says what held, what could be had, and what to enable. `tried` and `probed` run in a child of
+the doctor (`r1lab.probes`): what enters a namespace or a filter does not come out again.
 """
 
 import ctypes
