@@ -86,6 +86,8 @@ def unpacked(text: object) -> list[dict]:
     data = stream.decompress(base64.b64decode(text), MAX_UNPACKED)
     if stream.unconsumed_tail:
         raise BadRow(f"private tests unfold to more than {MAX_UNPACKED} bytes")
+    if not stream.eof:
+        raise BadRow("private tests are cut off")
     value = _TextOnly(io.BytesIO(data)).load()
     return json.loads(value) if isinstance(value, str | bytes) else value
 

@@ -27,6 +27,8 @@ class Starter:
         self.program = find()
         if self.program is None:
             raise OSError(MISSING)
+        if os.geteuid() == 0 and (group is None or group.pids is None):
+            raise OSError("the kernel does not count root's processes, and no control group does; run as another user")
         probe = [*self._walls(Limits(), None), os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
         done = subprocess.run(probe, capture_output=True, timeout=30)
         if done.returncode:

@@ -22,6 +22,8 @@ WATCH_SECONDS = 0.05
 HEAD, TAIL = 3000, 1000
 """Characters of stderr that are kept."""
 MAX_REPLY = 4 << 20
+OWN_MB, OWN_PROCESSES = 48, 4
+"""What the slot itself takes of its group."""
 REAP_SECONDS = 20.0
 
 
@@ -104,15 +106,16 @@ class _Run:
                 os.close(fd)
         wall = time.monotonic() - self.start_time - self.paused
         if self.group is not None and self.group.num_kills() > kills:
-            self.limit_hit = self.limit_hit or "memory"
+            self.limit_hit = "memory"
         return self._judge(status, wall, cpu, peak)
 
     def _prepare_group(self) -> int:
         if self.group is None:
             return 0
-        if getattr(self.start, "memory_mb", None) != self.limits.memory_mb:
-            self.group.limit(self.limits.memory_mb + 48)  # the slot itself lives in it too
-            self.start.memory_mb = self.limits.memory_mb
+        wanted = self.limits.memory_mb + OWN_MB, self.limits.processes + OWN_PROCESSES
+        if getattr(self.start, "grouped", None) != wanted:
+            self.group.limit(*wanted)
+            self.start.grouped = wanted
         return self.group.num_kills()
 
     def _channels(self) -> tuple[list[int], list[int]]:

@@ -73,6 +73,12 @@ class Worker:
     def is_alive(self) -> bool:
         return not _ready(self._pidfd, 0)
 
+    def is_group_ours(self) -> bool:
+        """Whether the process group of this number can only be this worker's: the number is not given out again."""
+        with open(f"/proc/self/fdinfo/{self._pidfd}") as file:
+            is_reaped = "Pid:\t-1\n" in file.read()
+        return not is_reaped or not os.path.exists(f"/proc/{self.pid}")
+
     def close(self) -> None:
         """Kill it and wait until it is gone; the template reaps it and kills what it left behind."""
         if self.is_closed:
@@ -210,7 +216,7 @@ class ForkServer:
         if not orderly:
             for worker in list(self._workers):
                 with suppress(ProcessLookupError, PermissionError):
-                    if not worker.is_closed:
+                    if not worker.is_closed and worker.is_group_ours():
                         os.killpg(worker.pid, signal.SIGKILL)
         self._workers.clear()
         self._process = self._control = None

@@ -24,7 +24,7 @@ def is_refused(act, *arguments):
         return True
     return False
 def fork_too_many():
-    for _ in range(int(processes) + 1):
+    for _ in range(int(processes) + 8):
         if os.fork() == 0:
             os.read(0, 1)
             while True:
