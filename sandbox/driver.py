@@ -1,10 +1,10 @@
 """The watching side of a slot: a worker outside the jail that starts runs in it, reads them and ends them in time.
 
 It talks to `sandbox.box` in frames: `R` run, `S` say, `C` close the line; it answers `F` what the program said, `O`
-outcome, `E` our own failure. It never interprets what a program writes. A run's clock stands while it is not its turn.
+outcome, `E` our own failure. It never interprets what a program writes. A run's clock stands while it is not its turn,
+and while the run waits for a processor, so that a busy machine does not decide what is too slow (up to MAX_GRANT).
 """
 
-import json
 import os
 import select
 import signal
@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-from sandbox import bare, bubblewrap, frames, slot, wire
+from sandbox import bare, bubblewrap, frames, process, slot, wire
 from sandbox.cgroup import Group
 from sandbox.outcome import Limits, Outcome
 from sandbox.rootfs import View
@@ -22,6 +22,9 @@ WATCH_SECONDS = 0.05
 HEAD, TAIL = 3000, 1000
 """Characters of stderr that are kept."""
 MAX_REPLY = 4 << 20
+MAX_GRANT = 2.0
+"""Of its limit: a program can make itself wait, with many processes of its own."""
+LEAST_GRANT = 0.01
 OWN_MB, OWN_PROCESSES = 48, 4
 """What the slot itself takes of its group."""
 REAP_SECONDS = 20.0
@@ -31,7 +34,7 @@ def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str
     """Serve runs until the box closes. The first frame is answered with an empty one, or with why there is no jail."""
     frames.receive(sock)
     try:
-        starters = {"namespaces": _Jail, "bubblewrap": bubblewrap.Starter, "none": bare.Starter}
+        starters = {"namespaces": slot.Starter, "bubblewrap": bubblewrap.Starter, "none": bare.Starter}
         start = starters[backend](shown, group)
     except OSError as error:
         frames.send(sock, str(error).encode())
@@ -47,30 +50,6 @@ def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str
             return
 
 
-class _Jail:
-    """Starts runs in a slot of `sandbox.slot`."""
-
-    def __init__(self, shown: View, group: Group | None):
-        self.line = slot.start(shown, group.add if group else None)
-        self.line.settimeout(REAP_SECONDS)
-
-    def begin(self, limits: dict, fds: list[int]) -> int:
-        """The pidfd of a started run."""
-        socket.send_fds(self.line, [json.dumps({"limits": limits}).encode()], fds)
-        message, received, _, _ = socket.recv_fds(self.line, 64, 1)
-        if message != b"started" or not received:
-            raise OSError("the slot ended")
-        return received[0]
-
-    def end(self) -> tuple[int, float, float]:
-        """(wait status, processor seconds, peak MiB) of the run that has ended."""
-        message = self.line.recv(64)
-        if len(message) != slot.RESULT.size:
-            raise OSError("the slot ended")
-        status, user, system, peak = slot.RESULT.unpack(message)
-        return status, user + system, peak / 1024
-
-
 class _Run:
     """One program on its way."""
 
@@ -81,6 +60,7 @@ class _Run:
         self.replies: list[bytes] = []
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
         self.limit_hit = ""
+        self.granted = 0.0
         self.poll = select.poll()
         self.line: socket.socket | None = None
         self.buffer = bytearray()
@@ -139,6 +119,8 @@ class _Run:
         self.poll.register(self.pidfd, select.POLLIN)
         while True:
             left = self._left()
+            if left <= 0 and not self.limit_hit and self._grant():
+                continue
             if left <= 0:
                 self._kill("timeout")
             wait = min(left, WATCH_SECONDS) if self.group is None else left
@@ -149,7 +131,7 @@ class _Run:
                 self._converse()
             if self.pidfd in ready:
                 break
-            if self.group is None and resident_mb(self.pidfd) > self.limits.memory_mb:
+            if self.group is None and process.resident_mb(self.pidfd) > self.limits.memory_mb:
                 self._kill("memory")
             if not ready and left <= 0:
                 raise OSError("a killed run does not end")
@@ -165,6 +147,16 @@ class _Run:
         if self.limits.turn_seconds is not None and self.line is not None:
             left = min(left, self.turn_time + self.limits.turn_seconds - now)
         return left
+
+    def _grant(self) -> bool:
+        """Give back the time for which the run had to wait for a processor; whether there was any."""
+        late = min(process.seconds_waited(self.pidfd), MAX_GRANT * self.limits.seconds) - self.granted
+        if late < LEAST_GRANT * self.limits.seconds:
+            return False
+        self.granted += late
+        self.paused += late
+        self.turn_time += late
+        return True
 
     def _kill(self, why: str) -> None:
         self.limit_hit = self.limit_hit or why
@@ -271,21 +263,3 @@ def memory_file(data: bytes) -> int:
         view = view[os.write(fd, view) :]
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
-
-
-def resident_mb(pidfd: int) -> float:
-    """Resident memory of a process and all below it, in MiB; 0 where it has ended."""
-    with suppress(OSError, ValueError, StopIteration):
-        with open(f"/proc/self/fdinfo/{pidfd}") as file:
-            waiting = [int(next(line for line in file if line.startswith("Pid:")).split()[1])]
-        pages = 0
-        while waiting:
-            pid = waiting.pop()
-            with suppress(OSError, ValueError):
-                with open(f"/proc/{pid}/statm") as file:
-                    pages += int(file.read().split()[1])
-                for task in os.listdir(f"/proc/{pid}/task"):
-                    with open(f"/proc/{pid}/task/{task}/children") as file:
-                        waiting += map(int, file.read().split())
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-    return 0.0

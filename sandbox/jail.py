@@ -48,6 +48,7 @@ def enter_slot(shown: rootfs.View) -> None:
     if not is_root:
         rootfs.build(shown)
     os.close(proc)
+    kernel.bar_privileges()
     os.environ.clear()
     os.environ.update(ENVIRONMENT)
     os.umask(0o077)
@@ -80,10 +81,9 @@ def check_alone() -> None:
 
 
 def confine(limits: Limits, code: bytes) -> None:
-    """Resource limits, no capabilities, no new privileges, the filter."""
+    """Resource limits, no capabilities, the filter; what is executed gains none since `enter_slot`."""
     set_limits(limits)
     kernel.drop_capabilities()
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     seccomp.install(code)
 
 
@@ -107,7 +107,8 @@ def set_limits(limits: Limits) -> None:
 
 
 def offer_to_the_killer(proc: int) -> None:
-    """Where memory runs out, this process goes first and not its slot. proc: a descriptor of the host's /proc."""
+    """Where memory runs out, this process and its children go first, the largest of them before all. proc: a descriptor
+    of the host's /proc."""
     with suppress(OSError):
         _write(proc, "self/oom_score_adj", "1000")
 

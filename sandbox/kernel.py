@@ -54,8 +54,8 @@ def prctl(option: int, *arguments: int) -> None:
     _checked(_libc.prctl(ctypes.c_int(option), *map(ctypes.c_ulong, padded)), f"prctl({option})")
 
 
-def drop_capabilities() -> None:
-    """All of them, out of every set, so that nothing executed later can gain one."""
+def bar_privileges() -> None:
+    """Nothing that this process or a child of it executes gains a capability, for good; those it has stay."""
     for number in range(64):
         try:
             prctl(PR_CAPBSET_DROP, number)
@@ -63,5 +63,10 @@ def drop_capabilities() -> None:
             break
     prctl(PR_SET_SECUREBITS, SECUREBITS_LOCKED)
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_capabilities() -> None:
+    """All that this process has."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")

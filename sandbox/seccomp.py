@@ -86,12 +86,14 @@ def program(machine: str = kernel.MACHINE, *, is_alone: bool = True) -> bytes:
 
 def install(code: bytes) -> None:
     """Put the filter on this process and all it starts, for good; no-new-privs must be set. Raises OSError."""
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
-
-    held = Program(len(code) // 8, code)
+    held = _Program(len(code) // 8, code)
     kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.addressof(held))
+
+
+class _Program(ctypes.Structure):
+    """`struct sock_fprog`"""
+
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
 def _step(operation: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:

@@ -1,9 +1,10 @@
-"""The jailed side of a slot: a process that has entered the jail, knows no program, and forks one run at a time.
+"""A slot: a process that has entered the jail, knows no program, and forks one run at a time; and what starts it.
 
 It sees limits and descriptors only, never what is run: a run is a copy of this process, so whatever this process had
 read a later program could find in its memory. The side that knows is `sandbox.driver`.
 """
 
+import functools
 import gc
 import json
 import os
@@ -15,14 +16,40 @@ import traceback
 from collections.abc import Callable
 
 from sandbox import inside, jail, kernel, rootfs, seccomp
+from sandbox.cgroup import Group
 from sandbox.outcome import Limits
 
 RESULT = struct.Struct("!iddq")
 """wait status, user and system seconds, peak in KiB"""
 NUM_STANDARD = 4
 """Descriptors of a run: stdin, stdout, stderr, request; a fifth is its line in a conversation."""
+REAP_SECONDS = 20.0
 SETUP_FAILED = 117
-"""Exit code of a run that could not enter the jail: never the program's, see `is_entered`."""
+"""Exit code of a run that could not enter the jail; `sandbox.driver` asks for its traceback too."""
+
+
+class Starter:
+    """The driver's side: starts runs in a slot. Raises OSError where the jail cannot be, or the slot has ended."""
+
+    def __init__(self, shown: rootfs.View, group: Group | None):
+        self.line = start(shown, group.add if group else None)
+        self.line.settimeout(REAP_SECONDS)
+
+    def begin(self, limits: dict, fds: list[int]) -> int:
+        """The pidfd of a started run."""
+        socket.send_fds(self.line, [json.dumps({"limits": limits}).encode()], fds)
+        message, received, _, _ = socket.recv_fds(self.line, 64, 1)
+        if message != b"started" or not received:
+            raise OSError("the slot ended")
+        return received[0]
+
+    def end(self) -> tuple[int, float, float]:
+        """(wait status, processor seconds, peak MiB) of the run that has ended."""
+        message = self.line.recv(64)
+        if len(message) != RESULT.size:
+            raise OSError("the slot ended")
+        status, user, system, peak = RESULT.unpack(message)
+        return status, user + system, peak / 1024
 
 
 def start(shown: rootfs.View, group_add: Callable[[int], None] | None) -> socket.socket:
@@ -54,6 +81,8 @@ def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
     parent = os.getppid()
     try:
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        jail.offer_to_the_killer(proc)
+        os.close(proc)
         jail.enter_slot(shown)
         jail.die_with_parent()
         code = seccomp.program()
@@ -62,7 +91,7 @@ def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
         inner = os.fork()
         if inner == 0:
             jail.die_with_parent()
-            _serve(line, shown, code, proc)
+            _serve(line, shown, code)
         line.close()
         os.waitpid(inner, 0)
     except BaseException as error:  # the slot's border: whatever it is, the driver is told
@@ -71,7 +100,7 @@ def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
         os._exit(1)
 
 
-def _serve(line: socket.socket, shown: rootfs.View, code: bytes, proc: int) -> None:
+def _serve(line: socket.socket, shown: rootfs.View, code: bytes) -> None:
     """One run after the other until the driver closes. Never returns."""
     try:
         sys.path[:] = shown.path
@@ -83,17 +112,22 @@ def _serve(line: socket.socket, shown: rootfs.View, code: bytes, proc: int) -> N
             message, fds, _, _ = socket.recv_fds(line, 4096, NUM_STANDARD + 1)
             if not message:
                 os._exit(0)
-            _run(line, json.loads(message), fds, code, proc)
+            _run(line, _limits(message), fds, code)
             kernel.setns(own, kernel.CLONE_NEWPID)  # the next unshare starts from this namespace again
     except BaseException:
         os._exit(1)
 
 
-def _run(line: socket.socket, settings: dict, fds: list[int], code: bytes, proc: int) -> None:
+@functools.lru_cache
+def _limits(message: bytes) -> Limits:
+    return Limits(**json.loads(message)["limits"])
+
+
+def _run(line: socket.socket, limits: Limits, fds: list[int], code: bytes) -> None:
     kernel.unshare(kernel.CLONE_NEWPID)
     pid = os.fork()
     if pid == 0:
-        _become_run(settings, fds, code, proc)
+        _become_run(limits, fds, code)
     for fd in fds:
         os.close(fd)
     pidfd = os.pidfd_open(pid)
@@ -103,13 +137,12 @@ def _run(line: socket.socket, settings: dict, fds: list[int], code: bytes, proc:
     line.send(RESULT.pack(status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
 
 
-def _become_run(settings: dict, fds: list[int], code: bytes, proc: int) -> None:
+def _become_run(limits: Limits, fds: list[int], code: bytes) -> None:
     """In the fork: enter what holds for one run, take its descriptors and hand over. Never returns."""
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        jail.offer_to_the_killer(proc)
         take(fds)
-        jail.enter_run(Limits(**settings["limits"]), code)
+        jail.enter_run(limits, code)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
         os._exit(SETUP_FAILED)

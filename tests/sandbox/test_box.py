@@ -145,6 +145,14 @@ def test_runs_of_several_threads_go_at_once(jail):
     assert sorted(answers) == sorted(b"%d\n" % n for n in range(12))
 
 
+def test_time_without_a_processor_does_not_count_but_cannot_be_had_without_end(jail):
+    crowd = "import os\nfor _ in range(20):\n    if os.fork() == 0:\n        break\nwhile True: pass"
+    start = time.monotonic()
+    outcome = run(jail, crowd, Limits(seconds=0.5))
+    assert outcome.status == "timeout" and 0.4 < outcome.wall_seconds < 1.5
+    assert 0.8 < time.monotonic() - start < 6
+
+
 def test_a_slot_that_is_killed_is_replaced():
     with Sandbox(slots=1, backend="namespaces") as box:
         psutil.Process(box._free[0].worker.pid).kill()
