@@ -4,6 +4,7 @@ It sees limits and descriptors only, never what is run: a run is a copy of this 
 read a later program could find in its memory. The side that knows is `sandbox.driver`.
 """
 
+import fcntl
 import functools
 import gc
 import json
@@ -23,6 +24,8 @@ RESULT = struct.Struct("!iddq")
 """wait status, user and system seconds, peak in KiB"""
 NUM_STANDARD = 4
 """Descriptors of a run: stdin, stdout, stderr, request; a fifth is its line in a conversation."""
+HIGHEST = 8
+"""Above all descriptors that a run has."""
 REAP_SECONDS = 20.0
 SETUP_FAILED = 117
 """Exit code of a run that could not enter the jail; `sandbox.driver` asks for its traceback too."""
@@ -151,7 +154,7 @@ def _become_run(limits: Limits, fds: list[int], code: bytes) -> None:
 
 def take(fds: list[int]) -> None:
     """Put the descriptors at 0, 1, 2 and on; close everything else."""
-    high = [os.dup2(fd, 200 + number) for number, fd in enumerate(fds)]
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, HIGHEST) for fd in fds]
     for number, fd in enumerate(high):
         os.dup2(fd, number)
     os.closerange(len(fds), 1 << 20)

@@ -1,4 +1,4 @@
-"""What a machine looks like from outside a jail, before and after: processes, files, IPC segments, mounts, listeners."""
+"""What a machine looks like from outside a jail, before and after: processes, files, IPC, mounts, listeners."""
 
 import os
 import socket

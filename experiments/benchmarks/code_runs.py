@@ -1,10 +1,11 @@
 """How fast the sandbox runs programs, and whether the code verifier's verdicts are right.
 
-    R1LAB_SHARED=FOLDER python experiments/benchmarks/code_runs.py [--json FILE] [--soak RUNS]
+    R1LAB_SHARED=FOLDER python experiments/benchmarks/code_runs.py [--json FILE] [--soak RUNS] [--only PART]
 
-Rates are of a trivial program that reads standard input, over all slots; the bare one is `python -I -S` in a subprocess,
-as many at once. Labelled programs and references need the folder (data/ and cases/); without it their rows are left out.
-With --soak, so many runs in a row, a tenth of them hostile, after which nothing may have grown. Not a benchmark of models.
+Rates are of a trivial program that reads standard input, over all slots; the bare one is `python -I -S` in a
+subprocess, as many at once. Labelled programs and references need the folder (data/ and cases/); without it their rows
+are left out. With --soak, so many runs in a row, a tenth of them hostile, after which nothing may have grown. Not a
+benchmark of models.
 """
 
 import argparse
@@ -144,12 +145,11 @@ def soak(count: int, slots: int) -> list[dict]:
 
     def measured() -> dict[str, int]:
         family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        # without a group of processes of its own, each is counted by what only it holds
         return {
             "memory_mb": sum(each.memory_full_info().uss for each in family) >> 20,
             "descriptors": sum(each.num_fds() for each in family),
             "processes": len(family),
-            "mounts": sum(1 for _ in Path("/proc/self/mounts").open()),
+            "mounts": sum(Path(f"/proc/{each.pid}/mounts").read_text().count("\n") for each in family),
         }
 
     with Sandbox(slots=slots) as box:
@@ -174,16 +174,18 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--runs", type=int, default=1200, help="isolated runs of one repeat")
     parser.add_argument("--soak", type=int, default=0, metavar="RUNS", help="runs in a row, a tenth of them hostile")
+    parser.add_argument("--only", choices=("rates", "programs", "references", "soak"), help="these rows alone")
     given = parser.parse_args()
     slots = len(os.sched_getaffinity(0))
-    rows = rates(given.runs, slots)
     folder = shared()
+    parts = {"rates": lambda: rates(given.runs, slots)}
     if folder is None:
         print("R1LAB_SHARED is not set: labelled programs and references are left out", file=sys.stderr)
     else:
-        rows += labelled(folder) + reference_rows(folder)
+        parts |= {"programs": lambda: labelled(folder), "references": lambda: reference_rows(folder)}
     if given.soak:
-        rows += soak(given.soak, slots)
+        parts["soak"] = lambda: soak(given.soak, slots)
+    rows = [each for name, made in parts.items() if given.only in (None, name) for each in made()]
     load = os.getloadavg()[0]
     for each in rows:
         each |= {"load": load, "cores": slots, "python": platform.python_version(), "kernel": platform.release()}
