@@ -125,7 +125,9 @@ def audit(
     picked = {"columns": given.columns(columns), "where": given.values(where, "--where")}
     with audit.reported(json_, html, but=cases) as report:
         if given.is_dataset(cases, dataset, verifier, against):
-            source = given.source(dataset, split=split, config=config, answer_format=answer_format, limit=limit, **picked)
+            source = given.source(
+                dataset, split=split, config=config, answer_format=answer_format, limit=limit, **picked
+            )
             found = golds.audit_golds(source, verifier, **more)
         else:
             found = audit.audit(cases, verifier, against=against, **picked, **more)

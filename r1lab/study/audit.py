@@ -67,7 +67,7 @@ def audit(
     settings: Mapping[str, object] = {},
     columns: Mapping[str, str | Mapping[str, str]] = {},
     where: Mapping[str, object] = {},
-    workers: Workers = Workers(),
+    workers: Workers = judging.WORKERS,
 ) -> Audit:
     """Judge every row of `path` that has a label `expected` with one verifier or two. RecipeError as in `verify`."""
     table = {str(verifier): judging.resolved(verifier, settings)}
@@ -114,7 +114,7 @@ class Versus:
     """Where two verifiers part, and who was right."""
 
     def __init__(self, names: tuple[str, ...]):
-        self.counts = {who.format(*names, "") : 0 for who in WHO.values()}
+        self.counts = {who.format(*names, ""): 0 for who in WHO.values()}
         self.names, self.rows = names, []
 
     def add(self, case: Case, verdicts: Sequence[Verdict]) -> None:
@@ -158,7 +158,8 @@ def _sections(figures: Mapping) -> list[Section]:
             ],
             num_words=2,
         ),
-        Section("Who was right", ("verdict", "rows"), [each for each in versus["counts"].items()]),
+        Section("Who was right", ("verdict", "rows"), list(versus["counts"].items())),
+        _parted(versus["rows"]),
         *(_wrong(name, found) for name, found in verifiers.items()),
     ]
 
@@ -180,9 +181,9 @@ def _summary(figures: Mapping) -> Section:
         f"{figures['rows']} labelled completions, {figures['unreadable']} rows not readable",
         ("verifier", "false positives", "false negatives", "right", "undecided", "error", "p50 ms", "p99 ms", "/s"),
         rows,
-        "False positives are the share of wrong completions that were accepted, false negatives the share of right ones "
-        "that were rejected, each with its Wilson interval of 95 %; errors have no score and are in neither, and count "
-        "as not right. Answers per second (/s) are one worker's.",
+        "False positives are the share of wrong completions that were accepted, false negatives the share of right "
+        "ones that were rejected, each with its Wilson interval of 95 %; errors have no score and are in neither, and "
+        "count as not right. Answers per second (/s) are one worker's.",
     )
 
 
@@ -205,10 +206,30 @@ def _wrong(name: str, found: Mapping) -> Section:
     columns = ("id", "expected", "completion", "answer", "extracted", "status", "reason")
     rows = [[row[key] for key in columns] for row in found["judged_wrongly"]]
     for row in rows:
-        row[1] = "right" if row[1] else "wrong"
+        row[1] = _label(row[1])
     right = found["right"]
     title = f"Judged wrongly by {name}: {right['n'] - right['count'] if right else 0}"
     return Section(title, ("id", "label", *columns[2:]), rows, num_words=len(columns), shown=SHOWN)
+
+
+def _parted(rows: Sequence[Mapping]) -> Section:
+    """A row for each completion on which only one verifier was right."""
+    names = [key for key in rows[0] if key not in ("id", "right")] if rows else []
+    return Section(
+        "Where they part",
+        ("id", "label", "right is", "completion", "answer", *(f"{name} read" for name in names)),
+        [
+            (row["id"], _label(row[names[0]]["expected"]), row["right"], row[names[0]]["completion"],
+             row[names[0]]["answer"], *(f"{row[name]['extracted']} ({row[name]['status']})" for name in names))
+            for row in rows
+        ],
+        num_words=5 + len(names),
+        shown=SHOWN,
+    )  # fmt: skip
+
+
+def _label(expected: bool) -> str:
+    return "right" if expected else "wrong"
 
 
 def _panels(verifiers: Mapping) -> list[Panel]:

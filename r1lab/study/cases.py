@@ -1,6 +1,6 @@
 """Rows of a JSONL file as cases to judge: completions that exist. Not problems to train on (`data.loaders`).
 
-A row that cannot be read is reported with its line and passed over; the rest goes on. Memory does not grow with the file.
+A row that cannot be read is reported with its line and passed over. Memory does not grow with the file.
 """
 
 import sys
@@ -123,7 +123,7 @@ class Cases:
         return value
 
     def _answer(self, row: dict, cells: Mapping[str, object]) -> str | dict:
-        """As a dataset's loader reads it: numbers exactly as text, a list of one as its item, an object as it stands."""
+        """As a dataset's loader reads it: a number exactly as text, a list of one as its item, an object as it is."""
         spec = self.roles["answer"]
         if isinstance(spec, Mapping):
             return {name: self._cell(row, column) for name, column in spec.items()}

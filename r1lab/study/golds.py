@@ -49,7 +49,11 @@ class Check:
 
 
 def audit_golds(
-    source: Source, verifier: Use | None = None, *, settings: Mapping[str, object] = {}, workers: Workers = Workers()
+    source: Source,
+    verifier: Use | None = None,
+    *,
+    settings: Mapping[str, object] = {},
+    workers: Workers = judging.WORKERS,
 ) -> Audit:
     """Check every problem of a dataset or task. Without a verifier a task's own; else RecipeError, as for bad data."""
     problems = load_problems(source, "audit", "", Path.cwd())
@@ -169,8 +173,8 @@ def _sections(figures: Mapping) -> list[Section]:
                 (name, each["wanted"], each["n"], each["n"] - each["count"], percent(interval(each)))
                 for name, each in checks.items()
             ],
-            "The reference is the dataset's solution, else what the verifier makes of its own gold. The other rows are the "
-            "gold written another way, which must score 1, and made wrong, which must score 0.",
+            "The reference is the dataset's solution, else what the verifier makes of its own gold. The other rows are "
+            "the gold written another way, which must score 1, and made wrong, which must score 0.",
         ),
         Section(
             f"Kinds of golds: {percent(interval(figures['parsed']))} read as something other than text",

@@ -18,6 +18,7 @@ from verifiers.pool import Pool
 from verifiers.verdict import Verdict
 
 T = TypeVar("T")
+WORKERS = Workers()
 AHEAD = 16
 """Completions in flight for each worker: enough that none waits, few enough that large ones fit into memory."""
 

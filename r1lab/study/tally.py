@@ -57,7 +57,10 @@ class Tally:
         spent = sum(self.seconds)
         return {
             **rates(self.cells),
-            **{f"by_{key}": {name: rates(groups[name]) for name in sorted(groups)} for key, groups in self.groups.items()},
+            **{
+                f"by_{key}": {name: rates(groups[name]) for name in sorted(groups)}
+                for key, groups in self.groups.items()
+            },
             "statuses": {
                 status: {"right": self.statuses[status, True], "wrong": self.statuses[status, False]}
                 for status in STATUSES
@@ -71,7 +74,10 @@ class Tally:
 
 def rates(cells: Mapping[tuple[bool, str], int]) -> dict:
     """The confusion table of some rows and what follows from it; a rate without a row to rest on is None."""
-    at = {label: {name: cells.get((label, name), 0) for name in ("accepted", "rejected", "error")} for label in (True, False)}
+    at = {
+        label: {name: cells.get((label, name), 0) for name in ("accepted", "rejected", "error")}
+        for label in (True, False)
+    }
     right = at[True]["accepted"] + at[False]["rejected"]
     return {
         "rows": sum(cells.values()),
