@@ -232,7 +232,16 @@ def test_a_stopped_command_leaves_nothing_and_says_so(number, rows, tmp_path):
     path = rows(*20 * [RIGHT])
     (tmp_path / "out.jsonl").write_text("old")
     running = process(
-        tmp_path, "verify", "--verifier", "slow:f", path, "--out", "out.jsonl", "--deadline", "60", stderr=subprocess.PIPE
+        tmp_path,
+        "verify",
+        "--verifier",
+        "slow:f",
+        path,
+        "--out",
+        "out.jsonl",
+        "--deadline",
+        "60",
+        stderr=subprocess.PIPE,
     )
     while not (tmp_path / "began").exists():
         assert running.poll() is None
