@@ -174,14 +174,15 @@ def test_a_verifier_that_can_says_what_kind_each_gold_is(command, rows):
 
 
 def test_answers_that_are_no_text_are_only_asked_for_their_reference(command):
-    code, out, _ = command("audit", *QUICK, "--dataset", "task:countdown", "--limit", "4", "--json", "figures.json")
+    code, _, _ = command("audit", *QUICK, "--dataset", "task:countdown", "--limit", "4", "--json", "figures.json")
     figures = json.loads(Path("figures.json").read_text())
     assert code == 0 and list(figures["checks"]) == ["reference"] and figures["checks"]["reference"]["count"] == 4
 
 
 def test_an_isolated_verifier_is_asked_about_solutions_alone(command, rows, tmp_path):
     (tmp_path / "jailed.py").write_text(
-        "class Jailed:\n    isolated = True\n    async def verify(self, item): return item.completion in item.answer['tests']\n"
+        "class Jailed:\n    isolated = True\n"
+        "    async def verify(self, item): return item.completion in item.answer['tests']\n"
     )
     path = rows({"prompt": "p", "code": "f", "t": ["f"]}, {"prompt": "q", "code": None, "t": ["g"]})
     columns = ("--columns", "solution=code", "--columns", "answer={tests: t, setup: code}")
