@@ -18,7 +18,7 @@ from r1lab.signals import terminable
 from r1lab.study import judging
 from r1lab.study.cases import Case, Cases
 from r1lab.study.page import Panel, Section, as_html, as_text, percent
-from r1lab.study.tally import Tally, interval, is_right, row_of
+from r1lab.study.tally import MAX_KEPT, Tally, interval, is_right, row_of
 from verifiers.verdict import Verdict
 
 SHOWN = 20
@@ -70,7 +70,7 @@ def audit(
     workers: Workers = judging.WORKERS,
 ) -> Audit:
     """Judge every row of `path` that has a label `expected` with one verifier or two. RecipeError as in `verify`."""
-    table = {str(verifier): judging.resolved(verifier, settings)}
+    table = {judging.label(verifier, settings): judging.resolved(verifier, settings)}
     if against is not None:
         if str(against) in table:
             raise RecipeError(f"--against {str(against)!r} is the verifier itself; give another one")
@@ -102,7 +102,7 @@ def audit(
         "unreadable": cases.unreadable,
         "wall_seconds": meter.seconds,
         "workers": workers.count,
-        "verifiers": {name: tally.figures() for name, tally in tallies.items()},
+        "verifiers": {name: {"settings": table[name].settings, **tallies[name].figures()} for name in table},
     }
     if against is not None:
         figures["disagreements"] = versus.figures()
@@ -123,7 +123,7 @@ class Versus:
         right = tuple(is_right(case, verdict) for verdict in verdicts)
         who = WHO[right].format(*self.names)
         self.counts[who] += 1
-        if right[0] != right[1]:
+        if right[0] != right[1] and len(self.rows) < MAX_KEPT:
             rows = {name: row_of(case, verdict) for name, verdict in zip(self.names, verdicts)}
             self.rows.append({"id": case.id, "right": self.names[right.index(True)], **rows})
 

@@ -60,7 +60,7 @@ def audit_golds(
     spec = verifier or problems[0].verifier
     if not spec:
         raise RecipeError("--verifier: a dataset names none; give one (math, numeric, ...)")
-    table = tables(judging.resolved(spec, settings))
+    name, table = judging.label(spec, settings), tables(judging.resolved(spec, settings))
     found, meter = Found(), Meter("audit")
     with ExitStack() as stack:
         stack.enter_context(terminable("nothing was written"))
@@ -72,13 +72,13 @@ def audit_golds(
             meter.add()
     figures = {
         "dataset": source.path or f"task:{source.task}",
-        "verifier": str(spec),
+        "verifier": name,
         "problems": len(problems),
         "wall_seconds": meter.seconds,
         "workers": workers.count,
         **found.figures(len(problems)),
     }
-    title = f"{spec} on the golds of {figures['dataset']}"
+    title = f"{name} on the golds of {figures['dataset']}"
     return Audit(title, figures, _sections(figures), _panels(figures["checks"]))
 
 

@@ -34,6 +34,11 @@ def resolved(verifier: Use, settings: Mapping[str, object] = {}) -> verifiers.Re
         raise RecipeError(" ".join(str(error).split())) from None
 
 
+def label(verifier: Use, settings: Mapping[str, object] = {}) -> str:
+    """What a verifier is called in tables."""
+    return " ".join([str(verifier), *(f"{name}={value}" for name, value in settings.items())])
+
+
 def needs_answer(verifier: verifiers.Resolved) -> bool:
     """Whether it compares with a gold answer at all; one that does not says `needs_answer = False`."""
     return bool(getattr(load(verifier.path), "needs_answer", True))

@@ -10,6 +10,8 @@ from r1lab.study.stats import Interval
 
 LONGEST_TEXT, LONGEST_HTML = 44, 400
 """Characters of a cell."""
+MOST_HTML = 1000
+"""Rows of a table."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Section:
     note: str = ""
     num_words: int = 1
     shown: int = 10**9
-    """Rows shown in a terminal; a page shows all."""
+    """Rows shown in a terminal; a page shows MOST_HTML."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def as_html(title: str, sections: Sequence[Section], panels: Sequence[Panel], se
         sections=[section for section in sections if section.rows],
         pictures=pictures,
         cell=lambda value: cell(value, LONGEST_HTML),
+        most=MOST_HTML,
     )
     return page.encode()
 
