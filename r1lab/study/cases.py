@@ -12,12 +12,15 @@ from typing import BinaryIO
 
 from data import DataError
 from data.cells import Unusable, fields, given, nearest, reader, text
+from data.columns import made_answer
 from data.rows import parse, shown
 from r1lab.errors import RecipeError, RunError
 from verifiers import Item
 
 ROLES = ("completion", "answer", "solution", "prompt", "id", "expected", "type", "source")
 """What a row may hold, under these names unless `columns` says otherwise; only the completion and answer must be."""
+IN_ITEM = ("completion", "answer", "solution", "prompt")
+"""Roles that a verifier is given by name; the columns left are its `meta`."""
 MAX_LINE = 64 << 20
 """Bytes of one row."""
 STDIN = Path("-")
@@ -58,6 +61,7 @@ class Cases:
         """
         _check(columns)
         self.roles = {role: role for role in ROLES} | dict(columns)
+        self.used = {self.roles[role] for role in IN_ITEM if isinstance(self.roles[role], str)}
         self.where = {column: _texts(value) for column, value in where.items()}
         self.needs_answer, self.is_labelled, self.report = needs_answer, is_labelled, report
         self.unreadable = 0
@@ -99,15 +103,13 @@ class Cases:
 
     def _case(self, row: dict, place: str) -> Case:
         cells = {role: self._cell(row, spec) for role, spec in self.roles.items() if isinstance(spec, str)}
-        used = {spec for role, spec in self.roles.items() if role in ("completion", "answer", "solution", "prompt")
-                if isinstance(spec, str)}  # fmt: skip
         name = place if cells["id"] is None else str(cells["id"])
         item = Item(
             completion=self._completion(cells["completion"]),
             answer=self._answer(row, cells),
             prompt=_prompt(cells["prompt"]),
             problem_id=name,
-            meta={key: value for key, value in row.items() if key not in used},
+            meta={key: value for key, value in row.items() if key not in self.used},
         )
         expected = cells["expected"]
         if self.is_labelled and not isinstance(expected, bool):
@@ -126,7 +128,7 @@ class Cases:
         """As a dataset's loader reads it: a number exactly as text, a list of one as its item, an object as it is."""
         spec = self.roles["answer"]
         if isinstance(spec, Mapping):
-            return {name: self._cell(row, column) for name, column in spec.items()}
+            return made_answer({name: self._cell(row, column) for name, column in spec.items()}, spec)
         value = cells["answer"]
         if value is None and not self.needs_answer:
             return ""

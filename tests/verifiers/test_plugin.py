@@ -8,7 +8,6 @@ import pytest
 from verifiers import BUILT_IN, Item, resolve
 from verifiers.plugin import Resolved
 
-
 NEEDS = {"reasoning_gym": "reasoning_gym", "math_verify": "math_verify"}
 """Packages of extras."""
 
