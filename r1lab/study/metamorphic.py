@@ -1,7 +1,7 @@
 r"""An answer written another way, which must not change a verdict, and an answer made wrong, which must. Pure text.
 
 For golds that are mathematics or one letter. A rule that does not fit an answer makes nothing of it; none of them knows
-a verifier, so what a verifier was never meant to read (`\frac` for `numeric`) shows as a failure.
+a verifier, so what a verifier was never meant to read (`12,345` for `exact`) shows as a failure.
 """
 
 import re

@@ -91,11 +91,12 @@ def draw(panels: Sequence[Panel], series: Sequence[str]) -> list[bytes]:
 
     from r1lab.study.figures import DARK, LIGHT
 
-    images, tall = [], 1.2 + 0.3 * max(len(panel.rows) for panel in panels)
+    images, num_rows = [], max(len(panel.rows) for panel in panels)
     for theme in (LIGHT, DARK):
-        figure = Figure(figsize=(9.6, tall), dpi=150, layout="constrained", facecolor=theme.paper)
+        figure = Figure(figsize=(9.6, 1.2 + 0.3 * num_rows), dpi=150, layout="constrained", facecolor=theme.paper)
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
             _paint(axes, panel, series, theme)
+            axes.set_ylim(num_rows - 0.5, -0.5)
         if len(series) > 1:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(series),
                           fontsize=9, labelcolor=theme.ink, frameon=False)  # fmt: skip
@@ -119,7 +120,6 @@ def _paint(axes, panel: Panel, series: Sequence[str], theme) -> None:
     axes.set_facecolor(theme.paper)
     axes.set_title(panel.title, color=theme.ink, fontsize=10, loc="left")
     axes.set_yticks(range(len(panel.rows)), [label for label, _ in panel.rows])
-    axes.set_ylim(len(panel.rows) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.tick_params(colors=theme.ink, labelsize=8, length=0)

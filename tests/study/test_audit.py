@@ -154,9 +154,23 @@ def test_a_gold_that_does_not_prove_itself_is_listed_with_the_reason(command, ro
     failed = {(row["id"], row["check"]): (row["status"], row["reason"]) for row in figures["failed"]}
     assert code == 0 and failed["audit/1", "reference"] == ("wrong", "not 4")
     assert failed["audit/2", "reference"][0] == "error" and "is not a number" in failed["audit/2", "reference"][1]
-    assert figures["checks"]["LaTeX fraction"]["count"] == 0  # numeric was never meant to read it
     assert figures["checks"]["reference"]["count"] == 1 and figures["checks"]["other sign"]["count"] == 2
     assert "so 5" not in Path("page.html").read_text() and "not 4" in Path("page.html").read_text()
+
+
+def test_a_verifier_that_accepts_all_or_nothing_but_the_text_is_found_out(command, rows, tmp_path):
+    (tmp_path / "lax.py").write_text("def every(completion, answer): return True\n")
+    path = rows({"prompt": "p", "answer": "1/2"}, {"prompt": "q", "answer": "12345"})
+    assert command("audit", *QUICK, "--verifier", "lax:every", "--dataset", path, "--json", "figures.json")[0] == 0
+    checks = json.loads(Path("figures.json").read_text())["checks"]
+    assert {name: each["count"] for name, each in checks.items() if each["wanted"] == 0} == {
+        "first integer + 1": 0, "first integer + 3": 0, "other sign": 0,
+    }  # fmt: skip
+    assert command("audit", *QUICK, "--verifier", "exact", "--dataset", path, "--json", "figures.json")[0] == 0
+    checks = json.loads(Path("figures.json").read_text())["checks"]
+    assert {name: each["count"] for name, each in checks.items() if each["wanted"] == 1} == {
+        "reference": 2, "dollar signs": 0, "spaces": 2, "LaTeX fraction": 0, "separators added": 0,
+    }  # fmt: skip
 
 
 def test_a_verifier_that_can_says_what_kind_each_gold_is(command, rows):
