@@ -220,7 +220,7 @@ def _parted(rows: Sequence[Mapping]) -> Section:
         ("id", "label", "right is", "completion", "answer", *(f"{name} read" for name in names)),
         [
             (row["id"], _label(row[names[0]]["expected"]), row["right"], row[names[0]]["completion"],
-             row[names[0]]["answer"], *(f"{row[name]['extracted']} ({row[name]['status']})" for name in names))
+             row[names[0]]["answer"], *(f"{row[name]['extracted'] or '-'} ({row[name]['status']})" for name in names))
             for row in rows
         ],
         num_words=5 + len(names),

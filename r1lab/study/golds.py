@@ -19,7 +19,7 @@ from r1lab.signals import terminable
 from r1lab.source import Source, load_problems
 from r1lab.study import judging
 from r1lab.study.audit import Audit
-from r1lab.study.metamorphic import OTHER, SAME, Variant, variants
+from r1lab.study.metamorphic import DOLLARS, OTHER, SAME, Variant, variants
 from r1lab.study.page import Panel, Section, percent
 from r1lab.study.tally import interval, share
 from verifiers import Resolved, wording
@@ -131,7 +131,7 @@ class Found:
             self.kinds["error" if each.score is None else each.extracted] += 1
 
     def figures(self, num_problems: int) -> dict:
-        rules = {name: wanted for rules, wanted in (({REFERENCE: None}, 1), (SAME, 1), (OTHER, 0)) for name in rules}
+        rules = {name: wanted for rules, wanted in (((REFERENCE, DOLLARS), 1), (SAME, 1), (OTHER, 0)) for name in rules}
         parsed = sum(self.kinds.values()) - self.kinds["text"] - self.kinds["unreadable"] - self.kinds["error"]
         return {
             "checks": {

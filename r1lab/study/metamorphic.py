@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+DOLLARS = "dollar signs"
 Rule = Callable[[str], str | None]
 
 _WORDS = re.compile(r"[A-Za-z]{2,}")
@@ -21,6 +22,7 @@ _SET = re.compile(r"(?P<open>(?:\\left)?\\\{)(?P<inside>.*?)(?P<close>(?:\\right
 _NO_LIST = re.compile(r"\||\\mid|:|\\l?dots|\.\.\.|[0-9],[0-9]{3}(?![0-9])")
 _LETTER = re.compile(r"\(?([A-J])\)?")
 _INTEGER = re.compile(r"(?<![0-9_])(?<!_\{)[0-9]{1,100}")
+_FRAMED = re.compile(r"\$([^$]+)\$")
 _EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)")
 
 
@@ -35,12 +37,17 @@ class Variant:
 
 
 def variants(answer: str) -> Iterator[Variant]:
-    """What each rule that fits makes of the answer."""
+    """What each rule that fits makes of the answer; inside `$...$` where that is around all of it."""
+    framed = _FRAMED.fullmatch(answer)
+    frame, bare = ("${}$", framed[1]) if framed else ("{}", answer)
     for rules, is_same in ((SAME, True), (OTHER, False)):
         for name, rule in rules.items():
-            text = rule(answer)
-            if text is not None and text != answer:
-                yield Variant(name, text, is_same)
+            text = rule(bare)
+            if text is not None and text != bare:
+                yield Variant(name, frame.replace("{}", text), is_same)
+    text = bare if framed else dollars(answer)
+    if text is not None:
+        yield Variant(DOLLARS, text, True)
 
 
 def dollars(answer: str) -> str | None:
@@ -128,7 +135,6 @@ def next_letter(answer: str) -> str | None:
 
 
 SAME: dict[str, Rule] = {
-    "dollar signs": dollars,
     "spaces": spaces,
     "LaTeX fraction": latex_fraction,
     "plain fraction": plain_fraction,
@@ -138,7 +144,7 @@ SAME: dict[str, Rule] = {
     "set reordered": reordered,
     "left and right": resized,
 }
-"""Must not change the verdict."""
+"""Must not change the verdict; nor must dollar signs, put or taken away."""
 OTHER: dict[str, Rule] = {
     "first integer + 1": lambda answer: shifted(answer, 1),
     "first integer + 3": lambda answer: shifted(answer, 3),

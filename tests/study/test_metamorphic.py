@@ -2,11 +2,9 @@
 
 import pytest
 
-from r1lab.study.metamorphic import OTHER, SAME, variants
+from r1lab.study.metamorphic import DOLLARS, OTHER, SAME, variants
 
 MADE = [
-    ("dollar signs", r"\frac{1}{2}", r"$\frac{1}{2}$"),
-    ("dollar signs", r"3 \text{ cm}", r"$3 \text{ cm}$"),
     ("spaces", "x=5", " x = 5 "),
     ("spaces", "1e+5", " 1e+5 "),
     ("spaces", "not=a formula", " not=a formula "),
@@ -36,9 +34,6 @@ def test_a_rule_makes_this_of_that_answer(rule, answer, made):
 
 
 LEFT_ALONE = [
-    ("dollar signs", "east"),
-    ("dollar signs", "10%"),
-    ("dollar signs", "$5$"),
     ("LaTeX fraction", "1/2 cup"),
     ("LaTeX fraction", "1/2/3"),
     ("plain fraction", r"\frac{x}{2}"),
@@ -79,6 +74,25 @@ def test_variants_are_those_that_differ_and_say_whether_they_are_the_answer():
         ("first integer + 3", "4/2"): False,
         ("other sign", "-1/2"): False,
     }
+
+
+def test_dollar_signs_go_around_mathematics_and_away_again():
+    answers = [r"\frac{1}{2}", r"3 \text{ cm}", "$5$", "$x$ or $y$", "east", "10%", r"\boxed{5}"]
+    made = {answer: [each.text for each in variants(answer) if each.rule == DOLLARS] for answer in answers}
+    assert made == {
+        r"\frac{1}{2}": [r"$\frac{1}{2}$"],
+        r"3 \text{ cm}": [r"$3 \text{ cm}$"],
+        "$5$": ["5"],
+        "$x$ or $y$": [],
+        "east": [],
+        "10%": [],
+        r"\boxed{5}": [],
+    }
+
+
+def test_rules_work_inside_dollar_signs():
+    found = {variant.rule: variant.text for variant in variants("$1/2$")}
+    assert found["LaTeX fraction"] == r"$\frac{1}{2}$" and found["other sign"] == "$-1/2$"
 
 
 @pytest.mark.parametrize(
