@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import verifiers
-from data import DataError, Problem, tasks
-from data.loaders import digest, load
+from data import Problem
+from data.loaders import digest
 from r1lab import engines, judge, leaks, models, objective, plugin, sft, trackers
 from r1lab.errors import RecipeError
 from r1lab.golds import Golds
@@ -16,6 +16,7 @@ from r1lab.recipe import RlStage, SftStage, Source, Stage
 from r1lab.recipe_file import Plan
 from r1lab.reward import Reward
 from r1lab.second import SecondOpinion
+from r1lab.source import load_problems
 from r1lab.study.evaluate import EvaluationSet, depths
 
 
@@ -113,37 +114,9 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
 
 
 def problems_of(source: Source, name: str, stage: Stage, base: Path) -> list[Problem]:
-    """The problems of one source. RecipeError says which source and what is wrong with it."""
+    """The problems of one source of a stage."""
     spec = source.verifier or stage.verifier
-    verifier = judge.key_of(spec) if spec else ""
-    try:
-        if source.task is not None:
-            return tasks.generate(
-                source.task,
-                size=source.limit or source.size,
-                seed=source.seed,
-                split=source.split,
-                source=name,
-                settings=dict(source.settings),
-                verifier=verifier,
-            )
-        return load(
-            source.path,
-            source=name,
-            split=source.split,
-            config=source.config,
-            columns=source.columns,
-            answer_format=source.answer_format,
-            verifier=verifier,
-            where=source.where,
-            distinct=source.distinct,
-            holdout=source.holdout,
-            part=source.part,
-            limit=source.limit,
-            base=base,
-        )
-    except DataError as error:
-        raise RecipeError(f"data {name}: {error}") from None
+    return load_problems(source, name, judge.key_of(spec) if spec else "", base)
 
 
 def _objective(stage: Stage) -> objective.Objective:
