@@ -129,6 +129,20 @@ def test_a_mistake_is_one_line_and_exit_2_and_nothing_is_judged(name, command, r
     assert message in err and [str(path) for path in tmp_path.iterdir()] == [before]
 
 
+def test_ctrl_c_leaves_no_file(command, rows, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judging, "in_order", stopped)
+    path = rows(*LABELLED)
+    for what in ([path], ["--dataset", "task:addition", "--limit", "2"]):
+        code, out, err = command(
+            "audit", *QUICK, "--verifier", "exact", *what, "--html", "page.html", "--json", "f.json"
+        )
+        assert (code, out, err) == (1, b"", "r1lab: stopped; nothing was written\n")
+    assert [str(left) for left in tmp_path.iterdir()] == [path]
+
+
 def test_a_verifier_must_be_named_where_the_data_names_none(command, rows):
     rows({"prompt": "1+1", "answer": "2"})
     assert "--verifier" in command("audit", "--dataset", "cases.jsonl")[2]

@@ -107,6 +107,13 @@ def test_hostile_completions_are_judged_and_come_out_as_they_went_in(command, ro
     assert [row["status"] for row in found] == ["correct", "correct", "no_answer", "correct", "correct", "correct"]
 
 
+def test_a_row_nested_deeply_has_a_verdict_and_holds_nothing_up(command, rows):
+    deep = '{"completion": "5", "answer": "5", "more": ' + 600 * "[" + 600 * "]" + "}"
+    code, out, _ = command("verify", *QUICK, "numeric", rows(deep, RIGHT))
+    first, second = judged(out)
+    assert code == 0 and first["status"] in ("correct", "error") and second["status"] == "correct"
+
+
 def test_a_verifier_that_compares_with_no_answer_needs_none(command, rows):
     code, out, _ = command("verify", *QUICK, "format", rows({"completion": "<think>a</think><answer>b</answer>"}))
     assert code == 0 and judged(out)[0]["score"] == 1.0
