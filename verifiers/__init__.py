@@ -16,6 +16,7 @@ BUILT_IN = {
     "exact": "verifiers.exact:Exact",
     "format": "verifiers.format:Format",
     "math": "verifiers.math.verifier:Math",
+    "math_verify": "verifiers.math_verify:MathVerify",
     "numeric": "verifiers.numeric:Numeric",
     "reasoning_gym": "verifiers.gym:Gym",
     "regex": "verifiers.regex:Regex",

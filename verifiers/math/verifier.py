@@ -10,6 +10,7 @@ from verifiers.math.answer import MAX_TEXT, read
 from verifiers.math.compare import Conventions, agree
 from verifiers.math.exact import rational
 from verifiers.math.extract import POLICIES, Found, candidates
+from verifiers.math.kinds import kind_of
 from verifiers.math.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Seq, Text, TooBig
 from verifiers.region import boxes
 from verifiers.verdict import Item, Verdict
@@ -118,6 +119,10 @@ class Math:
                     return self.unevaluated or _is_evaluated(reading, gold)
                 is_open |= verdict is None
         return None if is_open else False
+
+    def describe(self, answer: str | dict) -> str:
+        """The kind of answer that the gold is read as: number, fraction, expression, set, interval, text ..."""
+        return kind_of(gold_readings(answer) if isinstance(answer, str | int | float) else ())
 
     def witness(self, answer: str | dict) -> str:
         body = str(answer).replace("\\boxed", "")
