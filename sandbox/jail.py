@@ -32,7 +32,7 @@ ENVIRONMENT = {"HOME": rootfs.WORK, "TMPDIR": rootfs.WORK, "PATH": "/usr/bin", "
 def enter_slot(shown: rootfs.View) -> None:
     """Leave the host: afterwards this process sees the tree only, and its next child is the slot's first process."""
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    is_root = os.geteuid() == 0
+    is_root = _can_give_up_root(proc)
     if is_root:
         kernel.unshare(kernel.CLONE_NEWNS)
         rootfs.build(shown)
@@ -52,6 +52,13 @@ def enter_slot(shown: rootfs.View) -> None:
     os.environ.clear()
     os.environ.update(ENVIRONMENT)
     os.umask(0o077)
+
+
+def _can_give_up_root(proc: int) -> bool:
+    """Root of the machine or of a container; not of a user namespace that has no other users."""
+    with os.fdopen(os.open("self/uid_map", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)) as file:
+        maps = [tuple(map(int, line.split())) for line in file]
+    return os.geteuid() == 0 and any(first <= NOBODY < first + count for first, _, count in maps)
 
 
 def die_with_parent() -> None:
