@@ -1,4 +1,7 @@
+import os
+import signal
 import threading
+import time
 
 import pytest
 
@@ -140,6 +143,17 @@ def test_equal_programs_of_a_group_run_once(monkeypatch):
         items = [Item(f"{number}\n```python\n{RIGHT}\n```", ADD, problem_id="p") for number in range(6)]
         verdicts = [pool.submit(item, "code") for item in items]
         assert [verdict.result(30).status for verdict in verdicts] == ["correct"] * 6 and len(runs) == 1
+
+
+def test_a_template_that_dies_is_replaced_and_its_items_are_judged():
+    with Pool({"code": resolve("code")}, workers=2) as pool:
+        slow = f"import time\ntime.sleep(0.5)\n{RIGHT}"
+        verdicts = [
+            pool.submit(Item(f"```python\n{slow}\nx = {n}\n```", ADD, problem_id="p"), "code") for n in range(4)
+        ]
+        time.sleep(0.3)
+        os.kill(pool._isolated._live["code"].target._box._seats._server.pid, signal.SIGKILL)
+        assert [verdict.result(60).status for verdict in verdicts] == ["correct"] * 4
 
 
 def test_a_check_of_an_answer_runs_nothing_and_says_what_is_wrong():
