@@ -50,7 +50,7 @@ RELATIONS = _pairs(
     = = == = := = < < > > <= <= >= >= != != <> != => => -> -> lt < gt > le <= leq <= leqslant <= leqq <= ge >= geq
     >= geqslant >= geqq >= ne != neq != in in notin notin ni ni approx = simeq = cong = sim = equiv == doteq = to ->
     rightarrow -> mapsto -> implies => Rightarrow => iff <=> Leftrightarrow <=> subset subset subseteq subseteq
-    supset supset supseteq supseteq propto propto parallel parallel perp perp mid mid colon : coloneqq = nless >=
+    supset supset supseteq supseteq propto propto parallel parallel perp perp mid mid coloneqq = nless >=
     ngtr <= lesssim <= gtrsim >=
     """
 )
@@ -68,13 +68,14 @@ TIMES = {"cdot", "times", "ast", "bullet", "star", "circ"}
 SETS = {"R": "R", "Z": "Z", "N": "N", "Q": "Q", "C": "C"}
 EMPTY = {"emptyset", "varnothing"}
 OPENING = {"(": ")", "[": "]", "{": "}", "lbrace": "}", "lbrack": "]", "lparen": ")", "langle": "rangle"}
+SAME_BRACKET = {"langle": "(", "lbrack": "[", "lparen": "(", "rangle": ")", "rbrack": "]", "rparen": ")"}
 ELLIPSES = {"ldots", "dots", "cdots", "dotsc", "dotsb", "dotsm", "vdots", "ddots", "dotso"}
 MATRICES = _words(
     """
     matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array psmallmatrix bsmallmatrix
     """
 )
-BRACES = {"{", "lbrace", "("}
+CASES = {"cases", "dcases", "rcases"}
 JOINERS = {"and", "or", "if", "for", "where", "with", "when", "und", "oder", "et", "ou"}
 """Words that stand between answers."""
 CALLED = set("fghFG")
