@@ -19,6 +19,7 @@ UNICODE = {
     "\u2264": r"\le ",
     "\u2265": r"\ge ",
     "\u2260": r"\ne ",
+    "\u2236": ":",
     "\u2248": r"\approx ",
     "\u222a": r"\cup ",
     "\u2229": r"\cap ",
@@ -119,7 +120,12 @@ _NOISE = (
     (re.compile(r"(?<!\\)\\[,;:!> \n]|~"), " "),
     (re.compile(r"\\\$"), " "),
     (re.compile(r"\\(?=\s*$)"), ""),
+    (
+        re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF])(?:\s*\}|(?![A-Za-z]))"),
+        r"\\text{ deg\1 }",
+    ),
 )
+_TIMES_TEN = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
 _DOUBLED = re.compile(
     r"\\\\(?=(?:boxed|frac|dfrac|tfrac|sqrt|begin|end|text|left|right|cdot|times|pi|le|ge|leq|geq|in|infty|cup)(?![a-z]))"
 )
@@ -151,6 +157,8 @@ def clean(text: str) -> str:
     elif "{,}" in text or "<|" in text:
         for pattern, plain in _NOISE[:1] + _NOISE[3:4]:
             text = pattern.sub(plain, text)
+    if "10" in text:
+        text = _TIMES_TEN.sub(r" \\times ", text)
     return unframe(text)
 
 

@@ -154,4 +154,3 @@ class Operators(Structures):
             and follows.kind in ("word", "command")
             and len(follows.text) < 7
         )
-

@@ -38,6 +38,8 @@ class Math:
     """Members of a bare list, `1, 2`: in any order, or `ordered`. Tuples always are, sets never."""
     inequality_for_interval: bool = False
     """Whether a gold interval accepts an inequality, which may restate the problem."""
+    convert_units: bool = True
+    """Whether 120 minutes is accepted for 2 hours: exact conversions, where both units are stated."""
     unevaluated: bool = True
     """Whether 3+2 is accepted for 5."""
     tolerance: float = 0.0
@@ -63,7 +65,9 @@ class Math:
             raise ValueError(f"math: tolerance {self.tolerance!r} is outside [0, 1); it is relative, 0.01 is 1 %")
         if self.after is not None and (not isinstance(self.after, str) or not self.after.strip()):
             raise ValueError(f"math: after {self.after!r} is no marker, such as 'A:'")
-        made = Conventions(self.percent, self.lists, self.inequality_for_interval, self.tolerance)
+        made = Conventions(
+            self.percent, self.lists, self.inequality_for_interval, self.convert_units, float(self.tolerance)
+        )
         object.__setattr__(self, "conventions", made)
 
     def verify(self, item: Item) -> Verdict:
