@@ -115,11 +115,7 @@ def _is_grouped(text: str) -> bool:
 def _parse(text: str) -> Node | None:
     try:
         node = AnswerParser(text).answer()
-        return (
-            linear.folded(node)
-            if "matrix" in text or "array" in text or "^" in text and linear.has_matrix(node)
-            else node
-        )
+        return linear.folded(node) if "^" in text or "begin" in text else node
     except (Unreadable, RecursionError, ValueError, IndexError, OverflowError):
         return None
 

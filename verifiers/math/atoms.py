@@ -1,4 +1,4 @@
-r"""The grammar's atoms: numbers, names, fractions, roots: what TeX writes with a backslash, what people write as a word.
+r"""The grammar's atoms: numbers, names, fractions, roots: with a backslash or as words.
 
 A part of the parser (`expression`), not a class to use alone.
 """

@@ -119,6 +119,7 @@ _NOISE = (
     (re.compile(r"\\(?:phantom|hspace|vspace|hphantom|label|tag)\*?\s*\{[^{}]*\}"), " "),
     (re.compile(r"(?<!\\)\\[,;:!> \n]|~"), " "),
     (re.compile(r"\\\$"), " "),
+    (re.compile(r"\\colon(?![A-Za-z])"), ":"),
     (re.compile(r"\\(?=\s*$)"), ""),
     (
         re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF])(?:\s*\}|(?![A-Za-z]))"),

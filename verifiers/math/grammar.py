@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from verifiers.math import names, units
 from verifiers.math.expression import Parser
-from verifiers.math.tree import Based, Node, Num, Percent, Quantity, Ratio, Relation, Seq, Sym, Unreadable
+from verifiers.math.tree import Node, Num, Percent, Quantity, Ratio, Relation, Seq, Sym, Unreadable
 
 _JOINERS = ("and", "or", "und", "et", "ou")
 _PERCENT = ("percent", "per cent", "percentage", "pct", "percents")
@@ -61,7 +61,7 @@ class AnswerParser(Parser):
             self.at, self.tokens, self.depth, self.bars = start, saved, 0, 0
             found = self._headed()
         parts = [found]
-        while self.is_sign(":") or self.is_command("colon") or self._is_to(parts):
+        while self.is_sign(":") or self._is_to(parts):
             self.take()
             parts.append(self.relation())
         if len(parts) > 1:

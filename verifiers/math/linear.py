@@ -16,6 +16,8 @@ def has_matrix(node: Node) -> bool:
 
 def folded(node: Node) -> Node:
     """The node with its matrix arithmetic done, as far as shapes allow; entries are left as sums and products."""
+    if not has_matrix(node):
+        return node
     parts = [folded(part) for part in children(node)]
     match rebuild(node, parts) if parts else node:
         case Call("transpose", (inner,)) if (matrix := _matrix(inner)) is not None:

@@ -41,7 +41,7 @@ def members(gold: Node, other: Node, by, agree):
 
 def _as_members(node: Node) -> Node:
     items = expanded(node)
-    if isinstance(node, Seq) and node.kind == "tuple":
+    if isinstance(node, Seq) and node.kind in ("tuple", "cases"):
         return node
     if len(items) > 1 or isinstance(node, Seq):
         return Seq(node.kind if isinstance(node, Seq) else "list", items)

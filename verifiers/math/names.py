@@ -105,7 +105,7 @@ WORDS = _words(
 """Short words that are no product of letters."""
 NOT_FACTORS = _words(
     r"""
-    cup cap setminus mod pmod bmod pm mp div over choose end rangle rbrace rceil rfloor rvert rVert urcorner
+    cup cap setminus cr newline rbrack rparen mod pmod bmod pm mp div over choose end rangle rbrace rceil rfloor rvert rVert urcorner
     lrcorner quad text ] ) } | & backslash smallsetminus % Vert mid \
     """
 )

@@ -8,7 +8,7 @@ from verifiers.math.tokens import Token
 from verifiers.math.tree import Builder, Call, Matrix, Node, Relation, Seq, Sym, Unreadable
 
 MAX_CELLS = 400
-_SEPARATORS = {":": "sign", "colon": "command", "mid": "command"}
+_SEPARATORS = {":": "sign", "mid": "command"}
 _CASE_WORDS = ("if", "for", "when", "where", "", ",")
 
 

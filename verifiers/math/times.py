@@ -8,8 +8,8 @@ _CLOCK = re.compile(
     r"([0-9]{1,2})(?::([0-5][0-9])(?::00)?)?\s*(?:([ap])\.?\s*m\.?)?(?:\s*(?:o'?clock|hours))?", re.IGNORECASE
 )
 _NAMED = {"noon": 720, "midnight": 0}
-_MONTHS = "january february march april may june july august september october november december".split()
-_MONTH = rf"({'|'.join(f'{name}|{name[:3]}' for name in _MONTHS)})\.?"
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = rf"((?:{'|'.join(_MONTHS)})[a-z]*)\.?"
 _DAY = r"([0-9]{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?:,?\s+([0-9]{4}))?"
 _DATES = (
@@ -37,7 +37,6 @@ def date(text: str) -> Text | None:
     """A date as year, month and day: May 5, 2020; 5 May 2020; 2020-05-05. The year may be left out in both."""
     for pattern, (month, day, year) in _DATES:
         if match := pattern.fullmatch(text.lower()):
-            names = [name[:3] for name in _MONTHS]
-            number = names.index(match[month][:3]) + 1 if match[month].isalpha() else int(match[month])
+            number = _MONTHS.index(match[month][:3]) + 1 if match[month].isalpha() else int(match[month])
             return Text(f"date {match[year] or ''}-{number}-{int(match[day])}")
     return None

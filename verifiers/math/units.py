@@ -45,8 +45,13 @@ for _unit, _scale, _base, _words in _ROW.findall(_TABLE):
     _UNIT_OF |= dict.fromkeys(_words.split(), _unit)
 LETTERS = set("mgslhLNJWVAKCF")
 """Single letters that may be a unit right behind a number."""
-_GLUE = set("per of square cubic sq cu the each a squared cubed long wide tall old in about approximately".split())
-_NOUNS = set("men boy cow hen dog cat box car egg pie pen toy ways way mph day pm am".split())
+_SHORT_WORDS = frozenset(
+    """
+    per of square cubic sq cu the each a squared cubed long wide tall old in about approximately
+    men boy cow hen dog cat box car egg pie pen toy ways way pm am
+    """.split()
+)
+"""Words of a unit or a counted noun that are shorter than most."""
 
 
 def normal(unit: str) -> str:
@@ -101,7 +106,7 @@ def is_unit_word(word: str) -> bool:
     """Whether a bare word behind a number may be a unit or a noun."""
     lower = word.lower()
     known = lower in _UNIT_OF or lower.removesuffix("s") in _UNIT_OF
-    return known or lower in _GLUE or len(word) > 3 or lower in _NOUNS
+    return known or len(word) > 3 or lower in _SHORT_WORDS
 
 
 def spelled(node: Node) -> str | None:

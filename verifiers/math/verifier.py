@@ -124,7 +124,8 @@ class Math:
         return None if is_open else False
 
     def witness(self, answer: str | dict) -> str:
-        body = str(answer).replace("\\boxed", "")
+        texts = gold_texts(answer)
+        body = texts[-1] if len(texts) == 1 else str(answer)
         if self.after:
             return f"{self.after} {body}"
         frames = {
@@ -133,7 +134,7 @@ class Math:
             "stated": f"The answer is {body}",
             "whole": body,
         }
-        return frames.get(self.extract, f"\\boxed{{{body}}}")
+        return frames.get(self.extract) or " and ".join(f"\\boxed{{{text}}}" for text in texts or [body])
 
 
 def _is_prose(readings: tuple[Node, ...]) -> bool:
@@ -164,20 +165,26 @@ def _is_evaluated(reading: Node, gold: Node) -> bool:
     return True
 
 
-@lru_cache(maxsize=4096)
-def gold_readings(answer: str | float) -> tuple[Node, ...]:
-    """What a gold may mean: the inside of its boxes, else what follows `answer is`, else all of it."""
+def gold_texts(answer: str | float) -> list[str]:
+    """Where a gold says its answer: in its boxes (several that differ, in a short text, are its members), else behind
+    `answer is`, else all of it."""
     text = str(answer)
     if len(text) > 20 * MAX_TEXT or not text.strip():
-        return ()
-    inside = boxes(text)
-    if len(inside) > 1 and len(dict.fromkeys(inside)) > 1 and len(text) < 400:
-        return (Seq("list", tuple(_joined([read(each) for each in inside if read(each)]))),)
-    if inside:
-        return read(inside[-1], is_gold=True)
+        return []
+    if inside := list(dict.fromkeys(boxes(text))):
+        return inside if len(text) < 400 else inside[-1:]
     if len(text) < 200 and "answer is" in text:
         text = text.rpartition("answer is")[2]
-    return read(text, is_gold=True)
+    return [text]
+
+
+@lru_cache(maxsize=4096)
+def gold_readings(answer: str | float) -> tuple[Node, ...]:
+    """What a gold may mean; empty where it cannot be read."""
+    readings = [read(text, is_gold=True) for text in gold_texts(answer)]
+    if len(readings) < 2:
+        return readings[0] if readings else ()
+    return (Seq("list", tuple(_joined([each for each in readings if each]))),)
 
 
 @lru_cache(maxsize=16384)
