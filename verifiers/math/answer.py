@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9])(?!,[0-9])")
 _SPACED_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:, [0-9]{3})+")
 _DECIMAL_COMMA = re.compile(
-    r"(?<![0-9.,])(-?(?:0|[0-9]{4,}),[0-9]+|-?[0-9]+,(?:[0-9]{2}|[0-9]{4,}))(?![0-9,])(?!\.[0-9])"
+    r"(?<![0-9.,])(-?(?:0,[0-9]+|[0-9]{4,},[0-9]{1,2}|[0-9]{1,3},(?:[0-9]{2}|[0-9]{4,})))(?![0-9,])(?!\.[0-9])"
 )
 _SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 
@@ -55,6 +55,11 @@ _REWRITES = (
     (re.compile(r"\[(\s*[^\[\](),;]+[,;][^\[\](),;]+)\[(?=\s*(?:\Z|\\))"), r"[\1)"),
 )
 """Ways to write that the grammar does not have: approximations, bases in words, `9 (apples)`, `7 425 000`, `]0, 1[`."""
+_QUALIFIED = re.compile(r"[,;]?\s+(?:where|such that|for (?:all|any|every|each|some|which|integers?|real))\b")
+"""What begins a remark behind an answer."""
+_JOINED_ON = re.compile(r"[-+*/^=<>(]\s*\Z|\b(?:not|or)\s*\Z")
+_GOES_ON = re.compile(r"[0-9+*/^=<>)]|\b(?:or|and|not)\b|\\(?:text\s*\{\s*)?(?:or|and|not)\b")
+"""Outside a formula, right before it and anywhere behind it: then it is not the whole answer."""
 _BETWEEN = re.compile(r"[\s,;.]*(?:\b(?:and|or|und|et)\b|\\text\s*\{\s*(?:and|or)\s*\})?[\s,;]*", re.IGNORECASE)
 
 
@@ -142,13 +147,18 @@ def _senses(node: Node) -> list[Node]:
 def _from_segments(text: str) -> list[Node]:
     """Prose with `$...$` in it: its last piece of mathematics, or all where only `and` or commas are between."""
     matches = list(_SEGMENT.finditer(text))
-    if not matches:
+    if matches and (remark := _QUALIFIED.search(text, matches[0].end())):
+        text = text[: remark.start()]
+        matches = [match for match in matches if match.end() <= len(text)]
+    if not matches or _GOES_ON.search(text, matches[-1].end()):
         return []
     chosen = [matches[-1]]
     for before in reversed(matches[:-1]):
         if not _BETWEEN.fullmatch(text[before.end() : chosen[0].start()]):
             break
         chosen.insert(0, before)
+    if _JOINED_ON.search(text[: chosen[0].start()]):
+        return []
     pieces = [clean(match[0]) for match in chosen]
     unit = re.match(r"\s*([A-Za-z%]+)\s*[.]?\s*$", unwrap(text[matches[-1].end() :]))
     if len(pieces) == 1 and unit:

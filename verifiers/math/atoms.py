@@ -101,11 +101,12 @@ class Atoms(Operators):
         return self._letter(word[0])
 
     def _letter(self, letter: str) -> Node:
-        if letter in ("i", "I"):
+        is_at_zero = self._is_called() and self.tokens[self.at + 1].text == "0"  # a factor 0 is nobody's answer
+        if letter in ("i", "I") and not is_at_zero:
             return Const("i")
         if letter == "e":
             return Const("e")
-        if letter in names.CALLED and self._is_called():
+        if is_at_zero or (letter in names.CALLED and self._is_called()):
             arguments = self.bracketed()
             return Call(letter, arguments.items if isinstance(arguments, Seq) else (arguments,))
         return Sym(letter)

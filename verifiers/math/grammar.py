@@ -97,7 +97,12 @@ class AnswerParser(Parser):
         while True:
             if self._is_unit_word(bool(parts)):
                 parts.append(f" {self.take().text}")
-            elif parts and self.is_sign("^") and self.tokens[self.at + 1].text in ("2", "3", "{", "-"):
+            elif (
+                parts
+                and "^" not in parts[-1]
+                and self.is_sign("^")
+                and self.tokens[self.at + 1].text in ("2", "3", "{", "-")
+            ):
                 self.take()
                 parts.append("^" + self.raw_argument())
             elif self._is_unit_sign(bool(parts)):

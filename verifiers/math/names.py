@@ -103,10 +103,17 @@ WORDS = _words(
     """
 )
 """Short words that are no product of letters."""
+UNIT_WORDS = _words(
+    """
+    per of square cubic sq cu the each a squared cubed long wide tall old in about approximately
+    men boy cow hen dog cat box car egg pie pen toy ways way pm am
+    """
+)
+"""Words of a unit or a counted noun that are shorter than most."""
 NOT_FACTORS = _words(
     r"""
-    cup cap setminus cr newline rbrack rparen mod pmod bmod pm mp div over choose end rangle rbrace rceil rfloor rvert rVert urcorner
-    lrcorner quad text ] ) } | & backslash smallsetminus % Vert mid \
+    cup cap setminus cr newline rbrack rparen mod pmod bmod pm mp div over choose end rangle rbrace rceil rfloor rvert
+    rVert urcorner lrcorner quad text ] ) } | & backslash smallsetminus % Vert mid \
     """
 )
 """Commands that begin no factor of a product."""

@@ -4,6 +4,7 @@ Atoms are variables, constants, square-free radicals, and functions of canonical
 cross-multiplied difference has no term left are equal; a difference with terms left proves nothing.
 """
 
+import math
 from fractions import Fraction
 
 from verifiers.math import trig
@@ -113,8 +114,6 @@ def _opaque(pair: tuple[Poly, Poly], exponent: Fraction) -> Poly:
 
 
 def _content(poly: Poly) -> Fraction:
-    import math
-
     top = math.gcd(*(value.numerator for value in poly.values()))
     return Fraction(top, math.lcm(*(value.denominator for value in poly.values())))
 

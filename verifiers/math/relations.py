@@ -3,6 +3,8 @@
 Says how a relation may be read as a value; whether values are equal is `value`'s to say.
 """
 
+from fractions import Fraction
+
 from verifiers.math import normal, sample
 from verifiers.math.sample import Unknown
 from verifiers.math.tree import (
@@ -122,8 +124,6 @@ def proportional(left: Node, right: Node) -> bool | None:
 def ratio(left: Node, right: Node):
     """The rational factor between two expressions, guessed at a point and checked at others; None where there is
     none."""
-    from fractions import Fraction
-
     names = sorted(symbols(left) | symbols(right))
     if not names or symbols(left) != symbols(right):
         return None

@@ -44,6 +44,8 @@ class Structures:
         opening = names.SAME_BRACKET.get(opening, opening)
         if len(items) == 1 and opening + closing in ("()", "[]"):
             return items[0]
+        if len(items) != 2 and opening + closing not in ("()", "[]", "(rangle"):
+            raise Unreadable("brackets that do not match")
         return Seq("tuple", tuple(items), opening + closing)
 
     def _set(self) -> Node:

@@ -6,6 +6,7 @@ A noun (`10 apples`) measures nothing and clashes with nothing; two units of oth
 import re
 from fractions import Fraction
 
+from verifiers.math import names
 from verifiers.math.tree import Mul, Node, Num, Pow, Sym
 
 _TABLE = """
@@ -45,13 +46,6 @@ for _unit, _scale, _base, _words in _ROW.findall(_TABLE):
     _UNIT_OF |= dict.fromkeys(_words.split(), _unit)
 LETTERS = set("mgslhLNJWVAKCF")
 """Single letters that may be a unit right behind a number."""
-_SHORT_WORDS = frozenset(
-    """
-    per of square cubic sq cu the each a squared cubed long wide tall old in about approximately
-    men boy cow hen dog cat box car egg pie pen toy ways way pm am
-    """.split()
-)
-"""Words of a unit or a counted noun that are shorter than most."""
 
 
 def normal(unit: str) -> str:
@@ -106,7 +100,7 @@ def is_unit_word(word: str) -> bool:
     """Whether a bare word behind a number may be a unit or a noun."""
     lower = word.lower()
     known = lower in _UNIT_OF or lower.removesuffix("s") in _UNIT_OF
-    return known or len(word) > 3 or lower in _SHORT_WORDS
+    return known or len(word) > 3 or lower in names.UNIT_WORDS
 
 
 def spelled(node: Node) -> str | None:
