@@ -1,8 +1,9 @@
 """From rows to problems: which column is what. Not reading rows (`data.rows`), not formats of answers (`data.answers`).
 
-`columns` maps prompt, answer, solution and id to a column: by its name, by a dotted path into mappings
-(`reward_model.ground_truth`) or by a template (`"{Body}. {Question}"`, null being empty text). `answer` may also map
-names to columns: the answer is then a dict (`{tests: test_list, setup: test_setup_code}`) with the values untouched.
+`columns` maps prompt, answer, solution and id to a column: by its name, by a dotted path into mappings and lists
+(`reward_model.ground_truth`, `test_list.0`) or by a template (`"{Body}. {Question}"`, null being empty text). `answer`
+may also map names to columns: the answer is then a dict (`{tests: test_list, setup: test_setup_code}`) with the values
+untouched.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -56,6 +56,9 @@ def train(plan: Plan, progress: Progress | None = None) -> Run:
     with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=needed) as run:
         for warning in run.warnings:
             progress.say(f"warning: {warning}")
+        for note in (note for each in ready for note in each.notes):
+            run.note(note)
+            progress.say(f"warning: {note}")
         if run.finished:
             progress.say(f"{run.path} is finished; raise steps to go on, or set another out=")
         else:
@@ -164,6 +167,7 @@ def _stage(
             engine=engine,
             judge=judge,
             reward=each.reward,
+            second=each.second,
             objective=objective,
         )
     else:
