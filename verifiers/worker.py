@@ -28,6 +28,7 @@ def serve(sock: socket.socket, *, cpu_seconds: float) -> None:
     owner, live, calm = os.getpid(), {}, 1
     while (frame := frames.receive(sock)) is not None:
         limits.renew_cpu(cpu_seconds)
+        start = time.monotonic()
         try:
             reply = pickle.loads(memoryview(frame)[NUMBER.size :])(live)
         except BaseException as error:  # the verifier border: SystemExit and KeyboardInterrupt are a plug-in's too
@@ -35,6 +36,7 @@ def serve(sock: socket.socket, *, cpu_seconds: float) -> None:
         if os.getpid() != owner:
             os._exit(0)  # the verifier forked and this is its child
         calm, reply["tired"] = _left_running(calm)
+        reply["seconds"] = time.monotonic() - start
         (reply["number"],) = NUMBER.unpack_from(frame)
         frames.send(sock, _encode(reply))
 
@@ -84,6 +86,7 @@ def decode(frame: bytes, number: int) -> dict:
         reply = json.loads(frame)
         if reply["number"] != number:
             raise ValueError("the worker answered another request")
+        reply["seconds"] = max(0.0, float(reply["seconds"]))
         if "verdict" in reply:
             reply["verdict"] = tidy(Verdict(**reply["verdict"]))
     except (TypeError, AttributeError, LookupError, RecursionError, OverflowError) as error:
@@ -94,7 +97,8 @@ def decode(frame: bytes, number: int) -> dict:
 def _encode(reply: dict) -> bytes:
     frame = json.dumps(reply).encode()
     if len(frame) > MAX_REPLY:
-        frame = json.dumps({"number": reply["number"], "failure": "the verdict's steps do not fit in 1 MiB"}).encode()
+        kept = {name: reply[name] for name in ("number", "seconds", "tired")}
+        frame = json.dumps(kept | {"failure": "the verdict's steps do not fit in 1 MiB"}).encode()
     return frame
 
 
