@@ -12,12 +12,14 @@ from verifiers.math import linear, units
 from verifiers.math.clean import clean
 from verifiers.math.grammar import AnswerParser
 from verifiers.math.times import clock
-from verifiers.math.tree import Based, Call, Const, Mul, Node, Num, Quantity, Seq, Sym, Unreadable
+from verifiers.math.tree import Based, Call, Const, Mul, Node, Num, Quantity, Seq, Sym, Unreadable, div, neg
 from verifiers.math.words import choice, unwrap, words
 
 MAX_TEXT = 4096
 """Bytes of one answer."""
 _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_FRACTION = re.compile(r"(-?)(?:\\[dt]?frac\{([0-9]{1,18})\}\{([0-9]{1,18})\}|([0-9]{1,18})/([0-9]{1,18}))")
+"""The plain numbers that most answers are: read before anything else is tried."""
 _THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9])(?!,[0-9])")
 _SPACED_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:, [0-9]{3})+")
 _DECIMAL_COMMA = re.compile(
@@ -71,6 +73,10 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     if _PLAIN.fullmatch(text):
         whole, _, places = text.partition(".")
         return (Num(Fraction(text), len(places) if places else None, len((whole + places).lstrip("-0"))),)
+    if match := _FRACTION.fullmatch(text):
+        sign, top, bottom = match[1], match[2] or match[4], match[3] or match[5]
+        quotient = div(_whole(top), _whole(bottom))
+        return (neg(quotient) if sign else quotient,)
     if len(text) > MAX_TEXT:
         return ()
     plain = clean(text)
@@ -97,6 +103,10 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     elif any(isinstance(node, Seq) and any(isinstance(item, Quantity) for item in node.items) for node in found):
         found.append(words(plain))  # 2 hours and 30 minutes
     return tuple(dict.fromkeys(found))
+
+
+def _whole(digits: str) -> Num:
+    return Num(Fraction(int(digits)), None, len(digits.lstrip("0")))
 
 
 def _spellings(text: str) -> list[str]:

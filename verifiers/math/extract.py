@@ -29,7 +29,8 @@ _MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _NUMBER = re.compile(r"(?<![\w.^/])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:\s?/\s?[0-9]+)?%?")
 _DENIED = re.compile(
-    r"(?:\b(?:or|not|never|isn't|wasn't|than|versus|vs\.?)|[^\W\d]n't)[\s$*(}]*(?:[A-Za-z]+\s+)?[\s$*(]*$",
+    r"(?:(?:\b(?:or|not|never|isn't|wasn't|than|versus|vs\.?)|[^\W\d]n't)[\s$*(}]*(?:[A-Za-z]+\s+)?"
+    r"|[<>\u2260\u2264\u2265]|\\(?:neq?|geq?|leq?|lt|gt)(?![a-z]))[\s$*(]*$",
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])\)?[.\s]*$")
