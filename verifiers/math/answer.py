@@ -11,7 +11,7 @@ from fractions import Fraction
 from verifiers.math import linear, units
 from verifiers.math.clean import clean
 from verifiers.math.grammar import AnswerParser
-from verifiers.math.times import clock
+from verifiers.math.times import clock, date
 from verifiers.math.tree import Based, Call, Const, Mul, Node, Num, Quantity, Seq, Sym, Unreadable, div, neg
 from verifiers.math.words import choice, unwrap, words
 
@@ -90,10 +90,11 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
         and _parse(bare := plain.replace("$", " ")) is not None
     ):
         plain = bare  # signs that do not pair, and no prose around them
-    found = []
-    for special in (clock(unwrap(plain)), choice(plain, is_gold)):
-        if special is not None:
-            found.append(special)
+    said = unwrap(plain)
+    time = clock(said)
+    if time is not None and not said[-1].isdigit():
+        return (time,)  # 3 PM is no length
+    found = [each for each in (time, date(said), choice(plain, is_gold)) if each is not None]
     for spelling in _spellings(plain):
         if (node := _parse(spelling)) is not None:
             found.extend(_senses(node))

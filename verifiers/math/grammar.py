@@ -82,7 +82,7 @@ class AnswerParser(Parser):
             if token.text in (",", ";") and depth == 0:
                 break
             at += 1
-        if self.tokens[at].text != "=" or at == self.at:
+        if self.tokens[at].text != "=" or at == self.at or self.tokens[at - 1].kind == "number":
             raise Unreadable("no answer that this grammar has")
         name = "".join(token.text for token in self.tokens[self.at : at])
         self.at = at + 1

@@ -186,7 +186,7 @@ class Structures:
             if token.text == "not":
                 return self._negated()
             return names.RELATIONS.get(token.text)
-        if token.kind == "word" and token.text == "in" and token.spaced:
+        if token.kind == "word" and token.text == "in" and self.tokens[self.at + 1].kind != "end":
             return "in"
         return None
 

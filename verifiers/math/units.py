@@ -12,7 +12,7 @@ from verifiers.math.tree import Mul, Node, Num, Pow, Sym
 _TABLE = """
     m = 1 m: m meter metre            cm = 1/100 m: cm centimeter centimetre
     mm = 1/1000 m: mm millimeter millimetre   km = 1000 m: km kilometer kilometre
-    nm = 1/1000000000 m: nm nanometer nanometre   in = 127/5000 m: inch inche
+    nm = 1/1000000000 m: nm nanometer nanometre   in = 127/5000 m: in inch inche
     ft = 381/1250 m: ft foot feet     yd = 1143/1250 m: yd yard
     mi = 201168/125 m: mi mile        g = 1 g: g gram
     mg = 1/1000 g: mg milligram       kg = 1000 g: kg kilogram
