@@ -105,7 +105,7 @@ class Math:
         is_whole = found.place == "whole text"
         readings = [with_options(readings_of(text, not is_whole), item) for text in texts]
         if not all(readings) or (found.place not in MARKED and all(map(_is_prose, readings))):
-            if is_whole and all(readings) and self._agrees(golds, readings[0]):
+            if all(readings) and all(self._agrees(golds, each) for each in readings):
                 return Verdict(1.0, "correct", shown, found.place)
             return Verdict(0.0, "unparsable", shown, f"{found.place}: not mathematics that can be read")
         return self._verdict(golds, readings, shown, found.place)
