@@ -36,6 +36,7 @@ def _outward(match: re.Match) -> str:
 _WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
 _REWRITES = (
     (
+        "",
         re.compile(
             r"\A\s*(?:=|\\approx(?![a-z])|\\sim(?![a-z])|"
             + _WORD % r"\b(?:approximately|about|roughly|around|nearly|USD|EUR|GBP|INR|US|Rs\b\.?)"
@@ -44,19 +45,21 @@ _REWRITES = (
         "",
     ),
     (
+        "base",
         re.compile(
             r"\A\(?([0-9A-Z]+)\)?\s*[(,]?\s*" + _WORD % r"(?:in\s+)?base[ -]?" + r"\s*([0-9]+|[a-z]+)\s*\}?\)?\Z"
         ),
         r"\1_{\2}",
     ),
-    (re.compile(r"\A\(([0-9]+)\)_"), r"\1_"),
-    (re.compile(r"\A(-?[0-9][0-9.,:/ ]*)\(([A-Za-z][A-Za-z .,/'-]+)\)\Z"), r"\1 \\text{ \2 }"),
-    (re.compile(r"\A(-?[0-9]{1,3}) (?=[0-9]{3}(?: [0-9]{3})*\Z)"), "\\1\x1f"),
-    (re.compile(r"(?<=\x1f)([0-9]{3}) (?=[0-9]{3}(?: |\Z))"), "\\1\x1f"),
-    (re.compile(r"\](\s*[^\[\](),;]+[,;][^\[\](),;]+)([\[\]])"), _outward),
-    (re.compile(r"\[(\s*[^\[\](),;]+[,;][^\[\](),;]+)\[(?=\s*(?:\Z|\\))"), r"[\1)"),
+    (")_", re.compile(r"\A\(([0-9]+)\)_"), r"\1_"),
+    ("(", re.compile(r"\A(-?[0-9][0-9.,:/ ]*)\(([A-Za-z][A-Za-z .,/'-]+)\)\Z"), r"\1 \\text{ \2 }"),
+    (" ", re.compile(r"\A(-?[0-9]{1,3}) (?=[0-9]{3}(?: [0-9]{3})*\Z)"), "\\1\x1f"),
+    ("\x1f", re.compile(r"(?<=\x1f)([0-9]{3}) (?=[0-9]{3}(?: |\Z))"), "\\1\x1f"),
+    ("]", re.compile(r"\]([^\[\](),;]+[,;][^\[\](),;]+)([\[\]])"), _outward),
+    ("[", re.compile(r"\[([^\[\](),;]+[,;][^\[\](),;]+)\[(?=\s*(?:\Z|\\))"), r"[\1)"),
 )
-"""Ways to write that the grammar does not have: approximations, bases in words, `9 (apples)`, `7 425 000`, `]0, 1[`."""
+"""Ways to write that the grammar does not have: approximations, bases in words, `9 (apples)`, `7 425 000`, `]0, 1[`.
+Before each, a mark without which a text has none of it."""
 _QUALIFIED = re.compile(r"[,;]?\s+(?:where|such that|for (?:all|any|every|each|some|which|integers?|real))\b")
 """What begins a remark behind an answer."""
 _JOINED_ON = re.compile(r"[-+*/^=<>(]\s*\Z|\b(?:not|or)\s*\Z")
@@ -82,8 +85,9 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     plain = clean(text)
     if not plain:
         return ()
-    for pattern, made in _REWRITES:
-        plain = pattern.sub(made, plain)
+    for mark, pattern, made in _REWRITES:
+        if mark in plain:
+            plain = pattern.sub(made, plain)
     if (
         "$" in plain
         and not re.search(r"(?<!\\)\b[A-Za-z]{2}", plain)

@@ -45,11 +45,13 @@ _LETTER_THEN_WORD = re.compile(r"\s*([A-Z])[ \t]+([A-Z]?[a-z]{2,}[^\n]*)(?:\n.*)
 
 def unwrap(text: str) -> str:
     r"""Without \text{...} and the like around words."""
-    for _ in range(6):
-        text, count = _WRAPPED.subn(r" \1 ", text)
-        if not count:
-            break
-    return re.sub(r"\\[,;:! ]|\\quad|~", " ", text).strip()
+    if "\\" in text or "~" in text:
+        for _ in range(6):
+            text, count = _WRAPPED.subn(r" \1 ", text)
+            if not count:
+                break
+        text = re.sub(r"\\[,;:! ]|\\quad|~", " ", text)
+    return text.strip()
 
 
 def words(text: str) -> Text:
