@@ -106,7 +106,7 @@ def audit(
     dataset: Annotated[str | None, typer.Option(help="Instead of rows: a dataset, or task:NAME")] = None,
     split: Annotated[str, typer.Option(help="Of the dataset or task")] = "train",
     config: Annotated[str | None, typer.Option(help="Subset of a hub dataset")] = None,
-    answer_format: Annotated[str, typer.Option(help="Of the dataset: plain, hash, boxed, number, unit")] = "plain",
+    answer_format: Annotated[str, typer.Option(help="Of the dataset: hash, boxed, unit, mbpp ...")] = "plain",
     limit: Annotated[int | None, typer.Option(help="The first so many problems of the dataset")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="File for all figures")] = None,
     html: Annotated[Path | None, typer.Option(help="File for one page with tables and a figure")] = None,

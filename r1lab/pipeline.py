@@ -15,7 +15,7 @@ from r1lab import card, checkpoint, costs, engines, loop, tables
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.feed import Feed
-from r1lab.judge import Judge, version_of
+from r1lab.judge import Judge, version_of, warnings
 from r1lab.knobs import digest
 from r1lab.ledger import Ledger
 from r1lab.manifest import identity, num_threads
@@ -174,6 +174,7 @@ def _stage(
         feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=each.renderer, objective=objective)
     stopping = Stopping(stage, each.steps, each.longest_cost)
     progress.stage(stage.name, each.steps, stage.stop.max_tokens)
+    progress.warnings = warnings(each.table)
     loop.train(
         stage=stage,
         run=run,

@@ -177,6 +177,7 @@ def _isolation() -> None:
     from r1lab import walls
 
     _say(walls.tried())
+    _say(walls.probed())
 
 
 def _hub(address: str) -> None:

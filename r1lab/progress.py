@@ -25,6 +25,8 @@ class Progress:
         self.console = Console(stderr=True)
         self.bar: Bar | None = None
         self.task = None
+        self.warnings: list[str] = []
+        """What each step's line ends with."""
 
     def stage(self, name: str, steps: int | None, budget: int | None) -> None:
         """A stage begins; the bar counts steps, or budget tokens where only those are known."""
@@ -49,7 +51,7 @@ class Progress:
         if self.quiet:
             return
         place = f"step {row['step']}" + (f"/{self.steps}" if self.steps else "")
-        line = f"{' '.join(filter(None, (self.label, self.name, place)))}: {', '.join(_facts(row))}"
+        line = f"{' '.join(filter(None, (self.label, self.name, place)))}: {', '.join([*_facts(row), *self.warnings])}"
         if self.bar is None:
             print(line, file=sys.stderr, flush=True)
             return

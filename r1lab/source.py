@@ -28,7 +28,8 @@ class Source(Knobs):
     columns: dict[str, str | dict[str, str]] = {}
     """Which column, or template of columns in braces, is the prompt, answer, solution and id. Free."""
     answer_format: str = "plain"
-    """How the answer stands in its column: plain, hash (after `####`), boxed, number. Free."""
+    """How the answer stands in its column: plain, hash (after `####`), boxed, number, unit. Of a code dataset, whose
+    rows are read whole: mbpp, humaneval, apps, taco, livecodebench, codeforces, codecontests, kodcode. Free."""
     where: dict[str, Any] = {}
     """Only rows whose column holds this value, or one of these values. Free."""
     distinct: Literal["rows", "text", "template"] = "rows"

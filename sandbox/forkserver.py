@@ -17,7 +17,7 @@ import sysconfig
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -90,6 +90,12 @@ class Worker:
     def is_alive(self) -> bool:
         return not _ready(self._pidfd, 0)
 
+    def is_group_ours(self) -> bool:
+        """Whether the process group of this number can only be this worker's: the number is not given out again."""
+        with open(f"/proc/self/fdinfo/{self._pidfd}") as file:
+            is_reaped = "Pid:\t-1\n" in file.read()
+        return not is_reaped or not os.path.exists(f"/proc/{self.pid}")
+
     def close(self) -> None:
         """Kill it and wait until it is gone; the template reaps it and kills what it left behind."""
         if self.is_closed:
@@ -140,11 +146,13 @@ class ForkServer:
     Workers find modules as this process does: the template takes over sys.path as it is when this object is made.
     """
 
-    def __init__(self, *, preload: Iterable[str] = ()):
+    def __init__(self, *, preload: Iterable[str] = (), environment: Mapping[str, str] | None = None):
+        """preload: modules the template imports. environment: the template's; None: this process's own."""
         if sys.platform != "linux":
             raise SandboxError(f"workers need Linux (pidfd, prctl), this is {sys.platform}; use a container or WSL")
         path = [entry or os.getcwd() for entry in sys.path]
         self._setup = json.dumps({"path": path, "preload": list(preload)}).encode()
+        self._environment = os.environ if environment is None else environment
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
         self._control: socket.socket | None = None
@@ -186,7 +194,7 @@ class ForkServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env=_environment(),
+                env=_environment(self._environment),
                 start_new_session=True,
             )
         self._control = ours
@@ -227,7 +235,7 @@ class ForkServer:
         if not orderly:
             for worker in list(self._workers):
                 with suppress(ProcessLookupError, PermissionError):
-                    if not worker.is_closed:
+                    if not worker.is_closed and worker.is_group_ours():
                         os.killpg(worker.pid, signal.SIGKILL)
         self._workers.clear()
         self._process = self._control = None
@@ -240,11 +248,11 @@ def _ready(pidfd: int, milliseconds: int) -> bool:
     return bool(poll.poll(milliseconds))
 
 
-def _environment() -> dict[str, str]:
+def _environment(base: Mapping[str, str]) -> dict[str, str]:
     """Where this package lies must be found by `-m`; the template then takes over this process's own sys.path."""
     root = str(Path(__file__).resolve().parent.parent)
     installed = root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     paths = [] if installed else [root]
-    if os.environ.get("PYTHONPATH"):
-        paths.append(os.environ["PYTHONPATH"])
-    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
+    if base.get("PYTHONPATH"):
+        paths.append(base["PYTHONPATH"])
+    return {**base, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}

@@ -11,6 +11,7 @@ from verifiers.verdict import STATUSES, Item, Verdict
 
 BUILT_IN = {
     "choice": "verifiers.choice:Choice",
+    "code": "verifiers.code:Code",
     "countdown": "verifiers.countdown:Countdown",
     "exact": "verifiers.exact:Exact",
     "format": "verifiers.format:Format",

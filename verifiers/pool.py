@@ -77,6 +77,11 @@ class Pool:
         self._server = ForkServer(preload=["verifiers.worker", *warm])
         limits = {"deadline": deadline, "build_deadline": build_deadline, "memory_mb": memory_mb}
         self._isolated = IsolatedSeat(self._table, deadline=deadline, slots=workers)
+        try:
+            self._isolated.start()
+        except BaseException:
+            self._isolated.close()
+            raise
         self._threads = [
             threading.Thread(target=self._drive, args=(seat,), name="verify", daemon=True)
             for seat in (Seat(self._server, self._table, **limits) for _ in range(workers))
