@@ -28,6 +28,8 @@ Call = tuple[str, dict]
 START_SECONDS = 60.0
 """For the template to import its modules and fork: past it, it is taken for hung."""
 ATTEMPTS = 3
+AT_ONCE = 1 << 16
+"""Bytes asked for in one read."""
 ENVIRONMENT = {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Fixed hashing: a check that walks over a set of strings decides alike in every run. One thread: an address-space
 limit cannot hold the stacks of a hundred."""
@@ -53,6 +55,7 @@ class Worker:
         self._sock.setblocking(False)
         self._poll = select.poll()
         self._poll.register(pidfd, select.POLLIN)
+        self._received = bytearray()
         self.is_closed = False
 
     def ask(self, payload: bytes, *, seconds: float, limit: int = 1 << 20) -> bytes:
@@ -61,12 +64,26 @@ class Worker:
         Raises WorkerLate or WorkerDied; the worker is then of no more use: close it.
         """
         until = time.monotonic() + seconds
+        self.send([payload], seconds=seconds)
+        return self.receive(seconds=until - time.monotonic(), limit=limit)
+
+    def send(self, payloads: Iterable[bytes], *, seconds: float) -> None:
+        """Send frames, which the worker takes one after the other. Several together must fit in the socket's buffer
+        (64 KiB do): a worker that answers does not read."""
+        data = b"".join(HEADER.pack(len(payload)) + payload for payload in payloads)
         try:
-            self._send(memoryview(HEADER.pack(len(payload)) + payload), until)
-            (size,) = HEADER.unpack(self._receive(HEADER.size, until))
+            self._send(memoryview(data), time.monotonic() + seconds)
+        except ConnectionError as error:
+            raise WorkerDied("the worker closed its socket") from error
+
+    def receive(self, *, seconds: float, limit: int = 1 << 20) -> bytes:
+        """The next frame, within `seconds` from now. Raises as `ask` does."""
+        until = time.monotonic() + seconds
+        try:
+            (size,) = HEADER.unpack(self._take(HEADER.size, until))
             if size > limit:
                 raise WorkerDied(f"the worker answered {size} bytes; at most {limit}")
-            return self._receive(size, until)
+            return self._take(size, until)
         except ConnectionError as error:
             raise WorkerDied("the worker closed its socket") from error
 
@@ -97,18 +114,20 @@ class Worker:
             except BlockingIOError:
                 self._wait(select.POLLOUT, until)
 
-    def _receive(self, size: int, until: float) -> bytes:
-        data = bytearray()
-        while len(data) < size:
+    def _take(self, size: int, until: float) -> bytes:
+        """The next bytes; what comes with them is kept for later."""
+        while len(self._received) < size:
             try:
-                part = self._sock.recv(size - len(data))
+                part = self._sock.recv(max(size - len(self._received), AT_ONCE))
             except BlockingIOError:
                 self._wait(select.POLLIN, until)
                 continue
             if not part:
                 raise WorkerDied("the worker ended without an answer")
-            data += part
-        return bytes(data)
+            self._received += part
+        data = bytes(self._received[:size])
+        del self._received[:size]
+        return data
 
     def _wait(self, event: int, until: float) -> None:
         """What has arrived counts, also after the deadline or the worker's death: the socket is looked at first."""

@@ -1,6 +1,7 @@
-r"""The grammar's atoms: numbers, names, brackets, fractions, roots, applied functions. The half of `expression`
-that reads
-what TeX writes with a backslash and what people write as a word."""
+r"""The grammar's atoms: numbers, names, fractions, roots: with a backslash or as words.
+
+A part of the parser (`expression`), not a class to use alone.
+"""
 
 import re
 from fractions import Fraction
@@ -14,14 +15,16 @@ from verifiers.math.tree import (
     ONE,
     Call,
     Const,
+    Mul,
     Node,
     Num,
     Pow,
     Seq,
     Sym,
     Unreadable,
+    contains,
     div,
-    mul,
+    symbols,
 )
 
 _CLOSERS = {
@@ -90,21 +93,20 @@ class Atoms(Operators):
             return Sym(names.SAME_LETTER.get(word, word))
         if len(word) == 1:
             return self._letter(word)
-        for name in _GLUED:  # 2xsqrt(3), xsin(x)
-            if _glued(word, name):
-                self.at -= 1
-                self.tokens[self.at] = Token("word", name, False, token.start + 1)
-                return self._letter(word[0])
-        if is_name(word):
-            return mul(*(self._letter(letter) for letter in word))
-        raise Unreadable(f"the word {word!r}")
+        if not is_name(word):
+            raise Unreadable(f"the word {word!r}")
+        glued = next((name for name in _GLUED if _glued(word, name)), None)  # 2xsqrt(3), xsin(x)
+        rest = [glued] if glued else list(word[1:])
+        self.tokens[self.at - 1 : self.at] = [Token("word", part, False, token.start) for part in (word[0], *rest)]
+        return self._letter(word[0])
 
     def _letter(self, letter: str) -> Node:
-        if letter in ("i", "I"):
+        is_at_zero = self._is_called() and self.tokens[self.at + 1].text == "0"  # a factor 0 is nobody's answer
+        if letter in ("i", "I") and not is_at_zero:
             return Const("i")
         if letter == "e":
             return Const("e")
-        if letter in names.CALLED and self._is_called():
+        if is_at_zero or (letter in names.CALLED and self._is_called()):
             arguments = self.bracketed()
             return Call(letter, arguments.items if isinstance(arguments, Seq) else (arguments,))
         return Sym(letter)
@@ -127,8 +129,7 @@ class Atoms(Operators):
     def _command(self, token: Token) -> Node:
         name = token.text
         if name in _FRACTIONS:
-            top = self.argument()
-            return div(top, self.argument())
+            return self._fraction(self.argument(), self.argument())
         if name == "sqrt":
             return self.root()
         if name in _CLOSERS:
@@ -148,8 +149,7 @@ class Atoms(Operators):
         if name in names.ELLIPSES:
             return Sym("...")
         if name in _ACCENTS or name in ("boxed", "fbox", "mathop", "underbrace", "overbrace", "operatorname"):
-            inner = self.argument()
-            return inner if name in ("boxed", "fbox", "mathop", "underbrace", "overbrace") else Call(name, (inner,))
+            return self._accented(name, self.argument())
         if name in ("imath", "jmath", "mathrm", "prime"):
             return Const("i") if name == "imath" else Sym(name)
         if name in ("{", "lbrace", "langle", "lbrack", "lparen"):
@@ -161,41 +161,20 @@ class Atoms(Operators):
             return Call(name, (self.power(),))
         return self.operator(name)
 
-    def bracketed(self) -> Node:
-        r"""(a), (a, b), [a, b), {a, b}, \{a, b\}: a group, a tuple or interval, a set. TeX's own braces only group."""
-        self.deeper()
-        opening = self.take()
-        bars, self.bars = self.bars, 0
-        if opening.text == "{" and opening.kind == "sign":
-            found = self._brace_group()
-        else:
-            closing = names.OPENING[opening.text]
-            alternatives = (")", "]") if closing in ")]" else (closing, "}", "rbrace") if closing == "}" else (closing,)
-            items = self.members(alternatives)
-            closing = self.expect(*alternatives).text
-            if opening.text in ("{", "lbrace"):
-                found = self._set(items)
-            elif len(items) == 1 and opening.text + closing in ("()", "[]"):
-                found = items[0]
-            else:
-                brackets = {"langle": "(", "lbrack": "["}.get(opening.text, opening.text) + {"rangle": ")"}.get(
-                    closing, closing
-                )
-                found = Seq("tuple", tuple(items), brackets)
-        self.bars = bars
-        self.depth -= 1
-        return found
+    def _fraction(self, top: Node, bottom: Node) -> Node:
+        """A quotient; d/dx before a term is a derivative, dy/dx a name."""
+        match top, bottom:
+            case Sym("d" | "partial"), Mul((Sym("d" | "partial"), Sym(variable))):
+                return Call("diff", (self.term(), Sym(variable)))
+            case Mul((Sym("d" | "partial"), Sym(name))), Mul((Sym("d" | "partial"), Sym(variable))):
+                return Sym(f"d{name}/d{variable}")
+        return div(top, bottom)
 
-    def _brace_group(self) -> Node:
-        if self.is_sign("}"):
-            self.take()
-            return self.atom()  # {}_5C_2 and the like
-        items = self.members(("}",))
-        self.expect("}")
-        return items[0] if len(items) == 1 else self._set(items)
-
-    def _set(self, items: list[Node]) -> Node:
-        return Seq("set", tuple(items))
+    def _accented(self, name: str, inner: Node) -> Node:
+        if name in ("boxed", "fbox", "mathop", "underbrace", "overbrace"):
+            return inner
+        is_complex = contains(inner, lambda each: each == Const("i")) and not symbols(inner)
+        return Call("conj" if name in ("overline", "bar") and is_complex else name, (inner,))
 
     def braced(self) -> Node:
         """{...} as one expression."""

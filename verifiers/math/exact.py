@@ -139,10 +139,6 @@ def _mod(value: Fraction, modulus: Fraction) -> Fraction:
     return value - modulus * math.floor(value / modulus)
 
 
-def _det(*values: Fraction) -> None:
-    return None
-
-
 _CALLS = {
     "abs": abs,
     "floor": lambda value: Fraction(math.floor(value)),

@@ -105,8 +105,13 @@ class Parser(Atoms):
                 parts.append(Call(sign, (self.signed(),)))
             else:
                 break
+        found = add(*parts)
+        if self.is_command("over", "choose"):
+            is_fraction = self.take().text == "over"
+            other = self.sum()
+            found = div(found, other) if is_fraction else Call("binom", (found, other))
         self.depth -= 1
-        return add(*parts)
+        return found
 
     def signed(self) -> Node:
         """A term with its signs."""
@@ -161,7 +166,7 @@ class Parser(Atoms):
         """The next factor, written without a sign. An integer before a proper fraction is a mixed number."""
         first = factors[-1]
         if _is_whole(first) and (part := self._proper_fraction()) is not None:
-            factors[-1] = Num(first.value + part)
+            factors[-1] = self.postfix(Num(first.value + part))
             return
         if self.token.kind == "number" and isinstance(first, Num):
             raise Unreadable("two numbers side by side")
