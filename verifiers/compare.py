@@ -5,13 +5,16 @@ looked at only once it is as large as the expected one (numbers can be made to c
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from sandbox import plain
 
 MAX_KEY_NODES = 2000
+WHOLE = re.compile(r"[-+]?\d+")
 TRUE, FALSE, EQUAL, DIFFERENT, IS, IS_NOT, CLOSE = "true", "false", "==", "!=", "is", "is not", "close"
 
 
@@ -49,11 +52,15 @@ def _same_line(a: str, b: str, rule: Rule) -> bool:
 
 
 def _same_number(a: str, b: str, rule: Rule) -> bool:
+    """Whole numbers exactly, whatever the tolerance."""
     if (rule.float_tol is None and not rule.is_decimal) or len(a) > 400 or len(b) > 400 or "_" in a:
         return False
     try:
-        return _close(float(a), float(b), rule.float_tol or 0.0)
-    except ValueError:
+        ours, theirs = Decimal(a), Decimal(b)
+        if rule.float_tol is None or (WHOLE.fullmatch(a) and WHOLE.fullmatch(b)):
+            return ours == theirs
+        return _close(float(ours), float(theirs), rule.float_tol)
+    except (ValueError, ArithmeticError):
         return False
 
 

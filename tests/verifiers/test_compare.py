@@ -76,7 +76,9 @@ def test_a_set_of_another_size_is_never_hashed():
     (b"7\n8", "7", STRICT, False), (b"", "", STRICT, True), (b"1.0", "1", STRICT, False),
     (b"1.0", "1", Rule(is_decimal=True), True), (b"0.3000000001", "0.3", CLOSE, True), (b"0.31", "0.3", CLOSE, False),
     (b"2\n1", "1\n2", LOOSE, True), (b"\xff", "7", STRICT, False), (b"1_0", "10", CLOSE, False),
-    (b"nan", "nan", CLOSE, True), (b"Yes", "yes", STRICT, False),
+    (b"nan", "nan", CLOSE, True), (b"Yes", "yes", STRICT, False), (b"1000001", "1000000", CLOSE, False),
+    (b"100000000000000001", "100000000000000000", Rule(is_decimal=True), False), (b"1e0", "1", CLOSE, True),
+    (b"sNaN", "1", Rule(is_decimal=True), False), (b"1e999999", "1", CLOSE, False), (b"007", "7", CLOSE, True),
 ])  # fmt: skip
 def test_printed_text_is_compared_by_lines_and_tokens(printed, expected, rule, is_same):
     assert compare.same_text(printed, expected, rule) == is_same
