@@ -46,7 +46,7 @@ def version_of(resolved: verifiers.Resolved) -> dict:
 def warnings(table: Mapping[str, verifiers.Resolved]) -> list[str]:
     """What every step has to say of its verifiers: programs that run without walls."""
     bare = [key for key, each in table.items() if each.isolated and each.settings.get("isolation") == "none"]
-    return [f"verifier {key}: programs run WITHOUT ISOLATION" for key in bare]
+    return [f"{key}: programs run WITHOUT ISOLATION" for key in bare]
 
 
 class Judge:

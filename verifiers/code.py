@@ -63,7 +63,11 @@ class Code:
             raise ValueError(f"code: slots {self.slots!r}; give 0 (one for each core) or a number up to 1024")
         if isinstance(self.packages, str) or not all(isinstance(name, str) for name in self.packages):
             raise ValueError(f"code: packages {self.packages!r}; give a list of names")
-        self._limits = Limits(seconds=self.time_limit, memory_mb=self.memory_mb, processes=self.processes)
+        try:
+            self._limits = Limits(seconds=self.time_limit, memory_mb=self.memory_mb, processes=self.processes)
+        except ValueError as error:
+            told = str(error).removeprefix("limit ")
+            raise ValueError(f"code: {told.replace('seconds', 'time_limit', 1)}") from None
         self._box: Sandbox | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._known: OrderedDict[tuple, Verdict] = OrderedDict()

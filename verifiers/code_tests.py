@@ -62,6 +62,8 @@ def plan(answer: object, *, prompt: object = None, float_tol: float | None = Non
             is_decimal=bool(answer.get("decimal")),
         )
         made = _read(answer, rule)
+    except BadTests:
+        raise
     except programs.BadRow as error:
         raise BadTests(str(error)) from error
     except SyntaxError as error:

@@ -1,5 +1,6 @@
 """Verdicts on many completions, in order and in constant memory. Not the pool itself (`verifiers.pool`)."""
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 import verifiers
 from r1lab.errors import RecipeError, RunError
+from r1lab.judge import warnings
 from r1lab.knobs import Use
 from r1lab.recipe import Workers
 from r1lab.recipe_file import parse_yaml
@@ -47,6 +49,8 @@ def needs_answer(verifier: verifiers.Resolved) -> bool:
 @contextmanager
 def opened(table: Mapping[str, verifiers.Resolved], workers: Workers) -> Iterator[Pool]:
     """A pool, closed at the end; the current folder is importable. RunError where its sandbox fails."""
+    for line in warnings(table):
+        print(f"r1lab: {line}", file=sys.stderr)
     try:
         with Pool(
             table,

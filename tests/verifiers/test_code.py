@@ -169,8 +169,8 @@ def test_the_witness_can_be_judged(judge):
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"time_limit": 0}, "limit seconds 0"),
-    ({"time_limit": "4"}, "limit seconds '4'"),
+    ({"time_limit": 0}, "code: time_limit 0: give a number above 0"),
+    ({"time_limit": "4"}, "code: time_limit '4'"),
     ({"memory_mb": 1 << 40}, "this machine has"),
     ({"credit": "some"}, "allowed: tests, all"),
     ({"isolation": "docker"}, "allowed: auto, namespaces, bubblewrap, none"),
