@@ -93,7 +93,7 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         raise RecipeError(
             f"verifier: none for problem {unjudged.id!r} of {unjudged.source!r}; set verifier: (numeric, ...)"
         )
-    golds = Golds(table, stage.on_bad_gold)
+    golds = Golds(table, stage.on_bad_gold, stage.workers)
     if reward:
         sources = {name: golds.usable(name, problems) for name, problems in sources.items()}
     sets = tuple(EvaluationSet(on.name, golds.usable(on.name, on.problems)) for on in sets)

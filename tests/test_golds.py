@@ -58,3 +58,20 @@ def test_a_verifier_that_cannot_say_is_not_asked(recipe):
     recipe["data"]["mine"]["verifier"] = "exact"
     (ready,) = prepare(recipe_file.resolve(recipe))
     assert len(ready.problems) == 10
+
+
+def test_a_program_s_tests_that_its_own_solution_fails_are_named(recipe, tmp_path):
+    rows = [
+        {"task_id": n, "text": "Add.", "code": f"def add(a, b): return a + b + {int(n == 2)}",
+         "test_list": ["assert add(1, 2) == 3" if n else "assert add(1, 2 == 3"]}
+        for n in range(3)
+    ]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe["data"] = {"mine": {"path": str(tmp_path / "rows.jsonl"), "verifier": "code", "answer_format": "mbpp"}}
+    with pytest.raises(RecipeError) as end:
+        prepare(recipe_file.resolve(recipe))
+    said = str(end.value)
+    assert "2 of 3 reference answers" in said and "mine/0: " in said and "does not parse" in said
+    assert "mine/2: its own solution scores 0.0 (wrong" in said
+    (ready,) = prepare(recipe_file.resolve({**recipe, "on_bad_gold": "drop", "prompts_per_step": 1}))
+    assert list(ready.problems) == ["mine/1"]
