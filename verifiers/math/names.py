@@ -65,7 +65,6 @@ SET_OPERATORS = {
     "U": "cup",
 }
 TIMES = {"cdot", "times", "ast", "bullet", "star", "circ"}
-SETS = {"R": "R", "Z": "Z", "N": "N", "Q": "Q", "C": "C"}
 EMPTY = {"emptyset", "varnothing"}
 OPENING = {"(": ")", "[": "]", "{": "}", "lbrace": "}", "lbrack": "]", "lparen": ")", "langle": "rangle"}
 SAME_BRACKET = {"langle": "(", "lbrack": "[", "lparen": "(", "rangle": ")", "rbrack": "]", "rparen": ")"}
