@@ -12,7 +12,22 @@ from verifiers.math import linear, units
 from verifiers.math.clean import clean
 from verifiers.math.grammar import AnswerParser
 from verifiers.math.times import clock, date
-from verifiers.math.tree import Based, Call, Choice, Const, Mul, Node, Num, Quantity, Seq, Sym, Unreadable, div, neg
+from verifiers.math.tree import (
+    Based,
+    Call,
+    Choice,
+    Const,
+    Mul,
+    Node,
+    Num,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    Unreadable,
+    div,
+    neg,
+)
 from verifiers.math.words import choice, unwrap, words
 
 MAX_TEXT = 4096
@@ -34,6 +49,8 @@ def _outward(match: re.Match) -> str:
 
 _WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
 _REWRITES = (
+    ("text", re.compile(r"\A\\text\s*\{\s*([-(0-9][^{}\\]*)\}\Z"), r"\1"),
+    ("", re.compile(r"\A([0-9]+)\s*\^?\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?\Z"), r"\1"),
     (
         "",
         re.compile(
@@ -160,6 +177,8 @@ def _senses(node: Node) -> list[Node]:
             found = [Based(digits, int(base))]
         case Call("deg", (value,)):
             found.append(Quantity(value, "degree"))
+        case Relation((*heads, Call("deg", (value,))), ops):
+            found.append(Relation((*heads, Quantity(value, "degree")), ops))
         case Sym(letter) | Const(letter) if len(letter) == 1:
             found.append(words(letter))
     return found
