@@ -245,7 +245,7 @@ def main() -> int:
     rates = rationals_per_second(given.rounds)
     rows.append(row("rational_per_s_one_worker", statistics.median(rates), ">=", 3000) | {"rates": rates})
     rows += hostile_rows()
-    rows[0] |= machine() | {"math_verify": metadata.version("math-verify")}
+    rows[0] |= machine() | {"math_verify": metadata.version("math-verify"), "load": os.getloadavg()}
     print(table(rows))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

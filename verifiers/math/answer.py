@@ -12,14 +12,28 @@ from verifiers.math import linear, units
 from verifiers.math.clean import clean
 from verifiers.math.grammar import AnswerParser
 from verifiers.math.times import clock, date
-from verifiers.math.tree import Based, Call, Const, Mul, Node, Num, Quantity, Seq, Sym, Unreadable, div, neg
+from verifiers.math.tree import (
+    Based,
+    Call,
+    Choice,
+    Const,
+    Mul,
+    Node,
+    Num,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    Unreadable,
+    div,
+    neg,
+)
 from verifiers.math.words import choice, unwrap, words
 
 MAX_TEXT = 4096
 """Bytes of one answer."""
 _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _FRACTION = re.compile(r"(-?)(?:\\[dt]?frac\{([0-9]{1,18})\}\{([0-9]{1,18})\}|([0-9]{1,18})/([0-9]{1,18}))")
-"""The plain numbers that most answers are: read before anything else is tried."""
 _THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9])(?!,[0-9])")
 _SPACED_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:, [0-9]{3})+")
 _DECIMAL_COMMA = re.compile(
@@ -35,6 +49,8 @@ def _outward(match: re.Match) -> str:
 
 _WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
 _REWRITES = (
+    ("text", re.compile(r"\A\\text\s*\{\s*([-(0-9][^{}\\]*)\}\Z"), r"\1"),
+    ("", re.compile(r"\A([0-9]+)\s*\^?\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?\Z"), r"\1"),
     (
         "",
         re.compile(
@@ -51,6 +67,7 @@ _REWRITES = (
         ),
         r"\1_{\2}",
     ),
+    (" and", re.compile(r"\\text\s*\{\s*([A-Za-z]+)\s+and\s*\}"), r"\\text{\1}, "),
     (")_", re.compile(r"\A\(([0-9]+)\)_"), r"\1_"),
     ("(", re.compile(r"\A(-?[0-9][0-9.,:/ ]*)\(([A-Za-z][A-Za-z .,/'-]+)\)\Z"), r"\1 \\text{ \2 }"),
     (" ", re.compile(r"\A(-?[0-9]{1,3}) (?=[0-9]{3}(?: [0-9]{3})*\Z)"), "\\1\x1f"),
@@ -73,27 +90,11 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
 
     in_prose: whether formulas are looked for among words.
     """
-    if _PLAIN.fullmatch(text):
-        whole, _, places = text.partition(".")
-        return (Num(Fraction(text), len(places) if places else None, len((whole + places).lstrip("-0"))),)
-    if match := _FRACTION.fullmatch(text):
-        sign, top, bottom = match[1], match[2] or match[4], match[3] or match[5]
-        quotient = div(_whole(top), _whole(bottom))
-        return (neg(quotient) if sign else quotient,)
-    if len(text) > MAX_TEXT:
-        return ()
-    plain = clean(text)
+    if (number := _plain_number(text)) is not None:
+        return (number,)
+    plain = _uniform(text) if len(text) <= MAX_TEXT else ""
     if not plain:
         return ()
-    for mark, pattern, made in _REWRITES:
-        if mark in plain:
-            plain = pattern.sub(made, plain)
-    if (
-        "$" in plain
-        and not re.search(r"(?<!\\)\b[A-Za-z]{2}", plain)
-        and _parse(bare := plain.replace("$", " ")) is not None
-    ):
-        plain = bare  # signs that do not pair, and no prose around them
     said = unwrap(plain)
     time = clock(said)
     if time is not None and not said[-1].isdigit():
@@ -102,12 +103,34 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     for spelling in _spellings(plain):
         if (node := _parse(spelling)) is not None:
             found.extend(_senses(node))
-    if not any(not hasattr(node, "letter") for node in found):
+    if all(isinstance(node, Choice) for node in found):
         found.extend(_from_segments(plain) if in_prose else ())
         found.append(words(plain))
-    elif any(isinstance(node, Seq) and any(isinstance(item, Quantity) for item in node.items) for node in found):
-        found.append(words(plain))  # 2 hours and 30 minutes
     return tuple(dict.fromkeys(found))
+
+
+def _plain_number(text: str) -> Node | None:
+    r"""What most answers are, read before anything else is tried: 12, -3.5, 3/4, \frac{3}{4}."""
+    if _PLAIN.fullmatch(text):
+        whole, _, places = text.partition(".")
+        return Num(Fraction(text), len(places) if places else None, len((whole + places).lstrip("-0")))
+    if match := _FRACTION.fullmatch(text):
+        sign, top, bottom = match[1], match[2] or match[4], match[3] or match[5]
+        quotient = div(_whole(top), _whole(bottom))
+        return neg(quotient) if sign else quotient
+    return None
+
+
+def _uniform(text: str) -> str:
+    """The text in the grammar's own ways to write, without dollar signs that do not pair, unless there is prose."""
+    plain = clean(text)
+    for mark, pattern, made in _REWRITES:
+        if mark in plain:
+            plain = pattern.sub(made, plain)
+    if "$" in plain and not re.search(r"(?<!\\)\b[A-Za-z]{2}", plain):
+        bare = plain.replace("$", " ")
+        return bare if _parse(bare) is not None else plain
+    return plain
 
 
 def _whole(digits: str) -> Num:
@@ -154,6 +177,8 @@ def _senses(node: Node) -> list[Node]:
             found = [Based(digits, int(base))]
         case Call("deg", (value,)):
             found.append(Quantity(value, "degree"))
+        case Relation((*heads, Call("deg", (value,))), ops):
+            found.append(Relation((*heads, Quantity(value, "degree")), ops))
         case Sym(letter) | Const(letter) if len(letter) == 1:
             found.append(words(letter))
     return found

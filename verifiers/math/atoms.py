@@ -24,6 +24,7 @@ from verifiers.math.tree import (
     Unreadable,
     contains,
     div,
+    sub,
     symbols,
 )
 
@@ -41,20 +42,10 @@ _CLOSERS = {
 }
 _FRACTIONS = {"frac", "dfrac", "tfrac", "cfrac", "sfrac", "nicefrac"}
 _GLUED = ("pi", "sqrt", "sin", "cos", "tan", "ln", "log", "exp")
-_ACCENTS = {
-    "overline",
-    "bar",
-    "hat",
-    "widehat",
-    "vec",
-    "tilde",
-    "widetilde",
-    "overrightarrow",
-    "dot",
-    "ddot",
-    "overarc",
-    "widearc",
-}
+_ACCENTS = {"bar": "overline", "widehat": "hat", "widetilde": "tilde", "overrightarrow": "vec", "widearc": "overarc"}
+"""Those that mean the same as another; the others stand for themselves."""
+_ACCENTS |= {name: name for name in ("overline", "hat", "vec", "tilde", "dot", "ddot", "overarc", "operatorname")}
+_TRANSPARENT = ("boxed", "fbox", "mathop", "underbrace", "overbrace")
 
 
 class Atoms(Operators):
@@ -142,14 +133,18 @@ class Atoms(Operators):
             return self.apply(names.ALIASES.get(name, name))
         if name in names.CONSTANTS:
             return Const(names.CONSTANTS[name])
+        if name == "Gamma" and self.is_sign("("):
+            return Call("factorial", (sub(self.bracketed(), ONE),))
         if name in names.GREEK:
             return Sym(names.SAME_LETTER.get(name, name))
         if name in names.EMPTY:
             return Seq("set", ())
         if name in names.ELLIPSES:
             return Sym("...")
-        if name in _ACCENTS or name in ("boxed", "fbox", "mathop", "underbrace", "overbrace", "operatorname"):
-            return self._accented(name, self.argument())
+        if name in _TRANSPARENT:
+            return self.argument()
+        if name in _ACCENTS:
+            return self._accented(_ACCENTS[name], self.argument())
         if name in ("imath", "jmath", "mathrm", "prime"):
             return Const("i") if name == "imath" else Sym(name)
         if name in ("{", "lbrace", "langle", "lbrack", "lparen"):
@@ -171,10 +166,8 @@ class Atoms(Operators):
         return div(top, bottom)
 
     def _accented(self, name: str, inner: Node) -> Node:
-        if name in ("boxed", "fbox", "mathop", "underbrace", "overbrace"):
-            return inner
         is_complex = contains(inner, lambda each: each == Const("i")) and not symbols(inner)
-        return Call("conj" if name in ("overline", "bar") and is_complex else name, (inner,))
+        return Call("conj" if name == "overline" and is_complex else name, (inner,))
 
     def braced(self) -> Node:
         """{...} as one expression."""
@@ -224,6 +217,28 @@ class Atoms(Operators):
         self.take()
         return "".join(parts).replace(" ", "")
 
+    def proper_fraction(self) -> Fraction | None:
+        r"""The `\frac12` or ` 1/2` of a mixed number, if the tokens here are one."""
+        if self.is_command("frac", "dfrac", "tfrac", "cfrac"):
+            saved = self.at, list(self.tokens)
+            match self.atom():
+                case Mul((Num(top), Pow(Num(bottom), _))) if _is_proper(top, bottom):
+                    return top / bottom
+            self.at, self.tokens = saved
+            return None
+        ahead = self.tokens[self.at : self.at + 3]
+        if (
+            len(ahead) == 3
+            and [t.kind for t in ahead] == ["number", "sign", "number"]
+            and ahead[1].text == "/"
+            and ahead[0].spaced
+        ):
+            top, bottom = (Fraction(t.text.replace("\x1f", "")) for t in (ahead[0], ahead[2]))
+            if _is_proper(top, bottom):
+                self.at += 3
+                return top / bottom
+        return None
+
     def root(self) -> Node:
         degree = None
         if self.is_sign("["):
@@ -261,6 +276,10 @@ class Atoms(Operators):
         if not 2 <= value <= 36:
             raise Unreadable("an index on a number that is no base")
         return Call("based", (Sym(token.text.replace("\x1f", "")), Num(Fraction(value))))
+
+
+def _is_proper(top: Fraction, bottom: Fraction) -> bool:
+    return top.denominator == bottom.denominator == 1 and 0 < top < bottom
 
 
 def is_name(word: str) -> bool:

@@ -85,8 +85,8 @@ def _signed(node: Node, is_lower: bool) -> Node:
 
 
 def _same_brackets(gold: Seq, other: Seq) -> bool:
-    if gold.kind != other.kind:
-        return True  # a bare list may leave a tuple's brackets out
+    if gold.kind != other.kind:  # a bare list may leave a tuple's brackets out, not those of [0, 1)
+        return (gold.brackets or other.brackets) in ("()", "[]")
     return gold.brackets == other.brackets or (len(gold.items) > 2 and {gold.brackets, other.brackets} <= {"()", "[]"})
 
 

@@ -14,7 +14,7 @@ def _pairs(text: str) -> dict[str, str]:
 FUNCTIONS = _words(
     """
     sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch arcsinh arccosh
-    arctanh log exp abs floor ceil round sgn gcd lcm max min det tr re im arg conj gamma_ sqrt binom
+    arctanh log exp abs floor ceil round sgn gcd lcm max min det tr re im arg conj sqrt binom lg
     """
 )
 """Canonical names. `log` is natural unless a base is stated."""
@@ -26,7 +26,7 @@ ALIASES = _pairs(
     arcsinh log log
     """
 )
-WORD_FUNCTIONS = FUNCTIONS - {"re", "im", "tr", "arg", "conj", "gamma_"} | ALIASES.keys() - {
+WORD_FUNCTIONS = FUNCTIONS - {"re", "im", "tr", "arg", "conj", "lg"} | ALIASES.keys() - {
     "sh",
     "ch",
     "th",
@@ -65,7 +65,6 @@ SET_OPERATORS = {
     "U": "cup",
 }
 TIMES = {"cdot", "times", "ast", "bullet", "star", "circ"}
-SETS = {"R": "R", "Z": "Z", "N": "N", "Q": "Q", "C": "C"}
 EMPTY = {"emptyset", "varnothing"}
 OPENING = {"(": ")", "[": "]", "{": "}", "lbrace": "}", "lbrack": "]", "lparen": ")", "langle": "rangle"}
 SAME_BRACKET = {"langle": "(", "lbrack": "[", "lparen": "(", "rangle": ")", "rbrack": "]", "rparen": ")"}

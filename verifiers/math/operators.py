@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from verifiers.math import names
 from verifiers.math.structures import Structures
+from verifiers.math.tokens import Token
 from verifiers.math.tree import (
     ONE,
     Big,
@@ -39,6 +40,8 @@ class Operators(Structures):
         if name == "exp":
             return Pow(Const("e"), self._operand()[0])
         base = exponent = None
+        if name == "lg":
+            name, base = "log", Num(Fraction(10))
         for _ in range(2):
             if self.is_sign("_"):
                 self.take()
@@ -130,11 +133,15 @@ class Operators(Structures):
 
     def _integral(self, low: Node | None, high: Node | None) -> Node:
         """The body ends at `dx`; a bare `dx` is 1."""
+        self._cut_differentials()
         end = next((at for at in range(self.at, len(self.tokens)) if self._is_differential(at)), None)
         if end is None:
             raise Unreadable("an integral without dx")
         token = self.tokens[end]
         variable = token.text[1:] or self.tokens[end + 1].text
+        if self.tokens[end - 1].text == "{" and self.tokens[end + 1].text == "}":  # \frac{dx}{x}
+            self.tokens[end] = Token("number", "1", False, token.start)
+            return Big("int", variable, low, high, self.term())
         rest = self.tokens[end + 1 + (not token.text[1:]) :]
         self.tokens = [*self.tokens[:end], type(token)("end", "", False, token.start), *rest]
         body = self.sum() if self.at < end else ONE
@@ -142,6 +149,14 @@ class Operators(Structures):
             raise Unreadable("an integral that does not end")
         del self.tokens[self.at]
         return Big("int", variable, low, high, body)
+
+    def _cut_differentials(self) -> None:
+        """`xdx` as two words."""
+        for at in range(len(self.tokens) - 1, self.at - 1, -1):
+            token = self.tokens[at]
+            if token.kind == "word" and 2 < len(token.text) < 6 and token.text[-2] == "d":
+                parts = token.text[:-2], token.text[-2:]
+                self.tokens[at : at + 1] = [Token("word", part, False, token.start) for part in parts]
 
     def _is_differential(self, at: int) -> bool:
         token = self.tokens[at]

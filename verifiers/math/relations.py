@@ -60,12 +60,12 @@ def is_head(node: Node) -> bool:
 
 
 def is_function_head(node: Node) -> bool:
+    """Whether it names a function or its value: f(x), y."""
     return (isinstance(node, Sym) and node.name in "yfghzwV") or (isinstance(node, Call) and len(node.name) == 1)
 
 
 def stated_value(node: Relation) -> Node | None:
-    """What a chain `head = a = b` comes to: its last side, if all its numbers agree. None for a contradiction or
-    an echo."""
+    """What a chain `head = a = b` comes to: its last side, if all its numbers agree; else, or for an echo, None."""
     closed = [side for side in node.sides if is_closed(side)]
     if len(closed) < len(node.sides):
         closed = [side for side in closed if side is not node.sides[0]]
@@ -122,8 +122,7 @@ def proportional(left: Node, right: Node) -> bool | None:
 
 
 def ratio(left: Node, right: Node):
-    """The rational factor between two expressions, guessed at a point and checked at others; None where there is
-    none."""
+    """The rational factor between two expressions, guessed at a point and checked at others, or None."""
     names = sorted(symbols(left) | symbols(right))
     if not names or symbols(left) != symbols(right):
         return None

@@ -66,10 +66,10 @@ def _gold_relation(gold: Relation, other: Node, by, agree):
         if _is_system(other) and _names(gold) != _names(other):
             return False
         return bool(_same_set(gold, other))
-    if isinstance(other, Seq) and other.kind == "list":
-        return NotImplemented if expanded(gold) != (gold,) else False
     if gold.ops == ("in",):
         return agree(gold.sides[1], other, by)
+    if isinstance(other, Seq) and other.kind == "list":
+        return NotImplemented if expanded(gold) != (gold,) else False
     if relations.is_equation(gold) and (len(gold.sides) > 2 or relations.is_head(gold.sides[0])):
         return agree(gold.sides[-1], other, by)
     return False

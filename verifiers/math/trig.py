@@ -44,6 +44,12 @@ def simpler(name: str, args: tuple[Node, ...]) -> Node | None:
             return Pow(Call("cos", args), MINUS_ONE)
         case "csc":
             return Pow(Call("sin", args), MINUS_ONE)
+        case "sinh" | "cosh":
+            up, down = Pow(Const("e"), arg), Pow(Const("e"), neg(arg))
+            return Mul((HALF, Add((up, down if name == "cosh" else neg(down)))))
+        case "tanh" | "coth":
+            pair = Call("sinh", args), Call("cosh", args)
+            return div(*pair) if name == "tanh" else div(*reversed(pair))
         case "sin" | "cos":
             turns = half_turns(arg)
             return None if turns is None else _sine(turns + (Fraction(1, 2) if name == "cos" else 0))

@@ -35,8 +35,7 @@ MAX_NORMAL = 300
 
 
 def equal(gold: Node, other: Node, tolerance: float = 0.0) -> bool | None:
-    """True, False, or None: the numbers agree, but nothing proves it. Arithmetic and form only; no sets, no
-    relations."""
+    """True, False, or None: the numbers agree, but nothing proves it. Of expressions only; no sets, no relations."""
     if gold == other:
         return True
     try:
