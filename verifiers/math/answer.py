@@ -188,6 +188,8 @@ def _from_segments(text: str) -> list[Node]:
     """Prose with `$...$` in it: its last piece of mathematics, or all where only `and` or commas are between."""
     matches = list(_SEGMENT.finditer(text))
     if matches and (remark := _QUALIFIED.search(text, matches[0].end())):
+        if re.search("[0-9]", text[remark.start() :]):
+            return []  # a remark with numbers is part of the answer: then all of its words count
         text = text[: remark.start()]
         matches = [match for match in matches if match.end() <= len(text)]
     if not matches or _GOES_ON.search(text, matches[-1].end()):
