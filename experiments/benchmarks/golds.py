@@ -16,9 +16,10 @@ from pathlib import Path
 
 from r1lab.errors import RecipeError
 from r1lab.recipe import Workers
-from r1lab.source import Source
+from r1lab.source import Source, load_problems
 from r1lab.study.audit import audit
 from r1lab.study.golds import audit_golds
+from verifiers import resolve
 
 SETS = {
     "gsm8k train": {"path": "gsm8k", "columns": {"prompt": "question"}, "answer_format": "hash"},
@@ -54,8 +55,10 @@ def row(name: str, value: float, sense: str, limit: float | None, **more) -> dic
 
 def of_set(name: str, data: Path, workers: Workers) -> tuple[list[dict], list[dict]]:
     """A set's rows, and every check of it that failed."""
-    settings = SETS[name]
-    found = audit_golds(Source(**settings | {"path": str(data / settings["path"])}), "math", workers=workers).figures
+    source = Source(**SETS[name] | {"path": str(data / SETS[name]["path"])})
+    found = audit_golds(source, "math", workers=workers).figures
+    describe = resolve("math").build().target.describe
+    texts = [each.answer for each in load_problems(source, name, "math", Path()) if describe(each.answer) == "text"]
     problems = found["problems"]
     unproved = {each["id"] for each in found["failed"] if each["wanted"] == 1}
     accepted = [each for each in found["failed"] if each["wanted"] == 0]
@@ -63,7 +66,7 @@ def of_set(name: str, data: Path, workers: Workers) -> tuple[list[dict], list[di
     return [
         row(f"{name}: proved", 1 - len(unproved) / problems, ">=", 0.99, problems=problems, kinds=found["kinds"]),
         row(f"{name}: perturbed accepted", len(accepted), "<=", 0, perturbed=perturbed),
-        row(f"{name}: not text", found["parsed"]["value"] if found["parsed"] else 0.0, ">=", None),
+        row(f"{name}: not text", found["parsed"]["value"] if found["parsed"] else 0.0, ">=", None, texts=texts),
     ], [each | {"set": name} for each in found["failed"]]
 
 
