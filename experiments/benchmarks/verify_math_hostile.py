@@ -68,6 +68,7 @@ HOSTILE = {
     "kron": box("1e9999"),
     "dec": box("0." + "1" * 3000),
     "prod": box("*".join(f"(x+{n})" for n in range(60))),
+    "commands in words without end": box(r"\text{" + r"\infty a" * 400),
     "hedge": box("7") + " or " + box("8"),
     "words": "forty two",
     "true": box("True"),
