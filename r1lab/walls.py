@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from r1lab import machine
-from r1lab.finding import Finding
-from r1lab.probes import Answer
+from r1lab.finding import Answer, Finding
 from sandbox import probe
 from sandbox.box import Sandbox
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from r1lab import doctor, finding, machine, probes, versions, walls
-from r1lab.finding import Finding
-from r1lab.probes import Answer
+from r1lab.finding import Answer, Finding
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {"area", "name", "state", "detail", "remedy", "core", "fix"}
