@@ -1,6 +1,7 @@
 """From a model's name to a model and its tokenizer: the embedded one, a Hugging Face folder, or a hub id."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +20,19 @@ from r1lab import embedded
 from r1lab.errors import RecipeError
 
 logging.disable_progress_bar()
+
+SCALES = {"logit_scale": (("cohere",), 1), "logits_scaling": (("granite",), -1)}
+"""Keys of a configuration that multiply the logits (1) or divide them (-1), and the families where they do so."""
+
+
+@dataclass(frozen=True, eq=False)
+class OutputLayer:
+    """logits = scale (hidden weight^T + bias), soft-capped where `softcap` is set: then scale is 1."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    softcap: float | None
+    scale: float
 
 
 def locate(name: str, base: Path | None = None) -> str:
@@ -51,13 +65,13 @@ def check(location: str) -> None:
         raise RecipeError(f"model: {location!r} has no weights (*.safetensors or *.bin)")
     for path in folder.glob("*.safetensors"):
         _load(_open, path, "readable weights")
-    _check_head(_skeleton(load_config(location)), location)
+    output_layer(_skeleton(load_config(location)))
 
 
 def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The model in evaluation mode: no dropout, so nothing in it reads a global random stream."""
     model = _load(AutoModelForCausalLM.from_pretrained, location, "model", dtype=dtype)
-    _check_head(model, location)
+    output_layer(model)
     return model.eval()
 
 
@@ -87,14 +101,24 @@ def _skeleton(config: PretrainedConfig) -> PreTrainedModel:
         raise RecipeError(f"model: {config.model_type!r} is no causal language model: {reason}") from None
 
 
-def _check_head(model: PreTrainedModel, location: str) -> None:
-    """RecipeError for a head that the loss does not compute: a bias, soft-capped or rescaled logits."""
-    head, config = model.get_output_embeddings(), model.config
-    if head is None or getattr(head, "bias", None) is not None:
-        raise RecipeError(f"model: {location!r} needs an output head without bias")
-    for key in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-        if getattr(config, key, None) not in (None, 1, 1.0):
-            raise RecipeError(f"model: {location!r} has {key} = {getattr(config, key)}, which the loss head lacks")
+def output_layer(model: PreTrainedModel) -> OutputLayer:
+    """What the loss head must know of the model's last layer. RecipeError for one that it does not compute."""
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    if type(head) is not torch.nn.Linear:
+        raise RecipeError(
+            f"model: its output layer is {type(head).__name__}, and the loss head computes a plain Linear; "
+            "merge an adapter on it, or leave lm_head out of its target modules"
+        )
+    scale = 1.0
+    for key, (families, power) in SCALES.items():
+        value = getattr(config, key, None) or 1.0
+        if value != 1.0 and not config.model_type.startswith(families):
+            raise RecipeError(f"model: {config.model_type} has {key} = {value}, which the loss head does not compute")
+        scale *= value**power
+    softcap = getattr(config, "final_logit_softcapping", None)
+    if softcap and not config.model_type.startswith("gemma"):
+        raise RecipeError(f"model: {config.model_type} has final_logit_softcapping = {softcap}, which is not computed")
+    return OutputLayer(head.weight, head.bias, softcap, scale)
 
 
 def _load(function: Callable, location: str | Path, what: str, **options):

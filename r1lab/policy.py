@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,7 +40,8 @@ class Scores(NamedTuple):
     """What the policy says of a completion before an update, float32 [T] each."""
 
     logp: np.ndarray
-    entropy: np.ndarray
+    entropy: np.ndarray | None
+    """None where it was not asked for."""
     values: np.ndarray | None
     """None without a value head."""
 
@@ -98,25 +99,22 @@ class Policy:
 
     def score(self, samples: Sequence[Sample], *, reference: bool = False) -> list[np.ndarray]:
         """Log-probabilities float32 [T] of each sample's completion under the policy or the reference, no gradient."""
-        return [scores.logp for scores in self.scores(samples, reference=reference)]
+        return [scores.logp for scores in self.scores(samples, reference=reference, entropy=False)]
 
-    def scores(self, samples: Sequence[Sample], *, reference: bool = False) -> list[Scores]:
-        """Log-probabilities, entropies and values of each sample's completion, no gradient."""
+    def scores(self, samples: Sequence[Sample], *, reference: bool = False, entropy: bool = True) -> list[Scores]:
+        """Log-probabilities, entropies if asked for, and values of each sample's completion, no gradient."""
         model = self.reference if reference else self.model
         nothing = np.empty(0, np.float32)
-        scored = [Scores(nothing, nothing, None)] * len(samples)
+        scored = [Scores(nothing, None, None)] * len(samples)
         for batch in self._pack(samples):
             with torch.no_grad():
-                hidden = self._hidden(model, batch)
-                head = model.get_output_embeddings().weight
-                logp, entropy, _ = kernels.token_logps(
-                    hidden, head, batch.target, temperature=self.temperature, kernel=self.stage.kernel
-                )
-                values = None if reference or self.value_head is None else self._values(hidden).cpu().numpy()
-            logp, entropy, owner = logp.cpu().numpy(), entropy.cpu().numpy(), batch.sequence.cpu().numpy()
+                hidden, (weight, layer) = self._hidden(model, batch), self._layer(model)
+                found = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
+                values = None if reference or self.value_head is None else self._values(hidden)
+            columns = [None if each is None else each.cpu().numpy() for each in (*found[:2], values)]
+            owner = batch.sequence.cpu().numpy()
             for index in np.unique(owner):
-                at = owner == index
-                scored[index] = Scores(logp[at], entropy[at], None if values is None else values[at])
+                scored[index] = Scores(*(None if each is None else each[owner == index] for each in columns))
         return scored
 
     def update(self, samples: Sequence[Sample], objective: Objective) -> Update:
@@ -229,6 +227,17 @@ class Policy:
             ).last_hidden_state
         return states.flatten(0, 1)[batch.hidden_index]
 
+    def _layer(self, model) -> tuple[Tensor, dict[str, Any]]:
+        """The output layer's weight, and how the loss head computes with it."""
+        layer = models.output_layer(model)
+        return layer.weight, {
+            "bias": layer.bias,
+            "softcap": layer.softcap,
+            "temperature": self.temperature / layer.scale,
+            "mixed": self.autocast,
+            "kernel": self.stage.kernel,
+        }
+
     def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:
         """Add a micro-batch's gradient; its loss and rows."""
         hidden = self._hidden(self.model, batch)
@@ -250,8 +259,8 @@ class Policy:
 
     def _loss(self, hidden: Tensor, batch: PackedBatch, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
         """The summed loss and, detached, log-probabilities and entropies [N]; one pass where every row stands alone."""
-        weight = self.model.get_output_embeddings().weight
-        options = {"temperature": self.temperature, "kappa": objective.kappa, "kernel": self.stage.kernel}
+        weight, layer = self._layer(self.model)
+        options = {"kappa": objective.kappa, "anchor": batch.engine, **layer}
 
         def spec(logp: Tensor, entropy: Tensor, *rest) -> Tensor:
             *logq, at = rest

@@ -186,8 +186,8 @@ class Stage(Knobs):
     """Padded tokens forwarded at once. Rounding."""
     attention: Literal["auto", "padded"] = "auto"
     """auto: a group's prompt is forwarded once where that is cheaper; padded: once a member. Rounding."""
-    kernel: Literal["auto", "torch"] = "auto"
-    """The loss head's implementation. Rounding."""
+    kernel: Literal["auto", "torch", "triton"] = "auto"
+    """The loss head's implementation; auto: triton on a GPU, else torch. Rounding."""
     threads: Count = 0
     """CPU threads of torch; 0: all cores. Rounding."""
     checkpoint_every: Positive = 50

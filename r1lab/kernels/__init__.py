@@ -5,6 +5,7 @@ It knows no loss by name: it is given `spec` and differentiates it on vectors [N
 """
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,8 @@ Spec = Callable[..., Tensor]
 (logp, entropy, logq, the rows). `the rows` is a slice of [N]."""
 
 
-KERNELS = ("auto", "torch")
+KERNELS = ("auto", "torch", "triton")
+"""auto: triton on a GPU where it is installed, else torch."""
 
 
 class Policy(NamedTuple):
@@ -95,14 +97,28 @@ def token_logps(
 def _plan(hidden: Tensor, target: Tensor, layer: Layer, *, kernel: str, mixed: bool, **options) -> Plan:
     """ValueError where the arguments do not fit each other or the machine."""
     check(hidden, target, layer)
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel: {kernel!r} is unknown; use {', '.join(KERNELS)}")
-    head = torch_head
+    make, chunk_rows = _implementation(kernel, hidden.device)
     return Plan(
         layer=layer,
-        make=head.TorchHead,
-        chunk_rows=head.chunk_rows,
+        make=make,
+        chunk_rows=chunk_rows,
         mixed=mixed or hidden.dtype == torch.bfloat16,
         differentiate=torch.is_grad_enabled(),
         **options,
     )
+
+
+def _implementation(kernel: str, device: torch.device) -> tuple[Callable, Callable]:
+    """What makes the exponentials, and its rows of a chunk. Triton is imported where it is used only."""
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel: {kernel!r} is unknown; use {', '.join(KERNELS)}")
+    on_gpu, is_installed = device.type == "cuda", find_spec("triton") is not None
+    if kernel == "torch" or (kernel == "auto" and not (on_gpu and is_installed)):
+        return torch_head.TorchHead, torch_head.chunk_rows
+    if not is_installed:
+        raise ValueError("kernel: 'triton' is not installed; pip install triton, or use kernel: auto")
+    from r1lab.kernels import triton_head
+
+    if not on_gpu and not triton_head.IS_INTERPRETED:
+        raise ValueError(f"kernel: 'triton' needs a GPU, and hidden is on {device}; use kernel: auto")
+    return triton_head.TritonHead, triton_head.chunk_rows

@@ -27,7 +27,7 @@ class Plan:
     make: Callable
     """(layer, products, rows) -> TorchHead or TritonHead."""
     chunk_rows: Callable
-    """(rows, vocabulary, device) -> rows of a chunk."""
+    """(rows, vocabulary, on_gpu, is_low) -> rows of a chunk."""
     mixed: bool
     differentiate: bool = True
     """False under no_grad, which a function of autograd cannot see from inside."""
@@ -42,7 +42,12 @@ class Chunks:
     def __init__(self, plan: Plan, hidden: Tensor, target: Tensor, needs: tuple[bool, bool, bool]):
         self.hidden, self.target, self.plan = hidden.detach(), target, plan
         self.products = Products(plan.layer, mixed=plan.mixed)
-        self.size = plan.chunk_rows(len(target), len(plan.layer.weight), hidden.device)
+        self.size = plan.chunk_rows(
+            len(target),
+            len(plan.layer.weight),
+            on_gpu=hidden.device.type == "cuda",
+            is_low=self.products.gradient is not torch.float32,
+        )
         self.head = plan.make(plan.layer, self.products, self.size)
         shapes = (hidden.shape, plan.layer.weight.shape, plan.layer.weight.shape[:1])
         self.gradients = [self._zeros(shape) if need else None for shape, need in zip(shapes, needs)]

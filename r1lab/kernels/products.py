@@ -16,6 +16,8 @@ from r1lab.kernels.layer import Layer
 WORTH = 1.5
 """Times that bfloat16 must be faster; CPUs with instructions for it measure 2 to 10, others below 1."""
 
+BLOCK = 512
+
 
 class Products:
     """z = x W^T, G W and G^T x, for one layer. Every result is float32."""
@@ -30,7 +32,7 @@ class Products:
         """Of the other two, and what the exponentials are stored in."""
         self.bias = None if layer.bias is None else layer.bias.detach().float() * layer.inner
         self.weight = weight.to(self.operand)
-        self._backward_weight = weight.to(self.gradient)
+        self._backward_weight = self.weight if self.gradient is self.operand else weight.to(self.gradient)
 
     def logits(self, hidden: Tensor, out: Tensor) -> Tensor:
         """(x W^T + b) inner, float32 [n, V]; `out` is memory that it may take."""
@@ -66,7 +68,8 @@ class Products:
         elif grad.device.type == "cuda":
             torch.addmm(total, grad.t(), rows, torch.float32, alpha=-1, out=total)
         else:
-            total.sub_(torch.mm(grad.t(), rows))
+            for part, low in zip(total.split(BLOCK), torch.mm(grad.t(), rows).split(BLOCK)):
+                part.sub_(low)  # by blocks: the conversion stays in cache
 
     def by_bias(self, grad: Tensor, row_scale: Tensor, total: Tensor) -> None:
         """total -= inner G^T row_scale, float32 [V]."""

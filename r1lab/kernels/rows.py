@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from r1lab.kernels.layer import Layer
+
 
 @dataclass(eq=False)
 class Sums:
@@ -70,6 +72,34 @@ class Slopes:
 
     def take(self, rows: Tensor) -> "Slopes":
         return Slopes(*(None if each is None else each[rows] for each in (self.logp, self.entropy, self.logq)))
+
+
+class Terms:
+    """The vectors [n] that G is made of when it is more than w e."""
+
+    def __init__(self, sums: Sums, slopes: Slopes, layer: Layer):
+        self.sums, self.layer = sums, layer
+        self.by_logp = torch.zeros_like(sums.peak) if slopes.logp is None else slopes.logp
+        self.by_entropy, self.cool = slopes.entropy, None
+        self.shift = sums.entropy() - sums.log_total()
+        if slopes.logq is not None:
+            own = (sums.logit / layer.kappa).exp()
+            self.cool = slopes.logq / layer.kappa * sums.total / (own + sums.cool_others)
+
+    def of_target(self) -> Tensor:
+        """G of the target: what is left of a one-hot minus a probability is the others' sum."""
+        sums, made = self.sums, -self.by_logp * self.sums.others
+        if self.by_entropy is not None:
+            made = made + self.by_entropy * sums.own * (sums.logit + self.shift)
+        if self.cool is not None:
+            made = made - self.cool * sums.cool_others
+        cap = self.slope_of_cap(sums.logit + sums.peak)
+        return made if cap is None else made * cap
+
+    def slope_of_cap(self, z: Tensor) -> Tensor | None:
+        """dz/dr = outer (1 - tanh(r)^2) for z = outer tanh(r)."""
+        outer = self.layer.outer
+        return None if outer is None else outer * (1 - (z / outer).square())
 
 
 def differentiate(spec: Callable, values: list[Tensor], at: slice) -> tuple[Tensor, Slopes]:

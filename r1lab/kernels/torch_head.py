@@ -12,25 +12,35 @@ from torch import Tensor
 
 from r1lab.kernels.layer import Layer
 from r1lab.kernels.products import Products
-from r1lab.kernels.rows import Slopes, Sums
+from r1lab.kernels.rows import Slopes, Sums, Terms
 
 CHUNK_BYTES = 50 * 2**20
 """Float32 logits held at once on a CPU."""
+LOW_CHUNK_BYTES = 160 * 2**20
+"""The same for bfloat16 gradients: each chunk's gradient of the weight is a matrix to convert and add."""
+GPU_CHUNK_BYTES = 2**30
 WHOLE_BYTES = 64 * 2**20
 """Logits of up to this size are one chunk."""
-GPU_CHUNK_BYTES = 2**30
 BLOCK_NUMBERS = 3 * 2**16
 """Of a block: logits and exponentials of four rows of 49152 are 1.5 MB."""
-LOWEST = -1e30
-"""Stands for -inf, whose product with its exponential 0 is not a number."""
+LOWEST = -80.0
+"""What is further below the peak counts as this (e^-80 = 2e-35): numbers below 1e-38 take a CPU fifty times as long,
+and -inf times its exponential 0 is not a number."""
 
 
-def chunk_rows(rows: int, vocabulary: int, device: torch.device) -> int:
+def chunk_rows(rows: int, vocabulary: int, *, on_gpu: bool, is_low: bool) -> int:
     """Rows whose logits are held at once: at least one, at most `rows`."""
     size = 4 * vocabulary
     if rows * size <= WHOLE_BYTES:
         return max(1, rows)
-    return min(rows, max(1, (GPU_CHUNK_BYTES if device.type == "cuda" else CHUNK_BYTES) // size))
+    most = GPU_CHUNK_BYTES if on_gpu else LOW_CHUNK_BYTES if is_low else CHUNK_BYTES
+    return min(rows, max(1, most // size))
+
+
+def put(grad: Tensor, target: Tensor, values: Tensor) -> Tensor:
+    """Overwrite the targets' entries of [n, V] by values [n]; scatter_ would copy a whole bfloat16 matrix twice."""
+    grad[torch.arange(len(target), device=target.device), target] = values.to(grad.dtype)
+    return grad
 
 
 class TorchHead:
@@ -46,7 +56,7 @@ class TorchHead:
 
     def forward(self, hidden: Tensor, target: Tensor, anchor: Tensor | None, *, keep: bool) -> Sums:
         """Sums of the rows of hidden [n, D]; their exponentials are kept for `gradient` where `keep`."""
-        self._e = self.products.logits(hidden, out=self._memory[: len(target)])
+        self._e = self.products.logits(hidden, self._memory[: len(target)])
         if keep and self.products.gradient is not torch.float32 and self._low is None:
             self._low = torch.empty_like(self._memory, dtype=self.products.gradient)
         parts = [self._block(at, target[at], keep) for at in self._blocks(len(target))]
@@ -56,13 +66,11 @@ class TorchHead:
         """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
         grad = self._e if self._low is None else self._low[: len(target)]
         if slopes.entropy is None and slopes.logq is None and self.layer.outer is None:
-            grad.scatter_(1, target[:, None], -sums.others[:, None].to(grad.dtype))
-            return grad, slopes.logp / sums.total
-        terms = _Terms(sums, slopes, self.layer)
+            return put(grad, target, -sums.others), slopes.logp / sums.total
+        terms = Terms(sums, slopes, self.layer)
         for at in self._blocks(len(target)):
             self._general(at, terms, grad[at])
-        grad.scatter_(1, target[:, None], terms.of_target()[:, None].to(grad.dtype))
-        return grad, 1 / sums.total
+        return put(grad, target, terms.of_target()), 1 / sums.total
 
     def _blocks(self, rows: int) -> Iterator[slice]:
         size = max(1, len(self._scratch))
@@ -74,24 +82,21 @@ class TorchHead:
         if layer.outer is not None:
             e.tanh_().mul_(layer.outer)
         peak = e.amax(dim=1, keepdim=True)
-        torch.sub(e, peak, out=z)
-        if layer.bias is not None:
-            z.clamp_(min=LOWEST)
-        torch.exp(z, out=e)
-        moment = torch.linalg.vecdot(e, z)
-        others = e.scatter_(1, column, 0.0).sum(dim=1)
-        logit, cool = z.gather(1, column)[:, 0], None
+        logit, cool = torch.sub(e, peak, out=z).gather(1, column)[:, 0], None
+        torch.exp(z.clamp_(min=LOWEST * max(1.0, layer.kappa or 1.0)), out=e)
         if layer.kappa is not None:
-            cool = z.mul_(1 / layer.kappa).exp_().scatter_(1, column, 0.0).sum(dim=1)
+            cool = (z / layer.kappa).exp_().scatter_(1, column, 0.0).sum(dim=1)
+        moment = z.mul_(e).sum(dim=1)
+        others = e.scatter_(1, column, 0.0).sum(dim=1)
         if keep and self._low is not None:
             self._low[at] = e
         return peak[:, 0], logit, others, moment, cool
 
-    def _general(self, at: slice, terms: "_Terms", out: Tensor) -> None:
+    def _general(self, at: slice, terms: Terms, out: Tensor) -> None:
         """G of a block: e (w + u (log p + H)), plus the part of kappa, times the slope of the cap."""
         e, z = self._e[at], self._scratch[: at.stop - at.start]
         torch.clamp(e, min=torch.finfo(e.dtype).tiny, out=z).log_()
-        cap = None if self.layer.outer is None else 1 - ((z + terms.sums.peak[at, None]) / self.layer.outer).square_()
+        cap = terms.slope_of_cap(z + terms.sums.peak[at, None])
         cool = None if terms.cool is None else (z / self.layer.kappa).exp_().mul_(terms.cool[at, None])
         if terms.by_entropy is not None:
             e.mul_(z.add_(terms.shift[at, None]).mul_(terms.by_entropy[at, None]).add_(terms.by_logp[at, None]))
@@ -99,27 +104,3 @@ class TorchHead:
             e.mul_(terms.by_logp[at, None])
         e = e if cool is None else e.add_(cool)
         out.copy_(e if cap is None else e.mul_(cap))
-
-
-class _Terms:
-    """The vectors [n] that G is made of when it is more than w e."""
-
-    def __init__(self, sums: Sums, slopes: Slopes, layer: Layer):
-        self.sums, self.layer = sums, layer
-        self.by_logp = torch.zeros_like(sums.peak) if slopes.logp is None else slopes.logp
-        self.by_entropy, self.cool = slopes.entropy, None
-        self.shift = sums.entropy() - sums.log_total()
-        if slopes.logq is not None:
-            own = (sums.logit / layer.kappa).exp()
-            self.cool = slopes.logq / layer.kappa * sums.total / (own + sums.cool_others)
-
-    def of_target(self) -> Tensor:
-        """G of the target: what is left of a one-hot minus a probability is the others' sum."""
-        sums, made = self.sums, -self.by_logp * self.sums.others
-        if self.by_entropy is not None:
-            made = made + self.by_entropy * sums.own * (sums.logit + self.shift)
-        if self.cool is not None:
-            made = made - self.cool * sums.cool_others
-        if self.layer.outer is not None:
-            made = made * (1 - ((sums.logit + sums.peak) / self.layer.outer).square())
-        return made

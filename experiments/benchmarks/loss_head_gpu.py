@@ -1,0 +1,157 @@
+"""Every check and benchmark of the loss head that needs a GPU, in one run of at most eight minutes.
+
+    python experiments/benchmarks/loss_head_gpu.py [--out experiments/results/loss_head]
+
+Compiled kernels against float64 first (values, gradients, confident tokens, drift of the anchor, two equal runs), then
+`loss_head.py --device cuda` on the shape of a 1.5B model's head and on SmolLM2's. Writes gpu.json and gpu.md with the
+machine's name. Exit code 1 where a check or a limit is missed. The tests run the same kernels in Triton's interpreter.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("TRITON_INTERPRET", "0")  # read where Triton is imported
+
+import torch
+from loss_head_paths import Given, make
+
+from r1lab import kernels
+
+DEVICE = "cuda"
+SHAPES = {"1.5B": (), "smollm2": ("--rows", "16384", "--dimension", "576", "--vocabulary", "49152")}
+"""Arguments of `loss_head.py`."""
+SECONDS = 200
+"""Deadline of each of its runs."""
+GRIDS = [(40, 64, 64), (300, 1000, 576), (130, 257, 896), (64, 49152, 576), (64, 151936, 896)]
+"""Rows, vocabulary, dimension."""
+SHAPE = 64, 576, 1000
+"""Rows, dimension, vocabulary where the grid is not what is checked."""
+
+
+def reference(given: Given, weight_of: tuple[float, float]) -> tuple[torch.Tensor, ...]:
+    """logp, entropy and both gradients in float64 of a loss a logp + u entropy."""
+    h, w = (each.double().requires_grad_() for each in (given.hidden, given.weight))
+    logps = (h @ w.t()).log_softmax(-1)
+    logp, entropy = logps.gather(1, given.target[:, None])[:, 0], -(logps.exp() * logps).sum(-1)
+    loss = (given.advantage * (weight_of[0] * logp + weight_of[1] * entropy)).sum()
+    return logp.detach(), entropy.detach(), *torch.autograd.grad(loss, (h, w))
+
+
+def ours(given: Given, weight_of: tuple[float, float], anchor: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    def spec(logp, entropy, at):
+        loss = weight_of[0] * logp
+        return given.advantage[at] * (loss + weight_of[1] * entropy if weight_of[1] else loss)
+
+    hidden, weight = given.leaves()
+    head = kernels.policy_head(hidden, weight, given.target, spec, anchor=anchor, kernel="triton")
+    head.loss.backward()
+    return head.logp, head.entropy, hidden.grad, weight.grad
+
+
+def confident(given: Given, p: float) -> Given:
+    """The same with hidden states along the target's weights until its probability is p, by bisection."""
+    low, high = (torch.full((len(given.target), 1), end, device=DEVICE) for end in (0.0, 300.0))
+    own, weight = given.weight[given.target].double(), given.weight.double()
+    for _ in range(60):
+        middle = (low + high) / 2
+        logits = (0.3 * given.hidden.double() + middle * own) @ weight.t()
+        above = logits.softmax(-1).gather(1, given.target[:, None]) > p
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    hidden = (0.3 * given.hidden.double() + high * own).to(given.hidden.dtype)
+    return Given(hidden, given.weight, given.target, given.old, given.advantage)
+
+
+def differences(given: Given, weight_of: tuple[float, float], anchor: torch.Tensor | None) -> dict[str, float]:
+    found, truth = ours(given, weight_of, anchor), reference(given, weight_of)
+    made = {name: (a - b).abs().max().item() for name, a, b in zip(("logp", "entropy"), found, truth)}
+    for name, a, b in zip(("hidden", "weight"), found[2:], truth[2:]):
+        made[name] = ((a.double() - b).norm() / b.norm().clamp(min=1e-30)).item()
+    return made
+
+
+def checks() -> Iterator[dict]:
+    """Rows of what was compared, the largest difference, the limit."""
+    for dtype, limit in ((torch.float32, 1e-5), (torch.bfloat16, 4e-3)):
+        for rows, vocabulary, dimension in GRIDS:
+            given = make(rows, dimension, vocabulary, DEVICE, dtype)
+            for slopes in ((1.0, 0.0), (1.0, 0.3)):
+                found = differences(given, slopes, given.old)
+                name = f"{str(dtype).removeprefix('torch.')} {rows}x{dimension}x{vocabulary} slopes {slopes}"
+                yield row(f"{name} logp", found["logp"], 2e-5)
+                yield row(f"{name} entropy", found["entropy"], 5e-5)
+                yield row(f"{name} gradients", max(found["hidden"], found["weight"]), limit)
+    given = make(*SHAPE, DEVICE, torch.bfloat16)
+    for drift in (0.0, 5.0, 40.0, 200.0):
+        yield row(f"anchor off by {drift}: logp", differences(given, (1.0, 0.0), given.old - drift)["logp"], 2e-5)
+    for p in (0.9, 0.99, 0.999, 0.9999):
+        found = differences(confident(given, p), (1.0, 0.0), None)
+        yield row(f"confident {p}: gradients", max(found["hidden"], found["weight"]), 5e-3)
+    runs = [ours(given, (1.0, 0.3), given.old) for _ in range(2)]
+    yield row("two runs differ", float(not all(torch.equal(a, b) for a, b in zip(*runs))), 0.0)
+
+
+def row(name: str, value: float, limit: float) -> dict:
+    return {"name": name, "value": value, "sense": "<=", "limit": limit, "holds": value <= limit}
+
+
+def benchmarks(folder: Path) -> list[dict]:
+    """The rows of `loss_head.py` on each shape; one that did not end has a row that says so."""
+    found = []
+    for name, shape in SHAPES.items():
+        file = folder / f"gpu-{name}.json"
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("loss_head.py")),
+            "--device",
+            "cuda",
+            "--json",
+            str(file),
+        ]
+        try:
+            subprocess.run([*command, *shape], timeout=SECONDS, stderr=subprocess.DEVNULL)
+            found += [
+                each | {"name": f"{name} {each['name']}"} for each in json.loads(file.read_text(encoding="utf-8"))
+            ]
+        except (subprocess.TimeoutExpired, OSError) as error:
+            print(f"{name}: not run ({error})", file=sys.stderr)
+            found.append({"name": f"{name} benchmark", "value": None, "sense": "<=", "limit": 0, "holds": False})
+    return found
+
+
+def page(rows: list[dict], seconds: float) -> str:
+    """The table in Markdown."""
+    lines = [f"# The loss head on one {torch.cuda.get_device_name()}", "", f"{seconds:.0f} s in all.", ""]
+    lines += ["| what | value | limit | holds |", "|---|---|---|---|"]
+    for each in rows:
+        value = "not run" if each["value"] is None else f"{each['value']:.4g}"
+        limit = "" if each["limit"] is None else f"<= {each['limit']}"
+        lines.append(f"| {each['name']} | {value} | {limit} | {'yes' if each['holds'] else 'NO'} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("experiments/results/loss_head"))
+    given = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("torch sees no GPU here; the kernels are tested without one by pytest tests/kernels")
+    given.out.mkdir(parents=True, exist_ok=True)
+    start, rows = time.monotonic(), []
+    for each in checks():
+        print(f"{'ok    ' if each['holds'] else 'MISSED'} {each['name']}: {each['value']:.3g}", flush=True)
+        rows.append(each)
+    rows += benchmarks(given.out)
+    (given.out / "gpu.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (given.out / "gpu.md").write_text(page(rows, time.monotonic() - start), encoding="utf-8")
+    print(page(rows, time.monotonic() - start))
+    return 0 if all(each["holds"] for each in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
