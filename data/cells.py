@@ -34,9 +34,12 @@ def reader(spec: str, known: Iterable[str]) -> Reader:
 
 
 def inside(value: object, path: list[str]) -> object:
-    """The value at a path of keys, or None."""
+    """The value at a path of keys and, in lists, of places counted from 0; None where there is none."""
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, list):
+            value = value[int(key)] if key.isdigit() and int(key) < len(value) else None
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
     return value
 
 

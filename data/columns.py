@@ -1,15 +1,20 @@
 """From rows to problems: which column is what. Not reading rows (`data.rows`), not formats of answers (`data.answers`).
 
-`columns` maps prompt, answer, solution and id to a column: by its name, by a dotted path into mappings
-(`reward_model.ground_truth`) or by a template (`"{Body}. {Question}"`, null being empty text). `answer` may also map
-names to columns: the answer is then a dict (`{tests: test_list, setup: test_setup_code}`) with the values untouched.
+Not code datasets, whose rows are read whole (`data.code_rows`): there `columns` only overrides.
+
+`columns` maps prompt, answer, solution and id to a column: by its name, by a dotted path into mappings and lists
+(`reward_model.ground_truth`, `test_list.0`) or by a template (`"{Body}. {Question}"`, null being empty text). `answer`
+may also map names to columns: the answer is then a dict (`{tests: test_list, setup: test_setup_code}`) with the values
+untouched.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 
 from data.answers import FORMATS, WHOLE_IS_SOLUTION
 from data.cells import Unusable, fields, given, nearest, reader, text
+from data.code_rows import ROW_FORMATS, RowFormat
 from data.problem import DataError, Problem
+from data.programs import BadRow
 from data.rows import Table, shown
 
 DEFAULTS = {"prompt": "prompt", "answer": "answer"}
@@ -33,14 +38,16 @@ def problems(
 ) -> list[Problem]:
     """Every row of the table that is as `where` says, as a problem, in order; columns without a role go to `meta`."""
     check_roles(columns)
-    if answer_format not in FORMATS:
-        raise DataError(f"source {source}: unknown answer_format {answer_format!r}; allowed: {', '.join(FORMATS)}")
-    roles = {**DEFAULTS, **columns}
+    if answer_format not in {**FORMATS, **ROW_FORMATS}:
+        allowed = ", ".join((*FORMATS, *ROW_FORMATS))
+        raise DataError(f"source {source}: unknown answer_format {answer_format!r}; allowed: {allowed}")
+    whole = ROW_FORMATS.get(answer_format)
     known = dict.fromkeys(key for row in table.rows for key in row)
+    roles = {**DEFAULTS, **columns} if whole is None else whole_roles(whole, columns, known, answer_format)
     used = {name for role, spec in flat(roles) for name in checked(role, spec, known, table.name)}
+    used |= set(whole.reads) if whole else set()
     is_chosen = chooser(where, known, table.name)
-    read_prompt, read_answer = reader(roles["prompt"], known), answer_reader(roles["answer"], known, answer_format)
-    read_solution = solution_reader(roles, known, answer_format)
+    read = role_readers(roles, known, answer_format)
     read_id = reader(roles["id"], known) if "id" in roles else None
     made: list[Problem] = []
     for number, row in enumerate(table.rows):
@@ -50,19 +57,41 @@ def problems(
             name = number if read_id is None else given(text(read_id(row), roles["id"]), f"id (column {roles['id']!r})")
             problem = Problem(
                 id=f"{source}/{name}",
-                prompt=prompt_of(read_prompt(row), roles["prompt"]),
-                answer=read_answer(row),
+                prompt=prompt_of(read["prompt"](row), roles.get("prompt", "prompt")),
+                answer=read["answer"](row),
                 verifier=verifier,
-                solution=read_solution(row),
+                solution=read["solution"](row),
                 source=source,
                 meta={key: value for key, value in row.items() if key not in used},
             )
-        except Unusable as error:
+        except (Unusable, BadRow) as error:
             raise DataError(f"{table.where(number)}: {error}") from error
         made.append(problem)
     if not made:
         raise DataError(f"{table.name}: none of its {len(table.rows)} rows is as where: {dict(where)} says")
     check_ids(made, table, roles.get("id"))
+    return made
+
+
+def whole_roles(whole: RowFormat, columns: Mapping, known: Iterable[str], name: str) -> dict:
+    """The roles that `columns` names, and the dataset's own column of ids."""
+    if "answer" in columns:
+        raise DataError(f"columns: answer_format {name} reads the answer from the whole row; take `answer` out")
+    return {**({"id": whole.id} if whole.id in known else {}), **columns}
+
+
+def role_readers(roles: Mapping, known: Iterable[str], answer_format: str) -> dict[str, Callable[[dict], object]]:
+    """What reads prompt, answer and solution of a row."""
+    whole = ROW_FORMATS.get(answer_format)
+    if whole is None:
+        answer = answer_reader(roles["answer"], known, answer_format)
+        made = {"answer": answer, "solution": solution_reader(roles, known, answer_format)}
+    else:
+        made = {"prompt": whole.prompt, "answer": whole.answer, "solution": whole.demonstration}
+    if whole is not None and "solution" in roles:
+        made["solution"] = solution_reader(roles, known, answer_format)
+    if "prompt" in roles:
+        made["prompt"] = reader(roles["prompt"], known)
     return made
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from r1lab import options as given
 from r1lab.errors import RecipeError, RunError
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, suc
 
 
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+def start(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
     """Read by `main`."""
 
 
@@ -73,6 +74,66 @@ def report(
         typer.echo(report(runs, out))
     except ValueError as error:
         raise RecipeError(str(error)) from None
+
+
+@app.command()
+def verify(
+    cases: Annotated[Path, typer.Argument(help="JSONL with completion and answer in each row; - is stdin")],
+    verifier: given.Verifier,
+    out: Annotated[Path | None, typer.Option(help="File for the rows with their verdicts, else stdout")] = None,
+    settings: given.Settings = None,
+    columns: given.Columns = None,
+    where: given.Where = None,
+    workers: given.Workers = None,
+    deadline: given.Deadline = given.DEADLINE,
+    memory_mb: given.Memory = given.MEMORY_MB,
+) -> None:
+    """Verdicts on completions that exist: JSONL in, JSONL out; exit 1 where a row could not be read."""
+    from r1lab.study.verify import verify
+
+    pool = given.pool(workers, deadline, memory_mb)
+    more = {"settings": given.values(settings, "--set"), "where": given.values(where, "--where")}
+    done = verify(cases, verifier, out=out, columns=given.columns(columns), workers=pool, **more)
+    typer.echo(done.line(), err=True)
+    raise typer.Exit(1 if done.unreadable else 0)
+
+
+@app.command()
+def audit(
+    cases: Annotated[Path | None, typer.Argument(help="JSONL with completion, answer and expected; - is stdin")] = None,
+    verifier: given.VerifierOrTask = None,
+    against: Annotated[str | None, typer.Option(help="A second verifier on the same rows")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Instead of rows: a dataset, or task:NAME")] = None,
+    split: Annotated[str, typer.Option(help="Of the dataset or task")] = "train",
+    config: Annotated[str | None, typer.Option(help="Subset of a hub dataset")] = None,
+    answer_format: Annotated[str, typer.Option(help="Of the dataset: hash, boxed, unit, mbpp ...")] = "plain",
+    limit: Annotated[int | None, typer.Option(help="The first so many problems of the dataset")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for all figures")] = None,
+    html: Annotated[Path | None, typer.Option(help="File for one page with tables and a figure")] = None,
+    settings: given.Settings = None,
+    columns: given.Columns = None,
+    where: given.Where = None,
+    workers: given.Workers = None,
+    deadline: given.Deadline = given.DEADLINE,
+    memory_mb: given.Memory = given.MEMORY_MB,
+) -> None:
+    """A verifier's false positives and negatives on labelled rows; with --dataset, whether every gold proves itself."""
+    from r1lab.study import audit, golds
+
+    pool = given.pool(workers, deadline, memory_mb)
+    more = {"settings": given.values(settings, "--set"), "workers": pool}
+    picked = {"columns": given.columns(columns), "where": given.values(where, "--where")}
+    with audit.reported(json_, html, but=cases) as report:
+        if given.is_dataset(cases, dataset, verifier, against):
+            source = given.source(
+                dataset, split=split, config=config, answer_format=answer_format, limit=limit, **picked
+            )
+            found = golds.audit_golds(source, verifier, **more)
+        else:
+            found = audit.audit(cases, verifier, against=against, **picked, **more)
+        report(found)
+    typer.echo(found.text())
+    raise typer.Exit(1 if found.unreadable else 0)
 
 
 @app.command()

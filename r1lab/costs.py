@@ -79,4 +79,5 @@ def lines(ready: list[Ready]) -> list[str]:
             f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"
         )
         text.append(f"  memory, estimated GiB: {parts}")
+        text += [f"  {note}" for note in each.notes]
     return text

@@ -13,8 +13,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from r1lab import finding, machine, names, probes, versions, walls
-from r1lab.finding import Finding
-from r1lab.probes import Answer
+from r1lab.finding import Answer, Finding
 from r1lab.versions import ENGINES, Ranges, pip, version
 
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")

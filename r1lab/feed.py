@@ -5,6 +5,7 @@ Groups settle in waves, in draw order, never in finishing order, so a step is a 
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +23,9 @@ from r1lab.recipe import Stage
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sampling, Scored, Settled
 from r1lab.reward import Reward
 from r1lab.sampler import Sampler
+from r1lab.second import SecondOpinion
 from r1lab.seeds import derive
+from verifiers.verdict import Verdict
 
 WINDOW, JUDGED_FROM = 1000, 200
 """Rollouts over which errors are counted, and from how many on."""
@@ -85,10 +88,9 @@ class ErrorWindow:
 
     def observe(self, block: Sequence[Settled]) -> None:
         """RunError once too many of the last rollouts could not be judged."""
-        members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
-        self.recent.extend(int(member.reward is None) for member in members)
-        verdicts = [verdict for m in members for verdict in (m.verdict, *m.verdicts.values())]
-        self.reason = next((v.reason for v in reversed(verdicts) if v.status == "error"), self.reason)
+        failed = [member.failed for each in block for member in each.drawn.members if member.verdict is not None]
+        self.recent.extend(int(verdict is not None) for verdict in failed)
+        self.reason = next((verdict.reason for verdict in reversed(failed) if verdict is not None), self.reason)
         if len(self.recent) >= JUDGED_FROM and sum(self.recent) > self.limit * len(self.recent):
             raise RunError(
                 f"{sum(self.recent)} of the last {len(self.recent)} rollouts could not be judged (max_error_rate "
@@ -116,10 +118,12 @@ class Feed:
         engine: Engine,
         judge: Judge,
         reward: Reward,
+        second: SecondOpinion,
         objective: Objective,
     ):
         self.stage, self.sampler, self.problems = stage, sampler, problems
-        self.engine, self.judge, self.reward, self.objective = engine, judge, reward, objective
+        self.engine, self.judge, self.objective = engine, judge, objective
+        self.reward, self.second = reward, second
         self.maker = Maker(renderer, f"train/{stage.name}", seed, sampling_of(stage))
         self.errors = ErrorWindow(stage.max_error_rate)
 
@@ -176,17 +180,17 @@ class Feed:
         waiting = []
         for rollout, verdict in generate(self.engine, self._verify, requests):
             problem = self.problems[rollout.request.problem_id]
-            waiting.append((rollout, verdict, self.reward.submit(self.judge, rollout, problem)))
-        scored = iter(
-            [
-                self.reward.scored(rollout, verdict, {name: future.result() for name, future in parts.items()})
-                for rollout, verdict, parts in waiting
-            ]
-        )
+            parts = self.reward.submit(self.judge, rollout, problem)
+            waiting.append((rollout, verdict, parts, self.second.submit(self.judge, rollout, problem)))
+        scored = iter([self._scored(*each) for each in waiting])
         return [
             tuple(next(scored) if isinstance(item, Request) else self.reward.demonstration(item) for item in plan)
             for _, plan in plans
         ]
+
+    def _scored(self, rollout: Rollout, verdict: Verdict, parts: dict[str, Future], second: Future | None) -> Scored:
+        paid = self.reward.scored(rollout, verdict, {name: future.result() for name, future in parts.items()})
+        return self.second.beside(paid, second)
 
     def _verify(self, rollout: Rollout):
         return self.judge(rollout, self.problems[rollout.request.problem_id])
@@ -197,7 +201,7 @@ class Feed:
         sampled = sum(member.verdict is not None for member in able)
         needed = 2 if self.objective.advantage.relative else 1
         if len(able) < len(group.members) and sampled < needed:
-            return Drop("error")
+            return Drop("error" if any(member.failed for member in group.members) else "undecided")
         decision = self.objective.rule.settle(Group(group.draw, able))
         known = {member.rollout.request.id for member in group.members}
         if isinstance(decision, Again) and any(request.id in known for request in decision.requests):

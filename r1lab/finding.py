@@ -1,6 +1,6 @@
-"""What `r1lab doctor` says about one thing. Plain data: nothing here looks at anything."""
+"""What `r1lab doctor` says about one thing, and what a probe answered. Plain data: nothing here looks at anything."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 State = Literal["ok", "missing", "broken", "note"]
@@ -28,6 +28,16 @@ class Finding:
     @property
     def is_fatal(self) -> bool:
         return self.core and self.state == "broken"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back from a probe (`r1lab.probes`)."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What it said, as far as it came."""
+    problem: str | None = None
+    """Why it did not come to its end, in one line."""
 
 
 def as_json(findings: list[Finding]) -> dict[str, Any]:

@@ -43,6 +43,12 @@ def version_of(resolved: verifiers.Resolved) -> dict:
     }
 
 
+def warnings(table: Mapping[str, verifiers.Resolved]) -> list[str]:
+    """What every step has to say of its verifiers: programs that run without walls."""
+    bare = [key for key, each in table.items() if each.isolated and each.settings.get("isolation") == "none"]
+    return [f"{key}: programs run WITHOUT ISOLATION" for key in bare]
+
+
 class Judge:
     """The pool, spoken to in rollouts."""
 

@@ -151,7 +151,7 @@ def scored(samples: list[Sample], objective: Objective, policy: Policy, stage: S
     forwarded = [sample for sample in samples if not sample.left_out]
     tokens = sum(len(s.rollout.request.prompt_ids) + len(s.rollout.completion_ids) for s in forwarded)
     ledger.scored(tokens * (bool(measures) + ("ref" in needs)), policy.parameters)
-    current = iter(policy.scores(forwarded)) if measures else None
+    current = iter(policy.scores(forwarded, entropy="entropy" in needs)) if measures else None
     ref = iter(policy.score(forwarded, reference=True)) if "ref" in needs else None
     done = []
     for sample in samples:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from r1lab import second
 from r1lab.errors import RunError
 from r1lab.policy import Update
 from r1lab.records import Role, Sample, Scored, Settled
@@ -75,7 +76,7 @@ def rollout_metrics(block: Sequence[Settled]) -> dict:
         row[f"reward/part/{name}"] = _mean([member.parts[name] for member in members if name in member.parts])
     statuses = Counter(member.verdict.status for member in members)
     row |= {f"verdict/{status}": statuses[status] / len(members) if members else None for status in STATUSES}
-    return row | _by_source(block) | _groups(block)
+    return row | second.metrics(members) | _by_source(block) | _groups(block)
 
 
 def _by_source(block: Sequence[Settled]) -> dict:

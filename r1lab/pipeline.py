@@ -15,7 +15,7 @@ from r1lab import card, checkpoint, costs, engines, loop, tables
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.feed import Feed
-from r1lab.judge import Judge, version_of
+from r1lab.judge import Judge, version_of, warnings
 from r1lab.knobs import digest
 from r1lab.ledger import Ledger
 from r1lab.manifest import identity, num_threads
@@ -56,6 +56,9 @@ def train(plan: Plan, progress: Progress | None = None) -> Run:
     with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=needed) as run:
         for warning in run.warnings:
             progress.say(f"warning: {warning}")
+        for note in (note for each in ready for note in each.notes):
+            run.note(note)
+            progress.say(f"warning: {note}")
         if run.finished:
             progress.say(f"{run.path} is finished; raise steps to go on, or set another out=")
         else:
@@ -165,12 +168,14 @@ def _stage(
             engine=engine,
             judge=judge,
             reward=each.reward,
+            second=each.second,
             objective=objective,
         )
     else:
         feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=each.renderer, objective=objective)
     stopping = Stopping(stage, each.steps, each.longest_cost)
     progress.stage(stage.name, each.steps, stage.stop.max_tokens)
+    progress.warnings = warnings(each.table)
     loop.train(
         stage=stage,
         run=run,

@@ -40,7 +40,8 @@ class Scores(NamedTuple):
     """What the policy says of a completion before an update, float32 [T] each."""
 
     logp: np.ndarray
-    entropy: np.ndarray
+    entropy: np.ndarray | None
+    """None where it was not asked for."""
     values: np.ndarray | None
     """None without a value head."""
 
@@ -98,22 +99,22 @@ class Policy:
 
     def score(self, samples: Sequence[Sample], *, reference: bool = False) -> list[np.ndarray]:
         """Log-probabilities float32 [T] of each sample's completion under the policy or the reference, no gradient."""
-        return [scores.logp for scores in self.scores(samples, reference=reference)]
+        return [scores.logp for scores in self.scores(samples, reference=reference, entropy=False)]
 
-    def scores(self, samples: Sequence[Sample], *, reference: bool = False) -> list[Scores]:
-        """Log-probabilities, entropies and values of each sample's completion, no gradient."""
+    def scores(self, samples: Sequence[Sample], *, reference: bool = False, entropy: bool = True) -> list[Scores]:
+        """Log-probabilities, entropies if asked for, and values of each sample's completion, no gradient."""
         model = self.reference if reference else self.model
         nothing = np.empty(0, np.float32)
-        scored = [Scores(nothing, nothing, None)] * len(samples)
+        scored = [Scores(nothing, None, None)] * len(samples)
         for batch in self._pack(samples):
             with torch.no_grad():
                 hidden, (weight, layer) = self._hidden(model, batch), self._layer(model)
-                logp, entropy, _ = kernels.token_logps(hidden, weight, batch.target, **layer)
-                values = None if reference or self.value_head is None else self._values(hidden).cpu().numpy()
-            logp, entropy, owner = logp.cpu().numpy(), entropy.cpu().numpy(), batch.sequence.cpu().numpy()
+                found = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
+                values = None if reference or self.value_head is None else self._values(hidden)
+            columns = [None if each is None else each.cpu().numpy() for each in (*found[:2], values)]
+            owner = batch.sequence.cpu().numpy()
             for index in np.unique(owner):
-                at = owner == index
-                scored[index] = Scores(logp[at], entropy[at], None if values is None else values[at])
+                scored[index] = Scores(*(None if each is None else each[owner == index] for each in columns))
         return scored
 
     def update(self, samples: Sequence[Sample], objective: Objective) -> Update:
@@ -258,8 +259,8 @@ class Policy:
 
     def _loss(self, hidden: Tensor, batch: PackedBatch, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
         """The summed loss and, detached, log-probabilities and entropies [N]; one pass where every row stands alone."""
-        weight, options = self._layer(self.model)
-        options |= {"kappa": objective.kappa, "anchor": batch.engine}
+        weight, layer = self._layer(self.model)
+        options = {"kappa": objective.kappa, "anchor": batch.engine, **layer}
 
         def spec(logp: Tensor, entropy: Tensor, *rest) -> Tensor:
             *logq, at = rest

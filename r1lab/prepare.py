@@ -1,19 +1,22 @@
 """Everything of a plan that can be wrong, loaded and checked before anything is written. Not the run (`pipeline`)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import verifiers
-from data import DataError, Problem, tasks
-from data.loaders import digest, load
+from data import Problem
+from data.loaders import digest
 from r1lab import engines, judge, leaks, models, objective, plugin, sft, trackers
 from r1lab.errors import RecipeError
+from r1lab.golds import Golds
 from r1lab.prompts import Renderer
 from r1lab.recipe import RlStage, SftStage, Source, Stage
 from r1lab.recipe_file import Plan
 from r1lab.reward import Reward
+from r1lab.second import SecondOpinion
+from r1lab.source import load_problems
 from r1lab.study.evaluate import EvaluationSet, depths
 
 
@@ -31,10 +34,14 @@ class Ready:
     objective: objective.Objective
     reward: Reward | None
     """None for SFT."""
+    second: SecondOpinion
+    """Judges a sample of the rollouts too."""
     table: Mapping[str, verifiers.Resolved]
     steps: int | None
     longest_cost: float
     """Budget tokens that one problem of a step can cost at most."""
+    notes: Sequence[str] = ()
+    """What of the data was left out."""
 
     @property
     def problems(self) -> dict[str, Problem]:
@@ -68,6 +75,7 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
     reward = None
     if isinstance(stage, RlStage):
         reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
+    second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStage) else None)
     sources = {name: problems_of(source, name, stage, plan.base) for name, source in stage.data.items()}
     sets = tuple(
         EvaluationSet(name, problems_of(source, name, stage, plan.base)) for name, source in stage.eval.sets.items()
@@ -75,7 +83,7 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
     _check_names(stage)
     _check_metrics(stage)
     _check_ids(sources)
-    table = judge.resolve(_specs(stage)) | (reward.table if reward else {})
+    table = judge.resolve(_specs(stage)) | (reward.table if reward else {}) | second.table
     judged = [problem for part in sets for problem in part.problems]
     if reward:
         judged += [problem for problems in sources.values() for problem in problems]
@@ -85,6 +93,10 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         raise RecipeError(
             f"verifier: none for problem {unjudged.id!r} of {unjudged.source!r}; set verifier: (numeric, ...)"
         )
+    golds = Golds(table, stage.on_bad_gold, stage.workers)
+    if reward:
+        sources = {name: golds.usable(name, problems) for name, problems in sources.items()}
+    sets = tuple(EvaluationSet(on.name, golds.usable(on.name, on.problems)) for on in sets)
     if location is None:
         tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
@@ -96,41 +108,15 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         raise RecipeError(
             f"stop.max_tokens: {stage.stop.max_tokens} does not pay for one problem, which may cost {int(longest)}"
         )
-    return Ready(stage, location, tokenizer, sources, sets, renderer, built, reward, table, steps, longest)
+    return Ready(
+        stage, location, tokenizer, sources, sets, renderer, built, reward, second, table, steps, longest, golds.notes
+    )
 
 
 def problems_of(source: Source, name: str, stage: Stage, base: Path) -> list[Problem]:
-    """The problems of one source. RecipeError says which source and what is wrong with it."""
+    """The problems of one source of a stage."""
     spec = source.verifier or stage.verifier
-    verifier = judge.key_of(spec) if spec else ""
-    try:
-        if source.task is not None:
-            return tasks.generate(
-                source.task,
-                size=source.limit or source.size,
-                seed=source.seed,
-                split=source.split,
-                source=name,
-                settings=dict(source.settings),
-                verifier=verifier,
-            )
-        return load(
-            source.path,
-            source=name,
-            split=source.split,
-            config=source.config,
-            columns=source.columns,
-            answer_format=source.answer_format,
-            verifier=verifier,
-            where=source.where,
-            distinct=source.distinct,
-            holdout=source.holdout,
-            part=source.part,
-            limit=source.limit,
-            base=base,
-        )
-    except DataError as error:
-        raise RecipeError(f"data {name}: {error}") from None
+    return load_problems(source, name, judge.key_of(spec) if spec else "", base)
 
 
 def _objective(stage: Stage) -> objective.Objective:

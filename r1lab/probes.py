@@ -16,9 +16,10 @@ import urllib.request
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from r1lab.finding import Answer
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 120.0
@@ -29,16 +30,6 @@ LATE = "no answer within"
 MARK = "r1lab-probe "
 """Begins the lines of stdout that are ours: packages print on import."""
 CHILD = "import sys; sys.path.append(sys.argv.pop(1)); from r1lab import probes; probes.answer(*sys.argv[1:])"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back from a child."""
-
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What it said, as far as it came."""
-    problem: str | None = None
-    """Why it did not come to its end, in one line."""
 
 
 def ask(name: str, *arguments: str, deadline: float = DEADLINE) -> Answer:
@@ -177,6 +168,7 @@ def _isolation() -> None:
     from r1lab import walls
 
     _say(walls.tried())
+    _say(walls.probed())
 
 
 def _hub(address: str) -> None:

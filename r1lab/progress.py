@@ -25,6 +25,8 @@ class Progress:
         self.console = Console(stderr=True)
         self.bar: Bar | None = None
         self.task = None
+        self.warnings: list[str] = []
+        """What each step's line ends with."""
 
     def stage(self, name: str, steps: int | None, budget: int | None) -> None:
         """A stage begins; the bar counts steps, or budget tokens where only those are known."""
@@ -49,7 +51,7 @@ class Progress:
         if self.quiet:
             return
         place = f"step {row['step']}" + (f"/{self.steps}" if self.steps else "")
-        line = f"{' '.join(filter(None, (self.label, self.name, place)))}: {', '.join(_facts(row))}"
+        line = f"{' '.join(filter(None, (self.label, self.name, place)))}: {', '.join([*_facts(row), *self.warnings])}"
         if self.bar is None:
             print(line, file=sys.stderr, flush=True)
             return
@@ -70,6 +72,51 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+class Meter:
+    """Rows done and their rate: a live line on a terminal, else a plain line every `EVERY` seconds. A context."""
+
+    EVERY, LIVE = 10.0, 0.2
+
+    def __init__(self, label: str, *, is_live: bool = True):
+        self.label, self.done = label, 0
+        self.console = Console(stderr=True)
+        self.status = self.console.status(label) if is_live and self.console.is_terminal else None
+        self.began = self.told = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def __enter__(self) -> "Meter":
+        if self.status is not None:
+            self.status.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def add(self) -> None:
+        """One more is done."""
+        self.done += 1
+        now = time.monotonic()
+        if now - self.told < (self.EVERY if self.status is None else self.LIVE):
+            return
+        self.told = now
+        line = f"{self.label}: {self.done} rows, {self.done / self.seconds:.0f}/s"
+        if self.status is None:
+            self.say(line)
+        else:
+            self.status.update(line)
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if self.status is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Clock:

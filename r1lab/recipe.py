@@ -154,6 +154,8 @@ class Stage(Knobs):
     """How a problem becomes tokens. Result."""
     verifier: Use | None = None
     """Verifier of every source that names none. Result."""
+    on_bad_gold: Literal["error", "drop"] = "error"
+    """Reference answers that their verifier cannot use: refuse the recipe, or leave these problems out. Free."""
     workers: Workers = Workers()
     """The pool that runs verifiers. Result."""
     objective: Objective = Objective()
@@ -230,6 +232,8 @@ class RlStage(Stage):
     """Of the rollouts. Result."""
     reward: dict[str, float | dict[str, Any]] = {"score": 1.0}
     """Parts and their weights; `score` is the problem's own verifier. Result."""
+    second_verifier: Use | None = None
+    """Judges a sample of the rollouts too, as an alarm (`r1lab.second`); changes no reward. Free."""
     truncated: Literal["score", "zero", "mask"] = "score"
     """A completion cut at `max_new_tokens`: scored as it is, given the reward of score 0, or masked out. Result."""
     old_logprobs: Literal["recompute", "engine"] = "recompute"

@@ -105,11 +105,19 @@ class Scored:
     verdict: Verdict | None
     """None for a demonstration."""
     reward: float | None
-    """None where a part of it is an `error`: the rollout leaves its group before the baseline."""
+    """None where a part of it is an `error` or dropped: the rollout leaves its group before the baseline."""
     parts: dict[str, float] = field(default_factory=dict)
     """Each part as it was paid, weight included; they sum to `reward`."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     """Verdicts behind the other parts of the reward, by name."""
+    second: Verdict | None = None
+    """Another verifier's, which decides nothing; None where it was not asked."""
+
+    @property
+    def failed(self) -> Verdict | None:
+        """The `error` among the verdicts that are paid for, if there is one."""
+        verdicts = [each for each in (self.verdict, *self.verdicts.values()) if each is not None]
+        return next((each for each in verdicts if each.status == "error"), None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
     reward: {score: 1.0, format: 0.1, soft_overlong: {buffer: 128}}      # parts and weights
     reward: {score: {correct: 1, wrong: -50, no_answer: -50}}            # or a price for each status
+    reward: {score: {undecided: drop}}                 # a proof that did not end: the rollout leaves its group
 
 `score` is the problem's own verifier; a name of PARTS is a function of the rollout here; any other name is a verifier
 that runs in the same pool.
@@ -72,7 +73,7 @@ class Reward:
         return {name: judge(rollout, problem, self.keys[name]) for name in self.prices}
 
     def scored(self, rollout: Rollout, verdict: Verdict, verdicts: Mapping[str, Verdict]) -> Scored:
-        """Reward and parts; reward None where a part is `error`."""
+        """Reward and parts; reward None where a part is `error`, or has the price `drop`."""
         if verdict.score is None or any(each.score is None for each in verdicts.values()):
             return Scored(rollout, verdict, None, {}, dict(verdicts))
         paid = verdict
@@ -80,6 +81,8 @@ class Reward:
             paid = Verdict(score=0.0, status="wrong", reason="cut at max_new_tokens")
         parts = {"score": self.score(paid)}
         parts |= {name: self.prices[name](each) for name, each in verdicts.items()}
+        if None in parts.values():
+            return Scored(rollout, verdict, None, {}, dict(verdicts))
         parts |= {name: function(rollout) for name, function in self.functions.items()}
         return Scored(rollout, verdict, sum(parts.values()), parts, dict(verdicts))
 
@@ -95,8 +98,11 @@ def _number(value: Any, what: str) -> float:
     return float(value)
 
 
-def _price(part: str, setting: Any) -> Callable[[Verdict], float]:
-    """A weight on the score, or `{weight, <status>: price}` where statuses have prices of their own."""
+def _price(part: str, setting: Any) -> Callable[[Verdict], float | None]:
+    """A weight on the score, or `{weight, <status>: price}` where statuses have prices of their own; None: dropped.
+
+    Only `undecided` can be dropped: what else a completion causes by itself it must not escape by.
+    """
     if not isinstance(setting, Mapping):
         weight, prices = _number(setting, part), {}
     else:
@@ -105,7 +111,11 @@ def _price(part: str, setting: Any) -> Callable[[Verdict], float]:
         unknown = [key for key in setting if key not in allowed]
         if unknown:
             raise RecipeError(f"reward.{part}: unknown key {unknown[0]!r}; allowed: {', '.join(allowed)}")
-        prices = {key: _number(value, f"{part}.{key}") for key, value in setting.items() if key != "weight"}
+        prices = {
+            key: None if (key, value) == ("undecided", "drop") else _number(value, f"{part}.{key}")
+            for key, value in setting.items()
+            if key != "weight"
+        }
     return lambda verdict: prices.get(verdict.status, weight * verdict.score)
 
 

@@ -1,9 +1,26 @@
-"""SIGTERM and Ctrl-C: the first asks for an end after the step, the second ends at once."""
+"""SIGTERM and Ctrl-C. For a run the first asks for an end after the step, the second ends at once (`Grace`); what has
+nothing to keep ends at the first (`terminable`)."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from r1lab.errors import RunError
+
+
+@contextmanager
+def terminable(lost: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM alike unwind the block and become a RunError that says what is `lost`."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise RunError(f"stopped; {lost}") from None
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 class Grace:

@@ -1,9 +1,13 @@
 """Knobs of the data: where problems come from and how one becomes a prompt. The rest stands in `r1lab.recipe`."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from data import DataError, Problem, tasks
+from data.loaders import load
+from r1lab.errors import RecipeError
 from r1lab.knobs import Above, Count, Knobs, Positive, Use
 
 
@@ -24,7 +28,8 @@ class Source(Knobs):
     columns: dict[str, str | dict[str, str]] = {}
     """Which column, or template of columns in braces, is the prompt, answer, solution and id. Free."""
     answer_format: str = "plain"
-    """How the answer stands in its column: plain, hash (after `####`), boxed, number. Free."""
+    """How the answer stands in its column: plain, hash (after `####`), boxed, number, unit. Of a code dataset, whose
+    rows are read whole: mbpp, humaneval, apps, taco, livecodebench, codeforces, codecontests, kodcode. Free."""
     where: dict[str, Any] = {}
     """Only rows whose column holds this value, or one of these values. Free."""
     distinct: Literal["rows", "text", "template"] = "rows"
@@ -56,6 +61,38 @@ class Source(Knobs):
         if self.task is not None and (self.where or self.holdout or self.distinct != "rows"):
             raise ValueError("where, distinct and holdout choose among a dataset's rows; a task has `split` and `size`")
         return self
+
+
+def load_problems(source: Source, name: str, verifier: str, base: Path) -> list[Problem]:
+    """The problems of one source, which name `verifier` as theirs. RecipeError says which source and what is wrong."""
+    try:
+        if source.task is not None:
+            return tasks.generate(
+                source.task,
+                size=source.limit or source.size,
+                seed=source.seed,
+                split=source.split,
+                source=name,
+                settings=dict(source.settings),
+                verifier=verifier,
+            )
+        return load(
+            source.path,
+            source=name,
+            split=source.split,
+            config=source.config,
+            columns=source.columns,
+            answer_format=source.answer_format,
+            verifier=verifier,
+            where=source.where,
+            distinct=source.distinct,
+            holdout=source.holdout,
+            part=source.part,
+            limit=source.limit,
+            base=base,
+        )
+    except DataError as error:
+        raise RecipeError(f"data {name}: {error}") from None
 
 
 class Prompt(Knobs):

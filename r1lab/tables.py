@@ -182,10 +182,12 @@ def _utf8(text: str) -> str:
 def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
     """`verdicts` and `parts` as JSON in their own order; `part/<name>` beside them for people."""
     further = [json.dumps({name: asdict(each) for name, each in scored.verdicts.items()}) for scored in members]
+    second = [json.dumps(asdict(scored.second)) if scored.second else None for scored in members]
     parts = [{name: float(value) for name, value in scored.parts.items()} for scored in members]
     names = sorted({name for each in parts for name in each})
     return {
         "verdicts": pa.array(further, pa.string()),
+        "second": pa.array(second, pa.string()),
         "reward": pa.array([scored.reward for scored in members], pa.float64()),
         "parts": pa.array([json.dumps(each) for each in parts], pa.string()),
         **{f"part/{name}": pa.array([each.get(name) for each in parts], pa.float64()) for name in names},
@@ -287,7 +289,8 @@ def _scored(row: dict[str, Any]) -> Scored:
     )  # fmt: skip
     own = None if row["status"] is None else _verdict({name: row[name] for name in VERDICT})
     further = {name: _verdict(each) for name, each in json.loads(row["verdicts"]).items()}
-    return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further)
+    second = _verdict(json.loads(row["second"])) if row.get("second") else None
+    return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further, second)
 
 
 def _verdict(row: dict[str, Any]) -> Verdict:

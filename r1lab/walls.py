@@ -1,7 +1,7 @@
-"""Which walls this kernel would put around a program: namespaces, seccomp, Landlock, control groups.
+"""Which walls stand around a program: the jail as probed from inside (`sandbox.probe`), and what this kernel offers.
 
-Not the jail: it says what could be had, and what to enable. `tried` runs in a child of the doctor (`r1lab.probes`):
-what enters a namespace or a filter does not come out again.
+Not the jail itself: it says what held, what could be had, and what to enable. `tried` and `probed` run in a child of
+the doctor (`r1lab.probes`): what enters a namespace or a filter does not come out again.
 """
 
 import ctypes
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from r1lab import machine
-from r1lab.finding import Finding
-from r1lab.probes import Answer
+from r1lab.finding import Answer, Finding
+from sandbox import probe
+from sandbox.box import Sandbox
 
 CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x00020000
 NAMESPACES = {"mount": CLONE_NEWNS, "pid": 0x20000000, "network": 0x40000000}
@@ -33,9 +34,20 @@ def findings(answer: Answer) -> list[Finding]:
     closed = {name: reason for name, reason in reasons.items() if reason}
     seccomp = closed.pop("seccomp", None)
     has_groups = all(map(_writable, ("memory", "pids")))
-    if closed or seccomp:
+    jail = answer.facts.get("jail", {})
+    if jail.get("broken"):
+        detail = f"{jail['backend']}: these walls did not hold: {', '.join(jail['broken'])}"
+        level = Finding("isolation", "level", "broken", detail, _enable(closed, seccomp))
+    elif jail.get("held"):
+        memory = "limited as a whole" if jail["has_groups"] else "watched"
+        detail = f"full: {jail['backend']}, probed inside the jail: {', '.join(jail['held'])}; memory is {memory}"
+        level = Finding("isolation", "level", "ok", detail)
+    elif closed or seccomp:
         missing = ", ".join([f"{name} namespace" for name in closed] + ["seccomp"] * bool(seccomp))
-        level = Finding("isolation", "level", "missing", f"not full: without {missing}", _enable(closed, seccomp))
+        remedy = f"{_enable(closed, seccomp)}; or, where bubblewrap may: pip install 'r1lab[sandbox]'"
+        level = Finding("isolation", "level", "missing", f"not full: without {missing}", remedy)
+    elif "problem" in jail:
+        level = Finding("isolation", "level", "broken", f"none: {jail['problem']}", _enable(closed, seccomp))
     else:
         limits = "memory and processes limited as a whole" if has_groups else "limits for each process alone"
         level = Finding("isolation", "level", "ok", f"full: namespaces and seccomp, {limits}")
@@ -60,6 +72,18 @@ def tried() -> dict[str, Any]:
         facts[name] = _try(partial(_enter, libc, flag, True)) and _try(partial(_enter, libc, flag, False))
     version = libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), LANDLOCK_VERSION)
     return facts | {"landlock": max(0, version)}
+
+
+def probed() -> dict[str, Any]:
+    """What held in a jail, or why there is none."""
+    try:
+        with Sandbox(slots=1) as box:
+            found = probe.report(box)
+    except OSError as error:
+        return {"jail": {"problem": str(error)}}
+    held = [name for name, has_held in found.walls.items() if has_held]
+    told = {"backend": found.backend, "held": held, "broken": found.broken, "has_groups": found.has_groups}
+    return {"jail": told}
 
 
 def _wall(name: str, closed: dict[str, str], detail: str, remedy: str) -> Finding:

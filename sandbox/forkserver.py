@@ -17,7 +17,7 @@ import sysconfig
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +28,8 @@ Call = tuple[str, dict]
 START_SECONDS = 60.0
 """For the template to import its modules and fork: past it, it is taken for hung."""
 ATTEMPTS = 3
+AT_ONCE = 1 << 16
+"""Bytes asked for in one read."""
 ENVIRONMENT = {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Fixed hashing: a check that walks over a set of strings decides alike in every run. One thread: an address-space
 limit cannot hold the stacks of a hundred."""
@@ -53,6 +55,7 @@ class Worker:
         self._sock.setblocking(False)
         self._poll = select.poll()
         self._poll.register(pidfd, select.POLLIN)
+        self._received = bytearray()
         self.is_closed = False
 
     def ask(self, payload: bytes, *, seconds: float, limit: int = 1 << 20) -> bytes:
@@ -61,17 +64,37 @@ class Worker:
         Raises WorkerLate or WorkerDied; the worker is then of no more use: close it.
         """
         until = time.monotonic() + seconds
+        self.send([payload], seconds=seconds)
+        return self.receive(seconds=until - time.monotonic(), limit=limit)
+
+    def send(self, payloads: Iterable[bytes], *, seconds: float) -> None:
+        """Send frames, which the worker takes one after the other. Several together must fit in the socket's buffer
+        (64 KiB do): a worker that answers does not read."""
+        data = b"".join(HEADER.pack(len(payload)) + payload for payload in payloads)
         try:
-            self._send(memoryview(HEADER.pack(len(payload)) + payload), until)
-            (size,) = HEADER.unpack(self._receive(HEADER.size, until))
+            self._send(memoryview(data), time.monotonic() + seconds)
+        except ConnectionError as error:
+            raise WorkerDied("the worker closed its socket") from error
+
+    def receive(self, *, seconds: float, limit: int = 1 << 20) -> bytes:
+        """The next frame, within `seconds` from now. Raises as `ask` does."""
+        until = time.monotonic() + seconds
+        try:
+            (size,) = HEADER.unpack(self._take(HEADER.size, until))
             if size > limit:
                 raise WorkerDied(f"the worker answered {size} bytes; at most {limit}")
-            return self._receive(size, until)
+            return self._take(size, until)
         except ConnectionError as error:
             raise WorkerDied("the worker closed its socket") from error
 
     def is_alive(self) -> bool:
         return not _ready(self._pidfd, 0)
+
+    def is_group_ours(self) -> bool:
+        """Whether the process group of this number can only be this worker's: the number is not given out again."""
+        with open(f"/proc/self/fdinfo/{self._pidfd}") as file:
+            is_reaped = "Pid:\t-1\n" in file.read()
+        return not is_reaped or not os.path.exists(f"/proc/{self.pid}")
 
     def close(self) -> None:
         """Kill it and wait until it is gone; the template reaps it and kills what it left behind."""
@@ -91,18 +114,20 @@ class Worker:
             except BlockingIOError:
                 self._wait(select.POLLOUT, until)
 
-    def _receive(self, size: int, until: float) -> bytes:
-        data = bytearray()
-        while len(data) < size:
+    def _take(self, size: int, until: float) -> bytes:
+        """The next bytes; what comes with them is kept for later."""
+        while len(self._received) < size:
             try:
-                part = self._sock.recv(size - len(data))
+                part = self._sock.recv(max(size - len(self._received), AT_ONCE))
             except BlockingIOError:
                 self._wait(select.POLLIN, until)
                 continue
             if not part:
                 raise WorkerDied("the worker ended without an answer")
-            data += part
-        return bytes(data)
+            self._received += part
+        data = bytes(self._received[:size])
+        del self._received[:size]
+        return data
 
     def _wait(self, event: int, until: float) -> None:
         """What has arrived counts, also after the deadline or the worker's death: the socket is looked at first."""
@@ -121,11 +146,13 @@ class ForkServer:
     Workers find modules as this process does: the template takes over sys.path as it is when this object is made.
     """
 
-    def __init__(self, *, preload: Iterable[str] = ()):
+    def __init__(self, *, preload: Iterable[str] = (), environment: Mapping[str, str] | None = None):
+        """preload: modules the template imports. environment: the template's; None: this process's own."""
         if sys.platform != "linux":
             raise SandboxError(f"workers need Linux (pidfd, prctl), this is {sys.platform}; use a container or WSL")
         path = [entry or os.getcwd() for entry in sys.path]
         self._setup = json.dumps({"path": path, "preload": list(preload)}).encode()
+        self._environment = os.environ if environment is None else environment
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
         self._control: socket.socket | None = None
@@ -167,7 +194,7 @@ class ForkServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env=_environment(),
+                env=_environment(self._environment),
                 start_new_session=True,
             )
         self._control = ours
@@ -208,7 +235,7 @@ class ForkServer:
         if not orderly:
             for worker in list(self._workers):
                 with suppress(ProcessLookupError, PermissionError):
-                    if not worker.is_closed:
+                    if not worker.is_closed and worker.is_group_ours():
                         os.killpg(worker.pid, signal.SIGKILL)
         self._workers.clear()
         self._process = self._control = None
@@ -221,11 +248,11 @@ def _ready(pidfd: int, milliseconds: int) -> bool:
     return bool(poll.poll(milliseconds))
 
 
-def _environment() -> dict[str, str]:
+def _environment(base: Mapping[str, str]) -> dict[str, str]:
     """Where this package lies must be found by `-m`; the template then takes over this process's own sys.path."""
     root = str(Path(__file__).resolve().parent.parent)
     installed = root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     paths = [] if installed else [root]
-    if os.environ.get("PYTHONPATH"):
-        paths.append(os.environ["PYTHONPATH"])
-    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
+    if base.get("PYTHONPATH"):
+        paths.append(base["PYTHONPATH"])
+    return {**base, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}

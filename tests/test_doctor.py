@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from r1lab import doctor, finding, machine, probes, versions, walls
-from r1lab.finding import Finding
-from r1lab.probes import Answer
+from r1lab.finding import Answer, Finding
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {"area", "name", "state", "detail", "remedy", "core", "fix"}
@@ -200,7 +199,8 @@ def test_closed_namespaces_name_the_switch_that_opens_them(monkeypatch):
     refused = dict.fromkeys(("user", "mount", "pid", "network"), "Operation not permitted")
     level, namespaces, seccomp, *_ = walls.findings(Answer({**refused, "seccomp": None}))
     assert level.detail.startswith("not full: without user namespace, mount namespace")
-    assert namespaces.remedy == level.remedy == "sudo sysctl -w user.max_user_namespaces=15000"
+    assert namespaces.remedy == "sudo sysctl -w user.max_user_namespaces=15000"
+    assert level.remedy.startswith(namespaces.remedy) and "r1lab[sandbox]" in level.remedy
     assert (level.state, level.is_fatal, seccomp.state) == ("missing", False, "ok")
 
 
@@ -208,8 +208,20 @@ def test_closed_namespaces_name_the_switch_that_opens_them(monkeypatch):
 def test_the_walls_are_tried_without_being_entered():
     before = [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "mnt", "net")]
     answer = probes.ask("isolation")
-    assert answer.problem is None and {"user", "mount", "pid", "network", "seccomp", "landlock"} == set(answer.facts)
+    names = {"user", "mount", "pid", "network", "seccomp", "landlock", "jail"}
+    assert answer.problem is None and names == set(answer.facts)
     assert before == [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "mnt", "net")]
+
+
+def test_the_level_is_what_held_inside_the_jail(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    jail = {"backend": "namespaces", "held": ["files", "network"], "broken": [], "has_groups": False}
+    level, *_ = walls.findings(Answer({"jail": jail}))
+    assert (level.state, level.detail.endswith("files, network; memory is watched")) == ("ok", True)
+    level, *_ = walls.findings(Answer({"jail": {**jail, "broken": ["network"]}}))
+    assert (level.state, level.detail) == ("broken", "namespaces: these walls did not hold: network")
+    level, *_ = walls.findings(Answer({"jail": {"problem": "no isolation"}}))
+    assert (level.state, level.detail) == ("broken", "none: no isolation")
 
 
 def test_more_threads_than_cores_is_a_note_with_the_command():

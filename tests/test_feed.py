@@ -17,6 +17,7 @@ from r1lab.recipe import Objective as Knobs
 from r1lab.records import Group, Role, Rollout, Settled
 from r1lab.reward import Reward
 from r1lab.sampler import Sampler
+from r1lab.second import SecondOpinion
 from r1lab.seeds import derive
 from verifiers.verdict import Verdict
 
@@ -65,7 +66,7 @@ def feed(tiny_model, make_stage):
         return Feed(
             stage=stage, seed=5, sampler=Sampler({"s": list(PROBLEMS.values())}, [1.0], 5), problems=PROBLEMS,
             renderer=Renderer(load_tokenizer(str(tiny_model))), engine=Engine(), judge=judge,
-            reward=Reward(reward or {"score": 1.0}, max_new_tokens=8),
+            reward=Reward(reward or {"score": 1.0}, max_new_tokens=8), second=SecondOpinion(),
             objective=replace(objective, rule=rule) if rule else objective,
         )  # fmt: skip
 

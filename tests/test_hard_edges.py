@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,13 @@ def test_two_at_once_in_one_folder(tmp_path):
         first.wait()
 
 
+def fill(file: Path, leave: int) -> None:
+    """Make the file so large that `leave` bytes are free, beside a run that writes meanwhile."""
+    with suppress(OSError), file.open("wb", buffering=0) as out:
+        while (free := shutil.disk_usage(file.parent).free) > leave:
+            out.write(bytes(min(free - leave, 2**18)))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
 def test_a_disk_that_fills_in_the_middle_of_a_checkpoint_loses_nothing(tmp_path):
     """Once a checkpoint is there all but 5 MiB are taken away (each is 10 MiB); with the space back the run goes on."""
@@ -153,7 +161,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_checkpoint_loses_nothing(tmp_path)
         deadline = time.monotonic() + 90
         while not list(small.glob("run/checkpoints/rl-*")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        ballast.write_bytes(b"x" * max(0, shutil.disk_usage(small).free - 5 * 2**20))
+        fill(ballast, leave=5 * 2**20)
         said = process.communicate(timeout=120)[1]
         assert process.returncode == 1 and "r1lab: " in said.splitlines()[-1], said
         assert "No space left" in said or "disk" in said, said

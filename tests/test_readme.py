@@ -1,5 +1,6 @@
 """The README is true: its Python runs as written, its recipe resolves, its commands are the ones that exist."""
 
+import json
 import os
 import re
 import subprocess
@@ -67,6 +68,20 @@ def test_a_new_advantage_is_one_function_and_one_row(monkeypatch):
     exec(row, {"PRESETS": sys.modules["r1lab.objective"].PRESETS, "Preset": presets.Preset})
     built = build(Objective(preset="median_grpo"), max_new_tokens=8, group_size=4)
     assert built.advantage.fn(np.array([0.0, 0.0, 1.0, 9.0])).tolist() == [-0.5, -0.5, 0.5, 8.5]
+
+
+def test_the_commands_of_verify_and_audit_run_as_written(tmp_path):
+    section = README.partition("## Verify and audit")[2].partition("\n## ")[0]
+    (tmp_path / "cases.jsonl").write_text(blocks("json")[0])
+    commands = re.findall(r"^    r1lab (.*?)\s+#", section, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["verify", "audit", "audit", "audit"]
+    for command in commands:
+        arguments = [sys.executable, "-m", "r1lab.cli", *command.split()]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
+        assert done.returncode == 0, done.stderr
+    verdicts = [json.loads(line)["status"] for line in (tmp_path / "verdicts.jsonl").read_text().splitlines()]
+    assert verdicts == ["correct", "wrong"] and (tmp_path / "audit.html").is_file()
 
 
 def test_the_table_of_methods_is_that_of_the_presets():

@@ -57,6 +57,16 @@ def test_each_status_may_have_a_price_of_its_own(of):
     assert paid({"score": {"correct": 7}}, of(3), RIGHT)[0] == 7
 
 
+def test_what_is_undecided_may_leave_its_group_and_nothing_else_may(of):
+    undecided = Verdict(0.0, "undecided")
+    assert paid({"score": {"undecided": "drop"}}, of(3), undecided) == (None, {})
+    assert paid({"score": {"undecided": "drop"}}, of(3), RIGHT)[0] == 1.0
+    assert paid({"score": 1.0}, of(3), undecided)[0] == 0.0
+    for status in ("timeout", "wrong", "correct"):
+        with pytest.raises(RecipeError, match="must be a number"):
+            reward(score={status: "drop"})
+
+
 def test_parts_are_recorded_as_paid_and_sum_to_the_reward(of):
     settings = {"score": 1.0, "format": 0.25, "length": 0.5, "soft_overlong": {"buffer": 50, "weight": 2}}
     total, parts = paid(settings, of(75), RIGHT, {"format": RIGHT})

@@ -11,10 +11,12 @@ from verifiers.verdict import STATUSES, Item, Verdict
 
 BUILT_IN = {
     "choice": "verifiers.choice:Choice",
+    "code": "verifiers.code:Code",
     "countdown": "verifiers.countdown:Countdown",
     "exact": "verifiers.exact:Exact",
     "format": "verifiers.format:Format",
     "math": "verifiers.math.verifier:Math",
+    "math_verify": "verifiers.math_verify:MathVerify",
     "numeric": "verifiers.numeric:Numeric",
     "reasoning_gym": "verifiers.gym:Gym",
     "regex": "verifiers.regex:Regex",

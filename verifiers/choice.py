@@ -1,8 +1,7 @@
 r"""The verifier `choice`: one letter of several. A hedge over different letters is wrong.
 
-The most explicit form that occurs decides: a box, an <answer>, `answer is C`, a letter alone, an option at a line's
-start.
-Bare letters in running text are never read: `A` is an article.
+The most explicit form that occurs decides: a box, an <answer>, `answer is C`, a letter alone, an option at the start of
+a line. Bare letters in running text are never read: `A` is an article.
 """
 
 import re
@@ -40,10 +39,9 @@ class Choice:
             raise ValueError(f"choice: letters {self.letters!r}: give at least two capital letters, such as ABCD")
 
     def verify(self, item: Item) -> Verdict:
-        gold = _ONLY.fullmatch(item.answer) if isinstance(item.answer, str) else None
-        if gold is None or gold[1].upper() not in self.letters:
-            reason = f"choice: the gold answer {str(item.answer)[:80]!r} is no letter of {self.letters}"
-            return Verdict(None, "error", reason=reason)
+        if reason := self.check(item.answer):
+            return Verdict(None, "error", reason=f"choice: {reason}")
+        gold = _ONLY.fullmatch(item.answer)
         found = _letters(item.completion)
         if found is None:
             return Verdict(0.0, "no_answer", reason="no letter")
@@ -53,6 +51,13 @@ class Choice:
         if letter not in self.letters or not letter:
             return Verdict(0.0, "unparsable", letter or None, "the answer's place holds no option")
         return Verdict(1.0, "correct", letter) if letter == gold[1].upper() else Verdict(0.0, "wrong", letter)
+
+    def check(self, answer: str | dict) -> str | None:
+        """Why the gold answer cannot be used, or None."""
+        gold = _ONLY.fullmatch(answer) if isinstance(answer, str) else None
+        if gold is None or gold[1].upper() not in self.letters:
+            return f"the gold answer {str(answer)[:80]!r} is no letter of {self.letters}"
+        return None
 
     def witness(self, answer: str | dict) -> str:
         gold = _ONLY.fullmatch(str(answer))

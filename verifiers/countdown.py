@@ -30,10 +30,9 @@ class Countdown:
     the last `<answer>`, or the last expression after the thinking."""
 
     def verify(self, item: Item) -> Verdict:
-        try:
-            numbers, target = _puzzle(item.answer)
-        except (TypeError, KeyError, ValueError):
-            return Verdict(None, "error", reason="countdown: the gold answer must be a dict {numbers, target}")
+        if reason := self.check(item.answer):
+            return Verdict(None, "error", reason=f"countdown: {reason}")
+        numbers, target = _puzzle(item.answer)
         text = self.final_expression(item.completion)
         if not text:
             return Verdict(0.0, "no_answer", reason="no expression")
@@ -67,6 +66,14 @@ class Countdown:
             return _clean(region)
         runs = _EXPRESSION.findall(plain_operators(region)[-MAX_REGION:])
         return _clean(next((run for run in reversed(runs) if re.search(r"[0-9)]\s*[-+*/]", run)), ""))
+
+    def check(self, answer: str | dict) -> str | None:
+        """Why the puzzle cannot be read, or None. Whether it has a solution is not asked."""
+        try:
+            _puzzle(answer)
+        except (TypeError, KeyError, ValueError):
+            return "the gold answer must be a dict {numbers, target}"
+        return None
 
     def witness(self, answer: str | dict) -> str:
         numbers, target = _puzzle(answer)

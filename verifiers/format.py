@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from verifiers.verdict import Item, Verdict
 
@@ -15,6 +16,7 @@ class Format:
 
     pattern: str | None = None
     """A regular expression that the whole completion must match instead; `.` matches newlines too."""
+    needs_answer: ClassVar[bool] = False
 
     def __post_init__(self):
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from verifiers.blame import Failure, Run
-from verifiers.plugin import Live, Resolved
+from verifiers.plugin import Live, Resolved, load
 from verifiers.worker import Check, describe
 
 JOIN_SECONDS = 5.0
@@ -35,7 +35,19 @@ class IsolatedSeat:
             self._thread.start()
         asyncio.run_coroutine_threadsafe(self._run(check, done, cancelled), self._loop)
 
+    def start(self) -> None:
+        """Make the verifiers that start something of their own; raises whatever they raise."""
+        for name, resolved in self._table.items():
+            if resolved.isolated and hasattr(load(resolved.path), "start"):
+                self._made(name).target.start()
+
     def close(self) -> None:
+        self._stop()
+        for live in self._live.values():
+            if hasattr(live.target, "close"):
+                live.target.close()
+
+    def _stop(self) -> None:
         if self._loop is None:
             return
         self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._cancel_all()))

@@ -41,9 +41,9 @@ class Numeric:
             raise ValueError(f"numeric: tolerance {self.tolerance!r} is outside [0, 1); it is relative, 0.01 is 1 %")
 
     def verify(self, item: Item) -> Verdict:
-        gold = None if isinstance(item.answer, dict) else read_only(str(item.answer))
-        if gold is None or gold.value is None:
-            return Verdict(None, "error", reason=f"numeric: the gold answer {str(item.answer)[:80]!r} is not a number")
+        if reason := self.check(item.answer):
+            return Verdict(None, "error", reason=f"numeric: {reason}")
+        gold = read_only(str(item.answer))
         found = _READERS[self.extract](final_region(item.completion), self.after)
         if isinstance(found, Verdict):
             return found
@@ -54,6 +54,11 @@ class Numeric:
         if abs(found.value - gold.value) > abs(gold.value) * Fraction(self.tolerance):
             return Verdict(0.0, "wrong", found.text, f"not {gold.text}")
         return Verdict(1.0, "correct", found.text)
+
+    def check(self, answer: str | dict) -> str | None:
+        """Why the gold answer cannot be used, or None."""
+        gold = None if isinstance(answer, dict) else read_only(str(answer))
+        return f"the gold answer {str(answer)[:80]!r} is not a number" if gold is None or gold.value is None else None
 
     def witness(self, answer: str | dict) -> str:
         head = {"after": f"{self.after} ", "boxed": r"\boxed{"}.get(self.extract, "")

@@ -69,6 +69,11 @@ class Live:
         make = getattr(self.target, "witness", str)
         return make(answer)
 
+    def check(self, answer: str | dict) -> str | None:
+        """Why nothing can be judged against this gold answer; None where it can, or the verifier does not say."""
+        check = getattr(self.target, "check", None)
+        return check(answer) if callable(check) else None
+
     def _call(self, item: Item) -> object:
         if hasattr(self.target, "verify"):
             return self.target.verify(item)

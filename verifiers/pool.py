@@ -1,12 +1,14 @@
 """Judges completions in parallel, whatever verifiers and completions do. Not who is to blame (`verifiers.blame`).
 
-Items wait in one queue; each worker has a thread that takes an item, asks, and kills what is late. An item that failed
-waits behind all others, then is run again on a fresh worker while nothing else runs, then its witness is. So an item
-waits at most one deadline for each hostile one ahead of it. Verifiers that confine what they run by themselves are
-driven by one more thread (`verifiers.isolated`).
+Items wait in one queue; each worker has a thread that takes items, asks, and kills what is late. Where many wait and
+are quick, a worker is handed several at once; what it did not come to because one of them failed goes back to the front
+of the queue. An item that failed waits behind all others, then is run again on a fresh worker while nothing else runs,
+then its witness is. So an item waits at most one deadline for each hostile one ahead of it. Verifiers that confine what
+they run by themselves are driven by one more thread (`verifiers.isolated`).
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
@@ -22,6 +24,10 @@ from verifiers.worker import Check
 
 BUILD_SECONDS = 60.0
 """For a verifier to be imported and made in a worker."""
+MAX_TOGETHER = 64
+"""Items that a worker is handed at once."""
+QUICK_SECONDS = 0.02
+"""What handed-out items may take together, going by the last ones: a slow one is handed out alone."""
 
 
 @dataclass
@@ -71,6 +77,11 @@ class Pool:
         self._server = ForkServer(preload=["verifiers.worker", *warm])
         limits = {"deadline": deadline, "build_deadline": build_deadline, "memory_mb": memory_mb}
         self._isolated = IsolatedSeat(self._table, deadline=deadline, slots=workers)
+        try:
+            self._isolated.start()
+        except BaseException:
+            self._isolated.close()
+            raise
         self._threads = [
             threading.Thread(target=self._drive, args=(seat,), name="verify", daemon=True)
             for seat in (Seat(self._server, self._table, **limits) for _ in range(workers))
@@ -117,42 +128,75 @@ class Pool:
                 (self._again if task.runs else self._first).append(task)
                 self._waiting.notify()
 
-    def _take(self) -> _Task | None:
-        """The next task, once it may run; None at the end. One that failed runs while nothing else does: what killed or
-        slowed it the first time may have been a neighbour."""
+    def _take(self, expected: float) -> list[_Task]:
+        """The next tasks, once they may run; none at the end. One that failed runs while nothing else does: what killed
+        or slowed it the first time may have been a neighbour. expected: seconds that one takes."""
         with self._waiting:
             self._waiting.wait_for(lambda: self._is_closed or self._may_take())
             if self._is_closed:
-                return None
+                return []
             self._is_alone = not self._first
-            self._num_running += 1
-            return (self._first or self._again).popleft()
+            queue = self._first or self._again
+            share = len(queue) // (2 * len(self._threads))
+            count = 1 if self._is_alone else max(1, min(MAX_TOGETHER, share, int(QUICK_SECONDS / expected)))
+            tasks = [queue.popleft()]
+            while len(tasks) < count and queue[0].name == tasks[0].name:
+                tasks.append(queue.popleft())
+            self._num_running += len(tasks)
+            return tasks
 
     def _may_take(self) -> bool:
         return not self._is_alone and bool(self._first or (self._again and not self._num_running))
 
     def _release(self) -> None:
+        """One task fewer runs."""
         with self._waiting:
             self._num_running -= 1
-            self._is_alone = False
+            if self._is_alone or not self._num_running:
+                self._is_alone = False
+                self._waiting.notify_all()
+
+    def _put_back(self, tasks: list[_Task]) -> None:
+        """What a worker did not come to is next again."""
+        with self._waiting:
+            self._first.extendleft(reversed(tasks))
+            self._num_running -= len(tasks)
             self._waiting.notify_all()
 
     def _drive(self, seat: Seat) -> None:
         """One thread, one worker."""
-        while (task := self._take()) is not None:
-            try:
-                try:
-                    run = seat.run(task.next_check(), is_fresh=bool(task.runs))
-                finally:
-                    self._release()
-                self._continue(task, run)
-            except SandboxError as error:
-                self._finish(task, Verdict(None, "error", reason=str(error)))
-            except Exception as error:  # an item that cannot be pickled, or a bug of ours: never a future that hangs
-                seat.leave()
-                if task.future.set_running_or_notify_cancel():
-                    task.future.set_exception(error)
+        expected = QUICK_SECONDS
+        while tasks := self._take(expected):
+            start = time.monotonic()
+            done = self._run(seat, tasks)
+            expected = max(1e-6, (time.monotonic() - start) / done)
+            if done < len(tasks):
+                self._put_back(tasks[done:])
         seat.leave()
+
+    def _run(self, seat: Seat, tasks: list[_Task]) -> int:
+        """How many of the tasks were run, from the first on: at least one."""
+        runs = seat.run([task.next_check() for task in tasks], is_fresh=bool(tasks[0].runs))
+        for done, task in enumerate(tasks):
+            try:
+                run = next(runs, None)
+            except Exception as error:
+                seat.leave()
+                self._release()
+                self._fail(task, error)
+                return done + 1
+            if run is None:
+                return done
+            self._release()
+            self._continue(task, run)
+        return len(tasks)
+
+    def _fail(self, task: _Task, error: Exception) -> None:
+        """No worker can be had; or an item that cannot be pickled, or a bug of ours: never a future that hangs."""
+        if isinstance(error, SandboxError):
+            self._finish(task, Verdict(None, "error", reason=str(error)))
+        elif task.future.set_running_or_notify_cancel():
+            task.future.set_exception(error)
 
     def _continue(self, task: _Task, run: Run) -> None:
         """One run more is known: decide, or queue the next."""

@@ -43,5 +43,13 @@ class Regex:
         match = pattern.fullmatch(text) if self.whole else pattern.search(text)
         return Verdict(1.0, "correct", match[0]) if match else Verdict(0.0, "wrong", reason="no match")
 
+    def check(self, answer: str | dict) -> str | None:
+        """Why the problem's answer is no pattern, or None."""
+        try:
+            self.compiled(answer if self.pattern is None else self.pattern)
+        except ValueError as error:
+            return str(error).removeprefix("regex: ")
+        return None
+
     def witness(self, answer: str | dict) -> str:
         return str(answer)

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sandbox import frames, limits
 from verifiers.plugin import Live, Resolved
@@ -28,6 +29,7 @@ def serve(sock: socket.socket, *, cpu_seconds: float) -> None:
     owner, live, calm = os.getpid(), {}, 1
     while (frame := frames.receive(sock)) is not None:
         limits.renew_cpu(cpu_seconds)
+        start = time.monotonic()
         try:
             reply = pickle.loads(memoryview(frame)[NUMBER.size :])(live)
         except BaseException as error:  # the verifier border: SystemExit and KeyboardInterrupt are a plug-in's too
@@ -35,6 +37,7 @@ def serve(sock: socket.socket, *, cpu_seconds: float) -> None:
         if os.getpid() != owner:
             os._exit(0)  # the verifier forked and this is its child
         calm, reply["tired"] = _left_running(calm)
+        reply["seconds"] = time.monotonic() - start
         (reply["number"],) = NUMBER.unpack_from(frame)
         frames.send(sock, _encode(reply))
 
@@ -84,6 +87,7 @@ def decode(frame: bytes, number: int) -> dict:
         reply = json.loads(frame)
         if reply["number"] != number:
             raise ValueError("the worker answered another request")
+        reply["seconds"] = max(0.0, float(reply["seconds"]))
         if "verdict" in reply:
             reply["verdict"] = tidy(Verdict(**reply["verdict"]))
     except (TypeError, AttributeError, LookupError, RecursionError, OverflowError) as error:
@@ -94,7 +98,8 @@ def decode(frame: bytes, number: int) -> dict:
 def _encode(reply: dict) -> bytes:
     frame = json.dumps(reply).encode()
     if len(frame) > MAX_REPLY:
-        frame = json.dumps({"number": reply["number"], "failure": "the verdict's steps do not fit in 1 MiB"}).encode()
+        kept = {name: reply[name] for name in ("number", "seconds", "tired")}
+        frame = json.dumps(kept | {"failure": "the verdict's steps do not fit in 1 MiB"}).encode()
     return frame
 
 
@@ -110,6 +115,17 @@ def _left_running(calm: int) -> tuple[int, bool]:
     count = threading.active_count()
     if count <= calm:
         return calm, False
-    start = time.process_time()
+    start = _seconds_wanted()
     time.sleep(SETTLE_SECONDS)
-    return count, time.process_time() - start > SETTLE_SECONDS / 2
+    return count, _seconds_wanted() - start > SETTLE_SECONDS / 2
+
+
+def _seconds_wanted() -> float:
+    """Processor time of all threads and, where the kernel says it, the time they were ready and had no processor."""
+    try:
+        fields = [
+            Path(f"/proc/self/task/{task}/schedstat").read_text().split() for task in os.listdir("/proc/self/task")
+        ]
+        return sum(int(ran) + int(waited) for ran, waited, _ in fields) / 1e9
+    except (OSError, ValueError):
+        return time.process_time()

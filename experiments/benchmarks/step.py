@@ -2,29 +2,28 @@
 
     python experiments/benchmarks/step.py --model embedded|smollm2 [--json FILE]
 
-Two workers, r1lab's and TRL's, each a process of its own, take turns in one run: first the same completions and rewards
-go into both and their gradients must agree, then each steps with its own sampling, A B A B, after a step of warm-up.
-TRL runs at the micro-batch with which a pilot was fastest. Not a benchmark of verifiers: the rewards are drawn.
+Two workers, r1lab's and TRL's, take turns in one run: first the same completions and rewards go into both and their
+gradients must agree, then each steps with its own sampling, A B A B, after a step of warm-up. Each is a process of its
+own that blocks on a pipe while the other runs, so they share no allocator and no threads, and peak memory is a side's
+own. TRL runs at the micro-batch with which a pilot was fastest. On the CPU. Rewards are drawn, the same for both.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
+from step_report import brief, machine, rows_of, table
 from step_work import Line, Work
-
-PACKAGES = ("r1lab", "trl", "torch", "transformers", "accelerate")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,9 @@ class Worker:
 
     def __init__(self, side: str, work: Work):
         self.side, self.log = side, tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
-        environment = os.environ | {"OMP_NUM_THREADS": str(work.threads), "TOKENIZERS_PARALLELISM": "false"}
+        self.scratch = tempfile.TemporaryDirectory()
+        own = {"OMP_NUM_THREADS": str(work.threads), "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
+        environment = os.environ | own | {"TMPDIR": self.scratch.name}
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--side", side],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment,
@@ -72,11 +73,16 @@ class Worker:
 
     def __exit__(self, *_):
         """Closing its stdin ends it; one that is in the middle of a step is killed."""
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.process.stdout.close()
         self.log.close()
+        self.scratch.cleanup()
 
     def ask(self, do: str, **message) -> dict:
         """WorkerError where it ends instead of answering."""
@@ -170,57 +176,6 @@ def alternate(work: Work, repeats: int) -> dict[str, dict]:
         steps = figures["steps"]
         figures["median"] = {key: statistics.median(step[key] for step in steps) for key in steps[0]}
     return sides
-
-
-def brief(step: dict[str, float]) -> str:
-    """A step's figures on one line."""
-    return ", ".join(f"{key} {value:.0f}" if key == "tokens" else f"{key} {value:.2f} s" for key, value in step.items())
-
-
-def rows_of(agreement: dict[str, float], sides: dict[str, dict], limit: float | None, extra: dict) -> list[dict]:
-    """The rows of the benchmark; ratios are TRL's figure over ours."""
-    ours, trl = sides["ours"], sides["trl"]
-
-    def ratio(key: str) -> float:
-        return trl["median"][key] / ours["median"][key]
-
-    whole = row("whole_step_vs_trl", ratio("whole"), ">=", limit)
-    return [
-        row("gradient_cosine", agreement["cosine"], ">=", 0.999),
-        row("gradient_norm_error", agreement["norm_error"], "<=", 0.01),
-        whole | {"ours": ours, "trl": trl} | extra,
-        row("update_vs_trl", ratio("update"), ">=", None),
-        row("peak_memory_vs_trl", ours["peak_memory_gib"] / trl["peak_memory_gib"], "<=", None),
-    ]
-
-
-def row(name: str, value: float, sense: str, limit: float | None) -> dict:
-    holds = limit is None or (value >= limit if sense == ">=" else value <= limit)
-    return {"name": name, "value": value, "sense": sense, "limit": limit, "holds": holds}
-
-
-def machine() -> dict:
-    """What the figures were taken on, and with what."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((each.partition(": ")[2] for each in lines if each.startswith("model name")), platform.machine())
-    versions = {name: metadata.version(name) for name in PACKAGES if find_spec(name)}
-    return {
-        "machine": {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
-        "versions": versions,
-    }
-
-
-def table(rows: list[dict]) -> str:
-    """What is printed."""
-    figures, lines = rows[2], []
-    for side in ("ours", "trl"):
-        median, memory = figures[side]["median"], figures[side]["peak_memory_gib"]
-        lines.append(f"{side:<5} {brief(median)}, peak {memory:.2f} GiB (medians of {len(figures[side]['steps'])})")
-    for each in rows:
-        limit = "" if each["limit"] is None else f"{each['sense']} {each['limit']}"
-        verdict = "" if each["holds"] else "MISSED"
-        lines.append(f"{each['name']:<20} {each['value']:>12.6g}  {limit:<9} {verdict}".rstrip())
-    return "\n".join(lines)
 
 
 def arguments() -> argparse.Namespace:

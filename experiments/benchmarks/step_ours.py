@@ -1,9 +1,11 @@
-"""The worker of r1lab's side: the parts that `r1lab train` uses, in the order of `r1lab.loop`.
+"""The worker of r1lab's side: where steps are timed, `r1lab.loop` itself, run as `r1lab train` runs it.
 
-Not timed on either side: verifiers (the rewards are drawn), the journal, metrics and checkpoints.
+So its step verifies (what is paid is drawn all the same), writes its journal and records its metrics, which TRL's does
+not do. Only the proof puts the parts together by hand.
 """
 
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -15,16 +17,19 @@ import torch
 from safetensors.torch import save_file
 from step_work import BETAS, CLIP_HIGH, CLIP_LOW, EPSILON, LEARNING_RATE, SEED, Line, Work, peak_memory_gib, reward
 
-from r1lab import engines, fetch, loop, models, objective
+from r1lab import engines, fetch, loop, models, objective, pipeline
 from r1lab.feed import Feed
 from r1lab.ledger import Ledger
 from r1lab.policy import Policy
 from r1lab.prepare import problems_of
+from r1lab.progress import Progress
 from r1lab.prompts import Renderer
 from r1lab.recipe import RlStage
+from r1lab.recipe_file import Plan
 from r1lab.records import Rollout, Settled
-from r1lab.reward import Reward
+from r1lab.reward import PARTS, Reward
 from r1lab.sampler import Sampler
+from r1lab.seeds import derive
 from verifiers.verdict import Verdict
 
 NUM_PROBLEMS = 4096
@@ -32,25 +37,60 @@ CACHE = Path.home() / ".cache" / "r1lab"
 
 
 def serve(line: Line, work: Work) -> None:
-    """Answer until the other end is closed."""
+    """Answer until the other end is closed: the proof where the prompts are not known yet, else steps."""
+    PARTS["drawn"] = lambda rollout: drawn(rollout, work)
+    if work.prompts:
+        with tempfile.TemporaryDirectory() as folder:
+            plan = Plan("step", SEED, Path(folder) / "run", (stage_of(work),), Path.cwd())
+            pipeline.train(plan, Turns(line))
     torch.set_num_threads(work.threads)
     ours = Ours(work)
     line.write(ready=True, folder=ours.folder, prompts=ours.prompts())
     while message := line.read():
-        if message["do"] == "prove":
-            line.write(**ours.prove(Path(message["gradients"])))
-        elif message["do"] == "step":
-            line.write(**ours.step())
-        else:
-            line.write(peak_memory_gib=peak_memory_gib())
+        line.write(**ours.prove(Path(message["gradients"])))
+
+
+def drawn(rollout: Rollout, work: Work) -> float:
+    """The part of the reward that is paid: the one drawn for the rollout's place in its step."""
+    step, place = divmod(rollout.request.id.draw, work.num_problems)
+    return reward(step, place * work.group_size + rollout.request.id.index)
+
+
+class Turns(Progress):
+    """The loop's console, where every step waits for its turn."""
+
+    def __init__(self, line: Line):
+        super().__init__(quiet=True)
+        self.line, self.sampled, self.start = line, 0, 0.0
+
+    def stage(self, name: str, steps: int | None, budget: int | None) -> None:
+        self.line.write(ready=True)
+        self.wait()
+
+    def step(self, row: dict) -> None:
+        whole = time.perf_counter() - self.start
+        seconds = {phase: row[f"time/{phase}"] for phase in ("rollout", "score", "update")}
+        tokens, self.sampled = row["tokens/sampled"] - self.sampled, row["tokens/sampled"]
+        self.line.write(**seconds, rest=whole - sum(seconds.values()), whole=whole, tokens=tokens)
+        self.wait()
+
+    def wait(self) -> None:
+        """Until a step is asked for; SystemExit where the other end is closed."""
+        while message := self.line.read():
+            if message["do"] == "step":
+                self.start = time.perf_counter()
+                return
+            self.line.write(peak_memory_gib=peak_memory_gib())
+        raise SystemExit(0)
 
 
 class Ours:
-    """A stage of r1lab without its run folder."""
+    """The parts of a stage without its run folder: what the proof needs."""
 
     def __init__(self, work: Work):
-        self.work, self.folder = work, work.folder or located(work.model)
-        self.stage = stage = stage_of(work)
+        self.folder = work.folder or located(work.model)
+        self.work, self.stage = work, stage_of(replace(work, folder=self.folder))
+        stage = self.stage
         self.objective = objective.build(
             stage.objective, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated, group_size=stage.group_size
         )
@@ -60,7 +100,7 @@ class Ours:
         ((name, source),) = stage.data.items()
         problems = problems_of(source, name, stage, Path.cwd())
         self.renderer = Renderer(self.policy.tokenizer, format=stage.prompt.format)
-        self.sampler = Sampler({name: problems}, [1.0], SEED)
+        self.sampler = Sampler({name: problems}, [1.0], derive(SEED, "sampler"))
         self.feed = Feed(
             stage=stage,
             seed=SEED,
@@ -86,24 +126,10 @@ class Ours:
         return [self.renderer.prompt_text(draw.problem) for draw in draws]
 
     def judge(self, rollout: Rollout, problem, verifier: str = "") -> Future:
-        """The reward drawn for the rollout's place in its step."""
-        number, index = rollout.request.id.draw, rollout.request.id.index
-        step, place = divmod(number, self.work.num_problems)
+        """No check: the verdict is paid nothing."""
         verdict: Future = Future()
-        verdict.set_result(Verdict(reward(step, place * self.work.group_size + index), "partial"))
+        verdict.set_result(Verdict(0.0, "wrong"))
         return verdict
-
-    def step(self) -> dict:
-        """One step; seconds of its phases and the tokens of its completions."""
-        start = time.perf_counter()
-        block = self.feed.block(self.work.num_problems)
-        rolled = time.perf_counter()
-        self.learn(block)
-        updated = time.perf_counter()
-        self.feed.publish(self.policy, self.policy.version)
-        ended = time.perf_counter()
-        seconds = {"rollout": rolled - start, "update": updated - rolled, "sync": ended - updated}
-        return {**seconds, "whole": ended - start, "tokens": sum(len(ids) for ids in completions(block))}
 
     def learn(self, block: Sequence[Settled]) -> None:
         """The block's one update, as the loop makes it."""
@@ -111,7 +137,6 @@ class Ours:
         cut, step = loop.cut(block, self.objective, stage), self.policy.version + 1
         batches = loop.prepared(cut, step, self.objective, self.policy, stage, ledger)
         loop.learn(batches, self.policy, self.objective, stage, ledger)
-        self.feed.observe(block)
 
     def prove(self, path: Path) -> dict:
         """Sample a block, take one update on it and leave its gradients at `path`."""
@@ -144,7 +169,10 @@ def stage_of(work: Work) -> RlStage:
     """The recipe: the default objective without a correction for the sampler, which TRL has for vLLM only."""
     return RlStage(
         name="rl",
+        model=work.folder,
         data=source_of(work.model),
+        verifier="numeric",
+        reward={"score": 0.0, "drawn": 1.0},
         prompt={"format": "Q: {prompt}\nA:"} if work.model == "embedded" else {},
         objective={"preset": "default", "clip_low": CLIP_LOW, "clip_high": CLIP_HIGH, "correction": "none"},
         optimizer={
@@ -161,7 +189,8 @@ def stage_of(work: Work) -> RlStage:
         max_new_tokens=work.max_new_tokens,
         micro_batch_tokens=work.micro_batch_tokens,
         threads=work.threads,
-        steps=work.steps,
+        steps=work.steps + 1,  # the last one would end in a checkpoint
+        checkpoint_every=work.steps + 2,
     )
 
 

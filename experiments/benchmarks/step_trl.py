@@ -16,27 +16,31 @@ from trl import GRPOConfig, GRPOTrainer
 
 
 def serve(line: Line, work: Work) -> None:
-    """Answer until the other end is closed or `work.steps` steps are done; then only the peak memory is told."""
+    """Answer until the other end is closed."""
     torch.set_num_threads(work.threads)
     with tempfile.TemporaryDirectory() as folder:
         trainer_of(line, work, folder).train()
-    while line.read():
-        line.write(peak_memory_gib=peak_memory_gib())
 
 
 class Trainer(GRPOTrainer):
-    """TRL's trainer with a clock around its rollouts and a slot for completions made elsewhere."""
+    """TRL's trainer with clocks around its phases and a slot for completions made elsewhere."""
 
     injected: list[list[int]] | None = None
     prompt_ids: list[list[int]] = []
     rewards: list[float] = []
-    rollout_seconds = 0.0
     num_tokens = 0
+    begun = rolled = scored = 0.0
+    """When the rollout began, when it was done, and when its rewards and advantages were."""
 
     def _generate_and_score_completions(self, inputs):
-        start = time.perf_counter()
+        self.begun = time.perf_counter()
         made = super()._generate_and_score_completions(inputs)
-        self.rollout_seconds = time.perf_counter() - start
+        self.scored = time.perf_counter()
+        return made
+
+    def _generate(self, prompts):
+        made = super()._generate(prompts)
+        self.rolled = time.perf_counter()
         return made
 
     def _generate_single_turn(self, prompt_ids, *args, **kwargs):
@@ -54,15 +58,17 @@ class Trainer(GRPOTrainer):
 
 
 class Turns(TrainerCallback):
-    """Every step waits for its turn."""
+    """Every step waits for its turn; it lasts from there to the optimizer's step, fetching its prompts included."""
 
     def __init__(self, line: Line):
         self.line, self.trainer, self.message = line, None, None
 
     def on_train_begin(self, args, state, control, **_):
         self.line.write(ready=True)
+        self.wait()
 
-    def on_step_begin(self, args, state, control, **_):
+    def wait(self) -> None:
+        """Until something else than the peak memory is asked for; SystemExit where the other end is closed."""
         self.message = self.line.read()
         while self.message and self.message["do"] == "end":
             self.line.write(peak_memory_gib=peak_memory_gib())
@@ -78,11 +84,19 @@ class Turns(TrainerCallback):
             save_file({name: weight.grad for name, weight in weights}, Path(self.message["gradients"]))
 
     def on_step_end(self, args, state, control, **_):
-        whole, rollout = time.perf_counter() - self.start, self.trainer.rollout_seconds
+        ended, trainer = time.perf_counter(), self.trainer
         if self.message["do"] == "prove":
-            self.line.write(prompt_ids=self.trainer.prompt_ids, rewards=self.trainer.rewards)
+            self.line.write(prompt_ids=trainer.prompt_ids, rewards=trainer.rewards)
         else:
-            self.line.write(rollout=rollout, update=whole - rollout, whole=whole, tokens=self.trainer.num_tokens)
+            self.line.write(
+                rollout=trainer.rolled - trainer.begun,
+                score=trainer.scored - trainer.rolled,
+                update=ended - trainer.scored,
+                rest=trainer.begun - self.start,
+                whole=ended - self.start,
+                tokens=trainer.num_tokens,
+            )
+        self.wait()
 
 
 def trainer_of(line: Line, work: Work, output: str) -> Trainer:

@@ -276,11 +276,13 @@ def _plain(label: str) -> str:
 
 
 CLIPS = (("loss/clip_low", "below"), ("loss/clip_high", "above"))
+TWICE = (("second/lenient", "right to the first alone"), ("second/strict", "to the second alone"))
 CHARTS = (
     Chart("score", paint_scores),
     Chart("reward", paint_lines, "mean reward", (("reward/mean", ""),)),
     Chart("pass", paint_lines, "share of completions", (("pass/share", ""),), is_share=True),
     Chart("verdicts", paint_parts, "share of completions", prefix="verdict/", is_share=True),
+    Chart("second", paint_lines, "share of those judged twice", TWICE, is_share=True),
     Chart("length", paint_lines, "tokens", (("completion/mean", "mean"), ("completion/p95", "95th percentile"))),
     Chart("truncated", paint_lines, "share of completions", (("completion/truncated", ""),), is_share=True),
     Chart("entropy", paint_lines, "nats per token", (("policy/entropy", ""),)),

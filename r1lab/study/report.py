@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from r1lab.study.alarm import alarm
 from r1lab.study.figures import Curves, draw
 from r1lab.study.stats import Interval, paired_difference
 
@@ -253,9 +254,8 @@ def _labels(folders: Sequence[Path], manifests: Sequence[Mapping]) -> list[str]:
 
 
 def _page(folders: Sequence[Path], out: Path | None) -> Path:
-    if out is None:
-        return folders[0] / "report" / "index.html"
-    return Path(out) if Path(out).suffix == ".html" else Path(out) / "index.html"
+    page = Path(out or folders[0] / "report")
+    return page if page.suffix == ".html" else page / "index.html"
 
 
 def _render(folders, manifests, curves, pictures, notes: Sequence[str]) -> str:
@@ -272,6 +272,7 @@ def _render(folders, manifests, curves, pictures, notes: Sequence[str]) -> str:
         samples=[(run.label, samples(folder, run)) for folder, run in zip(folders, curves)],
         manifests=[(run.label, manifest) for run, manifest in zip(curves, manifests)],
         notes=notes,
+        alarms=list(filter(None, map(alarm, curves))),
         has_sft=any(run.sft for run in curves),
     )
 

@@ -3,7 +3,15 @@ import pytest
 from data.cells import Unusable, fields, reader, text
 from data.problem import DataError
 
-ROW = {"Body": "Tom has 3.", "Q.A": "How many?", "{odd}": 1, "reward": {"truth": "4"}, "none": None, "n": 2.0}
+ROW = {
+    "Body": "Tom has 3.",
+    "Q.A": "How many?",
+    "{odd}": 1,
+    "reward": {"truth": "4"},
+    "none": None,
+    "n": 2.0,
+    "tests": ["a", "b"],
+}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +27,10 @@ ROW = {"Body": "Tom has 3.", "Q.A": "How many?", "{odd}": 1, "reward": {"truth":
         ("{Body}{none} {{n}}={n}", "Tom has 3. {n}=2"),
         ("{none}", None),
         ("{reward.truth}!", "4!"),
+        ("tests.1", "b"),
+        ("tests.2", None),
+        ("tests.first", None),
+        ("{Body} {tests.0}", "Tom has 3. a"),
     ],
 )
 def test_a_spec_reads_a_column_a_path_or_a_template(spec, value):

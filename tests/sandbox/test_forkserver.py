@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -8,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from sandbox.forkserver import ForkServer, SandboxError, WorkerDied, WorkerLate
+from sandbox.forkserver import ForkServer, SandboxError, Worker, WorkerDied, WorkerLate
 
 
 def runs(pid: int) -> bool:
@@ -137,3 +138,21 @@ def test_a_thread_that_ends_does_not_take_the_template_along(server):
     time.sleep(0.05)
     assert workers[0].ask(b"x", seconds=5) == b"x"
     workers[0].close()
+
+
+def test_a_number_that_was_given_to_another_process_is_not_taken_for_a_workers(server):
+    worker = server.spawn(("serves:echo", {}))
+    assert worker.is_group_ours()
+    gone_pidfd = os.pidfd_open(dead := subprocess.Popen(["true"]).pid)
+    os.waitpid(dead, 0)
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    ours, theirs = socket.socketpair()
+    taken = Worker(stranger.pid, gone_pidfd, ours)
+    try:
+        assert not taken.is_group_ours()
+    finally:
+        stranger.kill()
+        stranger.wait()
+        assert taken.is_group_ours()
+        taken.close()
+        theirs.close()

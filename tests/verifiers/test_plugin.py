@@ -1,3 +1,4 @@
+import importlib.util
 import pickle
 import sys
 import textwrap
@@ -7,9 +8,14 @@ import pytest
 from verifiers import BUILT_IN, Item, resolve
 from verifiers.plugin import Resolved
 
+NEEDS = {"reasoning_gym": "reasoning_gym", "math_verify": "math_verify"}
+"""Packages of extras."""
+
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_built_in_resolves_travels_and_judges_its_own_witness(name):
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
     resolved = pickle.loads(pickle.dumps(resolve(name)))
     answer = {
         "countdown": {"numbers": [1, 2], "target": 3},
@@ -79,3 +85,23 @@ def test_what_workers_cannot_name_is_refused():
 def test_import_paths_come_last(folder):
     resolve("exact", [folder])
     assert sys.path[-1] == folder and sys.path.count(folder) == 1
+
+
+@pytest.mark.parametrize(
+    "name, good, bad",
+    [
+        ("math", "1/2", ""),
+        ("numeric", "3", "three"),
+        ("choice", "B", "12"),
+        ("regex", "[0-9]+", "("),
+        ("countdown", {"numbers": [1, 2], "target": 3}, "3"),
+    ],
+)
+def test_a_built_in_says_why_a_gold_answer_cannot_be_used_as_its_verdict_does(name, good, bad):
+    live = resolve(name).build()
+    assert live.check(good) is None
+    reason = live.check(bad)
+    assert reason and "\n" not in reason
+    verdict = live.verify(Item("x", bad))
+    assert verdict.status == "error" and reason in verdict.reason
+    assert resolve("format").build().check("") is None

@@ -114,6 +114,30 @@ def test_a_failed_item_waits_behind_all_others(pool, tmp_path):
     assert order[:5] == ["hang", "a", "hang", "b", "c"] and sorted(order[5:]) == ["hang", "hang", "none", "none"]
 
 
+def test_items_handed_out_together_wait_one_deadline_for_a_hostile_one_and_no_longer(pool):
+    made = pool(**ACT, deadline=0.5, workers=1)
+    made.submit(Item("fine", ""), "act").result(20)
+    start = time.monotonic()
+    futures = [made.submit(Item("hang" if n == 150 else "fine", ""), "act") for n in range(400)]
+    verdicts = [futures[n].result(20) for n in range(400) if n != 150]
+    assert 0.5 <= time.monotonic() - start < 4
+    assert {(verdict.score, verdict.status) for verdict in verdicts} == {(1.0, "correct")}
+    assert max(verdict.seconds for verdict in verdicts) < 0.5
+    assert futures[150].result(20).status == "timeout"
+
+
+def test_large_items_and_items_that_cannot_be_sent_among_others_lose_none(pool):
+    made = pool(**ACT, deadline=10, workers=1)
+    items = [
+        Item("fine" + " " * (10**6 if n % 50 == 0 else 0), "", meta={"f": print if n != 77 else lambda: 0})
+        for n in range(300)
+    ]
+    futures = [made.submit(item, "act") for item in items]
+    assert [future.result(20).score for n, future in enumerate(futures) if n != 77] == [1.0] * 299
+    with pytest.raises(Exception, match="pickle"):
+        futures[77].result(20)
+
+
 @pytest.mark.parametrize(
     "text", ["float('nan')", "1.5", "-0.1", "'yes'", "None", "lambda: 0", "[1] * 10**6", "object()"]
 )

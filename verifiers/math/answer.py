@@ -1,156 +1,88 @@
 r"""From an answer's text to what it may mean: numbers, lists, units, ratios, choices, words. Reads one answer, not a
 completion (`extract` finds the answer in that).
 
-A text may have several readings (`1,234` is a number or two; `10 m` a length or a product). Two answers agree if
-any pair
-of their readings does.
+A text may have several readings (`1,234` is a number or two; `10 m` a length or a product). Two answers agree if any
+pair of their readings does.
 """
 
 import re
 from fractions import Fraction
 
-from verifiers.math import names, units
+from verifiers.math import linear, units
 from verifiers.math.clean import clean
-from verifiers.math.expression import Parser
+from verifiers.math.grammar import AnswerParser
+from verifiers.math.times import clock, date
 from verifiers.math.tree import (
     Based,
     Call,
+    Choice,
     Const,
     Mul,
     Node,
     Num,
-    Percent,
     Quantity,
-    Ratio,
     Relation,
     Seq,
     Sym,
     Unreadable,
+    div,
+    neg,
 )
-from verifiers.math.words import choice, clock, unwrap, words
+from verifiers.math.words import choice, unwrap, words
 
 MAX_TEXT = 4096
 """Bytes of one answer."""
 _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_FRACTION = re.compile(r"(-?)(?:\\[dt]?frac\{([0-9]{1,18})\}\{([0-9]{1,18})\}|([0-9]{1,18})/([0-9]{1,18}))")
 _THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9])(?!,[0-9])")
 _SPACED_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:, [0-9]{3})+")
 _DECIMAL_COMMA = re.compile(
-    r"(?<![0-9.,])(-?(?:0|[0-9]{4,}),[0-9]+|-?[0-9]+,(?:[0-9]{2}|[0-9]{4,}))(?![0-9,])(?!\.[0-9])"
+    r"(?<![0-9.,])(-?(?:0,[0-9]+|[0-9]{4,},[0-9]{1,2}|[0-9]{1,3},(?:[0-9]{2}|[0-9]{4,})))(?![0-9,])(?!\.[0-9])"
 )
 _SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_COUNTED = re.compile(r"\A(-?[0-9][0-9.,:/ ]*)\(([A-Za-z][A-Za-z .,/'-]+)\)\Z")
-"""`9 (apples)`"""
+
+
+def _outward(match: re.Match) -> str:
+    """`]a, b[` with round brackets."""
+    return f"({match[1]}{')' if match[2] == '[' else ']'}"
+
+
+_WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
+_REWRITES = (
+    ("text", re.compile(r"\A\\text\s*\{\s*([-(0-9][^{}\\]*)\}\Z"), r"\1"),
+    ("", re.compile(r"\A([0-9]+)\s*\^?\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?\Z"), r"\1"),
+    (
+        "",
+        re.compile(
+            r"\A\s*(?:=|\\approx(?![a-z])|\\sim(?![a-z])|"
+            + _WORD % r"\b(?:approximately|about|roughly|around|nearly|USD|EUR|GBP|INR|US|Rs\b\.?)"
+            + r")\s*(?=[-0-9.\\$(])"
+        ),
+        "",
+    ),
+    (
+        "base",
+        re.compile(
+            r"\A\(?([0-9A-Z]+)\)?\s*[(,]?\s*" + _WORD % r"(?:in\s+)?base[ -]?" + r"\s*([0-9]+|[a-z]+)\s*\}?\)?\Z"
+        ),
+        r"\1_{\2}",
+    ),
+    (" and", re.compile(r"\\text\s*\{\s*([A-Za-z]+)\s+and\s*\}"), r"\\text{\1}, "),
+    (")_", re.compile(r"\A\(([0-9]+)\)_"), r"\1_"),
+    ("(", re.compile(r"\A(-?[0-9][0-9.,:/ ]*)\(\s*([A-Za-z][A-Za-z .,/'-]+)\)\Z"), r"\1 \\text{ \2 }"),
+    (" ", re.compile(r"\A(-?[0-9]{1,3}) (?=[0-9]{3}(?: [0-9]{3})*\Z)"), "\\1\x1f"),
+    ("\x1f", re.compile(r"(?<=\x1f)([0-9]{3}) (?=[0-9]{3}(?: |\Z))"), "\\1\x1f"),
+    ("]", re.compile(r"\]([^\[\](),;]+[,;][^\[\](),;]+)([\[\]])"), _outward),
+    ("[", re.compile(r"\[([^\[\](),;]+[,;][^\[\](),;]+)\[(?=\s*(?:\Z|\\))"), r"[\1)"),
+)
+"""Ways to write that the grammar does not have: approximations, bases in words, `9 (apples)`, `7 425 000`, `]0, 1[`.
+Before each, a mark without which a text has none of it."""
+_QUALIFIED = re.compile(r"[,;]?\s+(?:where|such that|for (?:all|any|every|each|some|which|integers?|real))\b")
+"""What begins a remark behind an answer."""
+_JOINED_ON = re.compile(r"[-+*/^=<>(]\s*\Z|\b(?:not|or)\s*\Z")
+_GOES_ON = re.compile(r"[0-9+*/^=<>)]|\b(?:or|and|not)\b|\\(?:text\s*\{\s*)?(?:or|and|not)\b")
+"""Outside a formula, right before it and anywhere behind it: then it is not the whole answer."""
 _BETWEEN = re.compile(r"[\s,;.]*(?:\b(?:and|or|und|et)\b|\\text\s*\{\s*(?:and|or)\s*\})?[\s,;]*", re.IGNORECASE)
-
-
-class AnswerParser(Parser):
-    """A whole answer: members, each a relation, a ratio or a quantity."""
-
-    def answer(self) -> Node:
-        groups, group = [], [self.member()]
-        while True:
-            if self.is_sign(",") or self._skip_joiner():
-                if self.is_sign(","):
-                    self.take()
-                self._skip_joiner()
-            elif self.is_sign(";"):
-                self.take()
-                groups.append(group)
-                group = []
-            else:
-                break
-            if self.token.kind != "end":
-                group.append(self.member())
-        groups.append(group)
-        if self.token.kind != "end":
-            raise Unreadable(f"something after the answer: {self.token.text!r}")
-        items = [each[0] if len(each) == 1 else Seq("tuple", tuple(each), "()") for each in groups if each]
-        items = items if len(items) > 1 else groups[0]
-        return items[0] if len(items) == 1 else Seq("list", tuple(items))
-
-    def _skip_joiner(self) -> bool:
-        token = self.token
-        if token.kind in ("word", "text") and token.text.lower().strip() in ("and", "or", "und", "et", "ou"):
-            self.take()
-            return True
-        if self.is_command("lor", "land", "vee", "wedge", "quad"):
-            self.take()
-            return True
-        return False
-
-    def member(self) -> Node:
-        start, saved = self.at, list(self.tokens)
-        try:
-            found = self.relation()
-        except Unreadable:
-            self.at, self.tokens, self.depth, self.bars = start, saved, 0, 0
-            found = self._headed()
-        parts = [found]
-        while self.is_sign(":") or self.is_command("colon"):
-            self.take()
-            parts.append(self.relation())
-        if len(parts) > 1:
-            found = _ratio(parts)
-        unit = self._unit()
-        return _with_unit(found, unit) if unit else found
-
-    def _headed(self) -> Node:
-        """`Area = 5`, `\\text{speed} = 3`: words before the last equals sign are a name."""
-        at, depth = self.at, 0
-        while (token := self.tokens[at]).kind != "end" and not (token.text == "=" and depth == 0):
-            depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
-            if token.text in (",", ";") and depth == 0:
-                break
-            at += 1
-        if self.tokens[at].text != "=" or at == self.at:
-            raise Unreadable("no answer that this grammar has")
-        name = "".join(token.text for token in self.tokens[self.at : at])
-        self.at = at + 1
-        rest = self.relation()
-        if isinstance(rest, Relation):
-            return Relation((Sym(name), *rest.sides), ("=", *rest.ops))
-        return Relation((Sym(name), rest), ("=",))
-
-    def _unit(self) -> str:
-        """The unit or noun at this place, spelled as it is written."""
-        parts = []
-        while True:
-            token = self.token
-            if (token.kind == "text" and token.text.lower().strip() not in ("and", "or")) or (
-                token.kind == "word"
-                and token.text.lower() not in names.JOINERS
-                and (parts or units.is_unit_word(token.text))
-            ):
-                parts.append(f" {self.take().text}")
-            elif parts and self.is_sign("^") and self.tokens[self.at + 1].text in ("2", "3", "{", "-"):
-                self.take()
-                parts.append("^" + self.raw_argument())
-            elif (parts and (self.is_sign("/", ".", "-", "(", ")", "'", "*") or self.is_command("cdot", "/"))) or (
-                self.is_sign("/") and self.tokens[self.at + 1].kind in ("word", "text")
-            ):
-                parts.append(self.take().text.replace("cdot", " "))
-            else:
-                return "".join(parts).strip()
-
-
-def _with_unit(node: Node, unit: str) -> Node:
-    if isinstance(node, Relation):
-        return Relation((*node.sides[:-1], _with_unit(node.sides[-1], unit)), node.ops)
-    if unit.lower().rstrip(".") in ("percent", "per cent", "percentage", "pct", "percents"):
-        return Percent(node)
-    if unit.lower().startswith("base "):
-        base = names.BASES.get(unit.lower()[5:].strip(), 0)
-        if isinstance(node, Num) and base:
-            return Based(str(node.value), base)
-    return Quantity(node, unit)
-
-
-def _ratio(parts: list[Node]) -> Node:
-    """`3:2`; in `A:B = 1` the head is the ratio."""
-    if isinstance(parts[-1], Relation):
-        last = parts[-1]
-        return Relation((Ratio((*parts[:-1], last.sides[0])), *last.sides[1:]), last.ops)
-    return Ratio(tuple(parts))
 
 
 def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node, ...]:
@@ -158,34 +90,51 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
 
     in_prose: whether formulas are looked for among words.
     """
-    if _PLAIN.fullmatch(text):
-        whole, _, places = text.partition(".")
-        return (Num(Fraction(text), len(places) if places else None, len((whole + places).lstrip("-0"))),)
-    if len(text) > MAX_TEXT:
-        return ()
-    plain = clean(text)
+    if (number := _plain_number(text)) is not None:
+        return (number,)
+    plain = _uniform(text) if len(text) <= MAX_TEXT else ""
     if not plain:
         return ()
-    plain = _COUNTED.sub(r"\1 \\text{ \2 }", plain)
-    if (
-        "$" in plain
-        and not re.search(r"(?<!\\)\b[A-Za-z]{2}", plain)
-        and _parse(bare := plain.replace("$", " ")) is not None
-    ):
-        plain = bare  # signs that do not pair, and no prose around them
-    found = []
-    for special in (clock(plain), choice(plain, is_gold)):
-        if special is not None:
-            found.append(special)
+    said = unwrap(plain)
+    time = clock(said)
+    if time is not None and not said[-1].isdigit():
+        return (time,)  # 3 PM is no length
+    found = [each for each in (time, date(said), choice(plain, is_gold)) if each is not None]
     for spelling in _spellings(plain):
         if (node := _parse(spelling)) is not None:
             found.extend(_senses(node))
-    if not any(not hasattr(node, "letter") for node in found):
+    if all(isinstance(node, Choice) for node in found):
         found.extend(_from_segments(plain) if in_prose else ())
         found.append(words(plain))
-    elif any(isinstance(node, Seq) and any(isinstance(item, Quantity) for item in node.items) for node in found):
-        found.append(words(plain))  # 2 hours and 30 minutes
     return tuple(dict.fromkeys(found))
+
+
+def _plain_number(text: str) -> Node | None:
+    r"""What most answers are, read before anything else is tried: 12, -3.5, 3/4, \frac{3}{4}."""
+    if _PLAIN.fullmatch(text):
+        whole, _, places = text.partition(".")
+        return Num(Fraction(text), len(places) if places else None, len((whole + places).lstrip("-0")))
+    if match := _FRACTION.fullmatch(text):
+        sign, top, bottom = match[1], match[2] or match[4], match[3] or match[5]
+        quotient = div(_whole(top), _whole(bottom))
+        return neg(quotient) if sign else quotient
+    return None
+
+
+def _uniform(text: str) -> str:
+    """The text in the grammar's own ways to write, without dollar signs that do not pair, unless there is prose."""
+    plain = clean(text)
+    for mark, pattern, made in _REWRITES:
+        if mark in plain:
+            plain = pattern.sub(made, plain)
+    if "$" in plain and not re.search(r"(?<!\\)\b[A-Za-z]{2}", plain):
+        bare = plain.replace("$", " ")
+        return bare if _parse(bare) is not None else plain
+    return plain
+
+
+def _whole(digits: str) -> Num:
+    return Num(Fraction(int(digits)), None, len(digits.lstrip("0")))
 
 
 def _spellings(text: str) -> list[str]:
@@ -208,7 +157,8 @@ def _is_grouped(text: str) -> bool:
 
 def _parse(text: str) -> Node | None:
     try:
-        return AnswerParser(text).answer()
+        node = AnswerParser(text).answer()
+        return linear.folded(node) if "^" in text or "begin" in text else node
     except (Unreadable, RecursionError, ValueError, IndexError, OverflowError):
         return None
 
@@ -217,28 +167,40 @@ def _senses(node: Node) -> list[Node]:
     """The node, and what else the same marks may mean."""
     found = [node]
     match node:
-        case Mul((Num() as value, Sym(unit))) if unit in units.LETTERS:
-            found.append(Quantity(value, unit))
+        case Mul((Num() as value, unit)) if (spelled := units.spelled(unit)) is not None:
+            found.append(Quantity(value, spelled))
+        case Mul((Num() as value, *factors)) if (spelled := units.spelled(Mul(tuple(factors)))) is not None:
+            found.append(Quantity(value, spelled))
+        case Mul((Sym(name), Seq("tuple", (top, bottom)) as point)) if name.isupper():  # P(1, 2), C(5, 2)
+            found += [point, Call("binom", (top, bottom))] if name == "C" else [point]
         case Call("based", (Sym(digits), Num(base))):
             found = [Based(digits, int(base))]
         case Call("deg", (value,)):
             found.append(Quantity(value, "degree"))
+        case Relation((*heads, Call("deg", (value,))), ops):
+            found.append(Relation((*heads, Quantity(value, "degree")), ops))
         case Sym(letter) | Const(letter) if len(letter) == 1:
             found.append(words(letter))
     return found
 
 
 def _from_segments(text: str) -> list[Node]:
-    r"""Prose with `$...$` in it: the last piece of mathematics, or all of them where only `and` or commas are
-    between."""
+    """Prose with `$...$` in it: its last piece of mathematics, or all where only `and` or commas are between."""
     matches = list(_SEGMENT.finditer(text))
-    if not matches:
+    if matches and (remark := _QUALIFIED.search(text, matches[0].end())):
+        if re.search("[0-9]", text[remark.start() :]):
+            return []  # a remark with numbers is part of the answer: then all of its words count
+        text = text[: remark.start()]
+        matches = [match for match in matches if match.end() <= len(text)]
+    if not matches or _GOES_ON.search(text, matches[-1].end()):
         return []
     chosen = [matches[-1]]
     for before in reversed(matches[:-1]):
         if not _BETWEEN.fullmatch(text[before.end() : chosen[0].start()]):
             break
         chosen.insert(0, before)
+    if _JOINED_ON.search(text[: chosen[0].start()]):
+        return []
     pieces = [clean(match[0]) for match in chosen]
     unit = re.match(r"\s*([A-Za-z%]+)\s*[.]?\s*$", unwrap(text[matches[-1].end() :]))
     if len(pieces) == 1 and unit:

@@ -1,6 +1,7 @@
-r"""The grammar's atoms: numbers, names, brackets, fractions, roots, applied functions. The half of `expression`
-that reads
-what TeX writes with a backslash and what people write as a word."""
+r"""The grammar's atoms: numbers, names, fractions, roots: with a backslash or as words.
+
+A part of the parser (`expression`), not a class to use alone.
+"""
 
 import re
 from fractions import Fraction
@@ -14,14 +15,17 @@ from verifiers.math.tree import (
     ONE,
     Call,
     Const,
+    Mul,
     Node,
     Num,
     Pow,
     Seq,
     Sym,
     Unreadable,
+    contains,
     div,
-    mul,
+    sub,
+    symbols,
 )
 
 _CLOSERS = {
@@ -38,20 +42,10 @@ _CLOSERS = {
 }
 _FRACTIONS = {"frac", "dfrac", "tfrac", "cfrac", "sfrac", "nicefrac"}
 _GLUED = ("pi", "sqrt", "sin", "cos", "tan", "ln", "log", "exp")
-_ACCENTS = {
-    "overline",
-    "bar",
-    "hat",
-    "widehat",
-    "vec",
-    "tilde",
-    "widetilde",
-    "overrightarrow",
-    "dot",
-    "ddot",
-    "overarc",
-    "widearc",
-}
+_ACCENTS = {"bar": "overline", "widehat": "hat", "widetilde": "tilde", "overrightarrow": "vec", "widearc": "overarc"}
+"""Those that mean the same as another; the others stand for themselves."""
+_ACCENTS |= {name: name for name in ("overline", "hat", "vec", "tilde", "dot", "ddot", "overarc", "operatorname")}
+_TRANSPARENT = ("boxed", "fbox", "mathop", "underbrace", "overbrace")
 
 
 class Atoms(Operators):
@@ -90,21 +84,20 @@ class Atoms(Operators):
             return Sym(names.SAME_LETTER.get(word, word))
         if len(word) == 1:
             return self._letter(word)
-        for name in _GLUED:  # 2xsqrt(3), xsin(x)
-            if _glued(word, name):
-                self.at -= 1
-                self.tokens[self.at] = Token("word", name, False, token.start + 1)
-                return self._letter(word[0])
-        if is_name(word):
-            return mul(*(self._letter(letter) for letter in word))
-        raise Unreadable(f"the word {word!r}")
+        if not is_name(word):
+            raise Unreadable(f"the word {word!r}")
+        glued = next((name for name in _GLUED if _glued(word, name)), None)  # 2xsqrt(3), xsin(x)
+        rest = [glued] if glued else list(word[1:])
+        self.tokens[self.at - 1 : self.at] = [Token("word", part, False, token.start) for part in (word[0], *rest)]
+        return self._letter(word[0])
 
     def _letter(self, letter: str) -> Node:
-        if letter in ("i", "I"):
+        is_at_zero = self._is_called() and self.tokens[self.at + 1].text == "0"  # a factor 0 is nobody's answer
+        if letter in ("i", "I") and not is_at_zero:
             return Const("i")
         if letter == "e":
             return Const("e")
-        if letter in names.CALLED and self._is_called():
+        if is_at_zero or (letter in names.CALLED and self._is_called()):
             arguments = self.bracketed()
             return Call(letter, arguments.items if isinstance(arguments, Seq) else (arguments,))
         return Sym(letter)
@@ -127,8 +120,7 @@ class Atoms(Operators):
     def _command(self, token: Token) -> Node:
         name = token.text
         if name in _FRACTIONS:
-            top = self.argument()
-            return div(top, self.argument())
+            return self._fraction(self.argument(), self.argument())
         if name == "sqrt":
             return self.root()
         if name in _CLOSERS:
@@ -141,15 +133,18 @@ class Atoms(Operators):
             return self.apply(names.ALIASES.get(name, name))
         if name in names.CONSTANTS:
             return Const(names.CONSTANTS[name])
+        if name == "Gamma" and self.is_sign("("):
+            return Call("factorial", (sub(self.bracketed(), ONE),))
         if name in names.GREEK:
             return Sym(names.SAME_LETTER.get(name, name))
         if name in names.EMPTY:
             return Seq("set", ())
         if name in names.ELLIPSES:
             return Sym("...")
-        if name in _ACCENTS or name in ("boxed", "fbox", "mathop", "underbrace", "overbrace", "operatorname"):
-            inner = self.argument()
-            return inner if name in ("boxed", "fbox", "mathop", "underbrace", "overbrace") else Call(name, (inner,))
+        if name in _TRANSPARENT:
+            return self.argument()
+        if name in _ACCENTS:
+            return self._accented(_ACCENTS[name], self.argument())
         if name in ("imath", "jmath", "mathrm", "prime"):
             return Const("i") if name == "imath" else Sym(name)
         if name in ("{", "lbrace", "langle", "lbrack", "lparen"):
@@ -161,41 +156,18 @@ class Atoms(Operators):
             return Call(name, (self.power(),))
         return self.operator(name)
 
-    def bracketed(self) -> Node:
-        r"""(a), (a, b), [a, b), {a, b}, \{a, b\}: a group, a tuple or interval, a set. TeX's own braces only group."""
-        self.deeper()
-        opening = self.take()
-        bars, self.bars = self.bars, 0
-        if opening.text == "{" and opening.kind == "sign":
-            found = self._brace_group()
-        else:
-            closing = names.OPENING[opening.text]
-            alternatives = (")", "]") if closing in ")]" else (closing, "}", "rbrace") if closing == "}" else (closing,)
-            items = self.members(alternatives)
-            closing = self.expect(*alternatives).text
-            if opening.text in ("{", "lbrace"):
-                found = self._set(items)
-            elif len(items) == 1 and opening.text + closing in ("()", "[]"):
-                found = items[0]
-            else:
-                brackets = {"langle": "(", "lbrack": "["}.get(opening.text, opening.text) + {"rangle": ")"}.get(
-                    closing, closing
-                )
-                found = Seq("tuple", tuple(items), brackets)
-        self.bars = bars
-        self.depth -= 1
-        return found
+    def _fraction(self, top: Node, bottom: Node) -> Node:
+        """A quotient; d/dx before a term is a derivative, dy/dx a name."""
+        match top, bottom:
+            case Sym("d" | "partial"), Mul((Sym("d" | "partial"), Sym(variable))):
+                return Call("diff", (self.term(), Sym(variable)))
+            case Mul((Sym("d" | "partial"), Sym(name))), Mul((Sym("d" | "partial"), Sym(variable))):
+                return Sym(f"d{name}/d{variable}")
+        return div(top, bottom)
 
-    def _brace_group(self) -> Node:
-        if self.is_sign("}"):
-            self.take()
-            return self.atom()  # {}_5C_2 and the like
-        items = self.members(("}",))
-        self.expect("}")
-        return items[0] if len(items) == 1 else self._set(items)
-
-    def _set(self, items: list[Node]) -> Node:
-        return Seq("set", tuple(items))
+    def _accented(self, name: str, inner: Node) -> Node:
+        is_complex = contains(inner, lambda each: each == Const("i")) and not symbols(inner)
+        return Call("conj" if name == "overline" and is_complex else name, (inner,))
 
     def braced(self) -> Node:
         """{...} as one expression."""
@@ -245,6 +217,28 @@ class Atoms(Operators):
         self.take()
         return "".join(parts).replace(" ", "")
 
+    def proper_fraction(self) -> Fraction | None:
+        r"""The `\frac12` or ` 1/2` of a mixed number, if the tokens here are one."""
+        if self.is_command("frac", "dfrac", "tfrac", "cfrac"):
+            saved = self.at, list(self.tokens)
+            match self.atom():
+                case Mul((Num(top), Pow(Num(bottom), _))) if _is_proper(top, bottom):
+                    return top / bottom
+            self.at, self.tokens = saved
+            return None
+        ahead = self.tokens[self.at : self.at + 3]
+        if (
+            len(ahead) == 3
+            and [t.kind for t in ahead] == ["number", "sign", "number"]
+            and ahead[1].text == "/"
+            and ahead[0].spaced
+        ):
+            top, bottom = (Fraction(t.text.replace("\x1f", "")) for t in (ahead[0], ahead[2]))
+            if _is_proper(top, bottom):
+                self.at += 3
+                return top / bottom
+        return None
+
     def root(self) -> Node:
         degree = None
         if self.is_sign("["):
@@ -282,6 +276,10 @@ class Atoms(Operators):
         if not 2 <= value <= 36:
             raise Unreadable("an index on a number that is no base")
         return Call("based", (Sym(token.text.replace("\x1f", "")), Num(Fraction(value))))
+
+
+def _is_proper(top: Fraction, bottom: Fraction) -> bool:
+    return top.denominator == bottom.denominator == 1 and 0 < top < bottom
 
 
 def is_name(word: str) -> bool:

@@ -19,6 +19,7 @@ UNICODE = {
     "\u2264": r"\le ",
     "\u2265": r"\ge ",
     "\u2260": r"\ne ",
+    "\u2236": ":",
     "\u2248": r"\approx ",
     "\u222a": r"\cup ",
     "\u2229": r"\cap ",
@@ -27,6 +28,9 @@ UNICODE = {
     "\u2216": r"\setminus ",
     "\u211d": r"\mathbb{R}",
     "\u2124": r"\mathbb{Z}",
+    "\u2115": r"\mathbb{N}",
+    "\u211a": r"\mathbb{Q}",
+    "\u2102": r"\mathbb{C}",
     "\u00b0": r"^\circ ",
     "\u00b1": r"\pm ",
     "\u2213": r"\mp ",
@@ -102,24 +106,34 @@ _ESCAPES = (
 )
 """Where a language read `\f` of `\frac` as a control character."""
 _NOISE = (
-    (re.compile(r"<\|[A-Za-z_]{2,20}\|>(?:user|assistant)?"), " "),
-    (re.compile(r"\\(?:left|right|mleft|mright|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?(?=\W|$)(?<!\.)"), ""),
-    (re.compile(r"\\(?:left|right)\s*\."), ""),
-    (re.compile(r"(?<=[0-9])\{,\}(?=[0-9])"), "\x1f"),
-    (re.compile(r"(?<=[0-9])\s*,\s*\\!\s*(?=[0-9]{3}(?![0-9]))"), "\x1f"),
-    (re.compile(r"(?<=[0-9])\\!(?=[0-9])"), ""),
-    (re.compile(r"(?<=[0-9])(?:\\[,;: ]|~|_)(?=[0-9]{3}(?![0-9]))"), "\x1f"),
+    ("<|", re.compile(r"<\|[A-Za-z_]{2,20}\|>(?:user|assistant)?"), " "),
+    ("", re.compile(r"\\(?:left|right|mleft|mright|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?(?=\W|$)(?<!\.)"), ""),
+    (".", re.compile(r"\\(?:left|right)\s*\."), ""),
+    ("{,}", re.compile(r"(?<=[0-9])\{,\}(?=[0-9])"), "\x1f"),
+    (r"\!", re.compile(r"(?<=[0-9])\s*,\s*\\!\s*(?=[0-9]{3}(?![0-9]))"), "\x1f"),
+    (r"\!", re.compile(r"(?<=[0-9])\\!(?=[0-9])"), ""),
+    ("", re.compile(r"(?<=[0-9])(?:\\[,;: ]|~|_)(?=[0-9]{3}(?![0-9]))"), "\x1f"),
     (
+        "",
         re.compile(
-            r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|quad|qquad|bf|rm|it|hfill|noindent|thinspace|enspace)(?![A-Za-z])"
+            r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|quad|qquad|bf|rm|it|hfill|noindent|thinspace"
+            r"|enspace)(?![A-Za-z])"
         ),
         " ",
     ),
-    (re.compile(r"\\(?:phantom|hspace|vspace|hphantom|label|tag)\*?\s*\{[^{}]*\}"), " "),
-    (re.compile(r"(?<!\\)\\[,;:!> \n]|~"), " "),
-    (re.compile(r"\\\$"), " "),
-    (re.compile(r"\\(?=\s*$)"), ""),
+    ("{", re.compile(r"\\(?:phantom|hspace|vspace|hphantom|label|tag)\*?\s*\{[^{}]*\}"), " "),
+    ("", re.compile(r"(?<!\\)\\[,;:!> \n]|~"), " "),
+    (r"\$", re.compile(r"\\\$"), " "),
+    (r"\colon", re.compile(r"\\colon(?![A-Za-z])"), ":"),
+    ("", re.compile(r"\\(?=\s*$)"), ""),
+    (
+        r"\circ",
+        re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF])(?:\s*\}|(?![A-Za-z]))"),
+        r"\\text{ deg\1 }",
+    ),
 )
+"""A mark without which a text has no such noise, the noise, and what stands for it."""
+_TIMES_TEN = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
 _DOUBLED = re.compile(
     r"\\\\(?=(?:boxed|frac|dfrac|tfrac|sqrt|begin|end|text|left|right|cdot|times|pi|le|ge|leq|geq|in|infty|cup)(?![a-z]))"
 )
@@ -143,14 +157,14 @@ def clean(text: str) -> str:
         text = text.translate(_UNICODE)
     for pattern, plain in _ESCAPES if not text.isprintable() else ():
         text = pattern.sub(plain, text)
-    if "\\" in text:
-        if r"\\" in text and ("\\\\begin" in text or "\\begin" not in text):
-            text = _DOUBLED.sub(r"\\", text)
-        for pattern, plain in _NOISE:
-            text = pattern.sub(plain, text)
-    elif "{,}" in text or "<|" in text:
-        for pattern, plain in _NOISE[:1] + _NOISE[3:4]:
-            text = pattern.sub(plain, text)
+    if r"\\" in text and (r"\\begin" in text or r"\begin" not in text):
+        text = _DOUBLED.sub(r"\\", text)
+    if "\\" in text or "{,}" in text or "<|" in text:
+        for mark, pattern, plain in _NOISE:
+            if mark in text:
+                text = pattern.sub(plain, text)
+    if "10" in text:
+        text = _TIMES_TEN.sub(r" \\times ", text)
     return unframe(text)
 
 

@@ -82,9 +82,12 @@ def _power(base: Fraction | None, exponent: Fraction | None) -> Fraction | None:
 
 
 def _rooted(base: Fraction, exponent: Fraction) -> Fraction | None:
-    """A perfect root; of a negative number none, its principal value is not real."""
-    if base < 0 or exponent.denominator > 64:
+    """A perfect root; of a negative number the real one where its degree is odd, else none."""
+    if exponent.denominator > 64 or (base < 0 and exponent.denominator % 2 == 0):
         return None
+    if base < 0:
+        root = _rooted(-base, exponent)
+        return root if root is None or exponent.numerator % 2 == 0 else -root
     roots = [integer_root(part, exponent.denominator) for part in (base.numerator, base.denominator)]
     return None if None in roots else _power(Fraction(*roots), Fraction(exponent.numerator))
 
@@ -137,10 +140,6 @@ def _lcm(*values: Fraction) -> Fraction:
 
 def _mod(value: Fraction, modulus: Fraction) -> Fraction:
     return value - modulus * math.floor(value / modulus)
-
-
-def _det(*values: Fraction) -> None:
-    return None
 
 
 _CALLS = {

@@ -4,8 +4,6 @@ Builds the tree of `tree` and evaluates nothing. What stands around expressions 
 it shares this parser's position. Depth and nodes are bounded, so no text can exhaust the stack.
 """
 
-from fractions import Fraction
-
 from verifiers.math import names
 from verifiers.math.atoms import Atoms, is_name
 from verifiers.math.numerals import number
@@ -15,11 +13,11 @@ from verifiers.math.tree import (
     MAX_NODES,
     Call,
     Const,
-    Mul,
     Node,
     Num,
     Percent,
     Pow,
+    Relation,
     SetOp,
     Sym,
     Unreadable,
@@ -27,6 +25,7 @@ from verifiers.math.tree import (
     div,
     mul,
     neg,
+    substitute,
 )
 
 
@@ -105,8 +104,13 @@ class Parser(Atoms):
                 parts.append(Call(sign, (self.signed(),)))
             else:
                 break
+        found = add(*parts)
+        if self.is_command("over", "choose"):
+            is_fraction = self.take().text == "over"
+            other = self.sum()
+            found = div(found, other) if is_fraction else Call("binom", (found, other))
         self.depth -= 1
-        return add(*parts)
+        return found
 
     def signed(self) -> Node:
         """A term with its signs."""
@@ -160,34 +164,12 @@ class Parser(Atoms):
     def _multiply(self, factors: list[Node]) -> None:
         """The next factor, written without a sign. An integer before a proper fraction is a mixed number."""
         first = factors[-1]
-        if _is_whole(first) and (part := self._proper_fraction()) is not None:
-            factors[-1] = Num(first.value + part)
+        if _is_whole(first) and (part := self.proper_fraction()) is not None:
+            factors[-1] = self.postfix(Num(first.value + part))
             return
         if self.token.kind == "number" and isinstance(first, Num):
             raise Unreadable("two numbers side by side")
         factors.append(self.power())
-
-    def _proper_fraction(self) -> Fraction | None:
-        r"""The `\frac12` or ` 1/2` of a mixed number, if the tokens here are one."""
-        if self.is_command("frac", "dfrac", "tfrac", "cfrac"):
-            saved = self.at, list(self.tokens)
-            match self.atom():
-                case Mul((Num(top), Pow(Num(bottom), _))) if _is_proper(top, bottom):
-                    return top / bottom
-            self.at, self.tokens = saved
-            return None
-        ahead = self.tokens[self.at : self.at + 3]
-        if (
-            len(ahead) == 3
-            and [t.kind for t in ahead] == ["number", "sign", "number"]
-            and ahead[1].text == "/"
-            and ahead[0].spaced
-        ):
-            top, bottom = (Fraction(t.text.replace("\x1f", "")) for t in (ahead[0], ahead[2]))
-            if _is_proper(top, bottom):
-                self.at += 3
-                return top / bottom
-        return None
 
     def _juxtaposed(self) -> bool:
         """Whether a factor follows without a sign."""
@@ -220,6 +202,8 @@ class Parser(Atoms):
             elif self.is_sign("!"):
                 self.take()
                 base = Call("factorial", (base,))
+            elif self.is_sign("|") and self.tokens[self.at + 1].text == "_":
+                base = self._evaluated_at(base)
             elif self.is_sign("'"):
                 self.take()
                 base = Sym(f"{base.name}'") if isinstance(base, Sym) else Call("prime", (base,))
@@ -237,6 +221,14 @@ class Parser(Atoms):
                 base = Sym(f"{_name(base)}_{self.raw_argument()}")
             else:
                 return base
+
+    def _evaluated_at(self, base: Node) -> Node:
+        """(x + 1)|_{x = 3}"""
+        self.at += 2
+        match self.braced():
+            case Relation((Sym(name), value), ("=",)):
+                return substitute(base, name, value)
+        raise Unreadable("evaluated at what?")
 
     def _raise(self, base: Node) -> Node:
         if self.is_command("circ", "degree"):
@@ -277,10 +269,6 @@ class Parser(Atoms):
 
 def _is_whole(node: Node) -> bool:
     return isinstance(node, Num) and node.value.denominator == 1 and node.places is None
-
-
-def _is_proper(top: Fraction, bottom: Fraction) -> bool:
-    return top.denominator == bottom.denominator == 1 and 0 < top < bottom
 
 
 def _name(node: Node) -> str:

@@ -4,6 +4,7 @@ Knows text only. Several boxes that differ are all returned: what they mean besi
 """
 
 import re
+from collections import deque
 from dataclasses import dataclass
 
 from verifiers.region import after_marker, boxes, final_region, has_answer_tag
@@ -29,9 +30,14 @@ _MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _NUMBER = re.compile(r"(?<![\w.^/])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:\s?/\s?[0-9]+)?%?")
 _DENIED = re.compile(
-    r"(?:\b(?:or|not|never|isn't|wasn't|than|versus|vs\.?)|[^\W\d]n't)[\s$*(}]*(?:[A-Za-z]+\s+)?[\s$*(]*$",
+    r"(?:(?:\b(?:or|not|never|isn't|wasn't|than|versus|vs\.?|at\s+(?:least|most)|over|under)|[^\W\d]n't)[\s$*(}]*(?:[A-Za-z]+\s+)?"
+    r"|[<>\u2260\u2264\u2265]|\\(?:neq?|geq?|leq?|lt|gt)(?![a-z]))[\s$*(]*$",
     re.IGNORECASE,
 )
+_TAKEN_BACK = re.compile(
+    r"[\s*$)}]*(?:(?:or|not|but|is|are|equals)\b|\.\.|\\[lc]?dots|\u2026|=|[+*/^]\s*[A-Za-z0-9\\(])(?!\s*(?:the|an?)\b)"
+)
+"""Behind the last formula or number: then it is not the answer, or not all of it. `42 is the answer` is."""
 _LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])\)?[.\s]*$")
 
 
@@ -88,12 +94,14 @@ def last_bold(region: str, _: bool) -> Found | None:
 
 
 def _last(place: str, pattern: re.Pattern, region: str) -> Found | None:
-    """The last match; nothing where it is denied (`not 5`) or one of several offered (`4 or 5`)."""
+    """The last match; nothing where it is denied (`not 5`), bounded (`> 5`) or one of several offered (`4 or 5`)."""
     tail = region[-MAX_TAIL:]
-    found = list(pattern.finditer(tail))
-    if not found or _DENIED.search(tail[max(0, found[-1].start() - 40) : found[-1].start()]):
+    match = deque(pattern.finditer(tail), maxlen=1)
+    if not match or _DENIED.search(tail[max(0, match[0].start() - 40) : match[0].start()]):
         return None
-    match = found[-1]
+    (match,) = match
+    if _TAKEN_BACK.match(tail, match.end()):
+        return None
     return Found(place, (next(filter(None, match.groups()), match[0]).rstrip(","),))
 
 

@@ -1,5 +1,7 @@
 """What the functions of the grammar are in numbers (mpmath). None where a value is not defined."""
 
+import math
+
 
 def _real(mp, *values) -> bool:
     return all(not isinstance(value, mp.mpc) or value.imag == 0 for value in values)
@@ -29,9 +31,7 @@ def _whole(function):
     def of(mp, *values):
         if any(not _real(mp, value) or value != int(value) for value in values):
             return None
-        import math
-
-        return mp.mpf(function(math, *(int(value) for value in values)))
+        return mp.mpf(function(*(int(value) for value in values)))
 
     return of
 
@@ -72,8 +72,8 @@ FUNCTIONS = {
     "sgn": lambda mp, x: mp.sign(x),
     "max": lambda mp, *xs: max(xs) if _real(mp, *xs) else None,
     "min": lambda mp, *xs: min(xs) if _real(mp, *xs) else None,
-    "gcd": _whole(lambda math, *xs: math.gcd(*xs)),
-    "lcm": _whole(lambda math, *xs: math.lcm(*xs)),
+    "gcd": _whole(math.gcd),
+    "lcm": _whole(math.lcm),
     "mod": lambda mp, x, y: mp.fmod(x, y) if _real(mp, x, y) and y else None,
     "factorial": _factorial,
     "binom": _binom,

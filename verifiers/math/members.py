@@ -1,8 +1,9 @@
-"""Answers of several members: lists, sets, tuples, matrices; both signs of a plus-or-minus written out. `agree`
-compares two
-members."""
+"""Answers of several members: lists, sets, tuples, cases, matrices; both signs of a plus-or-minus written out.
 
-from verifiers.math.tree import Call, Matrix, Node, Seq, Sym, children, contains, neg, rebuild
+Two members are compared by `agree`.
+"""
+
+from verifiers.math.tree import Call, Matrix, Node, Relation, Seq, Sym, children, contains, neg, rebuild
 
 MAX_MEMBERS = 200
 
@@ -10,6 +11,8 @@ MAX_MEMBERS = 200
 def members(gold: Node, other: Node, by, agree):
     """Lists, sets and tuples."""
     gold, other = _as_members(gold), _as_members(other)
+    if isinstance(gold, Seq) and gold.kind == "tuple":
+        other = _by_name(other)
     if not isinstance(gold, Seq) and not isinstance(other, Seq):
         return NotImplemented
     if isinstance(other, Seq) and not isinstance(gold, Seq):
@@ -20,7 +23,11 @@ def members(gold: Node, other: Node, by, agree):
         if isinstance(other, Matrix):
             return NotImplemented
         return agree(gold.items[0], other, by) if len(gold.items) == 1 else False
+    if "set" in (gold.kind, other.kind):
+        gold, other = _distinct(gold), _distinct(other)
     if max(len(gold.items), len(other.items)) > MAX_MEMBERS or len(gold.items) != len(other.items):
+        return False
+    if ("cases" in (gold.kind, other.kind)) and gold.kind != other.kind:
         return False
     if "tuple" in (gold.kind, other.kind):
         if "set" in (gold.kind, other.kind) or not _same_brackets(gold, other):
@@ -34,20 +41,40 @@ def members(gold: Node, other: Node, by, agree):
 
 def _as_members(node: Node) -> Node:
     items = expanded(node)
-    if isinstance(node, Seq) and node.kind == "tuple":
+    if isinstance(node, Seq) and node.kind in ("tuple", "cases"):
         return node
     if len(items) > 1 or isinstance(node, Seq):
         return Seq(node.kind if isinstance(node, Seq) else "list", items)
     return node
 
 
+def _distinct(node: Seq) -> Seq:
+    return Seq(node.kind, tuple(dict.fromkeys(node.items)), node.brackets)
+
+
+def _by_name(node: Node) -> Node:
+    """`y = 1, x = 2` in the order of its names, where these are neighbours in the alphabet."""
+    if not isinstance(node, Seq) or node.kind != "list":
+        return node
+    heads = [item.sides[0] for item in node.items if isinstance(item, Relation) and item.ops == ("=",)]
+    names = sorted(head.name for head in heads if isinstance(head, Sym))
+    if len(names) < len(node.items) or "".join(names) not in "abcdefghijklmnopqrstuvwxyz":
+        return node
+    return Seq("list", tuple(sorted(node.items, key=lambda item: item.sides[0].name)))
+
+
 def expanded(node: Node) -> tuple[Node, ...]:
     """Members with both signs of every plus-or-minus written out."""
-    if isinstance(node, Seq) and node.kind != "tuple":
-        return tuple(each for item in node.items for each in expanded(item))
+    if isinstance(node, Seq) and node.kind in ("list", "set"):
+        return tuple(each for item in node.items for each in (expanded(item) if _spreads(item) else (item,)))
     if not contains(node, lambda each: isinstance(each, Call) and each.name in ("pm", "mp")):
         return (node,)
     return (_signed(node, False), _signed(node, True))
+
+
+def _spreads(item: Node) -> bool:
+    """Whether a member stands for several: a set in a set is one."""
+    return not isinstance(item, Seq) or item.kind in ("list", "tuple")
 
 
 def _signed(node: Node, is_lower: bool) -> Node:
@@ -58,8 +85,8 @@ def _signed(node: Node, is_lower: bool) -> Node:
 
 
 def _same_brackets(gold: Seq, other: Seq) -> bool:
-    if gold.kind != other.kind:
-        return True  # a bare list may leave a tuple's brackets out
+    if gold.kind != other.kind:  # a bare list may leave a tuple's brackets out, not those of [0, 1)
+        return (gold.brackets or other.brackets) in ("()", "[]")
     return gold.brackets == other.brackets or (len(gold.items) > 2 and {gold.brackets, other.brackets} <= {"()", "[]"})
 
 
@@ -95,6 +122,8 @@ def matrices(gold: Node, other: Node, by, agree):
 def _vector(node: Node, like: Node) -> Node:
     """A tuple as the row or column that the other one is."""
     if isinstance(node, Seq) and node.kind in ("tuple", "list") and isinstance(like, Matrix):
+        if all(isinstance(item, Seq) and item.kind == "tuple" for item in node.items):
+            return Matrix(tuple(item.items for item in node.items))
         if all(len(row) == 1 for row in like.rows):
             return Matrix(tuple((item,) for item in node.items))
         if len(like.rows) == 1:

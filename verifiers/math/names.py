@@ -14,7 +14,7 @@ def _pairs(text: str) -> dict[str, str]:
 FUNCTIONS = _words(
     """
     sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch arcsinh arccosh
-    arctanh log exp abs floor ceil round sgn gcd lcm max min det tr re im arg conj gamma_ sqrt binom
+    arctanh log exp abs floor ceil round sgn gcd lcm max min det tr re im arg conj sqrt binom lg
     """
 )
 """Canonical names. `log` is natural unless a base is stated."""
@@ -26,7 +26,7 @@ ALIASES = _pairs(
     arcsinh log log
     """
 )
-WORD_FUNCTIONS = FUNCTIONS - {"re", "im", "tr", "arg", "conj", "gamma_"} | ALIASES.keys() - {
+WORD_FUNCTIONS = FUNCTIONS - {"re", "im", "tr", "arg", "conj", "lg"} | ALIASES.keys() - {
     "sh",
     "ch",
     "th",
@@ -50,7 +50,7 @@ RELATIONS = _pairs(
     = = == = := = < < > > <= <= >= >= != != <> != => => -> -> lt < gt > le <= leq <= leqslant <= leqq <= ge >= geq
     >= geqslant >= geqq >= ne != neq != in in notin notin ni ni approx = simeq = cong = sim = equiv == doteq = to ->
     rightarrow -> mapsto -> implies => Rightarrow => iff <=> Leftrightarrow <=> subset subset subseteq subseteq
-    supset supset supseteq supseteq propto propto parallel parallel perp perp mid mid colon : coloneqq = nless >=
+    supset supset supseteq supseteq propto propto parallel parallel perp perp mid mid coloneqq = nless >=
     ngtr <= lesssim <= gtrsim >=
     """
 )
@@ -65,16 +65,16 @@ SET_OPERATORS = {
     "U": "cup",
 }
 TIMES = {"cdot", "times", "ast", "bullet", "star", "circ"}
-SETS = {"R": "R", "Z": "Z", "N": "N", "Q": "Q", "C": "C"}
 EMPTY = {"emptyset", "varnothing"}
 OPENING = {"(": ")", "[": "]", "{": "}", "lbrace": "}", "lbrack": "]", "lparen": ")", "langle": "rangle"}
+SAME_BRACKET = {"langle": "(", "lbrack": "[", "lparen": "(", "rangle": ")", "rbrack": "]", "rparen": ")"}
 ELLIPSES = {"ldots", "dots", "cdots", "dotsc", "dotsb", "dotsm", "vdots", "ddots", "dotso"}
 MATRICES = _words(
     """
     matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array psmallmatrix bsmallmatrix
     """
 )
-BRACES = {"{", "lbrace", "("}
+CASES = {"cases", "dcases", "rcases"}
 JOINERS = {"and", "or", "if", "for", "where", "with", "when", "und", "oder", "et", "ou"}
 """Words that stand between answers."""
 CALLED = set("fghFG")
@@ -102,10 +102,17 @@ WORDS = _words(
     """
 )
 """Short words that are no product of letters."""
+UNIT_WORDS = _words(
+    """
+    per of square cubic sq cu the each a squared cubed long wide tall old in about approximately
+    men boy cow hen dog cat box car egg pie pen toy ways way pm am
+    """
+)
+"""Words of a unit or a counted noun that are shorter than most."""
 NOT_FACTORS = _words(
     r"""
-    cup cap setminus mod pmod bmod pm mp div over choose end rangle rbrace rceil rfloor rvert rVert urcorner
-    lrcorner quad text ] ) } | & backslash smallsetminus % Vert mid \
+    cup cap setminus cr newline rbrack rparen mod pmod bmod pm mp div over choose end rangle rbrace rceil rfloor rvert
+    rVert urcorner lrcorner quad text ] ) } | & backslash smallsetminus % Vert mid \
     """
 )
 """Commands that begin no factor of a product."""

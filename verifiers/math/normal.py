@@ -4,13 +4,14 @@ Atoms are variables, constants, square-free radicals, and functions of canonical
 cross-multiplied difference has no term left are equal; a difference with terms left proves nothing.
 """
 
+import math
 from fractions import Fraction
 
 from verifiers.math import trig
 from verifiers.math.exact import rational
 from verifiers.math.poly import ONE, I, Poly, constant, divide, merge, plus, power, times
 from verifiers.math.sample import Unknown
-from verifiers.math.tree import Add, Call, Const, Mul, Node, Num, Percent, Pow, Sym, TooBig
+from verifiers.math.tree import Add, Call, Const, Mul, Node, Num, Percent, Pow, Sym, TooBig, div, sub
 
 MAX_FACTORED = 10**12
 E = ("c", "e")
@@ -113,8 +114,6 @@ def _opaque(pair: tuple[Poly, Poly], exponent: Fraction) -> Poly:
 
 
 def _content(poly: Poly) -> Fraction:
-    import math
-
     top = math.gcd(*(value.numerator for value in poly.values()))
     return Fraction(top, math.lcm(*(value.denominator for value in poly.values())))
 
@@ -144,6 +143,8 @@ def factors(value: int) -> list[tuple[int, int]]:
 
 def _symbolic_power(base: Node, exponent: Node) -> tuple[Poly, Poly]:
     """b^(2n+1) = b (b^n)^2, for whole coefficients, or any where b is positive."""
+    if base == Const("e") and (turned := trig.on_unit_circle(exponent)) is not None:
+        return fraction(turned)
     top, bottom = fraction(exponent)
     known = rational(base)
     is_positive = base == Const("e") or (
@@ -186,6 +187,10 @@ def called(name: str, args: tuple[Node, ...]) -> tuple[Poly, Poly]:
         return fraction(known)
     if name == "log" and len(args) == 1:
         return _log(args[0]), ONE
+    if name == "binom":
+        top, bottom = args
+        below = Mul((Call("factorial", (bottom,)), Call("factorial", (sub(top, bottom),))))
+        return fraction(div(Call("factorial", (top,)), below))
     top, bottom = zip(*(fraction(arg) for arg in args)) if args else ((), ())
     sign = 1
     keys = tuple(key(*pair) for pair in zip(top, bottom))

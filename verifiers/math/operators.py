@@ -1,16 +1,18 @@
-r"""The grammar's applied functions, large operators, matrices, member lists and relations: what `atoms` and
-`expression`
-need of each other. A part of the parser, not a class to use alone."""
+r"""The grammar's applied functions and large operators: \sin x, \log_2 8, sums, products, integrals, limits.
+
+A part of the parser (`expression`), not a class to use alone.
+"""
 
 from fractions import Fraction
 
 from verifiers.math import names
+from verifiers.math.structures import Structures
+from verifiers.math.tokens import Token
 from verifiers.math.tree import (
     ONE,
     Big,
     Call,
     Const,
-    Matrix,
     Node,
     Num,
     Pow,
@@ -18,18 +20,19 @@ from verifiers.math.tree import (
     Seq,
     Sym,
     Unreadable,
+    children,
     div,
     mul,
     neg,
+    rebuild,
 )
 
 _INVERSES = {"sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"}
 _BIG = {"sum": "sum", "prod": "prod", "int": "int", "lim": "lim"}
 _STOPS = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "cdot", "times", "div", "sum", "int", "lim"}
-MAX_CELLS = 400
 
 
-class Operators:
+class Operators(Structures):
     def apply(self, name: str) -> Node:
         r"""A function's argument: `\sin x`, `sin(x)`, `\sin^2 x`, `\log_2 8`, `\ln 2x`, `max(a, b)`."""
         if name == "sqrt":
@@ -37,6 +40,8 @@ class Operators:
         if name == "exp":
             return Pow(Const("e"), self._operand()[0])
         base = exponent = None
+        if name == "lg":
+            name, base = "log", Num(Fraction(10))
         for _ in range(2):
             if self.is_sign("_"):
                 self.take()
@@ -117,7 +122,6 @@ class Operators:
 
     def _over_i(self, name: str, start: Node, high: Node | None) -> Node:
         """An index called i is no imaginary unit."""
-        from verifiers.math.tree import children, rebuild
 
         def rename(node: Node) -> Node:
             parts = children(node)
@@ -129,11 +133,15 @@ class Operators:
 
     def _integral(self, low: Node | None, high: Node | None) -> Node:
         """The body ends at `dx`; a bare `dx` is 1."""
+        self._cut_differentials()
         end = next((at for at in range(self.at, len(self.tokens)) if self._is_differential(at)), None)
         if end is None:
             raise Unreadable("an integral without dx")
         token = self.tokens[end]
         variable = token.text[1:] or self.tokens[end + 1].text
+        if self.tokens[end - 1].text == "{" and self.tokens[end + 1].text == "}":  # \frac{dx}{x}
+            self.tokens[end] = Token("number", "1", False, token.start)
+            return Big("int", variable, low, high, self.term())
         rest = self.tokens[end + 1 + (not token.text[1:]) :]
         self.tokens = [*self.tokens[:end], type(token)("end", "", False, token.start), *rest]
         body = self.sum() if self.at < end else ONE
@@ -141,6 +149,14 @@ class Operators:
             raise Unreadable("an integral that does not end")
         del self.tokens[self.at]
         return Big("int", variable, low, high, body)
+
+    def _cut_differentials(self) -> None:
+        """`xdx` as two words."""
+        for at in range(len(self.tokens) - 1, self.at - 1, -1):
+            token = self.tokens[at]
+            if token.kind == "word" and 2 < len(token.text) < 6 and token.text[-2] == "d":
+                parts = token.text[:-2], token.text[-2:]
+                self.tokens[at : at + 1] = [Token("word", part, False, token.start) for part in parts]
 
     def _is_differential(self, at: int) -> bool:
         token = self.tokens[at]
@@ -153,90 +169,3 @@ class Operators:
             and follows.kind in ("word", "command")
             and len(follows.text) < 7
         )
-
-    def environment(self) -> Node:
-        r"""\begin{pmatrix} a & b \\ c & d \end{pmatrix}; \begin{cases} and others are not expressions."""
-        name = self._brace_name()
-        if name not in names.MATRICES:
-            raise Unreadable(f"the environment {name!r}")
-        if name == "array" and self.is_sign("{"):
-            self._brace_name()
-        rows, row = [], []
-        self.deeper()
-        for _ in range(MAX_CELLS):
-            if self.is_command("hline"):
-                self.take()
-            if self.is_command("end"):
-                break
-            row.append(self.relation())
-            if self.is_sign("&"):
-                self.take()
-                continue
-            rows.append(tuple(row))
-            row = []
-            while self.is_command("\\", "cr", "newline"):
-                self.take()
-                if (
-                    self.is_sign("[")
-                    and self.tokens[self.at + 1].kind == "number"
-                    and self.tokens[self.at + 2].text in ("pt", "em", "ex", "mm", "cm")
-                ):
-                    self.at += 4
-        self.depth -= 1
-        self.expect("end")
-        self._brace_name()
-        if not rows or len({len(row) for row in rows}) != 1:
-            raise Unreadable("rows of different lengths")
-        matrix = Matrix(tuple(rows))
-        return Call("det", (matrix,)) if name == "vmatrix" else matrix
-
-    def _brace_name(self) -> str:
-        self.expect("{")
-        name = ""
-        while not self.is_sign("}"):
-            if self.token.kind == "end":
-                raise Unreadable("a group that does not end")
-            name += self.take().text
-        self.take()
-        return name
-
-    def members(self, closing: tuple[str, ...]) -> list[Node]:
-        """Relations separated by commas or semicolons, up to a closing bracket (not read)."""
-        found = [self.relation()]
-        while self.is_sign(",", ";"):
-            self.take()
-            if self.token.text in closing and self.token.kind in ("sign", "command"):
-                break
-            found.append(self.relation())
-        return found
-
-    def relation(self) -> Node:
-        sides, ops = [self.union()], []
-        while (op := self._relation_sign()) is not None:
-            self.take()
-            if op == "!" and self.is_sign("="):
-                self.take()
-                op = "!="
-            ops.append(op)
-            sides.append(self.union())
-        return sides[0] if not ops else Relation(tuple(sides), tuple(ops))
-
-    def _relation_sign(self) -> str | None:
-        token = self.token
-        if token.kind == "sign" and token.text in names.SIGN_RELATIONS:
-            return names.RELATIONS[token.text]
-        if token.kind == "command":
-            if token.text == "not":
-                return self._negated()
-            return names.RELATIONS.get(token.text)
-        if token.kind == "word" and token.text == "in" and token.spaced:
-            return "in"
-        return None
-
-    def _negated(self) -> str | None:
-        follows = self.tokens[self.at + 1]
-        op = names.RELATIONS.get(follows.text)
-        negated = {"=": "!=", "in": "notin", "<": ">=", ">": "<="}.get(op)
-        if negated:
-            self.take()
-        return negated

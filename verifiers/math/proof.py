@@ -103,6 +103,8 @@ def _build(sympy, node: Node):
             return _build(sympy, value) / 100
         case Call("deg", (value,)):
             return _build(sympy, value) * sympy.pi / 180
+        case Call("diff", (body, Sym(name))):
+            return sympy.Derivative(_build(sympy, body), sympy.Symbol(name, real=True)).doit()
         case Call(name, args) if name in _NAMES:
             return getattr(sympy, _NAMES[name])(*(_build(sympy, arg) for arg in args))
         case Big(kind, variable, low, high, body) if not contains(body, lambda each: isinstance(each, Big)):

@@ -1,12 +1,14 @@
-"""Sets of real numbers as sorted pieces: unions, intersections and differences of intervals and points. Numbers
-compared to
-thirty digits; endpoints with variables are not ordered here."""
+"""Sets of real numbers as sorted pieces: unions, intersections and differences of intervals and points.
+
+Numbers are compared to thirty digits; endpoints with variables are not ordered here.
+"""
 
 from dataclasses import dataclass
 
 from verifiers.math import sample
-from verifiers.math.tree import Const, Mul, Node, Relation, Seq, SetOp, Sym, TooBig, neg, symbols
+from verifiers.math.tree import Add, Builder, Const, Mul, Node, Num, Relation, Seq, SetOp, Sym, TooBig, neg, symbols
 
+_COMPARING = ("<", "<=", ">", ">=", "!=")
 _CLOSED = {"[": True, "]": True, "(": False, ")": False}
 
 
@@ -25,6 +27,17 @@ def real_set(node: Node) -> list[Piece] | None:
     except (sample.Unknown, sample.Undefined, TooBig, ZeroDivisionError, ValueError, TypeError):
         return None
     return None if found is None else _joined(found)
+
+
+def is_inequality(node: Node) -> bool:
+    """A comparison of one bare variable with something, or several of them in a list."""
+    if isinstance(node, Seq):
+        return node.kind == "list" and len(node.items) > 1 and all(map(is_inequality, node.items))
+    return (
+        isinstance(node, Relation)
+        and all(op in _COMPARING for op in node.ops)
+        and any(isinstance(side, Sym) for side in node.sides)
+    )
 
 
 def same_pieces(left: list[Piece], right: list[Piece]) -> bool:
@@ -50,6 +63,12 @@ def _pieces(node: Node) -> list[Piece] | None:
                 return None
             a, b = _joined(a), _joined(b)
             return a + b if op == "cup" else _intersect(a, b if op == "cap" else _complement(b))
+        case Add((left, Mul((Num(sign), Seq("set") as right)))) if sign == -1:
+            return _pieces(SetOp("setminus", left, right))
+        case Builder(Sym() | Relation((Sym(), Sym("R")), ("in",)) as head, conditions):
+            return _from_builder(head, conditions)
+        case Seq("list", items) if is_inequality(node):
+            return _from_system(items)
         case Relation((Sym(), inside), ("in",)):
             return _pieces(inside)
         case Relation(sides, ops):
@@ -117,7 +136,7 @@ def _intersect(left: list[Piece], right: list[Piece]) -> list[Piece]:
 def _from_inequality(sides: tuple[Node, ...], ops: tuple[str, ...]) -> list[Piece] | None:
     """x > 5, -2 <= x < 7, x != 5: one bare variable, numbers around it."""
     names = [at for at, side in enumerate(sides) if isinstance(side, Sym)]
-    if len(names) != 1 or any(op not in ("<", "<=", ">", ">=", "!=") for op in ops):
+    if len(names) != 1 or any(op not in _COMPARING for op in ops):
         return None
     found = [Piece(-_inf(), False, _inf(), False)]
     for at, op in enumerate(ops):
@@ -128,6 +147,32 @@ def _from_inequality(sides: tuple[Node, ...], ops: tuple[str, ...]) -> list[Piec
             op = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(op, op)
         found = _intersect(found, _half_line(bound, op))
     return found
+
+
+def _from_builder(head: Node, conditions: tuple[Node, ...]) -> list[Piece] | None:
+    """The reals that meet all conditions, each of them on the head's variable."""
+    variable = head if isinstance(head, Sym) else head.sides[0]
+    found = [Piece(-_inf(), False, _inf(), False)]
+    for condition in conditions:
+        pieces = _pieces(condition) if isinstance(condition, Relation) and variable in condition.sides else None
+        if pieces is None:
+            return None
+        found = _intersect(found, pieces)
+    return found
+
+
+def _from_system(items: tuple[Node, ...]) -> list[Piece] | None:
+    """Inequalities of one variable, joined by `and` where that leaves anything and `or` says nothing, by `or` where
+    `and` leaves nothing; else nobody knows."""
+    found = [_pieces(item) for item in items]
+    if None in found or len({side for item in items for side in item.sides if isinstance(side, Sym)}) != 1:
+        return None
+    both, either = found[0], _joined([piece for pieces in found for piece in pieces])
+    for pieces in found[1:]:
+        both = _intersect(both, pieces)
+    if not both:
+        return either
+    return both if either == [Piece(-_inf(), False, _inf(), False)] else None
 
 
 def _half_line(bound, op: str) -> list[Piece]:

@@ -1,6 +1,9 @@
-"""Equations and inequalities: equal up to a factor, heads such as `y =`, chains, assignments. Says how a relation
-may be
-read as a value; whether values are equal is `value`'s."""
+"""Equations and inequalities: equal up to a factor, heads such as `y =`, chains, assignments.
+
+Says how a relation may be read as a value; whether values are equal is `value`'s to say.
+"""
+
+from fractions import Fraction
 
 from verifiers.math import normal, sample
 from verifiers.math.sample import Unknown
@@ -23,6 +26,15 @@ from verifiers.math.tree import (
 from verifiers.math.value import equal
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def is_comparison(node: Relation) -> bool:
+    return all(op in ("<", "<=", ">", ">=", "!=") for op in node.ops)
+
+
+def flipped(ops: tuple[str, ...]) -> tuple[str, ...]:
+    """The signs of a chain read from its other end."""
+    return tuple(_FLIPPED.get(op, op) for op in reversed(ops))
 
 
 def is_equation(node: Node) -> bool:
@@ -48,12 +60,12 @@ def is_head(node: Node) -> bool:
 
 
 def is_function_head(node: Node) -> bool:
+    """Whether it names a function or its value: f(x), y."""
     return (isinstance(node, Sym) and node.name in "yfghzwV") or (isinstance(node, Call) and len(node.name) == 1)
 
 
 def stated_value(node: Relation) -> Node | None:
-    """What a chain `head = a = b` comes to: its last side, if all its numbers agree. None for a contradiction or
-    an echo."""
+    """What a chain `head = a = b` comes to: its last side, if all its numbers agree; else, or for an echo, None."""
     closed = [side for side in node.sides if is_closed(side)]
     if len(closed) < len(node.sides):
         closed = [side for side in closed if side is not node.sides[0]]
@@ -81,8 +93,9 @@ def same_equation(gold: Relation, other: Relation) -> bool | None:
     (a, b), (c, d) = gold.sides, other.sides
     if (equal(a, c) and equal(b, d)) or (equal(a, d) and equal(b, c)):
         return True
-    if is_function_head(a) and is_function_head(c) and symbols(b) and a.__class__ and (is_head(a) and is_head(c)):
-        return equal(b, d)
+    if is_function_head(a) and is_function_head(c) and symbols(b):
+        same_arguments = not (isinstance(a, Call) and isinstance(c, Call)) or a.args == c.args
+        return equal(b, d) if same_arguments else False
     return proportional(sub(a, b), sub(c, d))
 
 
@@ -109,10 +122,7 @@ def proportional(left: Node, right: Node) -> bool | None:
 
 
 def ratio(left: Node, right: Node):
-    """The rational factor between two expressions, guessed at a point and checked at others; None where there is
-    none."""
-    from fractions import Fraction
-
+    """The rational factor between two expressions, guessed at a point and checked at others, or None."""
     names = sorted(symbols(left) | symbols(right))
     if not names or symbols(left) != symbols(right):
         return None

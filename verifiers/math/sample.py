@@ -1,13 +1,15 @@
 """Numbers that reject: both answers at fixed, seeded points to thirty digits. Agreement here is no proof.
 
-Real arithmetic first: a point where the gold is not real says nothing, one where only the answer is not says no.
-With an
-imaginary unit anywhere, everything is complex. Points depend on the names of the variables alone.
+Real arithmetic first: a point where the gold is not real says nothing, one where only the answer is not says no. With
+an imaginary unit anywhere, everything is complex. Points depend on the names of the variables alone.
 """
 
 import hashlib
+from fractions import Fraction
 from functools import lru_cache
 
+from verifiers.math.exact import rational
+from verifiers.math.functions import FUNCTIONS
 from verifiers.math.tree import (
     Add,
     Big,
@@ -30,8 +32,7 @@ DIGITS = 30
 NUM_POINTS = 8
 MAX_EXPONENT = 100_000
 MAX_TERMS = 400
-INTEGER_POINTS = 5
-_HALF_PI_STEPS = 12
+INTEGER_POINTS = 8
 
 
 class Undefined(ArithmeticError):
@@ -53,11 +54,11 @@ def context():
 
 @lru_cache(maxsize=4096)
 def point(name: str, index: int):
-    """The value of a variable: points 0-3 positive, 4-7 of either sign, later ones small integers."""
+    """The value of a variable: points 0-3 positive, 4-7 of either sign, 8-12 small integers, later ones up to 99."""
     seed = int.from_bytes(hashlib.blake2b(f"{name}/{index}".encode(), digest_size=8).digest(), "big")
     share = context().mpf(seed) / 2**64
     if index >= NUM_POINTS:
-        return context().mpf(2 + seed % 7)
+        return context().mpf(2 + seed % 7 if index < NUM_POINTS + 5 else 10 + seed % 90)
     return share * 2 + context().mpf("0.3") if index < NUM_POINTS // 2 else share * 6 - 3
 
 
@@ -126,8 +127,6 @@ class Evaluator:
         return value**by
 
     def _call(self, name: str, args: tuple[Node, ...]):
-        from verifiers.math.functions import FUNCTIONS
-
         if name not in FUNCTIONS:
             raise Unknown(name)
         if any(isinstance(arg, Matrix) for arg in args):
@@ -145,16 +144,12 @@ class Evaluator:
             raise Undefined("a bound that is no integer")
         if high - low > MAX_TERMS:
             raise TooBig("a sum over more terms than is worth adding")
-        from fractions import Fraction
-
         terms = [self(substitute(node.body, node.variable, Num(Fraction(at)))) for at in range(int(low), int(high) + 1)]
         return self.mp.fsum(terms) if node.kind == "sum" else self.mp.fprod(terms)
 
 
 def _odd_root(exponent: Node) -> bool | None:
     """Whether a real odd root keeps the sign; None where the exponent is no fraction with an odd denominator."""
-    from verifiers.math.exact import rational
-
     value = rational(exponent)
     if value is None or value.denominator % 2 == 0:
         return None
@@ -165,9 +160,14 @@ def has_imaginary(node: Node) -> bool:
     return contains(node, lambda each: each == Const("i"))
 
 
-def _is_counting(node: Node) -> bool:
-    """Whether variables must be integers: something is a factorial or a binomial coefficient."""
-    return contains(node, lambda each: isinstance(each, Call) and each.name in ("factorial", "binom"))
+_COUNTING = ("factorial", "binom")
+"""Functions whose variables must be integers."""
+_STEPPED = ("floor", "ceil", "round", "mod", "gcd", "lcm")
+"""Functions that agree at many points without being the same: looked at further out too."""
+
+
+def _calls(node: Node, names: tuple[str, ...]) -> bool:
+    return contains(node, lambda each: isinstance(each, Call) and each.name in names)
 
 
 def agree(gold: Node, other: Node, mp=None) -> bool | None:
@@ -178,9 +178,10 @@ def agree(gold: Node, other: Node, mp=None) -> bool | None:
     names = sorted(symbols(gold) | symbols(other))
     is_complex = has_imaginary(gold) or has_imaginary(other)
     counted = 0
-    start = NUM_POINTS if names and (_is_counting(gold) or _is_counting(other)) else 0
+    start = NUM_POINTS if names and (_calls(gold, _COUNTING) or _calls(other, _COUNTING)) else 0
+    is_stepped = _calls(gold, _STEPPED) or _calls(other, _STEPPED)
     for index in range(start, NUM_POINTS + INTEGER_POINTS if names else 1):
-        if index == NUM_POINTS and counted >= 3 and not start:
+        if index == NUM_POINTS and counted >= 3 and not start and not is_stepped:
             break
         same = at_point(gold, other, {name: point(name, index) for name in names}, is_complex)
         if same is False:

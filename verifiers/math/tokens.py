@@ -16,7 +16,7 @@ _TOKEN = re.compile(
       |mathrm|mathbf|mathit|mathsf|mathcal|mathbb|mathscr
       |mathfrak|mbox|hbox|operatorname|emph|bold|underline|bm|boldsymbol|unit)
       (?![A-Za-z])\*?\s*(?: \{ (?P<text>
-          (?:[^{}\\]|\\[^A-Za-z]|\^\{?\\circ\}?|\\[A-Za-z]+)* ) \} | (?P<letter>[A-Za-z]) )
+          (?:\^\{-?[0-9]\}|\^\{?\\circ\}?|\\[A-Za-z]++|\\[^A-Za-z]|[^{}\\])*+ ) \} | (?P<letter>[A-Za-z]) )
   | (?P<repeating>[0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*\{[0-9]+\}(?:[0-9]*\\dot\{[0-9]\})?)
   | (?P<number>(?:[0-9]+(?:\x1f[0-9]+)*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+(?![0-9.]))?)
   | (?P<command>\\(?:[A-Za-z]+|.))

@@ -1,6 +1,7 @@
-"""The typed tree that an answer is read into, and the guards on its size. Not a computer algebra system: no node
-simplifies
-itself, and none is ever evaluated by Python's own parser."""
+"""The typed tree that an answer is read into, and the guards on its size.
+
+Not a computer algebra system: no node simplifies itself, and none is ever evaluated by Python's own parser.
+"""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -76,7 +77,7 @@ class Call(Node):
 
 @dataclass(frozen=True, slots=True)
 class Big(Node):
-    """sum, prod, int, lim or diff over a bound variable."""
+    """sum, prod, int or lim over a bound variable."""
 
     kind: str
     variable: str
@@ -87,7 +88,8 @@ class Big(Node):
 
 @dataclass(frozen=True, slots=True)
 class Seq(Node):
-    """Several members. kind: `list` (bare, `1, 2`), `set` ({1, 2}) or `tuple` (in round or square brackets)."""
+    """Several members. kind: `list` (bare, `1, 2`), `set` ({1, 2}), `tuple` (in round or square brackets) or `cases`
+    (pairs of a value and its condition)."""
 
     kind: str
     items: tuple[Node, ...]
@@ -102,6 +104,14 @@ class SetOp(Node):
     op: str
     left: Node
     right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Builder(Node):
+    """A set by its conditions: {head : conditions}."""
+
+    head: Node
+    conditions: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +211,8 @@ def children(node: Node) -> tuple[Node, ...]:
             return tuple(part for part in (low, high, body) if part is not None)
         case SetOp(_, left, right):
             return (left, right)
+        case Builder(head, conditions):
+            return (head, *conditions)
         case Matrix(rows):
             return tuple(cell for row in rows for cell in row)
         case Percent(value) | Quantity(value, _):
@@ -234,6 +246,8 @@ def rebuild(node: Node, parts: list[Node]) -> Node:
         case Big(kind, variable, low, high, _):
             left = iter(parts)
             return Big(kind, variable, low and next(left), high and next(left), next(left))
+        case Builder():
+            return Builder(parts[0], tuple(parts[1:]))
         case Matrix(rows):
             left = iter(parts)
             return Matrix(tuple(tuple(next(left) for _ in row) for row in rows))

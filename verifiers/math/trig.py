@@ -1,10 +1,29 @@
-"""Trigonometric functions in terms of sine and cosine, and their exact values at multiples of 15 and 18 degrees' common
-friends: pi/2, pi/3, pi/4, pi/6. Pure: nodes in, nodes out."""
+"""Trigonometric functions in terms of sine and cosine, and their exact values at multiples of pi/4 and pi/6.
+
+Pure: nodes in, nodes out. Other angles are left to numbers and to the proof.
+"""
 
 from fractions import Fraction
 
 from verifiers.math.exact import rational
-from verifiers.math.tree import HALF, MINUS_ONE, ONE, ZERO, Call, Const, Mul, Node, Num, Pow, div, neg
+from verifiers.math.tree import (
+    HALF,
+    MINUS_ONE,
+    ONE,
+    ZERO,
+    Add,
+    Call,
+    Const,
+    Mul,
+    Node,
+    Num,
+    Pow,
+    children,
+    contains,
+    div,
+    neg,
+    rebuild,
+)
 
 ODD_OR_EVEN = {"sin": -1, "cos": 1, "arcsin": -1, "arctan": -1, "sinh": -1, "cosh": 1, "tanh": -1, "abs": 1}
 _ROOT2, _ROOT3 = (div(Pow(Num(Fraction(n)), HALF), Num(Fraction(2))) for n in (2, 3))
@@ -25,12 +44,36 @@ def simpler(name: str, args: tuple[Node, ...]) -> Node | None:
             return Pow(Call("cos", args), MINUS_ONE)
         case "csc":
             return Pow(Call("sin", args), MINUS_ONE)
+        case "sinh" | "cosh":
+            up, down = Pow(Const("e"), arg), Pow(Const("e"), neg(arg))
+            return Mul((HALF, Add((up, down if name == "cosh" else neg(down)))))
+        case "tanh" | "coth":
+            pair = Call("sinh", args), Call("cosh", args)
+            return div(*pair) if name == "tanh" else div(*reversed(pair))
         case "sin" | "cos":
             turns = half_turns(arg)
             return None if turns is None else _sine(turns + (Fraction(1, 2) if name == "cos" else 0))
         case "arctan" | "arcsin" | "arccos" | "arccot":
             return _inverse(name, arg)
     return None
+
+
+def on_unit_circle(exponent: Node) -> Node | None:
+    """e to the exponent as cosine + i sine, where it is a rational multiple of i pi whose sine is known."""
+    if not contains(exponent, lambda each: each == Const("i")):
+        return None
+    at = [half_turns(_replaced(exponent, Const("i"), Num(Fraction(k)))) for k in (0, 1, 2)]
+    if None in at or at[0] != 0 or at[2] != 2 * at[1]:
+        return None
+    cosine, sine = _sine(at[1] + Fraction(1, 2)), _sine(at[1])
+    return None if cosine is None or sine is None else Add((cosine, Mul((Const("i"), sine))))
+
+
+def _replaced(node: Node, what: Node, by: Node) -> Node:
+    if node == what:
+        return by
+    parts = children(node)
+    return rebuild(node, [_replaced(part, what, by) for part in parts]) if parts else node
 
 
 def half_turns(node: Node) -> Fraction | None:
@@ -42,27 +85,22 @@ def half_turns(node: Node) -> Fraction | None:
         return Fraction(0)
     if not _mentions_pi(node):
         return None
-    at = [rational(substitute_pi(node, Num(Fraction(k)))) for k in (0, 1, 2)]
+    at = [rational(_degrees_undone(_replaced(node, Const("pi"), Num(Fraction(k))), Fraction(k))) for k in (0, 1, 2)]
     if None in at or at[0] != 0 or at[2] != 2 * at[1]:
         return None
     return at[1]
 
 
 def _mentions_pi(node: Node) -> bool:
-    from verifiers.math.tree import contains
-
     return contains(node, lambda each: each == Const("pi") or (isinstance(each, Call) and each.name == "deg"))
 
 
-def substitute_pi(node: Node, value: Node) -> Node:
-    from verifiers.math.tree import children, rebuild
-
-    if node == Const("pi"):
-        return value
+def _degrees_undone(node: Node, pi: Fraction) -> Node:
+    """With every degree as pi / 180, for that value of pi."""
+    parts = [_degrees_undone(part, pi) for part in children(node)]
     if isinstance(node, Call) and node.name == "deg":
-        return Mul((node.args[0], value, Num(Fraction(1, 180))))
-    parts = children(node)
-    return rebuild(node, [substitute_pi(part, value) for part in parts]) if parts else node
+        return Mul((parts[0], Num(pi / 180)))
+    return rebuild(node, parts) if parts else node
 
 
 def _sine(turns: Fraction) -> Node | None:

@@ -1,8 +1,7 @@
 """Whether two expressions are the same value: forms, then exact numbers, then numbers that reject, then a proof.
 
-The decimal rule: a decimal may stand for a number that no decimal is equal to (1/3, sqrt 2) where it was written
-with enough
-digits and is right in all of them. It never stands for another decimal or an integer: 5.001 is not 5.
+The decimal rule: a decimal may stand for a number that no decimal is equal to (1/3, sqrt 2) where it was written with
+enough digits and is right in all of them. It never stands for another decimal or an integer: 5.001 is not 5.
 """
 
 from fractions import Fraction
@@ -11,7 +10,9 @@ from verifiers.math import normal, proof, sample
 from verifiers.math.exact import rational
 from verifiers.math.tree import (
     Add,
+    Big,
     Call,
+    Const,
     Matrix,
     Mul,
     Node,
@@ -21,6 +22,7 @@ from verifiers.math.tree import (
     TooBig,
     Unreadable,
     children,
+    contains,
     size,
     symbols,
 )
@@ -33,8 +35,7 @@ MAX_NORMAL = 300
 
 
 def equal(gold: Node, other: Node, tolerance: float = 0.0) -> bool | None:
-    """True, False, or None: the numbers agree, but nothing proves it. Arithmetic and form only; no sets, no
-    relations."""
+    """True, False, or None: the numbers agree, but nothing proves it. Of expressions only; no sets, no relations."""
     if gold == other:
         return True
     try:
@@ -110,6 +111,9 @@ def _compare(gold: Node, other: Node, left, right, tolerance: float) -> bool | N
         return _by_parts(gold, other, tolerance)
     if size(gold) + size(other) <= MAX_NORMAL and _same_form(gold, other):
         return True
+    ends = _infinite(gold), _infinite(other)
+    if any(ends) and not any(contains(each, lambda part: isinstance(part, Big)) for each in (gold, other)):
+        return ends[0] == ends[1]
     try:
         agrees = sample.agree(gold, other)
     except sample.Unknown:
@@ -117,6 +121,16 @@ def _compare(gold: Node, other: Node, left, right, tolerance: float) -> bool | N
     if agrees is False:
         return _is_approximation(gold, other, tolerance)
     return True if proof.prove(gold, other) else None if agrees else False
+
+
+def _infinite(node: Node) -> int:
+    """1 for infinity, -1 for its negative, 0 for anything else."""
+    match node:
+        case Const("oo"):
+            return 1
+        case Mul((Num(sign), Const("oo"))):
+            return (sign > 0) - (sign < 0)
+    return 0
 
 
 def _same_form(gold: Node, other: Node) -> bool:

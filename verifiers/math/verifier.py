@@ -1,22 +1,30 @@
-"""The verifier `math`: is the completion's final answer the gold one? Not for code, multiple choice with several
-letters
-(`choice`) or text (`exact`)."""
+"""The verifier `math`: is the completion's final answer the gold one?
+
+Not for code, for multiple choice with several letters (`choice`) or for text (`exact`).
+"""
 
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 
 from verifiers.math.answer import MAX_TEXT, read
 from verifiers.math.compare import Conventions, agree
 from verifiers.math.exact import rational
 from verifiers.math.extract import POLICIES, Found, candidates
-from verifiers.math.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Seq, Text, TooBig
-from verifiers.region import boxes
+from verifiers.math.gold import gold_readings, gold_texts, joined
+from verifiers.math.kinds import kind_of
+from verifiers.math.options import with_options
+from verifiers.math.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Text, TooBig
 from verifiers.verdict import Item, Verdict
 
 BOXES = ("agree", "last")
 PERCENT = ("both", "share", "number")
 LISTS = ("unordered", "ordered")
+MARKED = ("box", "####", "<answer>")
+"""Places in which words are an answer too."""
+MAX_BOXES = 64
+"""More in one region are no answer."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,8 @@ class Math:
     """Compares answers as mathematics: 1/2, 0.5 and \\frac12 are one."""
 
     extract: str = "auto"
-    """`auto`: box, ####, whole text, `the answer is`, last formula or number. Or only `boxed`, `answer` (<answer>
-    tags),
-    `hash` (####), `stated` (`the answer is`), `whole`."""
+    """`auto`: box, ####, whole text, `the answer is`, last formula or number. Or only `boxed`, `answer` (the <answer>
+    tags), `hash` (####), `stated` (`the answer is`), `whole`."""
     after: str | None = None
     """A marker such as `A:`; what follows the last one on its line is the answer, and nothing else is looked at."""
     boxes: str = "agree"
@@ -38,6 +45,8 @@ class Math:
     """Members of a bare list, `1, 2`: in any order, or `ordered`. Tuples always are, sets never."""
     inequality_for_interval: bool = False
     """Whether a gold interval accepts an inequality, which may restate the problem."""
+    convert_units: bool = True
+    """Whether 120 minutes is accepted for 2 hours: exact conversions, where both units are stated."""
     unevaluated: bool = True
     """Whether 3+2 is accepted for 5."""
     tolerance: float = 0.0
@@ -63,42 +72,50 @@ class Math:
             raise ValueError(f"math: tolerance {self.tolerance!r} is outside [0, 1); it is relative, 0.01 is 1 %")
         if self.after is not None and (not isinstance(self.after, str) or not self.after.strip()):
             raise ValueError(f"math: after {self.after!r} is no marker, such as 'A:'")
-        made = Conventions(self.percent, self.lists, self.inequality_for_interval, self.tolerance)
+        made = Conventions(
+            self.percent, self.lists, self.inequality_for_interval, self.convert_units, float(self.tolerance)
+        )
         object.__setattr__(self, "conventions", made)
 
     def verify(self, item: Item) -> Verdict:
-        golds = gold_readings(item.answer) if isinstance(item.answer, str | int | float) else ()
-        if not golds:
-            return Verdict(None, "error", reason=f"math: the gold answer {str(item.answer)[:80]!r} cannot be read")
+        if reason := self.check(item.answer):
+            return Verdict(None, "error", reason=f"math: {reason}")
+        golds = with_options(gold_readings(item.answer), item)
         best = None
         for found in candidates(item.completion, self.extract, self.after):
-            verdict = self._judge(golds, found)
+            verdict = self._judge(golds, found, item)
             if verdict.status != "unparsable":
                 return verdict
             best = best or verdict
         return best or Verdict(0.0, "no_answer", reason="no answer where one is looked for")
 
-    def _judge(self, golds: tuple[Node, ...], found: Found) -> Verdict:
+    def check(self, answer: str | dict) -> str | None:
+        """Why nothing can be judged against this gold answer, or None."""
+        if isinstance(answer, str | int | float) and gold_readings(answer):
+            return None
+        return f"the gold answer {str(answer)[:80]!r} cannot be read"
+
+    def _judge(self, golds: tuple[Node, ...], found: Found, item: Item) -> Verdict:
+        """The verdict on what one place holds; `unparsable` where another place may hold more."""
         texts = found.texts if self.boxes == "agree" else found.texts[-1:]
-        shown = " | ".join(text.strip() for text in texts[-4:])
+        shown = " | ".join(text.strip()[:200] for text in texts[-4:])
         if any(len(text.encode("utf-8", "replace")) > MAX_TEXT for text in texts):
-            return Verdict(0.0, "unparsable", shown[:200], f"{found.place}: longer than {MAX_TEXT} bytes")
-        if len(texts) > 64:
+            return Verdict(0.0, "unparsable", shown, f"{found.place}: longer than {MAX_TEXT} bytes")
+        if len(texts) > MAX_BOXES:
             return Verdict(0.0, "wrong", shown, f"{len(texts)} boxes")
-        readings = [readings_of(text, found.place != "whole text") for text in texts]
-        if not all(readings) or (found.place not in ("box", "####", "<answer>") and all(map(_is_prose, readings))):
-            if found.place == "whole text" and all(readings) and self._agrees(golds, readings[0]) is True:
-                return Verdict(1.0, "correct", shown)
+        is_whole = found.place == "whole text"
+        readings = [with_options(readings_of(text, not is_whole), item) for text in texts]
+        if not all(readings) or (found.place not in MARKED and all(map(_is_prose, readings))):
+            if all(readings) and all(self._agrees(golds, each) for each in readings):
+                return Verdict(1.0, "correct", shown, found.place)
             return Verdict(0.0, "unparsable", shown, f"{found.place}: not mathematics that can be read")
         return self._verdict(golds, readings, shown, found.place)
 
-    def _verdict(self, golds, readings, shown: str, place: str) -> Verdict:
+    def _verdict(self, golds: tuple[Node, ...], readings: list[tuple[Node, ...]], shown: str, place: str) -> Verdict:
+        """Right where every text is right, or all of them together are the gold's members."""
         verdicts = [self._agrees(golds, each) for each in readings]
         if len(readings) > 1 and not all(verdicts):
-            together = tuple(Seq("list", (*_joined(readings),)) for _ in (0,))
-            verdicts = [self._agrees(golds, together)]
-            if not verdicts[0]:
-                return Verdict(0.0, "wrong", shown, "boxes that differ")
+            verdicts, place = [self._agrees(golds, (joined(readings),))], "boxes that differ"
         if all(verdicts):
             return Verdict(1.0, "correct", shown, place)
         if False in verdicts:
@@ -107,20 +124,22 @@ class Math:
         return Verdict(score, "undecided", shown, "the numbers agree, no proof was found")
 
     def _agrees(self, golds: tuple[Node, ...], readings: tuple[Node, ...]) -> bool | None:
+        """Whether any reading of one is any of the other; None where some numbers agree without a proof."""
         is_open = False
-        for gold in golds:
-            for reading in readings:
-                try:
-                    verdict = pair(gold, reading, self.conventions)
-                except (TooBig, ZeroDivisionError, RecursionError):
-                    verdict = False
-                if verdict:
-                    return self.unevaluated or _is_evaluated(reading, gold)
-                is_open |= verdict is None
+        for gold, reading in product(golds, readings):
+            verdict = pair(gold, reading, self.conventions)
+            if verdict:
+                return self.unevaluated or _is_evaluated(reading, gold)
+            is_open |= verdict is None
         return None if is_open else False
 
+    def describe(self, answer: str | dict) -> str:
+        """The kind of answer that the gold is read as: number, fraction, expression, set, interval, text ..."""
+        return kind_of(gold_readings(answer) if isinstance(answer, str | int | float) else ())
+
     def witness(self, answer: str | dict) -> str:
-        body = str(answer).replace("\\boxed", "")
+        texts = gold_texts(answer)
+        body = texts[-1] if len(texts) == 1 else str(answer)
         if self.after:
             return f"{self.after} {body}"
         frames = {
@@ -129,19 +148,11 @@ class Math:
             "stated": f"The answer is {body}",
             "whole": body,
         }
-        return frames.get(self.extract, f"\\boxed{{{body}}}")
+        return frames.get(self.extract) or " and ".join(f"\\boxed{{{text}}}" for text in texts or [body])
 
 
 def _is_prose(readings: tuple[Node, ...]) -> bool:
     return all(isinstance(each, Text) for each in readings)
-
-
-def _joined(readings: list[tuple[Node, ...]]) -> list[Node]:
-    return [
-        item
-        for each in readings
-        for item in (each[0].items if isinstance(each[0], Seq) and each[0].kind == "list" else each[:1])
-    ]
 
 
 def _is_evaluated(reading: Node, gold: Node) -> bool:
@@ -160,22 +171,6 @@ def _is_evaluated(reading: Node, gold: Node) -> bool:
     return True
 
 
-@lru_cache(maxsize=4096)
-def gold_readings(answer: str | float) -> tuple[Node, ...]:
-    """What a gold may mean: the inside of its boxes, else what follows `answer is`, else all of it."""
-    text = str(answer)
-    if len(text) > 20 * MAX_TEXT or not text.strip():
-        return ()
-    inside = boxes(text)
-    if len(inside) > 1 and len(dict.fromkeys(inside)) > 1 and len(text) < 400:
-        return (Seq("list", tuple(_joined([read(each) for each in inside if read(each)]))),)
-    if inside:
-        return read(inside[-1], is_gold=True)
-    if len(text) < 200 and "answer is" in text:
-        text = text.rpartition("answer is")[2]
-    return read(text, is_gold=True)
-
-
 @lru_cache(maxsize=16384)
 def readings_of(text: str, in_prose: bool = True) -> tuple[Node, ...]:
     return read(text, in_prose=in_prose)
@@ -183,4 +178,8 @@ def readings_of(text: str, in_prose: bool = True) -> tuple[Node, ...]:
 
 @lru_cache(maxsize=16384)
 def pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
-    return agree(gold, reading, conventions)
+    """`agree`, once for each pair: the answers of a group repeat."""
+    try:
+        return agree(gold, reading, conventions)
+    except (TooBig, ZeroDivisionError, RecursionError):
+        return False

@@ -47,6 +47,8 @@ def test_settings_change_what_is_looked_at():
     assert score("2, 1", "1, 2", lists="ordered") == 0
     assert score("3+2", unevaluated=False) == 0
     assert score("5.01", tolerance=0.01) == 1
+    assert score("120 minutes", "2 hours") == 1
+    assert score("120 minutes", "2 hours", convert_units=False) == 0
     assert score("-2<x<7", "(-2,7)", inequality_for_interval=True) == 1
 
 

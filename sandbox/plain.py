@@ -1,0 +1,138 @@
+"""Plain values across the wall of the jail: JSON of exact builtin types, what JSON lacks as `{"tag": ...}`.
+
+Never pickle. An object of a class of the program's own, a subclass of a builtin too, is not plain: what it equals is
+for its own code to say. Whoever decodes treats the text as hostile: `tree` gives nested lists, dicts and scalars of
+bounded depth, `decode` the value itself.
+"""
+
+import json
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+
+MAX_DEPTH = 100
+MAX_NODES = 1_000_000
+SMALL = 1 << 63
+AS_DICT = (dict, Counter, OrderedDict, defaultdict)
+
+
+class NotPlain(ValueError):
+    """A value that does not cross the wall; the text says what it is."""
+
+
+def dumps(value: object) -> str:
+    """The value as text; raises NotPlain."""
+    return json.dumps(encode(value), allow_nan=False, check_circular=False)
+
+
+def encode(value: object, named: Callable[[object], object | None] = lambda _: None) -> object:
+    """The value as a tree of what JSON has; raises NotPlain. named: the node of what crosses by name only, or None."""
+    return _Encoder(named).encode(value, 0)
+
+
+def tree(text: str | bytes) -> object:
+    """What hostile text says, undecoded: of at most MAX_DEPTH levels. Raises NotPlain."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise NotPlain(f"no JSON: {type(error).__name__}") from error
+
+
+def decode(node: object, depth: int = 0, named: Callable[[str, object], object] | None = None) -> object:
+    """The value of a tree; raises NotPlain. named: the value of a node of a tag that is not known here."""
+    if depth > MAX_DEPTH:
+        raise NotPlain("nested too deep")
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    if isinstance(node, list):
+        return [decode(each, depth + 1, named) for each in node]
+    if isinstance(node, dict) and len(node) == 1:
+        ((tag, body),) = node.items()
+        try:
+            return _decode_tag(tag, body, depth, named)
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+            raise NotPlain(f"no {tag}") from error
+    raise NotPlain("no plain value")
+
+
+def _decode_tag(tag: str, body: object, depth: int, named: Callable | None) -> object:
+    if tag in ("tuple", "set", "frozenset", "deque"):
+        kind = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}[tag]
+        return kind(decode(each, depth + 1, named) for each in body)
+    if tag == "dict":
+        return {decode(key, depth + 1, named): decode(value, depth + 1, named) for key, value in body}
+    if tag == "int":
+        return int(body, 16)
+    if tag == "float":
+        return float(body)
+    if tag == "complex":
+        return complex(float(body[0]), float(body[1]))
+    if tag in ("bytes", "bytearray"):
+        return {"bytes": bytes, "bytearray": bytearray}[tag].fromhex(body)
+    if tag == "decimal":
+        return Decimal(body)
+    if tag == "fraction":
+        return Fraction(int(body[0], 16), int(body[1], 16))
+    if tag == "range":
+        return range(*(int(each, 16) for each in body))
+    if named is not None:
+        return named(tag, body)
+    raise NotPlain(f"unknown tag {tag!r}")
+
+
+class _Encoder:
+    """Counts what it has seen, so that a value that shares its parts cannot explode."""
+
+    def __init__(self, named: Callable[[object], object | None]):
+        self.left = MAX_NODES
+        self.named = named
+
+    def encode(self, value: object, depth: int) -> object:
+        self.left -= 1
+        if self.left < 0 or depth > MAX_DEPTH:
+            raise NotPlain("a value too large or nested too deep")
+        kind = type(value)
+        if value is None or kind is bool:
+            return value
+        if kind is str:
+            self.left -= len(value) // 16
+            return value
+        if kind is int:
+            return value if -SMALL < value < SMALL else {"int": hex(value)}
+        if kind is float:
+            return value if value - value == 0 else {"float": repr(value)}
+        return self._container(value, kind, depth) if kind in _CONTAINERS else self._rare(value, kind, depth)
+
+    def _container(self, value: object, kind: type, depth: int) -> object:
+        if kind is list:
+            return [self.encode(each, depth + 1) for each in value]
+        if kind in AS_DICT:
+            pairs = [[self.encode(key, depth + 1), self.encode(each, depth + 1)] for key, each in dict.items(value)]
+            return {"dict": pairs}
+        return {kind.__name__: [self.encode(each, depth + 1) for each in value]}
+
+    def _rare(self, value: object, kind: type, depth: int) -> object:
+        if kind is complex:
+            return {"complex": [repr(value.real), repr(value.imag)]}
+        if kind in (bytes, bytearray):
+            self.left -= len(value) // 8
+            return {kind.__name__: value.hex()}
+        if kind is Decimal:
+            return {"decimal": str(value)}
+        if kind is Fraction:
+            return {"fraction": [hex(value.numerator), hex(value.denominator)]}
+        if kind is range:
+            return {"range": [hex(each) for each in (value.start, value.stop, value.step)]}
+        if kind.__module__ == "numpy" and callable(getattr(value, "tolist", None)):
+            return self.encode(value.tolist(), depth + 1)
+        if (node := self.named(value)) is not None:
+            return node
+        raise NotPlain(f"a value of type {kind.__name__}")
+
+
+_CONTAINERS = frozenset({list, tuple, set, frozenset, deque, *AS_DICT})
+
+
+def _no_constant(text: str) -> object:
+    raise ValueError(f"{text} is not JSON")

@@ -1,0 +1,160 @@
+"""A slot: a process that has entered the jail, knows no program, and forks one run at a time; and what starts it.
+
+It sees limits and descriptors only, never what is run: a run is a copy of this process, so whatever this process had
+read a later program could find in its memory. The side that knows is `sandbox.driver`.
+"""
+
+import fcntl
+import functools
+import gc
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Callable
+
+from sandbox import inside, jail, kernel, rootfs, seccomp
+from sandbox.cgroup import Group
+from sandbox.outcome import Limits
+
+RESULT = struct.Struct("!iddq")
+"""wait status, user and system seconds, peak in KiB"""
+NUM_STANDARD = 4
+"""Descriptors of a run: stdin, stdout, stderr, request; a fifth is its line in a conversation."""
+HIGHEST = 8
+"""Above all descriptors that a run has."""
+REAP_SECONDS = 20.0
+SETUP_FAILED = 117
+"""Exit code of a run that could not enter the jail; `sandbox.driver` asks for its traceback too."""
+
+
+class Starter:
+    """The driver's side: starts runs in a slot. Raises OSError where the jail cannot be, or the slot has ended."""
+
+    def __init__(self, shown: rootfs.View, group: Group | None):
+        self.line = start(shown, group.add if group else None)
+        self.line.settimeout(REAP_SECONDS)
+
+    def begin(self, limits: dict, fds: list[int]) -> int:
+        """The pidfd of a started run."""
+        socket.send_fds(self.line, [json.dumps({"limits": limits}).encode()], fds)
+        message, received, _, _ = socket.recv_fds(self.line, 64, 1)
+        if message != b"started" or not received:
+            raise OSError("the slot ended")
+        return received[0]
+
+    def end(self) -> tuple[int, float, float]:
+        """(wait status, processor seconds, peak MiB) of the run that has ended."""
+        message = self.line.recv(64)
+        if len(message) != RESULT.size:
+            raise OSError("the slot ended")
+        status, user, system, peak = RESULT.unpack(message)
+        return status, user + system, peak / 1024
+
+
+def start(shown: rootfs.View, group_add: Callable[[int], None] | None) -> socket.socket:
+    """Fork a slot; its end of the line is the slot's, ours is returned. Raises OSError where the jail cannot be."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    gate_read, gate_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        os.close(gate_write)
+        os.read(gate_read, 1)
+        os.close(gate_read)
+        _become_slot(theirs, shown)
+    theirs.close()
+    os.close(gate_read)
+    if group_add is not None:
+        group_add(pid)
+    os.close(gate_write)
+    answer = ours.recv(1 << 16)
+    if answer != b"ready":
+        ours.close()
+        os.waitpid(pid, 0)
+        raise OSError(f"the jail cannot be entered: {answer.decode(errors='replace') or 'the slot ended'}")
+    return ours
+
+
+def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
+    """Two processes: the outer one waits, so that the inner one is the first of its PID namespace. Never returns."""
+    parent = os.getppid()
+    try:
+        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        jail.offer_to_the_killer(proc)
+        os.close(proc)
+        jail.enter_slot(shown)
+        jail.die_with_parent()
+        code = seccomp.program()
+        if os.getppid() != parent:
+            os._exit(1)
+        inner = os.fork()
+        if inner == 0:
+            jail.die_with_parent()
+            _serve(line, shown, code)
+        line.close()
+        os.waitpid(inner, 0)
+    except BaseException as error:  # the slot's border: whatever it is, the driver is told
+        line.send(f"{type(error).__name__}: {error}".encode()[:1000])
+    finally:
+        os._exit(1)
+
+
+def _serve(line: socket.socket, shown: rootfs.View, code: bytes) -> None:
+    """One run after the other until the driver closes. Never returns."""
+    try:
+        sys.path[:] = shown.path
+        own = os.pidfd_open(os.getpid())
+        gc.collect()
+        gc.freeze()
+        line.send(b"ready")
+        while True:
+            message, fds, _, _ = socket.recv_fds(line, 4096, NUM_STANDARD + 1)
+            if not message:
+                os._exit(0)
+            _run(line, _limits(message), fds, code)
+            kernel.setns(own, kernel.CLONE_NEWPID)  # the next unshare starts from this namespace again
+    except BaseException:
+        os._exit(1)
+
+
+@functools.lru_cache
+def _limits(message: bytes) -> Limits:
+    return Limits(**json.loads(message)["limits"])
+
+
+def _run(line: socket.socket, limits: Limits, fds: list[int], code: bytes) -> None:
+    kernel.unshare(kernel.CLONE_NEWPID)
+    pid = os.fork()
+    if pid == 0:
+        _become_run(limits, fds, code)
+    for fd in fds:
+        os.close(fd)
+    pidfd = os.pidfd_open(pid)
+    socket.send_fds(line, [b"started"], [pidfd])
+    os.close(pidfd)
+    _, status, usage = os.wait4(pid, 0)
+    line.send(RESULT.pack(status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
+
+
+def _become_run(limits: Limits, fds: list[int], code: bytes) -> None:
+    """In the fork: enter what holds for one run, take its descriptors and hand over. Never returns."""
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        take(fds)
+        jail.enter_run(limits, code)
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+        os._exit(SETUP_FAILED)
+    inside.run(len(fds) > NUM_STANDARD)
+
+
+def take(fds: list[int]) -> None:
+    """Put the descriptors at 0, 1, 2 and on; close everything else."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, HIGHEST) for fd in fds]
+    for number, fd in enumerate(high):
+        os.dup2(fd, number)
+    os.closerange(len(fds), 1 << 20)

@@ -1,0 +1,47 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sandbox.box import Sandbox
+from sandbox.outcome import Limits, Program
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+HOSTILE = (
+    "while True: pass",
+    "x = bytearray(4 << 30)",
+    "import os\nwhile True: os.fork()",
+    "print('x' * (64 << 20))",
+    "import os\nfor i in range(5):\n    if os.fork() == 0:\n        os.setsid()\n        while True: pass",
+    "import os\nwhile True: os.mkdir('d'); os.chdir('d')",
+    "import ctypes\nctypes.string_at(0)",
+    "import socket\nsocket.socket()",
+)
+
+
+def held() -> dict[str, int]:
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return {
+        "processes": len(family),
+        "descriptors": sum(each.num_fds() for each in family),
+        "mounts": sum(Path(f"/proc/{each.pid}/mounts").read_text().count("\n") for each in family),
+        "memory": sum(each.memory_full_info().uss for each in family),
+    }
+
+
+def test_nothing_grows_over_many_runs_a_tenth_of_them_hostile():
+    with Sandbox(slots=2) as box, ThreadPoolExecutor(2) as threads:
+
+        def one(number: int) -> None:
+            if number % 10 == 3:
+                box.run(Program(HOSTILE[number // 10 % len(HOSTILE)]), Limits(seconds=0.3, memory_mb=256))
+            else:
+                assert box.run(Program("print(input())", stdin=b"7\n"), Limits(seconds=10.0)).stdout == b"7\n"
+
+        list(threads.map(one, range(160)))
+        before = held()
+        list(threads.map(one, range(640)))
+        after = held()
+    assert after.pop("memory") - before.pop("memory") < 4 << 20
+    assert after == before

@@ -1,0 +1,31 @@
+"""A letter stands for its option where the problem tells the options, in its text or its columns."""
+
+import pytest
+
+from verifiers import Item, resolve
+
+MATH = resolve("math").build()
+PLAIN = r"What is $3\cdot 4$? (A) 7 (B) 12 (C) $\frac12$ (D) 34"
+TEX = r"Find it. $\textbf{(A)}\ 7\qquad\textbf{(B)}\ 12\qquad\textbf{(C)}\ \frac12$"
+COLUMNS = (
+    {"options": ["7", "12", "1/2"]},
+    {"choices": {"A": "7", "B": "12", "C": "1/2"}},
+    {"choices": {"label": ["A", "B", "C"], "text": ["7", "12", "1/2"]}},
+)
+PLACES = [(PLAIN, {}), (TEX, {}), *(("Which?", meta) for meta in COLUMNS)]
+RIGHT = [("B", "12"), ("B", "B"), ("C", "0.5"), ("12", "(B)"), ("B", r"\text{(B) }12"), ("(B)", r"\frac{24}{2}")]
+WRONG = [("B", "7"), ("A", "12"), ("12", "(A)"), ("B", r"\text{(B) }7"), ("B", "34"), ("B", r"\text{(A) }12")]
+
+
+@pytest.mark.parametrize("prompt, meta", PLACES)
+def test_a_letter_and_its_option_agree_and_no_other_does(prompt, meta):
+    for pairs, score in ((RIGHT, 1), (WRONG, 0)):
+        for gold, answer in pairs:
+            item = Item(rf"\boxed{{{answer}}}", gold, prompt=prompt, meta=meta)
+            assert MATH.verify(item).score == score, (gold, answer)
+
+
+def test_chat_prompts_are_read_too_and_without_options_a_letter_is_a_letter():
+    chat = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": PLAIN})
+    assert MATH.verify(Item(r"\boxed{12}", "B", prompt=chat)).score == 1
+    assert MATH.verify(Item(r"\boxed{12}", "B", prompt="What is it? (A) only")).score == 0
