@@ -36,7 +36,7 @@ class Outcome:
     label: str
     set: str | None
     base: Interval | None
-    """The first evaluation of the run: of the model it began from."""
+    """The evaluation before the run's first step; None where there was none."""
     final: Interval | None
     """The last one, not the best one."""
     gain: Interval | None
@@ -138,14 +138,15 @@ def evaluation_sets(run: Curves) -> list[str]:
 
 def _outcome(folder: Path, run: Curves, name: str | None) -> Outcome:
     rows = [row for row in run.rows if f"eval/{name}/avg" in row]
-    base, final = (_interval(rows[i], name) for i in (0, -1)) if rows else (None, None)
+    has_base = bool(rows) and rows[0]["at/step"] == 0
+    base, final = (_interval(rows[i], name) if is_known else None for i, is_known in ((0, has_base), (-1, bool(rows))))
     flops = [max((row[key] for row in run.rows if key in row), default=0) for key in ("flops/rollout", "flops/update")]
     return Outcome(
         label=run.label,
         set=name,
         base=base,
         final=final,
-        gain=_gain(folder, rows, name) if len(rows) > 1 else None,
+        gain=_gain(folder, rows, name) if has_base and len(rows) > 1 else None,
         errors=int(rows[-1].get(f"eval/{name}/errors", 0)) if rows else 0,
         steps=int(run.rows[-1]["at/step"]),
         tokens=int(run.rows[-1]["at/tokens"]) or None,
@@ -203,7 +204,7 @@ def samples(folder: Path, run: Curves) -> list[tuple[str, int, list[dict]]]:
 def pick(rows: Sequence[dict]) -> list[dict]:
     """At most three completions, nulls left out: best and worst of the first group that has both, one more status."""
     rows = [{key: value for key, value in row.items() if value is not None and value == value} for row in rows]
-    rows = [row for row in rows if row.get("purpose", "train") == "train" and "text" in row]
+    rows = [row for row in rows if row.get("purpose", "train").startswith("train") and "text" in row]
     groups: dict = {}
     for row in rows:
         if "reward" in row:
