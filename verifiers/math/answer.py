@@ -11,6 +11,7 @@ from fractions import Fraction
 from verifiers.math import linear, units
 from verifiers.math.clean import clean
 from verifiers.math.grammar import AnswerParser
+from verifiers.math.hedges import denies, goes_on
 from verifiers.math.times import clock, date
 from verifiers.math.tree import (
     Based,
@@ -79,9 +80,8 @@ _REWRITES = (
 Before each, a mark without which a text has none of it."""
 _QUALIFIED = re.compile(r"[,;]?\s+(?:where|such that|for (?:all|any|every|each|some|which|integers?|real))\b")
 """What begins a remark behind an answer."""
-_JOINED_ON = re.compile(r"[-+*/^=<>(]\s*\Z|\b(?:not|or)\s*\Z")
-_GOES_ON = re.compile(r"[0-9+*/^=<>)]|\b(?:or|and|not)\b|\\(?:text\s*\{\s*)?(?:or|and|not)\b")
-"""Outside a formula, right before it and anywhere behind it: then it is not the whole answer."""
+_JOINED_ON = re.compile(r"[-+*/^=<>(]\s*\Z")
+"""Outside a formula, right before it: then it is not the whole answer."""
 _BETWEEN = re.compile(r"[\s,;.]*(?:\b(?:and|or|und|et)\b|\\text\s*\{\s*(?:and|or)\s*\})?[\s,;]*", re.IGNORECASE)
 
 
@@ -192,14 +192,15 @@ def _from_segments(text: str) -> list[Node]:
             return []  # a remark with numbers is part of the answer: then all of its words count
         text = text[: remark.start()]
         matches = [match for match in matches if match.end() <= len(text)]
-    if not matches or _GOES_ON.search(text, matches[-1].end()):
+    if not matches or goes_on(text[matches[-1].end() :]):
         return []
     chosen = [matches[-1]]
     for before in reversed(matches[:-1]):
         if not _BETWEEN.fullmatch(text[before.end() : chosen[0].start()]):
             break
         chosen.insert(0, before)
-    if _JOINED_ON.search(text[: chosen[0].start()]):
+    before = text[: chosen[0].start()]
+    if _JOINED_ON.search(before) or denies(before):
         return []
     pieces = [clean(match[0]) for match in chosen]
     unit = re.match(r"\s*([A-Za-z%]+)\s*[.]?\s*$", unwrap(text[matches[-1].end() :]))

@@ -40,6 +40,8 @@ _LETTER = re.compile(r"\s*(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Z])\)?\s*[
 _LETTER_AND_TEXT = re.compile(
     r"\s*(?:\(([A-Z])\)|([A-Z])\s*[.):])\s+(?!(?:or|and|not|but)\b|[,;/&+^=])(\S.*)", re.DOTALL
 )
+_OPTION = re.compile(r"(?<![^\s}$,;&])(?:\([A-Z]\)|[A-Z][.):])\s+\S|(?<![^\s}$,;&])\([A-Z]\)(?=\s*\Z)")
+"""Another option's mark within an option's text: then several are named."""
 _LETTER_THEN_WORD = re.compile(r"\s*([A-Z])[ \t]+([A-Z]?[a-z]{2,}[^\n]*)(?:\n.*)?", re.DOTALL)
 
 
@@ -70,7 +72,7 @@ def choice(text: str, is_gold: bool) -> Choice | None:
     plain = unwrap(text)
     if match := _LETTER.fullmatch(plain):
         return Choice(match[1].upper()) if match[1].isupper() or len(plain) > 1 else None
-    if match := _LETTER_AND_TEXT.fullmatch(plain):
+    if (match := _LETTER_AND_TEXT.fullmatch(plain)) and not _OPTION.search(match[3]):
         return Choice(match[1] or match[2], match[3].strip())
     if is_gold and (match := _LETTER_THEN_WORD.fullmatch(plain)):
         return Choice(match[1], match[2].strip())
