@@ -63,7 +63,7 @@ class Operators(Structures):
 
     def _operand(self) -> tuple[Node, ...]:
         if self.is_sign("(", "[", "{") or self.is_command("{", "lbrace"):
-            is_group = self.is_sign("{") and not self.tokens[self.at + 1].text == "("
+            is_group = self.is_sign("{") and self.tokens[self.at + 1].text != "("
             inner = self.bracketed()
             many = isinstance(inner, Seq)
             if (
