@@ -29,7 +29,7 @@ from verifiers.math.tree import (
     div,
     neg,
 )
-from verifiers.math.words import choice, unwrap, words
+from verifiers.math.words import choice, numeral, unwrap, words
 
 MAX_TEXT = 4096
 """Bytes of one answer."""
@@ -50,7 +50,15 @@ def _outward(match: re.Match) -> str:
 
 _WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
 _REWRITES = (
-    ("text", re.compile(r"\A\\text\s*\{\s*([-(0-9][^{}\\]*)\}\Z"), r"\1"),
+    ("text", re.compile(r"\A\\text\s*\{\s*((?:[-(0-9]|[A-Za-z]\s*=)[^{}\\]*)\}\Z"), r"\1"),
+    (
+        ".",
+        re.compile(
+            r"\A(-?[0-9]{0,12}\.[0-9]{0,12}?)(?:([0-9]{1,8}?)\2{2,8}|([0-9]{2,8}?)\3{1,8})\s*(?:\.\.\.+|\\(?:[lc]?dots))\s*\Z"
+        ),
+        lambda match: rf"{match[1]}\overline{{{match[2] or match[3]}}}",
+    ),
+    ("./", re.compile(r"(?<=[0-9])\./"), "/"),
     ("", re.compile(r"\A([0-9]+)\s*\^?\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?\Z"), r"\1"),
     (
         "",
@@ -99,7 +107,7 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     time = clock(said)
     if time is not None and not said[-1].isdigit():
         return (time,)  # 3 PM is no length
-    found = [each for each in (time, date(said), choice(plain, is_gold)) if each is not None]
+    found = [each for each in (time, date(said), choice(plain, is_gold), numeral(said)) if each is not None]
     for spelling in _spellings(plain):
         if (node := _parse(spelling)) is not None:
             found.extend(_senses(node))
@@ -170,6 +178,8 @@ def _senses(node: Node) -> list[Node]:
         case Mul((Num() as value, unit)) if (spelled := units.spelled(unit)) is not None:
             found.append(Quantity(value, spelled))
         case Mul((Num() as value, *factors)) if (spelled := units.spelled(Mul(tuple(factors)))) is not None:
+            found.append(Quantity(value, spelled))
+        case Mul((Mul((Num() as value, *tops)), *rest)) if (spelled := units.spelled(Mul((*tops, *rest)))) is not None:
             found.append(Quantity(value, spelled))
         case Mul((Sym(name), Seq("tuple", (top, bottom)) as point)) if name.isupper():  # P(1, 2), C(5, 2)
             found += [point, Call("binom", (top, bottom))] if name == "C" else [point]

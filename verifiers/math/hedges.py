@@ -20,6 +20,7 @@ _COMES = (
     "equals?|equivalent|corresponds?|amounts?|simplif[a-z]+|reduc[a-z]+|evaluates?|comes?|converges?|tends?|adds?"
     "|sums?|leads?|round(?:s|ed)?|out|down|increas[a-z]+|decreas[a-z]+|changes|grows|grew"
 )
+_PARTS = "halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
 _BEFORE = (
     re.compile(r"(?:\b(?:(?:can)?not|never|neither|nor|without)\b|[a-z]n't)[\s$*(}]*(?:[a-z]+\s+){0,3}" + _END, re.I),
     re.compile(r"\b(?:or|than|versus|vs\.?|at\s+(?:least|most))[\s$*(}]*(?:[a-z]+\s+){0,2}" + _END, re.I),
@@ -38,11 +39,12 @@ _BEFORE = (
 to 18 is 18; any other `to 18` is an end."""
 _AFTER = re.compile(
     r"(?:[\s*$)}%]|\\[,;: ]|\\(?:text|mathrm|mbox)\s*\{)*(?:"
-    r"(?:or|not|but|equals|of\s+[a-z](?![a-z]))\b|\.\.|\\[lc]?dots|\u2026|=|[+*/^]\s*[A-Za-z0-9\\(]"
+    r"\?|(?:or|not|but|vs|versus|equals|percent\s+of|of\s+[a-z](?![a-z]))\b|\.\.|\\[lc]?dots|\u2026|=|[+*/^]\s*[A-Za-z0-9\\(]"
     r"|(?:is|are)\b(?!\s+(?:the|an?|our|my)\s)"
     r"|(?:is|are)\s+(?:the|an?|our|my)\s+(?:[a-z]+\s+)?(?:upper|lower|bound|limit|wrong|incorrect|guess|multiple|factor)"
-    rf"|(?:squared|cubed|factorial|minus|plus|and\s+a\s+half|thirds|(?:times|less|more)\s+(?:than|itself|{_NUMERALS}|[0-9$])"
-    rf"|point\s+(?:{_NUMERALS})|below|above|lakh|crore|dozen|hundred|thousand|million|billion|trillion)\b)"
+    rf"|(?:squared|cubed|factorial|minus|plus|and\s+a\s+half|{_PARTS}"
+    rf"|(?:times|x|(?:less|more|fewer)\s+than)\s+(?:itself|{_NUMERALS}|[0-9$]|[a-z]\b)"
+    rf"|point\s+(?:{_NUMERALS})|below|above|lakh|crore|dozen|(?:hundred|thousand|million|billion|trillion)s?)\b)"
 )
 """Right behind it. `42 is the answer` takes nothing back."""
 _GOES_ON = re.compile(r"[0-9+*/^=<>)]|\b(?:or|and|not)\b|\\(?:text\s*\{\s*)?(?:or|and|not)\b")
@@ -58,7 +60,7 @@ _NO_UNIT = re.compile(
     r"|false|below|above|under|over|except|instead|rather|either|neither|minus|plus|choose|factorial|itself|divided"
     rf"|multiplied|doubled|tripled|halved|squared|cubed|{_NUMERALS})\b(?!-\s*[a-z])|\bof\s+[a-z]\b|n't\b"
     r"|\btimes\b(?!\s*\Z|\s+(?:per|each|every|as|more|an?)\s+[a-z]{3})"
-    r"|\A(?:half|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths|tens)\b",
+    rf"|\A(?:half|{_PARTS}|tens|hundreds|thousands|millions|billions)\b",
     re.I,
 )
 

@@ -46,9 +46,11 @@ def is_head(node: Node) -> bool:
     match node:
         case Sym():
             return True
+        case Call("abs", (inner,)):
+            return is_head(inner)
         case Call(name, args):
             return (
-                len(name) == 1 or name in ("angle", "triangle", "overline", "overrightarrow", "vec", "prime", "abs")
+                len(name) == 1 or name in ("angle", "triangle", "overline", "overrightarrow", "vec", "prime")
             ) and bool(symbols(node))
         case Mul(args):
             return all(isinstance(arg, Sym | Const) or is_head(arg) for arg in args) and any(
@@ -95,7 +97,10 @@ def _asks_for(head: Node, value: Node) -> bool:
 
 
 def _is_algebraic(node: Node) -> bool:
-    return isinstance(node, Num | Const | Sym | Add | Mul | Pow) and all(map(_is_algebraic, children(node)))
+    is_known = isinstance(node, Call) and node.name in ("abs", "log", "factorial")
+    return (is_known or isinstance(node, Num | Const | Sym | Add | Mul | Pow)) and all(
+        map(_is_algebraic, children(node))
+    )
 
 
 def is_closed(node: Node) -> bool:

@@ -1,9 +1,10 @@
 r"""Answers that are words: names, yes and no, choices. Text in, nodes out; no mathematics."""
 
 import re
+from fractions import Fraction
 
 from verifiers.math.times import date
-from verifiers.math.tree import Choice, Text
+from verifiers.math.tree import Choice, Num, Text
 
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|emph|underline)\*?\s*\{([^{}]*)\}"
@@ -45,6 +46,31 @@ _OPTION = re.compile(r"(?<![^\s}$,;&])(?:\([A-Z]\)|[A-Z][.):])\s+\S|(?<![^\s}$,;
 _LETTER_THEN_WORD = re.compile(r"\s*([A-Z])[ \t]+([A-Z]?[a-z]{2,}[^\n]*)(?:\n.*)?", re.DOTALL)
 
 
+_NUMERALS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
+
+
 def unwrap(text: str) -> str:
     r"""Without \text{...} and the like around words."""
     if "\\" in text or "~" in text:
@@ -65,6 +91,11 @@ def words(text: str) -> Text:
     plain = re.sub(r"^(?:the|a|an)\s+", "", plain)
     plain = re.sub(r"\s*([-/,'&()])\s*", r"\1", plain)
     return date(plain) or Text(_MEANING.get(plain, plain))
+
+
+def numeral(text: str) -> Num | None:
+    """A small number in letters."""
+    return Num(Fraction(_NUMERALS.index(text.lower()))) if text.lower() in _NUMERALS else None
 
 
 def choice(text: str, is_gold: bool) -> Choice | None:
