@@ -11,6 +11,7 @@ from fractions import Fraction
 from verifiers.math import linear, units
 from verifiers.math.clean import clean
 from verifiers.math.grammar import AnswerParser
+from verifiers.math.hedges import denies, goes_on
 from verifiers.math.times import clock, date
 from verifiers.math.tree import (
     Based,
@@ -28,7 +29,7 @@ from verifiers.math.tree import (
     div,
     neg,
 )
-from verifiers.math.words import choice, unwrap, words
+from verifiers.math.words import choice, numeral, unwrap, words
 
 MAX_TEXT = 4096
 """Bytes of one answer."""
@@ -49,7 +50,15 @@ def _outward(match: re.Match) -> str:
 
 _WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
 _REWRITES = (
-    ("text", re.compile(r"\A\\text\s*\{\s*([-(0-9][^{}\\]*)\}\Z"), r"\1"),
+    ("text", re.compile(r"\A\\text\s*\{\s*((?:[-(0-9]|[A-Za-z]\s*=)[^{}\\]*)\}\Z"), r"\1"),
+    (
+        ".",
+        re.compile(
+            r"\A(-?[0-9]{0,12}\.[0-9]{0,12}?)(?:([0-9]{1,8}?)\2{2,8}|([0-9]{2,8}?)\3{1,8})\s*(?:\.\.\.+|\\(?:[lc]?dots))\s*\Z"
+        ),
+        lambda match: rf"{match[1]}\overline{{{match[2] or match[3]}}}",
+    ),
+    ("./", re.compile(r"(?<=[0-9])\./"), "/"),
     ("", re.compile(r"\A([0-9]+)\s*\^?\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?\Z"), r"\1"),
     (
         "",
@@ -79,9 +88,8 @@ _REWRITES = (
 Before each, a mark without which a text has none of it."""
 _QUALIFIED = re.compile(r"[,;]?\s+(?:where|such that|for (?:all|any|every|each|some|which|integers?|real))\b")
 """What begins a remark behind an answer."""
-_JOINED_ON = re.compile(r"[-+*/^=<>(]\s*\Z|\b(?:not|or)\s*\Z")
-_GOES_ON = re.compile(r"[0-9+*/^=<>)]|\b(?:or|and|not)\b|\\(?:text\s*\{\s*)?(?:or|and|not)\b")
-"""Outside a formula, right before it and anywhere behind it: then it is not the whole answer."""
+_JOINED_ON = re.compile(r"[-+*/^=<>(]\s*\Z")
+"""Outside a formula, right before it: then it is not the whole answer."""
 _BETWEEN = re.compile(r"[\s,;.]*(?:\b(?:and|or|und|et)\b|\\text\s*\{\s*(?:and|or)\s*\})?[\s,;]*", re.IGNORECASE)
 
 
@@ -99,7 +107,7 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     time = clock(said)
     if time is not None and not said[-1].isdigit():
         return (time,)  # 3 PM is no length
-    found = [each for each in (time, date(said), choice(plain, is_gold)) if each is not None]
+    found = [each for each in (time, date(said), choice(plain, is_gold), numeral(said)) if each is not None]
     for spelling in _spellings(plain):
         if (node := _parse(spelling)) is not None:
             found.extend(_senses(node))
@@ -171,6 +179,8 @@ def _senses(node: Node) -> list[Node]:
             found.append(Quantity(value, spelled))
         case Mul((Num() as value, *factors)) if (spelled := units.spelled(Mul(tuple(factors)))) is not None:
             found.append(Quantity(value, spelled))
+        case Mul((Mul((Num() as value, *tops)), *rest)) if (spelled := units.spelled(Mul((*tops, *rest)))) is not None:
+            found.append(Quantity(value, spelled))
         case Mul((Sym(name), Seq("tuple", (top, bottom)) as point)) if name.isupper():  # P(1, 2), C(5, 2)
             found += [point, Call("binom", (top, bottom))] if name == "C" else [point]
         case Call("based", (Sym(digits), Num(base))):
@@ -192,14 +202,15 @@ def _from_segments(text: str) -> list[Node]:
             return []  # a remark with numbers is part of the answer: then all of its words count
         text = text[: remark.start()]
         matches = [match for match in matches if match.end() <= len(text)]
-    if not matches or _GOES_ON.search(text, matches[-1].end()):
+    if not matches or goes_on(text[matches[-1].end() :]):
         return []
     chosen = [matches[-1]]
     for before in reversed(matches[:-1]):
         if not _BETWEEN.fullmatch(text[before.end() : chosen[0].start()]):
             break
         chosen.insert(0, before)
-    if _JOINED_ON.search(text[: chosen[0].start()]):
+    before = text[: chosen[0].start()]
+    if _JOINED_ON.search(before) or denies(before):
         return []
     pieces = [clean(match[0]) for match in chosen]
     unit = re.match(r"\s*([A-Za-z%]+)\s*[.]?\s*$", unwrap(text[matches[-1].end() :]))

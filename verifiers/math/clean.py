@@ -117,6 +117,7 @@ _NOISE = (
         "",
         re.compile(
             r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|quad|qquad|bf|rm|it|hfill|noindent|thinspace"
+            r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge"
             r"|enspace)(?![A-Za-z])"
         ),
         " ",
@@ -124,8 +125,10 @@ _NOISE = (
     ("{", re.compile(r"\\(?:phantom|hspace|vspace|hphantom|label|tag)\*?\s*\{[^{}]*\}"), " "),
     ("", re.compile(r"(?<!\\)\\[,;:!> \n]|~"), " "),
     (r"\$", re.compile(r"\\\$"), " "),
+    ("color", re.compile(r"\\(?:text)?color\s*\{[A-Za-z0-9!]+\}"), ""),
+    (r"\deg", re.compile(r"(?<=[0-9}])\s*\\deg(?![A-Za-z(])"), r"^\\circ "),
     (r"\colon", re.compile(r"\\colon(?![A-Za-z])"), ":"),
-    ("", re.compile(r"\\(?=\s*$)"), ""),
+    ("", re.compile(r"\\{1,2}(?=\s*$)"), ""),
     (
         r"\circ",
         re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF])(?:\s*\}|(?![A-Za-z]))"),

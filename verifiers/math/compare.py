@@ -45,7 +45,10 @@ def _words(gold: Node, other: Node, by: Conventions, agree):
         case Choice(_, text), _ if text:
             return any(agree(each, other, by) is True for each in _readings(text))
         case _, Choice(_, text) if text:
-            return any(agree(gold, each, by) is True for each in _readings(text))
+            told = _readings(text)
+            if any(isinstance(each, Choice) for each in told):
+                return False  # (A) B names two options
+            return any(agree(gold, each, by) is True for each in told)
         case Clock(minutes, marked), Clock(given, given_marked):
             half_day = (minutes - given) % 720 == 0 and marked != given_marked
             return minutes == given or half_day

@@ -19,10 +19,18 @@ from verifiers.math.tree import (
     Num,
     Percent,
     Pow,
+    Sym,
     TooBig,
+    children,
+    contains,
     substitute,
+    symbols,
 )
 
+MAX_WORK = 40_000
+"""Nodes that an answer's sums and products may have, written out."""
+FREE_BOUND = 20
+"""What a bound counts as that is a free variable."""
 MAX_BITS = int(MAX_DIGITS * 3.33)
 _HUNDRED = Fraction(100)
 
@@ -172,3 +180,30 @@ def _series(kind: str, variable: str, low: Fraction | None, high: Fraction | Non
     if kind == "sum":
         return reduce(lambda left, right: _guard(left + right), terms, Fraction(0))
     return reduce(lambda left, right: _guard(left * right), terms, Fraction(1))
+
+
+def work(node: Node, tops: dict[str, int] | None = None) -> int:
+    """How many nodes it has with its sums and products written out; what cannot be foreseen counts as the most.
+
+    tops: the largest values of the indices around it.
+    """
+    tops = tops or {}
+    if not isinstance(node, Big) or node.kind not in ("sum", "prod") or node.high is None:
+        return 1 + sum(work(child, tops) for child in children(node))
+    low, high = _top(node.low, tops), _top(node.high, tops)
+    terms = max(1, min(high - low + 1 if not symbols(node.low) else high + 1, MAX_RANGE))
+    body = work(node.body, {**tops, node.variable: max(abs(low), abs(high))})
+    return work(node.low, tops) + work(node.high, tops) + terms * body
+
+
+def _top(bound: Node, tops: dict[str, int]) -> int:
+    """The largest value of a bound."""
+    if isinstance(bound, Sym):
+        return tops.get(bound.name, FREE_BOUND)
+    names = symbols(bound)
+    if contains(bound, lambda each: isinstance(each, Big)) or names & tops.keys():
+        return MAX_RANGE
+    if names:
+        return FREE_BOUND
+    value = rational(bound)
+    return MAX_RANGE if value is None else math.ceil(value)

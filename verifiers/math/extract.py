@@ -7,6 +7,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
+from verifiers.math.hedges import denies, takes_back
 from verifiers.region import after_marker, boxes, final_region, has_answer_tag
 
 MAX_TAIL = 20_000
@@ -29,15 +30,6 @@ _HASHES = re.compile(r"####\s*([^\n]+)")
 _MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _NUMBER = re.compile(r"(?<![\w.^/])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:\s?/\s?[0-9]+)?%?")
-_DENIED = re.compile(
-    r"(?:(?:\b(?:or|not|never|isn't|wasn't|than|versus|vs\.?|at\s+(?:least|most)|over|under)|[^\W\d]n't)[\s$*(}]*(?:[A-Za-z]+\s+)?"
-    r"|[<>\u2260\u2264\u2265]|\\(?:neq?|geq?|leq?|lt|gt)(?![a-z]))[\s$*(]*$",
-    re.IGNORECASE,
-)
-_TAKEN_BACK = re.compile(
-    r"[\s*$)}]*(?:(?:or|not|but|is|are|equals)\b|\.\.|\\[lc]?dots|\u2026|=|[+*/^]\s*[A-Za-z0-9\\(])(?!\s*(?:the|an?)\b)"
-)
-"""Behind the last formula or number: then it is not the answer, or not all of it. `42 is the answer` is."""
 _LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])\)?[.\s]*$")
 
 
@@ -97,11 +89,9 @@ def _last(place: str, pattern: re.Pattern, region: str) -> Found | None:
     """The last match; nothing where it is denied (`not 5`), bounded (`> 5`) or one of several offered (`4 or 5`)."""
     tail = region[-MAX_TAIL:]
     match = deque(pattern.finditer(tail), maxlen=1)
-    if not match or _DENIED.search(tail[max(0, match[0].start() - 40) : match[0].start()]):
+    if not match or denies(tail[: match[0].start()]) or takes_back(tail[match[0].end() :]):
         return None
     (match,) = match
-    if _TAKEN_BACK.match(tail, match.end()):
-        return None
     return Found(place, (next(filter(None, match.groups()), match[0]).rstrip(","),))
 
 

@@ -3,16 +3,16 @@
 The root of the parser; what one expression is stands in `expression`.
 """
 
-from fractions import Fraction
-
 from verifiers.math import names, units
 from verifiers.math.expression import Parser
+from verifiers.math.hedges import is_no_unit
 from verifiers.math.tree import Node, Num, Percent, Quantity, Ratio, Relation, Seq, Sym, Unreadable
 
 _JOINERS = ("and", "or", "und", "et", "ou")
 _PERCENT = ("percent", "per cent", "percentage", "pct", "percents")
-_MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-"""Powers of ten that a word behind a number says."""
+_MAGNITUDES = {"dozen": 12, "hundred": 100, "thousand": 1000, "lakh": 10**5, "million": 10**6, "crore": 10**7}
+_MAGNITUDES |= {"billion": 10**9, "trillion": 10**12}
+"""What a number is multiplied with by a word behind it."""
 
 
 class AnswerParser(Parser):
@@ -131,8 +131,10 @@ def _with_unit(node: Node, unit: str) -> Node:
         return Percent(node)
     first, _, rest = plain.partition(" ")
     if first in _MAGNITUDES and isinstance(node, Num):
-        value = Num(node.value * Fraction(10) ** _MAGNITUDES[first])
+        value = Num(node.value * _MAGNITUDES[first])
         return _with_unit(value, unit[len(first) :].strip()) if rest else value
+    if is_no_unit(unit):
+        raise Unreadable(f"no unit: {unit!r}")
     return Quantity(node, unit)
 
 

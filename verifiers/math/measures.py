@@ -26,7 +26,8 @@ def measures(gold: Node, other: Node, by, agree):
         case Percent(value), _:
             return any(agree(each, other, by) is True for each in _meanings(value, by.percent))
         case _, Percent(value):
-            return any(agree(gold, each, by) is True for each in _meanings(value, by.percent))
+            percent = "share" if by.percent == "both" and not _may_count_percent(gold) else by.percent
+            return any(agree(gold, each, by) is True for each in _meanings(value, percent))
         case Based(digits, base), Based(given, other_base):
             return base == other_base and digits.lstrip("0") == given.lstrip("0")
         case Ratio(parts), Ratio(given):
@@ -63,6 +64,11 @@ def _meanings(value: Node, percent: str) -> tuple[Node, ...]:
     """What `value %` may be as a number."""
     share = div(value, _HUNDRED)
     return {"both": (share, value), "share": (share,), "number": (value,)}[percent]
+
+
+def _may_count_percent(gold: Node) -> bool:
+    """Whether a gold without a sign may be what stands before one: 12, 12.5; not 0.5 or 1/2, which are shares."""
+    return isinstance(gold, Num) and (gold.value.denominator == 1 or abs(gold.value) > 1)
 
 
 def _same_ratio(parts: tuple[Node, ...], given: tuple[Node, ...]) -> bool:

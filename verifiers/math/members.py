@@ -3,7 +3,20 @@
 Two members are compared by `agree`.
 """
 
-from verifiers.math.tree import Call, Matrix, Node, Relation, Seq, Sym, children, contains, neg, rebuild
+from verifiers.math.tree import (
+    Call,
+    Matrix,
+    Node,
+    Relation,
+    Seq,
+    Sym,
+    children,
+    contains,
+    neg,
+    rebuild,
+    substitute,
+    symbols,
+)
 
 MAX_MEMBERS = 200
 
@@ -18,11 +31,15 @@ def members(gold: Node, other: Node, by, agree):
     if isinstance(other, Seq) and not isinstance(gold, Seq):
         if isinstance(gold, Matrix):
             return NotImplemented
-        return agree(gold, other.items[0], by) if len(other.items) == 1 and other.kind != "list" else False
+        if other.kind == "list":
+            meant = [item for item in other.items if not _leaves_out(item, gold)]
+            return agree(gold, meant[0], by) if len(meant) == 1 else False
+        return agree(gold, other.items[0], by) if len(other.items) == 1 else False
     if not isinstance(other, Seq):
         if isinstance(other, Matrix):
             return NotImplemented
         return agree(gold.items[0], other, by) if len(gold.items) == 1 else False
+    other = _renamed(other, gold)
     if "set" in (gold.kind, other.kind):
         gold, other = _distinct(gold), _distinct(other)
     if max(len(gold.items), len(other.items)) > MAX_MEMBERS or len(gold.items) != len(other.items):
@@ -37,6 +54,35 @@ def members(gold: Node, other: Node, by, agree):
     if ordered or any(item == Sym("...") for item in gold.items):
         return _all(agree(a, b, by) for a, b in zip(gold.items, other.items))
     return _matched(gold.items, other.items, by, agree)
+
+
+def _leaves_out(item: Node, gold: Node) -> bool:
+    """Whether it only says where the gold's own variable has no value: x != 1."""
+    return (
+        isinstance(item, Relation)
+        and item.ops == ("!=",)
+        and isinstance(item.sides[0], Sym)
+        and symbols(item) == {item.sides[0].name} <= symbols(gold)
+    )
+
+
+def _renamed(other: Seq, gold: Seq) -> Seq:
+    """The answer with the gold's name for the one integer that both leave open: 2 n pi, n in Z."""
+    wanted, given = _open_integers(gold), _open_integers(other)
+    if len(wanted) != 1 or len(given) != 1 or given[0] in symbols(gold) or wanted[0] in symbols(other):
+        return other
+    return substitute(other, given[0], Sym(wanted[0]))
+
+
+def _open_integers(node: Seq) -> list[str]:
+    return [
+        item.sides[0].name
+        for item in node.items
+        if isinstance(item, Relation)
+        and item.ops == ("in",)
+        and isinstance(item.sides[0], Sym)
+        and item.sides[1] == Sym("Z")
+    ]
 
 
 def _as_members(node: Node) -> Node:

@@ -62,6 +62,7 @@ SET_OPERATORS = {
     "backslash": "setminus",
     "smallsetminus": "setminus",
     "bigcup": "cup",
+    "bigcap": "cap",
     "U": "cup",
 }
 TIMES = {"cdot", "times", "ast", "bullet", "star", "circ"}
@@ -111,6 +112,7 @@ UNIT_WORDS = _words(
 """Words of a unit or a counted noun that are shorter than most."""
 NOT_FACTORS = _words(
     r"""
+    bigcup bigcap lor land vee wedge
     cup cap setminus cr newline rbrack rparen mod pmod bmod pm mp div over choose end rangle rbrace rceil rfloor rvert
     rVert urcorner lrcorner quad text ] ) } | & backslash smallsetminus % Vert mid \
     """

@@ -63,9 +63,12 @@ class Operators(Structures):
 
     def _operand(self) -> tuple[Node, ...]:
         if self.is_sign("(", "[", "{") or self.is_command("{", "lbrace"):
+            is_group = self.is_sign("{") and self.tokens[self.at + 1].text != "("
             inner = self.bracketed()
             many = isinstance(inner, Seq)
-            if not many and (self.is_sign("^", "!")):
+            if (
+                is_group and not many and self.is_sign("^", "!")
+            ):  # \ln{2}^2 is printed as ln 2^2, f(x)^2 is f(x) squared
                 inner = self.postfix(inner)
             return inner.items if many else (inner,)
         self.deeper()

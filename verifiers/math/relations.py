@@ -46,9 +46,11 @@ def is_head(node: Node) -> bool:
     match node:
         case Sym():
             return True
+        case Call("abs", (inner,)):
+            return is_head(inner)
         case Call(name, args):
             return (
-                len(name) == 1 or name in ("angle", "triangle", "overline", "overrightarrow", "vec", "prime", "abs")
+                len(name) == 1 or name in ("angle", "triangle", "overline", "overrightarrow", "vec", "prime")
             ) and bool(symbols(node))
         case Mul(args):
             return all(isinstance(arg, Sym | Const) or is_head(arg) for arg in args) and any(
@@ -65,7 +67,10 @@ def is_function_head(node: Node) -> bool:
 
 
 def stated_value(node: Relation) -> Node | None:
-    """What a chain `head = a = b` comes to: its last side, if all its numbers agree; else, or for an echo, None."""
+    """What a chain `head = a = b` comes to: its last side, if all its numbers agree and its head asks for that; else,
+    or for an echo, None."""
+    if not _asks_for(node.sides[0], node.sides[-1]):
+        return None
     closed = [side for side in node.sides if is_closed(side)]
     if len(closed) < len(node.sides):
         closed = [side for side in closed if side is not node.sides[0]]
@@ -79,11 +84,31 @@ def stated_value(node: Relation) -> Node | None:
     return last
 
 
+def _asks_for(head: Node, value: Node) -> bool:
+    """Whether `head = value` says what the head is: `2x = 5` and `x^2 = 5` determine x, which is not 5; `a + b = 5` and
+    `sin x = 5` are what was asked for; `x = x + 1` is nothing."""
+    if isinstance(head, Sym):
+        return head.name not in symbols(value)
+    if is_head(head):
+        return True
+    if symbols(head) & symbols(value):
+        return equal(head, value) is True
+    return len(symbols(head)) != 1 or not _is_algebraic(head)
+
+
+def _is_algebraic(node: Node) -> bool:
+    is_known = isinstance(node, Call) and node.name in ("abs", "log", "factorial")
+    return (is_known or isinstance(node, Num | Const | Sym | Add | Mul | Pow)) and all(
+        map(_is_algebraic, children(node))
+    )
+
+
 def is_closed(node: Node) -> bool:
-    """Whether it is a number: no variable anywhere."""
+    """Whether it is a number: no variable anywhere, and no function that only has a name."""
     return (
         isinstance(node, Num | Const | Add | Mul | Pow | Call)
         and not symbols(node)
+        and not (isinstance(node, Call) and len(node.name) == 1)
         and all(map(is_closed, children(node)))
     )
 

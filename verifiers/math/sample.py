@@ -170,6 +170,11 @@ def _calls(node: Node, names: tuple[str, ...]) -> bool:
     return contains(node, lambda each: isinstance(each, Call) and each.name in names)
 
 
+def is_counting(node: Node) -> bool:
+    """Whether it counts something by its variables, so that only integers say anything."""
+    return _calls(node, _COUNTING) and bool(symbols(node))
+
+
 def agree(gold: Node, other: Node, mp=None) -> bool | None:
     """False where they differ at a point, True where they agree at all that count, None where none does.
 

@@ -1,6 +1,8 @@
 """Relations and sets of reals compared: what a gold equation, inequality, membership or union accepts. `agree` compares
 what the sides are; when an equation is the same up to a factor is `relations`' to say."""
 
+from functools import reduce
+
 from verifiers.math import relations
 from verifiers.math.members import expanded
 from verifiers.math.realset import is_inequality, real_set, same_pieces
@@ -31,6 +33,8 @@ def sets(gold: Node, other: Node, by, agree):
     """Unions, set-builders, systems of inequalities: as pieces of the real line where ends are numbers."""
     if not any(isinstance(each, SetOp | Builder) or each == Sym("R") or _is_system(each) for each in (gold, other)):
         return NotImplemented
+    if isinstance(gold, SetOp) and gold.op == "cup":
+        other = _union(other)
     if _is_system(other) and not (_states(gold) or by.inequality_for_interval):
         return False
     if (same := _same_set(gold, other)) is not None:
@@ -43,6 +47,16 @@ def sets(gold: Node, other: Node, by, agree):
         case Builder(head, conditions), Builder(given, given_conditions):
             return head == given and bool(agree(Seq("list", conditions), Seq("list", given_conditions), by))
     return False if isinstance(gold, SetOp | Builder) or isinstance(other, SetOp | Builder) else NotImplemented
+
+
+def _union(node: Node) -> Node:
+    """A list of intervals as what they cover; anything else as it is."""
+    is_list = isinstance(node, Seq) and node.kind == "list" and len(node.items) > 1
+    if not is_list or not all(
+        isinstance(item, Seq) and item.kind == "tuple" and len(item.items) == 2 for item in node.items
+    ):
+        return node
+    return reduce(lambda left, right: SetOp("cup", left, right), node.items)
 
 
 def _is_system(node: Node) -> bool:

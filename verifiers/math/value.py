@@ -5,6 +5,7 @@ enough digits and is right in all of them. It never stands for another decimal o
 """
 
 from fractions import Fraction
+from functools import lru_cache
 
 from verifiers.math import normal, proof, sample
 from verifiers.math.exact import rational
@@ -32,6 +33,8 @@ MIN_DIGITS = 4
 MIN_GOLD_DIGITS = 3
 """The same where the gold is the decimal: the data chose that precision."""
 MAX_NORMAL = 300
+FAR = 1e-9
+"""Relative difference that no rounding of thirty digits makes."""
 
 
 def equal(gold: Node, other: Node, tolerance: float = 0.0) -> bool | None:
@@ -39,7 +42,7 @@ def equal(gold: Node, other: Node, tolerance: float = 0.0) -> bool | None:
     if gold == other:
         return True
     try:
-        left, right = rational(gold), rational(other)
+        left, right = _rational(gold), _rational(other)
     except (TooBig, ZeroDivisionError):
         return False
     if left is not None and right is not None:
@@ -48,6 +51,10 @@ def equal(gold: Node, other: Node, tolerance: float = 0.0) -> bool | None:
         return _compare(gold, other, left, right, tolerance)
     except (TooBig, ZeroDivisionError, Unreadable, RecursionError, OverflowError, MemoryError):
         return False
+
+
+_rational = lru_cache(maxsize=4096)(rational)
+"""Members of a list are compared with one another many times."""
 
 
 def _is_near(left: Fraction, right: Fraction, tolerance: float) -> bool:
@@ -109,6 +116,8 @@ def is_rounding(decimal: Num, exact) -> bool:
 def _compare(gold: Node, other: Node, left, right, tolerance: float) -> bool | None:
     if _has_foreign(gold) or _has_foreign(other):
         return _by_parts(gold, other, tolerance)
+    if _differ_plainly(gold, other):
+        return _is_approximation(gold, other, tolerance)
     if size(gold) + size(other) <= MAX_NORMAL and _same_form(gold, other):
         return True
     ends = _infinite(gold), _infinite(other)
@@ -121,6 +130,28 @@ def _compare(gold: Node, other: Node, left, right, tolerance: float) -> bool | N
     if agrees is False:
         return _is_approximation(gold, other, tolerance)
     return True if proof.prove(gold, other) else None if agrees else False
+
+
+def _differ_plainly(gold: Node, other: Node) -> bool:
+    """Whether they differ by far at one point, which costs least to know."""
+    if sample.is_counting(gold) or sample.is_counting(other):
+        return False
+    is_complex = sample.has_imaginary(gold) or sample.has_imaginary(other)
+    here, there = _at_first_point(gold, is_complex), _at_first_point(other, is_complex)
+    if here is None or there is None:
+        return False
+    (left, left_scale), (right, right_scale) = here, there
+    return abs(left - right) > FAR * max(1, abs(left), abs(right), left_scale, right_scale)
+
+
+@lru_cache(maxsize=4096)
+def _at_first_point(node: Node, is_complex: bool):
+    """The value there and the largest magnitude met; None where it has none."""
+    evaluate = sample.Evaluator({name: sample.point(name, 0) for name in symbols(node)}, is_complex)
+    try:
+        return evaluate(node), evaluate.scale
+    except (sample.Undefined, sample.Unknown, TooBig, ZeroDivisionError, ValueError, OverflowError):
+        return None
 
 
 def _infinite(node: Node) -> int:

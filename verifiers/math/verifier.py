@@ -10,7 +10,7 @@ from itertools import product
 
 from verifiers.math.answer import MAX_TEXT, read
 from verifiers.math.compare import Conventions, agree
-from verifiers.math.exact import rational
+from verifiers.math.exact import MAX_WORK, rational, work
 from verifiers.math.extract import POLICIES, Found, candidates
 from verifiers.math.gold import gold_readings, gold_texts, joined
 from verifiers.math.kinds import kind_of
@@ -180,6 +180,8 @@ def readings_of(text: str, in_prose: bool = True) -> tuple[Node, ...]:
 def pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
     """`agree`, once for each pair: the answers of a group repeat."""
     try:
+        if gold != reading and work(reading) > MAX_WORK:
+            return False
         return agree(gold, reading, conventions)
     except (TooBig, ZeroDivisionError, RecursionError):
         return False

@@ -1,9 +1,10 @@
 r"""Answers that are words: names, yes and no, choices. Text in, nodes out; no mathematics."""
 
 import re
+from fractions import Fraction
 
 from verifiers.math.times import date
-from verifiers.math.tree import Choice, Text
+from verifiers.math.tree import Choice, Num, Text
 
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|emph|underline)\*?\s*\{([^{}]*)\}"
@@ -40,7 +41,34 @@ _LETTER = re.compile(r"\s*(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Z])\)?\s*[
 _LETTER_AND_TEXT = re.compile(
     r"\s*(?:\(([A-Z])\)|([A-Z])\s*[.):])\s+(?!(?:or|and|not|but)\b|[,;/&+^=])(\S.*)", re.DOTALL
 )
+_OPTION = re.compile(r"(?<![^\s}$,;&])(?:\([A-Z]\)|[A-Z][.):])\s+\S|(?<![^\s}$,;&])\([A-Z]\)(?=\s*\Z)")
+"""Another option's mark within an option's text: then several are named."""
 _LETTER_THEN_WORD = re.compile(r"\s*([A-Z])[ \t]+([A-Z]?[a-z]{2,}[^\n]*)(?:\n.*)?", re.DOTALL)
+
+
+_NUMERALS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
 
 
 def unwrap(text: str) -> str:
@@ -65,12 +93,17 @@ def words(text: str) -> Text:
     return date(plain) or Text(_MEANING.get(plain, plain))
 
 
+def numeral(text: str) -> Num | None:
+    """A small number in letters."""
+    return Num(Fraction(_NUMERALS.index(text.lower()))) if text.lower() in _NUMERALS else None
+
+
 def choice(text: str, is_gold: bool) -> Choice | None:
     """`B`, `(B)`, `B.`, `(B) text`, `B. text`; a gold may also be `B text`."""
     plain = unwrap(text)
     if match := _LETTER.fullmatch(plain):
         return Choice(match[1].upper()) if match[1].isupper() or len(plain) > 1 else None
-    if match := _LETTER_AND_TEXT.fullmatch(plain):
+    if (match := _LETTER_AND_TEXT.fullmatch(plain)) and not _OPTION.search(match[3]):
         return Choice(match[1] or match[2], match[3].strip())
     if is_gold and (match := _LETTER_THEN_WORD.fullmatch(plain)):
         return Choice(match[1], match[2].strip())

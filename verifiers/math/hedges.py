@@ -1,0 +1,86 @@
+r"""Words and signs by which a number or formula is not the whole answer: denied, a bound, one of several, worked on.
+
+Text in, yes or no out. Used where an answer has no mark of its own (`extract`), where it stands among words (`answer`)
+and where words behind a number may be its unit (`grammar`). Knows no mathematics and no list of units.
+"""
+
+import re
+
+_END = r"[\s$*({]*\Z"
+_NUMERALS = (
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|sixty|seventy"
+    "|eighty|ninety|hundred|thousand|million|billion|trillion|dozen|lakh|crore"
+)
+_AMOUNTS = (
+    "total|sum|difference|product|value|amount|number|area|volume|length|width|height|perimeter|radius|diameter"
+    "|distance|speed|rate|cost|price|profit|fee|score|age|weight|average|mean|median|probability|answer|result"
+    "|solution|remainder|consists?|made"
+)
+_COMES = (
+    "equals?|equivalent|corresponds?|amounts?|simplif[a-z]+|reduc[a-z]+|evaluates?|comes?|converges?|tends?|adds?"
+    "|sums?|leads?|round(?:s|ed)?|out|down|increas[a-z]+|decreas[a-z]+|changes|grows|grew"
+)
+_PARTS = "halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
+_BEFORE = (
+    re.compile(r"(?:\b(?:(?:can)?not|never|neither|nor|without)\b|[a-z]n't)[\s$*(}]*(?:[a-z]+\s+){0,3}" + _END, re.I),
+    re.compile(r"\b(?:or|than|versus|vs\.?|at\s+(?:least|most))[\s$*(}]*(?:[a-z]+\s+){0,2}" + _END, re.I),
+    re.compile(
+        r"\b(?:over|under|below|above|beyond|exceed(?:s|ing)?|within|until|except|minus|negative|plus|times|twice"
+        r"|thrice|double|triple|half|(?:anything|everything|all)\s+but|(?:divid|divis|multipl)[a-z]+\s+by"
+        r"|bound(?:ed)?(?:\s+(?:is|of|by))?\s*[:=]?)" + _END,
+        re.I,
+    ),
+    re.compile(r"(?:\bbetween\b[^.\n]*\band|[0-9][ \t$)}*]*(?:\band\b|[&,;?!/|]|[ \t]))" + _END, re.I),
+    re.compile(rf"(?<![a-z])(?!(?:{_AMOUNTS})\s+of\b)[a-z%]+\s+of" + _END, re.I),
+    re.compile(rf"(?<![a-z])(?!(?:{_COMES})\s+to\b)(?<!add )(?<!adds )(?<!sum )(?<!sums )[a-z]+\s+to" + _END, re.I),
+    re.compile(r"(?:[<>\u2260\u2264\u2265]|\\(?:neq?|geq?|leq?|lt|gt)(?![a-z]))" + _END),
+)
+"""Right before it. Of a total or a value, `of 18` says what it is; of a multiple or a root 18 is a part. What comes
+to 18 is 18; any other `to 18` is an end."""
+_AFTER = re.compile(
+    r"(?:[\s*$)}%]|\\[,;: ]|\\(?:text|mathrm|mbox)\s*\{)*(?:"
+    r"\?|(?:or|not|but|vs|versus|equals|percent\s+of|of\s+[a-z](?![a-z]))\b|\.\.|\\[lc]?dots|\u2026|=|[+*/^]\s*[A-Za-z0-9\\(]"
+    r"|(?:is|are)\b(?!\s+(?:the|an?|our|my)\s)"
+    r"|(?:is|are)\s+(?:the|an?|our|my)\s+(?:[a-z]+\s+)?(?:upper|lower|bound|limit|wrong|incorrect|guess|multiple|factor)"
+    rf"|(?:squared|cubed|factorial|minus|plus|and\s+a\s+half|{_PARTS}"
+    rf"|(?:times|x|(?:less|more|fewer)\s+than)\s+(?:itself|{_NUMERALS}|[0-9$]|[a-z]\b)"
+    rf"|point\s+(?:{_NUMERALS})|below|above|lakh|crore|dozen|(?:hundred|thousand|million|billion|trillion)s?)\b)"
+)
+"""Right behind it. `42 is the answer` takes nothing back."""
+_GOES_ON = re.compile(r"[0-9+*/^=<>)]|\b(?:or|and|not)\b|\\(?:text\s*\{\s*)?(?:or|and|not)\b")
+"""Anywhere behind a formula among words: then it is not all of the answer."""
+_EXPONENT = re.compile(r"(?<=[A-Za-z.}])\s*\^\s*\{?\s*-?[0-9]\s*\}?")
+_LENGTH_POWER = re.compile(
+    r"\b(?:[mck]?m|s|in|ft|yd|mi|inch(?:es)?|feet|foot|units?|seconds?|(?:(?:centi|milli|kilo)?met(?:er|re)|yard|mile)s?)"
+    r"\.?\s+(?:squared|cubed)\b",
+    re.I,
+)
+_NO_UNIT = re.compile(
+    r"[0-9]|\b(?:or|and|nor|not|never|cannot|but|unless|maybe|perhaps|possibly|probably|than|most|least|wrong|incorrect"
+    r"|false|below|above|under|over|except|instead|rather|either|neither|minus|plus|choose|factorial|itself|divided"
+    rf"|multiplied|doubled|tripled|halved|squared|cubed|{_NUMERALS})\b(?!-\s*[a-z])|\bof\s+[a-z]\b|n't\b"
+    r"|\btimes\b(?!\s*\Z|\s+(?:per|each|every|as|more|an?)\s+[a-z]{3})"
+    rf"|\A(?:half|{_PARTS}|tens|hundreds|thousands|millions|billions)\b",
+    re.I,
+)
+
+
+def denies(before: str) -> bool:
+    """Whether the text before an answer says that it is none, or only a bound or a part of one."""
+    tail = before[-60:]
+    return any(pattern.search(tail) for pattern in _BEFORE)
+
+
+def takes_back(after: str) -> bool:
+    """Whether the text behind an answer goes on with it or takes it back."""
+    return _AFTER.match(after) is not None
+
+
+def goes_on(after: str) -> bool:
+    """Whether anything behind a formula among words belongs to the answer too."""
+    return takes_back(after) or _GOES_ON.search(after) is not None
+
+
+def is_no_unit(words: str) -> bool:
+    """Whether words behind a number work on it, bound it or deny it, and so are neither a unit nor what is counted."""
+    return _NO_UNIT.search(_LENGTH_POWER.sub("", _EXPONENT.sub("", words))) is not None
