@@ -11,6 +11,8 @@ from r1lab import fetch as fetching
 from r1lab.errors import RecipeError, RunError
 from r1lab.fetch import MODELS, fetch
 
+pytest.importorskip("gguf", reason="the extra smollm2 is not installed")
+
 
 def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())

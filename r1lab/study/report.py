@@ -139,13 +139,13 @@ def evaluation_sets(run: Curves) -> list[str]:
 def _outcome(folder: Path, run: Curves, name: str | None) -> Outcome:
     rows = [row for row in run.rows if f"eval/{name}/avg" in row]
     has_base = bool(rows) and rows[0]["at/step"] == 0
-    base, final = (_interval(rows[i], name) if is_known else None for i, is_known in ((0, has_base), (-1, bool(rows))))
+    base = _interval(rows[0], name) if has_base else None
     flops = [max((row[key] for row in run.rows if key in row), default=0) for key in ("flops/rollout", "flops/update")]
     return Outcome(
         label=run.label,
         set=name,
         base=base,
-        final=final,
+        final=_interval(rows[-1], name) if rows else None,
         gain=_gain(folder, rows, name) if has_base and len(rows) > 1 else None,
         errors=int(rows[-1].get(f"eval/{name}/errors", 0)) if rows else 0,
         steps=int(run.rows[-1]["at/step"]),
@@ -295,7 +295,6 @@ def _count(value: float | None) -> str:
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "-"
-    whole = round(seconds)
-    if whole < 3600:
+    if (whole := round(seconds)) < 3600:
         return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{seconds:.1f} s"
     return f"{whole // 3600} h {whole // 60 % 60:02} min"

@@ -21,9 +21,10 @@ def test_every_built_in_resolves_travels_and_judges_its_own_witness(name):
         "countdown": {"numbers": [1, 2], "target": 3},
         "reasoning_gym": {"task": "chain_sum", "entry": {"question": "1 + 1", "answer": "2", "metadata": {}}},
         "choice": "B",
+        "code": {"fn_name": "double", "inputs": [[2]], "outputs": [4]},
     }.get(name, "5")
     live = resolved.build()
-    assert not live.isolated
+    assert live.isolated == (name == "code")
     assert live.verify(Item(live.witness(answer), answer)).score == 1.0
 
 
@@ -55,7 +56,7 @@ REFUSED = {
     "plugins:one_parameter": "has the parameters",
     "plugins:wrong_async": "declares `isolated = True`",
     "plugins:AsyncNotIsolated": "declares `isolated = True`",
-    "just words": "use one of choice, countdown",
+    "just words": "use one of choice, code, countdown",
 }
 
 
