@@ -112,9 +112,7 @@ class Seat:
             return Failure("timeout", f"no verdict within {seconds:g} s", time.monotonic() - start)
         except (WorkerDied, ValueError) as error:
             return Failure("crash", str(error), time.monotonic() - start)
-        spent = max(
-            time.monotonic() - start, min(reply["seconds"], seconds)
-        )  # it may have begun before this one's turn
+        spent = min(reply["seconds"], seconds)  # the check's own: it may have begun before its turn to be read
         self._is_tired = bool(reply.get("tired"))
         if "failure" in reply:
             return Failure("crash", str(reply["failure"]), spent)
