@@ -49,6 +49,7 @@ _AFTER = re.compile(
 """Right behind it. `42 is the answer` takes nothing back."""
 _GOES_ON = re.compile(r"[0-9+*/^=<>)]|\b(?:or|and|not)\b|\\(?:text\s*\{\s*)?(?:or|and|not)\b")
 """Anywhere behind a formula among words: then it is not all of the answer."""
+_IN_TEXT = re.compile(r"(?:\s|\\[,;: ])*\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}")
 _EXPONENT = re.compile(r"(?<=[A-Za-z.}])\s*\^\s*\{?\s*-?[0-9]\s*\}?")
 _LENGTH_POWER = re.compile(
     r"\b(?:[mck]?m|s|in|ft|yd|mi|inch(?:es)?|feet|foot|units?|seconds?|(?:(?:centi|milli|kilo)?met(?:er|re)|yard|mile)s?)"
@@ -56,11 +57,11 @@ _LENGTH_POWER = re.compile(
     re.I,
 )
 _NO_UNIT = re.compile(
-    r"[0-9]|\b(?:or|and|nor|not|never|cannot|but|unless|maybe|perhaps|possibly|probably|than|most|least|wrong|incorrect"
+    r"[0-9!]|\b(?:pi|sqrt|frac|infty|or|and|nor|not|never|cannot|but|unless|maybe|perhaps|possibly|probably|than|most|least|wrong|incorrect"
     r"|false|below|above|under|over|except|instead|rather|either|neither|minus|plus|choose|factorial|itself|divided"
     rf"|multiplied|doubled|tripled|halved|squared|cubed|{_NUMERALS})\b(?!-\s*[a-z])|\bof\s+[a-z]\b|n't\b"
     r"|\btimes\b(?!\s*\Z|\s+(?:per|each|every|as|more|an?)\s+[a-z]{3})"
-    rf"|\A(?:half|{_PARTS}|tens|hundreds|thousands|millions|billions)\b",
+    rf"|\A\s*(?:half|{_PARTS}|tens|hundreds|thousands|millions|billions|dozens|lakhs|crores|gross|score)\b",
     re.I,
 )
 
@@ -73,7 +74,13 @@ def denies(before: str) -> bool:
 
 def takes_back(after: str) -> bool:
     """Whether the text behind an answer goes on with it or takes it back."""
-    return _AFTER.match(after) is not None
+    if _AFTER.match(after):
+        return True
+    while words := _IN_TEXT.match(after):
+        if is_no_unit(words[1]):
+            return True
+        after = after[words.end() :]
+    return False
 
 
 def goes_on(after: str) -> bool:
