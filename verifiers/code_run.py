@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from sandbox import plain
 from sandbox.box import Sandbox, Session
 from sandbox.outcome import Limits, Outcome, Program
-from verifiers import compare
+from verifiers import compare, tests_text
 from verifiers.code_tests import BadTests, Plan
 from verifiers.lifting import Call
 
@@ -173,11 +173,7 @@ def run_tests(box: Sandbox, source: str, made: Plan, limits: Limits) -> list[Res
         ready = _told_ready(program)
         if ready is None:
             return [failure(test, program.close()) for test in range(made.num_tests)]
-        wanted = {name for name in _mentioned(made) if not hasattr(builtins, name)} | _imported(made)
-        names = {name: kind for name, kind in ready.items() if name in wanted}
-        entry = made.extra.get("entry")
-        if entry:
-            names.setdefault(entry, "function")
+        names = _offered(made, ready)
         tests = Program(made.source, kind="tests", extra={**made.extra, "names": names})
         with box.converse(tests, whole) as session:
             results = _relay(session, program, made)
@@ -199,6 +195,17 @@ def _told_ready(program: Session) -> dict[str, str] | None:
     except plain.NotPlain:
         return None
     return names if names and all(isinstance(kind, str) for kind in names.values()) else {}
+
+
+def _offered(made: Plan, ready: dict[str, str]) -> dict[str, str]:
+    """What the tests are given of the program: for `check` its entry alone, else what they use."""
+    entry = made.extra.get("entry")
+    if made.extra["style"] == "check":
+        return {entry: ready.get(entry, "function")}
+    texts = made.extra["tests"] if made.extra["style"] == "statements" else ()
+    needed = tests_text.unbound(made.source, *texts) | ({entry} if entry else set())
+    wanted = {name for name in _mentioned(made) if not hasattr(builtins, name)} | _imported(made) | needed
+    return dict.fromkeys(needed, "function") | {name: kind for name, kind in ready.items() if name in wanted}
 
 
 def _mentioned(made: Plan) -> set[str]:
@@ -245,8 +252,9 @@ def _checked(reply: bytes, nonce: str) -> dict:
 
 
 def _counted(done: list, made: Plan) -> list[Result]:
-    if any(status == "broken" for _, status, _ in done):
-        raise BadTests(done[0][2])
+    broken = next((note for _, status, note in done if status == "broken"), None)
+    if broken is not None:
+        raise BadTests(broken)
     return [Result(number, "passed" if passed is True else status, note)
             for number, (passed, status, note) in enumerate(done)]  # fmt: skip
 
