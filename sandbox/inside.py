@@ -7,6 +7,8 @@ decides anything, and what is not to be known is not here.
 import atexit
 import builtins
 import contextlib
+import gc
+import io
 import json
 import os
 import socket
@@ -22,6 +24,7 @@ MAX_MESSAGE = 64 << 20
 MAX_RECURSION = 400_000
 """Frames of Python, whatever a program asks for: past it an exception, before memory or the clock run out."""
 FILE = "main.py"
+WRITERS = frozenset({io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom})
 
 
 def run(has_line: bool) -> None:
@@ -50,6 +53,8 @@ def run(has_line: bool) -> None:
 
 
 def _script(request: dict, line: None) -> int:
+    """What it wrote to files that it did not close is written, as at an interpreter's end."""
+    atexit.register(_flush_files)
     _execute(request["source"], "__main__")
     return 0
 
@@ -189,6 +194,14 @@ def _flush() -> bool:
         except BaseException:
             is_well = False
     return is_well
+
+
+def _flush_files() -> None:
+    _flush()
+    for each in gc.get_objects():
+        if type(each) in WRITERS:
+            with contextlib.suppress(Exception):
+                each.flush()
 
 
 def _exit_code(code: object) -> int:

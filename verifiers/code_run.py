@@ -21,7 +21,7 @@ from verifiers.lifting import Call
 MAX_LIMITS = 2
 """Runs of a submission that may hit a limit or end early before its remaining tests are given up."""
 MAX_TURNS = 10
-"""The time of a conversation: of so many turns at most."""
+"""The time of a conversation whose turns are not known before: of so many, or of one for each test."""
 MIN_OUTPUT = 1 << 20
 MAX_LINE = 1 << 22
 
@@ -111,8 +111,9 @@ def run_calls(
         rest = calls[len(results) :]
         nonces = [secrets.token_hex(8) for _ in rest]
         messages = tuple(_message(call, nonce) for call, nonce in zip(rest, nonces))
-        whole = limits.seconds * min(len(rest), MAX_TURNS)
-        turn = replace(limits, seconds=whole, turn_seconds=limits.seconds)
+        room = max(MIN_OUTPUT, max(map(_size, rest)))
+        whole = limits.seconds * len(rest)
+        turn = replace(limits, seconds=whole, turn_seconds=limits.seconds, output_bytes=room)
         outcome = box.run(Program(source, kind="serve", messages=messages), turn)
         made = [_call_result(*each, rule, can_unwrap) for each in zip(rest, nonces, outcome.replies[1:])]
         is_early = len(made) < len(rest)
@@ -129,11 +130,16 @@ def run_calls(
     return results
 
 
+def _size(call: Call) -> int:
+    """Bytes that a reply may need which gives what is expected, in one encoding or another."""
+    return 4 * len(repr(call.expected)) + 65536
+
+
 def values_of(box: Sandbox, reference: str, calls: tuple[Call, ...], limits: Limits) -> list[object]:
     """What a problem's own reference gives. BadTests where it does not give a plain value for every call."""
     nonces = [secrets.token_hex(8) for _ in calls]
     program = Program(reference, kind="serve", messages=tuple(map(_message, calls, nonces)))
-    outcome = box.run(program, replace(limits, seconds=limits.seconds * MAX_TURNS, turn_seconds=limits.seconds))
+    outcome = box.run(program, replace(limits, seconds=limits.seconds * len(calls), turn_seconds=limits.seconds))
     if outcome.status != "ok" or len(outcome.replies) != 1 + len(calls):
         raise BadTests(f"the reference fails: {failure(0, outcome).note}")
     replies = [plain.tree(reply) for reply in outcome.replies[1:]]
@@ -168,7 +174,8 @@ def _call_result(call: Call, nonce: str, reply: bytes, rule: compare.Rule, can_u
 
 def run_tests(box: Sandbox, source: str, made: Plan, limits: Limits) -> list[Result]:
     """Test code in one jail, the program in another; only plain values go between them."""
-    whole = replace(limits, seconds=limits.seconds * MAX_TURNS, turn_seconds=limits.seconds)
+    num_turns = max(MAX_TURNS, made.num_tests)
+    whole = replace(limits, seconds=limits.seconds * num_turns, turn_seconds=limits.seconds)
     with box.converse(Program(source, kind="serve"), whole) as program:
         ready = _told_ready(program)
         if ready is None:
