@@ -19,6 +19,7 @@ LEAST_MB = 256
 """Limits are those of compiled programs; an interpreter needs more."""
 EVALPLUS_TOL = 1e-6
 """What EvalPlus itself takes for floats where a row says 0."""
+KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 LEFT_TO_RIGHT = ("public_tests", "private_tests", "generated_tests")
 
 
@@ -172,13 +173,13 @@ def _own_limits(row: Mapping, memory: str) -> dict:
 
 
 def other_functions(prompt: str, entry: str) -> str:
-    """What a prompt defines besides the function asked for: tests that use it must not take it from the program."""
+    """What a prompt imports and defines besides the function asked for; tests must not take it from the program."""
     try:
         parsed = ast.parse(prompt)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
-    kept = [node for node in parsed.body if getattr(node, "name", None) != entry]
-    return "\n".join(ast.unparse(node) for node in kept) if any(hasattr(node, "name") for node in kept) else ""
+    kept = [node for node in parsed.body if isinstance(node, KEPT) and getattr(node, "name", None) != entry]
+    return "\n".join(map(ast.unparse, kept))
 
 
 def _parsed(value: object) -> object:

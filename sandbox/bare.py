@@ -36,16 +36,18 @@ class Starter:
     def begin(self, limits: dict, fds: list[int]) -> int:
         """The pidfd of a started run."""
         self.folder = tempfile.mkdtemp(prefix="r1lab-")
+        self.entry = slot.Entry()
         self.pid = os.fork()
         if self.pid == 0:
-            _become_run(self, Limits(**limits), fds)
+            _become_run(self, Limits(**limits), [*fds, self.entry.fd])
+        os.close(self.entry.fd)
         return os.pidfd_open(self.pid)
 
-    def end(self) -> tuple[int, float, float]:
+    def end(self) -> tuple[bool, int, float, float]:
         """As `sandbox.driver` wants it."""
         _, status, usage = os.wait4(self.pid, 0)
         shutil.rmtree(self.folder, ignore_errors=True)
-        return status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+        return self.entry.was_made(), status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
     def _confine(self) -> None:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -75,7 +77,8 @@ def _become_run(starter: Starter, limits: Limits, fds: list[int]) -> None:
         slot.take(fds)
         jail.set_limits(replace(limits, processes=ANY_NUMBER))
         starter._confine()
+        slot.entered(len(fds) - 1)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
         os._exit(slot.SETUP_FAILED)
-    inside.run(len(fds) > slot.NUM_STANDARD)
+    inside.run(len(fds) - 1 > slot.NUM_STANDARD)

@@ -42,8 +42,10 @@ class Starter:
         start = "import sys; sys.path[:] = sys.argv[2].split(':'); from sandbox.bubblewrap import run; run()"
         path = ":".join((OWN, *self.shown.path))
         has_line = len(fds) > slot.NUM_STANDARD
-        command = [*self._walls(Limits(**limits), len(fds)), os.path.realpath(sys.executable), "-I", "-S", "-c", start,
-                   json.dumps({"limits": limits, "has_line": has_line}), path]  # fmt: skip
+        self.entry = slot.Entry()
+        walls = self._walls(Limits(**limits), len(fds) + 1)
+        settings = json.dumps({"limits": limits, "has_line": has_line, "entry": len(fds)})
+        command = [*walls, os.path.realpath(sys.executable), "-I", "-S", "-c", start, settings, path]
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -51,19 +53,20 @@ class Starter:
                     self.group.add(os.getpid())
                 os.setsid()
                 jail.die_with_parent()
-                slot.take([*fds, code])
+                slot.take([*fds, self.entry.fd, code])
                 os.execv(command[0], command)
             finally:
                 os._exit(slot.SETUP_FAILED)
         os.close(code)
+        os.close(self.entry.fd)
         return os.pidfd_open(self.pid)
 
-    def end(self) -> tuple[int, float, float]:
+    def end(self) -> tuple[bool, int, float, float]:
         """As `sandbox.driver` wants it."""
         _, status, usage = os.wait4(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         status = code - 128 if code > 128 else status  # bubblewrap tells of a signal as a shell does
-        return status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+        return self.entry.was_made(), status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
     def _walls(self, limits: Limits, filter_fd: int | None) -> list[str]:
         words = [self.program, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv"]
@@ -101,4 +104,5 @@ def run() -> None:
     sys.path.remove(OWN)
     jail.check_alone()
     jail.set_limits(Limits(**settings["limits"]))
+    slot.entered(settings["entry"])
     inside.run(settings["has_line"])

@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ WATCH_SECONDS = 0.05
 HEAD, TAIL = 3000, 1000
 """Characters of stderr that are kept."""
 MAX_REPLY = 4 << 20
+"""Where no more output is allowed."""
 MAX_GRANT = 2.0
 """Of its limit: a program can make itself wait, with many processes of its own."""
 LEAST_GRANT = 0.01
@@ -33,6 +35,7 @@ REAP_SECONDS = 20.0
 def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str = "namespaces") -> None:
     """Serve runs until the box closes. The first frame is answered with an empty one, or with why there is no jail."""
     frames.receive(sock)
+    sys.executable = os.path.realpath(sys.executable)  # a virtual environment's own is not shown
     try:
         starters = {"namespaces": slot.Starter, "bubblewrap": bubblewrap.Starter, "none": bare.Starter}
         start = starters[backend](shown, group)
@@ -77,7 +80,7 @@ class _Run:
                 os.close(fd)
         try:
             self._watch(ours)
-            status, cpu, peak = self.start.end()
+            has_entered, status, cpu, peak = self.start.end()
         finally:
             os.close(self.pidfd)
             if self.line is not None:
@@ -87,6 +90,9 @@ class _Run:
         wall = time.monotonic() - self.start_time - self.paused
         if self.group is not None and self.group.num_kills() > kills:
             self.limit_hit = "memory"
+        if not has_entered and not self.limit_hit:
+            told = bytes(self.output["stderr"])[-300:].decode(errors="replace")
+            raise OSError(f"a run could not enter the jail: {told}")
         return self._judge(status, wall, cpu, peak)
 
     def _prepare_group(self) -> int:
@@ -174,6 +180,11 @@ class _Run:
                 self.poll.unregister(fd)
             return False
         room = self.limits.output_bytes - len(into)
+        if into is self.output["stderr"] or self.header["has_line"]:  # nothing that is judged: cut
+            into += part
+            if len(part) > room:
+                into[HEAD:-TAIL] = b" ... "
+            return True
         into += part[:room]
         if len(part) > room:
             self._kill("output")
@@ -199,7 +210,8 @@ class _Run:
     def _take_frames(self) -> None:
         while len(self.buffer) >= frames.HEADER.size:
             (size,) = frames.HEADER.unpack_from(self.buffer)
-            if size > MAX_REPLY:
+            is_much = sum(map(len, self.replies)) + size > wire.MAX_FRAME // 2
+            if is_much or size > max(MAX_REPLY, self.limits.output_bytes):
                 self._kill("output")
                 self.buffer.clear()
                 return
@@ -242,8 +254,6 @@ class _Run:
     def _judge(self, status: int, wall: float, cpu: float, peak: float) -> Outcome:
         code = os.waitstatus_to_exitcode(status)
         stderr = bytes(self.output["stderr"])
-        if code == slot.SETUP_FAILED and b"sandbox" in stderr and not self.output["stdout"] and not self.replies:
-            raise OSError(f"a run could not enter the jail: {stderr[-300:].decode(errors='replace')}")
         stderr = stderr if len(stderr) <= HEAD + TAIL else stderr[:HEAD] + b" ... " + stderr[-TAIL:]
         made = Outcome("ok", None, None, bytes(self.output["stdout"]), stderr, tuple(self.replies), wall, cpu, peak)
         if self.limit_hit:

@@ -7,6 +7,8 @@ decides anything, and what is not to be known is not here.
 import atexit
 import builtins
 import contextlib
+import gc
+import io
 import json
 import os
 import socket
@@ -15,13 +17,14 @@ import threading
 import types
 from collections.abc import Callable
 
-from sandbox import frames, plain, remote
+from sandbox import frames, plain, testing
 
 REQUEST, LINE = 3, 4
 MAX_MESSAGE = 64 << 20
 MAX_RECURSION = 400_000
 """Frames of Python, whatever a program asks for: past it an exception, before memory or the clock run out."""
 FILE = "main.py"
+WRITERS = frozenset({io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom})
 
 
 def run(has_line: bool) -> None:
@@ -50,6 +53,8 @@ def run(has_line: bool) -> None:
 
 
 def _script(request: dict, line: None) -> int:
+    """What it wrote to files that it did not close is written, as at an interpreter's end."""
+    atexit.register(_flush_files)
     _execute(request["source"], "__main__")
     return 0
 
@@ -66,26 +71,21 @@ def _serve(request: dict, line: socket.socket) -> int:
 
 
 def _tests(request: dict, line: socket.socket) -> int:
-    """Tests that ask for calls themselves: `sandbox.remote` gives them stand-ins for the other jail's functions."""
-    results = remote.run_tests(request["source"], request["extra"], _Line(line))
+    """Tests that ask for calls themselves: `sandbox.testing` gives them stand-ins for the other jail's functions."""
+    results = testing.run_tests(request["source"], request["extra"], lambda message: _ask(line, message))
     frames.send(line, json.dumps({"done": results}).encode())
     frames.receive(line)
     _flush()
     os._exit(0)
 
 
-class _Line:
+def _ask(line: socket.socket, message: dict) -> dict:
     """A question and its answer."""
-
-    def __init__(self, sock: socket.socket):
-        self.sock = sock
-
-    def ask(self, message: dict) -> dict:
-        frames.send(self.sock, json.dumps(message).encode())
-        answer = frames.receive(self.sock, MAX_MESSAGE)
-        if answer is None:
-            os._exit(1)
-        return json.loads(answer)
+    frames.send(line, json.dumps(message).encode())
+    answer = frames.receive(line, MAX_MESSAGE)
+    if answer is None:
+        os._exit(1)
+    return json.loads(answer)
 
 
 class _Solutions:
@@ -94,6 +94,7 @@ class _Solutions:
     def __init__(self, module: types.ModuleType):
         self.module = module
         self.objects: list[object] = []
+        self.named = {"object": self.objects.__getitem__, "builtin": lambda name: getattr(builtins, name)}
 
     def answer(self, message: dict) -> str:
         nonce = message["nonce"]
@@ -113,13 +114,6 @@ class _Solutions:
             return json.dumps({"nonce": nonce, "odd": str(error)})
         except BaseException as error:
             return json.dumps({"nonce": nonce, "raised": _describe(error), "kind": _kind(error)})
-
-    def named(self, tag: str, body: object) -> object:
-        if tag == "object":
-            return self.objects[body]
-        if tag == "builtin":
-            return getattr(builtins, body)
-        raise plain.NotPlain(f"unknown tag {tag!r}")
 
     def target(self, message: dict) -> object:
         name = message["name"]
@@ -200,6 +194,14 @@ def _flush() -> bool:
         except BaseException:
             is_well = False
     return is_well
+
+
+def _flush_files() -> None:
+    _flush()
+    for each in gc.get_objects():
+        if type(each) in WRITERS:
+            with contextlib.suppress(Exception):
+                each.flush()
 
 
 def _exit_code(code: object) -> int:

@@ -24,9 +24,12 @@ SPACES = (
     kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC
     | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID | kernel.CLONE_NEWCGROUP
 )  # fmt: skip
+ALLOCATOR = {"MALLOC_ARENA_MAX": "2"}
+"""Each arena reserves 64 MiB of address space, and without this each thread has its own."""
+MAX_STACK_MB = 64
 ENVIRONMENT = {"HOME": rootfs.WORK, "TMPDIR": rootfs.WORK, "PATH": "/usr/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8",
                "PYTHONUTF8": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1",
-               "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
+               "OPENBLAS_NUM_THREADS": "1", **ALLOCATOR}  # fmt: skip
 
 
 def enter_slot(shown: rootfs.View) -> None:
@@ -111,6 +114,10 @@ def set_limits(limits: Limits) -> None:
         _, hard = resource.getrlimit(which)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (value, value))
+    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    stack = min(MAX_STACK_MB, limits.memory_mb // 4) << 20
+    stack = stack if hard == resource.RLIM_INFINITY else min(stack, hard)
+    resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))  # programs ask for more, which RLIMIT_AS bounds
 
 
 def offer_to_the_killer(proc: int) -> None:

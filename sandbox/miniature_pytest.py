@@ -1,10 +1,15 @@
-"""What tests of generated datasets use of pytest: raises, approx, parametrize, skip. Not pytest itself."""
+"""What tests of generated datasets use of pytest: raises, approx, parametrize, fixture, skip. Not pytest itself."""
 
 import contextlib
+import inspect
 import itertools
 import math
 import re
 import types
+
+
+class Unsupported(Exception):
+    """Tests that need what is not here."""
 
 
 @contextlib.contextmanager
@@ -45,9 +50,19 @@ class Approx:
     __hash__ = None
 
 
+class Parameters:
+    """pytest.param: one set, without its name and marks."""
+
+    def __init__(self, *values, **_):
+        self.values = values
+
+
 def parametrize(names, values, **_):
     """Keeps the sets on the function, `parameter_sets`; several decorators multiply."""
     names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+    values = [
+        (each.values if len(names) > 1 else each.values[0]) if isinstance(each, Parameters) else each for each in values
+    ]
     sets = [dict(zip(names, [each] if len(names) == 1 else each, strict=True)) for each in values]
 
     def decorate(test):
@@ -56,6 +71,30 @@ def parametrize(names, values, **_):
         return test
 
     return decorate
+
+
+def fixture(*given, **_):
+    """Marks the function; `arguments` calls it by its name."""
+
+    def decorate(make):
+        make.is_fixture = True
+        return make
+
+    return decorate(given[0]) if given and callable(given[0]) else decorate
+
+
+def arguments(test, given: dict, space: dict) -> dict:
+    """What a test or a fixture is called with: what is given, and fixtures of the tests' own by name."""
+    found = dict(given)
+    for name, parameter in inspect.signature(test).parameters.items():
+        if name in found or parameter.default is not parameter.empty or "*" in str(parameter):
+            continue
+        make = space.get(name)
+        if not getattr(make, "is_fixture", False):
+            raise Unsupported(f"the fixture {name!r}, which the tests do not define")
+        made = make(**arguments(make, {}, space))
+        found[name] = next(made) if inspect.isgenerator(made) else made
+    return found
 
 
 def module() -> types.ModuleType:
@@ -71,5 +110,5 @@ def module() -> types.ModuleType:
         raise AssertionError("skipped")
 
     made.raises, made.approx, made.mark, made.skip, made.fail = raises, Approx, Mark(), skip, skip
-    made.fixture = lambda *args, **_: args[0] if args and callable(args[0]) else (lambda test: test)
+    made.fixture, made.param = fixture, Parameters
     return made

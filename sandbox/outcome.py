@@ -21,7 +21,8 @@ class Limits:
     processes: int = 48
     """Processes and threads at once."""
     output_bytes: int = 1 << 20
-    """Of stdout and of stderr each; more ends the run."""
+    """Of stdout; more ends the run. Of a reply, where that is more than 4 MiB; stderr is cut, and stdout in a
+    conversation."""
     disk_mb: int = 32
     """Size of the one writable folder, which is memory."""
     inodes: int = 1024

@@ -7,14 +7,19 @@ bounded depth, `decode` the value itself.
 
 import json
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 
 MAX_DEPTH = 100
 MAX_NODES = 1_000_000
+MAX_LEVELS = 3 * MAX_DEPTH + 10
+"""Of JSON: a dict takes three."""
+MAX_FRACTION = 8192
+"""Hexadecimal digits: to make a fraction is to divide out, in time that grows with their square."""
 SMALL = 1 << 63
 AS_DICT = (dict, Counter, OrderedDict, defaultdict)
+_NOTHING: Mapping = {}
 
 
 class NotPlain(ValueError):
@@ -34,13 +39,21 @@ def encode(value: object, named: Callable[[object], object | None] = lambda _: N
 def tree(text: str | bytes) -> object:
     """What hostile text says, undecoded: of at most MAX_DEPTH levels. Raises NotPlain."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        node = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise NotPlain(f"no JSON: {type(error).__name__}") from error
+    level = [node]
+    for _ in range(MAX_LEVELS):
+        level = [each for part in level if isinstance(part, list | dict)
+                 for each in (part if isinstance(part, list) else part.values())
+                 if isinstance(each, list | dict)]  # fmt: skip
+        if not level:
+            return node
+    raise NotPlain("nested too deep")
 
 
-def decode(node: object, depth: int = 0, named: Callable[[str, object], object] | None = None) -> object:
-    """The value of a tree; raises NotPlain. named: the value of a node of a tag that is not known here."""
+def decode(node: object, depth: int = 0, named: Mapping[str, Callable[[object], object]] = _NOTHING) -> object:
+    """The value of a tree; raises NotPlain. named: what makes the value of a node, for tags of the caller's own."""
     if depth > MAX_DEPTH:
         raise NotPlain("nested too deep")
     if node is None or isinstance(node, bool | int | float | str):
@@ -56,7 +69,9 @@ def decode(node: object, depth: int = 0, named: Callable[[str, object], object] 
     raise NotPlain("no plain value")
 
 
-def _decode_tag(tag: str, body: object, depth: int, named: Callable | None) -> object:
+def _decode_tag(tag: str, body: object, depth: int, named: Mapping) -> object:
+    if tag in named:
+        return named[tag](body)
     if tag in ("tuple", "set", "frozenset", "deque"):
         kind = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}[tag]
         return kind(decode(each, depth + 1, named) for each in body)
@@ -73,11 +88,11 @@ def _decode_tag(tag: str, body: object, depth: int, named: Callable | None) -> o
     if tag == "decimal":
         return Decimal(body)
     if tag == "fraction":
+        if len(body[0]) + len(body[1]) > MAX_FRACTION:
+            raise NotPlain("a fraction too large")
         return Fraction(int(body[0], 16), int(body[1], 16))
     if tag == "range":
         return range(*(int(each, 16) for each in body))
-    if named is not None:
-        return named(tag, body)
     raise NotPlain(f"unknown tag {tag!r}")
 
 

@@ -1,21 +1,18 @@
 """Inside the jail of tests: stand-ins for the functions of a program that lives in another jail.
 
 A stand-in calls, and gets plain values back; a function that returns anything else fails the test. Objects come from
-calls of a class only, and can be called, read and indexed, never compared or tested for truth: those would be the other
-program's own answers. In use by `sandbox.inside`; a test that fails is data here.
+calls of a class only, and can be called, read and indexed, never compared, searched or tested for truth: those would be
+the other program's own answers. What runs the tests is `sandbox.testing`.
 """
 
-import ast
 import builtins
-import importlib
-import sys
-import types
+import threading
+from collections.abc import Callable
 
 from sandbox import plain
-from sandbox.miniature_pytest import module as pytest_module
 
-WRONG, CRASH, BROKEN = "wrong", "crash", "broken"
-"""BROKEN: the tests themselves, before the program had a part in it."""
+NOT_CARRIED = (StopIteration, StopAsyncIteration)
+"""Exceptions that would end a loop of the tests' own as if it were complete."""
 
 
 class Crossing(BaseException):
@@ -24,6 +21,51 @@ class Crossing(BaseException):
 
 class Raised(Exception):
     """The program raised an exception of a class of its own."""
+
+
+class Line:
+    """Asks the program, for one thread of the tests at a time."""
+
+    def __init__(self, ask: Callable[[dict], dict]):
+        self._ask, self._lock = ask, threading.Lock()
+        self.is_asked = False
+        """Whether the program has had a part in what goes on here."""
+
+    def ask(self, message: dict) -> dict:
+        with self._lock:
+            self.is_asked = True
+            return self._ask(message)
+
+
+class Span:
+    """A range that the program gave back. It may hold every number at once, so to be in it says nothing."""
+
+    def __init__(self, body: list):
+        self._range = range(*(int(each, 16) for each in body))
+
+    def __eq__(self, other):
+        return self._range == (other._range if type(other) is Span else other)
+
+    def __iter__(self):
+        return iter(self._range)
+
+    def __len__(self):
+        return len(self._range)
+
+    def __getitem__(self, place):
+        return self._range[place]
+
+    def __contains__(self, _):
+        raise Crossing("a range of the program is not searched: compare it, or make a list of it")
+
+    def __hash__(self):
+        return hash(self._range)
+
+    def __repr__(self):
+        return repr(self._range)
+
+
+RECEIVED = {"range": Span}
 
 
 class Function:
@@ -40,12 +82,17 @@ class Function:
         reply = self._line.ask(
             {"name": self.__name__, "object": self._holder, "make": self._makes, "changes": True, **sent}
         )
-        if "object" in reply:
+        if self._makes and "object" in reply:
             return Object(self._line, int(reply["object"]))
         value = _value(reply)
-        if reply.get("changed") is not None:
-            _copy_back(args, plain.decode(reply["changed"]))
+        if value is None and reply.get("changed") is not None:
+            _copy_back(args, plain.decode(reply["changed"], named=RECEIVED))
         return value
+
+    def __getattr__(self, name: str):
+        if name.startswith("__") or name == "parameter_sets":
+            raise AttributeError(name)
+        self._refuse()
 
     def _refuse(self, *_):
         raise Crossing(f"{self.__name__} is a function of the program: it can only be called")
@@ -58,6 +105,8 @@ def _named(value: object) -> dict | None:
     """What crosses by its name only: an object of the program's, a built-in type."""
     if type(value) is Object:
         return {"object": value._number}
+    if type(value) is Span:
+        return plain.encode(value._range)
     if isinstance(value, type) and getattr(builtins, value.__name__, None) is value:
         return {"builtin": value.__name__}
     return None
@@ -81,136 +130,28 @@ class Object:
     def _special(name):
         return lambda self, *args: Function(self._line, name, self._number)(*args)
 
-    __len__, __getitem__, __setitem__, __delitem__, __contains__, __str__, __repr__ = map(
-        _special, ("__len__", "__getitem__", "__setitem__", "__delitem__", "__contains__", "__str__", "__repr__")
+    __len__, __getitem__, __setitem__, __delitem__, __str__, __repr__ = map(
+        _special, ("__len__", "__getitem__", "__setitem__", "__delitem__", "__str__", "__repr__")
     )
 
     def _refuse(self, *_):
-        raise Crossing("an object of the program cannot be compared or tested for truth")
+        raise Crossing("an object of the program cannot be compared, searched or tested for truth")
 
-    __eq__ = __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = _refuse
+    __eq__ = __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = __contains__ = _refuse
     __hash__ = object.__hash__
-
-
-def run_tests(source: str, extra: dict, line: object) -> list[list]:
-    """[[passed, WRONG, CRASH or BROKEN, note], ...], one for each test. See `verifiers.lifting` for how many there are.
-
-    extra: `names` {name: class or function} of the program, `entry`, `style` check|pytest|statements, `tests`.
-    """
-    stand_ins = {name: _stand_in(line, name, kind) for name, kind in extra["names"].items()}
-    for name in ("solution", *extra.get("modules", ())):
-        module = types.ModuleType(name)
-        module.__dict__.update(stand_ins)
-        module.__getattr__ = lambda name: Function(line, name)
-        sys.modules[name] = module
-    sys.modules.setdefault("pytest", pytest_module())
-    tests = types.ModuleType("tests")
-    tests.__dict__.update(stand_ins, __builtins__=builtins)
-    sys.modules["tests"] = tests
-    style = {"check": _check, "pytest": _functions, "statements": _statements}[extra["style"]]
-    return style(source, extra, tests.__dict__, stand_ins)
-
-
-def _stand_in(line: object, name: str, kind: str) -> object:
-    """Modules are not stood in for: those of the standard library are here as well."""
-    if kind.startswith("module "):
-        wanted = kind.removeprefix("module ")
-        return importlib.import_module(wanted) if wanted.split(".")[0] in sys.stdlib_module_names else None
-    return Function(line, name, makes=kind == "class")
-
-
-def _check(source: str, extra: dict, space: dict, stand_ins: dict) -> list[list]:
-    """`def check(candidate)`: each statement of its body that asserts something is a test."""
-    parsed = ast.parse(source)
-    body = next(node for node in parsed.body if isinstance(node, ast.FunctionDef) and node.name == "check").body
-    results: list[list] = []
-    for place, statement in enumerate(body):
-        if any(isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant)
-               for node in ast.walk(statement)):  # fmt: skip
-            body[place] = _guarded(statement, len(results))
-            results.append([False, WRONG, "not reached"])
-    results = results or [[False, WRONG, "not reached"]]
-    space["__passed__"] = lambda number: results.__setitem__(number, [True, "", ""])
-    space["__failed__"] = lambda number, error: results.__setitem__(number, _failure(error))
-    try:
-        exec(compile(ast.fix_missing_locations(parsed), "tests.py", "exec"), space)
-        space["check"](stand_ins[extra["entry"]])
-    except BaseException as error:
-        results = [_failure(error) if result[2] == "not reached" else result for result in results]
-    else:
-        if len(results) == 1 and results[0][2] == "not reached":
-            results = [[True, "", ""]]
-    return results
-
-
-def _guarded(statement: ast.stmt, number: int) -> ast.stmt:
-    template = (
-        f"try:\n    pass\n    __passed__({number})\nexcept BaseException as error:\n    __failed__({number}, error)"
-    )
-    guard = ast.parse(template).body[0]
-    guard.body[0] = statement
-    return ast.copy_location(guard, statement)
-
-
-def _functions(source: str, extra: dict, space: dict, stand_ins: dict) -> list[list]:
-    """pytest style: every function and method named test_..., each parameter set a call of the same test."""
-    try:
-        exec(compile(source, "tests.py", "exec"), space)
-    except BaseException as error:
-        return [_failure(error) for _ in extra["tests"]]
-    return [_attempt(lambda name=name: _call_test(space, name)) for name in extra["tests"]]
-
-
-def _call_test(space: dict, name: str) -> None:
-    holder, _, method = name.rpartition(".")
-    owner = space[holder]() if holder else None
-    if owner is not None and hasattr(owner, "setup_method"):
-        owner.setup_method()
-    test = getattr(owner, method) if holder else space[method]
-    for arguments in getattr(test, "parameter_sets", [{}]):
-        test(**arguments)
-
-
-def _statements(source: str, extra: dict, space: dict, stand_ins: dict) -> list[list]:
-    """A setup, and texts that are a test each. A setup that comes before the program cannot use it."""
-    is_early = not extra.get("setup_after")
-    if is_early:
-        for name in stand_ins:
-            del space[name]
-    try:
-        exec(compile(source, "setup.py", "exec"), space)
-    except BaseException as error:
-        passed, status, note = _failure(error)
-        return [[passed, BROKEN if is_early else status, f"setup: {note}"]]
-    if is_early:
-        space.update({name: each for name, each in stand_ins.items() if name not in space})
-    return [_attempt(lambda text=text: exec(compile(text, "tests.py", "exec"), space)) for text in extra["tests"]]
-
-
-def _attempt(test: object) -> list:
-    try:
-        test()
-    except BaseException as error:
-        return _failure(error)
-    return [True, "", ""]
-
-
-def _failure(error: BaseException) -> list:
-    status = CRASH if getattr(error, "is_from_program", False) else WRONG
-    return [False, status, f"{type(error).__name__}: {error}"[:300]]
 
 
 def _value(reply: dict) -> object:
     """The value of a reply, or the exception that the program raised."""
     if "raised" in reply:
         kind = getattr(builtins, str(reply.get("kind")), None)
-        is_usual = isinstance(kind, type) and issubclass(kind, Exception)
+        is_usual = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, NOT_CARRIED)
         error = (kind if is_usual else Raised)(str(reply["raised"]))
         error.is_from_program = True
         raise error
     if "value" not in reply:
         raise Crossing(str(reply.get("odd", "no value came back")))
-    return plain.decode(reply["value"])
+    return plain.decode(reply["value"], named=RECEIVED)
 
 
 def _copy_back(arguments: tuple, changed: list) -> None:

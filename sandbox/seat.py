@@ -4,7 +4,7 @@ import itertools
 import os
 from collections.abc import Iterable
 
-from sandbox import cgroup, rootfs, wire
+from sandbox import cgroup, jail, rootfs, wire
 from sandbox.forkserver import ForkServer, SandboxError, Worker, WorkerDied, WorkerLate
 
 WARM = (
@@ -57,8 +57,8 @@ class Seats:
     def __init__(self, packages: Iterable[str]):
         self.num_slots = len(os.sched_getaffinity(0))
         self._shown = rootfs.view(packages)
-        self._server = ForkServer(preload=WARM, environment={name: os.environ[name] for name in PASSED_ON
-                                                             if name in os.environ})  # fmt: skip
+        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        self._server = ForkServer(preload=WARM, environment={**kept, **jail.ALLOCATOR})
         self._numbers = itertools.count(1)
         self._groups: list[cgroup.Group] = []
 

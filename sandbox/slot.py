@@ -20,15 +20,38 @@ from sandbox import inside, jail, kernel, rootfs, seccomp
 from sandbox.cgroup import Group
 from sandbox.outcome import Limits
 
-RESULT = struct.Struct("!iddq")
-"""wait status, user and system seconds, peak in KiB"""
+RESULT = struct.Struct("!?iddq")
+"""whether it entered the jail, wait status, user and system seconds, peak in KiB"""
 NUM_STANDARD = 4
 """Descriptors of a run: stdin, stdout, stderr, request; a fifth is its line in a conversation."""
 HIGHEST = 8
 """Above all descriptors that a run has."""
 REAP_SECONDS = 20.0
 SETUP_FAILED = 117
-"""Exit code of a run that could not enter the jail; `sandbox.driver` asks for its traceback too."""
+"""Exit code of a run that could not enter the jail. A program may exit with it too: what counts is `Entry`."""
+
+
+class Entry:
+    """A pipe on which a run says that it has entered the jail, before the program is there to say anything."""
+
+    def __init__(self):
+        self._read, self.fd = os.pipe()
+        os.set_blocking(self._read, False)
+
+    def was_made(self) -> bool:
+        """Ask once, when the run has ended."""
+        try:
+            return os.read(self._read, 1) == b"1"
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(self._read)
+
+
+def entered(fd: int) -> None:
+    """Say so, on the last of the run's descriptors, and close it."""
+    os.write(fd, b"1")
+    os.close(fd)
 
 
 class Starter:
@@ -46,13 +69,13 @@ class Starter:
             raise OSError("the slot ended")
         return received[0]
 
-    def end(self) -> tuple[int, float, float]:
-        """(wait status, processor seconds, peak MiB) of the run that has ended."""
+    def end(self) -> tuple[bool, int, float, float]:
+        """(whether it entered the jail, wait status, processor seconds, peak MiB) of the run that has ended."""
         message = self.line.recv(64)
         if len(message) != RESULT.size:
             raise OSError("the slot ended")
-        status, user, system, peak = RESULT.unpack(message)
-        return status, user + system, peak / 1024
+        has_entered, status, user, system, peak = RESULT.unpack(message)
+        return has_entered, status, user + system, peak / 1024
 
 
 def start(shown: rootfs.View, group_add: Callable[[int], None] | None) -> socket.socket:
@@ -128,16 +151,17 @@ def _limits(message: bytes) -> Limits:
 
 def _run(line: socket.socket, limits: Limits, fds: list[int], code: bytes) -> None:
     kernel.unshare(kernel.CLONE_NEWPID)
+    entry = Entry()
     pid = os.fork()
     if pid == 0:
-        _become_run(limits, fds, code)
-    for fd in fds:
+        _become_run(limits, [*fds, entry.fd], code)
+    for fd in (*fds, entry.fd):
         os.close(fd)
     pidfd = os.pidfd_open(pid)
     socket.send_fds(line, [b"started"], [pidfd])
     os.close(pidfd)
     _, status, usage = os.wait4(pid, 0)
-    line.send(RESULT.pack(status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
+    line.send(RESULT.pack(entry.was_made(), status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
 
 
 def _become_run(limits: Limits, fds: list[int], code: bytes) -> None:
@@ -146,10 +170,11 @@ def _become_run(limits: Limits, fds: list[int], code: bytes) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         take(fds)
         jail.enter_run(limits, code)
+        entered(len(fds) - 1)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
         os._exit(SETUP_FAILED)
-    inside.run(len(fds) > NUM_STANDARD)
+    inside.run(len(fds) - 1 > NUM_STANDARD)
 
 
 def take(fds: list[int]) -> None:

@@ -8,7 +8,7 @@ states its own.
 import asyncio
 import hashlib
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -165,19 +165,14 @@ class Code:
                 failed.setdefault(result.test, result)
         num_tests = max(made.num_tests, 1 + max((result.test for result in results), default=0))
         passed = {result.test for result in results} - set(failed)
-        complete = {test for test in passed if self._is_complete(test, results, made)}
+        wanted, came = Counter(call.test for call in made.calls), Counter(result.test for result in results)
+        complete = {test for test in passed if came[test] == (wanted[test] if made.calls else 1)}
         if len(complete) == num_tests:
             return Verdict(1.0, "correct", text, f"{num_tests} of {num_tests} tests")
         first = next(iter(failed.values()), Result(0, "crash", "a test was not reached"))
         score = len(complete) / num_tests if self.credit == "tests" else 0.0
         reason = f"{len(complete)} of {num_tests} tests; test {first.test}: {first.note or first.status}"
         return Verdict(score, first.status, text, reason)
-
-    @staticmethod
-    def _is_complete(test: int, results: list[Result], made: Plan) -> bool:
-        """Every call of the test was made."""
-        wanted = sum(call.test == test for call in made.calls) if made.calls else 1
-        return sum(result.test == test for result in results) == wanted
 
     def _remember(self, key: tuple, done: asyncio.Future) -> None:
         self._running.pop(key, None)

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from sandbox import plain
 from sandbox.box import Sandbox, Session
 from sandbox.outcome import Limits, Outcome, Program
-from verifiers import compare
+from verifiers import compare, tests_text
 from verifiers.code_tests import BadTests, Plan
 from verifiers.lifting import Call
 
 MAX_LIMITS = 2
 """Runs of a submission that may hit a limit or end early before its remaining tests are given up."""
 MAX_TURNS = 10
-"""The time of a conversation: of so many turns at most."""
+"""The time of a conversation whose turns are not known before: of so many, or of one for each test."""
 MIN_OUTPUT = 1 << 20
 MAX_LINE = 1 << 22
 
@@ -111,8 +111,9 @@ def run_calls(
         rest = calls[len(results) :]
         nonces = [secrets.token_hex(8) for _ in rest]
         messages = tuple(_message(call, nonce) for call, nonce in zip(rest, nonces))
-        whole = limits.seconds * min(len(rest), MAX_TURNS)
-        turn = replace(limits, seconds=whole, turn_seconds=limits.seconds)
+        room = max(MIN_OUTPUT, max(map(_size, rest)))
+        whole = limits.seconds * len(rest)
+        turn = replace(limits, seconds=whole, turn_seconds=limits.seconds, output_bytes=room)
         outcome = box.run(Program(source, kind="serve", messages=messages), turn)
         made = [_call_result(*each, rule, can_unwrap) for each in zip(rest, nonces, outcome.replies[1:])]
         is_early = len(made) < len(rest)
@@ -129,11 +130,16 @@ def run_calls(
     return results
 
 
+def _size(call: Call) -> int:
+    """Bytes that a reply may need which gives what is expected, in one encoding or another."""
+    return 4 * len(repr(call.expected)) + 65536
+
+
 def values_of(box: Sandbox, reference: str, calls: tuple[Call, ...], limits: Limits) -> list[object]:
     """What a problem's own reference gives. BadTests where it does not give a plain value for every call."""
     nonces = [secrets.token_hex(8) for _ in calls]
     program = Program(reference, kind="serve", messages=tuple(map(_message, calls, nonces)))
-    outcome = box.run(program, replace(limits, seconds=limits.seconds * MAX_TURNS, turn_seconds=limits.seconds))
+    outcome = box.run(program, replace(limits, seconds=limits.seconds * len(calls), turn_seconds=limits.seconds))
     if outcome.status != "ok" or len(outcome.replies) != 1 + len(calls):
         raise BadTests(f"the reference fails: {failure(0, outcome).note}")
     replies = [plain.tree(reply) for reply in outcome.replies[1:]]
@@ -168,16 +174,13 @@ def _call_result(call: Call, nonce: str, reply: bytes, rule: compare.Rule, can_u
 
 def run_tests(box: Sandbox, source: str, made: Plan, limits: Limits) -> list[Result]:
     """Test code in one jail, the program in another; only plain values go between them."""
-    whole = replace(limits, seconds=limits.seconds * MAX_TURNS, turn_seconds=limits.seconds)
+    num_turns = max(MAX_TURNS, made.num_tests)
+    whole = replace(limits, seconds=limits.seconds * num_turns, turn_seconds=limits.seconds)
     with box.converse(Program(source, kind="serve"), whole) as program:
         ready = _told_ready(program)
         if ready is None:
             return [failure(test, program.close()) for test in range(made.num_tests)]
-        wanted = {name for name in _mentioned(made) if not hasattr(builtins, name)} | _imported(made)
-        names = {name: kind for name, kind in ready.items() if name in wanted}
-        entry = made.extra.get("entry")
-        if entry:
-            names.setdefault(entry, "function")
+        names = _offered(made, ready)
         tests = Program(made.source, kind="tests", extra={**made.extra, "names": names})
         with box.converse(tests, whole) as session:
             results = _relay(session, program, made)
@@ -199,6 +202,17 @@ def _told_ready(program: Session) -> dict[str, str] | None:
     except plain.NotPlain:
         return None
     return names if names and all(isinstance(kind, str) for kind in names.values()) else {}
+
+
+def _offered(made: Plan, ready: dict[str, str]) -> dict[str, str]:
+    """What the tests are given of the program: for `check` its entry alone, else what they use."""
+    entry = made.extra.get("entry")
+    if made.extra["style"] == "check":
+        return {entry: ready.get(entry, "function")}
+    texts = made.extra["tests"] if made.extra["style"] == "statements" else ()
+    needed = tests_text.unbound(made.source, *texts) | ({entry} if entry else set())
+    wanted = {name for name in _mentioned(made) if not hasattr(builtins, name)} | _imported(made) | needed
+    return dict.fromkeys(needed, "function") | {name: kind for name, kind in ready.items() if name in wanted}
 
 
 def _mentioned(made: Plan) -> set[str]:
@@ -245,8 +259,9 @@ def _checked(reply: bytes, nonce: str) -> dict:
 
 
 def _counted(done: list, made: Plan) -> list[Result]:
-    if any(status == "broken" for _, status, _ in done):
-        raise BadTests(done[0][2])
+    broken = next((note for _, status, note in done if status == "broken"), None)
+    if broken is not None:
+        raise BadTests(broken)
     return [Result(number, "passed" if passed is True else status, note)
             for number, (passed, status, note) in enumerate(done)]  # fmt: skip
 

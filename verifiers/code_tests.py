@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from data import programs
-from verifiers import compare, lifting
+from verifiers import compare, lifting, program_text, tests_text
 from verifiers.lifting import Call, NotLifted
 
 LANGUAGES = ("python", "python3", "py", "")
@@ -53,8 +53,8 @@ def plan(answer: object, *, prompt: object = None, float_tol: float | None = Non
     """The plan of an answer; raises BadTests. prompt: the problem's, where the answer does not hold it."""
     try:
         answer = programs.plain_form(_mapping(answer))
-        if isinstance(prompt, str):
-            answer.setdefault("prompt", prompt)
+        if prompt:
+            answer.setdefault("prompt", program_text.quoted(prompt))
         rule = compare.Rule(
             float_tol=_positive(answer.get("float_tol"), "float_tol") or float_tol,
             unordered=bool(answer.get("unordered")),
@@ -101,6 +101,8 @@ def _listed(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
     if checker is not None:
         _program(checker)
     name = answer.get("fn_name")
+    if name and checker is not None:
+        raise BadTests("a checker judges what is printed; with fn_name, values are compared: give one of the two")
     if not name:
         texts = tuple((_text(given), _text(expected)) for given, expected in zip(inputs, outputs))
         return Plan(len(texts), rule, texts=texts, checker=checker, **limits)
@@ -114,7 +116,7 @@ def _listed(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
         for number, (arguments, expected) in enumerate(zip(inputs, outputs))
     )
     wrapped = bool(answer.get("wrapped_outputs"))
-    return Plan(len(calls), rule, calls=calls, checker=checker, entry=name, can_unwrap=wrapped, **limits)
+    return Plan(len(calls), rule, calls=calls, entry=name, can_unwrap=wrapped, **limits)
 
 
 def _program(source: object) -> str:
@@ -138,8 +140,22 @@ def _statements(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
         lifted = lifting.statements(tests)
         return Plan(lifted.num_tests, rule, calls=lifted.calls, **limits)
     except NotLifted:
+        _check_statements(tests, setup)
         extra = {"style": "statements", "tests": list(tests), "entry": None, "setup_after": "setup_after" in answer}
         return Plan(len(tests), rule, source=setup, extra=extra, **limits)
+
+
+def _check_statements(tests: list[str], setup: str) -> None:
+    """That each asserts something, and that none leaves it to the program to say whether it is right."""
+    free = tests_text.unbound(setup, *tests)
+    for number, text in enumerate(tests):
+        if not tests_text.tells(ast.parse(text), ast.parse(setup)):
+            raise BadTests(f"test {number} asserts nothing")
+        judge = tests_text.judge_of_its_own(text, free)
+        if judge:
+            raise BadTests(
+                f"test {number} is decided by {judge!r}, which the program would define: put it in the setup"
+            )
 
 
 def _test_code(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
@@ -154,14 +170,19 @@ def _test_code(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
     if not names:
         if any(isinstance(node, ast.Assert) for node in parsed.body):
             return _module_of_asserts(source, parsed, rule, limits)
-        if any(isinstance(node, ast.For | ast.Expr | ast.With | ast.If) for node in parsed.body):
+        if any(tests_text.acts(node, parsed) for node in parsed.body):
             return _statements({"test_list": [source], "setup_after": True}, rule, limits)
         raise BadTests("the test defines no check(candidate), no function named test_..., and asserts nothing")
+    modules = _modules(parsed)
+    is_importing = any(isinstance(node, ast.ImportFrom | ast.Import) and _module(node) in ("solution", *modules)
+                       and node.names[0].name != "*" for node in ast.walk(parsed))  # fmt: skip
+    if is_importing:
+        _check_names(source)
     try:
         lifted = lifting.functions(source)
         return Plan(lifted.num_tests, rule, calls=lifted.calls, entry=entry or "", prompt=prompt, **limits)
     except NotLifted:
-        extra = {"style": "pytest", "tests": names, "entry": entry, "modules": _modules(parsed)}
+        extra = {"style": "pytest", "tests": names, "entry": entry, "modules": modules, "is_importing": is_importing}
         return Plan(len(names), rule, source=source, extra=extra, entry=entry or "", prompt=prompt, **limits)
 
 
@@ -172,6 +193,9 @@ def _check(source: str, entry: str, prompt: str | None, rule: compare.Rule, limi
     except NotLifted:
         extra = {"style": "check", "tests": ["check"], "entry": entry}
         source = f"{programs.other_functions(prompt or '', entry)}\n\n{source}"
+        if not tests_text.tells(ast.parse(source)):
+            raise BadTests("check(candidate) asserts nothing") from None
+        _check_names(source, entry)
         return Plan(1, rule, source=source, extra=extra, entry=entry, prompt=prompt, **limits)
 
 
@@ -180,6 +204,17 @@ def _module_of_asserts(source: str, parsed: ast.Module, rule: compare.Rule, limi
     tests = [ast.unparse(node) for node in parsed.body if isinstance(node, ast.Assert)]
     setup = "\n".join(ast.unparse(node) for node in parsed.body if not isinstance(node, ast.Assert))
     return _statements({"test_list": tests, "setup": setup, "setup_after": True}, rule, limits)
+
+
+def _check_names(source: str, *given: str) -> None:
+    """That the tests bring along what they use: a program could define it to its advantage."""
+    missing = sorted(tests_text.unbound(source) - set(given))
+    if missing:
+        raise BadTests(f"the test uses {missing[0]!r}, which neither it nor the prompt defines")
+
+
+def _module(node: ast.ImportFrom | ast.Import) -> str:
+    return (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
 
 
 def _modules(parsed: ast.Module) -> list[str]:

@@ -130,15 +130,44 @@ def _body(node: object, *tags: str) -> list | None:
 
 
 def _same_multiset(items: list, want: Sequence, rule: Rule) -> bool:
-    """Each expected item takes one that is the same and not yet taken."""
+    """Each expected item takes one that is the same and not yet taken; those that are plainly equal go first."""
     inner = Rule(rule.float_tol, False, rule.is_json, rule.is_decimal)
-    left = list(items)
-    for each in want:
+    waiting: dict[object, list] = {}
+    for number, each in enumerate(want):
+        waiting.setdefault(_exact(plain.encode(each), rule, number), []).append(each)
+    left = [item for item in items if not _taken(waiting, _exact(item, rule, None))]
+    for each in (each for group in waiting.values() for each in group):
         place = next((index for index, item in enumerate(left) if same(item, each, inner)), None)
         if place is None:
             return False
         del left[place]
     return True
+
+
+def _taken(waiting: dict[object, list], key: object) -> bool:
+    """Only looks the key up: hostile keys, made to collide, never become members."""
+    if not waiting.get(key):
+        return False
+    waiting[key].pop()
+    return True
+
+
+def _exact(node: object, rule: Rule, other: object) -> object:
+    """What is equal for equal trees of text, numbers and lists; `other` where a tree holds anything else."""
+    try:
+        return _exact_key(node, rule)
+    except plain.NotPlain:
+        return ("other", other)
+
+
+def _exact_key(node: object, rule: Rule, depth: int = 0) -> object:
+    if node is None or isinstance(node, str | int | float):
+        return node
+    body = node if isinstance(node, list) else _body(node, "tuple")
+    if body is None or depth > plain.MAX_DEPTH:
+        raise plain.NotPlain("not text, a number or a list")
+    kind = "list" if rule.is_json or isinstance(node, list) else "tuple"
+    return (kind, *(_exact_key(each, rule, depth + 1) for each in body))
 
 
 def _same_dict(pairs: list | None, want: dict, rule: Rule) -> bool:

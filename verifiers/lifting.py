@@ -209,12 +209,20 @@ def test_names(source: str) -> list[str]:
     """`test_a`, `TestB.test_c`: what pytest would collect."""
     found = []
     for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
+        if _is_test(node):
             found.append(node.name)
-        elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
-            found += [f"{node.name}.{each.name}" for each in node.body
-                      if isinstance(each, ast.FunctionDef) and each.name.startswith("test")]  # fmt: skip
+        elif isinstance(node, ast.ClassDef) and (node.name.startswith("Test") or any(map(_is_case, node.bases))):
+            found += [f"{node.name}.{each.name}" for each in node.body if _is_test(each)]
     return found
+
+
+def _is_test(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
+
+
+def _is_case(base: ast.expr) -> bool:
+    """unittest's TestCase, IsolatedAsyncioTestCase."""
+    return _dotted(base).endswith("TestCase")
 
 
 def is_constant(node: ast.stmt) -> bool:

@@ -68,6 +68,12 @@ def tidy(verdict: Verdict) -> Verdict:
 
 
 def plain(text: object, limit: int) -> str:
-    """Text of at most `limit` characters that UTF-8 can hold (a lone surrogate cannot be written)."""
-    text = text if isinstance(text, str) else str(text)
-    return text[:limit].encode("utf-8", "replace").decode()
+    """Text of at most `limit` characters that can be written and shown: no lone surrogate, no command to a terminal."""
+    text = (text if isinstance(text, str) else str(text))[:limit]
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character in "\n\t":
+        return character
+    return " " if character.isspace() else "?"

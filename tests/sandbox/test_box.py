@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox import bubblewrap, seat
+from sandbox import bubblewrap, seat, slot
 from sandbox.box import Sandbox
 from sandbox.forkserver import SandboxError
 from sandbox.outcome import Limits, Program
@@ -221,3 +221,49 @@ def test_a_read_only_or_missing_temp_folder_is_no_matter(monkeypatch):
     monkeypatch.setenv("TMPDIR", "/nonexistent")
     with Sandbox(slots=1, backend="namespaces") as box:
         assert run(box, "open('x', 'w').write('1'); print(open('x').read())").stdout == b"1\n"
+
+
+def test_a_program_cannot_look_like_a_jail_that_failed(box):
+    outcome = run(box, "import os\nos.write(2, b'sandbox: could not enter')\nos._exit(117)")
+    assert (outcome.status, outcome.exit_code) == ("failed", 117)
+
+
+def test_a_run_has_entered_the_jail_only_where_it_said_so():
+    silent, told = slot.Entry(), slot.Entry()
+    slot.entered(told.fd)
+    assert told.was_made() and not silent.was_made()
+    os.close(silent.fd)
+
+
+def test_many_threads_fit_into_the_memory(box):
+    source = ("from concurrent.futures import ThreadPoolExecutor\nimport time\nwith ThreadPoolExecutor(24) as pool:\n"
+              "    print(sum(pool.map(lambda x: time.sleep(0.02) or x, range(48))))")  # fmt: skip
+    assert run(box, source, Limits(seconds=8.0)).stdout == b"1128\n"
+
+
+def test_deep_recursion_through_c_has_a_stack(box):
+    source = ("import sys\nfrom functools import lru_cache\nsys.setrecursionlimit(10**6)\n@lru_cache(None)\n"
+              "def f(n): return 0 if n == 0 else 1 + f(n - 1)\nprint(f(20000))")  # fmt: skip
+    assert run(box, source, Limits(seconds=8.0)).stdout == b"20000\n"
+    if box.backend != "none":
+        assert run(box, "import resource as r\nr.setrlimit(r.RLIMIT_STACK, (1 << 28, r.RLIM_INFINITY))").status == "ok"
+
+
+def test_what_was_not_flushed_is_written_at_the_end(box):
+    source = "import os\nprint(1)\nw = [os.fdopen(os.dup(1), 'w')]\nw[0].write('2')"
+    assert run(box, source).stdout == b"1\n2"
+    kept = "import sys, io\nreal, sys.stdout = sys.stdout, io.StringIO()\nprint('x')\nreal.write('7')"
+    assert run(box, kept).stdout == b"7"
+
+
+def test_stderr_is_cut_and_ends_nothing(box):
+    outcome = run(box, "import sys\nfor i in range(300): print('x' * 10000, file=sys.stderr)\nprint(1)\n1 / 0")
+    assert (outcome.status, outcome.stdout) == ("failed", b"1\n") and len(outcome.stderr) < 5000
+    assert outcome.stderr.endswith(b"ZeroDivisionError: division by zero\n")
+
+
+def test_a_program_finds_its_interpreter(box):
+    if box.backend == "none":
+        pytest.skip("without walls a program starts no process")
+    source = "import subprocess, sys\nprint(subprocess.check_output([sys.executable, '-c', 'print(3)']))"
+    assert run(box, source, Limits(seconds=8.0)).stdout == b"b'3\\n'\n"

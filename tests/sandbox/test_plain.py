@@ -87,3 +87,14 @@ def test_decoding_is_bounded_in_depth():
         node = [node]
     with pytest.raises(plain.NotPlain, match="nested too deep"):
         plain.decode(plain.tree(json.dumps(node)))
+
+
+def test_text_is_bounded_in_depth_and_fractions_in_digits():
+    with pytest.raises(plain.NotPlain, match="nested too deep"):
+        plain.tree("[" * 900 + "]" * 900)
+    with pytest.raises(plain.NotPlain, match="no fraction"):
+        plain.decode({"fraction": ["0x" + "7" * 5000, "0x" + "9" * 5001]})
+    nested: object = 1
+    for _ in range(plain.MAX_DEPTH):
+        nested = {0: nested}
+    assert across(nested) == nested

@@ -192,3 +192,32 @@ def test_without_isolation_the_verifier_does_not_start(monkeypatch):
 
 def _refused(self, backend):
     raise SandboxError(f"{backend}: Operation not permitted")
+
+
+def test_each_call_has_its_own_time(judge):
+    slow = "import time\ndef f(x):\n    time.sleep(0.35)\n    return x"
+    answer = {"fn_name": "f", "inputs": [[i] for i in range(16)], "outputs": list(range(16)), "time_limit": 0.5}
+    assert judge(slow, answer).status == "correct"
+
+
+def test_a_value_may_be_as_long_as_the_expected_one(judge):
+    answer = {"fn_name": "f", "inputs": [[6_000_000]], "outputs": ["x" * 6_000_000]}
+    assert judge("def f(n): return 'x' * n", answer).status == "correct"
+
+
+def test_replies_without_end_are_the_programs_fault(judge):
+    answer = {"fn_name": "f", "inputs": [[i] for i in range(60)], "outputs": [0] * 60}
+    verdict = judge("def f(n): return 'x' * 4_000_000", answer)
+    assert verdict.score == 0.0 and verdict.status in ("wrong", "timeout"), verdict
+
+
+def test_what_a_function_prints_is_no_matter(judge):
+    loud = "import sys\ndef add(a, b):\n    for file in (sys.stdout, sys.stderr): print('x' * 700_000, file=file)\n"
+    loud += "    return a + b"
+    assert judge(loud, ADD).status == "correct"
+
+
+def test_a_program_uses_what_its_prompt_imports(judge):
+    prompt = "from typing import List\ndef g(x):\n    return sum(x)\ndef f(x: List[int]) -> int:\n    '''Sum.'''\n"
+    answer = {"entry_point": "f", "test": "def check(candidate):\n    assert candidate([1, 2]) == 3"}
+    assert judge("def f(x: List[int]) -> int:\n    return g(x)", answer, prompt=prompt).status == "correct"

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from sandbox import plain
@@ -82,3 +84,12 @@ def test_a_set_of_another_size_is_never_hashed():
 ])  # fmt: skip
 def test_printed_text_is_compared_by_lines_and_tokens(printed, expected, rule, is_same):
     assert compare.same_text(printed, expected, rule) == is_same
+
+
+def test_a_large_multiset_is_compared_in_time():
+    numbers, pairs = list(range(20_000)), [[number, str(number)] for number in range(20_000)]
+    start = time.process_time()
+    for items in (numbers, pairs):
+        assert same(items[::-1], items, LOOSE) and not same([*items[:0:-1], "x"], items, LOOSE)
+    assert time.process_time() - start < 5.0
+    assert same([{"a": 1}, [2], 0.1 + 0.2], [0.3, [2], {"a": 1}], Rule(unordered=True, float_tol=1e-9))

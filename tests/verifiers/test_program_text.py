@@ -1,6 +1,6 @@
 import pytest
 
-from verifiers.program_text import NoProgram, completed, program
+from verifiers.program_text import NoProgram, completed, program, quoted
 
 BLOCK = "```python\nx = 1\n```"
 
@@ -50,3 +50,23 @@ def test_a_body_alone_continues_the_prompt():
     assert completed("return x", "f", prompt).endswith("\n    return x\n")
     whole = "def f(x):\n    return x\n"
     assert completed(whole, "f", prompt) == whole and completed("x = 1", "f", "Write f.") == "x = 1"
+
+
+@pytest.mark.parametrize(("completion", "expected"), [
+    ("Here:\r\n```python\r\nx = 1\r\n```\r\nDone.\r\n", "x = 1\r\n"),
+    ("```python\nx = 1```", "x = 1"),
+    ("```python\nx = 1```\nThen:\n```python\ny = 2```\nDone.", "y = 2"),
+    ("```python\ns = '''\nno```\n'''\n```", "s = '''\nno```\n'''\n"),
+    ("```python3.11\nx = 1\n```", "x = 1\n"),
+    ("\ufeff```python\n\ufeffx = 1\n```", "x = 1\n"),
+])  # fmt: skip
+def test_fences_may_be_written_carelessly(completion, expected):
+    assert program(completion) == expected
+
+
+def test_a_program_stands_below_what_its_prompt_imports_and_defines():
+    prompt = "import math\ndef g(x):\n    return x\ndef f(x):\n    '''Doc.'''\n"
+    assert completed("def f(x):\n    return g(x)\n", "f", prompt).startswith("import math\ndef g(x):")
+    assert completed("from __future__ import annotations\ndef f(x): ...\n", "f", prompt).startswith("from __future__")
+    assert quoted(f"Do it:\n```python\n{prompt}```\n") == prompt and quoted("Do it.") == "Do it."
+    assert quoted(({"role": "user", "content": prompt},)) == prompt

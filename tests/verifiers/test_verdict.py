@@ -29,3 +29,9 @@ def test_tidy_shortens_and_makes_plain():
     verdict = tidy(Verdict(1, "correct", 7, "r\ud800" * 400, steps=[(1, 1)]))
     assert (verdict.score, verdict.extracted, verdict.steps) == (1.0, "7", ((1, 1.0),))
     assert verdict.reason == "r?" * 250
+
+
+def test_what_a_terminal_would_obey_is_not_kept():
+    shown = tidy(Verdict(0.0, "wrong", "x = 1\n\tπ", "a\x1b[2J\x00\r\u202eb é 中")).reason
+    assert shown == "a?[2J? ?b é 中"
+    assert tidy(Verdict(0.0, "wrong", "x = 1\n\tπ")).extracted == "x = 1\n\tπ"

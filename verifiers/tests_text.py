@@ -1,0 +1,92 @@
+"""What the text of tests says by itself: whether it asserts anything, and which names it leaves to the program.
+
+Reads syntax trees only, runs nothing, knows no program.
+"""
+
+import ast
+import builtins
+import sys
+
+TELLING = ("assert", "fail", "raises")
+"""How names begin that stand for an assertion: unittest's, numpy's, pytest's."""
+
+
+def tells(*nodes: ast.AST) -> bool:
+    """Whether something in there can fail a program."""
+    return any(_tells(node) for root in nodes for node in ast.walk(root))
+
+
+def _tells(node: ast.AST) -> bool:
+    if isinstance(node, ast.Assert):
+        return not isinstance(node.test, ast.Constant)
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return isinstance(node, ast.Raise) or name.startswith(TELLING)
+
+
+def acts(node: ast.stmt, parsed: ast.Module) -> bool:
+    """Whether a statement of a module runs an assertion when the module is run, so not as the main program."""
+    if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
+        return False
+    if not isinstance(node, ast.For | ast.While | ast.With | ast.If | ast.Try | ast.Expr):
+        return False
+    defined = {each.name for each in parsed.body if isinstance(each, ast.FunctionDef | ast.ClassDef)}
+    return tells(node) or any(isinstance(each, ast.Name) and each.id in defined for each in ast.walk(node))
+
+
+def unbound(*texts: str) -> set[str]:
+    """Names that are read and nowhere bound, built-ins aside; none where it cannot be said what an import brings."""
+    read, bound = set(), set(dir(builtins)) | {"__name__", "__file__"}
+    for node in (node for text in texts for node in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and _is_standard(node.module):
+            if node.module not in sys.modules:
+                return set()
+            bound |= vars(sys.modules[node.module]).keys()
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            bound.add(node.name)
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            bound.add(node.rest)
+    return read - bound
+
+
+def _is_standard(module: str | None) -> bool:
+    return (module or "").split(".")[0] in sys.stdlib_module_names
+
+
+def judge_of_its_own(text: str, free: set[str]) -> str | None:
+    """A function left to the program which alone decides on what another of its functions gave; None: there is none."""
+    parsed = ast.parse(text)
+    given = {target.id for node in ast.walk(parsed) if isinstance(node, ast.Assign) and _functions(node.value, free)
+             for target in node.targets if isinstance(target, ast.Name)}  # fmt: skip
+    for node in ast.walk(parsed):
+        call = _bare(node.test) if isinstance(node, ast.Assert) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in free:
+            inner = [each for argument in call.args for each in ast.walk(argument)]
+            others = set().union(*(_functions(each, free) for each in inner)) - {call.func.id}
+            if others or any(isinstance(each, ast.Name) and each.id in given for each in inner):
+                return call.func.id
+    return None
+
+
+def _bare(condition: ast.expr) -> ast.expr:
+    """Without `not` and without a comparison with True or False."""
+    while True:
+        if isinstance(condition, ast.UnaryOp) and isinstance(condition.op, ast.Not):
+            condition = condition.operand
+        elif isinstance(condition, ast.Compare) and isinstance(getattr(condition.comparators[0], "value", None), bool):
+            condition = condition.left
+        else:
+            return condition
+
+
+def _functions(node: ast.AST, free: set[str]) -> set[str]:
+    """Functions left to the program that are called in there; a capital letter begins the name of a class."""
+    calls = (each.func for each in ast.walk(node) if isinstance(each, ast.Call))
+    return {each.id for each in calls if isinstance(each, ast.Name) and each.id in free and not each.id[:1].isupper()}
