@@ -1,5 +1,6 @@
 """A tiny random model on disk, policies on it, and rollouts made by hand."""
 
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +17,24 @@ from r1lab import embedded
 from r1lab.policy import Policy
 from r1lab.recipe import RlStage
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored
+from sandbox.box import Sandbox
+from sandbox.forkserver import SandboxError
 from verifiers.verdict import Verdict
+
+
+def pytest_runtest_setup(item):
+    """Tests marked `sandbox` say why where this machine gives no isolation."""
+    if item.get_closest_marker("sandbox") and (reason := missing_isolation()):
+        pytest.skip(reason)
+
+
+@functools.cache
+def missing_isolation() -> str:
+    try:
+        with Sandbox(slots=1):
+            return ""
+    except SandboxError as error:
+        return f"no isolation here: {error}"
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,7 @@ def test_a_verifier_that_cannot_say_is_not_asked(recipe):
     assert len(ready.problems) == 10
 
 
+@pytest.mark.sandbox
 def test_a_program_s_tests_that_its_own_solution_fails_are_named(recipe, tmp_path):
     rows = [
         {"task_id": n, "text": "Add.", "code": f"def add(a, b): return a + b + {int(n == 2)}",
