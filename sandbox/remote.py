@@ -84,6 +84,8 @@ class Function:
         )
         if self._makes and "object" in reply:
             return Object(self._line, int(reply["object"]))
+        if "iterator" in reply:
+            return iter(list(plain.decode(reply["iterator"], named=RECEIVED)))
         value = _value(reply)
         if value is None and reply.get("changed") is not None:
             _copy_back(args, plain.decode(reply["changed"], named=RECEIVED))
@@ -139,6 +141,14 @@ class Object:
 
     __eq__ = __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = __contains__ = _refuse
     __hash__ = object.__hash__
+
+
+def constant(line: Line, name: str) -> object:
+    """A value that stands at the program's top; where it does not cross the wall, what fails on use."""
+    try:
+        return _value(line.ask({"name": name, "object": None, "get": True}))
+    except (Crossing, plain.NotPlain):
+        return Function(line, name)
 
 
 def _value(reply: dict) -> object:

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 
 from sandbox import miniature_pytest
-from sandbox.remote import Crossing, Function, Line
+from sandbox.remote import Crossing, Function, Line, constant
 
 WRONG, CRASH, BROKEN = "wrong", "crash", "broken"
 """BROKEN: the tests themselves, before the program had a part in it."""
@@ -22,7 +22,7 @@ WRONG, CRASH, BROKEN = "wrong", "crash", "broken"
 def run_tests(source: str, extra: dict, ask: Callable[[dict], dict]) -> list[list]:
     """[[passed, WRONG, CRASH or BROKEN, note], ...], one for each test. See `verifiers.lifting` for how many there are.
 
-    extra: `names` {name: class or function} of the program, `entry`, `style` check|pytest|statements, `tests`.
+    extra: `names` {name: class, function or value} of the program, `entry`, `style` check|pytest|statements, `tests`.
     """
     line = Line(ask)
     stand_ins = {name: _stand_in(line, name, kind) for name, kind in extra["names"].items()}
@@ -45,7 +45,7 @@ def _stand_in(line: Line, name: str, kind: str) -> object:
         line.is_asked = True
         wanted = kind.removeprefix("module ")
         return importlib.import_module(wanted) if wanted.split(".")[0] in sys.stdlib_module_names else None
-    return Function(line, name, makes=kind == "class")
+    return constant(line, name) if kind == "value" else Function(line, name, makes=kind == "class")
 
 
 def _check(source: str, extra: dict, space: dict, stand_ins: dict, line: Line) -> list[list]:
@@ -105,7 +105,7 @@ def _call_test(space: dict, name: str) -> None:
         if hasattr(owner, prepare):
             getattr(owner, prepare)(*([None] if inspect.signature(getattr(owner, prepare)).parameters else []))
     test = getattr(owner, method) if holder else space[method]
-    for given in getattr(test, "parameter_sets", [{}]):
+    for given in getattr(test, "parameter_sets", None) or getattr(owner, "parameter_sets", [{}]):
         _finish(test(**miniature_pytest.arguments(test, given, space)))
 
 

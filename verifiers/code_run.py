@@ -211,8 +211,10 @@ def _offered(made: Plan, ready: dict[str, str]) -> dict[str, str]:
         return {entry: ready.get(entry, "function")}
     texts = made.extra["tests"] if made.extra["style"] == "statements" else ()
     needed = tests_text.unbound(made.source, *texts) | ({entry} if entry else set())
-    wanted = {name for name in _mentioned(made) if not hasattr(builtins, name)} | _imported(made) | needed
-    return dict.fromkeys(needed, "function") | {name: kind for name, kind in ready.items() if name in wanted}
+    taken = needed | _imported(made)
+    wanted = {name for name in _mentioned(made) if not hasattr(builtins, name)} | taken
+    offered = {name: kind for name, kind in ready.items() if name in (taken if kind == "value" else wanted)}
+    return dict.fromkeys(needed, "function") | offered
 
 
 def _mentioned(made: Plan) -> set[str]:

@@ -126,3 +126,37 @@ def test_no_program_makes_its_tests_an_error_of_ours(judge, program):
 def test_a_reason_can_be_shown_on_a_terminal(judge):
     verdict = judge("def f(x): raise ValueError('\\x1b[2J\\x00 ok')", {"fn_name": "f", "inputs": [[1]], "outputs": [1]})
     assert verdict.status == "crash" and "\x1b" not in verdict.reason and "\x00" not in verdict.reason
+
+
+@pytest.mark.parametrize(("program", "body"), [
+    ("def f(n):\n    for i in range(n): yield i", "list(f(3)) == [0, 1, 2]"),
+    ("def f(n): return map(int, range(n))", "set(f(3)) == {0, 1, 2}"),
+    ("def f(n):\n    while True: yield n", "next(f(3)) == 3"),
+    ("K = {'a': (1, 2)}\nf = abs", "K == {'a': (1, 2)} and f(-1) == 1"),
+])  # fmt: skip
+def test_iterators_and_constants_reach_the_tests(judge, program, body):
+    names = "f, K" if "K" in body else "f"
+    answer = {"test": f"from solution import {names}\ndef test_a():\n    x = 0\n    assert {body}\n"}
+    assert judge(program, answer).status == "correct", judge(program, answer)
+    assert judge("def f(n): return iter([7])\nK = 1", answer).score == 0.0
+
+
+def test_an_iterator_is_not_the_list_of_what_it_gives(judge):
+    answer = {"test": "from solution import f\ndef test_a():\n    x = f(2)\n    assert x == [0, 1]\n"}
+    assert judge("def f(n): return list(range(n))", answer).status == "correct"
+    assert judge("def f(n): return iter(list(range(n)))", answer).status == "wrong"
+
+
+def test_threads_of_the_tests_ask_one_after_the_other(judge):
+    test = ("import threading\nfrom solution import add\ndef test_a():\n    out = {}\n"
+            "    def work(i): out[i] = add(i, i)\n"
+            "    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]\n"
+            "    for each in threads: each.start()\n    for each in threads: each.join()\n"
+            "    assert out == {i: 2 * i for i in range(8)}\n")  # fmt: skip
+    assert judge(RIGHT, {"test": test}).status == "correct" and judge(WRONG, {"test": test}).status == "wrong"
+
+
+def test_parameters_of_a_class_reach_its_tests(judge):
+    test = ("import pytest\nfrom solution import add\n@pytest.mark.parametrize('a, b', [(1, 2), pytest.param(3, 4)])\n"
+            "class TestAdd:\n    def test_a(self, a, b):\n        assert add(a, 1) == b\n")  # fmt: skip
+    assert judge(RIGHT, {"test": test}).status == "correct" and judge(WRONG, {"test": test}).status == "wrong"
