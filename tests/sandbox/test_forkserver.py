@@ -143,8 +143,9 @@ def test_a_thread_that_ends_does_not_take_the_template_along(server):
 def test_a_number_that_was_given_to_another_process_is_not_taken_for_a_workers(server):
     worker = server.spawn(("serves:echo", {}))
     assert worker.is_group_ours()
-    gone_pidfd = os.pidfd_open(dead := subprocess.Popen(["true"]).pid)
-    os.waitpid(dead, 0)
+    gone = subprocess.Popen(["true"])
+    gone_pidfd = os.pidfd_open(gone.pid)
+    gone.wait()
     stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
     ours, theirs = socket.socketpair()
     taken = Worker(stranger.pid, gone_pidfd, ours)
