@@ -148,7 +148,7 @@ def test_a_file_names_the_run_and_what_is_none_is_refused(tmp_path):
     path.write_text(yaml.safe_dump(ONE))
     assert plan(path).name == "mine" and plan(path).base == tmp_path
     path.write_text("- 1")
-    refused("mine.yaml' holds list; a recipe is a mapping of keys", path)
+    refused("holds list; a recipe is a mapping of keys", path)
     path.write_bytes(b"\xff\xfe\xff")
     refused("mine.yaml", path)
     refused("'nowhere' is no file and none that ships .*quickstart_zero", "nowhere")
