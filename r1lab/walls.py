@@ -16,13 +16,11 @@ from typing import Any
 
 from r1lab import machine
 from r1lab.finding import Answer, Finding
-from sandbox import probe
+from sandbox import kernel, probe
 from sandbox.box import Sandbox
 
-CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x00020000
-NAMESPACES = {"mount": CLONE_NEWNS, "pid": 0x20000000, "network": 0x40000000}
-MS_PRIVATE_ALL = 0x4000 | 0x40000
-PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_SET_NO_NEW_PRIVS = 22, 2, 38
+NAMESPACES = {"mount": kernel.CLONE_NEWNS, "pid": kernel.CLONE_NEWPID, "network": kernel.CLONE_NEWNET}
+SECCOMP_MODE_FILTER = 2
 LANDLOCK_CREATE_RULESET, LANDLOCK_VERSION = 444, 1
 
 
@@ -66,11 +64,10 @@ def findings(answer: Answer) -> list[Finding]:
 
 def tried() -> dict[str, Any]:
     """For each wall None, or the kernel's reason against it; Landlock's version. Children of this process try them."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    facts: dict[str, Any] = {"user": _try(lambda: _enter_user(libc)), "seccomp": _try(lambda: _filter(libc))}
+    facts: dict[str, Any] = {"user": _try(_enter_user), "seccomp": _try(_filter)}
     for name, flag in NAMESPACES.items():  # root may do without a user namespace
-        facts[name] = _try(partial(_enter, libc, flag, True)) and _try(partial(_enter, libc, flag, False))
-    version = libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), LANDLOCK_VERSION)
+        facts[name] = _try(partial(_enter, flag, True)) and _try(partial(_enter, flag, False))
+    version = ctypes.CDLL(None).syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), LANDLOCK_VERSION)
     return facts | {"landlock": max(0, version)}
 
 
@@ -122,32 +119,28 @@ def _try(attempt: Callable[[], None]) -> str | None:
     return None if code == 0 else os.strerror(code) if code > 0 else signal.Signals(-code).name
 
 
-def _enter_user(libc: ctypes.CDLL) -> None:
+def _enter_user() -> None:
     """A user namespace whose root is this user: AppArmor may allow the namespace and refuse the map."""
     user, group = os.getuid(), os.getgid()
-    _call(libc.unshare(CLONE_NEWUSER))
+    kernel.unshare(kernel.CLONE_NEWUSER)
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {user} 1")
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")
 
 
-def _enter(libc: ctypes.CDLL, flag: int, in_user: bool) -> None:
+def _enter(flag: int, in_user: bool) -> None:
     if in_user:
-        _enter_user(libc)
-    _call(libc.unshare(flag))
-    if flag == CLONE_NEWNS:
-        _call(libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_PRIVATE_ALL), None))
+        _enter_user()
+    kernel.unshare(flag)
+    if flag == kernel.CLONE_NEWNS:
+        kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
 
 
-def _filter(libc: ctypes.CDLL) -> None:
+def _filter() -> None:
     """Without a filter a kernel that could install one answers EFAULT."""
-    zero = ctypes.c_ulong(0)
-    _call(libc.prctl(PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero))
-    libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), None, zero, zero)
-    if ctypes.get_errno() != errno.EFAULT:
-        raise OSError(ctypes.get_errno(), "seccomp")
-
-
-def _call(result: int) -> None:
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    try:
+        kernel.prctl(kernel.PR_SET_SECCOMP, SECCOMP_MODE_FILTER)
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
