@@ -64,8 +64,8 @@ class Source(Knobs):
 
 
 def load_problems(source: Source, name: str, verifier: str, base: Path, key: str = "") -> list[Problem]:
-    """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (`key` of the recipe)
-    and what is wrong."""
+    """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (the recipe's
+    `key`) and what is wrong."""
     try:
         if source.task is not None:
             return tasks.generate(
