@@ -66,7 +66,6 @@ def parameters(request: Request, eos: Collection[int]) -> dict[str, Any]:
         "stop": list(sampling.stop),
         "stop_token_ids": sorted(eos),
         "ignore_eos": True,  # `stop_token_ids` has them all
-        "include_stop_str_in_output": True,
         "skip_special_tokens": False,
         "logprobs": 0,
     }
