@@ -4,22 +4,21 @@ Every row has sampled the same number of tokens, so a step is one forward of [ro
 and the last rows take their places.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from r1lab.attention import looks_back_only_so_far
+from r1lab.engines.border import TextOf, called, rollout
 from r1lab.engines.cache import SlotCache
 from r1lab.engines.sampling import RowSampling, StopStrings, draw, uniforms
 from r1lab.errors import RunError
-from r1lab.records import Request, Role, Rollout
+from r1lab.records import Request, Rollout
 
 PREFILL_TOKENS = 16384
 """Padded prompt tokens of one prefill forward."""
-
-TextOf = Callable[[Sequence[int], Sequence[int]], str]
 
 
 class Wave:
@@ -176,7 +175,7 @@ class Wave:
         if is_bad.any():
             request = self.requests[self.rows[is_bad].min().item()]
             raise RunError(
-                f"request {request.id} (problem {request.problem_id}): the logits of token {len(self.versions)} "
+                f"{called(request)}: the logits of token {len(self.versions)} "
                 f"are not finite at policy version {self.versions[-1]}; the weights diverged or dtype is too narrow"
             )
 
@@ -216,22 +215,6 @@ class Wave:
             rollout(self.requests[row], tokens, logprobs, version, finish, self.text_of)
             for row, tokens, logprobs, finish in zip(rows.tolist(), tokens_KT, logprobs_KT, finishes)
         ]
-
-
-def rollout(request: Request, tokens: list[int], logprobs, version, finish: str, text_of: TextOf) -> Rollout:
-    """A rollout from what was sampled, [T - F] each; the F forced tokens are put in front."""
-    forced = len(request.forced_ids)
-    first = version[0] if len(version) else 0
-    ids = (*request.forced_ids, *tokens)
-    return Rollout(
-        request=request,
-        completion_ids=ids,
-        role=np.array([*request.forced_role, *[Role.POLICY] * len(tokens)], dtype=np.int8),
-        engine_logprobs=np.concatenate([np.full(forced, np.nan, np.float32), np.asarray(logprobs, np.float32)]),
-        version=np.concatenate([np.full(forced, first, np.int32), np.asarray(version, np.int32)]),
-        finish=finish,
-        text=text_of(ids, request.prompt_ids),
-    )
 
 
 def chunks(prefixes: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
