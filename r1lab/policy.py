@@ -67,10 +67,9 @@ class Policy:
         self.tokenizer = models.load_tokenizer(location)
         dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
         self.model = models.load_model(location, dtype).to(self.accelerator.device)
+        self.shares_prompts = stage.attention == "auto" and attention.learn(self.model)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
-        shares = stage.attention == "auto" and attention.takes_masks(self.model)
-        self.columns = attention.columns_per_token(self.model) if shares else None
         self.value_head = None if value_rate is None else self._make_value_head()
         options = stage.optimizer
         groups = [{"params": list(self.model.parameters()), "factor": 1.0}]
@@ -205,7 +204,7 @@ class Policy:
             samples,
             micro_batch_tokens=self.stage.micro_batch_tokens,
             device=self.accelerator.device,
-            columns=self.columns,
+            shared=self.shares_prompts,
         )
 
     def _rate(self) -> float:
@@ -220,11 +219,8 @@ class Policy:
 
     def _hidden(self, model, batch: PackedBatch) -> Tensor:
         """Hidden states [N, D] that predict the batch's targets."""
-        mask = None if batch.segments is None else attention.mask(batch.segments)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
-            states = model.base_model(
-                input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
-            ).last_hidden_state
+            states = attention.forward(model, batch.input_ids, batch.position_ids, batch.segments)
         return states.flatten(0, 1)[batch.hidden_index]
 
     def _layer(self, model) -> tuple[Tensor, dict[str, Any]]:
