@@ -183,9 +183,9 @@ class Stage(Knobs):
     precision: Literal["auto", "float32", "bf16_autocast", "pure_bf16"] = "auto"
     """auto: float32 weights, under bf16 autocast on GPUs. `pure_bf16` weights lose updates of 1e-6. Result."""
     micro_batch_tokens: Positive = 8192
-    """Padded tokens forwarded at once. Rounding."""
+    """Tokens forwarded at once, padding counted. Rounding."""
     attention: Literal["auto", "padded"] = "auto"
-    """auto: a group's prompt is forwarded once where that is cheaper; padded: once a member. Rounding."""
+    """auto: rows without padding, a group's prompt once, where the model can read them; padded: a row each. Rounding."""
     kernel: Literal["auto", "torch", "triton"] = "auto"
     """The loss head's implementation; auto: triton on a GPU, else torch. Rounding."""
     threads: Count = 0

@@ -23,6 +23,7 @@ LOW_TOLERANCE = 0.1
 """The same for bfloat16 weights."""
 KNOWN = {"position_ids", "cache_position", "use_cache", "output_attentions", "is_causal", "softcap"}
 """Further arguments that change nothing here; scaled dot products of transformers ignore them too."""
+KINDS = {"full_attention", "sliding_attention"}
 TRY = (Segment(4, (3, 2)), Segment(2, (3,)))
 
 
@@ -37,12 +38,13 @@ def attend(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     packed: Sequence[Segment] | None = None,
+    windows: set[int | None] | None = None,
     **others,
 ) -> tuple[Tensor, None]:
     """The attention function of transformers' interface: query [B, H, L, d], key and value [B, H_kv, L, d] to
     [B, L, H, d]. Without `packed` it is transformers' own; with it B is 1 and the row consists of these segments.
 
-    TypeError for what it does not compute (attention sinks, position biases, dropout).
+    `windows` is told each layer's. TypeError for what it does not compute (attention sinks, position biases, dropout).
     """
     if packed is None:
         others |= {"sliding_window": sliding_window}
@@ -52,12 +54,21 @@ def attend(
     strange = sorted(name for name, given in others.items() if given is not None and name not in KNOWN)
     if strange or dropout:
         raise TypeError(f"packed attention does not know {', '.join(strange) or 'dropout'}")
+    if windows is not None:
+        windows.add(sliding_window)
     query, key, value = _alike(query, key, value)
     if query.device.type == "cuda":
         from r1lab.attention import flex  # compiles where it is used only
 
         return flex.attend(query, key, value, packed, window=sliding_window, scale=scaling), None
     return segments.attend(query, key, value, packed, window=sliding_window, scale=scaling), None
+
+
+def kinds_of(config) -> set[str]:
+    """Kinds of attention of a model's layers."""
+    config = config.get_text_config()
+    has_window = getattr(config, "sliding_window", None) is not None
+    return set(getattr(config, "layer_types", None) or ["sliding_attention" if has_window else "full_attention"])
 
 
 def _alike(*tensors: Tensor) -> list[Tensor]:
@@ -71,9 +82,11 @@ def no_mask(*_, **__) -> None:
     """The mask function that belongs to `attend`: the segments say it all."""
 
 
-def forward(model, input_ids: Tensor, position_ids: Tensor | None, packed: Sequence[Segment] | None) -> Tensor:
+def forward(
+    model, input_ids: Tensor, position_ids: Tensor | None, packed: Sequence[Segment] | None, **others
+) -> Tensor:
     """Last hidden states [B, L, D] of int64 [B, L]; a packed row of a model that has learned it, or padded ones."""
-    given = {} if packed is None else {"packed": tuple(packed)}
+    given = {} if packed is None else {"packed": tuple(packed), **others}
     return model.base_model(
         input_ids=input_ids, attention_mask=None, position_ids=position_ids, use_cache=False, **given
     ).last_hidden_state
@@ -85,7 +98,7 @@ def learn(model) -> bool:
     What is tried is a row of two prompts, one with two completions, against each of these on its own.
     """
     before = model.config._attn_implementation
-    if before != "sdpa":
+    if before != "sdpa" or kinds_of(model.config) - KINDS:
         return False
     model.set_attn_implementation(NAME)
     try:
@@ -99,12 +112,15 @@ def learn(model) -> bool:
 
 @torch.no_grad()
 def _same(model, before: str) -> bool:
-    """Whether the last token of each completion of `TRY` is what it is in a row of its own."""
+    """Whether the last token of each completion of `TRY` is what it is in a row of its own, and the layers that have
+    a window say so."""
+    config, windows = model.config.get_text_config(), set()
     weight = model.get_input_embeddings().weight
     tokens = torch.arange(length(TRY), device=weight.device) * 7919 % len(weight)
-    found = forward(model, tokens[None], positions(TRY).to(weight.device)[None], TRY)[0].float()
+    found = forward(model, tokens[None], positions(TRY).to(weight.device)[None], TRY, windows=windows)[0].float()
     model.set_attn_implementation(before)
-    end, same = 0, True
+    due = {getattr(config, "sliding_window", None)} if "sliding_attention" in kinds_of(config) else set()
+    end, same = 0, windows - {None} == due
     for segment in TRY:
         prompt, end = tokens[end : end + segment.prompt], end + segment.prompt
         for size in segment.completions:
