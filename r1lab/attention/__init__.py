@@ -71,6 +71,12 @@ def kinds_of(config) -> set[str]:
     return set(getattr(config, "layer_types", None) or ["sliding_attention" if has_window else "full_attention"])
 
 
+def looks_back_only_so_far(config) -> bool:
+    """Whether some layer has a window, or anything else that is not plain causal attention."""
+    config = config.get_text_config()
+    return kinds_of(config) != {"full_attention"} or getattr(config, "sliding_window", None) is not None
+
+
 def _alike(*tensors: Tensor) -> list[Tensor]:
     """In one precision, autocast's where it is on: rotated queries are float32 beside bfloat16 values."""
     device = tensors[0].device.type
