@@ -1,8 +1,8 @@
 """Samples to micro-batches: what is forwarded together, and which rows of it are trained.
 
 A micro-batch is one row without padding, in which a prompt stands once before its completions (`r1lab.attention` keeps
-them apart); or, for models that cannot read such a row, a row a sample, right-padded and of similar length. Every number
-that a trained token needs is already on it: no denominator exists here.
+them apart); or, for models that cannot read such a row, a row a sample, right-padded and of similar length. Every
+number that a trained token needs is already on it: no denominator exists here.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ def pack(
     """Micro-batches of at most `micro_batch_tokens` forwarded tokens, padding counted (a longer sample or unit stands
     alone), the largest first.
 
-    `shared`: packed rows with prompts shared, balanced; else padded rows. `sequence` of a trained row is the sample's index
-    in `samples`.
+    `shared`: packed rows with prompts shared, balanced; else padded rows. `sequence` of a trained row is the sample's
+    index in `samples`.
     """
     if not shared:
         return [_padded(samples, rows, device) for rows in padded_rows(samples, micro_batch_tokens)]

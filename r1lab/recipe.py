@@ -185,7 +185,7 @@ class Stage(Knobs):
     micro_batch_tokens: Positive = 8192
     """Tokens forwarded at once, padding counted. Rounding."""
     attention: Literal["auto", "padded"] = "auto"
-    """auto: rows without padding, a group's prompt once, where the model can read them; padded: a row each. Rounding."""
+    """auto: rows without padding, a prompt once, where the model can read them; padded: a row a sample. Rounding."""
     kernel: Literal["auto", "torch", "triton"] = "auto"
     """The loss head's implementation; auto: triton on a GPU, else torch. Rounding."""
     threads: Count = 0

@@ -2,10 +2,11 @@
 
     python experiments/benchmarks/trunk.py [--json FILE]
 
-A random Llama of SmolLM2-135M's shape, prompts of 128 tokens, 8 completions of each, lengths lognormal and at most 256. The
-padded rows hold prompt and completion, a group at a time, as trainers without packing forward them; `trunk_vs_sorted` is
-against rows sorted by length over all groups, which is our own `attention: padded`. All take turns, A B C A B C, after a
-turn of warm-up, and their gradients must agree. Not a benchmark of steps (`step.py`): the loss head is left out.
+A random Llama of SmolLM2-135M's shape, prompts of 128 tokens, 8 completions of each, lengths lognormal and at most 256.
+The padded rows hold prompt and completion, a group at a time, as trainers without packing forward them;
+`trunk_vs_sorted` is against rows sorted by length over all groups, our own `attention: padded`. All take turns,
+A B C A B C, after a turn of warm-up, and their gradients must agree. Not a benchmark of steps (`step.py`): the loss head
+is left out.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Attention over packed rows, in which a prompt stands once before its completions, for any model of transformers
 that attends through its attention interface. Not how rows are packed (`r1lab.packing`).
 
-A CPU attends segment by segment (`segments`), a GPU through FlexAttention (`flex`). `learn` turns a model over to it where
-a try shows that it then computes what it computed before; a model that does not is forwarded in padded rows.
+A CPU attends segment by segment (`segments`), a GPU through FlexAttention (`flex`). `learn` turns a model over to it
+where a try shows that it then computes what it computed before; one that does not is forwarded in padded rows.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Which tokens of a packed row attend to which, as products of slices: no mask of the whole row exists.
 
-A segment is a prompt and the completions right behind it. A prompt attends to itself; a completion's tokens to those of it
-up to themselves and to their prompt. A token's keys may so come in two parts, whose softmaxes are merged.
+A segment is a prompt and the completions right behind it. A prompt attends to itself; a completion's tokens to those
+of it up to themselves and to their prompt. A token's keys may so come in two parts, whose softmaxes are merged.
 """
 
 from collections.abc import Sequence

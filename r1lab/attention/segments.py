@@ -1,8 +1,8 @@
 """Attention over a packed row on a CPU: torch's flash kernel on slices of the row, without copies or padding.
 
 A completion's scores over itself and over its prompt are two calls, merged by their log-sums as ring attention merges
-(Liu et al. 2023, arXiv:2310.01889); given the merged output and log-sums, the kernel's backward pass is exact for each part.
-One function of autograd for the whole row: a slice of its own in autograd would cost a row of zeros in the backward pass.
+(Liu et al. 2023, arXiv:2310.01889); given the merged output and log-sums, the kernel's backward pass is exact for each
+part. One function of autograd for the whole row: each slice in autograd would cost a row of zeros going back.
 """
 
 from collections.abc import Sequence
