@@ -5,8 +5,8 @@
 A random Llama of SmolLM2-135M's shape, prompts of 128 tokens, 8 completions of each, lengths lognormal and at most 256.
 The padded rows hold prompt and completion, a group at a time, as trainers without packing forward them;
 `trunk_vs_sorted` is against rows sorted by length over all groups, our own `attention: padded`. All take turns,
-A B C A B C, after a turn of warm-up, and their gradients must agree. Not a benchmark of steps (`step.py`): the loss head
-is left out.
+A B C A B C, after a turn of warm-up, and their gradients must agree. Not a benchmark of steps (`step.py`): the loss
+head is left out.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def learner(model, batches: list[PackedBatch]) -> Callable[[], None]:
         model.set_attn_implementation("sdpa" if batches[0].segments is None else attention.NAME)
         model.zero_grad(set_to_none=True)
         for batch in batches:
-            hidden = attention.forward(model, batch.input_ids, batch.position_ids, batch.segments)
+            hidden = attention.forward(model.base_model, batch.input_ids, batch.position_ids, batch.segments)
             chosen = hidden.flatten(0, 1)[batch.hidden_index]
             ((chosen @ direction) * (batch.target % 7 - 3)).sum().backward()
 

@@ -89,11 +89,12 @@ def no_mask(*_, **__) -> None:
 
 
 def forward(
-    model, input_ids: Tensor, position_ids: Tensor | None, packed: Sequence[Segment] | None, **others
+    trunk, input_ids: Tensor, position_ids: Tensor | None, packed: Sequence[Segment] | None, **others
 ) -> Tensor:
-    """Last hidden states [B, L, D] of int64 [B, L]; a packed row of a model that has learned it, or padded ones."""
+    """Last hidden states [B, L, D] of int64 [B, L] by a model without its head; a packed row where it has learned that,
+    or padded ones."""
     given = {} if packed is None else {"packed": tuple(packed), **others}
-    return model.base_model(
+    return trunk(
         input_ids=input_ids, attention_mask=None, position_ids=position_ids, use_cache=False, **given
     ).last_hidden_state
 
@@ -120,17 +121,17 @@ def learn(model) -> bool:
 def _same(model, before: str) -> bool:
     """Whether the last token of each completion of `TRY` is what it is in a row of its own, and the layers that have
     a window say so."""
-    config, windows = model.config.get_text_config(), set()
+    config, trunk, windows = model.config.get_text_config(), model.base_model, set()
     weight = model.get_input_embeddings().weight
     tokens = torch.arange(length(TRY), device=weight.device) * 7919 % len(weight)
-    found = forward(model, tokens[None], positions(TRY).to(weight.device)[None], TRY, windows=windows)[0].float()
+    found = forward(trunk, tokens[None], positions(TRY).to(weight.device)[None], TRY, windows=windows)[0].float()
     model.set_attn_implementation(before)
     due = {getattr(config, "sliding_window", None)} if "sliding_attention" in kinds_of(config) else set()
     end, same = 0, windows - {None} == due
     for segment in TRY:
         prompt, end = tokens[end : end + segment.prompt], end + segment.prompt
         for size in segment.completions:
-            alone = forward(model, torch.cat([prompt, tokens[end : end + size]])[None], None, None)[0, -1].float()
+            alone = forward(trunk, torch.cat([prompt, tokens[end : end + size]])[None], None, None)[0, -1].float()
             end += size
             bound = (TOLERANCE if weight.dtype == torch.float32 else LOW_TOLERANCE) * alone.abs().max()
             same &= bool((found[end - 1] - alone).abs().max() <= bound)

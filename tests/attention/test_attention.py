@@ -47,7 +47,7 @@ def samples(make_rollout):
 def states(model, samples, *, shared):
     """Hidden states that predict each sample's tokens, and the gradient of a loss on them by all weights."""
     (batch,) = pack(samples, micro_batch_tokens=10**6, device=torch.device("cpu"), shared=shared)
-    hidden = attention.forward(model, batch.input_ids, batch.position_ids, batch.segments)
+    hidden = attention.forward(model.base_model, batch.input_ids, batch.position_ids, batch.segments)
     hidden = hidden.flatten(0, 1)[batch.hidden_index]
     order = batch.sequence.argsort(stable=True)
     hidden = hidden[order]
@@ -77,7 +77,7 @@ def test_perturbing_one_completion_leaves_every_other_bit_equal(samples, make_ro
     for each in (samples, changed):
         (batch,) = pack(each, micro_batch_tokens=10**6, device=torch.device("cpu"), shared=True)
         with torch.no_grad():
-            hidden = attention.forward(model, batch.input_ids, batch.position_ids, batch.segments)[0]
+            hidden = attention.forward(model.base_model, batch.input_ids, batch.position_ids, batch.segments)[0]
         found.append([hidden[batch.hidden_index[batch.sequence == index]] for index in range(6)])
     assert all(torch.equal(*pair) for index, pair in enumerate(zip(*found)) if index != 1)
     assert not torch.equal(found[0][1], found[1][1])
