@@ -8,7 +8,7 @@ from pathlib import Path
 import verifiers
 from data import Problem
 from data.loaders import digest
-from r1lab import engines, judge, leaks, models, objective, plugin, sft, trackers
+from r1lab import engines, equip, judge, leaks, models, objective, plugin, sft, trackers
 from r1lab.errors import RecipeError
 from r1lab.golds import Golds
 from r1lab.prompts import Renderer
@@ -105,6 +105,7 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
         models.check(location)
+        equip.check(stage)
         tokenizer, context = models.load_tokenizer(location), models.context_length(models.load_config(location))
     renderer = _renderer(stage, tokenizer, context)
     steps, longest = _check_lengths(stage, sources, sets, renderer, built)
