@@ -153,6 +153,7 @@ def _stage(
         total_updates=schedule * stage.updates_per_step * stage.reuse,
         temperature=stage.temperature,
         needs_ref="ref" in objective.needs,
+        seed=plan.seed,
         value_rate=objective.credit.value_rate if objective.has_values else None,
     )
     sampler = Sampler(each.sources, [source.weight for source in stage.data.values()], derive(plan.seed, "sampler"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import verifiers
 from data import Problem
 from data.loaders import digest
-from r1lab import judge, leaks, models, objective, plugin, sft, trackers
+from r1lab import equip, judge, leaks, models, objective, plugin, sft, trackers
 from r1lab.engines import choice
 from r1lab.errors import RecipeError
 from r1lab.golds import Golds
@@ -106,6 +106,7 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
         models.check(location)
+        equip.check(stage)
         tokenizer, config = models.load_tokenizer(location), models.load_config(location)
         context = models.context_length(config)
         choice.check(stage.engine, config)

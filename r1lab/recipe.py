@@ -67,6 +67,17 @@ class Optimizer(Knobs):
     """Largest gradient norm; 0: off. Result."""
 
 
+class Lora(Knobs):
+    """A low-rank adapter that is trained in the weights' place."""
+
+    rank: Positive = 16
+    """Columns of its matrices. Result."""
+    alpha: Above = 32.0
+    """It counts alpha / rank times. Result."""
+    targets: str | tuple[str, ...] = "all-linear"
+    """Which layers: all-linear (but the output layer), or names such as [q_proj, v_proj]. Result."""
+
+
 class Workers(Knobs):
     """The pool of verifier processes."""
 
@@ -195,9 +206,15 @@ class Stage(Knobs):
     precision: Literal["auto", "float32", "bf16_autocast", "pure_bf16"] = "auto"
     """auto: float32 weights, under bf16 autocast on GPUs. `pure_bf16` weights lose updates of 1e-6. Result."""
     micro_batch_tokens: Positive = 8192
-    """Padded tokens forwarded at once. Rounding."""
+    """Tokens forwarded at once, padding counted. Rounding."""
     attention: Literal["auto", "padded"] = "auto"
-    """auto: a group's prompt is forwarded once where that is cheaper; padded: once a member. Rounding."""
+    """auto: rows without padding, a prompt once, where the model can read them; padded: a row a sample. Rounding."""
+    activation_checkpointing: bool = False
+    """Compute each layer's activations again in the backward pass: less memory, a third more time. Rounding."""
+    model_kernels: Literal["model", "liger"] = "model"
+    """Norms, rotations and activations: the model's own, or liger-kernel's (GPU, `r1lab[gpu]`). Rounding."""
+    lora: Lora | None = None
+    """Train an adapter alone (`r1lab[lora]`); the model's folder has it merged, and apart in `adapter`. Result."""
     kernel: Literal["auto", "torch", "triton"] = "auto"
     """The loss head's implementation; auto: triton on a GPU, else torch. Rounding."""
     threads: Count = 0
