@@ -65,7 +65,12 @@ def check(location: str) -> None:
         raise RecipeError(f"model: {location!r} has no weights (*.safetensors or *.bin)")
     for path in folder.glob("*.safetensors"):
         _load(_open, path, "readable weights")
-    output_layer(_skeleton(load_config(location)))
+    check_shape(load_config(location))
+
+
+def check_shape(config: PretrainedConfig) -> None:
+    """RecipeError for a model whose last layer the loss head does not compute, by its configuration alone."""
+    output_layer(_skeleton(config))
 
 
 def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
