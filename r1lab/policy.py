@@ -62,7 +62,7 @@ class Policy:
         value_rate: float | None = None,
         seed: int = 0,
     ):
-        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's; `seed` is the run's."""
+        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's; `seed`: the run's."""
         has_gpu = torch.cuda.is_available()
         self.autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
         # Its mixed precision is fixed for the process; stages may differ.
@@ -93,10 +93,8 @@ class Policy:
 
     @property
     def parameters(self) -> int:
-        """Weights that a token's forward pass multiplies: all but an untied input embedding."""
-        total = sum(weight.numel() for weight in self.model.parameters())
-        embedding, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
-        return total if embedding is head else total - embedding.numel()
+        """Weights that a token's forward pass multiplies."""
+        return models.weights_of_a_token(self.model)
 
     @property
     def compute_dtype(self) -> torch.dtype:
