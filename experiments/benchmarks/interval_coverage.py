@@ -1,20 +1,21 @@
-r"""How often the intervals of `r1lab.study.paired` hold the true difference, and how often they find one where none is.
+r"""How often the intervals of `r1lab.study.paired` hold the true difference, and how often they find one that is none.
 
-    python experiments/benchmarks/interval_coverage.py [--json FILE] [--simulations 2000] [--base 0.5] [--interaction 0.5]
+    python experiments/benchmarks/interval_coverage.py [--json FILE] [--simulations 2000] [--base 0.5]
+                                                       [--interaction 0.5]
 
-Simulated comparisons of four arms with binary outcomes, one completion of each problem under each seed, on every cell of
-seeds x problems x seed sd x problem sd x effect. An outcome of arm a, seed s, problem i is a threshold of normals:
+Simulated comparisons of four arms with binary outcomes, one completion of each problem under each seed, on every cell
+of seeds x problems x seed sd x problem sd x effect. An outcome of arm a, seed s, problem i is a threshold of normals:
 
     right = [ level_a + S_as + D_i + I_ai + noise_asi > 0 ],   noise ~ N(0, 1)
 
 - S_as, the run: arm x seed, drawn for each run alone (arms share nothing but the seed's number: the hardest case). Its
   variance makes the *seed sd* the standard deviation of a run's expected score, in points of score.
-- D_i the problem's difficulty, the same in all arms, and I_ai what arm a in particular makes of problem i (arm x problem).
-  Together they make the *problem sd* the standard deviation over problems of an arm's chance to be right, in points of
-  score; `--interaction` is I's share of their variance, in the scale of the threshold.
+- D_i the problem's difficulty, the same in all arms, and I_ai what arm a in particular makes of problem i (arm x
+  problem). Together they make the *problem sd* the standard deviation over problems of an arm's chance to be right, in
+  points of score; `--interaction` is I's share of their variance, on the scale of the threshold.
 - What one run alone makes of one problem (arm x seed x problem) is in the noise: with one completion they are the same.
-- `level_a` makes arm a's expected score, over all seeds and problems that could be drawn, exactly `base`; arm 0's is `base` +
-  `effect`. Both standard deviations are exact at `base`. Seeds and problems are drawn anew in every simulation.
+- `level_a` makes arm a's expected score, over all seeds and problems that could be drawn, exactly `base`; arm 0's is
+  `base` + `effect`. Both standard deviations are exact at `base`. Every simulation draws seeds and problems anew.
 
 `coverage` is of arm 0 minus arm 1 at 95 %. A *false win* is an interval without zero where there is no effect.
 Familywise: all six pairs under Holm, at least one difference claimed where there is none, or with the wrong sign.
@@ -25,8 +26,10 @@ import itertools
 import json
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
+import bars
 import numpy as np
 from scipy import optimize, stats
 
@@ -42,14 +45,15 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(201)
 
 
 def sd_of_share(base: float, sd: float, rest: float) -> float:
-    """Standard deviation of P(right) where a normal of `sd` is given and normals of variance `rest` (noise in it) are not,
-    the overall share being `base`."""
+    """Standard deviation of P(right), the overall share being `base`, given a normal of `sd` and not those of variance
+    `rest` (the noise in it)."""
     level = stats.norm.ppf(base) * np.sqrt(rest + sd**2)
     share = stats.norm.cdf((level + sd * NODES) / np.sqrt(rest))
     mean = WEIGHTS @ share / WEIGHTS.sum()
     return float(np.sqrt(WEIGHTS @ (share - mean) ** 2 / WEIGHTS.sum()))
 
 
+@cache
 def scales(base: float, seed_sd: float, problem_sd: float) -> tuple[float, float]:
     """Standard deviations of S and of D + I on the scale of the threshold that give these on the scale of scores."""
 
@@ -119,23 +123,25 @@ def familywise(found: list, effect: float) -> np.ndarray:
     return (claimed & (np.sign(means) != np.sign(true))).any(0)
 
 
-def row(name: str, value: float, sense: str, limit: float, cells: list[dict], key: str) -> dict:
-    holds = value >= limit if sense == ">=" else value <= limit
-    where = next(cell for cell in cells if cell[key] == value)
-    return {"name": name, "value": value, "sense": sense, "limit": limit, "holds": bool(holds), "where": where}
-
-
 def rows(cells: list[dict]) -> list[dict]:
-    coverage = [cell["coverage"] for cell in cells]
+    """The bars, each with the cell that decides it."""
     nulls = [cell for cell in cells if cell["false_wins"] is not None]
-    false = max(cell["false_wins"] for cell in nulls)
-    family = max(cell["familywise_false_wins"] for cell in cells)
     return [
-        row("coverage_min", min(coverage), ">=", 0.925, cells, "coverage"),
-        row("coverage_max", max(coverage), "<=", 0.985, cells, "coverage"),
-        row("false_wins_max", false, "<=", 0.065, nulls, "false_wins"),
-        row("familywise_false_wins_max", family, "<=", 0.065, cells, "familywise_false_wins"),
+        decided("coverage_min", ">=", 0.925, min(cells, key=lambda cell: cell["coverage"]), "coverage"),
+        decided("coverage_max", "<=", 0.985, max(cells, key=lambda cell: cell["coverage"]), "coverage"),
+        decided("false_wins_max", "<=", 0.065, max(nulls, key=lambda cell: cell["false_wins"]), "false_wins"),
+        decided(
+            "familywise_false_wins_max",
+            "<=",
+            0.065,
+            max(cells, key=lambda cell: cell["familywise_false_wins"]),
+            "familywise_false_wins",
+        ),
     ]
+
+
+def decided(name: str, sense: str, limit: float, cell: dict, key: str) -> dict:
+    return bars.row(name, cell[key], sense, limit, cell=cell)
 
 
 def main() -> int:
@@ -154,13 +160,10 @@ def main() -> int:
         cells.append(simulate(cell, given.simulations, given.base, given.interaction))
         print(json.dumps(cells[-1]), file=sys.stderr)
     found = rows(cells)
-    for each in found:
-        print(f"{each['name']:<28} {each['value']:.4f}  {each['sense']} {each['limit']}  {'' if each['holds'] else 'MISSED'}")
+    print("\n".join(map(bars.line, found)))
     print(f"{len(cells)} cells of {given.simulations} simulations in {time.monotonic() - began:.0f} s")
-    if given.json:
-        found[0]["cells"] = cells
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
-    return 0 if all(each["holds"] for each in found) else 1
+    found[0]["cells"] = cells
+    return bars.finish(found, given.json)
 
 
 if __name__ == "__main__":

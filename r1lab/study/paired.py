@@ -1,23 +1,26 @@
 """The difference of two regimes that answered the same problems under several seeds: interval, p-value, power.
 
-`difference_SN[s, i]` is regime A's outcome minus regime B's, seed s, problem i (several completions: their means). Seeds and
-problems are both samples of what else could have been drawn, and crossed: the same problems stand under every seed. So
-two-way random effects (Cornfield & Tukey 1956; Searle, Casella & McCulloch 1992, ch. 4):
+`difference_SN[s, i]` is regime A's outcome minus regime B's, seed s, problem i (several completions: their means). Seeds
+and problems are both samples of what else could have been drawn, and crossed: the same problems stand under every seed.
+So two-way random effects (Cornfield & Tukey 1956; Searle, Casella & McCulloch 1992, ch. 4):
 
-    difference = mu + seed_s + problem_i + rest_si      (problem_i: what these regimes make of it, its difficulty cancels)
-    V = Var(mean) = (MS_seeds + MS_problems - MS_rest) / (S N)
+    difference = mu + seed_s + problem_i + rest_si     (problem_i: what these regimes make of it, difficulty cancels)
+    V = Var(mean) = (MS_seeds + MS_problems - MS_rest) / (S N) = a + c
 
-the sum of two parts, a = MS_seeds / (S N), what another set of seeds would move, with S - 1 degrees of freedom, and
-c = max(0, MS_problems - MS_rest) / (S N), what another set of problems would move beyond that (Satterthwaite's problem, 1946:
-his single t with estimated degrees of freedom forgets at three seeds that a itself is hardly known: 92 % where c is a
-tenth of a). Each part gets its own t instead (Banerjee 1960, Sankhya 22):
+    a = MS_seeds / (S N)                             what other seeds would move, S - 1 degrees of freedom
+    c = max(0, MS_problems - MS_rest) / (S N)        what other problems would move beyond that
+
+One t with the degrees of freedom estimated from the same mean squares (Satterthwaite 1946) forgets that at three seeds
+a itself is hardly known: where c is a tenth of a it covers 92 %. Here each part has a t of its own (Banerjee 1960,
+Sankhya 22:357):
 
     mean +- sqrt(t(S - 1)^2 a + t(N - 1)^2 c)
 
-which holds at least its level whatever the ratio of the parts, because the distribution function of a chi-square with one
-degree of freedom is concave: with shares w of V, P(|Z|^2 <= sum w_k t_k^2 X_k) >= sum w_k P(|Z|^2 <= t_k^2 X_k) = level. It
-is exact where one part is all. A nested bootstrap is not used: its seeds' part has no small-sample correction.
-Not here: one seed, which has no seeds' part (`stats.paired_difference`), and which runs may be compared (`refusals`).
+Whatever the ratio of the parts this holds at least its level, for the distribution function of a chi-square with one
+degree of freedom is concave: with w_k the parts' shares of V and X_k their mean squares over the expected ones,
+P(Z^2 <= sum w_k t_k^2 X_k) >= sum w_k P(Z^2 <= t_k^2 X_k) = level. It is exact where one part is all. (c is a difference
+of mean squares, but of hundreds of degrees of freedom; cut at zero it errs on the wide side.)
+Not here: one seed, which has no such a (`stats.paired_difference`), and which runs may be compared (`refusals`).
 """
 
 from collections.abc import Sequence
