@@ -1,6 +1,6 @@
 """The difference of two regimes that answered the same problems under several seeds: interval, p-value, power.
 
-`difference_SN[s, i]` is regime A's outcome minus regime B's, seed s, problem i (several completions: their means). Seeds
+`difference_SN[s, i]` is regime A's outcome minus B's, seed s, problem i (of several completions: their means). Seeds
 and problems are both samples of what else could have been drawn, and crossed: the same problems stand under every seed.
 So two-way random effects (Cornfield & Tukey 1956; Searle, Casella & McCulloch 1992, ch. 4):
 
@@ -18,7 +18,7 @@ Sankhya 22:357):
 
 Whatever the ratio of the parts this holds at least its level, for the distribution function of a chi-square with one
 degree of freedom is concave: with w_k the parts' shares of V and X_k their mean squares over the expected ones,
-P(Z^2 <= sum w_k t_k^2 X_k) >= sum w_k P(Z^2 <= t_k^2 X_k) = level. It is exact where one part is all. (c is a difference
+P(Z^2 <= sum w_k t_k^2 X_k) >= sum w_k P(Z^2 <= t_k^2 X_k) = level. It is exact where one part is all. (c is a contrast
 of mean squares, but of hundreds of degrees of freedom; cut at zero it errs on the wide side.)
 Not here: one seed, which has no such a (`stats.paired_difference`), and which runs may be compared (`refusals`).
 """
