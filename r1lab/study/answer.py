@@ -97,7 +97,13 @@ def verdict(each: Contrast) -> str:
 
 def text(found: Findings) -> str:
     """The answer, the regimes and their differences, every refusal."""
-    return f"{answer(found)}\n\n{as_text([_regimes(found), _contrasts(found), _refusals(found)])}"
+    refused = [
+        f"  {each.a} - {each.b}: {refusal.reason} ({refusal.name})"
+        for each in found.contrasts
+        for refusal in each.refusals
+    ]
+    tables = as_text([_regimes(found), _contrasts(found)])
+    return "\n".join([answer(found), "", tables, *(["", "Not ranked", *refused] if refused else [])])
 
 
 def _regimes(found: Findings) -> Section:
@@ -128,15 +134,6 @@ def _contrasts(found: Findings) -> Section:
         for each in found.contrasts
     ]
     return Section("Differences", ("pair", "difference [95 %]", "p (Holm)", "seeds", "verdict"), rows)
-
-
-def _refusals(found: Findings) -> Section:
-    rows = [
-        (f"{each.a} - {each.b}: {refusal.reason}", refusal.name)
-        for each in found.contrasts
-        for refusal in each.refusals
-    ]
-    return Section("Why not ranked", ("reason", "name"), rows, shown=40)
 
 
 def _percent(found: Interval) -> str:

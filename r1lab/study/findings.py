@@ -72,8 +72,8 @@ class Findings:
 
     @property
     def num_seeds(self) -> int:
-        """The fewest that any pair shares."""
-        return min(each.num_seeds for each in self.contrasts)
+        """The most that any pair shares; a pair with one says so itself."""
+        return max(each.num_seeds for each in self.contrasts)
 
     @property
     def num_problems(self) -> int:
