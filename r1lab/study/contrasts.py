@@ -102,7 +102,6 @@ def _contrast(a: Sequence[Trial], b: Sequence[Trial], on: str, unit: str, failed
         difference=paired.interval(parts),
         parts=parts,
         p=paired.p_value(parts),
-        win=paired.win_probability(list(made.by_seed.values())),
     )
 
 
@@ -121,6 +120,7 @@ def _decided(each: Contrast, adjusted: float, level: float, strictest: float) ->
         each,
         adjusted_p=adjusted,
         corrected=paired.interval(each.parts, level),
+        win=paired.win_probability(list(each.by_seed.values())),
         resolvable={size: paired.resolvable(each.parts, strictest, size) for size in sizes},
     )
     if adjusted <= paired.ALPHA:
