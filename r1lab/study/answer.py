@@ -15,53 +15,56 @@ ONE = "one seed"
 
 
 def answer(found: Findings) -> str:
-    """Which regime ends higher, or why that cannot be said."""
+    """Which regime ends higher, or why that cannot be said; what else is ranked; what it rests on."""
+    return " ".join([lead(found), *more(found)])
+
+
+def lead(found: Findings) -> str:
+    """The first sentence."""
     best, *others = found.best_first
     pairs = [found.between(best.name, each.name) for each in others]
     if found.num_seeds == 1:
-        said = _one_seed(best, others, found)
-    elif not any(each.is_tested for each in found.contrasts):
-        refused = found.contrasts[0]
-        why = refused.refusals[0]
-        said = f"Not ranked ({why.name.replace('_', ' ')}): {why.reason}."
-    elif all(each.winner == best.name for each in pairs):
+        return _one_seed(best, others[0], found)
+    if not any(each.is_tested for each in found.contrasts):
+        why = pairs[0].refusals[0]
+        return f"Not ranked ({why.name.replace('_', ' ')}): {why.reason}."
+    if all(each.winner == best.name for each in pairs):
         rest = "" if len(others) == 1 else ", and above every other regime"
-        said = f"{best.name} ends higher than {others[0].name}: {points(turned(pairs[0], best.name))}{rest}."
-    else:
-        said = _undecided(best, pairs, found)
-    return f"{said} {design(found)}"
+        return f"{best.name} ends higher than {others[0].name}: {points(turned(pairs[0], best.name))}{rest}."
+    unsettled = "; ".join(_against(each, best.name) for each in pairs if each.winner != best.name)
+    return f"No regime is shown to end highest: {best.name} scores most, but is not told from {unsettled}."
 
 
-def _one_seed(best: Regime, others: Sequence[Regime], found: Findings) -> str:
-    pair = found.between(best.name, others[0].name)
+def more(found: Findings) -> list[str]:
+    """What else is ranked, what these seeds could have resolved, and what it rests on."""
+    ranked: dict[str, list[str]] = {}
+    for higher, lower in found.ranking:
+        ranked.setdefault(higher, []).append(lower)
+    order = [each.name for each in found.best_first if each.name in ranked]
+    has_winner = order and len(ranked[order[0]]) == len(found.regimes) - 1
+    said = [f"{name} is above {_listed(ranked[name])}." for name in (order[1:] if has_winner else order)]
+    unsettled = [each for each in found.contrasts if each.is_tested and not each.winner]
+    if unsettled:
+        size = max(each.resolvable[each.num_seeds] for each in unsettled)
+        said.append(f"With {found.num_seeds} seeds this could resolve about {100 * size:.0f} points there.")
+    return [*said, design(found)]
+
+
+def _one_seed(best: Regime, other: Regime, found: Findings) -> str:
+    pair = found.between(best.name, other.name)
     if pair.difference is None:
-        return f"One seed, and not the same problems: nothing can be said of {best.name} and {others[0].name}."
+        return f"One seed, and not the same problems: nothing can be said of {best.name} and {other.name}."
     return (
-        f"One seed ranks nothing: this run of {best.name} differs from that of {others[0].name} by "
+        f"One seed ranks nothing: this run of {best.name} differs from that of {other.name} by "
         f"{points(turned(pair, best.name))}, over problems alone; another seed may turn it round."
     )
 
 
-def _undecided(best: Regime, pairs: Sequence[Contrast], found: Findings) -> str:
-    """The best one is not told from some others; what it is above, and what else is ranked."""
-    open_ = [each for each in pairs if each.winner != best.name]
-    said = "; ".join(_against(each, best.name) for each in open_)
-    above = [_other(each, best.name) for each in pairs if each.winner == best.name]
-    more = f" It is above {_listed(above)}." if above else ""
-    rest = [f"{higher} above {lower}" for higher, lower in found.ranking if higher != best.name]
-    also = f" Ranked: {'; '.join(rest)}." if rest else ""
-    return (
-        f"No regime is shown to end highest: {best.name} has the highest score, but is not ranked {said}.{more}{also}"
-    )
-
-
 def _against(each: Contrast, best: str) -> str:
-    other = _other(each, best)
-    refused = each.refusals[0]
+    other, refused = each.b if each.a == best else each.a, each.refusals[0]
     if refused.name != "not_separated" or each.difference is None:
-        return f"against {other} ({refused.name.replace('_', ' ')}: {refused.reason})"
-    small = f", and {each.num_seeds} seeds would show {100 * each.resolvable[each.num_seeds]:.1f} at least"
-    return f"against {other} ({points(turned(each, best))}{small})"
+        return f"{other} ({refused.name.replace('_', ' ')}: {refused.reason})"
+    return f"{other} ({points(turned(each, best))})"
 
 
 def design(found: Findings) -> str:
@@ -71,7 +74,7 @@ def design(found: Findings) -> str:
     least, most = count(min(spent)), count(max(spent))
     budget = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
     seeds = "one seed" if found.num_seeds == 1 else f"{found.num_seeds} seeds"
-    return f"({seeds}, {found.num_problems} problems of {found.on}, {budget} a run)"
+    return f"({seeds}, {found.num_problems} problems of {found.on}, {budget} a run.)"
 
 
 def turned(each: Contrast, first: str) -> Interval:
@@ -138,10 +141,6 @@ def _contrasts(found: Findings) -> Section:
 
 def _percent(found: Interval) -> str:
     return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-
-
-def _other(each: Contrast, name: str) -> str:
-    return each.b if each.a == name else each.a
 
 
 def _listed(names: Sequence[str]) -> str:

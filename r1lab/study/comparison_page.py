@@ -29,8 +29,8 @@ def _render(found: Findings, pictures: Sequence) -> str:
     template = environment().get_template("comparison.html.j2")
     return template.render(
         found=found,
-        answer=answer.answer(found),
-        design=answer.design(found),
+        lead=answer.lead(found),
+        more=answer.more(found),
         points_of=answer.points,
         verdict=answer.verdict,
         pictures={each.key: (each.is_wide, encoded(each.light), encoded(each.dark)) for each in pictures},

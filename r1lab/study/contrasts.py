@@ -126,7 +126,9 @@ def _decided(each: Contrast, adjusted: float, level: float, strictest: float) ->
     if adjusted <= paired.ALPHA:
         return made
     if each.p <= paired.ALPHA:
-        reason = f"its interval leaves out zero by itself, not among {round(paired.ALPHA / strictest)} (Holm)"
+        reason = (
+            f"its interval leaves out zero, but not after Holm's correction for {round(paired.ALPHA / strictest)} pairs"
+        )
     else:
         reason = "the interval holds zero"
     return replace(made, refusals=(*made.refusals, Refusal("not_separated", reason)))
