@@ -47,7 +47,7 @@ def more(found: Findings) -> list[str]:
     if unsettled:
         size = max(each.resolvable[each.num_seeds] for each in unsettled)
         said.append(f"With {found.num_seeds} seeds this could resolve about {100 * size:.0f} points there.")
-    return [*said, design(found)]
+    return [*said, *(f"{note}." for note in found.notes), design(found)]
 
 
 def _one_seed(best: Regime, other: Regime, found: Findings) -> str:

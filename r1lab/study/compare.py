@@ -79,7 +79,7 @@ def compare(
     comparison = _written(folder, found)
     if failed:
         name, why = next(iter(failed.items()))
-        raise RunError(f"{len(failed)} of {len(planned)} runs failed, as {name}: {why}; the report says which")
+        raise RunError(f"{len(failed)} of {len(planned)} runs failed, as {name}: {why}; {comparison.page} says which")
     return comparison
 
 
@@ -141,6 +141,8 @@ def _check_ready(planned: Sequence[Planned]) -> None:
                 raise RecipeError("eval.sets: none, so there is nothing to compare by; name held-out problems")
             digests = {key: value for each in ready for key, value in each.digests.items()}
             for each in runs:
+                if (each.folder / MANIFEST).is_file():
+                    trials.manifest_of(each.folder)
                 admit(each.folder, identity(each.plan(), digests))
         except RecipeError as error:
             raise RecipeError(f"{name}: {error}") from None

@@ -84,6 +84,14 @@ class Findings:
         return ranking(self.contrasts)
 
     @property
+    def notes(self) -> list[str]:
+        """What is no reason against a ranking, and has to be known."""
+        first = self.regimes[0].trials[0]
+        trials = [trial for each in self.regimes for trial in each.trials]
+        other = next((each for each in trials if each.data != first.data), None)
+        return [f"{other.name} was trained on other data than {first.name}"] if other else []
+
+    @property
     def best_first(self) -> list[Regime]:
         return sorted(self.regimes, key=lambda each: -each.score.value)
 
@@ -107,6 +115,7 @@ class Findings:
             "regimes": {each.name: _regime(each, folder) for each in self.regimes},
             "contrasts": [_contrast(each) for each in self.contrasts],
             "failed": dict(self.failed),
+            "notes": self.notes,
         }
 
 

@@ -5,6 +5,7 @@ compared with which is decided elsewhere (`refusals`).
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -67,7 +68,13 @@ class Trial:
 
     @property
     def sets(self) -> list[str]:
-        return runs.evaluation_sets(self.curves)
+        """Names of the evaluation sets, as recipes may name them: a folder may come from anywhere."""
+        return [name for name in runs.evaluation_sets(self.curves) if re.fullmatch(r"[\w.:-]+", name)]
+
+    @property
+    def data(self) -> frozenset[str]:
+        """Content hashes of what it was trained on."""
+        return frozenset((self.manifest.get("data") or {}).values())
 
     @property
     def tokens(self) -> int:
@@ -171,14 +178,14 @@ def is_run(place: object) -> bool:
 
 def read(folders: Sequence[Path]) -> list[Trial]:
     """Runs; recipes equal but for the seed are one regime. RecipeError for what is no run, or another version's."""
-    manifests = [_manifest(Path(folder)) for folder in folders]
+    manifests = [manifest_of(Path(folder)) for folder in folders]
     labels = _labels(manifests)
     return [trial(Path(folder), label, manifest) for folder, label, manifest in zip(folders, labels, manifests)]
 
 
 def trial(folder: Path, regime: str, manifest: Mapping[str, Any] | None = None) -> Trial:
     """One run under its regime's name."""
-    manifest = manifest or _manifest(folder)
+    manifest = manifest or manifest_of(folder)
     try:
         curves = runs.read(folder, manifest, regime)
     except ValueError as error:
@@ -186,7 +193,8 @@ def trial(folder: Path, regime: str, manifest: Mapping[str, Any] | None = None) 
     return Trial(regime, manifest["identity"]["seed"], folder, manifest, curves)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """A run's manifest. RecipeError where there is none, or what another version or hand wrote."""
     try:
         manifest = runs.manifest_of(folder)
     except ValueError as error:
@@ -201,9 +209,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{folder} was written by r1lab {made_by or '(no version)'}, this is {r1lab.__version__}, which does not "
             f"read it; compare with r1lab {made_by or 'of its time'}, or run the recipe again"
         )
-    missing = [key for key in ("identity", "recipe", "verifiers", "finished") if key not in manifest]
+    missing = [key for key in ("name", "identity", "recipe", "verifiers", "finished") if key not in manifest]
     if missing:
         raise RecipeError(f"{folder / 'manifest.json'} lacks {', '.join(missing)}; restore it or run the recipe again")
+    if not re.fullmatch(r"[\w.-]+", str(manifest["name"])) or not isinstance(manifest["identity"].get("seed"), int):
+        raise RecipeError(f"{folder / 'manifest.json'}: its name or seed is none a recipe can have; restore it")
     return manifest
 
 

@@ -183,7 +183,19 @@ def test_completions_are_chosen_by_rule(folder_of_run):
     assert [[row["text"] for _, row in rows] for _, rows in shown] == [["z", "w"], ["y", "v"], ["x", "u"]]
 
 
+def test_other_training_data_are_told(folder_of_run):
+    folders = [folder_of_run("a", seed, [0, 1, 1], manifest={"data": {"rl/addition": "x"}}) for seed in range(2)]
+    folders += [folder_of_run("b", seed, [0, 1, 0], manifest={"data": {"sft/data": "y"}}) for seed in range(2)]
+    found = found_of(folders)
+    assert found.notes == ["b, seed 0 was trained on other data than a, seed 0"]
+    assert found.notes[0] in answer.answer(found)
+
+
 MISTAKES = {
+    "a name no recipe can have": (
+        lambda write: write("b", 0, [0, 1], manifest={"name": "b\x1b[31m"}),
+        "its name or seed",
+    ),
     "an older version": (
         lambda write: write("b", 0, [0, 1], manifest={"packages": {"r1lab": "0.0.7"}}),
         f"was written by r1lab 0.0.7, this is {r1lab.__version__}",
