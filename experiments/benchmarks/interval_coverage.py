@@ -44,26 +44,24 @@ CHUNK = 2_000_000
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(201)
 
 
-def sd_of_share(base: float, sd: float, rest: float) -> float:
-    """Standard deviation of P(right), the overall share being `base`, given a normal of `sd` and not those of variance
-    `rest` (the noise in it)."""
-    level = stats.norm.ppf(base) * np.sqrt(rest + sd**2)
-    share = stats.norm.cdf((level + sd * NODES) / np.sqrt(rest))
-    mean = WEIGHTS @ share / WEIGHTS.sum()
-    return float(np.sqrt(WEIGHTS @ (share - mean) ** 2 / WEIGHTS.sum()))
+def spread(base: float, part: float) -> float:
+    """Standard deviation of P(right), the overall share being `base`, given a normal that makes up `part` of the
+    threshold's variance."""
+    share = stats.norm.cdf((stats.norm.ppf(base) + np.sqrt(part) * NODES) / np.sqrt(1 - part))
+    return float(np.sqrt(WEIGHTS @ (share - base) ** 2 / WEIGHTS.sum()))
 
 
 @cache
 def scales(base: float, seed_sd: float, problem_sd: float) -> tuple[float, float]:
-    """Standard deviations of S and of D + I on the scale of the threshold that give these on the scale of scores."""
-
-    def solve(wanted: float, other: float) -> float:
-        return optimize.brentq(lambda sd: sd_of_share(base, sd, 1 + other**2) - wanted, 0.0, 30.0) if wanted else 0.0
-
-    seed = problem = 0.0
-    for _ in range(50):  # each depends on the other; a contraction
-        seed, problem = solve(seed_sd, problem), solve(problem_sd, seed)
-    return seed, problem
+    """Standard deviations of S and of D + I beside a noise of 1 that give these on the scale of scores."""
+    seed, problem = (
+        optimize.brentq(lambda part, sd=sd: spread(base, part) - sd, 0.0, 0.999) if sd else 0.0
+        for sd in (seed_sd, problem_sd)
+    )
+    noise = 1 - seed - problem
+    if noise <= 0:
+        raise ValueError(f"base {base} leaves no room for spreads of {seed_sd} and {problem_sd}")
+    return float(np.sqrt(seed / noise)), float(np.sqrt(problem / noise))
 
 
 def outcomes(rng, count: int, cell: tuple, base: float, interaction: float) -> np.ndarray:
@@ -153,8 +151,10 @@ def main() -> int:
     given = parser.parse_args()
     if given.simulations < 1 or not 0 <= given.interaction <= 1:
         parser.error("--simulations is at least 1, --interaction between 0 and 1")
-    if given.base + max(EFFECTS) >= 1 or given.base * (1 - given.base) <= max(PROBLEM_SDS) ** 2:
-        parser.error(f"--base {given.base}: scores with a spread of {max(PROBLEM_SDS)} over problems lie nearer to 0.5")
+    try:
+        scales(given.base, max(SEED_SDS), max(PROBLEM_SDS))
+    except ValueError as error:
+        parser.error(f"--base {given.base}: {error}; take one nearer to 0.5")
     began, cells = time.monotonic(), []
     for cell in itertools.product(SEEDS, PROBLEMS, SEED_SDS, PROBLEM_SDS, EFFECTS):
         cells.append(simulate(cell, given.simulations, given.base, given.interaction))

@@ -25,8 +25,12 @@ def test_scores_and_spreads_are_those_asked_for(coverage):
     right = coverage.outcomes(np.random.default_rng(0), 300, (10, 64, 0.1, 0.4, 0.05), 0.5, 0.5)
     assert right.mean((0, 2, 3)) == pytest.approx([0.55, 0.5, 0.5, 0.5], abs=0.02)
     seed, problem = coverage.scales(0.5, 0.1, 0.4)
-    assert coverage.sd_of_share(0.5, seed, 1 + problem**2) == pytest.approx(0.1, abs=1e-6)
-    assert coverage.sd_of_share(0.5, problem, 1 + seed**2) == pytest.approx(0.4, abs=1e-6)
+    total = 1 + seed**2 + problem**2
+    assert coverage.spread(0.5, seed**2 / total) == pytest.approx(0.1, abs=1e-6)
+    # P(right) of a uniform share has a standard deviation of sqrt(1/12): half of the threshold's variance is given
+    assert coverage.spread(0.5, 0.5) == pytest.approx(12**-0.5, abs=1e-6)
+    with pytest.raises(ValueError, match="leaves no room"):
+        coverage.scales(0.7, 0.1, 0.4)
     # two seeds of one arm share its problem effects alone: the covariance is the problems' variance
     among = np.cov(right[:, 1, 0].ravel(), right[:, 1, 1].ravel())[0, 1]
     assert among == pytest.approx(0.4**2, abs=0.02)
