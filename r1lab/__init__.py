@@ -1,11 +1,12 @@
 """Reinforcement learning with verifiable rewards, R1-Zero style. The commands are `r1lab.cli`, a run is `train`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from r1lab.pipeline import Run
+    from r1lab.study.compare import Comparison
 
 __version__ = "0.1.0"
 
@@ -25,3 +26,14 @@ def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callab
     if verifier is not None:
         raw["verifier"] = recipe_file.path_of(verifier)
     return pipeline.train(recipe_file.resolve(raw, base))
+
+
+def compare(recipes: Sequence[dict[str, Any] | str | Path], *overrides: str, **options: Any) -> "Comparison":
+    """Recipes x seeds as paired runs at one budget, compared with intervals, as `r1lab compare` does.
+
+    `options` are `seeds`, `out`, `jobs`, `on` and `targets` of `r1lab.study.compare.compare`. RecipeError where the
+    recipes are wrong or cannot be compared, and nothing is run; RunError where a run failed.
+    """
+    from r1lab.study.compare import compare
+
+    return compare(recipes, *overrides, **options)

@@ -61,6 +61,26 @@ def train(
 
 
 @app.command()
+def compare(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="RECIPE...", help="Recipes, or runs' folders; then key.path=value for all")
+    ],
+    seeds: Annotated[int, typer.Option(help="Runs of each recipe, at seeds 0, 1, ...")] = 3,
+    jobs: Annotated[int, typer.Option(help="Runs at once: one a GPU, or sharing the cores")] = 1,
+    on: Annotated[str | None, typer.Option(help="The evaluation set; else the first that all have")] = None,
+    target: Annotated[list[float] | None, typer.Option(help="A score whose cost to tell; may be repeated")] = None,
+) -> None:
+    """Recipes x seeds as paired runs at one budget, and what their differences show; goes on where it stopped."""
+    from r1lab.study import answer
+    from r1lab.study.compare import compare
+
+    recipes, overrides, out = given.recipes(arguments)
+    made = compare(recipes, *overrides, seeds=seeds, out=out, jobs=jobs, on=on, targets=target or ())
+    typer.echo(answer.text(made.findings))
+    typer.echo(f"{made.page} shows it; {made.path / 'comparison.json'} has the figures")
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, the first one gets the report")],
     out: Annotated[Path | None, typer.Option(help="Folder of the report")] = None,
