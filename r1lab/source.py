@@ -20,7 +20,7 @@ class Source(Knobs):
     path: str | None = None
     """Hub id, local file or folder, or https URL. Free."""
     task: str | None = None
-    """Procedural task: addition, countdown, linear, or `gym:<name>` of reasoning-gym. Free."""
+    """Procedural task: addition, countdown, linear, multiplication, or `gym:<name>` of reasoning-gym. Free."""
     config: str | None = None
     """Configuration (subset) of a hub dataset. Free."""
     split: str = "train"
