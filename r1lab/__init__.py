@@ -1,4 +1,4 @@
-"""Reinforcement learning with verifiable rewards, R1-Zero style. The commands are `r1lab.cli`, a run is `train`."""
+"""Reinforcement learning with verifiable rewards, R1-Zero style. The commands are `r1lab.cli`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from r1lab.pipeline import Run
+    from r1lab.study.evaluation import Evaluation
 
 __version__ = "0.1.0"
 
@@ -25,3 +26,28 @@ def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callab
     if verifier is not None:
         raw["verifier"] = recipe_file.path_of(verifier)
     return pipeline.train(recipe_file.resolve(raw, base))
+
+
+def evaluate(
+    model: str | None = None,
+    on: str | None = None,
+    *,
+    out: str | Path | None = None,
+    against: str | Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    **asked: Any,
+) -> "Evaluation":
+    """A model on a set of problems, as `r1lab eval` does: avg@n, pass@k, maj@n with intervals, resumed where it stands.
+
+    `asked` are the fields of `r1lab.study.asked.Asked`: n, temperature, prompt, verifier, completions, server and more.
+    `out` is the evaluation's folder, else evals/<set>-<hash>; `against` that of another evaluation of the same set,
+    compared paired. `say` is told of progress. RecipeError where anything asked is wrong; RunError where it failed.
+    """
+    from r1lab import names
+    from r1lab.study import evaluation
+    from r1lab.study.asked import Asked, exam_of
+
+    names.require()
+    exam, origin = exam_of(Asked(model=model, on=on, **asked))
+    folder = Path(out) if out else evaluation.folder_of(exam, origin)
+    return evaluation.evaluate(exam, origin, folder, say, Path(against) if against else None)

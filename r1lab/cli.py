@@ -8,6 +8,7 @@ import typer
 
 from r1lab import options as given
 from r1lab.errors import RecipeError, RunError
+from r1lab.eval_options import asking
 
 app = typer.Typer(
     add_completion=False,
@@ -74,6 +75,34 @@ def report(
         typer.echo(report(runs, out))
     except ValueError as error:
         raise RecipeError(str(error)) from None
+
+
+@app.command("eval")
+@asking
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="embedded, a Hugging Face folder, or a hub id")] = None,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the evaluation, else evals/<set>-<hash>")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another evaluation of the set, compared paired")] = None,
+    *,
+    asked: dict,
+) -> None:
+    """A model on a set of problems: avg@n, pass@k, maj@n with intervals; the same command goes on where it stopped."""
+    import r1lab
+    from r1lab.study import against as pairs
+    from r1lab.study import scores
+
+    more = {
+        "out": out,
+        "against": against,
+        "overrides": overrides or (),
+        "say": lambda line: typer.echo(line, err=True),
+    }
+    done = r1lab.evaluate(model, **asked, **more)
+    typer.echo(scores.text(done.figures))
+    if done.against:
+        typer.echo(pairs.text(done.against))
+    typer.echo(f"{done.path}: results.json, completions.parquet")
 
 
 @app.command()

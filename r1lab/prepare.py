@@ -18,6 +18,7 @@ from r1lab.reward import Reward
 from r1lab.second import SecondOpinion
 from r1lab.source import load_problems
 from r1lab.study.evaluate import EvaluationSet, depths
+from r1lab.study.origins import renderer_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
     else:
         models.check(location)
         tokenizer, context = models.load_tokenizer(location), models.context_length(models.load_config(location))
-    renderer = _renderer(stage, tokenizer, context)
+    renderer = renderer_of(tokenizer, stage.prompt, context)
     steps, longest = _check_lengths(stage, sources, sets, renderer, built)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
         raise RecipeError(
@@ -164,22 +165,6 @@ def _check_ids(sources: Mapping[str, list[Problem]]) -> None:
                 raise RecipeError(
                     f"data: problem id {problem.id!r} stands in {seen[problem.id]!r} and {name!r}; map columns.id"
                 )
-
-
-def _renderer(stage: Stage, tokenizer, context: int | None) -> Renderer:
-    prompt = stage.prompt
-    try:
-        return Renderer(
-            tokenizer,
-            template=prompt.template,
-            format=prompt.format,
-            examples=prompt.examples,
-            system_prompt=prompt.system_prompt,
-            prefill_think=prompt.prefill_think,
-            context=context,
-        )
-    except ValueError as error:
-        raise RecipeError(f"prompt: {error}") from None
 
 
 def _check_lengths(

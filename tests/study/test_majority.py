@@ -16,9 +16,7 @@ def brute(votes, right) -> Fraction:
     """Every answer with the most votes is drawn once, then every completion that gave it."""
     given_ = [vote for vote in votes if vote is not None]
     most = [vote for vote in set(given_) if all(given_.count(vote) >= given_.count(each) for each in given_)]
-    shares = [
-        Fraction(sum(r for v, r in zip(votes, right) if v == vote), given_.count(vote)) for vote in most
-    ]
+    shares = [Fraction(sum(r for v, r in zip(votes, right) if v == vote), given_.count(vote)) for vote in most]
     return sum(shares, Fraction()) / len(shares) if shares else Fraction()
 
 
@@ -56,7 +54,7 @@ def test_programs_have_no_votes():
     assert Voting(table).votes(None, [("code", ["print(1)", "print(1)"])]) == [[None, None]]
 
 
-HOSTILE = '''
+HOSTILE = """
 class Picky:
     def verify(self, item):
         return 0.0
@@ -67,7 +65,7 @@ class Picky:
         if "raise" in other:
             raise RuntimeError(other)
         return one.casefold() == other.casefold()
-'''
+"""
 
 
 def test_a_comparison_that_hangs_or_raises_leaves_the_answer_alone(tmp_path, monkeypatch):
