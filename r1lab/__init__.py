@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from r1lab.pipeline import Run
     from r1lab.study.evaluation import Evaluation
+    from r1lab.study.probe import Probe
 
 __version__ = "0.1.0"
 
@@ -51,3 +52,26 @@ def evaluate(
     exam, origin = exam_of(Asked(model=model, on=on, **asked))
     folder = Path(out) if out else evaluation.folder_of(exam, origin)
     return evaluation.evaluate(exam, origin, folder, say, Path(against) if against else None)
+
+
+def probe(
+    models: str | list[str] = (),
+    on: str | None = None,
+    *,
+    group_size: int | None = None,
+    out: str | Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    **asked: Any,
+) -> "Probe":
+    """Will RL from these models learn on a set? As `r1lab probe` does: the share of mixed groups, and what follows.
+
+    `asked` as for `evaluate`; with `recipe` alone, on its own training data, sampled as its RL stage samples. `out` is
+    the probe's folder, else probes/<set>-<hash>.
+    """
+    from r1lab import names
+    from r1lab.study import probe as probing
+    from r1lab.study.asked import Asked
+
+    names.require()
+    listed = [models] if isinstance(models, str) else list(models)
+    return probing.probe(listed, Asked(on=on, **asked), size=group_size, out=Path(out) if out else None, say=say)

@@ -106,6 +106,27 @@ def evaluate(
 
 
 @app.command()
+@asking
+def probe(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", help="A base model, SFT checkpoints")
+    ] = None,
+    group_size: Annotated[int | None, typer.Option(help="Of the RL to come; the recipe's, else 8")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--override", help="key.path=value, of the recipe")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the probe, else probes/<set>-<hash>")] = None,
+    *,
+    asked: dict,
+) -> None:
+    """Will RL from here learn? The share of mixed groups for each group size, and what would give signal."""
+    import r1lab
+
+    more = {"out": out, "overrides": overrides or (), "say": lambda line: typer.echo(line, err=True)}
+    found = r1lab.probe(models or [], group_size=group_size, **asked, **more)
+    typer.echo(found.text())
+    typer.echo(f"{found.path}: probe.json")
+
+
+@app.command()
 def verify(
     cases: Annotated[Path, typer.Argument(help="JSONL with completion and answer in each row; - is stdin")],
     verifier: given.Verifier,

@@ -5,7 +5,7 @@ a set may then be called by its name under `eval.sets`, and one that overlaps th
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,8 @@ class Asked:
     """Environment variable that holds the server's key."""
     seed: int = 0
     workers: Workers | None = None
+    as_training: bool = False
+    """Ask as the recipe's RL stage does (its sampling, and its own data where `on` is not said), not as its `eval`."""
 
 
 def exam_of(asked: Asked) -> tuple[Exam, Origin]:
@@ -90,14 +92,14 @@ def exam_of(asked: Asked) -> tuple[Exam, Origin]:
         raise RecipeError(f"{asked.overrides[0]!r} overrides a recipe, and none is named; give --recipe")
     base = plan.base if plan else Path.cwd()
     plugin.importable(base, Path.cwd())
-    stage = plan.stages[-1] if plan else None
+    stage = _stage(plan, asked) if plan else None
     workers = asked.workers or (stage.workers if stage else Workers())
     name, source = _source(asked, stage, base)
     key = judge.key_of(source.verifier)
     table = judge.resolve([source.verifier])
     golds = Golds(table, asked.on_bad_gold, workers)
     on = EvaluationSet(name, golds.usable(name, load_problems(source, name, key, base)))
-    if plan:
+    if plan and not asked.as_training:
         _refuse_leaks(on, source, plan)
     origin, prompt = _origin(asked, stage, base)
     n = asked.n or (origin.least if isinstance(origin, Given) else 1)
@@ -107,13 +109,28 @@ def exam_of(asked: Asked) -> tuple[Exam, Origin]:
     return Exam(on, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note), origin
 
 
+def _stage(plan: Plan, asked: Asked) -> Stage:
+    """The stage that is asked like: the last one, or the last of RL."""
+    if not asked.as_training:
+        return plan.stages[-1]
+    found = [stage for stage in plan.stages if stage.kind == "rl"]
+    if not found:
+        raise RecipeError(f"--recipe {plan.name}: has no stage of kind rl; probe with --on SET instead")
+    return found[-1]
+
+
 def _source(asked: Asked, stage: Stage | None, base: Path) -> tuple[str, Source]:
     """The set's name and source, its verifier resolved: the argument's, its own, else the recipe's."""
+    named = dict(stage.eval.sets) if stage is not None else {}
+    if asked.as_training and stage is not None:
+        named |= stage.data
+        if asked.on is None:
+            asked = replace(asked, on=next(iter(stage.data)))
     if asked.on is None:
         raise RecipeError(f"--on: missing; name a set ({', '.join(sets.SETS)}), a task, a file or a hub id")
     spec = _verifier(asked)
-    if stage is not None and asked.on in stage.eval.sets:
-        source = stage.eval.sets[asked.on]
+    if asked.on in named:
+        source = named[asked.on]
         own = spec or source.verifier or stage.verifier or (sets.verifier_of(source.task) if source.task else None)
         if own is None:
             raise RecipeError(f"--on {asked.on}: the set names no verifier; give --verifier (numeric, math, ...)")
@@ -190,11 +207,15 @@ def _examples(given: Sequence[Mapping[str, str]] | Path) -> Sequence[Mapping[str
 
 def _sampling(asked: Asked, stage: Stage | None) -> Sampling:
     """The evaluation's sampling: the recipe's under `eval`, else untruncated at temperature 1."""
-    knobs = stage.eval if stage else None
-    longest = (knobs.max_new_tokens or stage.max_new_tokens) if stage else 512
+    heat, nucleus, longest = 1.0, 1.0, 512
+    if stage is not None:
+        knobs = stage.eval
+        heat, nucleus, longest = knobs.temperature, knobs.top_p, knobs.max_new_tokens or stage.max_new_tokens
+        if asked.as_training:
+            heat, nucleus, longest = stage.temperature, stage.sampling.top_p, stage.max_new_tokens
     found = Sampling(
-        temperature=float(_first(asked.temperature, knobs and knobs.temperature, 1.0)),
-        top_p=float(_first(asked.top_p, knobs and knobs.top_p, 1.0)),
+        temperature=float(_first(asked.temperature, heat)),
+        top_p=float(_first(asked.top_p, nucleus)),
         max_new_tokens=_first(asked.max_new_tokens, longest),
         stop=tuple(_first(asked.stop, stage and stage.sampling.stop, ())),
     )
