@@ -60,7 +60,8 @@ def train(
     from r1lab import pipeline
 
     run = pipeline.train(plan)
-    typer.echo(f"{run.path}: model in {run.model}; r1lab report {run.path} draws it")
+    made = f"model in {run.model}" if run.model else f"dataset in {run.path / 'stages' / plan.stages[-1].name / 'data'}"
+    typer.echo(f"{run.path}: {made}; r1lab report {run.path} draws it")
 
 
 @app.command()

@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 from data import Problem
 from data.overlap import overlap
 from r1lab.errors import RecipeError
-from r1lab.recipe import Stage
+from r1lab.recipe import AnyStage
 from r1lab.study.evaluate import EvaluationSet
 
-Parts = tuple[Stage, Mapping[str, Sequence[Problem]], Sequence[EvaluationSet]]
+Parts = tuple[AnyStage, Mapping[str, Sequence[Problem]], Sequence[EvaluationSet]]
 
 
 def check(stages: Sequence[Parts]) -> None:
     """RecipeError names the set, and both counts. The masked one may be allowed by the set's name."""
     train = [problem for _, sources, _ in stages for problems in sources.values() for problem in problems]
-    is_generated = all(is_ours(source.task) for stage, _, _ in stages for source in stage.data.values())
+    is_generated = all(
+        is_ours(source.task) for stage, _, _ in stages for source in stage.data.values() if not source.stage
+    )
     checked = set()
     for stage, _, sets in stages:
         for on in sets:

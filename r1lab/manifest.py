@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from r1lab.knobs import digest, select
-from r1lab.recipe import Stage
+from r1lab.recipe import AnyStage
 from r1lab.recipe_file import Plan
 
 PACKAGES = ("r1lab", "torch", "transformers", "accelerate", "datasets", "sympy", "numpy", "pyarrow", "triton", "vllm")
@@ -34,7 +34,7 @@ def identity(plan: Plan, data_digests: dict[str, str]) -> dict[str, Any]:
     return json.loads(json.dumps(made_of, default=str))  # as the manifest gives it back
 
 
-def num_threads(stage: Stage) -> int:
+def num_threads(stage: AnyStage) -> int:
     """CPU threads of a stage, `0: all cores` resolved to those this process may use."""
     return stage.threads or len(os.sched_getaffinity(0))
 

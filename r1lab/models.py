@@ -80,6 +80,13 @@ def num_parameters(config: PretrainedConfig) -> int:
     return sum(weight.numel() for weight in _skeleton(config).parameters())
 
 
+def weights_of_a_token(model: PreTrainedModel) -> int:
+    """Weights that a token's forward pass multiplies: all but an untied input embedding."""
+    total = sum(weight.numel() for weight in model.parameters())
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    return total if embedding is head else total - embedding.numel()
+
+
 def context_length(config: PretrainedConfig) -> int | None:
     """Tokens of prompt and completion together, where the configuration says."""
     return getattr(config.get_text_config(), "max_position_embeddings", None)

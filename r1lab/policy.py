@@ -88,10 +88,8 @@ class Policy:
 
     @property
     def parameters(self) -> int:
-        """Weights that a token's forward pass multiplies: all but an untied input embedding."""
-        total = sum(weight.numel() for weight in self.model.parameters())
-        embedding, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
-        return total if embedding is head else total - embedding.numel()
+        """Weights that a token's forward pass multiplies."""
+        return models.weights_of_a_token(self.model)
 
     def prompt_text(self, rollout: Rollout) -> str:
         """The prompt for people, as the model reads it."""

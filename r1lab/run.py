@@ -70,6 +70,11 @@ class RunFolder:
             self.manifest["notes"].append(text)
             self._write()
 
+    def pin(self, stage: str, key: str, value: Any) -> None:
+        """Fix what a default resolves to once the stage starts."""
+        self.pinned[stage][key] = value
+        self._write()
+
     def resumed(self, stage: str, step: int) -> None:
         """Record that the run went on from a checkpoint."""
         self.manifest["resumed_at"].append({"stage": stage, "step": step})
