@@ -60,7 +60,8 @@ def train(
     from r1lab import pipeline
 
     run = pipeline.train(plan)
-    made = f"model in {run.model}" if run.model else f"dataset in {run.path / 'stages' / plan.stages[-1].name / 'data'}"
+    last = run.path / "stages" / plan.stages[-1].name
+    made = f"model in {run.model}" if run.model else f"{plan.stages[-1].kind} stage in {last}"
     typer.echo(f"{run.path}: {made}; r1lab report {run.path} draws it")
 
 

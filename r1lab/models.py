@@ -65,7 +65,7 @@ def check(location: str) -> None:
         raise RecipeError(f"model: {location!r} has no weights (*.safetensors or *.bin)")
     for path in folder.glob("*.safetensors"):
         _load(_open, path, "readable weights")
-    output_layer(_skeleton(load_config(location)))
+    output_layer(skeleton(load_config(location)))
 
 
 def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -77,7 +77,7 @@ def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
 
 def num_parameters(config: PretrainedConfig) -> int:
     """Weights of a model of this configuration."""
-    return sum(weight.numel() for weight in _skeleton(config).parameters())
+    return sum(weight.numel() for weight in skeleton(config).parameters())
 
 
 def weights_of_a_token(model: PreTrainedModel) -> int:
@@ -98,7 +98,7 @@ def _open(path: Path) -> None:
         pass
 
 
-def _skeleton(config: PretrainedConfig) -> PreTrainedModel:
+def skeleton(config: PretrainedConfig) -> PreTrainedModel:
     """A model without memory for its weights. RecipeError for a configuration of no causal language model."""
     try:
         with torch.device("meta"):

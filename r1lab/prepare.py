@@ -15,6 +15,7 @@ from r1lab.errors import RecipeError
 from r1lab.golds import Golds
 from r1lab.prompts import Renderer
 from r1lab.recipe import AnyStage, RlStage, SftStage, Source
+from r1lab.recipe_eval import EvalStage
 from r1lab.recipe_file import Plan
 from r1lab.recipe_reject import RejectStage
 from r1lab.reward import Reward
@@ -215,6 +216,8 @@ def _check_lengths(
     try:
         for on in sets:
             renderer.check(on.problems, stage.eval.max_new_tokens or stage.max_new_tokens)
+        if isinstance(stage, EvalStage):
+            return None, 0
         if isinstance(stage, SftStage):
             longest = sft.check(sources, renderer)
             if not all(sources.values()):  # an earlier stage has still to make them

@@ -106,7 +106,7 @@ def exam_of(asked: Asked) -> tuple[Exam, Origin]:
     note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
     sampling = Sampling() if isinstance(origin, Given) else _sampling(asked, stage)
     plain = {} if isinstance(origin, Given) else prompt.model_dump(mode="json")
-    return Exam(on, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note), origin
+    return Exam(on, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note, base), origin
 
 
 def _stage(plan: Plan, asked: Asked) -> Stage:
@@ -131,6 +131,8 @@ def _source(asked: Asked, stage: Stage | None, base: Path) -> tuple[str, Source]
     spec = _verifier(asked)
     if asked.on in named:
         source = named[asked.on]
+        if source.stage is not None:
+            raise RecipeError(f"--on {asked.on}: stage {source.stage!r} makes this dataset; name a set that is there")
         own = spec or source.verifier or stage.verifier or (sets.verifier_of(source.task) if source.task else None)
         if own is None:
             raise RecipeError(f"--on {asked.on}: the set names no verifier; give --verifier (numeric, math, ...)")
@@ -233,11 +235,11 @@ def _first(*values: Any) -> Any:
 
 def _refuse_leaks(on: EvaluationSet, source: Source, plan: Plan) -> None:
     """RecipeError where the set shares problems with the training data of any stage of the recipe."""
-    trained = [(name, each, stage) for stage in plan.stages for name, each in stage.data.items()]
+    trained = [pair for stage in plan.stages for pair in stage.data.items() if not pair[1].stage]
     train: list[Problem] = []
-    for name, each, _ in trained:
+    for name, each in trained:
         train += load_problems(each, name, "", plan.base)
-    by_nature = leaks.is_ours(source.task) and all(leaks.is_ours(each.task) for _, each, _ in trained)
+    by_nature = leaks.is_ours(source.task) and all(leaks.is_ours(each.task) for _, each in trained)
     allowed = any(on.name in stage.eval.allow_masked_overlap for stage in plan.stages)
     leaks.check_set(on, train, may_mask=by_nature or allowed)
 

@@ -54,6 +54,8 @@ class Exam:
     workers: Workers
     note: Mapping[str, Any]
     """What only informs: it is in the manifest and not in its hash."""
+    base: Path | None = None
+    """Folder of plug-ins, beside the current one."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def _blocks(exam: Exam, origin: Origin, out: Path, settings: str, say: Callable[
     if missing:
         voting = Voting(exam.table)
         (out / PARTS).mkdir(exist_ok=True)
-        with judging.opened({**exam.table, **voting.table}, exam.workers) as pool:
+        with judging.opened({**exam.table, **voting.table}, exam.workers, exam.base) as pool:
             try:
                 for block, path in missing:
                     write_rows(path, _block(exam, origin, block, pool, voting), settings)
