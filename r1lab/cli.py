@@ -50,12 +50,9 @@ def train(
     raw, base = recipe_file.read(recipe, overrides or [])
     plan = recipe_file.resolve(raw, base)
     if dry_run:
-        from r1lab import costs
-        from r1lab.prepare import prepare
+        from r1lab.outline import dry_run
 
-        ready = prepare(plan)
-        typer.echo(recipe_file.dump(plan))
-        typer.echo("\n".join(costs.lines(ready)))
+        typer.echo(dry_run(plan))
         return
     from r1lab import pipeline
 

@@ -2,13 +2,15 @@
 
 from transformers import PretrainedConfig
 
-from r1lab import models
+from r1lab import models, shapes
 from r1lab.kernels.torch_head import CHUNK_BYTES
 from r1lab.prepare import Ready
 from r1lab.recipe import SftStage, Stage
 from r1lab.recipe_eval import EvalStage
 
 GIB = 2**30
+PROMPT = 1024
+"""Tokens of a prompt that cannot be rendered yet."""
 
 
 def tokens(each: Ready) -> dict[str, int | None]:
@@ -40,8 +42,8 @@ def memory(each: Ready, config: PretrainedConfig) -> dict[str, float]:
     width, layers = text.hidden_size, text.num_hidden_layers
     head = getattr(text, "head_dim", None) or width // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    first = [problem for problems in each.sources.values() for problem in problems[:64]]
-    prompt = max((len(each.renderer.render(problem)) for problem in first), default=0)
+    first = each.renderer and [problem for problems in each.sources.values() for problem in problems[:64]]
+    prompt = max((len(each.renderer.render(problem)) for problem in first), default=PROMPT) if first else PROMPT
     sequences = min(stage.engine.max_batch, stage.prompts_per_step * stage.group_size)
     inner = getattr(text, "intermediate_size", 4 * width)
     parts = {
@@ -67,7 +69,7 @@ def disk(ready: list[Ready]) -> int:
     """
     total = peak = weights = 0
     for each in ready:
-        weights = 4 * models.num_parameters(models.load_config(each.location)) if each.location else weights
+        weights = 4 * models.num_parameters(shapes.config_of(each.location)) if each.location else weights
         if not isinstance(each.stage, Stage):
             continue  # it leaves a dataset
         checkpoint = (4 if "ref" in each.objective.needs else 3) * weights
@@ -81,17 +83,23 @@ def _problems(each: Ready) -> str:
     known = sum(map(len, each.sources.values()))
     if isinstance(each.stage, EvalStage):
         return f"{sum(len(on.problems) for on in each.sets):,} held-out problems x {each.stage.eval.n}"
-    return " and ".join([f"{known:,} problems"] * bool(known) + made)
+    return " and ".join([f"{known:,} problems"] * bool(known) + made) or "problems not counted"
+
+
+def _until(each: Ready) -> str:
+    """What ends a stage whose steps are not known yet."""
+    by_epochs = isinstance(each.stage, SftStage) and any(source.stage for source in each.stage.data.values())
+    return "until its data is there" if by_epochs else "until the budget"
 
 
 def lines(ready: list[Ready]) -> list[str]:
     """The estimate of every stage for people."""
     text, config = [], None
     for each in ready:
-        config = models.load_config(each.location) if each.location else config
+        config = shapes.config_of(each.location) if each.location else config
         count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in tokens(each).items()}
         parts = ", ".join(f"{name} {size:.2f}" for name, size in memory(each, config).items() if size >= 0.005)
-        steps = "" if isinstance(each.stage, EvalStage) else f", steps {each.steps or 'until the budget'}"
+        steps = "" if isinstance(each.stage, EvalStage) else f", steps {each.steps or _until(each)}"
         text.append(f"stage {each.stage.name}: {_problems(each)}{steps}")
         text.append(
             f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"

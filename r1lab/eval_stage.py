@@ -30,7 +30,7 @@ def run_stage(
     for on in each.sets:
         done = _evaluated(on, each, plan, run, folder / on.name, progress)
         rows = [(line["problem_id"], line["score"], line["status"], line["num_tokens"]) for line in done.rows]
-        weights = models.weights_of_a_token(models.skeleton(models.load_config(parts.start(each, run))))
+        weights = models.weights_by_config(models.load_config(parts.start(each, run)))
         prompts = sum(len(each.renderer.render(problem)) for problem in on.problems) * stage.eval.n
         ledger.evaluated(prompts, sum(line[3] for line in rows), weights)
         row |= summary(on.name, rows, plan.seed)

@@ -94,7 +94,7 @@ def filled(each: Ready, folder: Callable[[str], Path]) -> Ready:
 
 
 def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
-    built = _objective(stage)
+    built = objective_of(stage)
     plugin.find(engines.ENGINES, stage.engine.kind, "engine.kind")
     trackers.require(stage.trackers)
     reward = None
@@ -109,10 +109,10 @@ def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[st
         EvaluationSet(name, problems_of(source, name, stage, plan.base, f"eval.sets.{name}"))
         for name, source in stage.eval.sets.items()
     )
-    _check_names(stage)
-    _check_metrics(stage)
+    check_names(stage)
+    check_metrics(stage)
     _check_ids(sources)
-    table = judge.resolve(_specs(stage)) | (reward.table if reward else {}) | second.table
+    table = judge.resolve(specs_of(stage)) | (reward.table if reward else {}) | second.table
     judged = [problem for part in sets for problem in part.problems]
     if reward:
         judged += [problem for problems in sources.values() for problem in problems]
@@ -158,7 +158,7 @@ def _origins(stage: AnyStage) -> list[str]:
     return [source.stage for source in stage.data.values() if source.stage]
 
 
-def _objective(stage: AnyStage) -> objective.Objective:
+def objective_of(stage: AnyStage) -> objective.Objective:
     built = objective.build(
         stage.objective,
         max_new_tokens=stage.max_new_tokens,
@@ -173,12 +173,12 @@ def _objective(stage: AnyStage) -> objective.Objective:
     return built
 
 
-def _specs(stage: AnyStage) -> list:
+def specs_of(stage: AnyStage) -> list:
     sources = [*stage.data.values(), *stage.eval.sets.values()]
     return [spec for spec in (stage.verifier, *(source.verifier for source in sources)) if spec]
 
 
-def _check_metrics(stage: AnyStage) -> None:
+def check_metrics(stage: AnyStage) -> None:
     keys = ["avg", "low", "high", "score", "errors", "completion"]
     keys += [f"pass@{k}" for k in depths(stage.eval.n) if stage.eval.n > 1]
     known = [f"eval/{name}/{key}" for name in stage.eval.sets for key in keys]
@@ -187,7 +187,7 @@ def _check_metrics(stage: AnyStage) -> None:
             raise RecipeError(f"{what}: {metric!r} is not evaluated; use one of {', '.join(known) or '(no eval.sets)'}")
 
 
-def _check_names(stage: AnyStage) -> None:
+def check_names(stage: AnyStage) -> None:
     """Names of sources and sets become file names and metric keys."""
     for what, names in (("data", stage.data), ("eval.sets", stage.eval.sets)):
         for name in names:

@@ -115,7 +115,7 @@ def evaluate(
             _note_start(out, own, exam, origin)
             rows = _blocks(exam, origin, out, digest([own, origin.together]), say)
             write_rows(out / COMPLETIONS, rows, digest(own))
-            shutil.rmtree(out / PARTS, ignore_errors=True)
+        shutil.rmtree(out / PARTS, ignore_errors=True)
         rows = read_rows(out / COMPLETIONS)
         results |= figures(rows, name=exam.on.name, seed=exam.seed, ks=exam.ks)
         text = json.dumps(results, indent=1) + "\n"
