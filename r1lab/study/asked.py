@@ -4,6 +4,7 @@ A recipe, where one is named, gives the defaults: its last stage's prompt, verif
 a set may then be called by its name under `eval.sets`, and one that overlaps the recipe's training data is refused.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,7 +99,7 @@ def exam_of(asked: Asked) -> tuple[Exam, Origin]:
     key = judge.key_of(source.verifier)
     table = judge.resolve([source.verifier])
     golds = Golds(table, asked.on_bad_gold, workers)
-    on = EvaluationSet(name, golds.usable(name, load_problems(source, name, key, base)))
+    on = EvaluationSet(name, golds.usable(name, load_problems(source, name, key, base, f"--on {name}")))
     if plan and not asked.as_training:
         _refuse_leaks(on, source, plan)
     origin, prompt = _origin(asked, stage, base)
@@ -136,7 +137,7 @@ def _source(asked: Asked, stage: Stage | None, base: Path) -> tuple[str, Source]
         own = spec or source.verifier or stage.verifier or (sets.verifier_of(source.task) if source.task else None)
         if own is None:
             raise RecipeError(f"--on {asked.on}: the set names no verifier; give --verifier (numeric, math, ...)")
-        return asked.on, source.model_copy(update={"verifier": own, **asked.source})
+        return asked.on, sets.made(asked.on, {**source.model_dump(), "verifier": own, **asked.source})
     default = spec or (stage.verifier if stage is not None and asked.on not in sets.SETS else None)
     return sets.source_of(asked.on, base, verifier=default, **asked.source)
 
@@ -246,8 +247,6 @@ def _refuse_leaks(on: EvaluationSet, source: Source, plan: Plan) -> None:
 
 def _run_of(model: str | None) -> str | None:
     """The hash of the run whose folder holds the model, where it is one's."""
-    import json
-
     for parent in Path(model or ".").resolve().parents if model and Path(model).is_dir() else ():
         try:
             return str(json.loads((parent / "manifest.json").read_text(encoding="utf-8"))["hash"])

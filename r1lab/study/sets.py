@@ -5,6 +5,7 @@ What is no name here is a procedural task (`addition`, `gym:<name>`), a local fi
 github.com/QwenLM/Qwen2.5-Math, the usual evaluation files.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -72,15 +73,20 @@ def source_of(on: str, base: Path | None = None, **knobs: Any) -> tuple[str, Sou
     name, table = named(on, base)
     if "path" in own and "path" in table:  # a copy: where the hub keeps it says nothing of where it lies here
         table = {key: value for key, value in table.items() if key != "config"} | {"split": "test"}
+    source = made(on, {**table, **own})
+    if source.verifier is None and source.task is None:
+        raise RecipeError(f"--on {on}: the set names no verifier; give --verifier (numeric, math, code, ...)")
+    return name, source
+
+
+def made(on: str, knobs: Mapping[str, Any]) -> Source:
+    """RecipeError where the knobs are no source's."""
     try:
-        source = Source(**{**table, **own})
+        return Source(**knobs)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])) or "its settings"
         raise RecipeError(f"--on {on}: {where}: {fault['msg'].removeprefix('Value error, ')}") from None
-    if source.verifier is None and source.task is None:
-        raise RecipeError(f"--on {on}: the set names no verifier; give --verifier (numeric, math, code, ...)")
-    return name, source
 
 
 def named(on: str, base: Path | None) -> tuple[str, dict[str, Any]]:
