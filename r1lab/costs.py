@@ -6,6 +6,7 @@ from r1lab import models, shapes
 from r1lab.kernels.torch_head import CHUNK_BYTES
 from r1lab.prepare import Ready
 from r1lab.recipe import SftStage, Stage
+from r1lab.recipe_eval import EvalStage
 
 GIB = 2**30
 PROMPT = 1024
@@ -15,6 +16,8 @@ PROMPT = 1024
 def tokens(each: Ready) -> dict[str, int | None]:
     """Most completion tokens that the stage samples and trains on; None where only its budget bounds it."""
     stage = each.stage
+    if isinstance(stage, EvalStage):  # evaluation is in no budget
+        return {"sampled": 0, "trained": 0, "budget": 0}
     if each.steps is None:
         return {"sampled": None, "trained": None, "budget": stage.stop.max_tokens}
     per_problem = stage.group_size * stage.max_new_tokens
@@ -78,6 +81,8 @@ def disk(ready: list[Ready]) -> int:
 def _problems(each: Ready) -> str:
     made = [f"those of stage {source.stage}" for source in each.stage.data.values() if source.stage]
     known = sum(map(len, each.sources.values()))
+    if isinstance(each.stage, EvalStage):
+        return f"{sum(len(on.problems) for on in each.sets):,} held-out problems x {each.stage.eval.n}"
     return " and ".join([f"{known:,} problems"] * bool(known) + made) or "problems not counted"
 
 
@@ -94,7 +99,8 @@ def lines(ready: list[Ready]) -> list[str]:
         config = shapes.config_of(each.location) if each.location else config
         count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in tokens(each).items()}
         parts = ", ".join(f"{name} {size:.2f}" for name, size in memory(each, config).items() if size >= 0.005)
-        text.append(f"stage {each.stage.name}: {_problems(each)}, steps {each.steps or _until(each)}")
+        steps = "" if isinstance(each.stage, EvalStage) else f", steps {each.steps or _until(each)}"
+        text.append(f"stage {each.stage.name}: {_problems(each)}{steps}")
         text.append(
             f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"
         )

@@ -103,6 +103,16 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, json.dumps(value)
 
 
+def surroundings() -> dict[str, Any]:
+    """With what and where something is made: versions, commit, machine."""
+    return {
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "commit": _commit(Path(__file__).resolve().parent.parent),
+        "machine": _machine(),
+    }
+
+
 def _packages() -> dict[str, str]:
     """Versions of those that are installed."""
     versions = {}

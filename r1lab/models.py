@@ -92,6 +92,11 @@ def weights_of_a_token(model: PreTrainedModel) -> int:
     return total if embedding is head else total - embedding.numel()
 
 
+def weights_by_config(config: PretrainedConfig) -> int:
+    """The same of a model of this configuration."""
+    return weights_of_a_token(_skeleton(config))
+
+
 def context_length(config: PretrainedConfig) -> int | None:
     """Tokens of prompt and completion together, where the configuration says."""
     return getattr(config.get_text_config(), "max_position_embeddings", None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from data.loaders import digest as content_digest
-from r1lab import card, checkpoint, costs, engines, loop, models, parts, reject, tables
+from r1lab import card, checkpoint, costs, engines, eval_stage, loop, models, parts, reject, tables
 from r1lab.engines import choice
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
@@ -24,7 +24,6 @@ from r1lab.prepare import Ready, filled, prepare
 from r1lab.progress import Progress
 from r1lab.recipe import RlStage, SftStage, Stage
 from r1lab.recipe_file import Plan
-from r1lab.recipe_reject import RejectStage
 from r1lab.run import RunFolder, folder, open_run
 from r1lab.sft import SftFeed
 from r1lab.stopping import Stopping, goal_of
@@ -115,8 +114,7 @@ def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progre
             metrics.truncate(start)
         with ExitStack() as stack:
             torch.set_num_threads(num_threads(each.stage))
-            do = _reject if isinstance(each.stage, RejectStage) else _stage
-            do(each, plan, run, progress, metrics, ledger, stack)
+            RUNNERS.get(each.stage.kind, _stage)(each, plan, run, progress, metrics, ledger, stack)
         start = metrics.size
         if each is not ready[-1]:
             checkpoint.prune(run.checkpoints, name, keep=0)  # its end is fixed: the next stage starts from it
@@ -205,6 +203,10 @@ def _reject(
     kept = reject.sample(each, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
     model = f"the model of stage {stage.from_}" if stage.from_ else card.clean(stage.model, "model", plan)
     reject.hand_on(each, kept, run=run, model=model, ledger=ledger, size=metrics.size)
+
+
+RUNNERS = {"reject": _reject, "eval": eval_stage.run_stage}
+"""What runs a stage that does not train."""
 
 
 def _engine(

@@ -16,12 +16,14 @@ from r1lab.errors import RecipeError
 from r1lab.golds import Golds
 from r1lab.prompts import Renderer
 from r1lab.recipe import AnyStage, RlStage, SftStage, Source, Stage
+from r1lab.recipe_eval import EvalStage
 from r1lab.recipe_file import Plan
 from r1lab.recipe_reject import RejectStage
 from r1lab.reward import Reward
 from r1lab.second import SecondOpinion
 from r1lab.source import load_problems
 from r1lab.study.evaluate import EvaluationSet, depths
+from r1lab.study.origins import renderer_of
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[st
         tokenizer, config = models.load_tokenizer(location), models.load_config(location)
         context = models.context_length(config)
         choice.check(stage.engine, config)
-    renderer = _renderer(stage, tokenizer, context)
+    renderer = renderer_of(tokenizer, stage.prompt, context)
     steps, longest = _check_lengths(stage, sources, sets, renderer, built)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
         raise RecipeError(
@@ -208,22 +210,6 @@ def _check_ids(sources: Mapping[str, list[Problem]]) -> None:
                 )
 
 
-def _renderer(stage: AnyStage, tokenizer, context: int | None) -> Renderer:
-    prompt = stage.prompt
-    try:
-        return Renderer(
-            tokenizer,
-            template=prompt.template,
-            format=prompt.format,
-            examples=prompt.examples,
-            system_prompt=prompt.system_prompt,
-            prefill_think=prompt.prefill_think,
-            context=context,
-        )
-    except ValueError as error:
-        raise RecipeError(f"prompt: {error}") from None
-
-
 def _check_lengths(
     stage: AnyStage,
     sources: Mapping[str, list[Problem]],
@@ -235,6 +221,8 @@ def _check_lengths(
     try:
         for on in sets:
             renderer.check(on.problems, stage.eval.max_new_tokens or stage.max_new_tokens)
+        if isinstance(stage, EvalStage):
+            return None, 0
         if isinstance(stage, SftStage):
             longest = sft.check(sources, renderer)
             if not all(sources.values()):  # an earlier stage has still to make them

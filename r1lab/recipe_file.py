@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from r1lab.errors import RecipeError
 from r1lab.knobs import Knobs
 from r1lab.recipe import AnyStage, RlStage, SftStage, Stage
+from r1lab.recipe_eval import EvalStage
 from r1lab.recipe_reject import RejectStage
 
 TOP = ("name", "seed", "out", "stages")
-KIND_OF_STAGE = {"sft": SftStage, "rl": RlStage, "reject": RejectStage}
+KIND_OF_STAGE = {"sft": SftStage, "rl": RlStage, "reject": RejectStage, "eval": EvalStage}
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     top = {key: value for key, value in raw.items() if key not in TOP}
     listed = raw.get("stages", [{}])
     if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
-        raise RecipeError("stages: must be a list of mappings, each with a kind (sft, rl or reject)")
+        raise RecipeError("stages: must be a list of mappings, each with a kind (sft, rl, reject or eval)")
     stages: list[AnyStage] = []
     for own in listed:
         stages.append(_stage(_from(own, stages), top, single="stages" not in raw))
@@ -218,6 +219,8 @@ def _check_origins(stages: list[AnyStage]) -> None:
     for position, stage in enumerate(stages):
         earlier = {each.name: each for each in stages[:position]}
         if stage.from_ is not None and not isinstance(earlier[stage.from_], Stage):
+            if isinstance(earlier[stage.from_], EvalStage):
+                raise RecipeError(f"from: {stage.from_!r} is an eval stage, which makes no model; leave `from` out")
             raise RecipeError(
                 f"from: {stage.from_!r} is a reject stage, which makes a dataset and no model; leave `from` out, or "
                 f"read it by data: {{stage: {stage.from_}}}"
@@ -228,13 +231,14 @@ def _check_origins(stages: list[AnyStage]) -> None:
                 raise RecipeError(
                     f"data.{name}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({made})"
                 )
-        for name, source in stage.eval.sets.items() if isinstance(stage, Stage) else ():
+        for name, source in stage.eval.sets.items():
             if source.stage is not None:
                 raise RecipeError(f"eval.sets.{name}.stage: {source.stage!r} is training data; give a path or a task")
 
 
 def _keys(model) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+    absent = getattr(model, "absent", ())
+    return [field.alias or name for name, field in model.model_fields.items() if name not in absent]
 
 
 def _nearest(key: str, known) -> str:

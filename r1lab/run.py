@@ -108,7 +108,7 @@ def open_run(
     path = folder(plan, own)
     admit(path, own)
     require_space(path, needed_bytes, RecipeError)
-    with _locked(path):
+    with locked(path):
         earlier = admit(path, own)  # once more: another process may have held it in the meantime
         sweep(path)
         run = RunFolder(path, describe(plan, own, verifier_versions, extra))
@@ -145,7 +145,7 @@ def admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Exclusive while the block runs. The kernel drops the lock of a killed process."""
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ class Source(Knobs):
     path: str | None = None
     """Hub id, local file or folder, or https URL. Free."""
     task: str | None = None
-    """Procedural task: addition, countdown, linear, or `gym:<name>` of reasoning-gym. Free."""
+    """Procedural task: addition, countdown, linear, multiplication, or `gym:<name>` of reasoning-gym. Free."""
     stage: str | None = None
     """Earlier reject stage of the same recipe, whose verified samples are the demonstrations. Free."""
     config: str | None = None
