@@ -99,9 +99,13 @@ def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[st
     if not isinstance(stage, SftStage):
         reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
     second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStage) else None)
-    sources = {name: problems_of(source, name, stage, plan.base) for name, source in stage.data.items()}
+    sources = {
+        name: problems_of(source, name, stage, plan.base, "data" if len(stage.data) == 1 else f"data.{name}")
+        for name, source in stage.data.items()
+    }
     sets = tuple(
-        EvaluationSet(name, problems_of(source, name, stage, plan.base)) for name, source in stage.eval.sets.items()
+        EvaluationSet(name, problems_of(source, name, stage, plan.base, f"eval.sets.{name}"))
+        for name, source in stage.eval.sets.items()
     )
     check_names(stage)
     check_metrics(stage)
@@ -138,14 +142,15 @@ def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[st
     )
 
 
-def problems_of(source: Source, name: str, stage: AnyStage, base: Path) -> list[Problem]:
-    """The problems of one source of a stage; none yet of one that an earlier stage makes (`filled`)."""
+def problems_of(source: Source, name: str, stage: AnyStage, base: Path, key: str = "") -> list[Problem]:
+    """The problems of one source of a stage, which stands under `key` of the recipe; none yet of one that an earlier
+    stage makes (`filled`)."""
     if source.stage is not None:
         return []
     if isinstance(stage, SftStage) and source in stage.data.values():
         source = sft.demonstrations(source)
     spec = source.verifier or stage.verifier
-    return load_problems(source, name, judge.key_of(spec) if spec else "", base)
+    return load_problems(source, name, judge.key_of(spec) if spec else "", base, key)
 
 
 def _origins(stage: AnyStage) -> list[str]:

@@ -9,7 +9,6 @@ benchmark of models.
 """
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -20,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+from bars import finish, line, row
 from code_host import Listeners, state
 from code_sets import Case, programs, references, shared
 
@@ -43,11 +43,6 @@ HOSTILE = (
     "import ctypes\nctypes.string_at(0)",
     "import socket\nsocket.socket()",
 )
-
-
-def row(name: str, value: float, sense: str, limit: float, **extra: object) -> dict:
-    holds = value >= limit if sense == ">=" else value <= limit
-    return {"name": name, "value": value, "sense": sense, "limit": limit, "holds": holds, **extra}
 
 
 def spread(count: int, slots: int, do: Callable[[int], object]) -> tuple[float, list[float]]:
@@ -195,11 +190,8 @@ def main() -> int:
     load = os.getloadavg()[0]
     for each in rows:
         each |= {"load": load, "cores": slots, "python": platform.python_version(), "kernel": platform.release()}
-        verdict = "holds" if each["holds"] else "MISSED"
-        print(f"{each['name']:<28} {each['value']:>10.5g}  {each['sense']} {each['limit']:<7g} {verdict}")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(each["holds"] for each in rows) else 1
+        print(line(each))
+    return finish(rows, given.json)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bars import finish, line, row
+
 from r1lab.errors import RecipeError
 from r1lab.recipe import Workers
 from r1lab.source import Source, load_problems
@@ -48,11 +50,6 @@ SETS = {
 SOLUTIONS = "gsm8k/example_model_solutions.jsonl"
 
 
-def row(name: str, value: float, sense: str, limit: float | None, **more) -> dict:
-    holds = limit is None or (value >= limit if sense == ">=" else value <= limit)
-    return {"name": name, "value": value, "sense": sense, "limit": limit, "holds": holds, **more}
-
-
 def of_set(name: str, data: Path, workers: Workers) -> tuple[list[dict], list[dict]]:
     """A set's rows, and every check of it that failed."""
     source = Source(**SETS[name] | {"path": str(data / SETS[name]["path"])})
@@ -72,8 +69,8 @@ def of_set(name: str, data: Path, workers: Workers) -> tuple[list[dict], list[di
 
 def labelled(path: Path) -> Iterator[dict]:
     """GSM8K's solutions of four models, one row each."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        problem = json.loads(line)
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        problem = json.loads(text)
         gold = problem["ground_truth"].rpartition("A:")[2].strip()
         for model, given in problem.items():
             if isinstance(given, dict):
@@ -112,13 +109,10 @@ def main() -> int:
         sys.exit(f"golds: {error}")
     rows, failed = rows + found, failed + bad
     for each in rows:
-        limit = "" if each["limit"] is None else f"{each['sense']} {each['limit']}"
-        print(f"{each['name']:<36} {each['value']:>9.4f}  {limit:<9} {'' if each['holds'] else 'MISSED'}".rstrip())
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+        print(line(each, 36))
     if given.failed:
         given.failed.write_text("".join(json.dumps(each) + "\n" for each in failed))
-    return 0 if all(each["holds"] for each in rows) else 1
+    return finish(rows, given.json)
 
 
 if __name__ == "__main__":

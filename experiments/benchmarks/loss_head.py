@@ -8,18 +8,15 @@ fewer rows. A path whose package is not installed is said to be not run. Not a b
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from bars import finish, line, machine, row
 from loss_head_paths import PATHS, Absent, Given, make
 
 from r1lab import kernels
@@ -150,52 +147,40 @@ def rows_of(device: str, seconds: dict, memory: dict, wrong: dict, extra: dict) 
         key: (*pair, None) for key, pair in SHOWN.items() if key not in RATIOS[device]
     }).items():  # fmt: skip
         if seconds.get(path) and seconds.get(other):
-            rows.append(row(name, statistics.median(a / b for a, b in zip(seconds[path], seconds[other])), limit))
+            rows.append(row(name, statistics.median(a / b for a, b in zip(seconds[path], seconds[other])), "<=", limit))
         else:
-            rows.append(row(name, None, limit))
+            rows.append(row(name, None, "<=", limit))
     for name, (path, limit) in PEAKS[device].items():
         against = 1e9 if name == "peak_gb" else memory.get("full")
-        rows.append(row(name, memory[path] / against if path in memory and against else None, limit))
+        rows.append(row(name, memory[path] / against if path in memory and against else None, "<=", limit))
     gradient = 1e-5 if device == "cpu" else 4e-3
     limits = {"logprob_error": 2e-5, "entropy_error": 5e-5, "mixed_logprob_error": 1e-5}
     limits |= {f"{name}_gradient_error": gradient for name in ("hidden", "weight")}
     limits |= {f"mixed_{name}_gradient_error": 4e-3 for name in ("hidden", "weight")}
-    rows += [row(name, value, limits.get(name)) for name, value in wrong.items()]
+    rows += [row(name, value, "<=", limits.get(name)) for name, value in wrong.items()]
     rows[0] |= {"seconds": {name: statistics.median(each) for name, each in seconds.items()}, "peak_bytes": memory}
     rows[0] |= extra
     return rows
-
-
-def row(name: str, value: float | None, limit: float | None) -> dict:
-    """A row without a value was not run, and then a limit does not hold."""
-    holds = limit is None or (value is not None and value <= limit)
-    return {"name": name, "value": value, "sense": "<=", "limit": limit, "holds": holds}
 
 
 def table(rows: list[dict]) -> str:
     lines = [f"{name:<16} {seconds:9.4f} s" + (f", peak {rows[0]['peak_bytes'][name] / 1e6:8.0f} MB"
              if name in rows[0]["peak_bytes"] else "") for name, seconds in rows[0]["seconds"].items()]  # fmt: skip
     for each in rows:
-        value = "not run" if each["value"] is None else f"{each['value']:.4g}"
-        limit = "" if each["limit"] is None else f"<= {each['limit']}"
-        lines.append(f"{each['name']:<28} {value:>10}  {limit:<9} {'' if each['holds'] else 'MISSED'}".rstrip())
+        lines.append(line(each))
     return "\n".join(lines)
 
 
-def machine(given: argparse.Namespace) -> dict:
+def conditions(given: argparse.Namespace) -> dict:
     """What the figures were taken on, and with what."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((each.partition(": ")[2] for each in lines if each.startswith("model name")), platform.machine())
-    packages = ("torch", "triton", "trl", "liger-kernel")
-    return {
-        "machine": {
-            "cpu": cpu, "threads": torch.get_num_threads(), "load": os.getloadavg()[0],
-            "gpu": torch.cuda.get_device_name() if given.device == "cuda" else None,
-            "bfloat16_pays": products.bfloat16_pays() if given.device == "cpu" else None,
-        },
-        "versions": {name: metadata.version(name) for name in packages if find_spec(name.replace("-", "_"))},
-        "shape": {"rows": given.rows, "dimension": given.dimension, "vocabulary": given.vocabulary},
-    }  # fmt: skip
+    made = machine(("torch", "triton", "trl", "liger-kernel"))
+    made["machine"] |= {
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "gpu": torch.cuda.get_device_name() if given.device == "cuda" else None,
+        "bfloat16_pays": products.bfloat16_pays() if given.device == "cpu" else None,
+    }
+    return made | {"shape": {key: getattr(given, key) for key in ("rows", "dimension", "vocabulary")}}
 
 
 def arguments() -> argparse.Namespace:
@@ -227,11 +212,9 @@ def main() -> int:
         return 0
     memory = peaks(given, inputs if given.device == "cuda" else None)
     seconds = measure(inputs, list(PATHS), given.repeats)
-    rows = rows_of(given.device, seconds, memory, errors(min(given.rows, ERROR_ROWS), *shape), machine(given))
+    rows = rows_of(given.device, seconds, memory, errors(min(given.rows, ERROR_ROWS), *shape), conditions(given))
     print(table(rows))
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(each["holds"] for each in rows) else 1
+    return finish(rows, given.json)
 
 
 if __name__ == "__main__":

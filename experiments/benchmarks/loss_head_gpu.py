@@ -19,6 +19,7 @@ from pathlib import Path
 os.environ.setdefault("TRITON_INTERPRET", "0")  # read where Triton is imported
 
 import torch
+from bars import row
 from loss_head_paths import Given, make
 
 from r1lab import kernels
@@ -83,21 +84,17 @@ def checks() -> Iterator[dict]:
             for slopes in ((1.0, 0.0), (1.0, 0.3)):
                 found = differences(given, slopes, given.old)
                 name = f"{str(dtype).removeprefix('torch.')} {rows}x{dimension}x{vocabulary} slopes {slopes}"
-                yield row(f"{name} logp", found["logp"], 2e-5)
-                yield row(f"{name} entropy", found["entropy"], 5e-5)
-                yield row(f"{name} gradients", max(found["hidden"], found["weight"]), limit)
+                yield row(f"{name} logp", found["logp"], "<=", 2e-5)
+                yield row(f"{name} entropy", found["entropy"], "<=", 5e-5)
+                yield row(f"{name} gradients", max(found["hidden"], found["weight"]), "<=", limit)
     given = make(*SHAPE, DEVICE, torch.bfloat16)
     for drift in (0.0, 5.0, 40.0, 200.0):
-        yield row(f"anchor off by {drift}: logp", differences(given, (1.0, 0.0), given.old - drift)["logp"], 2e-5)
+        yield row(f"anchor off by {drift}: logp", differences(given, (1.0, 0.0), given.old - drift)["logp"], "<=", 2e-5)
     for p in (0.9, 0.99, 0.999, 0.9999):
         found = differences(confident(given, p), (1.0, 0.0), None)
-        yield row(f"confident {p}: gradients", max(found["hidden"], found["weight"]), 5e-3)
+        yield row(f"confident {p}: gradients", max(found["hidden"], found["weight"]), "<=", 5e-3)
     runs = [ours(given, (1.0, 0.3), given.old) for _ in range(2)]
-    yield row("two runs differ", float(not all(torch.equal(a, b) for a, b in zip(*runs))), 0.0)
-
-
-def row(name: str, value: float, limit: float) -> dict:
-    return {"name": name, "value": value, "sense": "<=", "limit": limit, "holds": value <= limit}
+    yield row("two runs differ", float(not all(torch.equal(a, b) for a, b in zip(*runs))), "<=", 0.0)
 
 
 def benchmarks(folder: Path) -> list[dict]:
@@ -120,7 +117,7 @@ def benchmarks(folder: Path) -> list[dict]:
             ]
         except (subprocess.TimeoutExpired, OSError) as error:
             print(f"{name}: not run ({error})", file=sys.stderr)
-            found.append({"name": f"{name} benchmark", "value": None, "sense": "<=", "limit": 0, "holds": False})
+            found.append(row(f"{name} benchmark", None, "<=", 0))
     return found
 
 

@@ -21,8 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from bars import finish, machine
 from safetensors import safe_open
-from step_report import brief, machine, rows_of, table
+from step_report import PACKAGES, brief, rows_of, table
 from step_work import Line, Work
 
 
@@ -233,11 +234,9 @@ def main() -> int:
         print(f"step: {error}", file=sys.stderr)
         return 1
     task = {key: value for key, value in asdict(work).items() if key not in ("folder", "prompts")}
-    rows = rows_of(agreement, sides, size.limit, {"work": task, "trl_pilots": pilots} | machine())
+    rows = rows_of(agreement, sides, size.limit, {"work": task, "trl_pilots": pilots} | machine(PACKAGES))
     print(table(rows))
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(each["holds"] for each in rows) else 1
+    return finish(rows, given.json)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from r1lab.recipe_file import Plan
 from r1lab.records import Rollout, Settled
 from r1lab.reward import PARTS, Reward
 from r1lab.sampler import Sampler
+from r1lab.second import SecondOpinion
 from r1lab.seeds import derive
 from verifiers.verdict import Verdict
 
@@ -116,6 +117,7 @@ class Ours:
             ),
             judge=self.judge,
             reward=Reward(stage.reward, max_new_tokens=stage.max_new_tokens),
+            second=SecondOpinion(),
             objective=self.objective,
         )
         self.feed.publish(self.policy, self.policy.version)

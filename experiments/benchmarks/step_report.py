@@ -1,11 +1,8 @@
-"""What the step benchmark says: rows, table, and the machine the figures were taken on. Measures nothing itself."""
+"""What the step benchmark says: rows and table. Measures nothing itself."""
 
-import os
-import platform
 import statistics
-from importlib import metadata
-from importlib.util import find_spec
-from pathlib import Path
+
+from bars import line, row
 
 PACKAGES = ("r1lab", "trl", "torch", "transformers", "accelerate")
 
@@ -32,22 +29,6 @@ def rows_of(agreement: dict[str, float], sides: dict[str, dict], limit: float | 
     ]
 
 
-def row(name: str, value: float, sense: str, limit: float | None) -> dict:
-    holds = limit is None or (value >= limit if sense == ">=" else value <= limit)
-    return {"name": name, "value": value, "sense": sense, "limit": limit, "holds": holds}
-
-
-def machine() -> dict:
-    """What the figures were taken on, and with what."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((each.partition(": ")[2] for each in lines if each.startswith("model name")), platform.machine())
-    versions = {name: metadata.version(name) for name in PACKAGES if find_spec(name)}
-    return {
-        "machine": {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
-        "versions": versions,
-    }
-
-
 def table(rows: list[dict]) -> str:
     """What is printed."""
     figures, machine = rows[2], rows[2]["machine"]
@@ -61,9 +42,7 @@ def table(rows: list[dict]) -> str:
         lines.append(f"{key:<20} ours {spread(ours, key):<26} trl {spread(trl, key)}")
     lines.append(f"{'peak memory, GiB':<20} ours {ours['peak_memory_gib']:<26.2f} trl {trl['peak_memory_gib']:.2f}")
     for each in rows:
-        limit = "" if each["limit"] is None else f"{each['sense']} {each['limit']}"
-        verdict = "" if each["holds"] else "MISSED"
-        lines.append(f"{each['name']:<20} {each['value']:>12.6g}  {limit:<9} {verdict}".rstrip())
+        lines.append(line(each, 20))
     return "\n".join(lines)
 
 

@@ -16,11 +16,10 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from step_report import machine, row
+from bars import finish, line, machine, row
 from verify_math_hostile import GOLDS, HOSTILE, RIGHT
 
 from sandbox.forkserver import ForkServer
@@ -209,17 +208,6 @@ def hostile_rows() -> list[dict]:
     ]
 
 
-def table(rows: list[dict]) -> str:
-    """What is printed."""
-    lines = []
-    for each in rows:
-        limit = "" if each["limit"] is None else f"{each['sense']} {each['limit']}"
-        lines.append(
-            f"{each['name']:<26} {each['value']:>10.5g}  {limit:<9} {'' if each['holds'] else 'MISSED'}".rstrip()
-        )
-    return "\n".join(lines)
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes of each side")
@@ -245,11 +233,9 @@ def main() -> int:
     rates = rationals_per_second(given.rounds)
     rows.append(row("rational_per_s_one_worker", statistics.median(rates), ">=", 3000) | {"rates": rates})
     rows += hostile_rows()
-    rows[0] |= machine() | {"math_verify": metadata.version("math-verify"), "load": os.getloadavg()}
-    print(table(rows))
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(each["holds"] for each in rows) else 1
+    rows[0] |= machine(("r1lab", "sympy", "math-verify")) | {"load": os.getloadavg()}
+    print(*map(line, rows), sep="\n")
+    return finish(rows, given.json)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ def test_the_checks_for_a_gpu_hold_in_the_interpreter(scripts, monkeypatch):
 
 
 def test_the_table_of_memory_counts_each_part_once(scripts):
+    pytest.importorskip("triton")
     import loss_head_memory
 
     sizes = loss_head_memory.parts("Qwen2.5-1.5B")

@@ -46,7 +46,7 @@ def test_no_two_members_of_a_group_are_paid_the_same(step):
 
 
 def test_a_missed_limit_does_not_hold_and_a_row_without_one_does(step):
-    from step_report import row
+    from bars import row
 
     assert not row("gradient_cosine", 0.9, ">=", 0.999)["holds"]
     assert not row("gradient_norm_error", 0.02, "<=", 0.01)["holds"]

@@ -1,0 +1,43 @@
+"""Rows of a benchmark: figures beside their limits, printed, written, turned into an exit code. Measures nothing."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def row(name: str, value: float | None, sense: str, limit: float | None, **more: object) -> dict:
+    """A row; one without a value was not run, and then a limit does not hold."""
+    holds = limit is None or (value is not None and (value >= limit if sense == ">=" else value <= limit))
+    return {"name": name, "value": value, "sense": sense, "limit": limit, "holds": holds, **more}
+
+
+def line(each: dict, width: int = 28) -> str:
+    """One row for people."""
+    value = "not run" if each["value"] is None else f"{each['value']:.5g}"
+    limit = "" if each["limit"] is None else f"{each['sense']} {each['limit']:g}"
+    return f"{each['name']:<{width}} {value:>10}  {limit:<9} {'' if each['holds'] else 'MISSED'}".rstrip()
+
+
+def finish(rows: Sequence[dict], file: Path | None) -> int:
+    """Write the rows where a file is given; the exit code: 1 where a limit is missed."""
+    if file:
+        file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(each["holds"] for each in rows) else 1
+
+
+def cpu() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((each.partition(": ")[2] for each in lines if each.startswith("model name")), platform.machine())
+
+
+def machine(packages: Sequence[str]) -> dict:
+    """What the figures were taken on, and with which versions of what is installed."""
+    return {
+        "machine": {"cpu": cpu(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
+        "versions": {name: metadata.version(name) for name in packages if find_spec(name.replace("-", "_"))},
+    }
