@@ -66,7 +66,7 @@ def _outlined(stage: AnyStage, plan: Plan, before: Mapping[str, Ready]) -> Ready
         raise RecipeError(f"max_new_tokens: {longest} leaves no room for a prompt in the context of {context}")
     cost = stage.group_size * stage.max_new_tokens * (built.max_draws * built.rule.attempts + stage.reuse)
     here = {name: source for name, source in stage.data.items() if not _is_remote(source.path, plan)}
-    sources = {name: prepare.problems_of(source, name, stage, plan.base) for name, source in here.items()}
+    sources = {name: prepare.problems_of(source, name, stage, plan.base, "data") for name, source in here.items()}
     return Ready(stage, location, None, sources, (), None, built, reward, second, table, stage.steps, cost)
 
 

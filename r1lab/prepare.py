@@ -154,6 +154,8 @@ def problems_of(source: Source, name: str, stage: AnyStage, base: Path, key: str
     stage makes (`filled`)."""
     if source.stage is not None:
         return []
+    if isinstance(stage, SftStage) and source in stage.data.values():
+        source = sft.demonstrations(source)
     spec = source.verifier or stage.verifier
     return load_problems(source, name, judge.key_of(spec) if spec else "", base, key)
 
