@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
+def compare(recipes: Sequence[dict[str, Any] | str | Path], *overrides: str, **options: Any) -> "Comparison":
+    """Recipes x seeds as paired runs at one budget, compared with intervals, as `r1lab compare` does.
+
+    `options` are `seeds`, `out`, `jobs`, `on` and `targets` of `r1lab.study.compare.compare`. RecipeError where the
+    recipes are wrong or cannot be compared, and nothing is run; RunError where a run failed.
+    """
+    from r1lab.study.compare import compare
+
+    return compare(recipes, *overrides, **options)
+
+
 def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callable | None = None) -> "Run":
     """Run a recipe (a mapping, a file, or the name of one that ships) to its end, as `r1lab train` does.
 
@@ -26,14 +37,3 @@ def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callab
     if verifier is not None:
         raw["verifier"] = recipe_file.path_of(verifier)
     return pipeline.train(recipe_file.resolve(raw, base))
-
-
-def compare(recipes: Sequence[dict[str, Any] | str | Path], *overrides: str, **options: Any) -> "Comparison":
-    """Recipes x seeds as paired runs at one budget, compared with intervals, as `r1lab compare` does.
-
-    `options` are `seeds`, `out`, `jobs`, `on` and `targets` of `r1lab.study.compare.compare`. RecipeError where the
-    recipes are wrong or cannot be compared, and nothing is run; RunError where a run failed.
-    """
-    from r1lab.study.compare import compare
-
-    return compare(recipes, *overrides, **options)

@@ -101,10 +101,10 @@ def open_run(
     """
     own = identity(plan, data_digests)
     path = folder(plan, own)
-    admit(path, own)
+    _admit(path, own)
     require_space(path, needed_bytes, RecipeError)
     with _locked(path):
-        earlier = admit(path, own)  # once more: another process may have held it in the meantime
+        earlier = _admit(path, own)  # once more: another process may have held it in the meantime
         sweep(path)
         run = RunFolder(path, describe(plan, own, verifier_versions, extra))
         if earlier is not None and earlier["finished"] and ends(earlier) == ends(run.manifest):
@@ -118,7 +118,7 @@ def open_run(
         yield run
 
 
-def admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
+def _admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of a run to resume, None where the folder is free for a new one; else a refusal."""
     if path.exists() and not path.is_dir():
         raise RecipeError(f"out: {path} is a file; name a folder")

@@ -48,7 +48,7 @@ def more(found: Findings) -> list[str]:
     if unsettled:
         size = max(each.resolvable[each.num_seeds] for each in unsettled)
         said.append(f"With {found.num_seeds} seeds this could resolve about {100 * size:.0f} points there.")
-    return [*said, *(f"{note}." for note in found.notes), design(found)]
+    return [*said, design(found)]
 
 
 def _one_seed(best: Regime, other: Regime, found: Findings) -> str:
@@ -107,7 +107,7 @@ def text(found: Findings) -> str:
         for refusal in each.refusals
     ]
     tables = as_text([_regimes(found), _contrasts(found)])
-    return "\n".join([answer(found), "", tables, *(["", "Not ranked", *refused] if refused else [])])
+    return "\n".join([answer(found), "", tables, *(["", "Not ranked", *refused] if refused else []), *found.notes])
 
 
 def _regimes(found: Findings) -> Section:
