@@ -208,7 +208,7 @@ def times(seconds: dict[str, float], block: Sequence[Settled], stage: Stage, tok
     slow = sum(member.verdict.seconds > stage.workers.deadline / 2 for member in members)
     return {f"time/{name}": value for name, value in seconds.items()} | {
         "time/total": total,
-        "time/tokens_per_second": tokens / max(1e-9, total - seconds["evaluate"]),
+        "time/tokens_per_second": tokens / max(1e-9, total - seconds.get("evaluate", 0.0)),
         "time/near_deadline": slow / len(members) if members else None,
         "time/peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }

@@ -14,13 +14,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from r1lab import attention, kernels, models
+from r1lab import adapters, attention, kernels, models
+from r1lab.equip import equip
 from r1lab.errors import RunError
 from r1lab.objective import Objective
 from r1lab.objective.schedule import learning_rate
 from r1lab.packing import pack
 from r1lab.recipe import Stage
 from r1lab.records import PackedBatch, Rollout, Sample
+from r1lab.seeds import derive
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +60,9 @@ class Policy:
         temperature: float,
         needs_ref: bool,
         value_rate: float | None = None,
+        seed: int = 0,
     ):
-        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's."""
+        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's; `seed`: the run's."""
         has_gpu = torch.cuda.is_available()
         self.autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
         # Its mixed precision is fixed for the process; stages may differ.
@@ -67,13 +70,15 @@ class Policy:
         self.tokenizer = models.load_tokenizer(location)
         dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
         self.model = models.load_model(location, dtype).to(self.accelerator.device)
+        self.shares_prompts = stage.attention == "auto" and attention.learn(self.model)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
+        equip(self.model, stage)
+        if stage.lora is not None:
+            adapters.add(self.model, stage.lora, derive(seed, "lora"))
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
-        shares = stage.attention == "auto" and attention.takes_masks(self.model)
-        self.columns = attention.columns_per_token(self.model) if shares else None
         self.value_head = None if value_rate is None else self._make_value_head()
         options = stage.optimizer
-        groups = [{"params": list(self.model.parameters()), "factor": 1.0}]
+        groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
         if self.value_head is not None:
             groups.append({"params": list(self.value_head.parameters()), "factor": value_rate})
         self.optimizer = torch.optim.AdamW(
@@ -88,10 +93,13 @@ class Policy:
 
     @property
     def parameters(self) -> int:
-        """Weights that a token's forward pass multiplies: all but an untied input embedding."""
-        total = sum(weight.numel() for weight in self.model.parameters())
-        embedding, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
-        return total if embedding is head else total - embedding.numel()
+        """Weights that a token's forward pass multiplies."""
+        return models.weights_of_a_token(self.model)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the trunk computes in."""
+        return torch.bfloat16 if self.autocast else self.model.dtype
 
     def prompt_text(self, rollout: Rollout) -> str:
         """The prompt for people, as the model reads it."""
@@ -154,20 +162,24 @@ class Policy:
 
     def refresh_reference(self) -> None:
         """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
-        self.reference.load_state_dict(self.model.state_dict())
+        self.reference.load_state_dict(dict(self.named_tensors()), strict=False)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights for an engine, a tied one once."""
-        for name, weight in self.model.named_parameters():
-            yield name, weight.detach()
+        """Weights for an engine, a tied one once and an adapter merged."""
+        return adapters.merged(self.model)
 
     def save(self, folder: Path) -> None:
         """A Hugging Face folder that transformers and vLLM load as it is."""
-        self.model.save_pretrained(folder, safe_serialization=True)
+        merged = None if self.stage.lora is None else dict(self.named_tensors())
+        self.model.save_pretrained(folder, state_dict=merged, safe_serialization=True)
+        if self.stage.lora is not None:
+            adapters.save(self.model, folder)
         self.tokenizer.save_pretrained(folder)
 
     def restore(self, folder: Path) -> None:
         """Take the weights of a folder that `save` wrote."""
+        if self.stage.lora is not None:
+            return adapters.restore(self.model, folder)
         self.model.load_state_dict(models.load_model(str(folder), self.model.dtype).state_dict())
 
     def state_dict(self) -> dict:
@@ -205,7 +217,7 @@ class Policy:
             samples,
             micro_batch_tokens=self.stage.micro_batch_tokens,
             device=self.accelerator.device,
-            columns=self.columns,
+            shared=self.shares_prompts,
         )
 
     def _rate(self) -> float:
@@ -220,11 +232,8 @@ class Policy:
 
     def _hidden(self, model, batch: PackedBatch) -> Tensor:
         """Hidden states [N, D] that predict the batch's targets."""
-        mask = None if batch.segments is None else attention.mask(batch.segments)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
-            states = model.base_model(
-                input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
-            ).last_hidden_state
+            states = attention.forward(model.base_model, batch.input_ids, batch.position_ids, batch.segments)
         return states.flatten(0, 1)[batch.hidden_index]
 
     def _layer(self, model) -> tuple[Tensor, dict[str, Any]]:

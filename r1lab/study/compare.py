@@ -14,9 +14,9 @@ from typing import Any
 from r1lab import names, recipe_file
 from r1lab.checkpoint import atomic_file
 from r1lab.errors import RecipeError, RunError
-from r1lab.manifest import differences, identity
+from r1lab.manifest import identity
 from r1lab.prepare import prepare
-from r1lab.run import MANIFEST
+from r1lab.run import MANIFEST, admit
 from r1lab.study import launch, trials
 from r1lab.study.findings import Findings, findings
 from r1lab.study.launch import Planned
@@ -141,20 +141,11 @@ def _check_ready(planned: Sequence[Planned]) -> None:
                 raise RecipeError("eval.sets: none, so there is nothing to compare by; name held-out problems")
             digests = {key: value for each in ready for key, value in each.digests.items()}
             for each in runs:
-                _check_folder(each.folder, identity(each.plan(), digests))
+                if (each.folder / MANIFEST).is_file():
+                    trials.manifest_of(each.folder)  # of this version
+                admit(each.folder, identity(each.plan(), digests))
         except RecipeError as error:
             raise RecipeError(f"{name}: {error}") from None
-
-
-def _check_folder(folder: Path, own: Mapping[str, Any]) -> None:
-    """RecipeError where a run is there already that the recipe cannot go on with, or that another version wrote."""
-    if not (folder / MANIFEST).is_file():
-        return
-    changed = differences(own, trials.manifest_of(folder)["identity"], "here", "in the folder")
-    if changed:
-        raise RecipeError(
-            f"{folder} is the run of another recipe ({'; '.join(changed[:3])}); restore it or set another out="
-        )
 
 
 def _has_rows(each: Planned) -> bool:
