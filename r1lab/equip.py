@@ -1,6 +1,6 @@
 """How a model computes while it is trained: activations kept or computed again, its own kernels or Liger's.
 
-Neither changes what is computed. Not which weights are trained (`r1lab.adapters`) nor how it attends (`r1lab.attention`).
+Neither changes what is computed. Not which weights are trained (`r1lab.adapters`), nor attention (`r1lab.attention`).
 """
 
 import importlib.util

@@ -44,8 +44,15 @@ def test_logprobs_are_right_after_the_cache_grew(lab, tokenizer):
 
 def test_logprobs_are_right_with_a_sliding_window(lab, tokenizer):
     config = MistralConfig(
-        vocab_size=100, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=128, sliding_window=6, initializer_range=0.2,
+        vocab_size=100,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        sliding_window=6,
+        initializer_range=0.2,
     )
     torch.manual_seed(0)
     model = MistralForCausalLM(config).eval()
