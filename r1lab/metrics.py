@@ -13,8 +13,7 @@ import numpy as np
 
 from r1lab import second
 from r1lab.errors import RunError
-from r1lab.policy import Update
-from r1lab.records import Role, Sample, Scored, Settled
+from r1lab.records import Role, Sample, Scored, Settled, Update
 from verifiers.verdict import STATUSES
 
 

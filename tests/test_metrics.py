@@ -10,8 +10,7 @@ import pytest
 from data import Problem
 from r1lab.errors import RunError
 from r1lab.metrics import POLICY_KEYS, RATIO_BINS, MetricsFile, rollout_metrics, update_metrics
-from r1lab.policy import Update
-from r1lab.records import Group, Role, Sample, Scored, Settled
+from r1lab.records import Group, Role, Sample, Scored, Settled, Update
 from verifiers.verdict import STATUSES, Verdict
 
 
