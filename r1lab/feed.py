@@ -131,6 +131,7 @@ class Feed:
         """A step's groups in draw order: waves of as many problems as are still missing, until `prompts` are kept or
         `max_draws` x `prompts` were drawn."""
         settled: list[Settled] = []
+        self.engine.wake()
         limit = self.objective.max_draws * prompts
         while len(settled) < limit:
             missing = prompts - sum(each.kept is not None for each in settled)
@@ -138,6 +139,7 @@ class Feed:
                 break
             count = min(missing, limit - len(settled))
             settled += self._wave(self.sampler.draw(len(settled), count, self.stage.group_size))
+        self.engine.sleep()
         return settled
 
     def observe(self, block: Sequence[Settled]) -> None:
@@ -147,7 +149,7 @@ class Feed:
 
     def publish(self, policy, version: int) -> None:
         """Weights to the engine."""
-        publish(self.engine, policy.named_tensors, version)
+        publish(self.engine, policy.named_tensors, version, policy)
 
     def state_dict(self) -> dict:
         return {"sampler": self.sampler.state_dict(), "errors": self.errors.state_dict()}

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from data.loaders import digest as content_digest
-from r1lab import card, checkpoint, costs, engines, loop, tables
+from r1lab import card, checkpoint, costs, engines, loop, models, tables
+from r1lab.engines import choice
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.feed import Feed
@@ -71,14 +72,18 @@ def train(plan: Plan, progress: Progress | None = None) -> Run:
 
 def _pinned(ready: list[Ready]) -> dict:
     """What defaults resolve to at the first start and then stays."""
-    return {
-        each.stage.name: {
+    pinned, configs = {}, {}
+    for each in ready:
+        name = each.stage.name
+        configs[name] = models.load_config(each.location) if each.location else configs[each.stage.from_]
+        taken = choice.choose(each.stage.engine.kind, configs[name])
+        pinned[name] = {
             "schedule_steps": each.stage.schedule_steps or each.steps,
-            "engine": engines.resolve(each.stage.engine.kind),
+            "engine": taken.name,
+            "engine_reason": taken.why,
             "device": "cuda" if torch.cuda.is_available() else "cpu",
         }
-        for each in ready
-    }
+    return pinned
 
 
 def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) -> None:
@@ -156,7 +161,7 @@ def _stage(
         paths = (str(plan.base), os.getcwd())
         judge = Judge(each.table, stage.workers, paths)
         stack.callback(judge.close)
-        engine = _engine(each, run, policy)
+        engine = _engine(each, run, policy, progress)
         stack.callback(engine.close)
     if isinstance(stage, RlStage):
         feed = Feed(
@@ -196,19 +201,11 @@ def _stage(
     _hand_on(each, run, policy, ledger, metrics)
 
 
-def _engine(each: Ready, run: RunFolder, policy: Policy) -> engines.Engine:
-    """RecipeError where the engine cannot run such a model."""
-    stage = each.stage
-    try:
-        return engines.make(
-            run.pinned[stage.name]["engine"],
-            policy.model,
-            policy.tokenizer,
-            max_batch=stage.engine.max_batch,
-            text_of=each.renderer.verifier_text,
-        )
-    except ValueError as error:
-        raise RecipeError(f"engine: {error}") from None
+def _engine(each: Ready, run: RunFolder, policy: Policy, progress: Progress) -> engines.Engine:
+    """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
+    pinned = run.pinned[each.stage.name]
+    progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
+    return choice.opened(pinned["engine"], each.stage.engine, policy, each.renderer.verifier_text)
 
 
 def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, judge, ledger: Ledger) -> Callable:
@@ -226,7 +223,7 @@ def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, 
         settings = digest([content[on.name], vars(sampling), knobs.n, seed, policy.version])
         found = tables.read_evaluation(path)
         if found is None or found[1] != settings:
-            publish(engine, policy.named_tensors, policy.version)
+            publish(engine, policy.named_tensors, policy.version, policy)
             judged = evaluate(
                 on, engine=engine, judge=judge, renderer=each.renderer, sampling=sampling, n=knobs.n, seed=seed
             )

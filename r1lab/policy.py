@@ -93,6 +93,11 @@ class Policy:
         embedding, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
         return total if embedding is head else total - embedding.numel()
 
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the trunk computes in."""
+        return torch.bfloat16 if self.autocast else self.model.dtype
+
     def prompt_text(self, rollout: Rollout) -> str:
         """The prompt for people, as the model reads it."""
         return self.tokenizer.decode(rollout.request.prompt_ids, skip_special_tokens=False)

@@ -8,7 +8,8 @@ from pathlib import Path
 import verifiers
 from data import Problem
 from data.loaders import digest
-from r1lab import engines, judge, leaks, models, objective, plugin, sft, trackers
+from r1lab import judge, leaks, models, objective, plugin, sft, trackers
+from r1lab.engines import choice
 from r1lab.errors import RecipeError
 from r1lab.golds import Golds
 from r1lab.prompts import Renderer
@@ -70,7 +71,7 @@ def prepare(plan: Plan) -> list[Ready]:
 
 def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
     built = _objective(stage)
-    plugin.find(engines.ENGINES, stage.engine.kind, "engine.kind")
+    choice.check(stage.engine, None)
     trackers.require(stage.trackers)
     reward = None
     if isinstance(stage, RlStage):
@@ -101,7 +102,9 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
         models.check(location)
-        tokenizer, context = models.load_tokenizer(location), models.context_length(models.load_config(location))
+        tokenizer, config = models.load_tokenizer(location), models.load_config(location)
+        context = models.context_length(config)
+        choice.check(stage.engine, config)
     renderer = _renderer(stage, tokenizer, context)
     steps, longest = _check_lengths(stage, sources, sets, renderer, built)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:

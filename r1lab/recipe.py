@@ -12,9 +12,21 @@ class Engine(Knobs):
     """What samples completions."""
 
     kind: str = "auto"
-    """auto, local, or a dotted path. Result."""
+    """auto, local, vllm, or a dotted path; auto: vllm where it is installed and worth it, else local. Result."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the rollouts; auto: float32, but with vllm bfloat16 where the policy runs under bf16 autocast. Result."""
     max_batch: Positive = 512
     """Completions decoded at once (local). Rounding."""
+    max_num_seqs: Positive = 256
+    """Completions decoded at once (vllm). Rounding."""
+    max_model_len: Positive | None = None
+    """Tokens of prompt and completion that keys are kept for (vllm); default: the model's context. Rounding."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.4
+    """Share of a GPU's memory that is vLLM's, the trainer needs the rest; on a CPU, of keys alone. Rounding."""
+    tensor_parallel: Positive = 1
+    """GPUs that one model is spread over (vllm). Rounding."""
+    enforce_eager: bool | None = None
+    """No compiled graphs (vllm); default: true on a CPU, where compiling takes most of a minute. Rounding."""
 
 
 class Sampling(Knobs):

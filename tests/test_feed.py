@@ -29,7 +29,13 @@ class Engine:
     """Finishes the last request first."""
 
     def __init__(self):
-        self.version, self.queue, self.waves = -1, [], []
+        self.version, self.queue, self.waves, self.states = -1, [], [], []
+
+    def wake(self):
+        self.states.append("awake")
+
+    def sleep(self):
+        self.states.append("asleep")
 
     def submit(self, requests):
         self.queue += requests
@@ -261,6 +267,15 @@ def test_only_the_last_1000_count_and_a_resume_remembers_them(make_group):
     assert sum(again.recent) == 100
     again.observe(judged(make_group, *[RIGHT] * 900))
     assert len(again.recent) == 1000 and sum(again.recent) == 0
+
+
+def test_the_engine_sleeps_from_a_blocks_end_until_its_weights_are_replaced(feed, make_policy):
+    made = feed(lambda *_: RIGHT)
+    made.publish(make_policy(), 0)
+    made.block(4)
+    assert made.engine.states == ["awake", "awake", "asleep"]
+    made.publish(make_policy(), 1)
+    assert made.engine.states[3:] == ["awake"]
 
 
 def test_state_comes_back(feed):

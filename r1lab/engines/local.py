@@ -61,6 +61,7 @@ class LocalEngine:
         requests = list(requests)
         for request in requests:
             border.check(request, context=self.context, vocabulary=self.vocabulary)
+        self.wake()
         self.queue.extend(requests)
 
     def completed(self) -> Iterator[Rollout]:

@@ -49,7 +49,7 @@ class VllmEngine:
         On a CPU `gpu_memory_utilization` is the largest share of memory for keys. ValueError, in one line, where vLLM
         does not start.
         """
-        self.version = -1
+        self.version, self.dtype = -1, dtype
         self.expected = expected(model)
         self.vocabulary = model.get_output_embeddings().weight.shape[0]
         self.eos = {i for i in border.eos_ids(model, tokenizer) if i < self.vocabulary}

@@ -5,6 +5,7 @@ Not what is done with it (`r1lab.engines.vllm`). Written against vLLM 0.32.
 
 import os
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,7 +36,8 @@ def untouched() -> Iterator[None]:
     environment = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     try:
-        with torch.random.fork_rng(devices=gpus()):
+        with torch.random.fork_rng(devices=gpus()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         torch.set_num_threads = set_num_threads  # a CPU's worker puts a function in its place that does nothing

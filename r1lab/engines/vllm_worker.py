@@ -62,8 +62,10 @@ def _truncates(metadata) -> bool:
 
 
 def _without_ranks(sampler):
-    """`Sampler.gather_logprobs`, but that the sampled token's rank is 0: nothing reads it, and to count it vLLM compiles
-    a kernel, which takes a CPU longer than a small model's rollouts."""
+    """`Sampler.gather_logprobs`, but that the sampled token's rank is 0.
+
+    Nothing reads it, and vLLM compiles a kernel to count it, which takes a CPU longer than a small model's rollouts.
+    """
     original = type(sampler).gather_logprobs
 
     def gather(logprobs: Tensor, num_logprobs: int, token_ids: Tensor):
