@@ -12,6 +12,7 @@ from transformers import PretrainedConfig
 from r1lab import models, plugin, recipe, versions
 from r1lab.engines import ENGINES, Engine, make, vllm_trouble
 from r1lab.engines.border import TextOf
+from r1lab.engines.server import greet
 from r1lab.errors import RecipeError
 from r1lab.policy import Policy
 
@@ -47,6 +48,8 @@ def check(knobs: recipe.Engine, config: PretrainedConfig | None) -> None:
     """RecipeError where `engine.kind` is not known or cannot run here; `config` is None where it is not known yet."""
     if knobs.kind != "auto":
         plugin.find(ENGINES, knobs.kind, "engine.kind")
+    if knobs.kind == "server":
+        _greet(knobs, config)
     if knobs.kind != "vllm":
         return
     if reason := vllm_trouble.missing():
@@ -56,6 +59,14 @@ def check(knobs: recipe.Engine, config: PretrainedConfig | None) -> None:
         raise RecipeError(f"engine.max_model_len: {knobs.max_model_len} is more than the model's context of {context}")
     if config is not None and (reason := vllm_trouble.unsupported(config)):
         raise RecipeError(f"engine.kind: vllm: {reason}; or engine.kind: local")
+
+
+def _greet(knobs: recipe.Engine, config: PretrainedConfig | None) -> None:
+    text = None if config is None else config.get_text_config().to_dict()
+    try:
+        greet.check(knobs.urls, knobs.key_env, text)
+    except ValueError as error:
+        raise RecipeError(f"engine: {error}") from None
 
 
 def opened(name: str, knobs: recipe.Engine, policy: Policy, text_of: TextOf) -> Engine:
@@ -70,6 +81,8 @@ def opened(name: str, knobs: recipe.Engine, policy: Policy, text_of: TextOf) -> 
 
 def settings(name: str, knobs: recipe.Engine, policy: Policy) -> dict[str, Any]:
     """The knobs that engine `name` takes, as its keyword arguments."""
+    if name == "server":
+        return {key: getattr(knobs, key) for key in ("urls", "key_env", "deadline", "reconnect", "max_num_seqs")}
     if name != "vllm":
         dtype = torch.float32 if knobs.dtype == "auto" else getattr(torch, knobs.dtype)
         return {"max_batch": knobs.max_batch} | ({"dtype": dtype} if name == "local" else {})

@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import Empty
 from uuid import uuid4
 
+import torch
 from torch import Tensor
 
 from r1lab.engines import border, vllm_requests
 from r1lab.engines.border import TextOf
 from r1lab.engines.server.fleet import TICK, Fleet
-from r1lab.engines.server.remote import Outcome, Server
+from r1lab.engines.server.remote import Answer, Outcome, Server
+from r1lab.engines.server.scorer import Scorer
 from r1lab.engines.server.transfer import Parcel
-from r1lab.engines.server.wire import Refusal, Wire
+from r1lab.engines.server.wire import Gone, Refusal, Wire
+from r1lab.engines.sync import batch, prove
 from r1lab.engines.vllm_requests import Sampled
 from r1lab.errors import RunError
 from r1lab.records import Request, RequestId, Rollout
@@ -41,15 +44,15 @@ class ServerEngine:
         key_env: str | None = None,
         deadline: float = 120.0,
         reconnect: float = 600.0,
-        max_batch: int = 512,
+        max_num_seqs: int = 256,
         text_of: TextOf | None = None,
         say: Callable[[str], None] | None = None,
     ):
         """`deadline`: seconds of silence after which a server with work is given up. `reconnect`: seconds to wait for
-        one to come back where none is left. `max_batch`: requests in flight at one server. `say` is told what befalls
-        servers; stderr otherwise. ValueError for a server that cannot serve this model.
+        one to come back where none is left. `max_num_seqs`: requests in flight at one server. `say` is told what
+        befalls servers; stderr otherwise. ValueError for a server that cannot serve this model.
         """
-        self.model, self.deadline, self.max_batch = model, deadline, max_batch
+        self.model, self.deadline, self.max_num_seqs = model, deadline, max_num_seqs
         self.text_of = text_of or (lambda ids, _: border.plain_text(tokenizer, ids))
         self.run, self.version = uuid4().hex[:8], -1
         self.vocabulary = model.get_output_embeddings().weight.shape[0]
@@ -75,11 +78,19 @@ class ServerEngine:
         if self.open:
             raise RuntimeError("requests are in flight; drain completed() before sync()")
         self.version = -1
-        self.fleet.publish(Parcel(dict(named_tensors), f"r1lab-{self.run}-{version}"))
+        self.fleet.publish(Parcel(dict(named_tensors), version, self.run))
         self.version = version
 
-    def prove(self, server: Server) -> None:
-        """RunError where the server's log-probabilities are not the policy's."""
+    def prove(self, server: Server, parcel: Parcel) -> None:
+        """RunError where the server's log-probabilities of the fixed batch are not those of the policy as it is now."""
+        requests = batch(self.vocabulary, server.facts.context, 1.0)
+        answers = [server.sample(request, parcel.label) for request in requests]
+        for answer in answers:
+            if why := answer.strange(parcel.label):
+                raise Gone(why)
+        rollouts = [self.rollout(*each, parcel) for each in zip(requests, answers)]
+        dtype = getattr(torch, server.facts.dtype)
+        prove(rollouts, parcel.version, Scorer(self.model), dtype, whose=f"server {server.url}")
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queue requests. ValueError with the request's id where it does not fit or says nonsense; none is queued."""
@@ -142,7 +153,7 @@ class ServerEngine:
     def send(self) -> None:
         for server in self.fleet.alive:
             waiting = self.waiting[server.url]
-            while waiting and len(server.flights) < min(self.max_batch, server.facts.max_num_seqs):
+            while waiting and len(server.flights) < min(self.max_num_seqs, server.facts.max_num_seqs):
                 server.start(waiting.popleft(), self.fleet.parcel.label)
 
     def take(self, outcome: Outcome) -> None:
@@ -154,7 +165,8 @@ class ServerEngine:
         if why is not None:
             self.lose(server, why)
             return
-        self.ready.append(self.rollout(outcome))
+        is_aborted = request.id in self.aborted
+        self.ready.append(self.rollout(request, outcome.answer, self.fleet.parcel, is_aborted))
         del server.flights[request.id], self.open[request.id]
         self.aborted.discard(request.id)
         self.losses.pop(request.id, None)
@@ -168,17 +180,13 @@ class ServerEngine:
             return str(error)
         if answer.finish_reason not in ("stop", "length"):
             return f"{name} ended there with {answer.finish_reason!r}, which nobody asked for"
-        label = self.fleet.parcel.label
-        strange = {found for found, _, _ in answer.spans} - {label}
-        return f"it sampled with weights {min(strange)!r}, not {label!r}: it was started anew" if strange else None
+        return answer.strange(self.fleet.parcel.label)
 
-    def rollout(self, outcome: Outcome) -> Rollout:
-        answer, reason = outcome.answer, outcome.answer.finish_reason
-        versions = [(self.version, end - start) for _, start, end in answer.spans]
-        if outcome.request.id in self.aborted:
-            reason, versions = "abort", [(self.version, len(answer.token_ids))]
+    def rollout(self, request: Request, answer: Answer, parcel: Parcel, is_aborted: bool = False) -> Rollout:
+        reason = "abort" if is_aborted else answer.finish_reason
+        versions = [(parcel.version, len(answer.token_ids))]
         sampled = Sampled(answer.token_ids, answer.logprobs, reason, answer.stop_reason, versions)
-        return vllm_requests.rollout(outcome.request, sampled, self.text_of)
+        return vllm_requests.rollout(request, sampled, self.text_of)
 
     def lose(self, server: Server, why: str) -> None:
         """What it was working on is sampled again. RunError where that happens too often to one request."""

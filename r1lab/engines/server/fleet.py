@@ -31,7 +31,7 @@ class Fleet:
         eos: Collection[int],
         *,
         reconnect: float,
-        prove: Callable[[Server], None],
+        prove: Callable[[Server, Parcel], None],
         say: Callable[[str], None],
     ):
         """`config` is the policy's text config; `prove` raises RunError where a server scores otherwise than it.
@@ -45,15 +45,10 @@ class Fleet:
         """Who is away and is being asked whether it is back."""
         self.outcomes: SimpleQueue = SimpleQueue()
         self.servers = [Server(wire, self.outcomes, eos) for wire in wires]
-        for server in self.servers:
-            try:
-                server.facts = greet.greet(server.wire, config)
-            except Gone as error:
-                raise ValueError(f"{error}; is the server up? {greet.SERVE}") from None
-        kinds = {server.facts.transfer for server in self.servers}
-        if len(kinds) > 1:
-            raise ValueError(f"the servers take weights in several ways ({', '.join(sorted(kinds))}); start all alike")
-        self.route = FileRoute() if kinds == {FILE} else NcclRoute()
+        found = greet.check([wire.url for wire in wires], wires[0].key_env, config)
+        for server, facts in zip(self.servers, found):
+            server.facts = facts
+        self.route = FileRoute() if found[0].transfer == FILE else NcclRoute()
         self.parcel: Parcel | None = None
         for server in self.servers:
             self.route.connect(server.wire)
@@ -84,7 +79,7 @@ class Fleet:
                     f"{server.url} kept its prefix cache of older weights though it got {self.parcel.label}; "
                     "is something else using that server?"
                 )
-            self.prove(server)
+            self.prove(server, self.parcel)
         except (Gone, Refusal) as error:
             self.lose(server, f"while it took weights {self.parcel.label}: {error}")
             return False

@@ -4,12 +4,12 @@ Everything that can be wrong with a server is one line here: its URL, what is th
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from r1lab.engines.server.remote import Facts
 from r1lab.engines.server.transfer import FILE, NCCL
-from r1lab.engines.server.wire import Refusal, Wire
+from r1lab.engines.server.wire import Gone, Refusal, Wire
 
 SERVE = "start it with: r1lab serve MODEL"
 SHAPE = (
@@ -27,8 +27,22 @@ PATIENCE = 20.0
 """Seconds that a server may take for a question that costs it nothing."""
 
 
-def greet(wire: Wire, config: Mapping[str, Any]) -> Facts:
-    """Facts of a server that may serve a policy of this config (its text model's, as a dict).
+def check(urls: Sequence[str], key_env: str | None, config: Mapping[str, Any] | None) -> list[Facts]:
+    """Facts of servers that may serve a policy together. ValueError in one line where one of them cannot."""
+    facts = []
+    for url in urls:
+        try:
+            facts.append(greet(Wire(url, key_env=key_env), config))
+        except Gone as error:
+            raise ValueError(f"{error}; is the server up? {SERVE}") from None
+    kinds = {each.transfer for each in facts}
+    if len(kinds) > 1:
+        raise ValueError(f"the servers take weights in several ways ({', '.join(sorted(kinds))}); start all alike")
+    return facts
+
+
+def greet(wire: Wire, config: Mapping[str, Any] | None) -> Facts:
+    """Facts of a server that may serve a policy of this config (its text model's, as a dict; None: not known yet).
 
     ValueError in one line for what is wrong with it; Gone where it cannot be reached.
     """
@@ -37,7 +51,8 @@ def greet(wire: Wire, config: Mapping[str, Any]) -> Facts:
     require_vllm(wire)
     facts = ask(wire)
     require_start(wire, facts)
-    require_shape(wire.url, facts, config)
+    if config is not None:
+        require_shape(wire.url, facts, config)
     return facts
 
 

@@ -16,6 +16,7 @@ from r1lab.engines import vllm_requests
 from r1lab.engines.server.wire import Gone, Refusal, Wire, shut
 from r1lab.records import Request, RequestId
 
+GENERATE = "/inference/v1/generate"
 STREAM_INTERVAL = 16
 """Tokens between two signs of life of one request."""
 NOT_A_NUMBER = -9999.0
@@ -63,6 +64,15 @@ class Answer:
             if choice["finish_reason"] is not None:
                 self.finish_reason, self.stop_reason = choice["finish_reason"], choice["stop_reason"]
                 self.spans = [(each["version"], each["start"], each["end"]) for each in choice["weight_versions"] or ()]
+
+
+    def strange(self, label: str) -> str | None:
+        """Why it is not an answer of the weights of that label, None where it is one."""
+        named = [found for found, _, _ in self.spans]
+        if self.spans and self.spans[-1][2] == len(self.token_ids) and set(named) == {label}:
+            return None
+        others = f"with weights {', '.join(map(repr, named))}, not {label!r}" if named else f"not by {label!r}"
+        return f"it sampled {others}: it was started anew, or another run uses it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,22 +131,30 @@ class Server:
         if not self.flights:
             self.heard = time.monotonic()
         flight = self.flights[request.id] = Flight(request)
+        body = self._body(request, label) | {"stream": True}
+        threading.Thread(target=self._read, args=(flight, body, self.life), daemon=True).start()
+
+    def sample(self, request: Request, label: str) -> Answer:
+        """One request, waited for. Gone and Refusal as the wire raises them."""
+        answer = Answer()
+        answer.take(self.wire.post(GENERATE, self._body(request, label)))
+        return answer
+
+    def _body(self, request: Request, label: str) -> dict:
         parameters = vllm_requests.parameters(request, self.eos) | {"stream_interval": STREAM_INTERVAL}
         if not self.facts.seeds:
             del parameters["seed"]
-        body = {
+        return {
             "request_id": f"{label}/{request.id}/{self.life}",
             "model": self.facts.model,
             "token_ids": vllm_requests.prompt_ids(request),
             "sampling_params": parameters,
-            "stream": True,
         }
-        threading.Thread(target=self._read, args=(flight, body, self.life), daemon=True).start()
 
     def _read(self, flight: Flight, body: dict, life: int) -> None:
         answer, error = Answer(), None
         try:
-            for event in self.wire.stream("/inference/v1/generate", body, flight.opened):
+            for event in self.wire.stream(GENERATE, body, flight.opened):
                 self.heard = time.monotonic()
                 answer.take(event)
         except (Gone, Refusal) as caught:

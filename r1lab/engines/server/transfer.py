@@ -31,9 +31,10 @@ MEMORY = Path("/dev/shm")
 class Parcel:
     """One version of the weights, ready to be sent to any number of servers, and again to one that came back."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], label: str):
-        """The tensors are not copied: they must stay as they are for as long as the version is the newest."""
-        self.tensors, self.label = dict(tensors), label
+    def __init__(self, tensors: Mapping[str, Tensor], version: int, run: str):
+        """The tensors are not copied: they must stay as they are for as long as the version is the newest. A server
+        says with every token which weights sampled it, by their label."""
+        self.tensors, self.version, self.label = dict(tensors), version, f"r1lab-{run}-{version}"
         sent = Checksum()
         for name, tensor in self.tensors.items():
             sent.add(name, tensor)

@@ -62,9 +62,8 @@ class Routes(ThreadingHTTPServer):
     def generate(self, body):
         """The engine's answer as the events of a stream, one a token."""
         given = body["sampling_params"]
-        sampling = Sampling(
-            given["temperature"], given.get("top_p", 1.0), 0, 0.0, given["max_tokens"], tuple(given.get("stop", ()))
-        )
+        names = {"temperature", "top_p", "stop"} & given.keys()
+        sampling = Sampling(max_new_tokens=given["max_tokens"], **{name: given[name] for name in names})
         request = Request(RequestId("x", 0, 0), "p", tuple(body["token_ids"]), given.get("seed", 0), sampling)
         with self.lock:
             self.engine.submit([request])
@@ -78,6 +77,14 @@ class Routes(ThreadingHTTPServer):
                 "finish_reason": ended[0] if last else None, "stop_reason": ended[1] if last else None,
                 "weight_versions": span if last else None,
             }]}  # fmt: skip
+
+
+def whole(events):
+    """One answer of all events of a stream."""
+    choices = [event["choices"][0] for event in events]
+    content = [each for choice in choices for each in choice["logprobs"]["content"]]
+    ids = [token for choice in choices for token in choice["token_ids"]]
+    return {"choices": [choices[-1] | {"token_ids": ids, "logprobs": {"content": content}}]}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -102,6 +109,8 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.01)
         if path == "/inference/v1/generate" and body.get("stream"):
             return self.stream(body)
+        if path == "/inference/v1/generate" and path not in server.replies:
+            return self.answer({path: whole(server.generate(body))})
         if path == "/collective_rpc":
             name = body["method"]
             if name not in server.names:
@@ -113,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/finish_weight_update":
             server.version = body["weight_version"]
         known = ("/init_weight_transfer_engine", "/start_weight_update", "/update_weights", "/finish_weight_update")
-        done = {route: {"message": "done"} for route in (*known, "/inference/v1/generate")}
+        done = {route: {"message": "done"} for route in known}
         self.answer({**done, "/reset_prefix_cache": {"success": server.drops_cache}})
 
     def stream(self, body):

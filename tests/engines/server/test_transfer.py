@@ -16,6 +16,15 @@ def test_weights_that_arrive_otherwise_stop_the_run(lab, serve, connect):
         connect(server)
 
 
+def test_a_policy_that_scores_otherwise_stops_the_run(lab, serve, connect):
+    server = serve()
+    engine, _ = connect(server)
+    said = rf"sync of version 4: after it the log-probabilities of server {server.url} differ from the policy's by "
+    with pytest.raises(RunError, match=said):
+        publish(engine, lab.llama(seed=1).named_parameters, 4)
+    assert engine.version == -1
+
+
 def test_a_prefix_cache_that_stays_stops_the_run(serve, connect):
     server = serve()
     server.drops_cache = False
@@ -33,7 +42,8 @@ def test_the_version_is_that_of_the_newest_weights(lab, serve, connect):
     server = serve()
     engine, _ = connect(server)
     assert engine.version == 3 and server.version.endswith("-3")
-    assert publish(engine, lab.llama(seed=1).named_parameters, 4) and server.version.endswith("-4")
+    engine.model.load_state_dict(lab.llama(seed=1).state_dict())
+    assert publish(engine, engine.model.named_parameters, 4) and server.version.endswith("-4")
     assert lab.run(engine, lab.groups(1))[0].version[0] == 4
 
 
@@ -41,7 +51,7 @@ def test_a_server_that_dies_while_it_gets_weights_is_waited_for(lab, serve, conn
     one, two = serve(), serve()
     engine, lines = connect(one, two)
     one.kill()
-    publish(engine, lab.llama(seed=1).named_parameters, 4)
+    publish(engine, engine.model.named_parameters, 4)
     assert engine.version == 4 and two.version.endswith("-4") and "while it took weights" in lines[0]
 
 
