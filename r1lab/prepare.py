@@ -71,7 +71,7 @@ def prepare(plan: Plan) -> list[Ready]:
 
 def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
     built = _objective(stage)
-    choice.check(stage.engine, None)
+    limit = choice.check(stage.engine, None)
     trackers.require(stage.trackers)
     reward = None
     if isinstance(stage, RlStage):
@@ -104,8 +104,8 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         models.check(location)
         tokenizer, config = models.load_tokenizer(location), models.load_config(location)
         context = models.context_length(config)
-        choice.check(stage.engine, config)
-    renderer = _renderer(stage, tokenizer, context)
+        limit = choice.check(stage.engine, config)
+    renderer = _renderer(stage, tokenizer, min(filter(None, (context, limit)), default=None))
     steps, longest = _check_lengths(stage, sources, sets, renderer, built)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
         raise RecipeError(

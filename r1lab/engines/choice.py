@@ -44,14 +44,17 @@ def choose(kind: str, config: PretrainedConfig) -> Choice:
     return Choice("vllm", f"{found} {versions.version(found)} is installed, {size / 1e6:.1f}M parameters")
 
 
-def check(knobs: recipe.Engine, config: PretrainedConfig | None) -> None:
-    """RecipeError where `engine.kind` is not known or cannot run here; `config` is None where it is not known yet."""
+def check(knobs: recipe.Engine, config: PretrainedConfig | None) -> int | None:
+    """The most tokens of prompt and completion that the engine allows, None where the model's context does.
+
+    RecipeError where `engine.kind` is not known or cannot run here; `config` is None where it is not known yet.
+    """
     if knobs.kind != "auto":
         plugin.find(ENGINES, knobs.kind, "engine.kind")
     if knobs.kind == "server":
-        _greet(knobs, config)
+        return _greet(knobs, config)
     if knobs.kind != "vllm":
-        return
+        return None
     if reason := vllm_trouble.missing():
         raise RecipeError(f"engine.kind: vllm: {reason}; or engine.kind: local")
     context = None if config is None else models.context_length(config)
@@ -59,12 +62,14 @@ def check(knobs: recipe.Engine, config: PretrainedConfig | None) -> None:
         raise RecipeError(f"engine.max_model_len: {knobs.max_model_len} is more than the model's context of {context}")
     if config is not None and (reason := vllm_trouble.unsupported(config)):
         raise RecipeError(f"engine.kind: vllm: {reason}; or engine.kind: local")
+    return knobs.max_model_len
 
 
-def _greet(knobs: recipe.Engine, config: PretrainedConfig | None) -> None:
+def _greet(knobs: recipe.Engine, config: PretrainedConfig | None) -> int:
+    """The smallest context of the servers."""
     text = None if config is None else config.get_text_config().to_dict()
     try:
-        greet.check(knobs.urls, knobs.key_env, text)
+        return min(each.context for each in greet.check(knobs.urls, knobs.key_env, text))
     except ValueError as error:
         raise RecipeError(f"engine: {error}") from None
 

@@ -99,6 +99,8 @@ class ServerEngine:
             vllm_requests.check(request, context=self.fleet.context, vocabulary=self.vocabulary)
         if self.version < 0:
             raise RuntimeError("the engine has no weights yet; call r1lab.engines.sync.publish first")
+        if not self.open:
+            self.fleet.forget_prefixes()
         for request in requests:
             if vllm_requests.needs_sampling(request):
                 self.open[request.id] = request

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -84,6 +85,12 @@ class Fleet:
             self.lose(server, f"while it took weights {self.parcel.label}: {error}")
             return False
         return True
+
+    def forget_prefixes(self) -> None:
+        """What was served before must not show in what comes, not even by rounding."""
+        for server in self.alive:
+            with suppress(Gone, Refusal):
+                server.wire.post("/reset_prefix_cache", deadline=min(server.wire.deadline, greet.PATIENCE))
 
     def lose(self, server: Server, why: str) -> list[Request]:
         """Give a server up; returns the requests that are void by it."""

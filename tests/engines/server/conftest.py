@@ -163,11 +163,11 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def serve(lab, tokenizer):
-    """serve(model=None, port=0) -> Routes; all are stopped at the test's end."""
+    """serve(model=None, own=tokenizer, port=0) -> Routes; all are stopped at the test's end."""
     started = []
 
-    def start(model=None, port=0):
-        started.append(Routes(model or lab.llama(seed=9), tokenizer, port))
+    def start(model=None, own=None, port=0):
+        started.append(Routes(model or lab.llama(seed=9), own or tokenizer, port))
         return started[-1]
 
     yield start
