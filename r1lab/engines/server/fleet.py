@@ -5,6 +5,7 @@ Knows weights and lives; which request goes where is the engine's (`r1lab.engine
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -18,6 +19,8 @@ from r1lab.engines.server.wire import Gone, Refusal, Wire
 from r1lab.errors import RunError
 from r1lab.records import Request
 
+REFUSALS = 3
+"""Times in a row that a server may answer weights with an error."""
 TICK = 0.2
 """Seconds between two looks at the clock."""
 
@@ -42,6 +45,8 @@ class Fleet:
         self.config, self.reconnect, self.prove, self.say = config, reconnect, prove, say
         self.again = 2.0
         """Seconds between two looks for one server that is away."""
+        self.deadline = wires[0].deadline
+        self.refusals: Counter[Server] = Counter()
         self.asked: dict[Server, Future[Facts]] = {}
         """Who is away and is being asked whether it is back."""
         self.outcomes: SimpleQueue = SimpleQueue()
@@ -75,16 +80,30 @@ class Fleet:
         """The parcel's weights to one server, proven; whether it lives."""
         try:
             self.parcel.send(server.wire, self.route)
-            if not server.wire.post("/reset_prefix_cache")["success"]:
-                raise RunError(
-                    f"{server.url} kept its prefix cache of older weights though it got {self.parcel.label}; "
-                    "is something else using that server?"
-                )
+            self.drop_prefixes(server)
             self.prove(server, self.parcel)
         except (Gone, Refusal) as error:
+            self.refusals[server] += isinstance(error, Refusal)
+            if self.refusals[server] == REFUSALS:
+                raise RunError(
+                    f"server {server.url} does not take weights {self.parcel.label}, tried {REFUSALS} times: {error} "
+                    "(one on another machine takes them by NCCL only; its log says more)"
+                ) from None
             self.lose(server, f"while it took weights {self.parcel.label}: {error}")
             return False
+        self.refusals[server] = 0
         return True
+
+    def drop_prefixes(self, server: Server) -> None:
+        """Keys of older weights must go. RunError where they stay, which running requests may cause for a while."""
+        ends = time.monotonic() + self.deadline
+        while not server.wire.post("/reset_prefix_cache")["success"]:
+            if time.monotonic() > ends:
+                raise RunError(
+                    f"{server.url} kept its prefix cache of older weights for {self.deadline:g} s after it got "
+                    f"{self.parcel.label}; is something else using that server?"
+                )
+            time.sleep(TICK)
 
     def forget_prefixes(self) -> None:
         """What was served before must not show in what comes, not even by rounding."""

@@ -1,13 +1,20 @@
-"""The command that starts a vLLM server which a recipe's `engine: {kind: server}` can use. Starts it, nothing else."""
+"""The command that starts a vLLM server which a recipe's `engine: {kind: server}` can use: here, or as a child."""
 
 import json
 import os
+import signal
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 
 from r1lab.engines.server.transfer import FILE, NCCL
-from r1lab.errors import RecipeError
+from r1lab.engines.server.wire import Gone, Refusal, Wire
+from r1lab.errors import RecipeError, RunError
 
 EXTENSION = "r1lab.engines.server.worker.ServerExtension"
 BLOCK = 32
@@ -57,3 +64,52 @@ def serve(model: str, **options) -> None:
     model = str(embedded.path()) if model == "embedded" else model
     arguments, environment = command(model, on_gpu=torch.cuda.is_available(), **options)
     os.execve(arguments[0], arguments, os.environ | environment)
+
+
+class Child:
+    """A server of this machine that a program starts, kills and starts again on the same port. A context."""
+
+    def __init__(self, model: str, log: Path, *, more: Sequence[str] = ()):
+        """Starts it; `log` gets what it writes. See `command` for `more`."""
+        import torch
+
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.wire, self.log = Wire(f"http://127.0.0.1:{self.port}"), log
+        self.arguments, self.environment = command(
+            model, host="127.0.0.1", port=self.port, on_gpu=torch.cuda.is_available(), more=more
+        )
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return self.wire.url
+
+    def start(self) -> None:
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                self.arguments, env=os.environ | self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def wait(self, seconds: float = 300.0) -> None:
+        """Until it answers. RunError where it ended before, or after so long."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends and self.process.poll() is None:
+            with suppress(Gone, Refusal):
+                self.wire.get("/health", 1.0)
+                return
+            time.sleep(0.5)
+        raise RunError(f"no server at {self.url} after {seconds:g} s; see {self.log}")
+
+    def signal(self, number: int) -> None:
+        """To it and the processes that it started; returns once SIGKILL has done its work."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+        if number == signal.SIGKILL:
+            self.process.wait()
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.signal(signal.SIGKILL)

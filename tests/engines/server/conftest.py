@@ -117,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.send(500, {"error": {"message": f"'CPUWorker' object has no attribute '{name}'"}})
             results = {"r1lab_facts": server.facts, "r1lab_received": server.received}
             return self.answer({path: {"results": [results.get(name)]}})
-        if path == "/update_weights":
+        if path == "/update_weights" and path not in server.replies:
             server.load(**body["update_info"])
         if path == "/finish_weight_update":
             server.version = body["weight_version"]
@@ -186,9 +186,9 @@ def connect(lab, tokenizer):
         urls = [each if isinstance(each, str) else each.url for each in servers]
         settings = {"deadline": 1.0, "reconnect": 5.0, "say": lines.append, **settings}
         engines.append(ServerEngine(model, tokenizer, urls=urls, **settings))
+        engines[-1].fleet.again = 0.1
         if sync:
             publish(engines[-1], model.named_parameters, 3)
-        engines[-1].fleet.again = 0.1
         return engines[-1], lines
 
     yield start

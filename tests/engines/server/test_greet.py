@@ -1,11 +1,9 @@
 """Everything that can be wrong with a server is one line: its URL, what is the matter, the remedy."""
 
-import socket
-
 import pytest
 
 from r1lab.engines.server.greet import greet
-from r1lab.engines.server.wire import Gone, Wire
+from r1lab.engines.server.wire import Wire
 
 
 @pytest.fixture
@@ -80,23 +78,3 @@ def test_another_model_and_another_shape(refused):
     assert "serves another model: 'served' is a qwen2, the policy is a llama" in refused(config(model_type="qwen2"))
     line = refused(config(hidden_size=2048))
     assert "'served' has hidden_size 2048, the policy has 64; serve the model that the recipe names" in line
-
-
-@pytest.mark.parametrize("url", ["ftp://host:1", "http://", "http://host:port", "http://host:70000"])
-def test_what_is_no_url(url):
-    with pytest.raises(ValueError, match=r"is no URL.*write http://host:port"):
-        Wire(url)
-
-
-@pytest.mark.parametrize("url", ["host:1", "http://host:1/", "http://host:1/v1", "http://host:1/v1/"])
-def test_ways_to_write_a_url(url):
-    assert Wire(url).url == "http://host:1"
-
-
-def test_nobody_there_and_nobody_who_answers(lab):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(Gone, match=r"GET http://127.* gave no sign for 0.1 s"):
-            Wire(url).get("/version", 0.1)
-    with pytest.raises(Gone, match=r"nothing listens there \(connection refused\)"):
-        Wire(url).get("/version")

@@ -1,12 +1,7 @@
 """One real vLLM server: same numbers as the local engine, weights that arrive, kill -9 in the middle of a step."""
 
-import os
 import signal
-import socket
-import subprocess
 import threading
-import time
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -16,7 +11,6 @@ from r1lab import embedded, models
 from r1lab.engines import make
 from r1lab.engines.server import launch
 from r1lab.engines.server.engine import ServerEngine
-from r1lab.engines.server.wire import Gone, Refusal, Wire
 from r1lab.engines.sync import publish
 from r1lab.errors import RunError
 
@@ -24,48 +18,12 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(500)]
 PROMPTS = [(10, 11, 12), tuple(range(20, 60)), (30,), tuple(range(3, 99)) * 4]
 
 
-class Process:
-    """A server of the embedded model on a port of its own, started by the command that users have."""
-
-    def __init__(self, folder):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.wire, self.log = Wire(f"http://127.0.0.1:{self.port}"), folder / "server.log"
-        self.start()
-
-    def start(self):
-        more = ["--dtype", "float32", "--max-num-seqs", "16"]
-        arguments, environment = launch.command(
-            str(embedded.path()), host="127.0.0.1", port=self.port, on_gpu=False, more=more
-        )
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                arguments, env=os.environ | environment, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def wait(self, seconds=240):
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends and self.process.poll() is None:
-            with suppress(Gone, Refusal):
-                return self.wire.get("/health", 1.0)
-            time.sleep(0.5)
-        pytest.fail(f"no server after {seconds} s: {self.log.read_text()[-2000:]}")
-
-    def signal(self, number):
-        os.killpg(self.process.pid, number)
-        if number == signal.SIGKILL:
-            self.process.wait()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    process = Process(tmp_path_factory.mktemp("vllm"))
-    try:
-        process.wait()
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.signal(signal.SIGKILL)
+    more = ["--dtype", "float32", "--max-num-seqs", "16"]
+    with launch.Child(str(embedded.path()), tmp_path_factory.mktemp("vllm") / "server.log", more=more) as child:
+        child.wait()
+        yield child
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +44,7 @@ def connect(server, tokenizer):
 
     def start(model, **settings):
         lines = []
-        engines.append(ServerEngine(model, tokenizer, urls=[server.wire.url], say=lines.append, **settings))
+        engines.append(ServerEngine(model, tokenizer, urls=[server.url], say=lines.append, **settings))
         publish(engines[-1], model.named_parameters, 0)
         return engines[-1], lines
 

