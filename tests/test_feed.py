@@ -216,12 +216,14 @@ def test_a_demonstration_does_not_save_a_group_whose_samples_could_not_be_judged
     assert settled.kept is None and settled.reason == "error"
 
 
-def test_the_policys_weights_go_to_the_engine_once_a_version(feed, make_policy):
+def test_the_policys_weights_go_to_the_engine_once_a_version_and_wake_it(feed, make_policy):
     made, policy = feed(by_index), make_policy()
+    made.block(1)
     made.publish(policy, 3)
     tensors = made.engine.tensors
     made.publish(policy, 3)
     assert made.engine.version == 3 and made.engine.tensors is tensors
+    assert made.engine.states == ["awake", "asleep", "awake"]
     assert set(tensors) == {name for name, _ in policy.model.named_parameters()}
 
 
@@ -267,15 +269,6 @@ def test_only_the_last_1000_count_and_a_resume_remembers_them(make_group):
     assert sum(again.recent) == 100
     again.observe(judged(make_group, *[RIGHT] * 900))
     assert len(again.recent) == 1000 and sum(again.recent) == 0
-
-
-def test_the_engine_sleeps_from_a_blocks_end_until_its_weights_are_replaced(feed, make_policy):
-    made = feed(lambda *_: RIGHT)
-    made.publish(make_policy(), 0)
-    made.block(4)
-    assert made.engine.states == ["awake", "awake", "asleep"]
-    made.publish(make_policy(), 1)
-    assert made.engine.states[3:] == ["awake"]
 
 
 def test_state_comes_back(feed):

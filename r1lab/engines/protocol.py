@@ -30,7 +30,7 @@ class Engine(Protocol):
         """Replace all weights. Names are those of the model's `named_parameters`; a tied tensor may come once."""
 
     def sleep(self) -> None:
-        """Give back the accelerator's memory while the trainer works: from the end of a step's rollouts to `publish`."""
+        """Give back the accelerator's memory while the trainer works: from a block's end to `publish`."""
 
     def wake(self) -> None:
         """Undo `sleep`; `submit` does it too."""

@@ -82,9 +82,6 @@ class VllmEngine:
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queue requests. ValueError with the request's id where vLLM cannot serve one; none is queued then."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         requests = list(requests)
         for request in requests:
             vllm_requests.check(request, context=self.context, vocabulary=self.vocabulary)
@@ -92,19 +89,13 @@ class VllmEngine:
         if not self.flying:
             self.llm.reset_prefix_cache()  # what was served before must not show, not even by rounding
         for request in requests:
-            if not vllm_requests.needs_sampling(request):
+            if vllm_requests.needs_sampling(request):
+                name = next(self.names)
+                prompt = {"prompt_token_ids": vllm_requests.prompt_ids(request)}
+                self.llm.add_request(name, prompt, parameters(request, self.eos))
+                self.flying[name] = request
+            else:
                 self.ready.append(vllm_requests.unsampled(request, "length", self.text_of))
-                continue
-            parameters = SamplingParams(
-                **vllm_requests.parameters(request, self.eos),
-                detokenize=bool(request.sampling.stop),
-                flat_logprobs=True,
-                output_kind=RequestOutputKind.FINAL_ONLY,
-            )
-            prompt = {"prompt_token_ids": vllm_requests.prompt_ids(request)}
-            name = next(self.names)
-            self.llm.add_request(name, prompt, parameters)
-            self.flying[name] = request
 
     def completed(self) -> Iterator[Rollout]:
         """Rollouts as they finish, until none is left. A step that fails (RunError) empties the engine."""
@@ -217,6 +208,19 @@ def expected(model) -> dict[str, tuple[torch.Size, str | None]]:
     for name, weight in model.named_parameters(remove_duplicate=False):
         own[name] = weight.shape, first.setdefault(id(weight), name)
     return own
+
+
+def parameters(request: Request, eos: set[int]):
+    """A request's `vllm.SamplingParams`. Text is made only where stop strings are looked for in it."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        **vllm_requests.parameters(request, eos),
+        detokenize=bool(request.sampling.stop),
+        flat_logprobs=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
 
 
 def sampled(output) -> vllm_requests.Sampled:

@@ -14,8 +14,8 @@ from r1lab.engines import border
 from r1lab.errors import RunError
 from r1lab.records import Request, Rollout
 
-COLDEST = 0.01
-"""vLLM raises a temperature between 0 and this one to it, without a word to the caller."""
+COLDEST, HOTTEST = 0.01, 2.0
+"""vLLM silently raises a temperature between 0 and the first to it, and refuses one past the second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +37,10 @@ class Sampled:
 def check(request: Request, *, context: int | None, vocabulary: int) -> None:
     """ValueError with the request's id where vLLM cannot serve it as it is meant."""
     border.check(request, context=context, vocabulary=vocabulary, limit="engine.max_model_len")
-    if 0 < request.sampling.temperature < COLDEST:
+    if request.sampling.temperature != 0 and not COLDEST <= request.sampling.temperature <= HOTTEST:
         raise ValueError(
-            f"{border.called(request)}: vLLM samples at temperature {COLDEST} or more, not "
-            f"{request.sampling.temperature}; take 0 (greedy) or a higher one, or engine.kind: local"
+            f"{border.called(request)}: vLLM samples at temperatures from {COLDEST} to {HOTTEST}, or at 0 (greedy), "
+            f"not at {request.sampling.temperature}; take one of those, or engine.kind: local"
         )
 
 

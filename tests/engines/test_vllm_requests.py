@@ -64,6 +64,7 @@ def test_an_answer_that_is_not_whole_names_its_request(lab):
 def test_what_vllm_would_do_otherwise_is_refused(lab):
     with pytest.raises(ValueError, match=r"train:0:0 .*exceed engine\.max_model_len of 25; at most 24 new"):
         vllm_requests.check(lab.request(0, (5,), max_new_tokens=25), context=25, vocabulary=100)
-    with pytest.raises(ValueError, match=r"train:0:0 .*temperature 0.01 or more, not 0.001"):
-        vllm_requests.check(lab.request(0, (5,), temperature=0.001), context=99, vocabulary=100)
+    for temperature in (0.001, 2.1):
+        with pytest.raises(ValueError, match=rf"train:0:0 .*from 0.01 to 2.0, or at 0 .*not at {temperature}"):
+            vllm_requests.check(lab.request(0, (5,), temperature=temperature), context=99, vocabulary=100)
     vllm_requests.check(lab.request(0, (5,), temperature=0), context=99, vocabulary=100)
