@@ -129,8 +129,10 @@ class _Solutions:
         name = message["name"]
         if message.get("object") is not None:
             return getattr(self.objects[message["object"]], name)
-        if hasattr(self.module, name):
-            return getattr(self.module, name)
+        first, _, attribute = name.partition(".")
+        if hasattr(self.module, first):
+            found = getattr(self.module, first)
+            return getattr(found, attribute) if attribute else found
         if hasattr(self.module, "Solution"):
             return getattr(self.module.Solution(), name)
         raise NameError(f"name {name!r} is not defined")
@@ -153,13 +155,15 @@ def _or_none(arguments: list) -> list | None:
 
 
 def _named(module: types.ModuleType) -> dict[str, str]:
-    """Name: `class`, `function`, `value` or `module <its name>`, of what stands at the program's top."""
+    """Name: `class`, `exception`, `function`, `value` or `module <its name>`, of what stands at the program's top."""
     found = {}
     for name, value in list(module.__dict__.items()):
         if isinstance(value, types.ModuleType):
             found[name] = f"module {value.__name__}"
         elif isinstance(name, str) and not name.startswith("__"):
-            found[name] = "class" if isinstance(value, type) else "function" if callable(value) else "value"
+            is_error = isinstance(value, type) and issubclass(value, Exception)
+            kind = "class" if isinstance(value, type) else "function" if callable(value) else "value"
+            found[name] = "exception" if is_error else kind
     return found
 
 
