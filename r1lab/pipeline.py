@@ -205,7 +205,10 @@ def _engine(each: Ready, run: RunFolder, policy: Policy, progress: Progress) -> 
     """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
     pinned = run.pinned[each.stage.name]
     progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
-    return choice.opened(pinned["engine"], each.stage.engine, policy, each.renderer.verifier_text)
+    engine = choice.opened(pinned["engine"], each.stage.engine, policy, each.renderer.verifier_text, progress.say)
+    if about := getattr(engine, "about", ""):
+        run.note(about)
+    return engine
 
 
 def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, judge, ledger: Ledger) -> Callable:

@@ -3,6 +3,7 @@
 Not the engines themselves, nor their settings' meaning (`r1lab.recipe.Engine`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,12 +75,16 @@ def _greet(knobs: recipe.Engine, config: PretrainedConfig | None) -> int:
         raise RecipeError(f"engine: {error}") from None
 
 
-def opened(name: str, knobs: recipe.Engine, policy: Policy, text_of: TextOf) -> Engine:
-    """The engine of a policy. RecipeError where it cannot run here, or not such a model."""
+def opened(
+    name: str, knobs: recipe.Engine, policy: Policy, text_of: TextOf, say: Callable[[str], None] | None = None
+) -> Engine:
+    """The engine of a policy. RecipeError where it cannot run here, or not such a model. `say` is told what befalls
+    servers."""
     if name == "vllm" and (reason := vllm_trouble.missing()):
         raise RecipeError(f"engine: the run samples with vllm: {reason}; or start anew with another out=")
+    told = {"say": say} if name == "server" else {}
     try:
-        return make(name, policy.model, policy.tokenizer, text_of=text_of, **settings(name, knobs, policy))
+        return make(name, policy.model, policy.tokenizer, text_of=text_of, **told, **settings(name, knobs, policy))
     except ValueError as error:
         raise RecipeError(f"engine: {error}") from None
 

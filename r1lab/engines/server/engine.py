@@ -73,6 +73,16 @@ class ServerEngine:
         self.aborted: set[RequestId] = set()
         self.losses: Counter[RequestId] = Counter()
 
+    @property
+    def about(self) -> str:
+        """For the manifest: what of the servers can change a rounding."""
+        each = (
+            f"{server.url} ({server.facts.dtype}, {server.facts.max_num_seqs} at once, "
+            f"{'seeds' if server.facts.seeds else 'no seeds: another run samples otherwise'})"
+            for server in self.fleet.servers
+        )
+        return f"rollouts come from vLLM servers: {', '.join(each)}"
+
     def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Weights to every server, proven there. RunError where one scores otherwise than the policy."""
         if self.open:

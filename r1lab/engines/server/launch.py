@@ -28,6 +28,9 @@ def command(
 ) -> tuple[list[str], dict[str, str]]:
     """Arguments and environment. `more` goes to vLLM as it is, last, so that it wins.
 
+    vLLM asks for the key on its /v1 and /inference routes alone; those that take weights have none, so `host` should be
+    an address that only the trainer reaches.
+
     RecipeError where vLLM is missing or `key_env` names no key.
     """
     if find_spec("vllm") is None:

@@ -1,5 +1,6 @@
 """A run on servers: the same metrics as on the local engine; what is wrong is one line before anything is written."""
 
+import json
 import socket
 
 import pytest
@@ -60,6 +61,8 @@ def test_a_server_killed_in_a_step_costs_no_draw(train, servers):
     block = tables.read_block(run.path / "rollouts" / "rl-1.parquet", lambda name: Problem(name, "", "", source="s"))
     drawn = [member.rollout.request.id for group in block for member in group.drawn.members]
     assert len(drawn) == len(set(drawn)) == 16
+    (note,) = json.loads((run.path / "manifest.json").read_text())["notes"]
+    assert note.startswith(f"rollouts come from vLLM servers: {first.url} (float32, 4 at once, seeds), ")
 
 
 def wrong(train, tmp_path, engine):
