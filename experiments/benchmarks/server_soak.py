@@ -102,7 +102,7 @@ def counted(run) -> list[dict]:
 
 
 def soak(model: str, minutes: float, kill_every: float, folder: Path) -> list[dict]:
-    with Child(model, folder / "server.log", more=["--dtype", "float32", "--max-model-len", "2048"]) as server:
+    with Child(model, folder / "server.log", more=["--dtype", "float32"]) as server:
         server.wait()
         killer = Killer(server, 60 * kill_every)
         killer.start()

@@ -178,13 +178,13 @@ def serve(lab, tokenizer):
 
 @pytest.fixture
 def connect(lab, tokenizer):
-    """connect(*servers, **settings) -> (engine, lines), with short deadlines; weights are those of `lab.llama()`."""
+    """connect(*servers, **settings) -> (engine, lines); weights are those of `lab.llama()`."""
     engines = []
 
     def start(*servers, sync=True, **settings):
         lines, model = [], lab.llama()
         urls = [each if isinstance(each, str) else each.url for each in servers]
-        settings = {"deadline": 1.0, "reconnect": 5.0, "say": lines.append, **settings}
+        settings = {"deadline": 20.0, "reconnect": 30.0, "say": lines.append, **settings}
         engines.append(ServerEngine(model, tokenizer, urls=urls, **settings))
         engines[-1].fleet.again = 0.1
         if sync:

@@ -70,12 +70,12 @@ def test_a_server_that_comes_back_gets_the_weights_and_what_was_lost(lab, tokeni
 
 def test_a_server_that_hangs_is_given_up_after_the_deadline(lab, serve, connect):
     one, two = serve(), serve()
-    engine, lines = connect(one, two, deadline=0.5)
+    engine, lines = connect(one, two, deadline=1.5)
     one.hang.set()
     began = time.monotonic()
     assert len(once(engine, lab.groups())) == 12
-    assert time.monotonic() - began < 3
-    assert "no token of" in lines[0] and "for 0.5 s (engine.deadline)" in lines[0] and one.url in lines[0]
+    assert time.monotonic() - began < 15, "it must not wait for one that hangs"
+    assert "no token of" in lines[0] and "for 1.5 s (engine.deadline)" in lines[0] and one.url in lines[0]
 
 
 def test_a_server_started_anew_behind_our_back_is_told_by_its_weights(lab, tokenizer, serve, connect):

@@ -29,7 +29,7 @@ def test_a_prefix_cache_that_stays_stops_the_run(serve, connect):
     server = serve()
     server.drops_cache = False
     with pytest.raises(RunError, match=r"kept its prefix cache of older weights for 1 s after it got r1lab-\w+-3"):
-        connect(server)
+        connect(server, deadline=1.0)
 
 
 def test_a_server_that_refuses_weights_is_not_asked_for_ever(serve, connect):
