@@ -42,24 +42,36 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and its cost, run nothing.")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Start so many processes that train together on this machine")
+    ] = None,
 ) -> None:
     """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
-    from r1lab import recipe_file
+    from r1lab import launch, recipe_file
 
-    raw, base = recipe_file.read(recipe, overrides or [])
-    plan = recipe_file.resolve(raw, base)
-    if dry_run:
-        from r1lab import costs
-        from r1lab.prepare import prepare
+    several = launch.asked(processes)
+    if several > 1 and not dry_run:
+        raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or [])]))
+    with launch.session():
+        raw, base = recipe_file.read(recipe, overrides or [])
+        plan = recipe_file.resolve(raw, base)
+        if dry_run:
+            return _dry_run(plan, several)
+        from r1lab import pipeline, ranks
 
-        ready = prepare(plan)
+        run = pipeline.train(plan)
+        if ranks.is_first():
+            typer.echo(f"{run.path}: model in {run.model}; r1lab report {run.path} draws it")
+
+
+def _dry_run(plan, processes: int) -> None:
+    from r1lab import costs, ranks, recipe_file
+    from r1lab.prepare import prepare
+
+    ready = ranks.together(lambda: prepare(plan))
+    if ranks.is_first():
         typer.echo(recipe_file.dump(plan))
-        typer.echo("\n".join(costs.lines(ready)))
-        return
-    from r1lab import pipeline
-
-    run = pipeline.train(plan)
-    typer.echo(f"{run.path}: model in {run.model}; r1lab report {run.path} draws it")
+        typer.echo("\n".join(costs.lines(ready, max(processes, ranks.size()))))
 
 
 @app.command()

@@ -12,7 +12,7 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from r1lab import checkpoint, tables
+from r1lab import checkpoint, ranks, tables
 from r1lab.ledger import Ledger
 from r1lab.metrics import MetricsFile, rollout_metrics, update_metrics
 from r1lab.objective import Objective
@@ -50,21 +50,21 @@ def train(
         first = after_evaluation(0, evaluate, stopping, policy, run, stage)
         record(run, metrics, progress, stage, 0, first | ledger.row())
 
-    with Grace() as grace:
+    with Grace(ranks.any_of) as grace:
         while prompts := stopping.prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
             clock = Clock(progress, step)
 
             clock.start("rollout")
             journal = run.rollouts(stage.name, step)
-            is_fresh = not journal.exists()
+            is_fresh = not ranks.first(journal.exists)
             block = feed.block(prompts) if is_fresh else tables.read_block(journal, problem_of)
 
             clock.start("score")
             batches = prepared(cut(block, objective, stage), step, objective, policy, stage, ledger)
             samples = [sample for batch in batches for sample in batch]
             if is_fresh:
-                tables.write_block(journal, block, samples, policy.prompt_text)
+                ranks.first(tables.write_block, journal, block, samples, policy.prompt_text)
             feed.observe(block)
             ledger.rollouts(block, policy.parameters)
 
@@ -82,7 +82,7 @@ def train(
                 is_last = bool(is_last or stopping.ended)
             row |= ledger.row() | times(clock.stop(), block, stage, ledger.budget - before[0])
             record(run, metrics, progress, stage, step, row)
-            if is_last or grace.asked or step % stage.checkpoint_every == 0:
+            if is_last or grace.heard() or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
             grace.leave(f"after step {step} of stage {stage.name}", unless=is_last)
 
@@ -115,8 +115,8 @@ def resume(run: RunFolder, stage: Stage, policy: Policy, resumables: dict) -> in
 
 def save(run: RunFolder, stage: Stage, step: int, policy: Policy, resumables: dict) -> None:
     """A whole checkpoint, then the older ones go."""
-    folder = run.checkpoints / f"{stage.name}-{step}"
-    checkpoint.save(folder, resumables, policy.save)
+    folder, whole = run.checkpoints / f"{stage.name}-{step}", policy.whole()
+    ranks.first(checkpoint.save, folder, {**resumables, "policy": whole}, whole.save)
     checkpoint.prune(run.checkpoints, stage.name, stage.keep_last)
 
 
@@ -195,8 +195,7 @@ def after_evaluation(
     """The evaluation's metrics; the best step's model is kept aside where the recipe asks for it."""
     row = evaluate(step)
     if stopping.evaluated(step, row):
-        with checkpoint.atomic_folder(run.best(stage.name)) as folder:
-            policy.save(folder)
+        ranks.first(checkpoint.save_model, run.best(stage.name), policy.whole().save)
     return row
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from data.loaders import digest as content_digest
-from r1lab import card, checkpoint, costs, engines, loop, tables
+from r1lab import card, checkpoint, costs, engines, loop, ranks, tables
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.feed import Feed
@@ -46,13 +46,20 @@ class Run:
 
 
 def train(plan: Plan, progress: Progress | None = None) -> Run:
-    """Run a plan to its end, from where its folder stands. RecipeError before anything is written, later RunError."""
-    progress = progress or Progress()
-    ready = prepare(plan)
+    """Run a plan to its end, from where its folder stands. RecipeError before anything is written, later RunError.
+
+    Where a launcher started several processes they run it together; all of them have the same rows in the end.
+    """
+    with ranks.session():
+        return _train(plan, progress if progress and ranks.is_first() else Progress(quiet=not ranks.is_first()))
+
+
+def _train(plan: Plan, progress: Progress) -> Run:
+    ready = ranks.together(lambda: prepare(plan))
     digests = {key: value for each in ready for key, value in each.digests.items()}
     versions = {key: version_of(resolved) for each in ready for key, resolved in each.table.items()}
     needed = costs.disk(ready)
-    _refuse_changed_ends(ready, folder(plan, identity(plan, digests)))
+    ranks.first(_refuse_changed_ends, ready, folder(plan, identity(plan, digests)))
     with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=needed) as run:
         for warning in run.warnings:
             progress.say(f"warning: {warning}")
@@ -64,9 +71,9 @@ def train(plan: Plan, progress: Progress | None = None) -> Run:
         else:
             progress.say(f"writing to {run.path}")
             _stages(ready, plan, run, progress)
-        rows = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+        lines = ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()
     progress.close()
-    return Run(run.path, run.model, rows)
+    return Run(run.path, run.model, [json.loads(line) for line in lines])
 
 
 def _pinned(ready: list[Ready]) -> dict:
@@ -82,16 +89,21 @@ def _pinned(ready: list[Ready]) -> dict:
 
 
 def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) -> None:
-    wanted = {stage.name: stage.trackers for stage in plan.stages}
+    wanted = {stage.name: stage.trackers for stage in plan.stages} if ranks.is_first() else {}
     with closing(Trackers(run, wanted, progress.say)) as trackers:
         _all_stages(ready, plan, run, progress, MetricsFile(run.metrics, trackers.follow))
         trackers.catch_up()
+    ranks.first(_last_model, ready, plan, run)
+    run.finish()
+
+
+def _last_model(ready: list[Ready], plan: Plan, run: RunFolder) -> None:
+    """Every stage's card, and the last one's model as the run's."""
     for number, each in enumerate(ready, 1):
         card.write(run.stage_folder(each.stage.name) / "model", ready[:number], plan, run)
     final = run.stage_folder(ready[-1].stage.name) / "model"
     with checkpoint.atomic_folder(run.model) as made:
         shutil.copytree(final, made, dirs_exist_ok=True)
-    run.finish()
 
 
 def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile) -> None:
@@ -123,6 +135,7 @@ def _refuse_changed_ends(ready: list[Ready], path: Path) -> None:
             )
 
 
+@ranks.by_first
 def _ended(run: RunFolder, each: Ready) -> dict | None:
     """The record of a stage that is done, or None where it has to run, or to go on to another end."""
     record = run.stage_folder(each.stage.name) / "stage.json"
@@ -193,7 +206,7 @@ def _stage(
         note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
         run.note(note)
         progress.say(f"warning: {note}")
-    _hand_on(each, run, policy, ledger, metrics)
+    ranks.first(_hand_on, each, run, policy.whole(), ledger, metrics)
 
 
 def _engine(each: Ready, run: RunFolder, policy: Policy) -> engines.Engine:
@@ -224,16 +237,15 @@ def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, 
     def rows_of(on: EvaluationSet, step: int) -> list[tuple[str, float | None, str, int]]:
         path = run.evaluation(stage.name, step, on.name)
         settings = digest([content[on.name], vars(sampling), knobs.n, seed, policy.version])
-        found = tables.read_evaluation(path)
+        found = ranks.first(tables.read_evaluation, path)
         if found is None or found[1] != settings:
             publish(engine, policy.named_tensors, policy.version)
             judged = evaluate(
                 on, engine=engine, judge=judge, renderer=each.renderer, sampling=sampling, n=knobs.n, seed=seed
             )
-            tables.write_evaluation(
-                path, judged, settings, source_of=lambda _: on.name, text_of_prompt=policy.prompt_text
-            )
-            found = tables.read_evaluation(path)
+            source, text = (lambda _: on.name), policy.prompt_text
+            ranks.first(tables.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
+            found = ranks.first(tables.read_evaluation, path)
         return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in found[0]]
 
     def of_step(step: int) -> dict:

@@ -5,45 +5,23 @@ Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`); no denominator 
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from r1lab import attention, kernels, models
+from r1lab import attention, kernels, models, ranks, shards
 from r1lab.errors import RunError
+from r1lab.faults import blame
 from r1lab.objective import Objective
 from r1lab.objective.schedule import learning_rate
 from r1lab.packing import pack
 from r1lab.recipe import Stage
-from r1lab.records import PackedBatch, Rollout, Sample
-
-
-@dataclass(frozen=True, eq=False)
-class Update:
-    """What one optimizer step did, over its forwarded rows [N]."""
-
-    loss: float
-    grad_norm: float
-    learning_rate: float
-    forwarded_tokens: int
-    """Prompt and completion tokens of the forwarded samples."""
-    rows: dict[str, np.ndarray]
-    """logp, entropy, old, ref (NaN without a reference), engine, advantage, scale: float32 [N]; role: int64 [N]."""
-
-
-class Scores(NamedTuple):
-    """What the policy says of a completion before an update, float32 [T] each."""
-
-    logp: np.ndarray
-    entropy: np.ndarray | None
-    """None where it was not asked for."""
-    values: np.ndarray | None
-    """None without a value head."""
+from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
+from r1lab.shares import by_tokens
 
 
 class Policy:
@@ -72,6 +50,9 @@ class Policy:
         shares = stage.attention == "auto" and attention.takes_masks(self.model)
         self.columns = attention.columns_per_token(self.model) if shares else None
         self.value_head = None if value_rate is None else self._make_value_head()
+        for module in (self.model, self.reference, self.value_head):
+            shards.shard(module, stage.parallel)
+        self.kept: dict[str, Any] | None = None
         options = stage.optimizer
         groups = [{"params": list(self.model.parameters()), "factor": 1.0}]
         if self.value_head is not None:
@@ -104,17 +85,28 @@ class Policy:
     def scores(self, samples: Sequence[Sample], *, reference: bool = False, entropy: bool = True) -> list[Scores]:
         """Log-probabilities, entropies if asked for, and values of each sample's completion, no gradient."""
         model = self.reference if reference else self.model
-        nothing = np.empty(0, np.float32)
-        scored = [Scores(nothing, None, None)] * len(samples)
-        for batch in self._pack(samples):
-            with torch.no_grad():
-                hidden, (weight, layer) = self._hidden(model, batch), self._layer(model)
-                found = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
-                values = None if reference or self.value_head is None else self._values(hidden)
+
+        @torch.no_grad()
+        def compute(own: list[Sample]) -> list[Scores]:
+            return self._scores(own, model, entropy)
+
+        return ranks.shared_out(samples, by_tokens, compute, alone=not shards.is_sharded(model))
+
+    def _scores(self, samples: list[Sample], model, entropy: bool) -> list[Scores]:
+        """Of this rank's samples."""
+        scored, batches = [Scores(np.empty(0, np.float32), None, None)] * len(samples), self._pack(samples)
+        for batch in batches + [None] * shards.missing(model, len(batches)):
+            hidden = self._hidden(model, batch)
+            values = None if model is self.reference or self.value_head is None else self._values(hidden)
+            if batch is None:
+                continue
+            weight, layer = self._layer(model)
+            found = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
             columns = [None if each is None else each.cpu().numpy() for each in (*found[:2], values)]
             owner = batch.sequence.cpu().numpy()
             for index in np.unique(owner):
                 scored[index] = Scores(*(None if each is None else each[owner == index] for each in columns))
+        shards.rest(model)
         return scored
 
     def update(self, samples: Sequence[Sample], objective: Objective) -> Update:
@@ -125,20 +117,17 @@ class Policy:
         forwarded = [sample for sample in samples if not sample.left_out]
         objective.check(forwarded)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, parts, tokens = 0.0, [], 0
-        for batch in self._pack(forwarded):
-            value, rows = self._accumulate(batch, objective)
-            if not np.isfinite(value):
-                raise RunError(_blame(batch, rows, forwarded))
-            loss += value
-            parts.append(rows)
-            tokens += sum(len(forwarded[i].rollout.request.prompt_ids) for i in np.unique(batch.sequence.cpu()))
-            tokens += len(batch.target)
+        own = [forwarded[index] for index in ranks.own_share(forwarded, by_tokens)]
+        found = ranks.gather(lambda: self._learn(own, objective), alone=not shards.is_sharded(self.model))
+        parts = [part for of_rank in found for part in of_rank]
+        if fault := next((part.fault for part in parts if part.fault), ""):
+            raise RunError(fault)
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         for weight in weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        norm = float(self.accelerator.clip_grad_norm_(weights, self.stage.optimizer.grad_clip or float("inf")))
+        shards.sum_gradients(weights)
+        norm = shards.clip(weights, self.stage.optimizer.grad_clip or float("inf"))
         if not np.isfinite(norm):
             names = ", ".join(str(sample.rollout.request.id) for sample in forwarded[:3])
             raise RunError(
@@ -149,29 +138,59 @@ class Policy:
             group["lr"] = rate * group["factor"]
         self.optimizer.step()
         self.version += 1
-        rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
-        return Update(loss, norm, rate, tokens, rows)
+        rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows} if parts else {}
+        return Update(sum(part.loss for part in parts), norm, rate, sum(part.tokens for part in parts), rows)
+
+    def _learn(self, samples: list[Sample], objective: Objective) -> list[Learned]:
+        """Add the gradient of this rank's samples, a micro-batch at a time."""
+        parts, batches = [], self._pack(samples)
+        for batch in batches + [None] * shards.missing(self.model, len(batches)):
+            if batch is None:
+                self._idle()
+                continue
+            loss, rows = self._accumulate(batch, objective)
+            prompts = sum(len(samples[index].rollout.request.prompt_ids) for index in np.unique(batch.sequence.cpu()))
+            fault = "" if np.isfinite(loss) else blame(batch, rows, samples)
+            parts.append(Learned(loss, rows, prompts + len(batch.target), fault))
+        return parts
+
+    def _idle(self) -> None:
+        """A pass of scale 0 for a rank without rows: the passes of a sharded model wait for all ranks."""
+        hidden, layer = self._hidden(self.model, None), models.output_layer(self.model)
+        values = None if self.value_head is None else self._values(hidden)
+        used = [each.float().sum() for each in (hidden, layer.weight, layer.bias, values) if each is not None]
+        (0.0 * sum(used)).backward()
 
     def refresh_reference(self) -> None:
         """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
         self.reference.load_state_dict(self.model.state_dict())
 
+    def whole(self) -> "Policy":
+        """What rank 0 can save: itself, or a copy that keeps the parts of all ranks put together (a collective)."""
+        if not shards.is_sharded(self.model):
+            return self
+        copied = copy.copy(self)
+        copied.kept = shards.whole({"weights": self.model.state_dict(), "state": self.state_dict()})
+        return copied
+
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights for an engine, a tied one once."""
+        """Weights for an engine, a tied one once; a collective where they are sharded, which every rank iterates."""
         for name, weight in self.model.named_parameters():
-            yield name, weight.detach()
+            yield name, shards.full(weight.detach())
 
     def save(self, folder: Path) -> None:
-        """A Hugging Face folder that transformers and vLLM load as it is."""
-        self.model.save_pretrained(folder, safe_serialization=True)
+        """A Hugging Face folder that transformers and vLLM load as it is; sharded, of what `whole` gave."""
+        self.model.save_pretrained(folder, state_dict=self.kept and self.kept["weights"], safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
 
     def restore(self, folder: Path) -> None:
         """Take the weights of a folder that `save` wrote."""
-        self.model.load_state_dict(models.load_model(str(folder), self.model.dtype).state_dict())
+        shards.load(self.model, models.load_model(str(folder), self.model.dtype).state_dict())
 
     def state_dict(self) -> dict:
         """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
+        if self.kept:
+            return self.kept["state"]
         reference = None if self.reference is None else self.reference.state_dict()
         values = None if self.value_head is None else self.value_head.state_dict()
         return {
@@ -183,11 +202,10 @@ class Policy:
 
     def load_state_dict(self, state: dict) -> None:
         self.version = state["version"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.reference is not None:
-            self.reference.load_state_dict(state["reference"])
-        if self.value_head is not None:
-            self.value_head.load_state_dict(state["value_head"])
+        shards.load_moments(self.optimizer, state["optimizer"])
+        for module, name in ((self.reference, "reference"), (self.value_head, "value_head")):
+            if module is not None:
+                shards.load(module, state[name])
 
     def _make_value_head(self) -> torch.nn.Linear:
         """From a hidden state to the reward still to come; zero at first. It is no part of the Hugging Face folder."""
@@ -218,11 +236,13 @@ class Policy:
             schedule=options.schedule,
         )
 
-    def _hidden(self, model, batch: PackedBatch) -> Tensor:
-        """Hidden states [N, D] that predict the batch's targets."""
+    def _hidden(self, model, batch: PackedBatch | None) -> Tensor:
+        """Hidden states [N, D] that predict the batch's targets; of one token where there is no batch."""
+        if batch is None:
+            batch = shards.nothing(self.accelerator.device)
         mask = None if batch.segments is None else attention.mask(batch.segments)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
-            states = model.base_model(
+            states = shards.trunk(model)(
                 input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
             ).last_hidden_state
         return states.flatten(0, 1)[batch.hidden_index]
@@ -272,19 +292,3 @@ class Policy:
         logp, entropy, logq = kernels.token_logps(hidden, weight, batch.target, **options)
         loss = objective.row_loss(batch, logp, entropy, slice(0, len(logp)), logq).sum()
         return loss, logp.detach(), entropy.detach()
-
-
-def _blame(batch: PackedBatch, rows: dict[str, np.ndarray], samples: Sequence[Sample]) -> str:
-    """Which problem and request made a loss that is not finite."""
-    used_old = np.where(rows["scale"] != 0, rows["old"], 0.0)
-    bad = np.flatnonzero(~np.isfinite(rows["logp"] + rows["entropy"] + used_old))
-    if not len(bad):
-        return (
-            "the loss is not finite though the policy's log-probabilities are; the weights are unchanged "
-            "(look at functions of your own under objective:)"
-        )
-    request = samples[batch.sequence.cpu().numpy()[bad[0]]].rollout.request
-    return (
-        f"the loss is not finite at problem {request.problem_id!r}, request {request.id}; the weights are unchanged "
-        "(a smaller learning_rate or optimizer.grad_clip may help)"
-    )

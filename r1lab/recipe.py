@@ -188,8 +188,11 @@ class Stage(Knobs):
     """auto: a group's prompt is forwarded once where that is cheaper; padded: once a member. Rounding."""
     kernel: Literal["auto", "torch", "triton"] = "auto"
     """The loss head's implementation; auto: triton on a GPU, else torch. Rounding."""
+    parallel: Literal["auto", "ddp", "fsdp2"] = "auto"
+    """How several processes hold the weights: each all (ddp) or a part (fsdp2); auto: a part where the launcher asks
+    for FSDP or a GPU cannot hold all. Rounding."""
     threads: Count = 0
-    """CPU threads of torch; 0: all cores. Rounding."""
+    """CPU threads of torch in each process; 0: all cores, shared among them. Rounding."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints. Free."""
     keep_last: Positive = 1
