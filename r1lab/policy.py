@@ -170,7 +170,7 @@ class Policy:
         if not shards.is_sharded(self.model):
             return self
         copied = copy.copy(self)
-        copied.kept = shards.whole({"weights": self.model.state_dict(), "state": self.state_dict()})
+        copied.kept = shards.whole({"weights": shards.weights(self.model), "state": self.state_dict()})
         return copied
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:

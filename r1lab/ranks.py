@@ -82,7 +82,7 @@ def session() -> Iterator[None]:
         if not isinstance(end, _Silent) and is_first():
             raise
         with suppress(RuntimeError):
-            dist.monitored_barrier(_Others.meeting, timeout=FAREWELL)  # until the one who speaks has gone
+            dist.barrier(_Others.meeting, async_op=True).wait(FAREWELL)  # until the one who speaks has gone
         raise SystemExit(getattr(end, "code", 1)) from None
     finally:
         _Others.open = False
@@ -197,9 +197,13 @@ def is_missed(error: Exception) -> bool:
 
 
 def missed(error: Exception) -> RunError:
-    late = "Timed out" in str(error) or "timeout" in str(error).lower()
-    what = f"did not answer within {_deadline()} s ({DEADLINE_NAME})" if late else "ended without a word"
-    return RunError(f"rank {rank()} of {size()}: another process {what}; the same command goes on from the last step")
+    """What to say of it."""
+    is_late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
+    late, gone = f"did not answer within {_deadline()} s ({DEADLINE_NAME})", "is gone (its own line, if any, says why)"
+    return RunError(
+        f"rank {rank()} of {size()}: another process {late if is_late else gone}; "
+        "the same command goes on from the last step"
+    )
 
 
 def _line(error: Exception) -> str:

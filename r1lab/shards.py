@@ -131,6 +131,13 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """`model.state_dict()`, a tied weight once."""
+    again = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    again -= {name for name, _ in model.named_parameters()}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in again}
+
+
 def whole(value: Any) -> Any:
     """The same state with sharded tensors put together in rank 0's host memory, None elsewhere (a collective)."""
     if isinstance(value, dict):
