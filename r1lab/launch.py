@@ -20,6 +20,7 @@ from r1lab.errors import RecipeError
 GRACE = 20.0
 """Seconds that the others have to end by themselves after one has failed."""
 PERIOD = 0.05
+AT_ONCE = 1.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -114,9 +115,15 @@ def _code(code: int) -> int:
 
 @contextmanager
 def _forwarded(children: list[subprocess.Popen]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C go on to every process, each as often as it comes: the first asks, the second ends."""
+    """SIGTERM and Ctrl-C go on to every process: the first asks, the second ends. What comes at once is one signal: a
+    parent that ends may be told by itself and by the kernel."""
+    last = -AT_ONCE
 
     def forward(number: int, _frame) -> None:
+        nonlocal last
+        if time.monotonic() - last < AT_ONCE:
+            return
+        last = time.monotonic()
         for child in children:
             if child.poll() is None:
                 child.send_signal(number)
