@@ -42,7 +42,7 @@ def test_a_lost_process_is_told_from_what_this_one_computes():
 @pytest.mark.parametrize("text", ["0", "-3", "soon", ""])
 def test_a_deadline_that_is_no_number_of_seconds_is_refused(monkeypatch, text):
     monkeypatch.setenv("R1LAB_RANK_DEADLINE", text)
-    with pytest.raises(RecipeError, match="R1LAB_RANK_DEADLINE: .* must be a whole number of seconds above 0"):
+    with pytest.raises(RecipeError, match=r"R1LAB_RANK_DEADLINE: .* must be a whole number of seconds above 0"):
         ranks._deadline()
 
 
@@ -81,7 +81,7 @@ def test_how_many_processes_a_command_starts(monkeypatch):
         launch.asked(0)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     monkeypatch.setenv("MASTER_PORT", "29500")
-    with pytest.raises(RecipeError, match="accelerate launch --cpu starts one process.* use .* --processes N"):
+    with pytest.raises(RecipeError, match=r"accelerate launch --cpu starts one process.* use .* --processes N"):
         launch.asked(None)  # this process's parent was asked for no number
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert launch.asked(None) == launch.asked(2) == 1

@@ -112,10 +112,10 @@ def start(log: Path, code: str, count: int = 2, **environment: str) -> list:
     return processes
 
 
-def ended(processes, seconds=100) -> list[int | None]:
-    """Exit codes, None of a process that had to be killed."""
-    until = time.monotonic() + seconds
-    for process in processes:
+def ended(processes, waited_for=2) -> list[int | None]:
+    """Exit codes once the first so many processes have ended, None of one that had to be killed."""
+    until = time.monotonic() + 100
+    for process in processes[:waited_for]:
         process.join(max(0.0, until - time.monotonic()))
     codes = [process.exitcode for process in processes]
     for process in processes:
@@ -124,7 +124,7 @@ def ended(processes, seconds=100) -> list[int | None]:
     return codes
 
 
-def train(out: Path, count: int = 2, death: str = "pass", rank: int = 1, wait: float = 100, **changes) -> list:
+def train(out: Path, count: int = 2, death: str = "pass", rank: int = 1, waited_for: int = 2, **changes) -> list:
     """Exit codes of a run in `out`; `death` is what one rank does before."""
     stages = changes.pop("stages", RECIPE["stages"])
     deadline = changes.pop("deadline", "60")
@@ -134,7 +134,7 @@ def train(out: Path, count: int = 2, death: str = "pass", rank: int = 1, wait: f
     shards = "yes" if changes.get("parallel") == "fsdp2" and count > 1 else "no"
     code = TRAIN.format(rank=str(rank), death=death, recipe=str(recipe))
     run = start(out.with_suffix(".log"), code, count, EXPECT_SHARDS=shards, R1LAB_RANK_DEADLINE=deadline)
-    return ended(run, wait)
+    return ended(run, waited_for)
 
 
 def said(out: Path) -> list[str]:
@@ -180,7 +180,9 @@ def test_two_processes_learn_what_one_learns(one, two):
     assert any(row.get("update/grad_norm", 0) > 1e-3 for row in truth if row["stage"] == "rl" and row["step"])
     mine, true = weights(two[0]), weights(one)
     assert mine.keys() == true.keys()
-    assert all(torch.allclose(mine[name], true[name], atol=1e-5) for name in true)
+    gap, size = ((sum(float(t.square().sum()) for t in each) ** 0.5) for each in (
+        [mine[name] - true[name] for name in true], true.values()))  # fmt: skip
+    assert gap <= 1e-4 * size  # AdamW's first steps are signs: what rounds about 0 moves either way
     manifest = json.loads((two[0] / "manifest.json").read_text())
     assert (manifest["processes"], manifest["rounding"]["rl"]["parallel"]) == (2, two[1])
     assert said(two[0]) == []
@@ -206,24 +208,23 @@ def test_a_run_of_two_that_lost_one_goes_on_bit_for_bit_or_with_one_process(two,
 
 SHORT = [{**RECIPE["stages"][1], "steps": 2, "eval": {}}]
 FAILS = {
-    "rank 1 while it samples": (1, "at_call(feed.Feed, '_judged', 2, lambda: fail(errors.RunError('no more')))", 1),
-    "rank 0 while it writes": (0, "at_call(loop.tables, 'write_block', 1, lambda: fail(errors.RunError('no more')))", 1),
-    "rank 1 in its update": (1, "at_call(policy.Policy, '_accumulate', 1, lambda: fail(errors.RecipeError('no more')))", 2),
-}  # fmt: skip
+    "rank 1 while it samples": (1, "at_call(feed.Feed, '_judged', 2, lambda: fail(errors.RunError('no more')))"),
+    "rank 0 while it writes": (0, "at_call(loop.tables, 'write_block', 1, lambda: fail(errors.RunError('no more')))"),
+    "rank 1 in its update": (1, "at_call(policy.Policy, '_learn', 1, lambda: fail(errors.RecipeError('no more')))"),
+}
 
 
 @pytest.mark.parametrize("where", FAILS)
 def test_a_rank_that_fails_ends_all_with_one_line(tmp_path, where):
-    rank, death, code = FAILS[where]
+    (rank, death), code = FAILS[where], 2 if "RecipeError" in FAILS[where][1] else 1
     assert train(tmp_path / "run", death=death, rank=rank, stages=SHORT) == [code, code]
     assert said(tmp_path / "run") == ["r1lab: no more"]
 
 
 def test_a_rank_that_hangs_is_waited_for_until_the_deadline(tmp_path):
-    began = time.monotonic()
     death = "at_call(feed.Feed, '_judged', 1, lambda: kill(signal.SIGSTOP))"
-    codes = train(tmp_path / "run", death=death, stages=SHORT, deadline="3", wait=40)
-    assert codes[0] == 1 and time.monotonic() - began < 60
+    codes = train(tmp_path / "run", death=death, stages=SHORT, deadline="3", waited_for=1)
+    assert codes == [1, None]
     assert "another process did not answer within 3 s (R1LAB_RANK_DEADLINE)" in said(tmp_path / "run")[0]
 
 
@@ -299,8 +300,8 @@ def test_an_update_shared_out_is_the_whole_update(make_samples, make_rollout, ti
         assert (gradient.norm() > 1e-3) == (name != "none") and (found[2] - after).abs().max() < 2e-5, name
         assert all(np.allclose(found[3][key], rows[key], 1e-4, 1e-5, equal_nan=True) for key in rows), name
         for own, true in zip([*found[5], *found[6]], [*scores, *refs], strict=True):
-            assert np.allclose(np.concatenate([np.ravel(each) for each in own if each is not None]),
-                               np.concatenate([np.ravel(each) for each in true if each is not None]), 1e-4, 1e-5)  # fmt: skip
+            both = [np.concatenate([np.ravel(each) for each in scored if each is not None]) for scored in (own, true)]
+            assert np.allclose(*both, 1e-4, 1e-5), name
 
 
 def test_sigterm_to_accelerates_launcher_finishes_the_step(tmp_path):
