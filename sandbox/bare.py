@@ -24,7 +24,7 @@ class Starter:
 
     def __init__(self, shown: rootfs.View, group: Group | None):
         self.group = group
-        self.code = seccomp.program(is_alone=False)
+        self.filter = seccomp.Filter(seccomp.program(is_alone=False))
         packages = {os.path.dirname(outside) for outside, path in shown.binds if path.startswith(rootfs.PACKAGES)}
         self.path = [*(path for path in shown.path if path not in (rootfs.PACKAGES, rootfs.WORK)), *sorted(packages)]
         pid = os.fork()
@@ -51,7 +51,7 @@ class Starter:
 
     def _confine(self) -> None:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        seccomp.install(self.code)
+        self.filter.install()
 
 
 def _leave_after(attempt: object) -> None:
@@ -81,4 +81,5 @@ def _become_run(starter: Starter, limits: Limits, fds: list[int]) -> None:
     except BaseException:
         os.write(2, traceback.format_exc().encode())
         os._exit(slot.SETUP_FAILED)
+    inside.prepare()
     inside.run(len(fds) - 1 > slot.NUM_STANDARD)

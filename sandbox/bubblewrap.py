@@ -105,4 +105,5 @@ def run() -> None:
     jail.check_alone()
     jail.set_limits(Limits(**settings["limits"]))
     slot.entered(settings["entry"])
+    inside.prepare()
     inside.run(settings["has_line"])

@@ -4,6 +4,7 @@ Nothing here is trusted afterwards: the program shares this process and may chan
 decides anything, and what is not to be known is not here.
 """
 
+import _thread
 import atexit
 import builtins
 import contextlib
@@ -11,6 +12,7 @@ import gc
 import io
 import itertools
 import json
+import marshal
 import os
 import socket
 import sys
@@ -30,15 +32,16 @@ LAZY = frozenset({types.GeneratorType, map, filter, zip, enumerate, reversed,
 """What has to be gone through here; the tests get an iterator over what came of it."""
 MAX_ITEMS = 10_000
 """Of an iterator, which may have no end."""
+STREAMS: list[io.TextIOWrapper] = []
+"""The first ones, whatever a program put in their places."""
 WRITERS = frozenset({io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom})
 
 
 def run(has_line: bool) -> None:
-    """Read the request, run it, end this process. Never returns."""
-    request = json.loads(_read_all(REQUEST))
+    """Read the request, run it, end this process; `prepare` was called before. Never returns."""
+    request = marshal.loads(_peek(REQUEST))
     os.close(REQUEST)
     line = socket.socket(fileno=LINE) if has_line else None
-    _fresh_streams()
     for name, text in request["files"].items():
         with open(name, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
@@ -46,7 +49,6 @@ def run(has_line: bool) -> None:
         with open(".stdin", "wb") as file:
             file.write(_peek(0))
     sys.argv = [FILE, *request["argv"]]
-    sys.setrecursionlimit = _bounded(sys.setrecursionlimit)
     code = 1
     try:
         code = {"script": _script, "serve": _serve, "tests": _tests}[request["kind"]](request, line)
@@ -127,8 +129,10 @@ class _Solutions:
         name = message["name"]
         if message.get("object") is not None:
             return getattr(self.objects[message["object"]], name)
-        if hasattr(self.module, name):
-            return getattr(self.module, name)
+        first, _, attribute = name.partition(".")
+        if hasattr(self.module, first):
+            found = getattr(self.module, first)
+            return getattr(found, attribute) if attribute else found
         if hasattr(self.module, "Solution"):
             return getattr(self.module.Solution(), name)
         raise NameError(f"name {name!r} is not defined")
@@ -151,31 +155,31 @@ def _or_none(arguments: list) -> list | None:
 
 
 def _named(module: types.ModuleType) -> dict[str, str]:
-    """Name: `class`, `function`, `value` or `module <its name>`, of what stands at the program's top."""
+    """Name: `class`, `exception`, `function`, `value` or `module <its name>`, of what stands at the program's top."""
     found = {}
     for name, value in list(module.__dict__.items()):
         if isinstance(value, types.ModuleType):
             found[name] = f"module {value.__name__}"
         elif isinstance(name, str) and not name.startswith("__"):
-            found[name] = "class" if isinstance(value, type) else "function" if callable(value) else "value"
+            is_error = isinstance(value, type) and issubclass(value, Exception)
+            kind = "class" if isinstance(value, type) else "function" if callable(value) else "value"
+            found[name] = "exception" if is_error else kind
     return found
 
 
-def _fresh_streams() -> None:
+def prepare() -> None:
+    """What every run needs, made before there is one: streams on descriptors 0, 1 and 2, a bounded recursion limit."""
+    sys.setrecursionlimit = _bounded(sys.setrecursionlimit)
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         stream = open(number, mode, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+        STREAMS.append(stream)
     sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 def _bounded(setrecursionlimit: Callable[[int], None]) -> Callable[[int], None]:
     return lambda limit: setrecursionlimit(min(limit, MAX_RECURSION))
-
-
-def _read_all(fd: int) -> bytes:
-    with open(fd, "rb", closefd=False) as file:
-        return file.read()
 
 
 def _peek(fd: int) -> bytes:
@@ -185,7 +189,8 @@ def _peek(fd: int) -> bytes:
 def _leave(code: int) -> None:
     """End as an interpreter does: threads joined, exit functions called, streams flushed."""
     try:
-        threading._shutdown()
+        if _thread._count():
+            threading._shutdown()
         atexit._run_exitfuncs()
     except BaseException as error:
         _complain(error)
@@ -206,7 +211,7 @@ def _flush() -> bool:
 
 def _flush_files() -> None:
     _flush()
-    for each in gc.get_objects():
+    for each in (*STREAMS, *gc.get_objects()):
         if type(each) in WRITERS:
             with contextlib.suppress(Exception):
                 each.flush()

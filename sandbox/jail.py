@@ -69,7 +69,7 @@ def die_with_parent() -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def enter_run(limits: Limits, code: bytes) -> None:
+def enter_run(limits: Limits, filter: seccomp.Filter) -> None:
     """In the first process of a fresh PID namespace: everything that holds for this run only. Raises OSError."""
     os.setsid()
     check_alone()
@@ -77,7 +77,7 @@ def enter_run(limits: Limits, code: bytes) -> None:
     options = f"size={limits.disk_mb}m,nr_inodes={limits.inodes},mode=700"
     kernel.mount("tmpfs", rootfs.WORK, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
     os.chdir(rootfs.WORK)
-    confine(limits, code)
+    confine(limits, filter)
 
 
 def check_alone() -> None:
@@ -90,11 +90,11 @@ def check_alone() -> None:
         raise OSError(f"not alone: process {os.getpid()} of group {os.getpgrp()}; its signals could leave the jail")
 
 
-def confine(limits: Limits, code: bytes) -> None:
+def confine(limits: Limits, filter: seccomp.Filter) -> None:
     """Resource limits, no capabilities, the filter; what is executed gains none since `enter_slot`."""
     set_limits(limits)
     kernel.drop_capabilities()
-    seccomp.install(code)
+    filter.install()
 
 
 def set_limits(limits: Limits) -> None:

@@ -30,6 +30,17 @@ class Line:
         self._ask, self._lock = ask, threading.Lock()
         self.is_asked = False
         """Whether the program has had a part in what goes on here."""
+        self._exceptions: dict[str, type[Raised]] = {}
+
+    def own_exception(self, name: str) -> type[Raised]:
+        """Stands for a class of the program's that a test expects to be raised."""
+        return self._exceptions.setdefault(name, type(name, (Raised,), {}))
+
+    def exception(self, name: str) -> type[Exception]:
+        """What is raised here for an exception over there: Python's own of that name, or the stand-in."""
+        kind = getattr(builtins, name, None)
+        is_usual = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, NOT_CARRIED)
+        return kind if is_usual else self._exceptions.get(name, Raised)
 
     def ask(self, message: dict) -> dict:
         with self._lock:
@@ -86,7 +97,7 @@ class Function:
             return Object(self._line, int(reply["object"]))
         if "iterator" in reply:
             return iter(list(plain.decode(reply["iterator"], named=RECEIVED)))
-        value = _value(reply)
+        value = _value(reply, self._line)
         if value is None and reply.get("changed") is not None:
             _copy_back(args, plain.decode(reply["changed"], named=RECEIVED))
         return value
@@ -94,7 +105,11 @@ class Function:
     def __getattr__(self, name: str):
         if name.startswith("__") or name == "parameter_sets":
             raise AttributeError(name)
-        self._refuse()
+        if not self._makes:
+            self._refuse()
+        whole = f"{self.__name__}.{name}"
+        reply = self._line.ask({"name": whole, "object": None, "get": True})
+        return Function(self._line, whole) if reply.get("method") else _value(reply, self._line)
 
     def _refuse(self, *_):
         raise Crossing(f"{self.__name__} is a function of the program: it can only be called")
@@ -124,7 +139,7 @@ class Object:
         if name.startswith("__"):
             raise AttributeError(name)
         reply = self._line.ask({"name": name, "object": self._number, "get": True})
-        return Function(self._line, name, self._number) if reply.get("method") else _value(reply)
+        return Function(self._line, name, self._number) if reply.get("method") else _value(reply, self._line)
 
     def __setattr__(self, name: str, value: object):
         Function(self._line, "__setattr__", self._number)(name, value)
@@ -146,17 +161,15 @@ class Object:
 def constant(line: Line, name: str) -> object:
     """A value that stands at the program's top; where it does not cross the wall, what fails on use."""
     try:
-        return _value(line.ask({"name": name, "object": None, "get": True}))
+        return _value(line.ask({"name": name, "object": None, "get": True}), line)
     except (Crossing, plain.NotPlain):
         return Function(line, name)
 
 
-def _value(reply: dict) -> object:
+def _value(reply: dict, line: Line) -> object:
     """The value of a reply, or the exception that the program raised."""
     if "raised" in reply:
-        kind = getattr(builtins, str(reply.get("kind")), None)
-        is_usual = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, NOT_CARRIED)
-        error = (kind if is_usual else Raised)(str(reply["raised"]))
+        error = line.exception(str(reply.get("kind")))(str(reply["raised"]))
         error.is_from_program = True
         raise error
     if "value" not in reply:

@@ -9,6 +9,8 @@ Sources: the kernel's Documentation/userspace-api/seccomp_filter.rst, asm/unistd
 import ctypes
 import errno
 import struct
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from sandbox import kernel
 
@@ -69,25 +71,33 @@ def program(machine: str = kernel.MACHINE, *, is_alone: bool = True) -> bytes:
     if machine not in AUDIT_ARCH:
         raise OSError(f"no system-call filter for {machine}; there is one for {', '.join(AUDIT_ARCH)}")
     column = list(AUDIT_ARCH).index(machine)
-    code = [_step(LOAD, ARCH), _step(JUMP_EQUAL, AUDIT_ARCH[machine], 1, 0), _step(RETURN, KILL_PROCESS)]
-    code.append(_step(LOAD, NUMBER))
-    if machine == "x86_64":
-        code += [_step(JUMP_GREATER_EQUAL, X32_BIT, 0, 1), _step(RETURN, KILL_PROCESS)]
-    code += _refuse(CLONE3[column], errno.ENOSYS)
-    for numbers in (*DENIED.values(), *(() if is_alone else PROCESSES.values())):
-        if numbers[column] is not None:
-            code += _refuse(numbers[column], errno.EPERM)
-    code += [_step(JUMP_EQUAL, CLONE[column], 0, 3 if is_alone else 4), _step(LOAD, FIRST_ARGUMENT)]
-    if not is_alone:
-        code.append(_step(JUMP_ANY_BIT, kernel.CLONE_THREAD, 0, 1))
-    code += [_step(JUMP_ANY_BIT, NAMESPACES, 0, 1), _step(RETURN, ERRNO | errno.EPERM), _step(RETURN, ALLOW)]
-    return b"".join(code)
+    refused = (*DENIED.values(), *(() if is_alone else PROCESSES.values()))
+    target = {each[column]: "EPERM" for each in refused if each[column] is not None}
+    target |= {CLONE3[column]: "ENOSYS", CLONE[column]: "clone"}
+    threads = () if is_alone else (_Step(JUMP_ANY_BIT, kernel.CLONE_THREAD, "namespaces", "EPERM"),)
+    return _assemble([
+        _Step(LOAD, ARCH), _Step(JUMP_EQUAL, AUDIT_ARCH[machine], "number", "kill"),
+        "number", _Step(LOAD, NUMBER), _Step(JUMP_GREATER_EQUAL, X32_BIT, "kill", "search"),
+        "search", *_search(sorted(target), target),
+        "clone", _Step(LOAD, FIRST_ARGUMENT), *threads,
+        "namespaces", _Step(JUMP_ANY_BIT, NAMESPACES, "EPERM", "allow"),
+        "EPERM", _Step(RETURN, ERRNO | errno.EPERM),
+        "ENOSYS", _Step(RETURN, ERRNO | errno.ENOSYS),
+        "kill", _Step(RETURN, KILL_PROCESS),
+        "allow", _Step(RETURN, ALLOW),
+    ])  # fmt: skip
 
 
-def install(code: bytes) -> None:
-    """Put the filter on this process and all it starts, for good; no-new-privs must be set. Raises OSError."""
-    held = _Program(len(code) // 8, code)
-    kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.addressof(held))
+class Filter:
+    """The filter, ready to be put on: a run's fork makes nothing anew."""
+
+    def __init__(self, code: bytes):
+        self.held = _Program(len(code) // 8, code)
+        self.address = ctypes.addressof(self.held)
+
+    def install(self) -> None:
+        """On this process and all it starts, for good; no-new-privs must be set. Raises OSError."""
+        kernel.prctl(kernel.PR_SET_SECCOMP, 2, self.address)
 
 
 class _Program(ctypes.Structure):
@@ -96,9 +106,36 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
-def _step(operation: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    return struct.pack("HBBI", operation, if_true, if_false, value)
+class _Step(NamedTuple):
+    """An instruction; a jump names where it goes."""
+
+    operation: int
+    value: int
+    if_true: str = ""
+    if_false: str = ""
 
 
-def _refuse(number: int, error: int) -> list[bytes]:
-    return [_step(JUMP_EQUAL, number, 0, 1), _step(RETURN, ERRNO | error)]
+def _search(numbers: Sequence[int], target: dict[int, str]) -> list[_Step | str]:
+    """Halving: the kernel walks through the filter once for every call there is when it takes it."""
+    if len(numbers) == 1:
+        return [_Step(JUMP_EQUAL, numbers[0], target[numbers[0]], "allow")]
+    middle = len(numbers) // 2
+    low, high = f"below {numbers[middle]}", f"from {numbers[middle]}"
+    return [
+        _Step(JUMP_GREATER_EQUAL, numbers[middle], high, low),
+        low, *_search(numbers[:middle], target), high, *_search(numbers[middle:], target),
+    ]  # fmt: skip
+
+
+def _assemble(steps: Sequence[_Step | str]) -> bytes:
+    """Names replaced by distances, which are counted from the next instruction and go forward only."""
+    places, code = {}, []
+    for each in steps:
+        if isinstance(each, str):
+            places[each] = len(code)
+        else:
+            code.append(each)
+    return b"".join(
+        struct.pack("HBBI", each.operation, *(places[name] - at if name else 0 for name in each[2:]), each.value)
+        for at, each in enumerate(code, 1)
+    )

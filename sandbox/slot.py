@@ -111,13 +111,13 @@ def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
         os.close(proc)
         jail.enter_slot(shown)
         jail.die_with_parent()
-        code = seccomp.program()
+        filter = seccomp.Filter(seccomp.program())
         if os.getppid() != parent:
             os._exit(1)
         inner = os.fork()
         if inner == 0:
             jail.die_with_parent()
-            _serve(line, shown, code)
+            _serve(line, shown, filter)
         line.close()
         os.waitpid(inner, 0)
     except BaseException as error:  # the slot's border: whatever it is, the driver is told
@@ -126,11 +126,13 @@ def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
         os._exit(1)
 
 
-def _serve(line: socket.socket, shown: rootfs.View, code: bytes) -> None:
+def _serve(line: socket.socket, shown: rootfs.View, filter: seccomp.Filter) -> None:
     """One run after the other until the driver closes. Never returns."""
     try:
         sys.path[:] = shown.path
         own = os.pidfd_open(os.getpid())
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _prepare_streams()
         gc.collect()
         gc.freeze()
         line.send(b"ready")
@@ -138,10 +140,27 @@ def _serve(line: socket.socket, shown: rootfs.View, code: bytes) -> None:
             message, fds, _, _ = socket.recv_fds(line, 4096, NUM_STANDARD + 1)
             if not message:
                 os._exit(0)
-            _run(line, _limits(message), fds, code)
+            _run(line, _limits(message), fds, filter)
             kernel.setns(own, kernel.CLONE_NEWPID)  # the next unshare starts from this namespace again
     except BaseException:
         os._exit(1)
+
+
+def _prepare_streams() -> None:
+    """Made here, on descriptors of the kind that a run has, they are one thing less for a run to make; and the
+    numbers below HIGHEST are taken, so that a run's descriptors come in above."""
+    reading, writing = os.pipe()
+    empty = os.memfd_create("input")
+    for number, fd in enumerate((empty, writing, writing)):
+        os.dup2(fd, number)
+    inside.prepare()
+    for fd in (reading, writing, empty):
+        os.close(fd)
+    silence = os.open(os.devnull, os.O_RDWR)
+    for number in range(NUM_STANDARD - 1):
+        os.dup2(silence, number)
+    while os.dup(silence) < HIGHEST:
+        pass
 
 
 @functools.lru_cache
@@ -149,12 +168,12 @@ def _limits(message: bytes) -> Limits:
     return Limits(**json.loads(message)["limits"])
 
 
-def _run(line: socket.socket, limits: Limits, fds: list[int], code: bytes) -> None:
+def _run(line: socket.socket, limits: Limits, fds: list[int], filter: seccomp.Filter) -> None:
     kernel.unshare(kernel.CLONE_NEWPID)
     entry = Entry()
-    pid = os.fork()
+    pid = kernel.fork()
     if pid == 0:
-        _become_run(limits, [*fds, entry.fd], code)
+        _become_run(limits, [*fds, entry.fd], filter)
     for fd in (*fds, entry.fd):
         os.close(fd)
     pidfd = os.pidfd_open(pid)
@@ -164,12 +183,11 @@ def _run(line: socket.socket, limits: Limits, fds: list[int], code: bytes) -> No
     line.send(RESULT.pack(entry.was_made(), status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
 
 
-def _become_run(limits: Limits, fds: list[int], code: bytes) -> None:
+def _become_run(limits: Limits, fds: list[int], filter: seccomp.Filter) -> None:
     """In the fork: enter what holds for one run, take its descriptors and hand over. Never returns."""
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         take(fds)
-        jail.enter_run(limits, code)
+        jail.enter_run(limits, filter)
         entered(len(fds) - 1)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
@@ -179,7 +197,7 @@ def _become_run(limits: Limits, fds: list[int], code: bytes) -> None:
 
 def take(fds: list[int]) -> None:
     """Put the descriptors at 0, 1, 2 and on; close everything else."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, HIGHEST) for fd in fds]
+    high = [fd if fd >= HIGHEST else fcntl.fcntl(fd, fcntl.F_DUPFD, HIGHEST) for fd in fds]
     for number, fd in enumerate(high):
         os.dup2(fd, number)
     os.closerange(len(fds), 1 << 20)

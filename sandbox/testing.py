@@ -22,7 +22,8 @@ WRONG, CRASH, BROKEN = "wrong", "crash", "broken"
 def run_tests(source: str, extra: dict, ask: Callable[[dict], dict]) -> list[list]:
     """[[passed, WRONG, CRASH or BROKEN, note], ...], one for each test. See `verifiers.lifting` for how many there are.
 
-    extra: `names` {name: class, function or value} of the program, `entry`, `style` check|pytest|statements, `tests`.
+    extra: `names` {name: class, exception, function or value} of the program, `entry`, `tests`, and
+    `style` check|pytest|statements.
     """
     line = Line(ask)
     stand_ins = {name: _stand_in(line, name, kind) for name, kind in extra["names"].items()}
@@ -45,6 +46,8 @@ def _stand_in(line: Line, name: str, kind: str) -> object:
         line.is_asked = True
         wanted = kind.removeprefix("module ")
         return importlib.import_module(wanted) if wanted.split(".")[0] in sys.stdlib_module_names else None
+    if kind == "exception" and not hasattr(builtins, name):
+        return line.own_exception(name)
     return constant(line, name) if kind == "value" else Function(line, name, makes=kind == "class")
 
 

@@ -1,6 +1,7 @@
 """What goes between the box and a slot's driver, as bytes: a run's request and its outcome. Interprets neither."""
 
 import json
+import marshal
 import struct
 from dataclasses import asdict
 
@@ -9,7 +10,7 @@ from sandbox.outcome import Limits, Outcome, Program
 
 MAX_FRAME = 256 << 20
 SIZES = struct.Struct("!III")
-"""Bytes of the header (JSON, for the driver), of the request (JSON, for the jail) and of stdin."""
+"""Bytes of the header (JSON, for the driver), of the request (marshal, for the jail) and of stdin."""
 PLAIN = ("status", "exit_code", "signal", "wall_seconds", "cpu_seconds", "peak_mb")
 
 
@@ -19,7 +20,7 @@ def request(program: Program, limits: Limits, *, live: bool) -> bytes:
     header = {"limits": asdict(limits), "live": live, "has_line": program.kind != "script", "messages": messages}
     inner = {"kind": program.kind, "source": program.source, "argv": program.argv, "files": program.files,
              "extra": program.extra}  # fmt: skip
-    head, body = json.dumps(header).encode(), json.dumps(inner).encode()
+    head, body = json.dumps(header).encode(), marshal.dumps(inner)
     size = len(head) + len(body) + len(program.stdin)
     if size > MAX_FRAME // 2:
         raise ValueError(f"a program and its input of {size} bytes; at most {MAX_FRAME // 2}")

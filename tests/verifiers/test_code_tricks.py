@@ -141,6 +141,21 @@ def test_iterators_and_constants_reach_the_tests(judge, program, body):
     assert judge("def f(n): return iter([7])\nK = 1", answer).score == 0.0
 
 
+BANK = ("class Empty(Exception): pass\nclass Bank:\n    rate = 0.5\n    @staticmethod\n    def twice(x): return 2 * x\n"
+        "    def take(self, n):\n        raise Empty(f'no {n}')\n")  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [
+    "with pytest.raises(Empty, match='no 3'): Bank().take(3)", "x = 4\n    assert Bank.twice(x) == 8",
+    "x = 0.5\n    assert Bank.rate == x",
+])  # fmt: skip
+def test_classes_and_exceptions_of_the_program_reach_its_tests(judge, body):
+    answer = {"test": f"import pytest\nfrom solution import Bank, Empty\ndef test_a():\n    {body}\n"}
+    assert judge(BANK, answer).status == "correct", judge(BANK, answer)
+    broken = BANK.replace("raise Empty", "raise KeyError").replace("2 * x", "3 * x").replace("= 0.5", "= 0.25")
+    assert judge(broken, answer).score == 0.0
+
+
 def test_an_iterator_is_not_the_list_of_what_it_gives(judge):
     answer = {"test": "from solution import f\ndef test_a():\n    x = f(2)\n    assert x == [0, 1]\n"}
     assert judge("def f(n): return list(range(n))", answer).status == "correct"
