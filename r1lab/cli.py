@@ -43,23 +43,29 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and its cost, run nothing.")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Start so many processes that train together on this machine")
+    ] = None,
 ) -> None:
     """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
-    from r1lab import recipe_file
+    from r1lab import launch, recipe_file
 
-    raw, base = recipe_file.read(recipe, overrides or [])
-    plan = recipe_file.resolve(raw, base)
-    if dry_run:
-        from r1lab.outline import dry_run
+    several = launch.asked(processes)
+    if several > 1 and not dry_run:
+        raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or [])]))
+    with launch.session():
+        raw, base = recipe_file.read(recipe, overrides or [])
+        plan = recipe_file.resolve(raw, base)
+        from r1lab import outline, pipeline, ranks
 
-        typer.echo(dry_run(plan))
-        return
-    from r1lab import pipeline
-
-    run = pipeline.train(plan)
-    last = run.path / "stages" / plan.stages[-1].name
-    made = f"model in {run.model}" if run.model else f"{plan.stages[-1].kind} stage in {last}"
-    typer.echo(f"{run.path}: {made}; r1lab report {run.path} draws it")
+        if dry_run:
+            text = ranks.together(lambda: outline.dry_run(plan, max(several, ranks.size())))
+            return typer.echo(text) if ranks.is_first() else None
+        run = pipeline.train(plan)
+        last = run.path / "stages" / plan.stages[-1].name
+        made = f"model in {run.model}" if run.model else f"{plan.stages[-1].kind} stage in {last}"
+        if ranks.is_first():
+            typer.echo(f"{run.path}: {made}; r1lab report {run.path} draws it")
 
 
 @app.command()
