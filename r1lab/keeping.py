@@ -31,7 +31,7 @@ class Kept:
         return copied
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights for an engine, a tied one once, an adapter merged; where sharded a collective: every rank iterates."""
+        """Weights for an engine, a tied one once, an adapter merged; where sharded, all ranks iterate together."""
         return ((name, shards.full(weight)) for name, weight in adapters.merged(self.model))
 
     def save(self, folder: Path) -> None:
