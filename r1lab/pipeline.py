@@ -215,8 +215,10 @@ def _engine(
     """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
     pinned = run.pinned[each.stage.name]
     progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
-    engine = choice.opened(pinned["engine"], each.stage.engine, policy, each.renderer.verifier_text)
+    engine = choice.opened(pinned["engine"], each.stage.engine, policy, each.renderer.verifier_text, progress.say)
     stack.callback(engine.close)
+    if about := getattr(engine, "about", ""):
+        run.note(about)
     return engine
 
 

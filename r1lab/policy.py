@@ -5,9 +5,8 @@ Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`); no denominator 
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,35 +16,14 @@ from torch import Tensor
 from r1lab import adapters, attention, kernels, models
 from r1lab.equip import equip
 from r1lab.errors import RunError
+from r1lab.faults import blame
 from r1lab.objective import Objective
 from r1lab.objective.schedule import learning_rate
 from r1lab.packing import pack
 from r1lab.recipe import Stage
-from r1lab.records import PackedBatch, Rollout, Sample
+from r1lab.records import PackedBatch, Rollout, Sample, Scores, Update
 from r1lab.seeds import derive
-
-
-@dataclass(frozen=True, eq=False)
-class Update:
-    """What one optimizer step did, over its forwarded rows [N]."""
-
-    loss: float
-    grad_norm: float
-    learning_rate: float
-    forwarded_tokens: int
-    """Prompt and completion tokens of the forwarded samples."""
-    rows: dict[str, np.ndarray]
-    """logp, entropy, old, ref (NaN without a reference), engine, advantage, scale: float32 [N]; role: int64 [N]."""
-
-
-class Scores(NamedTuple):
-    """What the policy says of a completion before an update, float32 [T] each."""
-
-    logp: np.ndarray
-    entropy: np.ndarray | None
-    """None where it was not asked for."""
-    values: np.ndarray | None
-    """None without a value head."""
+from r1lab.timing import Watch, matmul_rate
 
 
 class Policy:
@@ -62,7 +40,7 @@ class Policy:
         value_rate: float | None = None,
         seed: int = 0,
     ):
-        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's; `seed`: the run's."""
+        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's. `seed`: the run's."""
         has_gpu = torch.cuda.is_available()
         self.autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
         # Its mixed precision is fixed for the process; stages may differ.
@@ -89,7 +67,7 @@ class Policy:
             weight_decay=options.weight_decay,
             fused=True,
         )
-        self.version = 0
+        self.version, self.watch = 0, Watch()
 
     @property
     def parameters(self) -> int:
@@ -134,14 +112,23 @@ class Policy:
         objective.check(forwarded)
         self.optimizer.zero_grad(set_to_none=True)
         loss, parts, tokens = 0.0, [], 0
-        for batch in self._pack(forwarded):
+        with self.watch("pack"):
+            batches = self._pack(forwarded)
+        for batch in batches:
             value, rows = self._accumulate(batch, objective)
             if not np.isfinite(value):
-                raise RunError(_blame(batch, rows, forwarded))
+                raise RunError(blame(batch, rows, forwarded))
             loss += value
             parts.append(rows)
             tokens += sum(len(forwarded[i].rollout.request.prompt_ids) for i in np.unique(batch.sequence.cpu()))
             tokens += len(batch.target)
+        with self.watch("optimizer"):
+            norm, rate = self._step(forwarded)
+        rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+        return Update(loss, norm, rate, tokens, rows)
+
+    def _step(self, forwarded: Sequence[Sample]) -> tuple[float, float]:
+        """Clip and apply the gradient; its norm and the learning rate."""
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         for weight in weights:
             if weight.grad is None:
@@ -157,8 +144,7 @@ class Policy:
             group["lr"] = rate * group["factor"]
         self.optimizer.step()
         self.version += 1
-        rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
-        return Update(loss, norm, rate, tokens, rows)
+        return norm, rate
 
     def refresh_reference(self) -> None:
         """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
@@ -220,6 +206,17 @@ class Policy:
             shared=self.shares_prompts,
         )
 
+    def _flops(self, batch: PackedBatch) -> int:
+        """Of a micro-batch's forward and backward pass through the weights: 6 a weight and token, 4 where an adapter is
+        trained; attention is not in it."""
+        head = self.model.get_output_embeddings().weight.numel()
+        passed = (self.parameters - head) * batch.input_ids.numel() + head * len(batch.target)
+        return (6 if self.stage.lora is None else 4) * passed
+
+    def matmul_rate(self) -> float:
+        """FLOPs a second that this machine multiplies at best in the policy's precision."""
+        return matmul_rate(self.accelerator.device, torch.bfloat16 if self.autocast else self.model.dtype)
+
     def _rate(self) -> float:
         options = self.stage.optimizer
         return learning_rate(
@@ -249,11 +246,14 @@ class Policy:
 
     def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:
         """Add a micro-batch's gradient; its loss and rows."""
-        hidden = self._hidden(self.model, batch)
-        loss, logp, entropy = self._loss(hidden, batch, objective)
-        if self.value_head is not None:
-            loss = loss + objective.value_loss(batch, self._values(hidden)).sum()
-        loss.backward()
+        with self.watch("forward"):
+            hidden = self._hidden(self.model, batch)
+            loss, logp, entropy = self._loss(hidden, batch, objective)
+            if self.value_head is not None:
+                loss = loss + objective.value_loss(batch, self._values(hidden)).sum()
+        with self.watch("backward"):
+            loss.backward()
+        self.watch.flops += self._flops(batch)
         columns = {
             "logp": logp,
             "entropy": entropy,
@@ -281,19 +281,3 @@ class Policy:
         logp, entropy, logq = kernels.token_logps(hidden, weight, batch.target, **options)
         loss = objective.row_loss(batch, logp, entropy, slice(0, len(logp)), logq).sum()
         return loss, logp.detach(), entropy.detach()
-
-
-def _blame(batch: PackedBatch, rows: dict[str, np.ndarray], samples: Sequence[Sample]) -> str:
-    """Which problem and request made a loss that is not finite."""
-    used_old = np.where(rows["scale"] != 0, rows["old"], 0.0)
-    bad = np.flatnonzero(~np.isfinite(rows["logp"] + rows["entropy"] + used_old))
-    if not len(bad):
-        return (
-            "the loss is not finite though the policy's log-probabilities are; the weights are unchanged "
-            "(look at functions of your own under objective:)"
-        )
-    request = samples[batch.sequence.cpu().numpy()[bad[0]]].rollout.request
-    return (
-        f"the loss is not finite at problem {request.problem_id!r}, request {request.id}; the weights are unchanged "
-        "(a smaller learning_rate or optimizer.grad_clip may help)"
-    )

@@ -96,7 +96,7 @@ def filled(each: Ready, folder: Callable[[str], Path]) -> Ready:
 
 def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
     built = objective_of(stage)
-    choice.check(stage.engine, None)
+    limit = choice.check(stage.engine, None)
     trackers.require(stage.trackers)
     reward = None
     if not isinstance(stage, SftStage):
@@ -137,8 +137,8 @@ def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[st
             equip.check(stage)
         tokenizer, config = models.load_tokenizer(location), models.load_config(location)
         context = models.context_length(config)
-        choice.check(stage.engine, config)
-    renderer = renderer_of(tokenizer, stage.prompt, context)
+        limit = choice.check(stage.engine, config)
+    renderer = renderer_of(tokenizer, stage.prompt, min(filter(None, (context, limit)), default=None))
     steps, longest = _check_lengths(stage, sources, sets, renderer, built)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
         raise RecipeError(

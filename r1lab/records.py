@@ -215,3 +215,26 @@ class PackedBatch:
     """float32 [N]"""
     penalty: Tensor | None = None
     """float32 [N]"""
+
+
+class Scores(NamedTuple):
+    """What the policy says of a completion before an update, float32 [T] each."""
+
+    logp: np.ndarray
+    entropy: np.ndarray | None
+    """None where it was not asked for."""
+    values: np.ndarray | None
+    """None without a value head."""
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What one optimizer step did, over its forwarded rows [N]."""
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    forwarded_tokens: int
+    """Prompt and completion tokens of the forwarded samples."""
+    rows: dict[str, np.ndarray]
+    """logp, entropy, old, ref (NaN without a reference), engine, advantage, scale: float32 [N]; role: int64 [N]."""

@@ -13,13 +13,14 @@ from r1lab.records import Group, Sampling, Settled
 from r1lab.reward import Reward
 from r1lab.sampler import Sampler
 from r1lab.source import Source
+from r1lab.timing import Watch
 
 
 class SftFeed:
     """Groups from demonstrations; `r1lab.feed.Feed` in all that the loop asks of it."""
 
     def __init__(self, *, stage: SftStage, seed: int, sampler: Sampler, renderer: Renderer, objective: Objective):
-        self.sampler, self.objective = sampler, objective
+        self.sampler, self.objective, self.watch = sampler, objective, Watch()
         self.reward = Reward({"score": 1.0}, max_new_tokens=stage.max_new_tokens)
         self.maker = Maker(renderer, f"train/{stage.name}", seed, Sampling(max_new_tokens=stage.max_new_tokens))
 

@@ -9,9 +9,8 @@ import pytest
 
 from data import Problem
 from r1lab.errors import RunError
-from r1lab.metrics import POLICY_KEYS, MetricsFile, rollout_metrics, update_metrics
-from r1lab.policy import Update
-from r1lab.records import Group, Role, Sample, Scored, Settled
+from r1lab.metrics import POLICY_KEYS, RATIO_BINS, MetricsFile, rollout_metrics, update_metrics
+from r1lab.records import Group, Role, Sample, Scored, Settled, Update
 from verifiers.verdict import STATUSES, Verdict
 
 
@@ -97,6 +96,16 @@ def test_updates_by_hand(make_samples):
     assert (row["loss/value"], row["update/grad_norm"], row["update/learning_rate"]) == (1.0, 0.25, 2e-3)
     assert (row["update/empty"], row["update/forwarded_share"]) == (1, 0.5)
     assert (row["update/zero_advantage"], row["update/masked"], row["update/nonfinite"]) == (1, 1, 0)
+
+
+def test_a_mismatch_is_told_by_its_tail_and_by_shares_of_ratios(make_samples):
+    gaps = [0.0] * 97 + [-1.0, 0.4, 3.0]  # ratios 1, 0.37, 1.49, 20
+    row = update_metrics([update(logp=[-9.0] * 100, old=np.array(gaps) - 5, engine=-5.0)], make_samples(1), None)
+    assert row["mismatch/mean"] == pytest.approx(0.044) and row["mismatch/max"] == 3
+    assert row["mismatch/p99"] == pytest.approx(1.02)  # at 98.01 of 0 to 99: between 1 and 3
+    assert {key.removeprefix("mismatch/ratio/"): row[key] for key in RATIO_BINS if row[key]} == {
+        "0_0.5": 0.01, "0.95_1.05": 0.97, "1.25_2.0": 0.01, "2.0_inf": 0.01,
+    }  # fmt: skip
 
 
 def test_where_nothing_was_forwarded_policy_statistics_are_null(make_samples):

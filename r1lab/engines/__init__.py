@@ -8,6 +8,7 @@ __all__ = ["ENGINES", "Engine", "make", "resolve"]
 ENGINES = {
     "local": "r1lab.engines.local:LocalEngine",
     "vllm": "r1lab.engines.vllm:VllmEngine",
+    "server": "r1lab.engines.server.engine:ServerEngine",
 }
 """Paths, so that an engine's own dependencies load only where it is used. `auto` is `r1lab.engines.choice`'s."""
 

@@ -57,15 +57,21 @@ def probe(engine, version: int, trainer: Trainer) -> float:
     requests = batch(engine.vocabulary, engine.context, trainer.temperature)
     engine.submit(requests)
     rollouts = {rollout.request.id: rollout for rollout in engine.completed()}
-    sampled = [rollouts[request.id] for request in requests]
+    return prove([rollouts[request.id] for request in requests], version, trainer, engine.dtype)
+
+
+def prove(
+    sampled: Sequence[Rollout], version: int, trainer: Trainer, dtype: torch.dtype, whose: str = "the engine"
+) -> float:
+    """The same of rollouts that `whose` engine, which computes in `dtype`, sampled of the fixed batch."""
     wrong = sorted({int(each) for rollout in sampled for each in rollout.version} - {version})
     if wrong:
-        raise RunError(f"sync of version {version}: the engine samples with version {wrong[0]}")
+        raise RunError(f"sync of version {version}: {whose} samples with version {wrong[0]}")
     gaps = np.concatenate([*map(np.abs, differences(sampled, trainer))])
-    mean, bound = float(gaps.mean()), BOUNDS[min(engine.dtype, trainer.compute_dtype, key=lambda each: each.itemsize)]
+    mean, bound = float(gaps.mean()), BOUNDS[min(dtype, trainer.compute_dtype, key=lambda each: each.itemsize)]
     if not mean <= bound:
         raise RunError(
-            f"sync of version {version}: after it the engine's log-probabilities differ from the policy's by "
+            f"sync of version {version}: after it the log-probabilities of {whose} differ from the policy's by "
             f"{mean:.2g} on average (allowed is {bound:g}) and {gaps.max():.2g} at most; some of its weights or keys "
             "are not those sent"
         )

@@ -3,6 +3,7 @@
 Not the choice between engines (`r1lab.engines.choice`).
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -57,29 +58,20 @@ def explained(error: BaseException, options: Mapping[str, Any]) -> str:
     """What vLLM said when it did not start, in one line: the knob, its value, and what would fit where vLLM says so."""
     said = " ".join(str(error).split())
     share = f"gpu_memory_utilization is {options['gpu_memory_utilization']}"
-    if fits := re.search(r"estimated maximum model length is (\d+)", said):
-        length = options["max_model_len"] or "the model's context"
-        return (
-            f"max_model_len is {length}, and {share}: there is no room for the keys of one such sequence; "
-            f"set max_model_len to {fits[1]} or less, or raise gpu_memory_utilization"
-        )
+    length = f"max_model_len is {options['max_model_len'] or 'the whole context'}"
+    if "To serve at least one request" in said or "No available memory" in said:
+        fits = re.search(r"estimated maximum model length is (\d+)", said)
+        remedy = f"set max_model_len to {fits[1]} or less, or raise" if fits else "lower max_model_len or raise"
+        return f"{length} and {share}, which is no room for the keys of one such sequence; {remedy} the share"
     if found := re.search(r"\(([\d.]+)/([\d.]+) GiB\) on startup", said):
         free, total = map(float, found.groups())
-        return (
-            f"{share} of {total:g} GiB, and {free:g} GiB are free; set it to {int(100 * free / total) / 100} or less, "
-            "or free memory"
-        )
-    if (
-        isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        or "out of memory" in said
-        or "No available memory" in said
-    ):
-        return (
-            f"out of memory; {share}: raise it if the engine lacks room for keys, else lower it, or max_num_seqs "
-            + (f"({options['max_num_seqs']})")
-        )
+        fits = math.floor(100 * free / total) / 100
+        return f"{share} of {total:g} GiB, and {free:g} GiB are free; set it to {fits:g} or less, or free memory"
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in said:
+        return f"out of memory; {share} and max_num_seqs {options['max_num_seqs']}: lower one of them"
     if found := re.search(r"max_model_len \((\d+)\) is greater than the derived max_model_len \(.*?=(\d+)", said):
         return f"max_model_len is {found[1]}, and the model's context is {found[2]}"
-    if "architectures" in said and "not supported" in said:
-        return f"vLLM has no such model ({said[:160]}); use kind: local"
-    return f"vLLM does not start: {type(error).__name__}: {said[:300]}"
+    if found := re.search(r"Model architectures \[(.*?)\] are not supported", said):
+        return f"vLLM has no model {found[1]}; use kind: local"
+    reason = re.sub(r".*Value error, | \[type=value_error.*", "", said)
+    return f"vLLM does not start: {reason[:300] or type(error).__name__}"

@@ -26,8 +26,9 @@ def lead(found: Findings) -> str:
     if found.num_seeds == 1:
         return _one_seed(best, others[0], found)
     if not any(each.is_tested for each in found.contrasts):
-        why = pairs[0].refusals[0]
-        return f"Not ranked ({why.name.replace('_', ' ')}): {why.reason}."
+        why, said = pairs[0].refusals[0], points(turned(pairs[0], best.name)) if pairs[0].difference else ""
+        differ = f" As they ran, {best.name} differs from {others[0].name} by {said}." if said else ""
+        return f"Not ranked ({why.name.replace('_', ' ')}): {why.reason}.{differ}"
     if all(each.winner == best.name for each in pairs):
         rest = "" if len(others) == 1 else ", and above every other regime"
         return f"{best.name} ends higher than {others[0].name}: {points(turned(pairs[0], best.name))}{rest}."
@@ -47,7 +48,7 @@ def more(found: Findings) -> list[str]:
     if unsettled:
         size = max(each.resolvable[each.num_seeds] for each in unsettled)
         said.append(f"With {found.num_seeds} seeds this could resolve about {100 * size:.0f} points there.")
-    return [*said, *(f"{note}." for note in found.notes), design(found)]
+    return [*said, design(found)]
 
 
 def _one_seed(best: Regime, other: Regime, found: Findings) -> str:
@@ -106,7 +107,7 @@ def text(found: Findings) -> str:
         for refusal in each.refusals
     ]
     tables = as_text([_regimes(found), _contrasts(found)])
-    return "\n".join([answer(found), "", tables, *(["", "Not ranked", *refused] if refused else [])])
+    return "\n".join([answer(found), "", tables, *(["", "Not ranked", *refused] if refused else []), *found.notes])
 
 
 def _regimes(found: Findings) -> Section:

@@ -142,7 +142,7 @@ def _check_ready(planned: Sequence[Planned]) -> None:
             digests = {key: value for each in ready for key, value in each.digests.items()}
             for each in runs:
                 if (each.folder / MANIFEST).is_file():
-                    trials.manifest_of(each.folder)
+                    trials.manifest_of(each.folder)  # of this version
                 admit(each.folder, identity(each.plan(), digests))
         except RecipeError as error:
             raise RecipeError(f"{name}: {error}") from None

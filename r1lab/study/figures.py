@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FormatStrFormatter, PercentFormatter
 
+from r1lab import timing
 from r1lab.study.drawing import DASHES, MARKERS, Theme, both, dress, legend, panels, plain
 from r1lab.study.stats import running_mean
 
@@ -23,10 +24,7 @@ VERDICTS = {
     "correct": "#009E73", "partial": "#F0E442", "wrong": "#D55E00", "no_answer": "#9AA0A6", "unparsable": "#CC79A7",
     "timeout": "#E69F00", "crash": "#7A3E9D", "undecided": "#56B4E9", "error": "#0072B2",
 }  # fmt: skip
-PHASES = {
-    "rollout": "#0072B2", "score": "#009E73", "update": "#E69F00", "evaluate": "#CC79A7", "checkpoint": "#9AA0A6",
-    "other": "#56B4E9",
-}  # fmt: skip
+PHASES = dict(zip((*timing.PHASES, "other"), (*VERDICTS.values(), "#8C6D00", "#5F6B76"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -244,5 +242,6 @@ CHARTS = (
     Chart("sources", paint_parts, "share of completions", prefix="pass/", fewest=2, is_share=True),
     Chart("phases", paint_phases, "seconds", tuple((f"time/{name}", "") for name in PHASES)),
     Chart("speed", paint_lines, "tokens per second", (("time/tokens_per_second", ""),)),
+    Chart("mfu", paint_lines, "share of the machine's FLOPs", (("time/mfu", ""),), is_share=True),
 )
 """In the page's order. The words of each stand in report.html.j2 under its key."""

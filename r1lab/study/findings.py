@@ -86,10 +86,9 @@ class Findings:
     @property
     def notes(self) -> list[str]:
         """What is no reason against a ranking, and has to be known."""
-        first = self.regimes[0].trials[0]
-        trials = [trial for each in self.regimes for trial in each.trials]
-        other = next((each for each in trials if each.data != first.data), None)
-        return [f"{other.name} was trained on other data than {first.name}"] if other else []
+        data = {trial.data for each in self.regimes for trial in each.trials}
+        names = ", ".join(each.name for each in self.regimes)
+        return [f"{names}: not all were trained on one set of problems"] if len(data) > 1 else []
 
     @property
     def best_first(self) -> list[Regime]:

@@ -1,5 +1,6 @@
 """The simulation behind the intervals' coverage does what its docstring says."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -55,3 +56,4 @@ def test_rows_are_the_worst_cells(coverage):
     rows = {row["name"]: row["value"] for row in coverage.rows(cells)}
     assert rows["coverage_min"] == min(cell["coverage"] for cell in cells)
     assert rows["false_wins_max"] == pytest.approx(1 - cells[0]["coverage"])
+    assert json.loads(json.dumps(coverage.rows(cells))) == coverage.rows(cells)
