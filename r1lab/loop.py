@@ -76,7 +76,7 @@ def train(
 
             clock.start("evaluate")
             stopping.spent(prompts, ledger.budget - before[0], ledger.training_flops - before[1])
-            row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip)
+            row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
             is_last = not stopping.prompts(step + 1, ledger)
             if stage.eval.sets and (is_last or is_due(stage, step)):
                 row |= after_evaluation(step, evaluate, stopping, policy, run, stage)

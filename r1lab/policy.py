@@ -263,6 +263,7 @@ class Policy:
             "advantage": batch.advantage,
             "scale": batch.scale,
             "role": batch.role,
+            "sequence": batch.sequence,
         }
         return float(loss.detach()), {key: value.cpu().numpy() for key, value in columns.items()}
 
