@@ -8,6 +8,7 @@ import typer
 
 from r1lab import options as given
 from r1lab.errors import RecipeError, RunError
+from r1lab.eval_options import asking
 
 app = typer.Typer(
     add_completion=False,
@@ -49,17 +50,36 @@ def train(
     raw, base = recipe_file.read(recipe, overrides or [])
     plan = recipe_file.resolve(raw, base)
     if dry_run:
-        from r1lab import costs
-        from r1lab.prepare import prepare
+        from r1lab.outline import dry_run
 
-        ready = prepare(plan)
-        typer.echo(recipe_file.dump(plan))
-        typer.echo("\n".join(costs.lines(ready)))
+        typer.echo(dry_run(plan))
         return
     from r1lab import pipeline
 
     run = pipeline.train(plan)
-    typer.echo(f"{run.path}: model in {run.model}; r1lab report {run.path} draws it")
+    last = run.path / "stages" / plan.stages[-1].name
+    made = f"model in {run.model}" if run.model else f"{plan.stages[-1].kind} stage in {last}"
+    typer.echo(f"{run.path}: {made}; r1lab report {run.path} draws it")
+
+
+@app.command()
+def compare(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="RECIPE...", help="Recipes, or runs' folders; then key.path=value for all")
+    ],
+    seeds: Annotated[int, typer.Option(help="Runs of each recipe, at seeds 0, 1, ...")] = 3,
+    jobs: Annotated[int, typer.Option(help="Runs at once: one a GPU, or sharing the cores")] = 1,
+    on: Annotated[str | None, typer.Option(help="The evaluation set; else the first that all have")] = None,
+    target: Annotated[list[float] | None, typer.Option(help="A score whose cost to tell; may be repeated")] = None,
+) -> None:
+    """Recipes x seeds as paired runs at one budget, and what their differences show; goes on where it stopped."""
+    from r1lab.study import answer
+    from r1lab.study.compare import compare
+
+    recipes, overrides, out = given.recipes(arguments)
+    made = compare(recipes, *overrides, seeds=seeds, out=out, jobs=jobs, on=on, targets=target or ())
+    typer.echo(answer.text(made.findings))
+    typer.echo(f"{made.page} shows it; {made.path / 'comparison.json'} has the figures")
 
 
 @app.command()
@@ -74,6 +94,55 @@ def report(
         typer.echo(report(runs, out))
     except ValueError as error:
         raise RecipeError(str(error)) from None
+
+
+@app.command("eval")
+@asking
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="embedded, a Hugging Face folder, or a hub id")] = None,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the evaluation, else evals/<set>-<hash>")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another evaluation of the set, compared paired")] = None,
+    *,
+    asked: dict,
+) -> None:
+    """A model on a set of problems: avg@n, pass@k, maj@n with intervals; the same command goes on where it stopped."""
+    import r1lab
+    from r1lab.study import against as pairs
+    from r1lab.study import scores
+
+    more = {
+        "out": out,
+        "against": against,
+        "overrides": overrides or (),
+        "say": lambda line: typer.echo(line, err=True),
+    }
+    done = r1lab.evaluate(model, **asked, **more)
+    typer.echo(scores.text(done.figures))
+    if done.against:
+        typer.echo(pairs.text(done.against))
+    typer.echo(f"{done.path}: results.json, completions.parquet")
+
+
+@app.command()
+@asking
+def probe(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", help="A base model, SFT checkpoints")
+    ] = None,
+    group_size: Annotated[int | None, typer.Option(help="Of the RL to come; the recipe's, else 8")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--override", help="key.path=value, of the recipe")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the probe, else probes/<set>-<hash>")] = None,
+    *,
+    asked: dict,
+) -> None:
+    """Will RL from here learn? The share of mixed groups for each group size, and what would give signal."""
+    import r1lab
+
+    more = {"out": out, "overrides": overrides or (), "say": lambda line: typer.echo(line, err=True)}
+    found = r1lab.probe(models or [], group_size=group_size, **asked, **more)
+    typer.echo(found.text())
+    typer.echo(f"{found.path}: probe.json")
 
 
 @app.command()

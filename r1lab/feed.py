@@ -25,6 +25,7 @@ from r1lab.reward import Reward
 from r1lab.sampler import Sampler
 from r1lab.second import SecondOpinion
 from r1lab.seeds import derive
+from r1lab.timing import Watch
 from verifiers.verdict import Verdict
 
 WINDOW, JUDGED_FROM = 1000, 200
@@ -125,7 +126,7 @@ class Feed:
         self.engine, self.judge, self.objective = engine, judge, objective
         self.reward, self.second = reward, second
         self.maker = Maker(renderer, f"train/{stage.name}", seed, sampling_of(stage))
-        self.errors = ErrorWindow(stage.max_error_rate)
+        self.errors, self.watch = ErrorWindow(stage.max_error_rate), Watch()
 
     def block(self, prompts: int) -> list[Settled]:
         """A step's groups in draw order: waves of as many problems as are still missing, until `prompts` are kept or
@@ -180,7 +181,7 @@ class Feed:
         """Each plan's requests sampled and judged, its rollouts as they are."""
         requests = [item for _, plan in plans for item in plan if isinstance(item, Request)]
         waiting = []
-        for rollout, verdict in generate(self.engine, self._verify, requests):
+        for rollout, verdict in generate(self.engine, self._verify, requests, self.watch):
             problem = self.problems[rollout.request.problem_id]
             parts = self.reward.submit(self.judge, rollout, problem)
             waiting.append((rollout, verdict, parts, self.second.submit(self.judge, rollout, problem)))

@@ -5,45 +5,25 @@ Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`); no denominator 
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from r1lab import attention, kernels, models
+from r1lab import adapters, attention, kernels, models
+from r1lab.equip import equip
 from r1lab.errors import RunError
+from r1lab.faults import blame
 from r1lab.objective import Objective
 from r1lab.objective.schedule import learning_rate
 from r1lab.packing import pack
 from r1lab.recipe import Stage
-from r1lab.records import PackedBatch, Rollout, Sample
-
-
-@dataclass(frozen=True, eq=False)
-class Update:
-    """What one optimizer step did, over its forwarded rows [N]."""
-
-    loss: float
-    grad_norm: float
-    learning_rate: float
-    forwarded_tokens: int
-    """Prompt and completion tokens of the forwarded samples."""
-    rows: dict[str, np.ndarray]
-    """logp, entropy, old, ref (NaN without a reference), engine, advantage, scale: float32 [N]; role: int64 [N]."""
-
-
-class Scores(NamedTuple):
-    """What the policy says of a completion before an update, float32 [T] each."""
-
-    logp: np.ndarray
-    entropy: np.ndarray | None
-    """None where it was not asked for."""
-    values: np.ndarray | None
-    """None without a value head."""
+from r1lab.records import PackedBatch, Rollout, Sample, Scores, Update
+from r1lab.seeds import derive
+from r1lab.timing import Watch, matmul_rate
 
 
 class Policy:
@@ -58,8 +38,9 @@ class Policy:
         temperature: float,
         needs_ref: bool,
         value_rate: float | None = None,
+        seed: int = 0,
     ):
-        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's."""
+        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's. `seed`: the run's."""
         has_gpu = torch.cuda.is_available()
         self.autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
         # Its mixed precision is fixed for the process; stages may differ.
@@ -67,13 +48,15 @@ class Policy:
         self.tokenizer = models.load_tokenizer(location)
         dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
         self.model = models.load_model(location, dtype).to(self.accelerator.device)
+        self.shares_prompts = stage.attention == "auto" and attention.learn(self.model)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
+        equip(self.model, stage)
+        if stage.lora is not None:
+            adapters.add(self.model, stage.lora, derive(seed, "lora"))
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
-        shares = stage.attention == "auto" and attention.takes_masks(self.model)
-        self.columns = attention.columns_per_token(self.model) if shares else None
         self.value_head = None if value_rate is None else self._make_value_head()
         options = stage.optimizer
-        groups = [{"params": list(self.model.parameters()), "factor": 1.0}]
+        groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
         if self.value_head is not None:
             groups.append({"params": list(self.value_head.parameters()), "factor": value_rate})
         self.optimizer = torch.optim.AdamW(
@@ -84,14 +67,12 @@ class Policy:
             weight_decay=options.weight_decay,
             fused=True,
         )
-        self.version = 0
+        self.version, self.watch = 0, Watch()
 
     @property
     def parameters(self) -> int:
-        """Weights that a token's forward pass multiplies: all but an untied input embedding."""
-        total = sum(weight.numel() for weight in self.model.parameters())
-        embedding, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
-        return total if embedding is head else total - embedding.numel()
+        """Weights that a token's forward pass multiplies."""
+        return models.weights_of_a_token(self.model)
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -131,14 +112,23 @@ class Policy:
         objective.check(forwarded)
         self.optimizer.zero_grad(set_to_none=True)
         loss, parts, tokens = 0.0, [], 0
-        for batch in self._pack(forwarded):
+        with self.watch("pack"):
+            batches = self._pack(forwarded)
+        for batch in batches:
             value, rows = self._accumulate(batch, objective)
             if not np.isfinite(value):
-                raise RunError(_blame(batch, rows, forwarded))
+                raise RunError(blame(batch, rows, forwarded))
             loss += value
             parts.append(rows)
             tokens += sum(len(forwarded[i].rollout.request.prompt_ids) for i in np.unique(batch.sequence.cpu()))
             tokens += len(batch.target)
+        with self.watch("optimizer"):
+            norm, rate = self._step(forwarded)
+        rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+        return Update(loss, norm, rate, tokens, rows)
+
+    def _step(self, forwarded: Sequence[Sample]) -> tuple[float, float]:
+        """Clip and apply the gradient; its norm and the learning rate."""
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         for weight in weights:
             if weight.grad is None:
@@ -154,25 +144,28 @@ class Policy:
             group["lr"] = rate * group["factor"]
         self.optimizer.step()
         self.version += 1
-        rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
-        return Update(loss, norm, rate, tokens, rows)
+        return norm, rate
 
     def refresh_reference(self) -> None:
         """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
-        self.reference.load_state_dict(self.model.state_dict())
+        self.reference.load_state_dict(dict(self.named_tensors()), strict=False)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights for an engine, a tied one once."""
-        for name, weight in self.model.named_parameters():
-            yield name, weight.detach()
+        """Weights for an engine, a tied one once and an adapter merged."""
+        return adapters.merged(self.model)
 
     def save(self, folder: Path) -> None:
         """A Hugging Face folder that transformers and vLLM load as it is."""
-        self.model.save_pretrained(folder, safe_serialization=True)
+        merged = None if self.stage.lora is None else dict(self.named_tensors())
+        self.model.save_pretrained(folder, state_dict=merged, safe_serialization=True)
+        if self.stage.lora is not None:
+            adapters.save(self.model, folder)
         self.tokenizer.save_pretrained(folder)
 
     def restore(self, folder: Path) -> None:
         """Take the weights of a folder that `save` wrote."""
+        if self.stage.lora is not None:
+            return adapters.restore(self.model, folder)
         self.model.load_state_dict(models.load_model(str(folder), self.model.dtype).state_dict())
 
     def state_dict(self) -> dict:
@@ -210,8 +203,19 @@ class Policy:
             samples,
             micro_batch_tokens=self.stage.micro_batch_tokens,
             device=self.accelerator.device,
-            columns=self.columns,
+            shared=self.shares_prompts,
         )
+
+    def _flops(self, batch: PackedBatch) -> int:
+        """Of a micro-batch's forward and backward pass through the weights: 6 a weight and token, 4 where an adapter is
+        trained; attention is not in it."""
+        head = self.model.get_output_embeddings().weight.numel()
+        passed = (self.parameters - head) * batch.input_ids.numel() + head * len(batch.target)
+        return (6 if self.stage.lora is None else 4) * passed
+
+    def matmul_rate(self) -> float:
+        """FLOPs a second that this machine multiplies at best in the policy's precision."""
+        return matmul_rate(self.accelerator.device, torch.bfloat16 if self.autocast else self.model.dtype)
 
     def _rate(self) -> float:
         options = self.stage.optimizer
@@ -225,11 +229,8 @@ class Policy:
 
     def _hidden(self, model, batch: PackedBatch) -> Tensor:
         """Hidden states [N, D] that predict the batch's targets."""
-        mask = None if batch.segments is None else attention.mask(batch.segments)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
-            states = model.base_model(
-                input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
-            ).last_hidden_state
+            states = attention.forward(model.base_model, batch.input_ids, batch.position_ids, batch.segments)
         return states.flatten(0, 1)[batch.hidden_index]
 
     def _layer(self, model) -> tuple[Tensor, dict[str, Any]]:
@@ -245,11 +246,14 @@ class Policy:
 
     def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:
         """Add a micro-batch's gradient; its loss and rows."""
-        hidden = self._hidden(self.model, batch)
-        loss, logp, entropy = self._loss(hidden, batch, objective)
-        if self.value_head is not None:
-            loss = loss + objective.value_loss(batch, self._values(hidden)).sum()
-        loss.backward()
+        with self.watch("forward"):
+            hidden = self._hidden(self.model, batch)
+            loss, logp, entropy = self._loss(hidden, batch, objective)
+            if self.value_head is not None:
+                loss = loss + objective.value_loss(batch, self._values(hidden)).sum()
+        with self.watch("backward"):
+            loss.backward()
+        self.watch.flops += self._flops(batch)
         columns = {
             "logp": logp,
             "entropy": entropy,
@@ -259,6 +263,7 @@ class Policy:
             "advantage": batch.advantage,
             "scale": batch.scale,
             "role": batch.role,
+            "sequence": batch.sequence,
         }
         return float(loss.detach()), {key: value.cpu().numpy() for key, value in columns.items()}
 
@@ -277,19 +282,3 @@ class Policy:
         logp, entropy, logq = kernels.token_logps(hidden, weight, batch.target, **options)
         loss = objective.row_loss(batch, logp, entropy, slice(0, len(logp)), logq).sum()
         return loss, logp.detach(), entropy.detach()
-
-
-def _blame(batch: PackedBatch, rows: dict[str, np.ndarray], samples: Sequence[Sample]) -> str:
-    """Which problem and request made a loss that is not finite."""
-    used_old = np.where(rows["scale"] != 0, rows["old"], 0.0)
-    bad = np.flatnonzero(~np.isfinite(rows["logp"] + rows["entropy"] + used_old))
-    if not len(bad):
-        return (
-            "the loss is not finite though the policy's log-probabilities are; the weights are unchanged "
-            "(look at functions of your own under objective:)"
-        )
-    request = samples[batch.sequence.cpu().numpy()[bad[0]]].rollout.request
-    return (
-        f"the loss is not finite at problem {request.problem_id!r}, request {request.id}; the weights are unchanged "
-        "(a smaller learning_rate or optimizer.grad_clip may help)"
-    )

@@ -85,6 +85,17 @@ class Optimizer(Knobs):
     """Largest gradient norm; 0: off. Result."""
 
 
+class Lora(Knobs):
+    """A low-rank adapter that is trained in the weights' place."""
+
+    rank: Positive = 16
+    """Columns of its matrices. Result."""
+    alpha: Above = 32.0
+    """It counts alpha / rank times. Result."""
+    targets: str | tuple[str, ...] = "all-linear"
+    """Which layers: all-linear (but the output layer), or names such as [q_proj, v_proj]. Result."""
+
+
 class Workers(Knobs):
     """The pool of verifier processes."""
 
@@ -169,8 +180,8 @@ class Objective(Knobs):
     """none: one denominator for all roles; {use: const, mu}, {use: cos, ...} or {use: roles, ...}: one each. Result."""
 
 
-class Stage(Knobs):
-    """What SFT and RL share."""
+class AnyStage(Knobs):
+    """What every kind of stage has."""
 
     name: str = ""
     """Folder and metrics name; default: the kind. Result."""
@@ -188,46 +199,57 @@ class Stage(Knobs):
     """Reference answers that their verifier cannot use: refuse the recipe, or leave these problems out. Free."""
     workers: Workers = Workers()
     """The pool that runs verifiers. Result."""
-    objective: Objective = Objective()
-    """What is learned from a block. Result."""
     engine: Engine = Engine()
     """What samples completions. Result."""
-    eval: Evaluation = Evaluation()
-    """Held-out problems, and when. Free."""
     stop: Stop = Stop()
     """When the stage ends early. Free."""
     steps: Positive | None = None
     """Steps of the stage; may be raised on resume. Free."""
-    schedule_steps: Positive | None = None
-    """Steps the schedules run over; default: `steps` at the first start. Result."""
     prompts_per_step: Positive = 32
     """Problems (demonstrations) a step learns from. Result."""
     max_new_tokens: Positive = 512
     """Longest completion, in tokens. Result."""
     sampling: Sampling = Sampling()
     """Truncation of the rollouts; its stop strings hold for evaluation too. Result."""
-    learning_rate: Above = 1e-6
-    """Learning rate after the warm-up. Result."""
-    optimizer: Optimizer = Optimizer()
-    """AdamW and its schedule. Result."""
     precision: Literal["auto", "float32", "bf16_autocast", "pure_bf16"] = "auto"
     """auto: float32 weights, under bf16 autocast on GPUs. `pure_bf16` weights lose updates of 1e-6. Result."""
-    micro_batch_tokens: Positive = 8192
-    """Padded tokens forwarded at once. Rounding."""
-    attention: Literal["auto", "padded"] = "auto"
-    """auto: a group's prompt is forwarded once where that is cheaper; padded: once a member. Rounding."""
-    kernel: Literal["auto", "torch", "triton"] = "auto"
-    """The loss head's implementation; auto: triton on a GPU, else torch. Rounding."""
     threads: Count = 0
     """CPU threads of torch; 0: all cores. Rounding."""
-    checkpoint_every: Positive = 50
-    """Steps between checkpoints. Free."""
-    keep_last: Positive = 1
-    """Checkpoints to keep of a stage. Free."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where metrics go beside metrics.jsonl; W&B stays offline unless WANDB_MODE says otherwise. Free."""
 
     _data_by_name = field_validator("data", mode="before")(by_name)
+
+
+class Stage(AnyStage):
+    """What SFT and RL share."""
+
+    objective: Objective = Objective()
+    """What is learned from a block. Result."""
+    eval: Evaluation = Evaluation()
+    """Held-out problems, and when. Free."""
+    schedule_steps: Positive | None = None
+    """Steps the schedules run over; default: `steps` at the first start. Result."""
+    learning_rate: Above = 1e-6
+    """Learning rate after the warm-up. Result."""
+    optimizer: Optimizer = Optimizer()
+    """AdamW and its schedule. Result."""
+    micro_batch_tokens: Positive = 8192
+    """Tokens forwarded at once, padding counted. Rounding."""
+    attention: Literal["auto", "padded"] = "auto"
+    """auto: rows without padding, a prompt once, where the model can read them; padded: a row a sample. Rounding."""
+    activation_checkpointing: bool = False
+    """Compute each layer's activations again in the backward pass: less memory, a third more time. Rounding."""
+    model_kernels: Literal["model", "liger"] = "model"
+    """Norms, rotations and activations: the model's own, or liger-kernel's (GPU, `r1lab[gpu]`). Rounding."""
+    lora: Lora | None = None
+    """Train an adapter alone (`r1lab[lora]`); the model's folder has it merged, and apart in `adapter`. Result."""
+    kernel: Literal["auto", "torch", "triton"] = "auto"
+    """The loss head's implementation; auto: triton on a GPU, else torch. Rounding."""
+    checkpoint_every: Positive = 50
+    """Steps between checkpoints. Free."""
+    keep_last: Positive = 1
+    """Checkpoints to keep of a stage. Free."""
 
 
 class SftStage(Stage):
@@ -235,8 +257,8 @@ class SftStage(Stage):
 
     kind: Literal["sft"] = "sft"
     """Learns from demonstrations. Result."""
-    epochs: Above = 1.0
-    """Passes over the demonstrations, where `steps` does not say. Result."""
+    epochs: Above | None = None
+    """Passes over the demonstrations, instead of `steps`; default: one. Result."""
 
     # What a step of demonstrations is in the loop's terms: one update on one block, as it stands.
     group_size: ClassVar[int] = 1
@@ -245,6 +267,12 @@ class SftStage(Stage):
     temperature: ClassVar[float] = 1.0
     truncated: ClassVar[str] = "score"
     old_logprobs: ClassVar[str] = "recompute"
+
+    @model_validator(mode="after")
+    def _one_length(self):
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"steps {self.steps} and epochs {self.epochs:g} both say how long; set one to null")
+        return self
 
 
 class RlStage(Stage):
@@ -279,6 +307,3 @@ class RlStage(Stage):
                 "leave them at 1, 0 and 0 or set sampling.allow_biased_sampling: true"
             )
         return self
-
-
-KIND_OF_STAGE = {"sft": SftStage, "rl": RlStage}

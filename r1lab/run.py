@@ -70,6 +70,11 @@ class RunFolder:
             self.manifest["notes"].append(text)
             self._write()
 
+    def pin(self, stage: str, key: str, value: Any) -> None:
+        """Fix what a default resolves to once the stage starts."""
+        self.pinned[stage][key] = value
+        self._write()
+
     def resumed(self, stage: str, step: int) -> None:
         """Record that the run went on from a checkpoint."""
         self.manifest["resumed_at"].append({"stage": stage, "step": step})
@@ -101,10 +106,10 @@ def open_run(
     """
     own = identity(plan, data_digests)
     path = folder(plan, own)
-    _admit(path, own)
+    admit(path, own)
     require_space(path, needed_bytes, RecipeError)
-    with _locked(path):
-        earlier = _admit(path, own)  # once more: another process may have held it in the meantime
+    with locked(path):
+        earlier = admit(path, own)  # once more: another process may have held it in the meantime
         sweep(path)
         run = RunFolder(path, describe(plan, own, verifier_versions, extra))
         if earlier is not None and earlier["finished"] and ends(earlier) == ends(run.manifest):
@@ -118,7 +123,7 @@ def open_run(
         yield run
 
 
-def _admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
+def admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of a run to resume, None where the folder is free for a new one; else a refusal."""
     if path.exists() and not path.is_dir():
         raise RecipeError(f"out: {path} is a file; name a folder")
@@ -140,7 +145,7 @@ def _admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Exclusive while the block runs. The kernel drops the lock of a killed process."""
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ from r1lab.errors import RecipeError
 from r1lab.policy import Policy
 
 WORTH = 10_000_000
-"""Parameters from which on vLLM is faster than the local engine on a CPU (0.9M: 14.5k tokens/s against 20k; 135M: 2.3
-times faster)."""
+"""Parameters from which on vLLM is taken. On two CPU cores a model of 0.9M runs at 14.5k tokens/s against 20k of
+transformers at 256 sequences, one of 135M (bfloat16) at 886 against 379 at 64 sequences."""
 
 
 @dataclass(frozen=True)
