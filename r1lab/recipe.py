@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from r1lab.knobs import Above, Amount, Count, Knobs, Nucleus, Positive, Share, Use, by_name
 from r1lab.recipe_engine import Engine
+from r1lab.recipe_update import Lora, Optimizer
 from r1lab.source import Prompt, Source
 
 
@@ -26,36 +27,6 @@ class Sampling(Knobs):
     @property
     def biased(self) -> bool:
         return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
-
-
-class Optimizer(Knobs):
-    """AdamW."""
-
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Learning rate after the warm-up, over `schedule_steps`. Result."""
-    warmup_updates: Count = 10
-    """Updates of linear warm-up. Result."""
-    beta1: Share = 0.9
-    """Decay of the first moment. Result."""
-    beta2: Share = 0.95
-    """Decay of the second moment. Result."""
-    epsilon: Above = 1e-8
-    """Added to the root of the second moment. Result."""
-    weight_decay: Amount = 0.0
-    """Decoupled decay of every weight. Result."""
-    grad_clip: Amount = 1.0
-    """Largest gradient norm; 0: off. Result."""
-
-
-class Lora(Knobs):
-    """A low-rank adapter that is trained in the weights' place."""
-
-    rank: Positive = 16
-    """Columns of its matrices. Result."""
-    alpha: Above = 32.0
-    """It counts alpha / rank times. Result."""
-    targets: str | tuple[str, ...] = "all-linear"
-    """Which layers: all-linear (but the output layer), or names such as [q_proj, v_proj]. Result."""
 
 
 class Workers(Knobs):
