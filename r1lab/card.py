@@ -188,7 +188,8 @@ def data_table(chain: list[Ready], plan: Plan) -> str:
 
 
 def _data_line(use: str, name: str, source: Source, problems, plan: Plan) -> str:
-    origin = f"task {source.task}" if source.task else clean(source.path, "path", plan)
+    made = f"task {source.task}" if source.task else f"verified samples of stage {source.stage}"
+    origin = clean(source.path, "path", plan) if source.path else made
     if is_on_hub(source, plan):
         origin += f" ({source.config})" if source.config else ""
     cells = (use, name, origin, source.split, len(problems), f"`{digest(problems)}`")

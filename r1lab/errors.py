@@ -7,3 +7,7 @@ class RecipeError(ValueError):
 
 class RunError(RuntimeError):
     """The run could not go on; what was written stays whole. Exit code 1."""
+
+
+class Stopped(RunError):
+    """A signal ended the run after a whole step; the same command goes on."""

@@ -26,6 +26,7 @@ from r1lab.reward import Reward
 from r1lab.sampler import Sampler
 from r1lab.second import SecondOpinion
 from r1lab.seeds import derive
+from r1lab.timing import Watch
 from verifiers.verdict import Verdict
 
 WINDOW, JUDGED_FROM = 1000, 200
@@ -126,12 +127,13 @@ class Feed:
         self.engine, self.judge, self.objective = engine, judge, objective
         self.reward, self.second = reward, second
         self.maker = Maker(renderer, f"train/{stage.name}", seed, sampling_of(stage))
-        self.errors = ErrorWindow(stage.max_error_rate)
+        self.errors, self.watch = ErrorWindow(stage.max_error_rate), Watch()
 
     def block(self, prompts: int) -> list[Settled]:
         """A step's groups in draw order: waves of as many problems as are still missing, until `prompts` are kept or
         `max_draws` x `prompts` were drawn."""
         settled: list[Settled] = []
+        self.engine.wake()
         limit = self.objective.max_draws * prompts
         while len(settled) < limit:
             missing = prompts - sum(each.kept is not None for each in settled)
@@ -139,6 +141,7 @@ class Feed:
                 break
             count = min(missing, limit - len(settled))
             settled += self._wave(self.sampler.draw(len(settled), count, self.stage.group_size))
+        self.engine.sleep()
         return settled
 
     def observe(self, block: Sequence[Settled]) -> None:
@@ -148,7 +151,7 @@ class Feed:
 
     def publish(self, policy, version: int) -> None:
         """Weights to the engine."""
-        publish(self.engine, policy.named_tensors, version)
+        publish(self.engine, policy.named_tensors, version, policy)
 
     def state_dict(self) -> dict:
         return {"sampler": self.sampler.state_dict(), "errors": self.errors.state_dict()}
@@ -187,7 +190,7 @@ class Feed:
     def _judged(self, requests: list[Request]) -> list[Scored]:
         """Each request sampled and judged."""
         waiting = []
-        for rollout, verdict in generate(self.engine, self._verify, requests):
+        for rollout, verdict in generate(self.engine, self._verify, requests, self.watch):
             problem = self.problems[rollout.request.problem_id]
             parts = self.reward.submit(self.judge, rollout, problem)
             waiting.append((rollout, verdict, parts, self.second.submit(self.judge, rollout, problem)))

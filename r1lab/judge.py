@@ -49,6 +49,19 @@ def warnings(table: Mapping[str, verifiers.Resolved]) -> list[str]:
     return [f"{key}: programs run WITHOUT ISOLATION" for key in bare]
 
 
+def item_of(problem: Problem, text: str, finish: str = "stop", num_tokens: int = 0) -> Item:
+    """What a verifier is given of a completion of the problem."""
+    return Item(
+        completion=text,
+        answer=problem.answer,
+        prompt=problem.prompt,
+        problem_id=problem.id,
+        finish=finish,
+        num_tokens=num_tokens,
+        meta=problem.meta,
+    )
+
+
 class Judge:
     """The pool, spoken to in rollouts."""
 
@@ -63,15 +76,7 @@ class Judge:
 
     def __call__(self, rollout: Rollout, problem: Problem, verifier: str = "") -> Future[Verdict]:
         """The verdict of the problem's own verifier, or of another one of the table."""
-        item = Item(
-            completion=rollout.text,
-            answer=problem.answer,
-            prompt=problem.prompt,
-            problem_id=problem.id,
-            finish=rollout.finish,
-            num_tokens=len(rollout.completion_ids),
-            meta=problem.meta,
-        )
+        item = item_of(problem, rollout.text, rollout.finish, len(rollout.completion_ids))
         return self.pool.submit(item, verifier or problem.verifier, problem.solution)
 
     def close(self) -> None:

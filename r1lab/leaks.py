@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 from data import Problem
 from data.overlap import overlap
 from r1lab.errors import RecipeError
-from r1lab.recipe import Stage
+from r1lab.recipe import AnyStage
 from r1lab.study.evaluate import EvaluationSet
 
-Parts = tuple[Stage, Mapping[str, Sequence[Problem]], Sequence[EvaluationSet]]
+Parts = tuple[AnyStage, Mapping[str, Sequence[Problem]], Sequence[EvaluationSet]]
 
 
 def check(stages: Sequence[Parts]) -> None:
     """RecipeError names the set, and both counts. The masked one may be allowed by the set's name."""
     train = [problem for _, sources, _ in stages for problems in sources.values() for problem in problems]
-    is_generated = all(_is_ours(source.task) for stage, _, _ in stages for source in stage.data.values())
+    is_generated = all(
+        is_ours(source.task) for stage, _, _ in stages for source in stage.data.values() if not source.stage
+    )
     checked = set()
     for stage, _, sets in stages:
         for on in sets:
@@ -24,11 +26,12 @@ def check(stages: Sequence[Parts]) -> None:
             if (on.name, content) not in checked:
                 checked.add((on.name, content))
                 # Generated problems differ in nothing but numbers by nature; their splits are disjoint by construction.
-                by_nature = is_generated and _is_ours(stage.eval.sets[on.name].task)
-                _check_set(on, train, may_mask=by_nature or on.name in stage.eval.allow_masked_overlap)
+                by_nature = is_generated and is_ours(stage.eval.sets[on.name].task)
+                check_set(on, train, may_mask=by_nature or on.name in stage.eval.allow_masked_overlap)
 
 
-def _check_set(on: EvaluationSet, train: Sequence[Problem], *, may_mask: bool) -> None:
+def check_set(on: EvaluationSet, train: Sequence[Problem], *, may_mask: bool) -> None:
+    """RecipeError where problems of the set stand in `train`, or are those with other numbers and may not be."""
     found = overlap(train, on.problems)
     if found.exact:
         raise RecipeError(
@@ -42,5 +45,5 @@ def _check_set(on: EvaluationSet, train: Sequence[Problem], *, may_mask: bool) -
         )
 
 
-def _is_ours(task: str | None) -> bool:
+def is_ours(task: str | None) -> bool:
     return task is not None and not task.startswith("gym:")

@@ -16,13 +16,14 @@ from r1lab import checkpoint, ranks, tables
 from r1lab.ledger import Ledger
 from r1lab.metrics import MetricsFile, rollout_metrics, update_metrics
 from r1lab.objective import Objective
-from r1lab.policy import Policy, Update
+from r1lab.policy import Policy
 from r1lab.progress import Clock, Progress
 from r1lab.recipe import Stage
-from r1lab.records import Sample, Settled
+from r1lab.records import Sample, Settled, Update
 from r1lab.run import RunFolder
 from r1lab.signals import Grace
 from r1lab.stopping import Stopping
+from r1lab.timing import details
 
 
 def train(
@@ -39,10 +40,8 @@ def train(
     progress: Progress,
     problem_of: Callable,
 ) -> None:
-    """Run a stage from where it stands to its end; every step ends in one row of metrics.
-
-    `evaluate(step)` returns the metrics of the held-out sets; `problem_of(id)` finds a journal's problems again.
-    """
+    """Run a stage from where it stands to its end; every step ends in one row of metrics. `evaluate(step)` returns
+    those of the held-out sets; `problem_of(id)` finds a journal's problems again."""
     resumables = state_of(policy, objective, feed, ledger, stopping, metrics)
     step = resume(run, stage, policy, resumables)
     feed.publish(policy, policy.version)
@@ -50,12 +49,12 @@ def train(
         first = after_evaluation(0, evaluate, stopping, policy, run, stage)
         record(run, metrics, progress, stage, 0, first | ledger.row())
 
+    clock = Clock(progress)
     with Grace(ranks.any_of) as grace:
         while prompts := stopping.prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
-            clock = Clock(progress, step)
 
-            clock.start("rollout")
+            clock.start("rollout", step)
             journal = run.rollouts(stage.name, step)
             is_fresh = not ranks.first(journal.exists)
             block = feed.block(prompts) if is_fresh else tables.read_block(journal, problem_of)
@@ -63,6 +62,7 @@ def train(
             clock.start("score")
             batches = prepared(cut(block, objective, stage), step, objective, policy, stage, ledger)
             samples = [sample for batch in batches for sample in batch]
+            clock.start("record")
             if is_fresh:
                 ranks.first(tables.write_block, journal, block, samples, policy.prompt_text)
             feed.observe(block)
@@ -71,16 +71,17 @@ def train(
             clock.start("update")
             updates = learn(batches, policy, objective, stage, ledger)
             step_on(updates, policy, objective, step)
+            clock.start("sync")
             feed.publish(policy, policy.version)
 
             clock.start("evaluate")
             stopping.spent(prompts, ledger.budget - before[0], ledger.training_flops - before[1])
-            row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip)
+            row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
             is_last = not stopping.prompts(step + 1, ledger)
             if stage.eval.sets and (is_last or is_due(stage, step)):
                 row |= after_evaluation(step, evaluate, stopping, policy, run, stage)
                 is_last = bool(is_last or stopping.ended)
-            row |= ledger.row() | times(clock.stop(), block, stage, ledger.budget - before[0])
+            row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
             record(run, metrics, progress, stage, step, row)
             if is_last or grace.heard() or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
@@ -199,7 +200,7 @@ def after_evaluation(
     return row
 
 
-def times(seconds: dict[str, float], block: Sequence[Settled], stage: Stage, tokens: int) -> dict:
+def times(seconds: dict[str, float], block: Sequence[Settled], stage: Stage, tokens: int, policy: Policy, feed) -> dict:
     """Seconds of each phase, budget tokens a second, and the share of verdicts that took over half of the deadline:
     the only figures that may differ between equal runs."""
     total = sum(seconds.values())
@@ -207,9 +208,10 @@ def times(seconds: dict[str, float], block: Sequence[Settled], stage: Stage, tok
     slow = sum(member.verdict.seconds > stage.workers.deadline / 2 for member in members)
     return {f"time/{name}": value for name, value in seconds.items()} | {
         "time/total": total,
-        "time/tokens_per_second": tokens / max(1e-9, total - seconds["evaluate"]),
+        "time/tokens_per_second": tokens / max(1e-9, total - seconds.get("evaluate", 0.0)),
         "time/near_deadline": slow / len(members) if members else None,
         "time/peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        **details(seconds, policy.watch, feed.watch, peak=policy.matmul_rate()),
     }
 
 

@@ -15,7 +15,7 @@ import torch
 
 from r1lab import ranks
 from r1lab.knobs import digest, select
-from r1lab.recipe import Stage
+from r1lab.recipe import AnyStage
 from r1lab.recipe_file import Plan
 
 PACKAGES = ("r1lab", "torch", "transformers", "accelerate", "datasets", "sympy", "numpy", "pyarrow", "triton", "vllm")
@@ -35,7 +35,7 @@ def identity(plan: Plan, data_digests: dict[str, str]) -> dict[str, Any]:
     return json.loads(json.dumps(made_of, default=str))  # as the manifest gives it back
 
 
-def num_threads(stage: Stage) -> int:
+def num_threads(stage: AnyStage) -> int:
     """CPU threads of a stage, `0: all cores` resolved to those this process may use, shared with others of the run."""
     return stage.threads or max(1, len(os.sched_getaffinity(0)) // ranks.neighbours())
 
@@ -103,6 +103,16 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _leaves(item, f"{path}.{key}" if path else key)
     else:
         yield path, json.dumps(value)
+
+
+def surroundings() -> dict[str, Any]:
+    """With what and where something is made: versions, commit, machine."""
+    return {
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "commit": _commit(Path(__file__).resolve().parent.parent),
+        "machine": _machine(),
+    }
 
 
 def _packages() -> dict[str, str]:

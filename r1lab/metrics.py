@@ -13,9 +13,8 @@ import numpy as np
 
 from r1lab import second
 from r1lab.errors import RunError
-from r1lab.policy import Update
 from r1lab.ranks import by_first, first
-from r1lab.records import Role, Sample, Scored, Settled
+from r1lab.records import Role, Sample, Scored, Settled, Update
 from verifiers.verdict import STATUSES
 
 
@@ -113,8 +112,14 @@ def _no_variance(members: Sequence[Scored]) -> bool:
     return len({member.reward for member in members if member.reward is not None}) < 2
 
 
-def update_metrics(updates: Sequence[Update], samples: Sequence[Sample], clip: tuple[float, float] | None) -> dict:
-    """What the step's updates did, over their forwarded rows; policy statistics over its policy rows."""
+def update_metrics(
+    updates: Sequence[Update],
+    samples: Sequence[Sample],
+    clip: tuple[float, float] | None,
+    clips_sequences: bool = False,
+) -> dict:
+    """What the step's updates did, over their forwarded rows; policy statistics over its policy rows. `clip` is of a
+    token's ratio, or of the mean ratio of a sequence."""
     parts = [update.rows for update in updates if update.rows]
     rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else None
     left_out = Counter(sample.left_out for sample in samples if sample.left_out)
@@ -132,7 +137,8 @@ def update_metrics(updates: Sequence[Update], samples: Sequence[Sample], clip: t
         names = ("policy/entropy", *POLICY_KEYS)
         return row | dict.fromkeys(names)
     row["policy/entropy"] = _mean(rows["entropy"])
-    return row | _policy_rows(_of_policy(rows), clip) | _mismatch(_of_policy(rows), _of_policy(parts[0]))
+    mine = _of_policy(rows)
+    return row | _policy_rows(mine) | _clipped(mine, clip, clips_sequences) | _mismatch(mine, _of_policy(parts[0]))
 
 
 def _of_policy(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -140,13 +146,29 @@ def _of_policy(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _mismatch(rows: dict[str, np.ndarray], first: dict[str, np.ndarray]) -> dict:
-    """|log pi_train - log pi_engine| at the version that sampled. Where the engine's own log-probabilities serve as the
-    old ones, the trainer's are known for the rows of the block's first update only."""
+    """|log pi_train - log pi_engine| at the version that sampled, and the shares of tokens by their ratio.
+
+    Where the engine's own log-probabilities serve as the old ones, the trainer's are known for the rows of the block's
+    first update only.
+    """
     borrowed = rows["old"].size and np.array_equal(rows["old"], rows["engine"], equal_nan=True)
     trainer, engine = (first["logp"], first["engine"]) if borrowed else (rows["old"], rows["engine"])
-    gap = np.abs(trainer.astype(np.float64) - engine)
+    gap = trainer.astype(np.float64) - engine
     gap = gap[np.isfinite(gap)]
-    return {"mismatch/mean": _mean(gap), "mismatch/max": float(gap.max()) if gap.size else None}
+    shares = np.bincount(np.digitize(gap, np.log(RATIO_EDGES)), minlength=len(RATIO_BINS)) / max(1, gap.size)
+    row = {
+        "mismatch/mean": _mean(np.abs(gap)),
+        "mismatch/p99": float(np.quantile(np.abs(gap), 0.99)) if gap.size else None,
+        "mismatch/max": float(np.abs(gap).max()) if gap.size else None,
+    }
+    return row | {key: float(share) if gap.size else None for key, share in zip(RATIO_BINS, shares)}
+
+
+RATIO_EDGES = (0.5, 0.8, 0.95, 1.05, 1.25, 2.0)
+"""Of pi_train / pi_engine, a token."""
+RATIO_BINS = tuple(
+    f"mismatch/ratio/{low}_{high}" for low, high in zip((0, *RATIO_EDGES), (*RATIO_EDGES, "inf"), strict=True)
+)
 
 
 POLICY_KEYS = (
@@ -158,30 +180,43 @@ POLICY_KEYS = (
     "loss/clip_low",
     "loss/clip_high",
     "mismatch/mean",
+    "mismatch/p99",
     "mismatch/max",
+    *RATIO_BINS,
 )
 
 
-def _policy_rows(rows: dict[str, np.ndarray], clip: tuple[float, float] | None) -> dict:
-    """Statistics over the policy rows [n] whose log-probabilities are finite; KL by k3, mismatch |old - engine|."""
-    exact = {key: rows[key].astype(np.float64) for key in ("logp", "old", "ref", "engine", "advantage")}
+def _clipped(rows: dict[str, np.ndarray], clip: tuple[float, float] | None, by_sequence: bool) -> dict:
+    """The shares of tokens, or of sequences, whose ratio the clip keeps from going further."""
+    log_ratio, advantage = rows["logp"].astype(np.float64) - rows["old"], rows["advantage"]
+    known = np.isfinite(log_ratio)
+    if by_sequence:
+        known &= rows["scale"] != 0
+    log_ratio, advantage = log_ratio[known], advantage[known]
+    if by_sequence and log_ratio.size:
+        starts = np.flatnonzero(np.diff(rows["sequence"][known], prepend=-1))
+        counts = np.diff(starts, append=log_ratio.size)
+        log_ratio, advantage = np.add.reduceat(log_ratio, starts) / counts, advantage[starts]
+    ratio = np.exp(log_ratio.clip(-20, 20))
+    return {
+        "loss/clip_low": _mean((ratio < 1 - clip[0]) & (advantage < 0)) if clip else None,
+        "loss/clip_high": _mean((ratio > 1 + clip[1]) & (advantage > 0)) if clip else None,
+    }
+
+
+def _policy_rows(rows: dict[str, np.ndarray]) -> dict:
+    """Statistics over the policy rows [n] whose log-probabilities are finite; KL by k3."""
+    exact = {key: rows[key].astype(np.float64) for key in ("logp", "old", "ref", "engine")}
     has_old, has_ref, has_engine = (np.isfinite(exact[key]) for key in ("old", "ref", "engine"))
-    has_both = has_old & has_engine
     ratio = np.exp((exact["logp"] - exact["old"])[has_old].clip(-20, 20))
     drift = (exact["logp"] - exact["engine"])[has_engine].clip(-20, 20)
     to_ref = (exact["ref"] - exact["logp"])[has_ref].clip(-20, 20)
-    gap = np.abs(exact["old"][has_both] - exact["engine"][has_both])
-    advantage = exact["advantage"][has_old]
     return {
         "policy/kl_rollout": _mean(np.exp(drift) - 1 - drift),
         "policy/kl_ref": _mean(np.exp(to_ref) - 1 - to_ref),
         "ratio/mean": _mean(ratio),
         "ratio/min": float(ratio.min()) if ratio.size else None,
         "ratio/max": float(ratio.max()) if ratio.size else None,
-        "loss/clip_low": _mean((ratio < 1 - clip[0]) & (advantage < 0)) if clip else None,
-        "loss/clip_high": _mean((ratio > 1 + clip[1]) & (advantage > 0)) if clip else None,
-        "mismatch/mean": _mean(gap),
-        "mismatch/max": float(gap.max()) if gap.size else None,
     }
 
 

@@ -65,7 +65,12 @@ def check(location: str) -> None:
         raise RecipeError(f"model: {location!r} has no weights (*.safetensors or *.bin)")
     for path in folder.glob("*.safetensors"):
         _load(_open, path, "readable weights")
-    output_layer(_skeleton(load_config(location)))
+    check_shape(load_config(location))
+
+
+def check_shape(config: PretrainedConfig) -> None:
+    """RecipeError for a model whose last layer the loss head does not compute, by its configuration alone."""
+    output_layer(_skeleton(config))
 
 
 def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -78,6 +83,18 @@ def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
 def num_parameters(config: PretrainedConfig) -> int:
     """Weights of a model of this configuration."""
     return sum(weight.numel() for weight in _skeleton(config).parameters())
+
+
+def weights_of_a_token(model: PreTrainedModel) -> int:
+    """Weights that a token's forward pass multiplies: all but an untied input embedding."""
+    total = sum(weight.numel() for weight in model.parameters())
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    return total if embedding is head else total - embedding.numel()
+
+
+def weights_by_config(config: PretrainedConfig) -> int:
+    """The same of a model of this configuration."""
+    return weights_of_a_token(_skeleton(config))
 
 
 def context_length(config: PretrainedConfig) -> int | None:

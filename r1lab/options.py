@@ -109,3 +109,11 @@ def source(dataset: str, **knobs: Any) -> "Source":
         where = ".".join(map(str, fault["loc"]))
         message = fault["msg"].removeprefix("Value error, ")
         raise RecipeError(f"--dataset: {where}: {message}, got {fault['input']!r}" if where else message) from None
+
+
+def recipes(texts: list[str]) -> tuple[list[str], list[str], str | None]:
+    """Recipes, overrides and the folder `out=` of one list of arguments."""
+    overrides = [text for text in texts if "=" in text and not Path(text).exists()]
+    out = [text.partition("=")[2] for text in overrides if text.startswith("out=")]
+    rest = [text for text in overrides if not text.startswith("out=")]
+    return [text for text in texts if text not in overrides], rest, out[-1] if out else None

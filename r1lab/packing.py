@@ -1,20 +1,27 @@
 """Samples to micro-batches: what is forwarded together, and which rows of it are trained.
 
-A row of tokens is a prompt and the completions after it: one, or several of the same prompt, which is then forwarded
-once (`r1lab.attention` keeps them apart). Rows are right-padded and of similar length. Every number that a trained
-token needs is already on it: no denominator exists here.
+A micro-batch is one row without padding, in which a prompt stands once before its completions (`r1lab.attention` keeps
+them apart); or, for models that cannot read such a row, a row a sample, right-padded and of similar length. Every
+number that a trained token needs is already on it: no denominator exists here.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from r1lab.records import PackedBatch, Sample
+from r1lab.attention.parts import positions
+from r1lab.bins import balanced
+from r1lab.records import PackedBatch, Sample, Segment
 
-WORTH = 0.8
-"""Completions share a prompt where that takes at most this share of the cost: masks are not free."""
-PADDING = -1
+
+class Stem(NamedTuple):
+    """Samples behind one prompt."""
+
+    prompt: tuple[int, ...]
+    members: tuple[tuple[int, ...], ...]
+    """Indices of the samples of each completion: equal ones are forwarded once."""
 
 
 def length(sample: Sample) -> int:
@@ -23,96 +30,108 @@ def length(sample: Sample) -> int:
 
 
 def pack(
-    samples: Sequence[Sample], *, micro_batch_tokens: int, device: torch.device, columns: float | None = None
+    samples: Sequence[Sample], *, micro_batch_tokens: int, device: torch.device, shared: bool = False
 ) -> list[PackedBatch]:
-    """Micro-batches of at most `micro_batch_tokens` padded tokens (a longer row or unit stands alone), longest first.
+    """Micro-batches of at most `micro_batch_tokens` forwarded tokens, padding counted (a longer sample or unit stands
+    alone), the largest first.
 
-    `columns` is `attention.columns_per_token` of the model, or None where every sample needs a row of its own.
-    `sequence` of a trained row is the sample's index in `samples`.
+    `shared`: packed rows with prompts shared, balanced; else padded rows. `sequence` of a trained row is the sample's
+    index in `samples`.
     """
-    shared = [] if columns is None else chains(samples, micro_batch_tokens, columns)
-    taken = {index for chain in shared for index in chain}
-    rows = shared + [[index] for index in range(len(samples)) if index not in taken]
-    rows.sort(key=lambda row: (-width(samples, row), row[0]))
-    batches, taken_rows = [], []
-    for row_group in bundles(samples, rows):
-        widest = width(samples, (taken_rows or row_group)[0])
-        if taken_rows and (len(taken_rows) + len(row_group)) * widest > micro_batch_tokens:
-            batches.append(_batch(samples, taken_rows, widest, device))
-            taken_rows = []
-        taken_rows = taken_rows + row_group
-    if taken_rows:
-        batches.append(_batch(samples, taken_rows, width(samples, taken_rows[0]), device))
-    return batches
+    if not shared:
+        return [_padded(samples, rows, device) for rows in padded_rows(samples, micro_batch_tokens)]
+    found = clusters(samples, micro_batch_tokens)
+    sizes = [sum(tokens(samples, stem) for stem in cluster) for cluster in found]
+    return [
+        _packed(samples, [stem for index in chosen for stem in found[index]], device)
+        for chosen in balanced(sizes, micro_batch_tokens)
+    ]
 
 
-def bundles(samples: Sequence[Sample], rows: Sequence[list[int]]) -> list[list[list[int]]]:
-    """Rows that stay in one micro-batch, in order of their widest: those of a unit, every other alone."""
-    found: dict[tuple, list[list[int]]] = {}
-    for row in rows:
-        unit = samples[row[0]].unit
-        found.setdefault(("unit", unit) if unit else ("row", row[0]), []).append(row)
-    return list(found.values())
-
-
-def chains(samples: Sequence[Sample], micro_batch_tokens: int, columns: float) -> list[list[int]]:
-    """Samples that share a row, in order: of each prompt as many together as cost least, at most a micro-batch."""
-    members: dict[tuple[tuple[int, ...], int], list[int]] = {}
+def clusters(samples: Sequence[Sample], most: int) -> list[list[Stem]]:
+    """Stems that stay in one micro-batch: those of a unit; any other alone, cut so that it fits."""
+    behind: dict[tuple, dict[tuple[int, ...], list[int]]] = {}
     for index, sample in enumerate(samples):
-        members.setdefault((sample.rollout.request.prompt_ids, sample.unit), []).append(index)
-    found = []
-    for (prompt, _), group in members.items():
-        longest = max(len(samples[index].rollout.completion_ids) for index in group)
-        most = min(len(group), (micro_batch_tokens - len(prompt)) // max(1, longest))
-        size = cheapest(len(prompt), [len(samples[index].rollout.completion_ids) for index in group], most, columns)
-        if size > 1:
-            found += [group[start : start + size] for start in range(0, len(group), size)]
+        stem = behind.setdefault((sample.unit, sample.rollout.request.prompt_ids), {})
+        stem.setdefault(sample.rollout.completion_ids, []).append(index)
+    units: dict[int, list[Stem]] = {}
+    found: list[list[Stem]] = []
+    for (unit, prompt), completions in behind.items():
+        members = [tuple(indices) for indices in completions.values()]
+        if unit:
+            units.setdefault(unit, []).append(Stem(prompt, tuple(members)))
+            continue
+        sizes = [len(ids) for ids in completions]
+        for chosen in balanced(sizes, max(1, most - len(prompt))):
+            found.append([Stem(prompt, tuple(members[place] for place in chosen))])
+    return found + list(units.values())
+
+
+def tokens(samples: Sequence[Sample], stem: Stem) -> int:
+    """Tokens of a stem and its completions."""
+    return len(stem.prompt) + sum(len(samples[same[0]].rollout.completion_ids) for same in stem.members)
+
+
+def padded_rows(samples: Sequence[Sample], most: int) -> list[list[int]]:
+    """Samples of each padded micro-batch, the longest first; those of a unit together."""
+    bundles: dict[tuple, list[int]] = {}
+    for index in sorted(range(len(samples)), key=lambda index: (-length(samples[index]), index)):
+        unit = samples[index].unit
+        bundles.setdefault(("unit", unit) if unit else ("row", index), []).append(index)
+    found: list[list[int]] = []
+    for bundle in bundles.values():
+        if not found or (len(found[-1]) + len(bundle)) * length(samples[found[-1][0]]) > most:
+            found.append([])
+        found[-1] += bundle
     return found
 
 
-def cheapest(prompt: int, completions: Sequence[int], most: int, columns: float) -> int:
-    """How many completions a row takes, 1 to `most`: the fewest token passes, attention counted in them.
-
-    A token pays for one pass and 1 / columns of one for each column: half of the row on its own, the whole row masked.
-    """
-    mean = sum(completions) / len(completions)
-    alone = (prompt + mean) * (1 + (prompt + mean) / (2 * columns))
-    best, least = 1, WORTH * alone
-    for size in range(2, most + 1):
-        row = prompt + size * mean
-        cost = row * (1 + row / columns) / size
-        if cost < least:
-            best, least = size, cost
-    return best
-
-
-def width(samples: Sequence[Sample], row: Sequence[int]) -> int:
-    """Tokens of a row: its prompt once, and its completions."""
-    prompt = len(samples[row[0]].rollout.request.prompt_ids)
-    return prompt + sum(len(samples[index].rollout.completion_ids) for index in row)
-
-
-def _batch(samples: Sequence[Sample], rows: list[list[int]], size: int, device: torch.device) -> PackedBatch:
-    tokens, positions = np.zeros((2, len(rows), size), np.int64)
-    segments = np.full((len(rows), size), PADDING, np.int64)
-    chosen, hidden_index = [], []
-    for place, row in enumerate(rows):
-        prompt = samples[row[0]].rollout.request.prompt_ids
-        end = start = len(prompt)
-        tokens[place, :start], positions[place, :start], segments[place, :start] = prompt, np.arange(start), 0
-        for segment, index in enumerate(row, start=1):
-            completion = samples[index].rollout.completion_ids
-            begin, end = end, end + len(completion)
-            tokens[place, begin:end], segments[place, begin:end] = completion, segment
-            positions[place, begin:end] = start + np.arange(len(completion))
+def _packed(samples: Sequence[Sample], stems: Sequence[Stem], device: torch.device) -> PackedBatch:
+    """One row. The last token of a completion is not in it: it predicts nothing, and no other sees it."""
+    ids: list[int] = []
+    segments, chosen, predictors = [], [], []
+    for stem in stems:
+        ids += stem.prompt
+        last, sizes = len(ids) - 1, []
+        for same in stem.members:
+            completion = samples[same[0]].rollout.completion_ids
+            begin = len(ids)
+            ids += completion[:-1]
+            sizes.append(len(ids) - begin)
+            chosen += same
             # The prompt's last token predicts every completion's first.
-            predictors = np.array([start - 1, *range(begin, end - 1)][: len(completion)])
-            hidden_index.append(place * size + predictors)
-            chosen.append(index)
+            predictors += [np.array([last, *range(begin, len(ids))][: len(completion)], np.int64)] * len(same)
+        segments.append(Segment(len(stem.prompt), tuple(sizes)))
+    return PackedBatch(
+        input_ids=torch.tensor([ids], device=device),
+        position_ids=positions(segments)[None].to(device),
+        segments=tuple(segments),
+        **_trained(samples, chosen, predictors, device),
+    )
+
+
+def _padded(samples: Sequence[Sample], rows: Sequence[int], device: torch.device) -> PackedBatch:
+    size = max(length(samples[index]) for index in rows)
+    ids, predictors = np.zeros((len(rows), size), np.int64), []
+    for place, index in enumerate(rows):
+        prompt, completion = samples[index].rollout.request.prompt_ids, samples[index].rollout.completion_ids
+        ids[place, : length(samples[index])] = prompt + completion
+        predictors.append(place * size + len(prompt) - 1 + np.arange(len(completion)))
+    return PackedBatch(
+        input_ids=torch.from_numpy(ids).to(device),
+        position_ids=None,
+        segments=None,
+        **_trained(samples, rows, predictors, device),
+    )
+
+
+def _trained(
+    samples: Sequence[Sample], chosen: Sequence[int], predictors: Sequence[np.ndarray], device: torch.device
+) -> dict[str, torch.Tensor | None]:
+    """The trained rows of the chosen samples, in that order; `predictors` of each index into the hidden states."""
     picked = [samples[index] for index in chosen]
     lengths = [len(sample.rollout.completion_ids) for sample in picked]
     units = [sample.unit for sample in picked]
-    is_shared = any(len(row) > 1 for row in rows)
 
     def column(values, dtype):
         return torch.from_numpy(np.concatenate(values).astype(dtype)).to(device)
@@ -121,20 +140,17 @@ def _batch(samples: Sequence[Sample], rows: list[list[int]], size: int, device: 
         arrays = [getattr(sample, name) for sample in picked]
         return None if arrays[0] is None else column(arrays, np.float32)
 
-    return PackedBatch(
-        input_ids=torch.from_numpy(tokens).to(device),
-        position_ids=torch.from_numpy(positions).to(device) if is_shared else None,
-        segments=torch.from_numpy(segments).to(device) if is_shared else None,
-        hidden_index=column(hidden_index, np.int64),
-        sequence=torch.from_numpy(np.repeat(chosen, lengths)).to(device),
-        target=column([sample.rollout.completion_ids for sample in picked], np.int64),
-        role=column([sample.role for sample in picked], np.int64),
-        advantage=column([sample.advantage for sample in picked], np.float32),
-        scale=column([sample.scale for sample in picked], np.float32),
-        engine=column([sample.rollout.engine_logprobs for sample in picked], np.float32),
-        old=optional("old"),
-        ref=optional("ref"),
-        unit=torch.from_numpy(np.repeat(units, lengths)).to(device) if any(units) else None,
-        returns=optional("returns"),
-        penalty=optional("penalty"),
-    )
+    return {
+        "hidden_index": column(predictors, np.int64),
+        "sequence": torch.from_numpy(np.repeat(chosen, lengths)).to(device),
+        "target": column([sample.rollout.completion_ids for sample in picked], np.int64),
+        "role": column([sample.role for sample in picked], np.int64),
+        "advantage": column([sample.advantage for sample in picked], np.float32),
+        "scale": column([sample.scale for sample in picked], np.float32),
+        "engine": column([sample.rollout.engine_logprobs for sample in picked], np.float32),
+        "old": optional("old"),
+        "ref": optional("ref"),
+        "unit": torch.from_numpy(np.repeat(units, lengths)).to(device) if any(units) else None,
+        "returns": optional("returns"),
+        "penalty": optional("penalty"),
+    }

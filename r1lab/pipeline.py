@@ -1,7 +1,6 @@
 """Stages in order, each resumable; the model is handed on. What a step does stands in `r1lab.loop`."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -11,23 +10,21 @@ from pathlib import Path
 import torch
 
 from data.loaders import digest as content_digest
-from r1lab import card, checkpoint, costs, engines, loop, ranks, tables
+from r1lab import card, checkpoint, costs, engines, eval_stage, loop, models, parts, ranks, reject, tables
+from r1lab.engines import choice
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
-from r1lab.feed import Feed
-from r1lab.judge import Judge, version_of, warnings
+from r1lab.judge import version_of, warnings
 from r1lab.knobs import digest
 from r1lab.ledger import Ledger
 from r1lab.manifest import identity, num_threads
 from r1lab.metrics import MetricsFile
 from r1lab.policy import Policy
-from r1lab.prepare import Ready, prepare
+from r1lab.prepare import Ready, filled, prepare
 from r1lab.progress import Progress
-from r1lab.recipe import RlStage
+from r1lab.recipe import RlStage, SftStage, Stage
 from r1lab.recipe_file import Plan
 from r1lab.run import RunFolder, folder, open_run
-from r1lab.sampler import Sampler
-from r1lab.seeds import derive
 from r1lab.sft import SftFeed
 from r1lab.stopping import Stopping, goal_of
 from r1lab.study.evaluate import EvaluationSet, evaluate, sampling_of, summary
@@ -39,8 +36,8 @@ class Run:
     """What a finished run left behind."""
 
     path: Path
-    model: Path
-    """Hugging Face folder."""
+    model: Path | None
+    """Hugging Face folder; None where no stage trains."""
     metrics: list[dict]
     """Rows of metrics.jsonl."""
 
@@ -73,19 +70,28 @@ def _train(plan: Plan, progress: Progress) -> Run:
             _stages(ready, plan, run, progress)
         lines = ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()
     progress.close()
-    return Run(run.path, run.model, [json.loads(line) for line in lines])
+    return Run(run.path, run.model if _trained(ready) else None, [json.loads(line) for line in lines])
+
+
+def _trained(ready: list[Ready]) -> list[Ready]:
+    """The stages that make a model."""
+    return [each for each in ready if isinstance(each.stage, Stage)]
 
 
 def _pinned(ready: list[Ready]) -> dict:
     """What defaults resolve to at the first start and then stays."""
-    return {
-        each.stage.name: {
-            "schedule_steps": each.stage.schedule_steps or each.steps,
-            "engine": engines.resolve(each.stage.engine.kind),
+    pinned, configs = {}, {}
+    for each in ready:
+        name = each.stage.name
+        configs[name] = models.load_config(each.location) if each.location else configs[each.stage.from_]
+        taken = choice.choose(each.stage.engine.kind, configs[name])
+        pinned[name] = {
+            **({"schedule_steps": each.stage.schedule_steps or each.steps} if isinstance(each.stage, Stage) else {}),
+            "engine": taken.name,
+            "engine_reason": taken.why,
             "device": "cuda" if torch.cuda.is_available() else "cpu",
         }
-        for each in ready
-    }
+    return pinned
 
 
 def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) -> None:
@@ -93,22 +99,23 @@ def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) 
     with closing(Trackers(run, wanted, progress.say)) as trackers:
         _all_stages(ready, plan, run, progress, MetricsFile(run.metrics, trackers.follow))
         trackers.catch_up()
-    ranks.first(_last_model, ready, plan, run)
+    ranks.first(_last_model, _trained(ready), ready, plan, run)
     run.finish()
 
 
-def _last_model(ready: list[Ready], plan: Plan, run: RunFolder) -> None:
-    """Every stage's card, and the last one's model as the run's."""
-    for number, each in enumerate(ready, 1):
-        card.write(run.stage_folder(each.stage.name) / "model", ready[:number], plan, run)
-    final = run.stage_folder(ready[-1].stage.name) / "model"
-    with checkpoint.atomic_folder(run.model) as made:
-        shutil.copytree(final, made, dirs_exist_ok=True)
+def _last_model(trained: list[Ready], ready: list[Ready], plan: Plan, run: RunFolder) -> None:
+    """The card of every stage that trains, and the last one's model as the run's."""
+    for each in trained:
+        card.write(run.stage_folder(each.stage.name) / "model", ready[: ready.index(each) + 1], plan, run)
+    if trained:
+        with checkpoint.atomic_folder(run.model) as made:
+            shutil.copytree(run.stage_folder(trained[-1].stage.name) / "model", made, dirs_exist_ok=True)
 
 
 def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile) -> None:
     ledger, start = Ledger(), 0
-    for each in ready:
+    for number in range(len(ready)):
+        each = ready[number] = filled(ready[number], run.stage_folder)
         name = each.stage.name
         ended = _ended(run, each)
         if ended is not None:
@@ -118,7 +125,8 @@ def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progre
         if checkpoint.latest(run.checkpoints, name) is None:
             metrics.truncate(start)
         with ExitStack() as stack:
-            _stage(each, plan, run, progress, metrics, ledger, stack)
+            torch.set_num_threads(num_threads(each.stage))
+            RUNNERS.get(each.stage.kind, _stage)(each, plan, run, progress, metrics, ledger, stack)
         start = metrics.size
         if each is not ready[-1]:
             checkpoint.prune(run.checkpoints, name, keep=0)  # its end is fixed: the next stage starts from it
@@ -153,38 +161,25 @@ def _stage(
 ) -> None:
     """Build a stage's parts, run it, hand on its model."""
     stage, objective = each.stage, each.objective
-    torch.set_num_threads(num_threads(stage))
+    if isinstance(stage, SftStage) and run.pinned[stage.name]["schedule_steps"] is None:
+        run.pin(stage.name, "schedule_steps", each.steps)  # known since an earlier stage made its data
     schedule = run.pinned[stage.name]["schedule_steps"] or 0
     policy = Policy(
-        each.location or str(run.stage_folder(stage.from_) / "model"),
+        parts.start(each, run),
         stage,
         total_updates=schedule * stage.updates_per_step * stage.reuse,
         temperature=stage.temperature,
         needs_ref="ref" in objective.needs,
+        seed=plan.seed,
         value_rate=objective.credit.value_rate if objective.has_values else None,
     )
-    sampler = Sampler(each.sources, [source.weight for source in stage.data.values()], derive(plan.seed, "sampler"))
     judge = engine = None
     if each.table:
-        paths = (str(plan.base), os.getcwd())
-        judge = Judge(each.table, stage.workers, paths)
-        stack.callback(judge.close)
-        engine = _engine(each, run, policy)
-        stack.callback(engine.close)
+        judge, engine = parts.judge(each, plan, stack), _engine(each, run, policy, progress, stack)
     if isinstance(stage, RlStage):
-        feed = Feed(
-            stage=stage,
-            seed=plan.seed,
-            sampler=sampler,
-            problems=each.problems,
-            renderer=each.renderer,
-            engine=engine,
-            judge=judge,
-            reward=each.reward,
-            second=each.second,
-            objective=objective,
-        )
+        feed = parts.feed(each, plan, engine, judge)
     else:
+        sampler = parts.sampler(each, plan)
         feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=each.renderer, objective=objective)
     stopping = Stopping(stage, each.steps, each.longest_cost)
     progress.stage(stage.name, each.steps, stage.stop.max_tokens)
@@ -209,19 +204,35 @@ def _stage(
     ranks.first(_hand_on, each, run, policy.whole(), ledger, metrics)
 
 
-def _engine(each: Ready, run: RunFolder, policy: Policy) -> engines.Engine:
-    """RecipeError where the engine cannot run such a model."""
+def _reject(
+    each: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
+) -> None:
+    """Build a reject stage's parts, sample, hand on its dataset."""
     stage = each.stage
-    try:
-        return engines.make(
-            run.pinned[stage.name]["engine"],
-            policy.model,
-            policy.tokenizer,
-            max_batch=stage.engine.max_batch,
-            text_of=each.renderer.verifier_text,
-        )
-    except ValueError as error:
-        raise RecipeError(f"engine: {error}") from None
+    policy = reject.Sampled(parts.start(each, run), stage.precision, stage.temperature or 1.0)
+    feed = parts.feed(each, plan, _engine(each, run, policy, progress, stack), parts.judge(each, plan, stack))
+    progress.stage(stage.name, each.steps, stage.stop.max_tokens)
+    progress.warnings = warnings(each.table)
+    kept = reject.sample(each, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
+    model = f"the model of stage {stage.from_}" if stage.from_ else card.clean(stage.model, "model", plan)
+    ranks.first(reject.hand_on, each, kept, run=run, model=model, ledger=ledger, size=metrics.size)
+
+
+RUNNERS = {"reject": _reject, "eval": ranks.by_first(eval_stage.run_stage)}
+"""What runs a stage that does not train."""
+
+
+def _engine(
+    each: Ready, run: RunFolder, policy: Policy | reject.Sampled, progress: Progress, stack: ExitStack
+) -> engines.Engine:
+    """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
+    pinned = run.pinned[each.stage.name]
+    progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
+    engine = choice.opened(pinned["engine"], each.stage.engine, policy, each.renderer.verifier_text, progress.say)
+    stack.callback(engine.close)
+    if about := getattr(engine, "about", ""):
+        run.note(about)
+    return engine
 
 
 def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, judge, ledger: Ledger) -> Callable:
@@ -239,7 +250,7 @@ def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, 
         settings = digest([content[on.name], vars(sampling), knobs.n, seed, policy.version])
         found = ranks.first(tables.read_evaluation, path)
         if found is None or found[1] != settings:
-            publish(engine, policy.named_tensors, policy.version)
+            publish(engine, policy.named_tensors, policy.version, policy)
             judged = evaluate(
                 on, engine=engine, judge=judge, renderer=each.renderer, sampling=sampling, n=knobs.n, seed=seed
             )

@@ -1,11 +1,11 @@
-"""The model being trained: scoring, updating, its weights by name, its state. The only user of accelerate's devices.
+"""The model being trained: scoring and updating. The only user of accelerate's devices.
 
-Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`); no denominator exists here.
+Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`), nor where weights go (`r1lab.saved`); no denominator
+exists here.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from r1lab import attention, kernels, models, ranks, shards
+from r1lab import adapters, attention, kernels, models, ranks, shards
+from r1lab.equip import equip
 from r1lab.errors import RunError
 from r1lab.faults import blame
 from r1lab.objective import Objective
@@ -21,10 +22,13 @@ from r1lab.objective.schedule import learning_rate
 from r1lab.packing import pack
 from r1lab.recipe import Stage
 from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
+from r1lab.saved import Saved
+from r1lab.seeds import derive
 from r1lab.shares import by_tokens
+from r1lab.timing import Watch, matmul_rate
 
 
-class Policy:
+class Policy(Saved):
     """A causal language model with its optimizer; `version` counts updates."""
 
     def __init__(
@@ -36,8 +40,9 @@ class Policy:
         temperature: float,
         needs_ref: bool,
         value_rate: float | None = None,
+        seed: int = 0,
     ):
-        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's."""
+        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's. `seed`: the run's."""
         has_gpu = torch.cuda.is_available()
         self.autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
         # Its mixed precision is fixed for the process; stages may differ.
@@ -45,16 +50,17 @@ class Policy:
         self.tokenizer = models.load_tokenizer(location)
         dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
         self.model = models.load_model(location, dtype).to(self.accelerator.device)
+        self.shares_prompts = stage.attention == "auto" and attention.learn(self.model)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
+        equip(self.model, stage)
+        if stage.lora is not None:
+            adapters.add(self.model, stage.lora, derive(seed, "lora"))
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
-        shares = stage.attention == "auto" and attention.takes_masks(self.model)
-        self.columns = attention.columns_per_token(self.model) if shares else None
         self.value_head = None if value_rate is None else self._make_value_head()
         for module in (self.model, self.reference, self.value_head):
-            shards.shard(module, stage.parallel)
-        self.kept: dict[str, Any] | None = None
+            shards.shard(module, "ddp" if stage.lora else stage.parallel)
         options = stage.optimizer
-        groups = [{"params": list(self.model.parameters()), "factor": 1.0}]
+        groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
         if self.value_head is not None:
             groups.append({"params": list(self.value_head.parameters()), "factor": value_rate})
         self.optimizer = torch.optim.AdamW(
@@ -65,14 +71,17 @@ class Policy:
             weight_decay=options.weight_decay,
             fused=True,
         )
-        self.version = 0
+        self.version, self.watch = 0, Watch()
 
     @property
     def parameters(self) -> int:
-        """Weights that a token's forward pass multiplies: all but an untied input embedding."""
-        total = sum(weight.numel() for weight in self.model.parameters())
-        embedding, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
-        return total if embedding is head else total - embedding.numel()
+        """Weights that a token's forward pass multiplies."""
+        return models.weights_of_a_token(self.model)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the trunk computes in."""
+        return torch.bfloat16 if self.autocast else self.model.dtype
 
     def prompt_text(self, rollout: Rollout) -> str:
         """The prompt for people, as the model reads it."""
@@ -117,11 +126,41 @@ class Policy:
         forwarded = [sample for sample in samples if not sample.left_out]
         objective.check(forwarded)
         self.optimizer.zero_grad(set_to_none=True)
-        own = [forwarded[index] for index in ranks.own_share(forwarded, by_tokens)]
-        found = ranks.gather(lambda: self._learn(own, objective), alone=not shards.is_sharded(self.model))
+        own = np.array(ranks.own_share(forwarded, by_tokens), np.int64)
+        found = ranks.gather(lambda: self._learn(forwarded, own, objective), alone=not shards.is_sharded(self.model))
         parts = [part for of_rank in found for part in of_rank]
         if fault := next((part.fault for part in parts if part.fault), ""):
             raise RunError(fault)
+        with self.watch("optimizer"):
+            norm, rate = self._step(forwarded)
+        rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows} if parts else {}
+        return Update(sum(part.loss for part in parts), norm, rate, sum(part.tokens for part in parts), rows)
+
+    def _learn(self, samples: Sequence[Sample], own: np.ndarray, objective: Objective) -> list[Learned]:
+        """Add the gradient of this rank's `own` samples, a micro-batch at a time."""
+        with self.watch("pack"):
+            parts, mine = [], [samples[index] for index in own]
+            batches = self._pack(mine)
+        for batch in batches + [None] * shards.missing(self.model, len(batches)):
+            if batch is None:
+                self._idle()
+                continue
+            loss, rows = self._accumulate(batch, objective)
+            fault = "" if np.isfinite(loss) else blame(batch, rows, mine)
+            rows["sequence"] = own[rows["sequence"]]
+            prompts = sum(len(samples[index].rollout.request.prompt_ids) for index in np.unique(rows["sequence"]))
+            parts.append(Learned(loss, rows, prompts + len(batch.target), fault))
+        return parts
+
+    def _idle(self) -> None:
+        """A pass of scale 0 for a rank without rows: the passes of a sharded model wait for all ranks."""
+        hidden, layer = self._hidden(self.model, None), models.output_layer(self.model)
+        values = None if self.value_head is None else self._values(hidden)
+        used = [each.float().sum() for each in (hidden, layer.weight, layer.bias, values) if each is not None]
+        (0.0 * sum(used)).backward()
+
+    def _step(self, forwarded: Sequence[Sample]) -> tuple[float, float]:
+        """Clip and apply the gradient of all ranks; its norm and the learning rate."""
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         for weight in weights:
             if weight.grad is None:
@@ -138,74 +177,7 @@ class Policy:
             group["lr"] = rate * group["factor"]
         self.optimizer.step()
         self.version += 1
-        rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows} if parts else {}
-        return Update(sum(part.loss for part in parts), norm, rate, sum(part.tokens for part in parts), rows)
-
-    def _learn(self, samples: list[Sample], objective: Objective) -> list[Learned]:
-        """Add the gradient of this rank's samples, a micro-batch at a time."""
-        parts, batches = [], self._pack(samples)
-        for batch in batches + [None] * shards.missing(self.model, len(batches)):
-            if batch is None:
-                self._idle()
-                continue
-            loss, rows = self._accumulate(batch, objective)
-            prompts = sum(len(samples[index].rollout.request.prompt_ids) for index in np.unique(batch.sequence.cpu()))
-            fault = "" if np.isfinite(loss) else blame(batch, rows, samples)
-            parts.append(Learned(loss, rows, prompts + len(batch.target), fault))
-        return parts
-
-    def _idle(self) -> None:
-        """A pass of scale 0 for a rank without rows: the passes of a sharded model wait for all ranks."""
-        hidden, layer = self._hidden(self.model, None), models.output_layer(self.model)
-        values = None if self.value_head is None else self._values(hidden)
-        used = [each.float().sum() for each in (hidden, layer.weight, layer.bias, values) if each is not None]
-        (0.0 * sum(used)).backward()
-
-    def refresh_reference(self) -> None:
-        """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
-        self.reference.load_state_dict(self.model.state_dict())
-
-    def whole(self) -> "Policy":
-        """What rank 0 can save: itself, or a copy that keeps the parts of all ranks put together (a collective)."""
-        if not shards.is_sharded(self.model):
-            return self
-        copied = copy.copy(self)
-        copied.kept = shards.whole({"weights": shards.weights(self.model), "state": self.state_dict()})
-        return copied
-
-    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights for an engine, a tied one once; a collective where they are sharded, which every rank iterates."""
-        for name, weight in self.model.named_parameters():
-            yield name, shards.full(weight.detach())
-
-    def save(self, folder: Path) -> None:
-        """A Hugging Face folder that transformers and vLLM load as it is; sharded, of what `whole` gave."""
-        self.model.save_pretrained(folder, state_dict=self.kept and self.kept["weights"], safe_serialization=True)
-        self.tokenizer.save_pretrained(folder)
-
-    def restore(self, folder: Path) -> None:
-        """Take the weights of a folder that `save` wrote."""
-        shards.load(self.model, models.load_model(str(folder), self.model.dtype).state_dict())
-
-    def state_dict(self) -> dict:
-        """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
-        if self.kept:
-            return self.kept["state"]
-        reference = None if self.reference is None else self.reference.state_dict()
-        values = None if self.value_head is None else self.value_head.state_dict()
-        return {
-            "version": self.version,
-            "optimizer": self.optimizer.state_dict(),
-            "reference": reference,
-            "value_head": values,
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        self.version = state["version"]
-        shards.load_moments(self.optimizer, state["optimizer"])
-        for module, name in ((self.reference, "reference"), (self.value_head, "value_head")):
-            if module is not None:
-                shards.load(module, state[name])
+        return norm, rate
 
     def _make_value_head(self) -> torch.nn.Linear:
         """From a hidden state to the reward still to come; zero at first. It is no part of the Hugging Face folder."""
@@ -223,8 +195,19 @@ class Policy:
             samples,
             micro_batch_tokens=self.stage.micro_batch_tokens,
             device=self.accelerator.device,
-            columns=self.columns,
+            shared=self.shares_prompts,
         )
+
+    def _flops(self, batch: PackedBatch) -> int:
+        """Of a micro-batch's forward and backward pass through the weights: 6 a weight and token, 4 where an adapter is
+        trained; attention is not in it."""
+        head = self.model.get_output_embeddings().weight.numel()
+        passed = (self.parameters - head) * batch.input_ids.numel() + head * len(batch.target)
+        return (6 if self.stage.lora is None else 4) * passed
+
+    def matmul_rate(self) -> float:
+        """FLOPs a second that this machine multiplies at best in the policy's precision."""
+        return matmul_rate(self.accelerator.device, torch.bfloat16 if self.autocast else self.model.dtype)
 
     def _rate(self) -> float:
         options = self.stage.optimizer
@@ -238,13 +221,9 @@ class Policy:
 
     def _hidden(self, model, batch: PackedBatch | None) -> Tensor:
         """Hidden states [N, D] that predict the batch's targets; of one token where there is no batch."""
-        if batch is None:
-            batch = shards.nothing(self.accelerator.device)
-        mask = None if batch.segments is None else attention.mask(batch.segments)
+        batch = batch or shards.nothing(self.accelerator.device)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
-            states = shards.trunk(model)(
-                input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
-            ).last_hidden_state
+            states = attention.forward(shards.trunk(model), batch.input_ids, batch.position_ids, batch.segments)
         return states.flatten(0, 1)[batch.hidden_index]
 
     def _layer(self, model) -> tuple[Tensor, dict[str, Any]]:
@@ -260,11 +239,14 @@ class Policy:
 
     def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:
         """Add a micro-batch's gradient; its loss and rows."""
-        hidden = self._hidden(self.model, batch)
-        loss, logp, entropy = self._loss(hidden, batch, objective)
-        if self.value_head is not None:
-            loss = loss + objective.value_loss(batch, self._values(hidden)).sum()
-        loss.backward()
+        with self.watch("forward"):
+            hidden = self._hidden(self.model, batch)
+            loss, logp, entropy = self._loss(hidden, batch, objective)
+            if self.value_head is not None:
+                loss = loss + objective.value_loss(batch, self._values(hidden)).sum()
+        with self.watch("backward"):
+            loss.backward()
+        self.watch.flops += self._flops(batch)
         columns = {
             "logp": logp,
             "entropy": entropy,
@@ -274,6 +256,7 @@ class Policy:
             "advantage": batch.advantage,
             "scale": batch.scale,
             "role": batch.role,
+            "sequence": batch.sequence,
         }
         return float(loss.detach()), {key: value.cpu().numpy() for key, value in columns.items()}
 

@@ -1,30 +1,36 @@
 """Everything of a plan that can be wrong, loaded and checked before anything is written. Not the run (`pipeline`)."""
 
+import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import verifiers
 from data import Problem
 from data.loaders import digest
-from r1lab import engines, judge, leaks, models, objective, plugin, sft, trackers
+from data.split import distinct
+from r1lab import dataset, equip, judge, leaks, models, objective, plugin, sft, trackers
+from r1lab.engines import choice
 from r1lab.errors import RecipeError
 from r1lab.golds import Golds
 from r1lab.prompts import Renderer
-from r1lab.recipe import RlStage, SftStage, Source, Stage
+from r1lab.recipe import AnyStage, RlStage, SftStage, Source, Stage
+from r1lab.recipe_eval import EvalStage
 from r1lab.recipe_file import Plan
+from r1lab.recipe_reject import RejectStage
 from r1lab.reward import Reward
 from r1lab.second import SecondOpinion
 from r1lab.source import load_problems
 from r1lab.study.evaluate import EvaluationSet, depths
+from r1lab.study.origins import renderer_of
 
 
 @dataclass(frozen=True)
 class Ready:
     """A stage with its data, checked."""
 
-    stage: Stage
+    stage: AnyStage
     location: str | None
     """Where its model is, or None where it starts from the stage `from`."""
     tokenizer: object
@@ -49,8 +55,11 @@ class Ready:
 
     @property
     def digests(self) -> dict[str, str]:
-        """Content hashes of the training data."""
-        return {f"{self.stage.name}/{name}": digest(problems) for name, problems in self.sources.items()}
+        """Content hashes of the training data; what an earlier stage makes is known by what makes it."""
+        made = {name: f"stage {source.stage}" for name, source in self.stage.data.items() if source.stage}
+        return {
+            f"{self.stage.name}/{name}": made.get(name) or digest(problems) for name, problems in self.sources.items()
+        }
 
 
 def prepare(plan: Plan) -> list[Ready]:
@@ -68,12 +77,29 @@ def prepare(plan: Plan) -> list[Ready]:
     return ready
 
 
-def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
-    built = _objective(stage)
-    plugin.find(engines.ENGINES, stage.engine.kind, "engine.kind")
+def filled(each: Ready, folder: Callable[[str], Path]) -> Ready:
+    """The same with the datasets that earlier stages made, in their folders. RecipeError where one does not fit."""
+    stage = each.stage
+    if not _origins(stage):
+        return each
+    sources = dict(each.sources)
+    for name, source in ((name, source) for name, source in stage.data.items() if source.stage):
+        spec = source.verifier or stage.verifier
+        sources[name] = dataset.read(folder(source.stage) / "data", name, judge.key_of(spec) if spec else "")
+        sources[name] = distinct(sources[name], source.distinct)[: source.limit]
+    try:
+        steps, longest = _check_lengths(stage, sources, each.sets, each.renderer, each.objective)
+    except RecipeError as error:
+        raise RecipeError(f"stage {stage.name}: {error}") from None
+    return replace(each, sources=sources, steps=steps, longest_cost=longest)
+
+
+def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
+    built = objective_of(stage)
+    limit = choice.check(stage.engine, None)
     trackers.require(stage.trackers)
     reward = None
-    if isinstance(stage, RlStage):
+    if not isinstance(stage, SftStage):
         reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
     second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStage) else None)
     sources = {
@@ -84,14 +110,16 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         EvaluationSet(name, problems_of(source, name, stage, plan.base, f"eval.sets.{name}"))
         for name, source in stage.eval.sets.items()
     )
-    _check_names(stage)
-    _check_metrics(stage)
+    check_names(stage)
+    check_metrics(stage)
     _check_ids(sources)
-    table = judge.resolve(_specs(stage)) | (reward.table if reward else {}) | second.table
+    table = judge.resolve(specs_of(stage)) | (reward.table if reward else {}) | second.table
     judged = [problem for part in sets for problem in part.problems]
     if reward:
         judged += [problem for problems in sources.values() for problem in problems]
     table |= judge.resolve({problem.verifier for problem in judged if problem.verifier} - set(table))
+    if reward:  # what an earlier stage makes keeps its verifiers
+        table |= {key: each for origin in _origins(stage) for key, each in before[origin].table.items()}
     unjudged = next((problem for problem in judged if not problem.verifier), None)
     if unjudged is not None:
         raise RecipeError(
@@ -105,8 +133,12 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
         tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
         models.check(location)
-        tokenizer, context = models.load_tokenizer(location), models.context_length(models.load_config(location))
-    renderer = _renderer(stage, tokenizer, context)
+        if isinstance(stage, Stage):
+            equip.check(stage)
+        tokenizer, config = models.load_tokenizer(location), models.load_config(location)
+        context = models.context_length(config)
+        limit = choice.check(stage.engine, config)
+    renderer = renderer_of(tokenizer, stage.prompt, min(filter(None, (context, limit)), default=None))
     steps, longest = _check_lengths(stage, sources, sets, renderer, built)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
         raise RecipeError(
@@ -117,20 +149,30 @@ def _ready(stage: Stage, plan: Plan, location: str | None, before: Mapping[str, 
     )
 
 
-def problems_of(source: Source, name: str, stage: Stage, base: Path, key: str = "") -> list[Problem]:
-    """The problems of one source of a stage, which stands under `key` of the recipe."""
+def problems_of(source: Source, name: str, stage: AnyStage, base: Path, key: str = "") -> list[Problem]:
+    """The problems of one source of a stage, which stands under `key` of the recipe; none yet of one that an earlier
+    stage makes (`filled`)."""
+    if source.stage is not None:
+        return []
+    if isinstance(stage, SftStage) and source in stage.data.values():
+        source = sft.demonstrations(source)
     spec = source.verifier or stage.verifier
     return load_problems(source, name, judge.key_of(spec) if spec else "", base, key)
 
 
-def _objective(stage: Stage) -> objective.Objective:
+def _origins(stage: AnyStage) -> list[str]:
+    """Earlier stages whose datasets it reads."""
+    return [source.stage for source in stage.data.values() if source.stage]
+
+
+def objective_of(stage: AnyStage) -> objective.Objective:
     built = objective.build(
         stage.objective,
         max_new_tokens=stage.max_new_tokens,
         truncated=stage.truncated,
         group_size=stage.group_size,
     )
-    if built.rule.samples != isinstance(stage, RlStage):
+    if built.rule.samples != (not isinstance(stage, SftStage)):
         raise RecipeError(
             f"objective: preset {stage.objective.preset!r} in a stage of kind {stage.kind}; "
             f"{'sft learns from demonstrations only, use kind: rl' if built.rule.samples else 'use kind: sft'}"
@@ -138,12 +180,12 @@ def _objective(stage: Stage) -> objective.Objective:
     return built
 
 
-def _specs(stage: Stage) -> list:
+def specs_of(stage: AnyStage) -> list:
     sources = [*stage.data.values(), *stage.eval.sets.values()]
     return [spec for spec in (stage.verifier, *(source.verifier for source in sources)) if spec]
 
 
-def _check_metrics(stage: Stage) -> None:
+def check_metrics(stage: AnyStage) -> None:
     keys = ["avg", "low", "high", "score", "errors", "completion"]
     keys += [f"pass@{k}" for k in depths(stage.eval.n) if stage.eval.n > 1]
     known = [f"eval/{name}/{key}" for name in stage.eval.sets for key in keys]
@@ -152,7 +194,7 @@ def _check_metrics(stage: Stage) -> None:
             raise RecipeError(f"{what}: {metric!r} is not evaluated; use one of {', '.join(known) or '(no eval.sets)'}")
 
 
-def _check_names(stage: Stage) -> None:
+def check_names(stage: AnyStage) -> None:
     """Names of sources and sets become file names and metric keys."""
     for what, names in (("data", stage.data), ("eval.sets", stage.eval.sets)):
         for name in names:
@@ -170,24 +212,8 @@ def _check_ids(sources: Mapping[str, list[Problem]]) -> None:
                 )
 
 
-def _renderer(stage: Stage, tokenizer, context: int | None) -> Renderer:
-    prompt = stage.prompt
-    try:
-        return Renderer(
-            tokenizer,
-            template=prompt.template,
-            format=prompt.format,
-            examples=prompt.examples,
-            system_prompt=prompt.system_prompt,
-            prefill_think=prompt.prefill_think,
-            context=context,
-        )
-    except ValueError as error:
-        raise RecipeError(f"prompt: {error}") from None
-
-
 def _check_lengths(
-    stage: Stage,
+    stage: AnyStage,
     sources: Mapping[str, list[Problem]],
     sets: tuple[EvaluationSet, ...],
     renderer: Renderer,
@@ -197,8 +223,12 @@ def _check_lengths(
     try:
         for on in sets:
             renderer.check(on.problems, stage.eval.max_new_tokens or stage.max_new_tokens)
+        if isinstance(stage, EvalStage):
+            return None, 0
         if isinstance(stage, SftStage):
             longest = sft.check(sources, renderer)
+            if not all(sources.values()):  # an earlier stage has still to make them
+                return stage.steps, stage.max_new_tokens
             return sft.steps_of(stage, sum(map(len, sources.values()))), longest
         shown = sft.check(sources, renderer) if built.rule.demonstrates else 0
         for problems in sources.values():
@@ -208,4 +238,6 @@ def _check_lengths(
     except ValueError as error:
         raise RecipeError(str(error)) from None
     sampled = stage.group_size * stage.max_new_tokens
+    if isinstance(stage, RejectStage):
+        return stage.steps or math.ceil(sum(map(len, sources.values())) / stage.prompts_per_step), sampled
     return stage.steps, sampled * (built.max_draws * built.rule.attempts + stage.reuse) + shown * stage.reuse

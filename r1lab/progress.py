@@ -120,21 +120,25 @@ class Meter:
 
 
 class Clock:
-    """Seconds of a step's phases; each phase is shown while it lasts."""
+    """Seconds of the phases of one step after another; each is shown while it lasts."""
 
-    def __init__(self, progress: Progress, step: int):
-        self.progress, self.step = progress, step
+    def __init__(self, progress: Progress):
+        self.progress, self.step = progress, 0
         self.marks: list[tuple[str, float]] = []
 
-    def start(self, phase: str) -> None:
+    def start(self, phase: str, step: int | None = None) -> None:
         """A phase begins, the one before ends."""
+        self.step = self.step if step is None else step
         self.marks.append((phase, time.monotonic()))
         self.progress.doing(f"step {self.step}: {phase}")
 
-    def stop(self) -> dict[str, float]:
-        """Seconds of every phase."""
-        self.marks.append(("", time.monotonic()))
-        return {phase: end - start for (phase, start), (_, end) in pairwise(self.marks)}
+    def lap(self) -> dict[str, float]:
+        """Seconds of every phase since the last lap. What comes now is recording, and counts in the next one."""
+        now, found = time.monotonic(), {}
+        for (phase, start), (_, end) in pairwise([*self.marks, ("", now)]):
+            found[phase] = found.get(phase, 0.0) + end - start
+        self.marks = [("record", now)]
+        return found
 
 
 SHOWN = (

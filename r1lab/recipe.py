@@ -12,9 +12,39 @@ class Engine(Knobs):
     """What samples completions."""
 
     kind: str = "auto"
-    """auto, local, or a dotted path. Result."""
+    """auto, local, vllm, server, or a dotted path; auto: vllm where it is there and worth it, else local. Result."""
+    urls: tuple[str, ...] = ()
+    """vLLM servers, as `r1lab serve` starts them (server). Rounding."""
+    key_env: str | None = None
+    """Environment variable that holds the servers' key (server). Free."""
+    deadline: Above = 120.0
+    """Seconds without a token after which a server with work is given up and its work done again (server). Free."""
+    reconnect: Above = 600.0
+    """Seconds to wait for a server where none is left (server). Free."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the rollouts; auto: float32, but with vllm bfloat16 where the policy runs under bf16 autocast. Result."""
     max_batch: Positive = 512
     """Completions decoded at once (local). Rounding."""
+    max_num_seqs: Positive = 256
+    """Completions decoded at once (vllm; server: at each). Rounding."""
+    max_model_len: Positive | None = None
+    """Tokens of prompt and completion that keys are kept for (vllm); default: the model's context. Rounding."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.4
+    """Share of a GPU's memory that is vLLM's, the trainer needs the rest; on a CPU, of keys alone. Rounding."""
+    tensor_parallel: Positive = 1
+    """GPUs that one model is spread over (vllm). Rounding."""
+    enforce_eager: bool | None = None
+    """No compiled graphs (vllm); default: true on a CPU, where compiling takes most of a minute. Rounding."""
+
+    @model_validator(mode="after")
+    def _whole(self):
+        if (self.kind == "server") != bool(self.urls):
+            raise ValueError(
+                "`kind: server` and `urls: [http://host:port, ...]` go together; r1lab serve MODEL starts such a server"
+            )
+        if len(set(self.urls)) < len(self.urls):
+            raise ValueError(f"`urls` names {max(self.urls, key=self.urls.count)!r} twice")
+        return self
 
 
 class Sampling(Knobs):
@@ -53,6 +83,17 @@ class Optimizer(Knobs):
     """Decoupled decay of every weight. Result."""
     grad_clip: Amount = 1.0
     """Largest gradient norm; 0: off. Result."""
+
+
+class Lora(Knobs):
+    """A low-rank adapter that is trained in the weights' place."""
+
+    rank: Positive = 16
+    """Columns of its matrices. Result."""
+    alpha: Above = 32.0
+    """It counts alpha / rank times. Result."""
+    targets: str | tuple[str, ...] = "all-linear"
+    """Which layers: all-linear (but the output layer), or names such as [q_proj, v_proj]. Result."""
 
 
 class Workers(Knobs):
@@ -139,8 +180,8 @@ class Objective(Knobs):
     """none: one denominator for all roles; {use: const, mu}, {use: cos, ...} or {use: roles, ...}: one each. Result."""
 
 
-class Stage(Knobs):
-    """What SFT and RL share."""
+class AnyStage(Knobs):
+    """What every kind of stage has."""
 
     name: str = ""
     """Folder and metrics name; default: the kind. Result."""
@@ -158,49 +199,60 @@ class Stage(Knobs):
     """Reference answers that their verifier cannot use: refuse the recipe, or leave these problems out. Free."""
     workers: Workers = Workers()
     """The pool that runs verifiers. Result."""
-    objective: Objective = Objective()
-    """What is learned from a block. Result."""
     engine: Engine = Engine()
     """What samples completions. Result."""
-    eval: Evaluation = Evaluation()
-    """Held-out problems, and when. Free."""
     stop: Stop = Stop()
     """When the stage ends early. Free."""
     steps: Positive | None = None
     """Steps of the stage; may be raised on resume. Free."""
-    schedule_steps: Positive | None = None
-    """Steps the schedules run over; default: `steps` at the first start. Result."""
     prompts_per_step: Positive = 32
     """Problems (demonstrations) a step learns from. Result."""
     max_new_tokens: Positive = 512
     """Longest completion, in tokens. Result."""
     sampling: Sampling = Sampling()
     """Truncation of the rollouts; its stop strings hold for evaluation too. Result."""
+    precision: Literal["auto", "float32", "bf16_autocast", "pure_bf16"] = "auto"
+    """auto: float32 weights, under bf16 autocast on GPUs. `pure_bf16` weights lose updates of 1e-6. Result."""
+    threads: Count = 0
+    """CPU threads of torch in each process; 0: all cores, shared among them. Rounding."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where metrics go beside metrics.jsonl; W&B stays offline unless WANDB_MODE says otherwise. Free."""
+
+    _data_by_name = field_validator("data", mode="before")(by_name)
+
+
+class Stage(AnyStage):
+    """What SFT and RL share."""
+
+    objective: Objective = Objective()
+    """What is learned from a block. Result."""
+    eval: Evaluation = Evaluation()
+    """Held-out problems, and when. Free."""
+    schedule_steps: Positive | None = None
+    """Steps the schedules run over; default: `steps` at the first start. Result."""
     learning_rate: Above = 1e-6
     """Learning rate after the warm-up. Result."""
     optimizer: Optimizer = Optimizer()
     """AdamW and its schedule. Result."""
-    precision: Literal["auto", "float32", "bf16_autocast", "pure_bf16"] = "auto"
-    """auto: float32 weights, under bf16 autocast on GPUs. `pure_bf16` weights lose updates of 1e-6. Result."""
     micro_batch_tokens: Positive = 8192
-    """Padded tokens forwarded at once. Rounding."""
+    """Tokens forwarded at once, padding counted. Rounding."""
     attention: Literal["auto", "padded"] = "auto"
-    """auto: a group's prompt is forwarded once where that is cheaper; padded: once a member. Rounding."""
+    """auto: rows without padding, a prompt once, where the model can read them; padded: a row a sample. Rounding."""
+    activation_checkpointing: bool = False
+    """Compute each layer's activations again in the backward pass: less memory, a third more time. Rounding."""
+    model_kernels: Literal["model", "liger"] = "model"
+    """Norms, rotations and activations: the model's own, or liger-kernel's (GPU, `r1lab[gpu]`). Rounding."""
+    lora: Lora | None = None
+    """Train an adapter alone (`r1lab[lora]`); the model's folder has it merged, and apart in `adapter`. Result."""
     kernel: Literal["auto", "torch", "triton"] = "auto"
     """The loss head's implementation; auto: triton on a GPU, else torch. Rounding."""
     parallel: Literal["auto", "ddp", "fsdp2"] = "auto"
     """How several processes hold the weights: each all (ddp) or a part (fsdp2); auto: a part where the launcher asks
     for FSDP or a GPU cannot hold all. Rounding."""
-    threads: Count = 0
-    """CPU threads of torch in each process; 0: all cores, shared among them. Rounding."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints. Free."""
     keep_last: Positive = 1
     """Checkpoints to keep of a stage. Free."""
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Where metrics go beside metrics.jsonl; W&B stays offline unless WANDB_MODE says otherwise. Free."""
-
-    _data_by_name = field_validator("data", mode="before")(by_name)
 
 
 class SftStage(Stage):
@@ -208,8 +260,8 @@ class SftStage(Stage):
 
     kind: Literal["sft"] = "sft"
     """Learns from demonstrations. Result."""
-    epochs: Above = 1.0
-    """Passes over the demonstrations, where `steps` does not say. Result."""
+    epochs: Above | None = None
+    """Passes over the demonstrations, instead of `steps`; default: one. Result."""
 
     # What a step of demonstrations is in the loop's terms: one update on one block, as it stands.
     group_size: ClassVar[int] = 1
@@ -218,6 +270,12 @@ class SftStage(Stage):
     temperature: ClassVar[float] = 1.0
     truncated: ClassVar[str] = "score"
     old_logprobs: ClassVar[str] = "recompute"
+
+    @model_validator(mode="after")
+    def _one_length(self):
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"steps {self.steps} and epochs {self.epochs:g} both say how long; set one to null")
+        return self
 
 
 class RlStage(Stage):
@@ -252,6 +310,3 @@ class RlStage(Stage):
                 "leave them at 1, 0 and 0 or set sampling.allow_biased_sampling: true"
             )
         return self
-
-
-KIND_OF_STAGE = {"sft": SftStage, "rl": RlStage}

@@ -12,9 +12,12 @@ from pydantic import ValidationError
 
 from r1lab.errors import RecipeError
 from r1lab.knobs import Knobs
-from r1lab.recipe import KIND_OF_STAGE, RlStage, Stage
+from r1lab.recipe import AnyStage, RlStage, SftStage, Stage
+from r1lab.recipe_eval import EvalStage
+from r1lab.recipe_reject import RejectStage
 
 TOP = ("name", "seed", "out", "stages")
+KIND_OF_STAGE = {"sft": SftStage, "rl": RlStage, "reject": RejectStage, "eval": EvalStage}
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Plan:
     name: str
     seed: int
     out: Path | None
-    stages: tuple[Stage, ...]
+    stages: tuple[AnyStage, ...]
     base: Path
     """Folder that relative data paths and plug-ins are looked up from first."""
 
@@ -153,20 +156,22 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     top = {key: value for key, value in raw.items() if key not in TOP}
     listed = raw.get("stages", [{}])
     if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
-        raise RecipeError("stages: must be a list of mappings, each with a kind (sft or rl)")
-    stages: list[Stage] = []
+        raise RecipeError("stages: must be a list of mappings, each with a kind (sft, rl, reject or eval)")
+    stages: list[AnyStage] = []
     for own in listed:
         stages.append(_stage(_from(own, stages), top, single="stages" not in raw))
     _check_names(stages)
+    _check_origins(stages)
     return Plan(name, seed, Path(out) if out else None, tuple(stages), base or Path.cwd())
 
 
-def _from(own: dict, before: list[Stage]) -> dict:
-    """A stage starts from the model of the one before, unless it says `from`, or `model` alone."""
-    return {"from": before[-1].name, **own} if before and "model" not in own else own
+def _from(own: dict, before: list[AnyStage]) -> dict:
+    """A stage starts from the newest model of those before, unless it says `from`, or `model` alone."""
+    trained = [stage.name for stage in before if isinstance(stage, Stage)]
+    return {"from": trained[-1], **own} if trained and "model" not in own else own
 
 
-def _stage(own: dict, top: dict, *, single: bool) -> Stage:
+def _stage(own: dict, top: dict, *, single: bool) -> AnyStage:
     kind = own.get("kind", top.get("kind", "rl"))
     if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
         raise RecipeError(f"kind: {kind!r} must be one of {', '.join(KIND_OF_STAGE)}")
@@ -175,23 +180,29 @@ def _stage(own: dict, top: dict, *, single: bool) -> Stage:
     for key in top:
         if key not in known:
             raise RecipeError(f"{key}: unknown key{_nearest(key, known | set(TOP))}")
-    inherited = {key: value for key, value in top.items() if single or key in _keys(model)}
+    length = {"steps", "epochs"} if {"steps", "epochs"} & set(own) else set()  # its own wins over the other at the top
+    inherited = {key: value for key, value in top.items() if (single or key in _keys(model)) and key not in length}
     values = {**inherited, **own, "kind": kind}
     values.setdefault("name", kind)
-    if isinstance(values.get("objective", {}), dict):
+    if issubclass(model, Stage) and isinstance(values.get("objective", {}), dict):
         values["objective"] = {"preset": "sft" if kind == "sft" else "default", **values.get("objective", {})}
     try:
         stage = model.model_validate(values)
     except ValidationError as error:
         raise RecipeError(_one_line(error, model)) from None
-    if stage.optimizer.schedule != "constant" and kind == "rl" and not (stage.schedule_steps or stage.steps):
+    if (
+        isinstance(stage, Stage)
+        and stage.optimizer.schedule != "constant"
+        and kind == "rl"
+        and not (stage.schedule_steps or stage.steps)
+    ):
         raise RecipeError(f"schedule_steps: needed by optimizer.schedule {stage.optimizer.schedule!r} without steps")
     if isinstance(stage, RlStage) and stage.steps is None and not (stage.stop.max_tokens or stage.stop.max_flops):
         raise RecipeError(f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens")
     return stage
 
 
-def _check_names(stages: list[Stage]) -> None:
+def _check_names(stages: list[AnyStage]) -> None:
     names = [stage.name for stage in stages]
     for position, stage in enumerate(stages):
         if not re.fullmatch(r"\w[\w.]*", stage.name):
@@ -203,8 +214,31 @@ def _check_names(stages: list[Stage]) -> None:
             raise RecipeError(f"from: {stage.from_!r} is no earlier stage of {stage.name!r} ({earlier})")
 
 
+def _check_origins(stages: list[AnyStage]) -> None:
+    """`from` is a stage that makes a model, `data: {stage: ...}` an earlier one that makes a dataset."""
+    for position, stage in enumerate(stages):
+        earlier = {each.name: each for each in stages[:position]}
+        if stage.from_ is not None and not isinstance(earlier[stage.from_], Stage):
+            if isinstance(earlier[stage.from_], EvalStage):
+                raise RecipeError(f"from: {stage.from_!r} is an eval stage, which makes no model; leave `from` out")
+            raise RecipeError(
+                f"from: {stage.from_!r} is a reject stage, which makes a dataset and no model; leave `from` out, or "
+                f"read it by data: {{stage: {stage.from_}}}"
+            )
+        made = ", ".join(name for name, each in earlier.items() if isinstance(each, RejectStage)) or "there is none"
+        for name, source in stage.data.items():
+            if source.stage is not None and not isinstance(earlier.get(source.stage), RejectStage):
+                raise RecipeError(
+                    f"data.{name}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({made})"
+                )
+        for name, source in stage.eval.sets.items():
+            if source.stage is not None:
+                raise RecipeError(f"eval.sets.{name}.stage: {source.stage!r} is training data; give a path or a task")
+
+
 def _keys(model) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+    absent = getattr(model, "absent", ())
+    return [field.alias or name for name, field in model.model_fields.items() if name not in absent]
 
 
 def _nearest(key: str, known) -> str:

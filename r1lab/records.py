@@ -171,18 +171,28 @@ class Sample:
     """Why it is not forwarded; empty where it is."""
 
 
+class Segment(NamedTuple):
+    """A prompt in a packed row and the completions right behind it: they see it and themselves, and nothing else."""
+
+    prompt: int
+    """Tokens."""
+    completions: tuple[int, ...]
+    """Tokens of each that are forwarded: all but its last, which predicts nothing."""
+
+
 @dataclass(frozen=True, eq=False)
 class PackedBatch:
     """One micro-batch: what is forwarded, and the rows [N] of trained tokens that index into it."""
 
     input_ids: Tensor
-    """int64 [B, S], right-padded; causal attention never reads the padding."""
+    """int64 [1, L], one packed row without padding; or [B, S], right-padded: causal attention never reads that."""
     position_ids: Tensor | None
-    """int64 [B, S]; None where they count from 0 in every row."""
-    segments: Tensor | None
-    """int64 [B, S]: 0 a prompt, 1, 2, ... the completions after it, -1 padding; None where no row holds several."""
+    """int64 [1, L]; None where they count from 0 in every row."""
+    segments: tuple[Segment, ...] | None
+    """What a packed row consists of; None where each row is one sample."""
     hidden_index: Tensor
-    """int64 [N] into the flattened B*S hidden states: the position that predicts the row's target."""
+    """int64 [N] into the flattened hidden states: the position that predicts the row's target. Several rows may have
+    one: the first tokens of all completions of a prompt."""
     sequence: Tensor
     """int64 [N], the sample's index in the update."""
     target: Tensor

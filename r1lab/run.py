@@ -71,6 +71,11 @@ class RunFolder:
             self.manifest["notes"].append(text)
             self._write()
 
+    def pin(self, stage: str, key: str, value: Any) -> None:
+        """Fix what a default resolves to once the stage starts."""
+        self.pinned[stage][key] = value
+        self._write()
+
     def resumed(self, stage: str, step: int) -> None:
         """Record that the run went on from a checkpoint."""
         self.manifest["resumed_at"].append({"stage": stage, "step": step})
@@ -112,10 +117,10 @@ def open_run(
 def _hold(run: RunFolder, needed_bytes: int, stack: ExitStack) -> RunFolder:
     """The folder locked for as long as the stack stands, and brought to its start."""
     path, own = run.path, run.manifest["identity"]
-    _admit(path, own)
+    admit(path, own)
     require_space(path, needed_bytes, RecipeError)
-    stack.enter_context(_locked(path))
-    earlier = _admit(path, own)  # once more: another process may have held it in the meantime
+    stack.enter_context(locked(path))
+    earlier = admit(path, own)  # once more: another process may have held it in the meantime
     sweep(path)
     if earlier is not None and earlier["finished"] and ends(earlier) == ends(run.manifest):
         run.manifest, run.finished = earlier, True
@@ -142,7 +147,7 @@ def _check_same(run: RunFolder, held: RunFolder) -> None:
         raise RunError(f"rank {rank()} does not see {held.path}; set out= to a disk that every process can read")
 
 
-def _admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
+def admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of a run to resume, None where the folder is free for a new one; else a refusal."""
     if path.exists() and not path.is_dir():
         raise RecipeError(f"out: {path} is a file; name a folder")
@@ -164,7 +169,7 @@ def _admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Exclusive while the block runs. The kernel drops the lock of a killed process."""
     try:
         path.mkdir(parents=True, exist_ok=True)

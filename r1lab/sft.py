@@ -12,13 +12,15 @@ from r1lab.recipe import SftStage
 from r1lab.records import Group, Sampling, Settled
 from r1lab.reward import Reward
 from r1lab.sampler import Sampler
+from r1lab.source import Source
+from r1lab.timing import Watch
 
 
 class SftFeed:
     """Groups from demonstrations; `r1lab.feed.Feed` in all that the loop asks of it."""
 
     def __init__(self, *, stage: SftStage, seed: int, sampler: Sampler, renderer: Renderer, objective: Objective):
-        self.sampler, self.objective = sampler, objective
+        self.sampler, self.objective, self.watch = sampler, objective, Watch()
         self.reward = Reward({"score": 1.0}, max_new_tokens=stage.max_new_tokens)
         self.maker = Maker(renderer, f"train/{stage.name}", seed, Sampling(max_new_tokens=stage.max_new_tokens))
 
@@ -43,9 +45,17 @@ class SftFeed:
         self.sampler.load_state_dict(state)
 
 
+def demonstrations(source: Source) -> Source:
+    """The source read for its solutions: an answer, which no verifier will ask for, need not be there."""
+    columns = source.columns
+    if "solution" not in columns or "answer" in columns or source.answer_format != "plain":
+        return source
+    return source.model_copy(update={"columns": {**columns, "answer": columns["solution"]}})
+
+
 def steps_of(stage: SftStage, problems: int) -> int:
-    """`steps`, or as many as `epochs` passes over the demonstrations take."""
-    return stage.steps or max(1, math.ceil(stage.epochs * problems / stage.prompts_per_step))
+    """`steps`, or as many as `epochs` passes over the demonstrations take; one pass where neither is said."""
+    return stage.steps or max(1, math.ceil((stage.epochs or 1.0) * problems / stage.prompts_per_step))
 
 
 def check(sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> int:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from r1lab.errors import RunError
+from r1lab.errors import RunError, Stopped
 
 
 @contextmanager
@@ -47,9 +47,9 @@ class Grace:
         return bool(self.asked)
 
     def leave(self, where: str, *, unless: bool) -> None:
-        """RunError where a signal came, unless there is nothing left to do."""
+        """Stopped where a signal came, unless there is nothing left to do."""
         if self.asked and not unless:
-            raise RunError(f"{self.asked} {where}; the same command goes on from here")
+            raise Stopped(f"{self.asked} {where}; the same command goes on from here")
 
     def _ask(self, number: int, _frame) -> None:
         self.asked = f"stopped by {signal.Signals(number).name}"

@@ -12,7 +12,7 @@ from r1lab.knobs import Above, Count, Knobs, Positive, Use
 
 
 class Source(Knobs):
-    """Where problems come from: a dataset (`path`) or a procedural task (`task`).
+    """Where problems come from: a dataset (`path`), a procedural task (`task`) or an earlier `reject` stage (`stage`).
 
     What says which problems is free: the hash of their content is part of the run's identity instead.
     """
@@ -20,7 +20,9 @@ class Source(Knobs):
     path: str | None = None
     """Hub id, local file or folder, or https URL. Free."""
     task: str | None = None
-    """Procedural task: addition, countdown, linear, or `gym:<name>` of reasoning-gym. Free."""
+    """Procedural task: addition, countdown, linear, multiplication, or `gym:<name>` of reasoning-gym. Free."""
+    stage: str | None = None
+    """Earlier reject stage of the same recipe, whose verified samples are the demonstrations. Free."""
     config: str | None = None
     """Configuration (subset) of a hub dataset. Free."""
     split: str = "train"
@@ -53,13 +55,21 @@ class Source(Knobs):
 
     @model_validator(mode="after")
     def _one_origin(self):
-        if (self.path is None) == (self.task is None):
-            both = f"this one has path {self.path!r} and task {self.task!r}"
-            raise ValueError(f"a source needs one of `path` (a dataset) and `task` (generated problems), {both}")
+        origins = {"path": self.path, "task": self.task, "stage": self.stage}
+        if sum(value is not None for value in origins.values()) != 1:
+            has = ", ".join(f"{name} {value!r}" for name, value in origins.items() if value is not None)
+            raise ValueError(
+                "a source needs one of `path` (a dataset), `task` (generated problems) and `stage` (an earlier reject "
+                f"stage), this one has {has or 'none'}"
+            )
         if self.part == "held_out" and self.holdout is None:
             raise ValueError("`part: held_out` needs `holdout`, the share that is set aside, the same on both sides")
         if self.task is not None and (self.where or self.holdout or self.distinct != "rows"):
             raise ValueError("where, distinct and holdout choose among a dataset's rows; a task has `split` and `size`")
+        if self.stage is not None and (self.columns or self.config or self.split != "train" or self.where):
+            raise ValueError(
+                "columns, config, split and where are about a dataset's layout; what a stage makes is known"
+            )
         return self
 
 

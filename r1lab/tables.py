@@ -68,12 +68,12 @@ def write_block(
         **_reward_columns([scored for _, scored in rows]),
         **_sample_columns(rollouts, samples),
     }
-    _write(path, columns, {KIND: ROLLOUTS})
+    write(path, columns, {KIND: ROLLOUTS})
 
 
 def read_block(path: Path, problem_of: Callable[[str], Problem]) -> list[Settled]:
     """What `write_block` wrote, in draw order; `problem_of` gives the problem of an id or raises KeyError."""
-    table = _read(path, ROLLOUTS, "remove it to sample the step anew")
+    table = read(path, ROLLOUTS, "remove it to sample the step anew")
     lists = {name: _arrays(table, name) for name in LISTS}
     plain = table.drop_columns([*LISTS, *(name for name in table.column_names if _is_for_people(name))])
     rows = plain.to_pylist()
@@ -106,14 +106,14 @@ def write_evaluation(
         **{name: written[name] for name in kept},
         **{name: verdicts[name] for name in ("score", "status", "extracted", "reason", "seconds")},
     }
-    _write(path, columns, {KIND: EVALUATION, b"settings_digest": settings_digest.encode()})
+    write(path, columns, {KIND: EVALUATION, b"settings_digest": settings_digest.encode()})
 
 
 def read_evaluation(path: Path) -> tuple[list[dict[str, Any]], str] | None:
     """Rows as plain data and the settings' digest; None where there is no such table."""
     if not path.exists():
         return None
-    table = _read(path, EVALUATION, "remove it to evaluate anew")
+    table = read(path, EVALUATION, "remove it to evaluate anew")
     return table.to_pylist(), table.schema.metadata[b"settings_digest"].decode()
 
 
@@ -223,7 +223,7 @@ def _lists(values: Sequence[Iterable | None], dtype: type) -> pa.LargeListArray:
     return pa.LargeListArray.from_arrays(offsets, pa.array(flat, from_pandas=False), mask=missing)
 
 
-def _write(path: Path, columns: dict[str, pa.Array], metadata: dict[bytes, bytes]) -> None:
+def write(path: Path, columns: dict[str, pa.Array], metadata: dict[bytes, bytes]) -> None:
     """A parquet file with a checksum of all its bytes in the gap that the format allows before the footer."""
     table = pa.table(columns).replace_schema_metadata(metadata)
     strings = [name for name, array in columns.items() if pa.types.is_string(array.type)]
@@ -234,7 +234,7 @@ def _write(path: Path, columns: dict[str, pa.Array], metadata: dict[bytes, bytes
     atomic_file(path, lambda temporary: temporary.write_bytes(made[:footer] + _checksum(made) + made[footer:]))
 
 
-def _read(path: Path, kind: bytes, remedy: str) -> pa.Table:
+def read(path: Path, kind: bytes, remedy: str) -> pa.Table:
     try:
         found = path.read_bytes()
     except OSError as error:

@@ -138,11 +138,12 @@ def test_a_token_whose_engine_failed_is_as_if_it_were_silent(learn, make_samples
 def test_a_pair_is_never_cut_in_two(make_samples):
     samples = ready(make_samples(8), "dpo")
     for tokens in (1, 20, 60, 10**6):
-        batches = pack(samples, micro_batch_tokens=tokens, device=torch.device("cpu"), columns=100.0)
+        batches = pack(samples, micro_batch_tokens=tokens, device=torch.device("cpu"), shared=True)
         seen = [set(batch.unit.tolist()) for batch in batches]
         assert sum(map(len, seen)) == len(set().union(*seen)) == 4
         assert sorted(index for batch in batches for index in set(batch.sequence.tolist())) == list(range(8))
-    assert len(pack(samples, micro_batch_tokens=1, device=torch.device("cpu"))) == 4
+    for shared in (False, True):
+        assert len(pack(samples, micro_batch_tokens=1, device=torch.device("cpu"), shared=shared)) == 4
     assert all(batch.unit is None for batch in pack(make_samples(3), micro_batch_tokens=9, device=torch.device("cpu")))
 
 

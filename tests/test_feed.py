@@ -29,7 +29,13 @@ class Engine:
     """Finishes the last request first."""
 
     def __init__(self):
-        self.version, self.queue, self.waves = -1, [], []
+        self.version, self.queue, self.waves, self.states = -1, [], [], []
+
+    def wake(self):
+        self.states.append("awake")
+
+    def sleep(self):
+        self.states.append("asleep")
 
     def submit(self, requests):
         self.queue += requests
@@ -210,12 +216,14 @@ def test_a_demonstration_does_not_save_a_group_whose_samples_could_not_be_judged
     assert settled.kept is None and settled.reason == "error"
 
 
-def test_the_policys_weights_go_to_the_engine_once_a_version(feed, make_policy):
+def test_the_policys_weights_go_to_the_engine_once_a_version_and_wake_it(feed, make_policy):
     made, policy = feed(by_index), make_policy()
+    made.block(1)
     made.publish(policy, 3)
     tensors = made.engine.tensors
     made.publish(policy, 3)
     assert made.engine.version == 3 and made.engine.tensors is tensors
+    assert made.engine.states == ["awake", "asleep", "awake"]
     assert set(tensors) == {name for name, _ in policy.model.named_parameters()}
 
 

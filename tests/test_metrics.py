@@ -9,9 +9,8 @@ import pytest
 
 from data import Problem
 from r1lab.errors import RunError
-from r1lab.metrics import POLICY_KEYS, MetricsFile, rollout_metrics, update_metrics
-from r1lab.policy import Update
-from r1lab.records import Group, Role, Sample, Scored, Settled
+from r1lab.metrics import POLICY_KEYS, RATIO_BINS, MetricsFile, rollout_metrics, update_metrics
+from r1lab.records import Group, Role, Sample, Scored, Settled, Update
 from verifiers.verdict import STATUSES, Verdict
 
 
@@ -28,6 +27,7 @@ def update(**rows):
     size = len(rows.get("logp", [0]))
     columns = {"logp": -1.0, "entropy": 0.5, "old": -1.0, "engine": -1.0, "ref": -1.0, "advantage": 1.0, "scale": 1.0}
     made = {key: np.broadcast_to(np.asarray(rows.get(key, value), np.float32), size) for key, value in columns.items()}
+    made["sequence"] = np.broadcast_to(np.asarray(rows.get("sequence", 0)), size)
     made["role"] = np.broadcast_to(np.asarray(rows.get("role", Role.POLICY)), size)
     return Update(loss=2.0, grad_norm=0.5, learning_rate=1e-3, forwarded_tokens=9, rows=made)
 
@@ -97,6 +97,25 @@ def test_updates_by_hand(make_samples):
     assert (row["loss/value"], row["update/grad_norm"], row["update/learning_rate"]) == (1.0, 0.25, 2e-3)
     assert (row["update/empty"], row["update/forwarded_share"]) == (1, 0.5)
     assert (row["update/zero_advantage"], row["update/masked"], row["update/nonfinite"]) == (1, 1, 0)
+
+
+def test_a_mismatch_is_told_by_its_tail_and_by_shares_of_ratios(make_samples):
+    gaps = [0.0] * 97 + [-1.0, 0.4, 3.0]  # ratios 1, 0.37, 1.49, 20
+    row = update_metrics([update(logp=[-9.0] * 100, old=np.array(gaps) - 5, engine=-5.0)], make_samples(1), None)
+    assert row["mismatch/mean"] == pytest.approx(0.044) and row["mismatch/max"] == 3
+    assert row["mismatch/p99"] == pytest.approx(1.02)  # at 98.01 of 0 to 99: between 1 and 3
+    assert {key.removeprefix("mismatch/ratio/"): row[key] for key in RATIO_BINS if row[key]} == {
+        "0_0.5": 0.01, "0.95_1.05": 0.97, "1.25_2.0": 0.01, "2.0_inf": 0.01,
+    }  # fmt: skip
+
+
+def test_a_clip_of_sequences_counts_sequences():
+    rows = {"logp": [-1.0, -0.8, -1.0, -1.5], "old": -1.0, "advantage": [1.0, 1.0, -1.0, -1.0], "scale": [1, 1, 1, 1]}
+    rows["sequence"] = [3, 3, 4, 4]  # mean log-ratios 0.1 and -0.25
+    row = update_metrics([update(**rows)], [], (0.2, 0.05), True)
+    assert (row["loss/clip_low"], row["loss/clip_high"]) == (0.5, 0.5)
+    row = update_metrics([update(**rows)], [], (0.2, 0.05))
+    assert (row["loss/clip_low"], row["loss/clip_high"]) == (0.25, 0.25)
 
 
 def test_where_nothing_was_forwarded_policy_statistics_are_null(make_samples):

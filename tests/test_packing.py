@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from r1lab.packing import cheapest, length, pack
-from r1lab.records import Role, Sample
+from r1lab.attention.parts import length as length_of
+from r1lab.packing import length, pack
+from r1lab.records import Role, Sample, Segment
 
 CPU = torch.device("cpu")
 
@@ -51,41 +52,45 @@ def test_every_sample_stands_in_one_micro_batch_of_at_most_that_many_padded_toke
 
 @pytest.fixture
 def siblings(make_rollout):
-    """Three completions of one prompt of 40 tokens, and one of another prompt."""
+    """Four completions of one prompt of 40 tokens, two of them equal, and one of another prompt."""
     prompt = tuple(range(10, 50))
-    pairs = [(prompt, (7, 8, 9)), (prompt, (7,)), ((5, 6), (3, 4)), (prompt, (8, 8))]
+    pairs = [(prompt, (7, 8, 9)), (prompt, (7,)), ((5, 6), (3, 4)), (prompt, (8, 8)), (prompt, (7, 8, 9))]
     made = [make_rollout(*pair, index=index) for index, pair in enumerate(pairs)]
     return [Sample(r, r.role, np.ones(len(r.completion_ids)), np.ones(len(r.completion_ids))) for r in made]
 
 
-def test_completions_of_one_prompt_stand_behind_it_once(siblings):
-    (batch,) = pack(siblings, micro_batch_tokens=100, device=CPU, columns=1000.0)
-    assert batch.input_ids.shape == (2, 46)  # 40 + 3 + 1 + 2, and 2 + 2 padded
-    assert batch.input_ids[0, 40:].tolist() == [7, 8, 9, 7, 8, 8]
-    assert batch.segments[0, 39:].tolist() == [0, 1, 1, 1, 2, 3, 3] and set(batch.segments[1, 4:].tolist()) == {-1}
-    assert batch.position_ids[0, 39:].tolist() == [39, 40, 41, 42, 40, 40, 41]
-    # The prompt's last token predicts each first one; the other prompt's row starts at 46.
-    assert batch.hidden_index.tolist() == [39, 40, 41, 39, 39, 44, 47, 48]
-    assert batch.target.tolist() == [7, 8, 9, 7, 8, 8, 3, 4]
-    assert batch.sequence.tolist() == [0, 0, 0, 1, 3, 3, 2, 2]
+def packed(samples, tokens=100):
+    return pack(samples, micro_batch_tokens=tokens, device=CPU, shared=True)
 
 
-def test_a_shared_row_is_no_longer_than_a_micro_batch(siblings):
-    batches = pack(siblings, micro_batch_tokens=44, device=CPU, columns=1000.0)
-    assert all(batch.input_ids.shape[1] <= 44 for batch in batches)
-    assert sorted(o for batch in batches for o in batch.sequence.unique().tolist()) == [0, 1, 2, 3]
+def test_completions_of_one_prompt_stand_behind_it_once_and_equal_ones_once(siblings):
+    (batch,) = packed(siblings)
+    # Of 7 8 9, of 7 and of 8 8 the last token is not forwarded; nor is that of 3 4.
+    assert batch.input_ids[0, 40:].tolist() == [7, 8, 8, 5, 6, 3] and batch.input_ids.shape == (1, 46)
+    assert batch.segments == (Segment(40, (2, 0, 1)), Segment(2, (1,)))
+    assert batch.position_ids[0, 39:].tolist() == [39, 40, 41, 40, 0, 1, 2]
+    # The prompt's last token predicts each first one.
+    assert batch.hidden_index.tolist() == [39, 40, 41] * 2 + [39, 39, 42, 44, 45]
+    assert batch.target.tolist() == [7, 8, 9] * 2 + [7, 8, 8, 3, 4]
+    assert batch.sequence.tolist() == [0, 0, 0, 4, 4, 4, 1, 3, 3, 2, 2]
 
 
-@pytest.mark.parametrize(
-    "prompt, mean, columns, size",
-    [
-        (120, 28, 3900.0, 8),  # a long prompt and short answers: all together
-        (12, 45, 850.0, 1),  # next to nothing to share: attention over the whole row would cost more
-        (500, 2000, 1000.0, 1),  # long answers: the square of the row is what costs
-    ],
-)
-def test_sharing_is_chosen_where_it_is_cheaper(prompt, mean, columns, size):
-    assert cheapest(prompt, [mean] * 8, 8, columns) == size
+def test_a_prompt_with_more_completions_than_fit_is_forwarded_again(siblings):
+    batches = packed(siblings, tokens=44)
+    assert [batch.input_ids.shape[1] <= 44 for batch in batches] == [True] * len(batches)
+    assert sorted(o for batch in batches for o in batch.sequence.unique().tolist()) == [0, 1, 2, 3, 4]
+    assert sum(segment.prompt == 40 for batch in batches for segment in batch.segments) == 2
+
+
+@pytest.mark.parametrize("tokens", [1, 25, 64, 10_000])
+def test_every_sample_stands_in_one_packed_row_of_at_most_that_many_tokens(make_samples, tokens):
+    samples = make_samples(30)
+    batches = packed(samples, tokens)
+    assert all(batch.input_ids.numel() <= tokens or len(batch.sequence.unique()) == 1 for batch in batches)
+    assert sorted(owner for batch in batches for owner in batch.sequence.unique().tolist()) == list(range(30))
+    sizes = [batch.input_ids.numel() for batch in batches]
+    assert all(batch.input_ids.numel() == length_of(batch.segments) for batch in batches)
+    assert tokens != 64 or max(sizes) - min(sizes) <= 12  # no sample is longer than 17
 
 
 def test_old_and_reference_log_probabilities_go_along(three):
@@ -95,5 +100,5 @@ def test_old_and_reference_log_probabilities_go_along(three):
 
 
 def test_nothing_makes_no_micro_batch(three):
-    assert pack([], micro_batch_tokens=10, device=CPU) == []
+    assert packed([]) == pack([], micro_batch_tokens=10, device=CPU) == []
     assert [length(sample) for sample in three] == [5, 2, 6]

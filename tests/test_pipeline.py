@@ -8,6 +8,7 @@ from r1lab import pipeline, recipe_file, tables
 from r1lab.errors import RecipeError
 from r1lab.progress import Progress
 from r1lab.study.report import report
+from r1lab.timing import PHASES
 
 BASE = {
     "name": "pipe",
@@ -54,10 +55,13 @@ def test_every_row_has_the_metrics_that_a_run_is_judged_by(tmp_path):
         group/zero_variance group/kept group/dropped completion/mean completion/p95 completion/truncated policy/entropy
         policy/kl_rollout loss/clip_low loss/clip_high ratio/mean ratio/max mismatch/mean mismatch/max update/grad_norm
         update/learning_rate update/forwarded_share update/empty time/rollout time/update time/evaluate time/total
+        time/verify time/pack time/forward time/backward time/optimizer time/sync time/record time/mfu
         time/tokens_per_second tokens/sampled tokens/trained tokens/budget flops/rollout flops/update flops/evaluation
         eval/test/avg eval/test/low eval/test/high eval/test/n eval/test/errors"""
     assert set(expected.split()) <= set(row)
     assert row["mismatch/max"] < 1e-4, "engine and trainer agree in float32"
+    phases = sum(row[f"time/{phase}"] for phase in PHASES)
+    assert 0.9 * row["time/total"] < phases <= 1.001 * row["time/total"] and 0 < row["time/mfu"] < 2
     assert row["ratio/mean"] == 1.0 and row["loss/clip_high"] == 0.0, "one update follows one block"
 
 

@@ -82,12 +82,51 @@ def test_what_is_wrong_is_one_line_with_the_key_and_the_value(override, says):
 
 
 def test_overrides_reach_into_mappings_lists_and_stages_by_name():
-    made = plan(TWO, "stages.reason.learning_rate=2e-6", "stages.sft.steps=7", "optimizer.beta1=0.8", "out=x", "seed=5")
+    sft = ("stages.sft.steps=7", "stages.sft.epochs=null")
+    made = plan(TWO, "stages.reason.learning_rate=2e-6", *sft, "optimizer.beta1=0.8", "out=x", "seed=5")
     assert (made.stages[1].learning_rate, made.stages[0].steps, made.seed, str(made.out)) == (2e-6, 7, 5, "x")
     assert [stage.optimizer.beta1 for stage in made.stages] == [0.8, 0.8]
     assert plan(TWO, "stages.1.group_size=3").stages[1].group_size == 3
     assert plan({**ONE, "data": [{"task": "addition"}]}, "data.0.size=9").stages[0].data["addition"].size == 9
     assert TWO["stages"][0] == {"kind": "sft", "epochs": 2}  # the recipe given is not written to
+
+
+def test_sft_goes_by_steps_or_by_epochs_and_the_stages_own_wins_over_the_other_at_the_top():
+    refused("steps 7 and epochs 2 both say how long; set one to null", TWO, "stages.sft.steps=7")
+    refused("epochs: input should be greater than 0, got 0", TWO, "stages.sft.epochs=0")
+    by_epochs = plan({**TWO, "steps": 9}).stages[0]
+    assert (by_epochs.steps, by_epochs.epochs) == (None, 2)
+    by_steps = plan({**TWO, "epochs": 9, "stages": [{"kind": "sft", "steps": 3}]}).stages[0]
+    assert (by_steps.steps, by_steps.epochs) == (3, None)
+
+
+REJECT = {**ONE, "max_new_tokens": 16, "stages": [{"kind": "reject"}, {"kind": "sft", "data": {"stage": "reject"}}]}
+
+
+def test_a_reject_stage_makes_no_model_so_the_next_stage_starts_where_it_started():
+    reject, sft = plan(REJECT).stages
+    assert (reject.kind, reject.from_, reject.keep.threshold, reject.keep.max_per_problem) == ("reject", None, 1.0, 4)
+    assert sft.from_ is None and sft.data["data"].stage == "reject"
+    names = [stage.from_ for stage in plan(REJECT, "stages=[{kind: sft}, {kind: reject}, {kind: rl}]").stages]
+    assert names == [None, "sft", "sft"]
+
+
+@pytest.mark.parametrize(("override", "says"), [
+    ("stages.sft.from=reject", "from: 'reject' is a reject stage, which makes a dataset and no model; leave"),
+    ("stages.sft.data.stage=samples", "data.data.stage: 'samples' is no earlier reject stage of .sft. .reject."),
+    ("stages.reject.data={stage: sft}", "'sft' is no earlier reject stage of .reject. .there is none."),
+    ("stages.sft.data.path=x", "this one has path .x., stage .reject."),
+    ("stages.sft.data.split=eval", "what a stage makes is known"),
+    ("stages.sft.eval={sets: {test: {stage: reject}}}", "eval.sets.test.stage: 'reject' is training data"),
+    ("stages.reject.learning_rate=1e-3", "learning_rate: unknown key"),
+    ("stages.reject.keep={language: english}", "language 'english' is not known; use one of en, de,"),
+    ("stages.reject.keep={min_tokens: 9, max_tokens: 3}", "max_tokens 3 is below min_tokens 9"),
+    ("stages.reject.keep={threshold: 2}", "keep.threshold: input should be less than or equal to 1, got 2"),
+    ("stages.reject.stop={max_hours: 1}", "a reject stage ends by steps, max_tokens or max_flops"),
+    ("stages.sft.kind=eva", "kind: 'eva' must be one of sft, rl, reject"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_reject_stage_or_its_reader_is_one_line(override, says):
+    refused(says, REJECT, override)
 
 
 @pytest.mark.parametrize("override", ["steps=5", "learning_rate=1e-3"])

@@ -1,9 +1,12 @@
+import json
+
 import pytest
 
 from data import Problem
 from r1lab.errors import RecipeError
 from r1lab.models import load_tokenizer
 from r1lab.objective import build
+from r1lab.prepare import problems_of
 from r1lab.prompts import Renderer
 from r1lab.recipe import Objective as Knobs
 from r1lab.recipe import SftStage
@@ -52,3 +55,28 @@ def test_every_demonstration_is_checked_before_the_run(renderer):
         check({"s": [Problem("none", "1+1", "2")]}, renderer)
     with pytest.raises(RecipeError, match=r"problem 'long' has .* tokens with its solution, the context 40"):
         check({"s": [Problem("long", "1+1", "2", solution="x" * 40)]}, renderer)
+
+
+def test_of_a_conversation_in_the_tokenizers_template_only_what_the_assistant_says_is_learned(tiny_model):
+    tokenizer = load_tokenizer(str(tiny_model))
+    sampler, objective = Sampler({"s": PROBLEMS[:1]}, [1.0], 0), build(Knobs(preset="sft"), max_new_tokens=16)
+    renderer = Renderer(tokenizer, template="chat")
+    feed = SftFeed(stage=stage(), seed=0, sampler=sampler, renderer=renderer, objective=objective)
+    (member,) = feed.block(1)[0].kept.members
+    asked = [{"role": "user", "content": "0+1"}]
+    said = [*asked, {"role": "assistant", "content": "it is 1"}]
+    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    assert tokenizer.decode(member.rollout.request.prompt_ids) == prompt
+    learned = tokenizer.decode(member.rollout.completion_ids)
+    assert prompt + learned == tokenizer.apply_chat_template(said, tokenize=False)
+    (sample,) = objective.ready(objective.samples(feed.block(1)[0].kept), 1)
+    assert sample.scale.size == len(member.rollout.completion_ids), "the prompt carries no loss"
+
+
+def test_demonstrations_of_a_file_need_no_answers(tmp_path):
+    talks = [[{"role": "user", "content": f"{i}+1"}, {"role": "assistant", "content": str(i + 1)}] for i in (1, 2)]
+    (tmp_path / "demos.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
+    columns = {"prompt": "messages.0.content", "solution": "messages.1.content"}
+    own = SftStage(data={"path": str(tmp_path / "demos.jsonl"), "columns": columns})
+    made = problems_of(own.data["data"], "data", own, tmp_path)
+    assert [(problem.prompt, problem.solution) for problem in made] == [("1+1", "2"), ("2+1", "3")]

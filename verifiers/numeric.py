@@ -60,6 +60,13 @@ class Numeric:
         gold = None if isinstance(answer, dict) else read_only(str(answer))
         return f"the gold answer {str(answer)[:80]!r} is not a number" if gold is None or gold.value is None else None
 
+    def same(self, one: str, other: str) -> bool:
+        """Whether two extracted answers are one number, within the tolerance of the greater."""
+        a, b = (None if reading is None else reading.value for reading in map(read_only, (one, other)))
+        if a is None or b is None:
+            return one.strip() == other.strip()
+        return abs(a - b) <= max(abs(a), abs(b)) * Fraction(self.tolerance)
+
     def witness(self, answer: str | dict) -> str:
         head = {"after": f"{self.after} ", "boxed": r"\boxed{"}.get(self.extract, "")
         return f"{head}{answer}{'}' if self.extract == 'boxed' else ''}"

@@ -16,6 +16,7 @@ from data.tasks.addition import addition
 from data.tasks.countdown import countdown
 from data.tasks.gym import PREFIX, gym_task
 from data.tasks.linear import linear
+from data.tasks.multiplication import multiplication
 
 Task = Callable[..., dict]
 
@@ -23,13 +24,20 @@ TASKS: dict[str, Task] = {
     "addition": addition,
     "countdown": countdown,
     "linear": linear,
+    "multiplication": multiplication,
 }
 """Name -> f(rng, **settings) -> {prompt, answer, solution, meta}."""
 
-VERIFIERS = {"addition": "numeric", "countdown": "countdown", "linear": "numeric", "gym": "reasoning_gym"}
+VERIFIERS = {
+    "addition": "numeric",
+    "countdown": "countdown",
+    "linear": "numeric",
+    "multiplication": "numeric",
+    "gym": "reasoning_gym",
+}
 """The verifier of a task's problems unless the recipe names another; all of reasoning-gym's share one."""
 
-COMMUTATIVE = frozenset({"addition"})
+COMMUTATIVE = frozenset({"addition", "multiplication"})
 """Tasks where a prompt with its words in another order is the same problem: 285+347 is in the split of 347+285."""
 
 SPLITS = ("train", "eval")

@@ -1,11 +1,12 @@
 """Seconds of one step, and its ratio to TRL's GRPOTrainer on the same work.
 
-    python experiments/benchmarks/step.py --model embedded|smollm2 [--json FILE]
+    python experiments/benchmarks/step.py --model embedded|smollm2 [--engine vllm] [--json FILE]
 
-Two workers, r1lab's and TRL's, take turns in one run: first the same completions and rewards go into both and their
+Workers, r1lab's and TRL's, take turns in one run: first the same completions and rewards go into both and their
 gradients must agree, then each steps with its own sampling, A B A B, after a step of warm-up. Each is a process of its
-own that blocks on a pipe while the other runs, so they share no allocator and no threads, and peak memory is a side's
-own. TRL runs at the micro-batch with which a pilot was fastest. On the CPU. Rewards are drawn, the same for both.
+own that blocks on a pipe while the others run, so they share no allocator and no threads, and peak memory is a side's
+own. TRL runs at the micro-batch with which a pilot was fastest. On the CPU. Rewards are drawn, the same for all.
+SmolLM2 has a third side: ours in mixed precision, with the error of its log-probabilities beside it.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,14 +41,26 @@ class Size:
     pilot_steps: int
     """The last one counts."""
     repeats: int
-    limit: float | None
-    """Of `whole_step_vs_trl`."""
+    sides: tuple[str, ...]
+    limits: dict[str, float]
+    """By row."""
 
 
-SIZES = {
-    "embedded": Size(32, 16, 64, 2048, (64, 128, 512), pilot_steps=2, repeats=7, limit=1.3),
-    "smollm2": Size(8, 8, 128, 4096, (8, 16), pilot_steps=1, repeats=3, limit=None),
+SMOLLM2_LIMITS = {
+    "update_vs_trl": 3.0,
+    "whole_step_vs_trl": 2.8,
+    "peak_memory_vs_trl": 1.0,
+    "mixed_whole_step_vs_trl": 4.0,
 }
+SIZES = {
+    "embedded": Size(
+        32, 16, 64, 4096, (64, 128, 512), pilot_steps=2, repeats=7, sides=("ours", "trl"),
+        limits={"whole_step_vs_trl": 2.0},
+    ),
+    "smollm2": Size(
+        8, 8, 128, 2048, (8, 16), pilot_steps=1, repeats=3, sides=("ours", "mixed", "trl"), limits=SMOLLM2_LIMITS
+    ),
+}  # fmt: skip
 
 
 class WorkerError(Exception):
@@ -63,10 +76,10 @@ class Worker:
         own = {"OMP_NUM_THREADS": str(work.threads), "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
         environment = os.environ | own | {"TMPDIR": self.scratch.name}
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--side", side],
+            [sys.executable, __file__, "--side", "trl" if side == "trl" else "ours"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment,
         )  # fmt: skip
-        self._send(asdict(work))
+        self._send(asdict(replace(work, precision="bf16_autocast") if side == "mixed" else work))
         self.greeting = self._receive()
 
     def __enter__(self):
@@ -111,7 +124,8 @@ class Worker:
 
 
 def prove(work: Work, folder: Path) -> tuple[Work, dict[str, float]]:
-    """The work with its model and prompts, and how far the gradients of the first update agree.
+    """The work with its model and prompts, how far the gradients of the first update agree, and how far mixed
+    precision's log-probabilities are off.
 
     WorkerError where the two sides did not get the same tokens or rewards.
     """
@@ -127,7 +141,8 @@ def prove(work: Work, folder: Path) -> tuple[Work, dict[str, float]]:
     agreement = compare(*files)
     for file in files:
         file.unlink()
-    return replace(work, **found), agreement
+    off = {f"mixed_logp_error_{key}": value for key, value in theirs["mixed_logp_error"].items()}
+    return replace(work, **found), agreement | off
 
 
 def compare(one: Path, other: Path) -> dict[str, float]:
@@ -161,18 +176,19 @@ def fastest(work: Work, size: Size) -> tuple[int, dict[str, float | str]]:
     return int(min(timed, key=timed.get)), tried
 
 
-def alternate(work: Work, repeats: int) -> dict[str, dict]:
-    """Both sides warmed up, then in turns: every step's figures, their medians, and the peak memory of each side."""
-    sides: dict[str, dict] = {"ours": {"steps": []}, "trl": {"steps": []}}
-    with Worker("ours", work) as ours, Worker("trl", work) as trl:
+def alternate(work: Work, names: tuple[str, ...], repeats: int) -> dict[str, dict]:
+    """All sides warmed up, then in turns: every step's figures, their medians, and the peak memory of each side."""
+    sides: dict[str, dict] = {name: {"steps": []} for name in names}
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(name, work)) for name in names}
         for turn in range(repeats + 1):
-            for side, worker in (("ours", ours), ("trl", trl)):
+            for side, worker in workers.items():
                 step = worker.ask("step")
                 print(f"{'warm-up' if not turn else f'step {turn}'} {side}: {brief(step)}", file=sys.stderr, flush=True)
                 if turn:
                     sides[side]["steps"].append(step)
-        for side, worker in (("ours", ours), ("trl", trl)):
-            sides[side]["peak_memory_gib"] = worker.ask("end")["peak_memory_gib"]
+        for side, worker in workers.items():
+            sides[side] |= worker.ask("end")
     for figures in sides.values():
         steps = figures["steps"]
         figures["median"] = {key: statistics.median(step[key] for step in steps) for key in steps[0]}
@@ -183,15 +199,21 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", choices=SIZES, default="embedded")
     parser.add_argument("--model-folder", type=Path, help="of smollm2; default: the cache, fetched where it is absent")
+    parser.add_argument("--engine", default="auto", help="of our side: auto, local, vllm")
+    parser.add_argument("--micro-batch-tokens", type=int, help="of our side; default: by model")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     for name in ("repeats", "problems", "group", "max-new-tokens"):
         parser.add_argument(f"--{name}", type=int, help="default: by model")
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--side", choices=("ours", "trl"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    counts = (given.repeats, given.problems, given.max_new_tokens)
-    if any(count is not None and count < 1 for count in counts) or (given.group or 2) < 2 or given.threads < 0:
-        parser.error("repeats, problems and max-new-tokens must be at least 1, group at least 2, threads at least 0")
+    counts = (given.repeats, given.problems, given.max_new_tokens, given.micro_batch_tokens)
+    group = 2 if given.group is None else given.group
+    if any(count is not None and count < 1 for count in counts) or group < 2 or given.threads < 0:
+        parser.error(
+            "repeats, problems, max-new-tokens and micro-batch-tokens must be at least 1, group at least 2, "
+            "threads at least 0"
+        )
     if given.model_folder and not (given.model_folder / "config.json").is_file():
         parser.error(f"--model-folder: {str(given.model_folder)!r} has no config.json; name a Hugging Face folder")
     if not given.side and find_spec("trl") is None:
@@ -210,7 +232,8 @@ def work_of(given: argparse.Namespace, size: Size) -> Work:
         steps=max(size.pilot_steps, 1 + (given.repeats or size.repeats)),
         threads=given.threads or len(os.sched_getaffinity(0)),
         grad_clip=1.0,
-        micro_batch_tokens=size.micro_batch_tokens,
+        micro_batch_tokens=given.micro_batch_tokens or size.micro_batch_tokens,
+        engine=given.engine,
         micro_batch=next((each for each in size.micro_batches if problems * group % each == 0), problems * group),
     )
 
@@ -229,12 +252,12 @@ def main() -> int:
         print(f"gradients: {agreement}", file=sys.stderr, flush=True)
         micro_batch, pilots = fastest(work, size)
         work = replace(work, micro_batch=micro_batch)
-        sides = alternate(work, given.repeats or size.repeats)
+        sides = alternate(work, size.sides, given.repeats or size.repeats)
     except WorkerError as error:
         print(f"step: {error}", file=sys.stderr)
         return 1
     task = {key: value for key, value in asdict(work).items() if key not in ("folder", "prompts")}
-    rows = rows_of(agreement, sides, size.limit, {"work": task, "trl_pilots": pilots} | machine(PACKAGES))
+    rows = rows_of(agreement, sides, size.limits, {"work": task, "trl_pilots": pilots} | machine(PACKAGES))
     print(table(rows))
     return finish(rows, given.json)
 

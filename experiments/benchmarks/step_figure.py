@@ -1,4 +1,4 @@
-"""Draws what `step.py --json` wrote: a step's phases, ours beside TRL's.
+"""Draws what `step.py --json` wrote: a step's phases, our sides beside TRL's.
 
 python experiments/benchmarks/step_figure.py FIGURE.png FILE.json [FILE.json ...]
 """
@@ -10,24 +10,26 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+NAMES = {"trl": "TRL", "mixed": "r1lab, bf16", "ours": "r1lab"}
 PHASES = {"rollout": "#0b62b0", "score": "#d9a400", "update": "#8cb4d8", "rest": "#59636e"}
 
 
 def draw(files: list[Path], out: Path) -> None:
     """One panel a file: seconds of each phase, the median over the steps."""
-    figure = Figure(figsize=(7.2, 1.0 + 1.1 * len(files)), layout="constrained")
+    figure = Figure(figsize=(7.2, 1.0 + 1.3 * len(files)), layout="constrained")
     FigureCanvasAgg(figure)
     for ax, file in zip(figure.subplots(len(files), squeeze=False)[:, 0], files, strict=True):
         rows = {row["name"]: row for row in json.loads(file.read_text(encoding="utf-8"))}
         whole = rows["whole_step_vs_trl"]
-        for place, side in enumerate(("trl", "ours")):
+        sides = [name for name in NAMES if name in whole["sides"]]
+        for place, side in enumerate(sides):
             left = 0.0
             for phase, colour in PHASES.items():
-                seconds = whole[side]["median"][phase]
+                seconds = whole["sides"][side]["median"][phase]
                 ax.barh(place, seconds, left=left, color=colour, height=0.6, label=phase if place else None)
                 left += seconds
-            ax.text(left, place, f" {whole[side]['median']['whole']:.3g} s", va="center", fontsize=9)
-        ax.set_yticks([0, 1], ["TRL", "r1lab"])
+            ax.text(left, place, f" {whole['sides'][side]['median']['whole']:.3g} s", va="center", fontsize=9)
+        ax.set_yticks(range(len(sides)), [NAMES[name] for name in sides])
         ax.set_title(f"{whole['work']['model']}: {whole['value']:.2f} times as fast", fontsize=10, loc="left")
         ax.spines[["top", "right"]].set_visible(False)
         ax.margins(x=0.12)

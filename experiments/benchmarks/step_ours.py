@@ -62,7 +62,7 @@ class Turns(Progress):
 
     def __init__(self, line: Line):
         super().__init__(quiet=True)
-        self.line, self.sampled, self.start = line, 0, 0.0
+        self.line, self.sampled, self.start, self.gaps = line, 0, 0.0, []
 
     def stage(self, name: str, steps: int | None, budget: int | None) -> None:
         self.line.write(ready=True)
@@ -70,6 +70,7 @@ class Turns(Progress):
 
     def step(self, row: dict) -> None:
         whole = time.perf_counter() - self.start
+        self.gaps.append(row["mismatch/mean"])
         seconds = {phase: row[f"time/{phase}"] for phase in ("rollout", "score", "update")}
         tokens, self.sampled = row["tokens/sampled"] - self.sampled, row["tokens/sampled"]
         self.line.write(**seconds, rest=whole - sum(seconds.values()), whole=whole, tokens=tokens)
@@ -81,7 +82,8 @@ class Turns(Progress):
             if message["do"] == "step":
                 self.start = time.perf_counter()
                 return
-            self.line.write(peak_memory_gib=peak_memory_gib())
+            gap = sum(self.gaps) / len(self.gaps)
+            self.line.write(peak_memory_gib=peak_memory_gib(), rollout_logp_error=gap)
         raise SystemExit(0)
 
 
@@ -109,7 +111,7 @@ class Ours:
             problems={problem.id: problem for problem in problems},
             renderer=self.renderer,
             engine=engines.make(
-                engines.resolve(stage.engine.kind),
+                "local",
                 self.policy.model,
                 self.policy.tokenizer,
                 max_batch=stage.engine.max_batch,
@@ -143,6 +145,7 @@ class Ours:
     def prove(self, path: Path) -> dict:
         """Sample a block, take one update on it and leave its gradients at `path`."""
         block = self.feed.block(self.work.num_problems)
+        error = self.mixed_error(block)
         self.learn([without_engine(settled) for settled in block])
         save_file({name: weight.grad for name, weight in self.policy.model.named_parameters()}, path)
         members = [member for settled in block for member in settled.kept.members]
@@ -150,7 +153,16 @@ class Ours:
             "prompt_ids": [list(member.rollout.request.prompt_ids) for member in members],
             "completion_ids": completions(block),
             "rewards": [member.reward for member in members],
+            "mixed_logp_error": error,
         }
+
+    def mixed_error(self, block: Sequence[Settled]) -> dict[str, float]:
+        """Mean and largest |log p in mixed precision - in float32| over the tokens of a block, same weights."""
+        stage = self.stage.model_copy(update={"precision": "bf16_autocast"})
+        mixed = Policy(self.folder, stage, total_updates=1, temperature=stage.temperature, needs_ref=False)
+        samples = [sample for batch in loop.cut(block, self.objective, stage) for sample in batch]
+        gaps = np.abs(np.concatenate(mixed.score(samples)) - np.concatenate(self.policy.score(samples)))
+        return {"mean": float(gaps.mean()), "max": float(gaps.max())}
 
 
 def completions(block: Sequence[Settled]) -> list[list[int]]:
@@ -185,7 +197,8 @@ def stage_of(work: Work) -> RlStage:
             "grad_clip": work.grad_clip,
         },
         learning_rate=LEARNING_RATE,
-        precision="float32",
+        precision=work.precision,
+        engine={"kind": work.engine},
         prompts_per_step=work.num_problems,
         group_size=work.group_size,
         max_new_tokens=work.max_new_tokens,

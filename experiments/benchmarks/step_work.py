@@ -18,7 +18,7 @@ CLIP_LOW, CLIP_HIGH = 0.2, 0.28
 
 @dataclass(frozen=True)
 class Work:
-    """One side's task; the same on both but for `micro_batch` (TRL's, in sequences)."""
+    """One side's task; the same on all but for `micro_batch` (TRL's, in sequences), `engine` and `precision` (ours)."""
 
     model: str
     """embedded or smollm2."""
@@ -32,10 +32,14 @@ class Work:
     threads: int
     grad_clip: float
     micro_batch_tokens: int
-    """Ours, padded tokens."""
+    """Ours."""
     micro_batch: int
     prompts: tuple[str, ...] = ()
     """Rendered, in the order in which `ours` draws them; TRL's data."""
+    engine: str = "auto"
+    """What samples on our side."""
+    precision: str = "float32"
+    """Of our side; bf16_autocast: trunk, loss head and, where the engine can, rollouts in bfloat16."""
 
     @property
     def num_sequences(self) -> int:

@@ -6,14 +6,15 @@ from r1lab.engines.protocol import Engine
 __all__ = ["ENGINES", "Engine", "make", "resolve"]
 
 ENGINES = {
-    "auto": "r1lab.engines.local:LocalEngine",
     "local": "r1lab.engines.local:LocalEngine",
+    "vllm": "r1lab.engines.vllm:VllmEngine",
+    "server": "r1lab.engines.server.engine:ServerEngine",
 }
-"""Paths, so that an engine's own dependencies load only where it is used."""
+"""Paths, so that an engine's own dependencies load only where it is used. `auto` is `r1lab.engines.choice`'s."""
 
 
 def resolve(kind: str) -> str:
-    """The name to pin in a manifest: what `auto` stands for here; any other name as it is."""
+    """The engine by name where no model is known yet: `auto` is then the local one."""
     return "local" if kind == "auto" else kind
 
 

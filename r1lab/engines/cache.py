@@ -28,16 +28,28 @@ class SlotCache(Cache):
         self.prompt_columns = prompt_columns
         self.max_columns = max_columns
         self.rows = self.source = None
+        self.shared = 0
+        """Columns at the left that hold the same keys in every row: a prefix of all prompts."""
+        self.is_prefix = False
         super().__init__(layers=[SlotLayer(self) for _ in range(num_layers)])
 
+    def aim_prefix(self, length: int) -> None:
+        """What comes next are the first `length` tokens, the same in all prompts, once."""
+        self.shared, self.is_prefix = length, True
+
     def aim(self, rows: Tensor, source: Tensor) -> None:
-        """Prompts come next: prompt `source[i]` of the forward goes to row `rows[i]` (int64, both), right-aligned."""
-        self.rows, self.source = rows, source
+        """Prompts come next: prompt `source[i]` of the forward goes to row `rows[i]` (int64, both), right-aligned.
+
+        After `aim_prefix` the prompts come without what they share.
+        """
+        self.rows, self.source, self.is_prefix = rows, source, False
 
     def begin(self) -> None:
         """All prompts are written: decoding starts."""
         self.rows = self.source = None
         self.used = self.prompt_columns
+        for layer in self.layers:
+            layer.prefix = None
 
     def reserve(self) -> None:
         """Make room for one more column."""
@@ -65,6 +77,8 @@ class SlotLayer(CacheLayerMixin):
         super().__init__()
         # Weak: a cycle would keep a whole wave's keys until the next full garbage collection.
         self.slots = weakref.proxy(slots)
+        self.prefix = None
+        """Keys and values [1, heads, shared, head size] while prompts are being written."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = self.empty(key_states), self.empty(value_states)
@@ -78,20 +92,31 @@ class SlotLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         slots = self.slots
+        if slots.is_prefix:
+            self.prefix = key_states, value_states
+            return key_states, value_states
         if slots.rows is not None:
             self.write_prompts(self.keys, key_states)
             self.write_prompts(self.values, value_states)
-            return key_states, value_states
+            return (key_states, value_states) if self.prefix is None else self.after_prefix(key_states, value_states)
         end = slots.used + 1
         keys, values = self.keys[: slots.num_rows, :, :end], self.values[: slots.num_rows, :, :end]
         keys[:, :, -1:], values[:, :, -1:] = key_states, value_states
         return keys, values
 
+    def after_prefix(self, *states: Tensor) -> tuple[Tensor, ...]:
+        """Each [n, heads, columns, head size] with the prefix that its rows share in front."""
+        return tuple(
+            torch.cat([prefix.expand(len(own), -1, -1, -1), own], dim=2) for prefix, own in zip(self.prefix, states)
+        )
+
     def write_prompts(self, store: Tensor, states: Tensor) -> None:
-        end = self.slots.prompt_columns
+        shared, end = self.slots.shared, self.slots.prompt_columns
         start = end - states.shape[2]
-        if start:
-            store[self.slots.rows, :, :start] = 0  # masked, but 0 x garbage could be NaN
+        if start > shared:
+            store[self.slots.rows, :, shared:start] = 0  # masked, but 0 x garbage could be NaN
+        if shared:
+            store[self.slots.rows, :, :shared] = self.prefix[store is self.values]
         store[self.slots.rows, :, start:end] = states[self.slots.source]
 
     def grow(self) -> None:

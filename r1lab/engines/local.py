@@ -6,7 +6,6 @@ meant for large models, where paged attention and continuous batching pay (`vllm
 """
 
 import copy
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -15,9 +14,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from r1lab.engines import border
+from r1lab.engines.border import TextOf
 from r1lab.engines.cache import ATTENTION
 from r1lab.engines.sampling import StopStrings
-from r1lab.engines.wave import TextOf, Wave, rollout
+from r1lab.engines.wave import Wave
 from r1lab.records import Request, RequestId, Rollout
 
 ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -46,9 +47,9 @@ class LocalEngine:
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.vocabulary = self.model.get_output_embeddings().weight.shape[0]
         self.is_eos = torch.zeros(self.vocabulary, dtype=torch.bool, device=self.device)
-        self.is_eos[[i for i in eos_ids(model, tokenizer) if i < self.vocabulary]] = True
+        self.is_eos[[i for i in border.eos_ids(model, tokenizer) if i < self.vocabulary]] = True
         self.stops = StopStrings(tokenizer)
-        self.text_of = text_of or (lambda ids, _: plain_text(tokenizer, ids))
+        self.text_of = text_of or (lambda ids, _: border.plain_text(tokenizer, ids))
         self.queue: deque[Request] = deque()
         self.ready: deque[Rollout] = deque()
         """Finished, not yet yielded."""
@@ -59,32 +60,9 @@ class LocalEngine:
         """Queue requests. ValueError with the request's id where it does not fit the model or says nonsense."""
         requests = list(requests)
         for request in requests:
-            self.check(request)
+            border.check(request, context=self.context, vocabulary=self.vocabulary)
+        self.wake()
         self.queue.extend(requests)
-
-    def check(self, request: Request) -> None:
-        sampling, name = request.sampling, f"request {request.id} (problem {request.problem_id})"
-        prompt, most = len(request.prompt_ids), sampling.max_new_tokens
-        if self.context is not None and prompt + most > self.context:
-            raise ValueError(
-                f"{name}: {prompt} prompt tokens and max_new_tokens {most} exceed the model's context of "
-                f"{self.context}; at most {max(0, self.context - prompt)} new tokens fit, or drop the problem"
-            )
-        if prompt == 0:
-            raise ValueError(f"{name}: the prompt has no tokens; add text or a BOS token to it")
-        if most < 1 or len(request.forced_ids) > most:
-            raise ValueError(f"{name}: max_new_tokens is {most}; it must hold {len(request.forced_ids)} forced tokens")
-        if len(request.forced_ids) != len(request.forced_role):
-            raise ValueError(f"{name}: {len(request.forced_ids)} forced tokens need as many roles")
-        worst = max(request.prompt_ids + request.forced_ids)
-        if worst >= self.vocabulary:
-            raise ValueError(
-                f"{name}: token {worst} is not below {self.vocabulary}; render with the model's own tokenizer"
-            )
-        if not (0 <= sampling.temperature < math.inf and 0 < sampling.top_p <= 1 and 0 <= sampling.min_p <= 1):
-            raise ValueError(f"{name}: {sampling} needs temperature >= 0, 0 < top_p <= 1, 0 <= min_p <= 1")
-        if "" in sampling.stop:
-            raise ValueError(f"{name}: a stop string is empty; leave it out")
 
     def completed(self) -> Iterator[Rollout]:
         """Rollouts as they finish, until none is left. A step that fails (RunError) empties the engine."""
@@ -130,7 +108,7 @@ class LocalEngine:
 
     def unsampled(self, request: Request, finish: str) -> Rollout:
         """A rollout of the forced tokens alone."""
-        return rollout(request, [], np.empty(0), np.empty(0), finish, self.text_of)
+        return border.rollout(request, [], np.empty(0), np.empty(0), finish, self.text_of)
 
     def abort(self, request_ids: Iterable[RequestId]) -> None:
         """These end before their next token; `completed` still yields them."""
@@ -196,15 +174,3 @@ def blank(model, dtype: torch.dtype):
     with torch.random.fork_rng(devices=[]):
         own = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
     return own.eval().requires_grad_(False)
-
-
-def eos_ids(model, tokenizer) -> set[int]:
-    """Every id that ends a completion: the generation config's and the tokenizer's."""
-    listed = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    listed = [] if listed is None else [listed] if isinstance(listed, int) else list(listed)
-    return {int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None}
-
-
-def plain_text(tokenizer, ids: Sequence[int]) -> str:
-    """Special tokens removed, nothing else touched."""
-    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

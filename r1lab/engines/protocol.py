@@ -30,10 +30,10 @@ class Engine(Protocol):
         """Replace all weights. Names are those of the model's `named_parameters`; a tied tensor may come once."""
 
     def sleep(self) -> None:
-        """Give back the accelerator's memory while the trainer works."""
+        """Give back the accelerator's memory while the trainer works: from a block's end to `publish`."""
 
     def wake(self) -> None:
-        """Undo `sleep`."""
+        """Undo `sleep`; `submit` does it too."""
 
     def close(self) -> None:
         """Give back everything. The engine is not used again."""

@@ -1,15 +1,105 @@
-"""Weights from the policy to an engine. How they travel is the engine's business (`Engine.sync`)."""
+"""Weights from the policy to an engine, and the proof that they arrived. How they travel is `Engine.sync`'s business.
 
-from collections.abc import Callable, Iterable
+An engine that repacks weights or fetches them from elsewhere can go on with old ones in some layer, or with keys that
+the old ones made, and still sample plausible text. So after each sync of such an engine a fixed batch is sampled, and
+scored by the policy too. One prompt is long: keys are reused by whole blocks, so a short one would not show them.
+"""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
 from torch import Tensor
 
+from r1lab import ranks
 from r1lab.engines.protocol import Engine
+from r1lab.errors import RunError
+from r1lab.records import Request, RequestId, Rollout, Sample, Sampling
+from r1lab.seeds import derive
+
+BOUNDS = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}
+"""Largest mean |log p of the policy - log p of the engine| by the narrower of their two types. In bfloat16 it is only a
+net for gross faults: the two differ by 0.04 where nothing is wrong."""
+PROMPTS, NEW_TOKENS = (320, 33, 1), 8
+"""Tokens of the batch's prompts, and of each completion."""
 
 
-def publish(engine: Engine, named_tensors: Callable[[], Iterable[tuple[str, Tensor]]], version: int) -> bool:
-    """Bring `engine` to `version`; True where weights moved. `named_tensors` is only called then."""
+class Trainer(Protocol):
+    """The policy, as far as the proof needs it."""
+
+    temperature: float
+    compute_dtype: torch.dtype
+
+    def score(self, samples: Sequence[Sample]) -> list[np.ndarray]: ...
+
+
+def publish(
+    engine: Engine,
+    named_tensors: Callable[[], Iterable[tuple[str, Tensor]]],
+    version: int,
+    trainer: Trainer | None = None,
+) -> bool:
+    """Bring `engine` to `version`; True where weights moved. `named_tensors` is only called then.
+
+    With a `trainer`, an engine that says `has_own_layout` is probed: RunError where it scores otherwise.
+    """
     if engine.version == version:
         return False
+    engine.wake()
     engine.sync(named_tensors(), version)
+    if trainer is not None and getattr(engine, "has_own_layout", False):
+        probe(engine, version, trainer)
     return True
+
+
+def probe(engine, version: int, trainer: Trainer) -> float:
+    """Mean |log p of the policy - log p of the engine| on the fixed batch. RunError past its bound."""
+    requests = batch(engine.vocabulary, engine.context, trainer.temperature)
+
+    def sampled() -> list[Rollout]:
+        engine.submit(requests)
+        rollouts = {rollout.request.id: rollout for rollout in engine.completed()}
+        return [rollouts[request.id] for request in requests]
+
+    # Every rank's engine by every rank: the trainer scores what all of them give it.
+    everyone = [rollout for of_rank in ranks.gather(sampled) for rollout in of_rank]
+    return prove(everyone, version, trainer, engine.dtype)
+
+
+def prove(
+    sampled: Sequence[Rollout], version: int, trainer: Trainer, dtype: torch.dtype, whose: str = "the engine"
+) -> float:
+    """The same of rollouts that `whose` engine, which computes in `dtype`, sampled of the fixed batch."""
+    wrong = sorted({int(each) for rollout in sampled for each in rollout.version} - {version})
+    if wrong:
+        raise RunError(f"sync of version {version}: {whose} samples with version {wrong[0]}")
+    gaps = np.concatenate([*map(np.abs, differences(sampled, trainer))])
+    mean, bound = float(gaps.mean()), BOUNDS[min(dtype, trainer.compute_dtype, key=lambda each: each.itemsize)]
+    if not mean <= bound:
+        raise RunError(
+            f"sync of version {version}: after it the log-probabilities of {whose} differ from the policy's by "
+            f"{mean:.2g} on average (allowed is {bound:g}) and {gaps.max():.2g} at most; some of its weights or keys "
+            "are not those sent"
+        )
+    return mean
+
+
+def differences(rollouts: Sequence[Rollout], trainer: Trainer) -> list[np.ndarray]:
+    """log p of the policy - log p of the engine, float64 [T] for each rollout."""
+    nothing = [np.zeros(len(rollout.completion_ids), np.float32) for rollout in rollouts]
+    samples = [Sample(rollout, rollout.role, zero, zero) for rollout, zero in zip(rollouts, nothing)]
+    return [
+        policy.astype(np.float64) - rollout.engine_logprobs for policy, rollout in zip(trainer.score(samples), rollouts)
+    ]
+
+
+def batch(vocabulary: int, context: int, temperature: float) -> list[Request]:
+    """The same for every sync of a model: random tokens, from seeds of their own."""
+    requests = []
+    for draw, length in enumerate(PROMPTS):
+        seed = derive(0, "probe", draw)
+        tokens = np.random.default_rng(seed).integers(vocabulary, size=max(1, min(length, context - NEW_TOKENS)))
+        sampling = Sampling(temperature, max_new_tokens=NEW_TOKENS)
+        requests.append(Request(RequestId("probe", draw, 0), "-", tuple(tokens.tolist()), seed, sampling))
+    return requests

@@ -4,22 +4,24 @@ Every row has sampled the same number of tokens, so a step is one forward of [ro
 and the last rows take their places.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from r1lab.attention import looks_back_only_so_far
+from r1lab.engines.border import TextOf, called, rollout
 from r1lab.engines.cache import SlotCache
 from r1lab.engines.sampling import RowSampling, StopStrings, draw, uniforms
 from r1lab.errors import RunError
-from r1lab.records import Request, Role, Rollout
+from r1lab.records import Request, Rollout
 
 PREFILL_TOKENS = 16384
 """Padded prompt tokens of one prefill forward."""
 
-TextOf = Callable[[Sequence[int], Sequence[int]], str]
+WORTH_SHARING = 16
+"""Tokens that all prompts must begin with, so that these are computed once: worked examples, a system prompt."""
 
 
 class Wave:
@@ -45,6 +47,7 @@ class Wave:
         self.room = torch.tensor(rooms, device=self.device)
         self.has_stops = any(request.sampling.stop for request in requests)
         self.has_windows = looks_back_only_so_far(model.config)
+        self.shared = 0 if self.has_windows else shared_length(set(self.prefixes))
         self.uniforms = self.streams(max(rooms))
         self.all_sampling = RowSampling.of(requests, self.device)
         self.tokens = torch.empty(max(rooms), len(requests), dtype=torch.int64, device=self.device)
@@ -75,7 +78,7 @@ class Wave:
         self.positions = self.lengths[self.rows][:, None]
         self.row_room = self.room[self.rows]
         column = torch.arange(self.cache.max_columns, device=self.device)
-        seen = column >= self.columns - self.positions
+        seen = (column >= self.columns - self.positions + self.shared) | (column < self.shared)
         self.mask = self.additive(seen[:, None, None]) if self.columns > min(map(len, self.prefixes)) else None
         if self.has_windows:
             self.mask = seen
@@ -86,12 +89,19 @@ class Wave:
         return torch.zeros(seen.shape, dtype=dtype, device=self.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
     def prefill(self) -> Tensor:
-        """Every distinct prefix once, its keys given to all its rows. Returns logits float32 [B, V]."""
+        """Every distinct prefix once, its keys given to all its rows. Returns logits float32 [B, V].
+
+        What all of them begin with comes first, alone; in the cache it stands in the leftmost columns.
+        """
         members: dict[tuple[int, ...], list[int]] = {}
         for row, prefix in enumerate(self.prefixes):
             members.setdefault(prefix, []).append(row)
         logits = None
-        for prefixes in chunks(sorted(members, key=len)):
+        if self.shared:
+            self.cache.aim_prefix(self.shared)
+            ids = torch.tensor([self.prefixes[0][: self.shared]], device=self.device)
+            self.forward(ids, torch.arange(self.shared, device=self.device)[None], None)
+        for prefixes in chunks(sorted(members, key=len), self.shared):
             rows = torch.tensor([row for prefix in prefixes for row in members[prefix]], device=self.device)
             counts = torch.tensor([len(members[prefix]) for prefix in prefixes], device=self.device)
             source = torch.arange(len(prefixes), device=self.device).repeat_interleave(counts)
@@ -103,20 +113,22 @@ class Wave:
         return logits
 
     def padded(self, prefixes: list[tuple[int, ...]]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Ids and positions int64 [n, P], left-padded, and their mask."""
-        width = max(map(len, prefixes))
-        ids = torch.tensor([(0,) * (width - len(prefix)) + prefix for prefix in prefixes], device=self.device)
-        padding = torch.tensor([width - len(prefix) for prefix in prefixes], device=self.device)[:, None]
+        """Ids and positions int64 [n, P] without what is shared, left-padded, and their mask."""
+        own = [prefix[self.shared :] for prefix in prefixes]
+        width = max(map(len, own))
+        ids = torch.tensor([(0,) * (width - len(each)) + each for each in own], device=self.device)
+        padding = torch.tensor([width - len(each) for each in own], device=self.device)[:, None]
         column = torch.arange(width, device=self.device)
-        positions = (column - padding).clamp_(min=0)
+        positions = (column - padding).clamp_(min=0) + self.shared
         seen = column >= padding
         if self.has_windows:
             return ids, positions, seen
-        if seen.all():
+        if seen.all() and not self.shared:
             return ids, positions, None
         causal = column[:, None] >= column
         itself = column[:, None] == column
-        return ids, positions, self.additive(((causal & seen[:, None]) | itself)[:, None])
+        looks = ((causal & seen[:, None]) | itself)[:, None]
+        return ids, positions, self.additive(torch.nn.functional.pad(looks, (self.shared, 0), value=True))
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         """Logits float32 [n, V] after the last of ids [n, P]."""
@@ -176,7 +188,7 @@ class Wave:
         if is_bad.any():
             request = self.requests[self.rows[is_bad].min().item()]
             raise RunError(
-                f"request {request.id} (problem {request.problem_id}): the logits of token {len(self.versions)} "
+                f"{called(request)}: the logits of token {len(self.versions)} "
                 f"are not finite at policy version {self.versions[-1]}; the weights diverged or dtype is too narrow"
             )
 
@@ -218,27 +230,20 @@ class Wave:
         ]
 
 
-def rollout(request: Request, tokens: list[int], logprobs, version, finish: str, text_of: TextOf) -> Rollout:
-    """A rollout from what was sampled, [T - F] each; the F forced tokens are put in front."""
-    forced = len(request.forced_ids)
-    first = version[0] if len(version) else 0
-    ids = (*request.forced_ids, *tokens)
-    return Rollout(
-        request=request,
-        completion_ids=ids,
-        role=np.array([*request.forced_role, *[Role.POLICY] * len(tokens)], dtype=np.int8),
-        engine_logprobs=np.concatenate([np.full(forced, np.nan, np.float32), np.asarray(logprobs, np.float32)]),
-        version=np.concatenate([np.full(forced, first, np.int32), np.asarray(version, np.int32)]),
-        finish=finish,
-        text=text_of(ids, request.prompt_ids),
-    )
+def shared_length(prefixes: set[tuple[int, ...]]) -> int:
+    """Tokens that several prefixes all begin with, at least one being left of each; 0 where that is not worth it."""
+    first, last = min(prefixes), max(prefixes)  # whatever these share, those between share
+    most = min(map(len, prefixes)) - 1
+    length = next((place for place in range(most) if first[place] != last[place]), most)
+    return length if len(prefixes) > 1 and length >= WORTH_SHARING else 0
 
 
-def chunks(prefixes: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-    """Prefixes, shortest first, in chunks of at most PREFILL_TOKENS when padded to the longest (or of one prefix)."""
+def chunks(prefixes: list[tuple[int, ...]], shared: int = 0) -> list[list[tuple[int, ...]]]:
+    """Prefixes, shortest first, in chunks of at most PREFILL_TOKENS when padded to the longest (or of one prefix);
+    the first `shared` tokens of each do not count."""
     cut: list[list[tuple[int, ...]]] = []
     for prefix in prefixes:
-        if cut and (len(cut[-1]) + 1) * len(prefix) <= PREFILL_TOKENS:
+        if cut and (len(cut[-1]) + 1) * (len(prefix) - shared) <= PREFILL_TOKENS:
             cut[-1].append(prefix)
         else:
             cut.append([prefix])

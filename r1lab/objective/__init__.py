@@ -37,7 +37,7 @@ def build(knobs: ObjectiveKnobs, *, max_new_tokens: int, truncated: str = "score
     """The objective that a stage's knobs describe. RecipeError for an unknown name or a contradiction."""
     fields = filled(knobs)
     rule, max_draws = rules.build(fields["group"], group_size)
-    weight, clip = _weights(fields, stated=[key for key in CLIPS if getattr(knobs, key) is not None])
+    weight, clip, clipped = _weights(fields, stated=[key for key in CLIPS if getattr(knobs, key) is not None])
     advantage, credit = _advantage(fields["advantage"])
     aggregate = lookup(AGGREGATES, fields["aggregate"], "objective.aggregate", length=max_new_tokens)
     if not (np.asarray(aggregate.fn(np.array([1]))) > 0).all():
@@ -49,6 +49,7 @@ def build(knobs: ObjectiveKnobs, *, max_new_tokens: int, truncated: str = "score
         credit=credit,
         weight=weight,
         clip=clip,
+        clips_sequences=clipped == "sequence",
         masks=_masks(fields["mask"]),
         kl=_kl(fields["kl"]),
         entropy=entropy_axis.coefficient(fields["entropy"]),
@@ -112,8 +113,8 @@ def _credit(
     return Credit(scale, include_demo, gamma, lam, value_coef, value_rate)
 
 
-def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[float, float] | None]:
-    """The weight of each role, and (clip_low, clip_high) of the first that clips a token's ratio."""
+def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[float, float] | None, str]:
+    """The weight of each role; (clip_low, clip_high) of the first that clips a ratio, and whose: token or sequence."""
     clips = {key: fields[key] for key in CLIPS if fields[key] is not None}
     weight: dict[Role, Term] = {}
     for role, spec in fields["weight"].items():
@@ -127,8 +128,11 @@ def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[f
             f"objective: {', '.join(unused)} with weights that do not clip ({fields['weight']!r}); "
             "take the clip away or use weight: {policy: ppo}"
         )
-    of_tokens = [own for scope, own in settings if scope == "token" and any(key in own for key in CLIPS)]
-    return weight, tuple(of_tokens[0].get(key, math.inf) for key in CLIPS) if of_tokens else None
+    clipping = [(scope, own) for scope, own in settings if any(key in own for key in CLIPS)]
+    if not clipping:
+        return weight, None, ""
+    scope, own = clipping[0]
+    return weight, tuple(own.get(key, math.inf) for key in CLIPS), scope
 
 
 def _masks(spec: Any) -> tuple[Term, ...]:

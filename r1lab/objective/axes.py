@@ -69,6 +69,8 @@ class Objective:
     weight: Mapping[Role, Term]
     clip: tuple[float, float] | None
     """(low, high), or None where no weight clips."""
+    clips_sequences: bool
+    """Whether it is a sequence's mean ratio that is clipped, not a token's."""
     masks: tuple[Term, ...]
     kl: Kl
     entropy: Coefficient

@@ -37,9 +37,12 @@ def sampling_of(knobs: Evaluation, max_new_tokens: int, stop: tuple[str, ...]) -
     )
 
 
-def requests_of(on: EvaluationSet, renderer: Renderer, sampling: Sampling, n: int, seed: int) -> list[Request]:
-    """n requests a problem, in the set's order."""
+def requests_of(
+    on: EvaluationSet, renderer: Renderer, sampling: Sampling, n: int, seed: int, rows: range | None = None
+) -> list[Request]:
+    """n requests a problem, in the set's order; only of the problems at `rows` where given."""
     purpose = f"eval/{on.name}"
+    rows = range(len(on.problems)) if rows is None else rows
     return [
         Request(
             RequestId(purpose, row, index),
@@ -48,7 +51,7 @@ def requests_of(on: EvaluationSet, renderer: Renderer, sampling: Sampling, n: in
             derive(seed, purpose, row, index),
             sampling,
         )
-        for row, problem in enumerate(on.problems)
+        for row, problem in ((row, on.problems[row]) for row in rows)
         for index in range(n)
     ]
 
@@ -75,22 +78,31 @@ def depths(n: int) -> list[int]:
     return [2**power for power in range(1, n.bit_length()) if 2**power < n] + [n]
 
 
+def share_right(right_NK: Sequence[Sequence[float]], seed: int) -> tuple[float, float | None, float | None]:
+    """avg@n over problems with its interval (value, low, high).
+
+    One completion a problem has Wilson's interval, several the bootstrap over problems; where all problems agree on all
+    or nothing the bootstrap would have no width, and Wilson's over problems stands in; one problem has none.
+    """
+    means = [sum(map(float, right_K)) / len(right_K) for right_K in right_NK]
+    if len(means) == 1 and len(right_NK[0]) > 1:
+        return means[0], None, None
+    if all(len(right_K) == 1 and right_K[0] in (0, 1) for right_K in right_NK) or set(means) in ({0.0}, {1.0}):
+        return stats.wilson(round(sum(means)), len(means))[:3]
+    return stats.clustered_bootstrap(right_NK, seed=seed)[:3]
+
+
 def summary(name: str, rows: Sequence[tuple[str, float | None, str, int]], seed: int) -> dict:
     """Metrics of (problem id, score, status, tokens) rows under `eval/<name>/`.
 
-    A completion is right where its score is 1; `error` and `undecided` stay in n as not right. One completion a problem
-    has Wilson's interval, several the bootstrap over problems.
+    A completion is right where its score is 1; `error` and `undecided` stay in n as not right.
     """
     right: dict[str, list[bool]] = {}
     for problem, score, _, _ in rows:
         right.setdefault(problem, []).append(score == 1.0)
     n = len(next(iter(right.values())))
-    interval = (
-        stats.wilson(sum(map(sum, right.values())), len(right))
-        if n == 1
-        else stats.clustered_bootstrap(list(right.values()), seed=derive(seed, f"bootstrap/{name}"))
-    )
-    row = {"avg": interval.value, "low": interval.low, "high": interval.high, "n": n, "problems": len(right)}
+    value, low, high = share_right(list(right.values()), derive(seed, f"bootstrap/{name}"))
+    row = {"avg": value, "low": low, "high": high, "n": n, "problems": len(right)}
     if n > 1:
         row |= {f"pass@{k}": stats.mean_pass_at_k(list(right.values()), k) for k in depths(n)}
     row["score"] = sum(score or 0.0 for _, score, _, _ in rows) / len(rows)

@@ -1,12 +1,10 @@
 """The figures of a report: what each shows is a row of `CHARTS`, how it is painted one of four functions.
 
-Data in, PNG bytes out: nothing here reads a file or keeps a global (matplotlib's object interface, not pyplot). A chart
-whose numbers no run has is left out. Colours are Okabe and Ito's, told apart by the colour-blind.
+A chart whose numbers no run has is left out. Themes, axes and legends stand in `drawing`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from itertools import accumulate, cycle
 from math import inf
 from typing import NamedTuple
@@ -15,8 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, FormatStrFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, FormatStrFormatter, PercentFormatter
 
+from r1lab import timing
+from r1lab.study.drawing import DASHES, MARKERS, Theme, both, dress, legend, panels, plain
 from r1lab.study.stats import running_mean
 
 SMOOTHED = 40  # points from which on a curve is smoothed, the raw one staying behind it
@@ -24,22 +24,7 @@ VERDICTS = {
     "correct": "#009E73", "partial": "#F0E442", "wrong": "#D55E00", "no_answer": "#9AA0A6", "unparsable": "#CC79A7",
     "timeout": "#E69F00", "crash": "#7A3E9D", "undecided": "#56B4E9", "error": "#0072B2",
 }  # fmt: skip
-PHASES = {
-    "rollout": "#0072B2", "score": "#009E73", "update": "#E69F00", "evaluate": "#CC79A7", "checkpoint": "#9AA0A6",
-    "other": "#56B4E9",
-}  # fmt: skip
-MARKERS, DASHES = "osD^vP", ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
-
-
-class Theme(NamedTuple):
-    paper: str
-    ink: str
-    faint: str
-    runs: tuple[str, ...]
-
-
-LIGHT = Theme("#ffffff", "#1f2328", "#d8dee4", ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9"))
-DARK = Theme("#161b22", "#d6dde4", "#353c45", ("#56B4E9", "#E69F00", "#2CC295", "#E59CC4", "#F0E442", "#8FA7FF"))
+PHASES = dict(zip((*timing.PHASES, "other"), (*VERDICTS.values(), "#8C6D00", "#5F6B76"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -106,13 +91,8 @@ def _picture(chart: Chart, runs: Sequence[Curves]) -> Picture:
     is_wide = chart.paint is paint_scores or (chart.paint is not paint_lines and len(runs) > 1)
     tall = {paint_scores: 3.9 * len(_sets(runs)), paint_phases: 1.3 + 0.42 * len(runs)}
     height = tall.get(chart.paint, 0.5 + 2.6 * -(-len(runs) // 3)) if is_wide else 3.1
-    images, size = [], (9.6 if is_wide else 4.7, height)
-    for theme in (LIGHT, DARK):
-        figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor=theme.paper)
-        chart.paint(figure, chart, runs, theme)
-        figure.savefig(buffer := BytesIO(), format="png", metadata={"Software": None})
-        images.append(buffer.getvalue())
-    return Picture(chart.key, is_wide, *images)
+    size = (9.6 if is_wide else 4.7, height)
+    return Picture(chart.key, is_wide, *both(size, lambda figure, theme: chart.paint(figure, chart, runs, theme)))
 
 
 def _sets(runs: Sequence[Curves]) -> list[str]:
@@ -123,8 +103,8 @@ def _sets(runs: Sequence[Curves]) -> list[str]:
 
 def paint_scores(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Theme) -> None:
     """One panel an evaluation set: score with its interval over budget tokens, all runs in it."""
-    for ax, name in zip(_panels(figure, len(_sets(runs)), 1), _sets(runs)):
-        _dress(ax, theme, "training budget so far (tokens)", f"{_plain(name)}: right answers")
+    for ax, name in zip(panels(figure, len(_sets(runs)), 1), _sets(runs)):
+        dress(ax, theme, "training budget so far (tokens)", f"{plain(name)}: right answers")
         _shade(ax, runs, "at/tokens", theme)
         for run, colour, marker in zip(runs, cycle(theme.runs), cycle(MARKERS)):
             points = run.series(f"eval/{name}/avg", "at/tokens")
@@ -134,13 +114,13 @@ def paint_scores(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Th
                 ax.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         _scale(ax, True)
-    _legend(figure, _run_handles(runs, theme, has_markers=True), theme)
+    legend(figure, _run_handles(runs, theme, has_markers=True), theme)
 
 
 def paint_lines(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Theme) -> None:
     """One panel: runs by colour, metrics by dash."""
-    (ax,) = _panels(figure, 1, 1)
-    _dress(ax, theme, "training steps, all stages", chart.unit)
+    (ax,) = panels(figure, 1, 1)
+    dress(ax, theme, "training steps, all stages", chart.unit)
     _shade(ax, runs, "at/step", theme)
     shown = [(key, name) for key, name in chart.keys if any(run.series(key)[0] for run in runs)]
     for run, colour in zip(runs, cycle(theme.runs)):
@@ -148,7 +128,7 @@ def paint_lines(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: The
             _curve(ax, run, key, color=colour, linestyle=dash)
     _scale(ax, chart.is_share, chart.may_log)
     dashes = [Line2D([], [], color=theme.ink, linestyle=dash, label=name) for (_, name), dash in zip(shown, DASHES)]
-    _legend(figure, _run_handles(runs, theme) + (dashes if len(shown) > 1 else []), theme)
+    legend(figure, _run_handles(runs, theme) + (dashes if len(shown) > 1 else []), theme)
 
 
 def paint_parts(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Theme) -> None:
@@ -159,9 +139,9 @@ def paint_parts(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: The
     if is_stacked:
         occurring = {name for name in names if any(any(run.series(chart.prefix + name)[1]) for run in runs)}
         table = {name: colour for name, colour in VERDICTS.items() if name in occurring}
-    for i, (ax, run) in enumerate(zip(_panels(figure, len(runs), 3), runs)):
-        _dress(ax, theme, "training steps, all stages", "" if i % 3 else chart.unit)
-        ax.set_title(_plain(run.label) if len(runs) > 1 else "", color=theme.ink, fontsize=9.5, loc="left")
+    for i, (ax, run) in enumerate(zip(panels(figure, len(runs), 3), runs)):
+        dress(ax, theme, "training steps, all stages", "" if i % 3 else chart.unit)
+        ax.set_title(plain(run.label) if len(runs) > 1 else "", color=theme.ink, fontsize=9.5, loc="left")
         if is_stacked:
             _stack(ax, run, chart.prefix, table)
         else:
@@ -169,44 +149,24 @@ def paint_parts(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: The
                 _curve(ax, run, chart.prefix + name, color=colour, linestyle="-")
         _scale(ax, chart.is_share)
     ax.set_xlim(left=0)  # of all panels
-    handles = [Patch(color=colour, label=_plain(name.replace("_", " "))) for name, colour in table.items()]
-    _legend(figure, handles, theme)
+    handles = [Patch(color=colour, label=plain(name.replace("_", " "))) for name, colour in table.items()]
+    legend(figure, handles, theme)
 
 
 def paint_phases(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Theme) -> None:
     """One bar a run: seconds of the whole run by phase."""
-    (ax,) = _panels(figure, 1, 1)
-    _dress(ax, theme, chart.unit, "")
+    (ax,) = panels(figure, 1, 1)
+    dress(ax, theme, chart.unit, "")
     spent = [{name: sum(run.series(f"time/{name}")[1]) for name in PHASES} for run in runs]
     for i, (run, seconds) in enumerate(zip(runs, spent)):
         seconds["other"] = max(0.0, sum(run.series("time/total")[1]) - sum(seconds.values()))
         lefts = accumulate(seconds.values(), initial=0.0)
         ax.barh(i, list(seconds.values()), left=list(lefts)[:-1], color=list(PHASES.values()), height=0.62)
-    ax.set_yticks(range(len(runs)), [_plain(run.label) for run in runs] if len(runs) > 1 else [""])
+    ax.set_yticks(range(len(runs)), [plain(run.label) for run in runs] if len(runs) > 1 else [""])
     ax.set_ylim(len(runs) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     used = {name: colour for name, colour in PHASES.items() if any(seconds[name] for seconds in spent)}
-    _legend(figure, [Patch(color=colour, label=name) for name, colour in used.items()], theme)
-
-
-def _panels(figure: Figure, num: int, columns: int) -> list[Axes]:
-    shape = (-(-num // columns), min(num, columns))
-    grid = list(figure.subplots(*shape, squeeze=False, sharex=True, sharey=columns > 1).flat)
-    for ax in grid[num:]:
-        ax.remove()
-    return grid[:num]
-
-
-def _dress(ax: Axes, theme: Theme, x: str, y: str) -> None:
-    ax.set_facecolor(theme.paper)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(theme.faint)
-    ax.grid(color=theme.faint, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.tick_params(colors=theme.ink, labelsize=8.5, length=0, labelbottom=True)
-    ax.set_xlabel(x, color=theme.ink, fontsize=9)
-    ax.set_ylabel(y, color=theme.ink, fontsize=9)
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    legend(figure, [Patch(color=colour, label=name) for name, colour in used.items()], theme)
 
 
 def _shade(ax: Axes, runs: Sequence[Curves], x: str, theme: Theme) -> None:
@@ -258,21 +218,7 @@ def _run_handles(runs: Sequence[Curves], theme: Theme, has_markers: bool = False
         return []
     looks = zip(cycle(theme.runs), cycle(MARKERS if has_markers else [""]))
     looks = [{"color": colour, "marker": marker, "markersize": 4.5} for (colour, marker), _ in zip(looks, runs)]
-    return [Line2D([], [], linewidth=1.8, label=_plain(run.label), **look) for run, look in zip(runs, looks)]
-
-
-def _legend(figure: Figure, handles: list, theme: Theme) -> None:
-    if handles:
-        look = {"frameon": False, "fontsize": 8.5, "labelcolor": theme.ink, "handlelength": 1.6, "columnspacing": 1.2}
-        rows = -(-len(handles) // int(figure.get_figwidth() / 1.35))
-        columns = -(-len(handles) // rows)
-        figure.legend(handles=handles, loc="outside upper left", ncols=columns, borderaxespad=0.1, **look)
-
-
-def _plain(label: str) -> str:
-    """A label matplotlib shows as it stands: no mathematics, not hidden by a leading underscore, not endless."""
-    text = "".join(char if char.isprintable() else "?" for char in label)
-    return (" " if text.startswith("_") else "") + (text if len(text) <= 40 else text[:37] + "...").replace("$", r"\$")
+    return [Line2D([], [], linewidth=1.8, label=plain(run.label), **look) for run, look in zip(runs, looks)]
 
 
 CLIPS = (("loss/clip_low", "below"), ("loss/clip_high", "above"))
@@ -296,5 +242,6 @@ CHARTS = (
     Chart("sources", paint_parts, "share of completions", prefix="pass/", fewest=2, is_share=True),
     Chart("phases", paint_phases, "seconds", tuple((f"time/{name}", "") for name in PHASES)),
     Chart("speed", paint_lines, "tokens per second", (("time/tokens_per_second", ""),)),
+    Chart("mfu", paint_lines, "share of the machine's FLOPs", (("time/mfu", ""),), is_share=True),
 )
 """In the page's order. The words of each stand in report.html.j2 under its key."""

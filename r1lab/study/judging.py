@@ -47,8 +47,9 @@ def needs_answer(verifier: verifiers.Resolved) -> bool:
 
 
 @contextmanager
-def opened(table: Mapping[str, verifiers.Resolved], workers: Workers) -> Iterator[Pool]:
-    """A pool, closed at the end; the current folder is importable. RunError where its sandbox fails."""
+def opened(table: Mapping[str, verifiers.Resolved], workers: Workers, base: Path | None = None) -> Iterator[Pool]:
+    """A pool, closed at the end; the folder `base` and the current one are importable. RunError where its sandbox
+    fails."""
     for line in warnings(table):
         print(f"r1lab: {line}", file=sys.stderr)
     try:
@@ -57,7 +58,7 @@ def opened(table: Mapping[str, verifiers.Resolved], workers: Workers) -> Iterato
             workers=workers.count,
             deadline=workers.deadline,
             memory_mb=workers.memory_mb,
-            import_paths=[str(Path.cwd())],
+            import_paths=[*([str(base)] if base else []), str(Path.cwd())],
         ) as pool:
             yield pool
     except SandboxError as error:

@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 from r1lab.study.stats import Interval
@@ -87,28 +86,25 @@ def as_html(title: str, sections: Sequence[Section], panels: Sequence[Panel], se
 
 def draw(panels: Sequence[Panel], series: Sequence[str]) -> list[bytes]:
     """The panels beside each other as PNG, for light pages and for dark ones."""
-    from matplotlib.figure import Figure
+    from r1lab.study.drawing import both
 
-    from r1lab.study.figures import DARK, LIGHT
+    num_rows = max(len(panel.rows) for panel in panels)
 
-    images, num_rows = [], max(len(panel.rows) for panel in panels)
-    for theme in (LIGHT, DARK):
-        figure = Figure(figsize=(9.6, 1.2 + 0.3 * num_rows), dpi=150, layout="constrained", facecolor=theme.paper)
+    def paint(figure, theme) -> None:
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
             _paint(axes, panel, series, theme)
             axes.set_ylim(num_rows - 0.5, -0.5)
         if len(series) > 1:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(series),
                           fontsize=9, labelcolor=theme.ink, frameon=False)  # fmt: skip
-        figure.savefig(buffer := BytesIO(), format="png", metadata={"Software": None})
-        images.append(buffer.getvalue())
-    return images
+
+    return both((9.6, 1.2 + 0.3 * num_rows), paint)
 
 
 def _paint(axes, panel: Panel, series: Sequence[str], theme) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    from r1lab.study.figures import MARKERS
+    from r1lab.study.drawing import MARKERS
 
     for at, name in enumerate(series):
         offset = 0.25 * (at - (len(series) - 1) / 2)

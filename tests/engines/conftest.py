@@ -30,9 +30,19 @@ def tokenizer():
 def llama(seed=0, heads=2, key_heads=2, tied=True, scale=0.2, **settings):
     """A Llama whose wide weights make it prefer some tokens. `<end>` is a second EOS."""
     config = LlamaConfig(
-        vocab_size=100, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=heads,
-        num_key_value_heads=key_heads, max_position_embeddings=128, tie_word_embeddings=tied, initializer_range=scale,
-        bos_token_id=None, eos_token_id=1, pad_token_id=0, **settings,
+        vocab_size=100,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
+        max_position_embeddings=128,
+        tie_word_embeddings=tied,
+        initializer_range=scale,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+        **settings,
     )
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config).eval()
@@ -48,9 +58,13 @@ def engine_of(model, tokenizer, **settings):
 
 def request(draw, prompt_ids, index=0, *, forced_ids=(), forced_role=(), seed=0, **sampling):
     return Request(
-        id=RequestId("train", draw, index), problem_id=f"p{draw}", prompt_ids=tuple(prompt_ids),
-        seed=derive(seed, "test", draw, index), sampling=Sampling(**{"max_new_tokens": 24, **sampling}),
-        forced_ids=tuple(forced_ids), forced_role=tuple(forced_role),
+        id=RequestId("train", draw, index),
+        problem_id=f"p{draw}",
+        prompt_ids=tuple(prompt_ids),
+        seed=derive(seed, "test", draw, index),
+        sampling=Sampling(**{"max_new_tokens": 24, **sampling}),
+        forced_ids=tuple(forced_ids),
+        forced_role=tuple(forced_role),
     )
 
 
@@ -81,6 +95,12 @@ def ids(rollouts):
 def lab():
     """The functions above: with importlib a test cannot import them."""
     return SimpleNamespace(
-        PROMPTS=PROMPTS, llama=llama, engine_of=engine_of, request=request, run=run, groups=groups,
-        reference_logprobs=reference_logprobs, ids=ids,
+        PROMPTS=PROMPTS,
+        llama=llama,
+        engine_of=engine_of,
+        request=request,
+        run=run,
+        groups=groups,
+        reference_logprobs=reference_logprobs,
+        ids=ids,
     )

@@ -44,8 +44,15 @@ def test_logprobs_are_right_after_the_cache_grew(lab, tokenizer):
 
 def test_logprobs_are_right_with_a_sliding_window(lab, tokenizer):
     config = MistralConfig(
-        vocab_size=100, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=128, sliding_window=6, initializer_range=0.2,
+        vocab_size=100,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        sliding_window=6,
+        initializer_range=0.2,
     )
     torch.manual_seed(0)
     model = MistralForCausalLM(config).eval()
@@ -249,3 +256,20 @@ def test_the_text_is_made_by_the_callable_the_engine_was_given(lab, tokenizer):
     engine = lab.engine_of(lab.llama(), tokenizer, text_of=lambda ids, prompt_ids: f"{len(prompt_ids)}+{len(ids)}")
     for rollout in lab.run(engine, lab.groups(size=1)):
         assert rollout.text == f"{len(rollout.request.prompt_ids)}+{len(rollout.completion_ids)}"
+
+
+@pytest.mark.parametrize("key_heads", [2, 1])
+def test_what_all_prompts_begin_with_is_prefilled_once_and_logprobs_are_right(lab, tokenizer, key_heads):
+    model, example = lab.llama(key_heads=key_heads), tuple(range(30, 50))
+    engine, shapes = lab.engine_of(model, tokenizer), []
+    engine.model.register_forward_pre_hook(lambda _, __, kw: shapes.append(kw["input_ids"].shape), with_kwargs=True)
+    tails = [(10,), (11, 12, 13, 14), (11, 12, 60, 61, 62, 63, 64), ()]
+    prompts = [example + tail for tail in tails[:3]]
+    requests = [lab.request(number, prompt, index) for number, prompt in enumerate(prompts) for index in range(3)]
+    for rollout in lab.run(engine, requests):
+        np.testing.assert_allclose(rollout.engine_logprobs, lab.reference_logprobs(model, rollout), atol=1e-5)
+    assert shapes[:2] == [(1, 20), (3, 7)]
+    shapes.clear()  # one prompt that is the beginning of another keeps a token of its own
+    for rollout in lab.run(engine, [lab.request(0, example, 0), lab.request(1, prompts[1], 0)]):
+        np.testing.assert_allclose(rollout.engine_logprobs, lab.reference_logprobs(model, rollout), atol=1e-5)
+    assert shapes[:2] == [(1, 19), (2, 5)]

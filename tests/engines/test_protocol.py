@@ -17,6 +17,9 @@ class Fake:
     def __init__(self, model, tokenizer, **settings):
         self.made_of, self.version, self.synced = (model, tokenizer, settings), -1, []
 
+    def wake(self):
+        pass
+
     def sync(self, named_tensors, version):
         self.synced.append(dict(named_tensors))
         self.version = version
@@ -35,9 +38,9 @@ def test_an_unknown_engine_is_refused_with_the_nearest_name():
         engines.make("nowhere:Engine", None, None)
 
 
-def test_auto_is_the_local_engine_for_now():
+def test_the_table_names_classes_by_path():
     assert engines.resolve("auto") == "local" and engines.resolve("my.pkg:Engine") == "my.pkg:Engine"
-    assert engines.ENGINES["auto"] == engines.ENGINES["local"] == f"{LocalEngine.__module__}:{LocalEngine.__name__}"
+    assert engines.ENGINES["local"] == f"{LocalEngine.__module__}:{LocalEngine.__name__}"
 
 
 def test_weights_travel_only_when_the_version_changed():

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from r1lab.study import figures
-from r1lab.study.report import contrasts, pick, read, report, summary_table, visible
+from r1lab.study.report import contrasts, report, summary_table
+from r1lab.study.runs import pick, read
+from r1lab.study.template import visible
 
 HOSTILE = "<script>alert(1)</script> \x1b[31m \u202e &amp; {{ 7 * 7 }} </pre><img src=http://evil.example/x>"
 

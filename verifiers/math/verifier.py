@@ -133,6 +133,13 @@ class Math:
             is_open |= verdict is None
         return None if is_open else False
 
+    def same(self, one: str, other: str) -> bool:
+        """Whether two extracted answers are one: either as the gold accepts the other."""
+        if one.strip() == other.strip():
+            return True
+        a, b = readings_of(one, False), readings_of(other, False)
+        return bool(a and b) and (self._agrees(a, b) is True or self._agrees(b, a) is True)
+
     def describe(self, answer: str | dict) -> str:
         """The kind of answer that the gold is read as: number, fraction, expression, set, interval, text ..."""
         return kind_of(gold_readings(answer) if isinstance(answer, str | int | float) else ())

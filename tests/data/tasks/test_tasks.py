@@ -20,7 +20,12 @@ def drawn(task="addition", **named):
 @settings(max_examples=5, deadline=None)
 @given(seeds=st.tuples(st.integers(0, 2**64), st.integers(0, 2**64)))
 def test_train_and_eval_share_no_problem_for_any_seeds(task, seeds):
-    small = {"addition": {"digits": 2}, "linear": {"max_coefficient": 5}, "countdown": {"numbers": 2}}[task]
+    small = {
+        "addition": {"digits": 2},
+        "linear": {"max_coefficient": 5},
+        "countdown": {"numbers": 2},
+        "multiplication": {"digits": 2},
+    }[task]
     train = drawn(task, seed=seeds[0], size=150, settings=small)
     evaluation = drawn(task, seed=seeds[1], size=40, split="eval", settings=small)
     assert overlap(train, evaluation).exact == 0
@@ -81,7 +86,7 @@ def test_a_verifier_of_the_recipe_wins():
 @pytest.mark.parametrize(
     ("named", "says"),
     [
-        ({"task": "addtion"}, "unknown task 'addtion'; allowed: addition, countdown, linear and gym"),
+        ({"task": "addtion"}, "unknown task 'addtion'; allowed: addition, countdown, linear, multiplication and gym"),
         ({"task": "addtion"}, "did you mean 'addition'?"),
         ({"split": "test"}, "procedural tasks have the splits train and eval"),
         ({"size": 0}, "size 0; give the number of problems"),

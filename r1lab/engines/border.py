@@ -1,0 +1,71 @@
+"""What every engine does at its border: refuses a request that cannot be served, makes a rollout of what was sampled.
+
+Pure; knows no model. How tokens are sampled is the engine's own.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from r1lab.records import Request, Role, Rollout
+
+TextOf = Callable[[Sequence[int], Sequence[int]], str]
+"""`text_of(completion_ids, prompt_ids)` makes `Rollout.text`."""
+
+
+def called(request: Request) -> str:
+    """How errors name a request."""
+    return f"request {request.id} (problem {request.problem_id})"
+
+
+def check(request: Request, *, context: int | None, vocabulary: int, limit: str = "the model's context") -> None:
+    """ValueError with the request's id where it does not fit `context` tokens or says nonsense; `limit` names those."""
+    sampling, name = request.sampling, called(request)
+    prompt, most = len(request.prompt_ids), sampling.max_new_tokens
+    if context is not None and prompt + most > context:
+        raise ValueError(
+            f"{name}: {prompt} prompt tokens and max_new_tokens {most} exceed {limit} of "
+            f"{context}; at most {max(0, context - prompt)} new tokens fit, or drop the problem"
+        )
+    if prompt == 0:
+        raise ValueError(f"{name}: the prompt has no tokens; add text or a BOS token to it")
+    if most < 1 or len(request.forced_ids) > most:
+        raise ValueError(f"{name}: max_new_tokens is {most}; it must hold {len(request.forced_ids)} forced tokens")
+    if len(request.forced_ids) != len(request.forced_role):
+        raise ValueError(f"{name}: {len(request.forced_ids)} forced tokens need as many roles")
+    worst = max(request.prompt_ids + request.forced_ids)
+    if worst >= vocabulary:
+        raise ValueError(f"{name}: token {worst} is not below {vocabulary}; render with the model's own tokenizer")
+    if not (0 <= sampling.temperature < math.inf and 0 < sampling.top_p <= 1 and 0 <= sampling.min_p <= 1):
+        raise ValueError(f"{name}: {sampling} needs temperature >= 0, 0 < top_p <= 1, 0 <= min_p <= 1")
+    if "" in sampling.stop:
+        raise ValueError(f"{name}: a stop string is empty; leave it out")
+
+
+def rollout(request: Request, tokens: Sequence[int], logprobs, version, finish: str, text_of: TextOf) -> Rollout:
+    """A rollout from what was sampled, [T - F] each; the F forced tokens are put in front."""
+    forced = len(request.forced_ids)
+    first = version[0] if len(version) else 0
+    ids = (*request.forced_ids, *tokens)
+    return Rollout(
+        request=request,
+        completion_ids=ids,
+        role=np.array([*request.forced_role, *[Role.POLICY] * len(tokens)], dtype=np.int8),
+        engine_logprobs=np.concatenate([np.full(forced, np.nan, np.float32), np.asarray(logprobs, np.float32)]),
+        version=np.concatenate([np.full(forced, first, np.int32), np.asarray(version, np.int32)]),
+        finish=finish,
+        text=text_of(ids, request.prompt_ids),
+    )
+
+
+def eos_ids(model, tokenizer) -> set[int]:
+    """Every id that ends a completion: the generation config's and the tokenizer's."""
+    listed = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    listed = [] if listed is None else [listed] if isinstance(listed, int) else list(listed)
+    return {int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None}
+
+
+def plain_text(tokenizer, ids: Iterable[int]) -> str:
+    """Special tokens removed, nothing else touched."""
+    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

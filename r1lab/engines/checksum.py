@@ -1,0 +1,44 @@
+"""A checksum of weights that travel, taken at both ends: names, shapes and every bit, in the order of travel.
+
+One pass over memory: sums of 64-bit words over blocks of `BLOCK` words, then a hash of the sums. Not cryptographic, and
+blind to a permutation inside one block, which no transport makes.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+BLOCK = 4096
+
+
+class Checksum:
+    """Grows tensor by tensor."""
+
+    def __init__(self):
+        self.hash = hashlib.blake2b(digest_size=8)
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        self.hash.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        values = tensor.detach().contiguous().view(-1)
+        size = values.element_size()
+        if values.storage_offset() * size % 8:
+            values = values.clone()
+        whole = values.numel() * size // 8 // BLOCK * BLOCK * 8 // size
+        self._sums(values[:whole].view(torch.int64).view(-1, BLOCK))
+        self._sums(values[whole:].view(torch.int8).view(1, -1))
+
+    def over(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        """The weights as they come, each added on its way."""
+        for name, tensor in weights:
+            self.add(name, tensor)
+            yield name, tensor
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits."""
+        return self.hash.hexdigest()
+
+    def _sums(self, words: Tensor) -> None:
+        """The sum of each row, int64, which wraps."""
+        self.hash.update(words.sum(-1, dtype=torch.int64).cpu().numpy().tobytes())

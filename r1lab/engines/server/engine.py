@@ -1,0 +1,253 @@
+"""The engine of one or several vLLM servers: requests go out over HTTP, weights by `transfer`.
+
+A draw's requests go to server number `draw mod servers`, so that its prompt is computed once and every run shares the
+work out alike. A server that dies, hangs or was started anew is told by a broken connection, by `deadline` seconds of
+silence or by the label of the weights that it sampled with; what it was working on is void and sampled again, by
+another server or by itself once it is back and has the weights. So a request is answered once: with the first whole
+answer from a server that has not been given up since it was sent.
+"""
+
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from queue import Empty
+from uuid import uuid4
+
+import torch
+from torch import Tensor
+
+from r1lab.engines import border, vllm_requests
+from r1lab.engines.border import TextOf
+from r1lab.engines.server.fleet import TICK, Fleet
+from r1lab.engines.server.remote import Answer, Outcome, Server
+from r1lab.engines.server.scorer import Scorer
+from r1lab.engines.server.transfer import Parcel
+from r1lab.engines.server.wire import Gone, Refusal, Wire
+from r1lab.engines.sync import batch, prove
+from r1lab.engines.vllm_requests import Sampled
+from r1lab.errors import RunError
+from r1lab.records import Request, RequestId, Rollout
+
+LOSSES = 5
+"""Times that one request may be lost before it is suspected of killing its servers."""
+
+
+class ServerEngine:
+    """An `Engine` behind HTTP."""
+
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        *,
+        urls: Sequence[str],
+        key_env: str | None = None,
+        deadline: float = 120.0,
+        reconnect: float = 600.0,
+        max_num_seqs: int = 256,
+        text_of: TextOf | None = None,
+        say: Callable[[str], None] | None = None,
+    ):
+        """`deadline`: seconds of silence after which a server with work is given up. `reconnect`: seconds to wait for
+        one to come back where none is left. `max_num_seqs`: requests in flight at one server. `say` is told what
+        befalls servers; stderr otherwise. ValueError for a server that cannot serve this model.
+        """
+        self.model, self.deadline, self.max_num_seqs = model, deadline, max_num_seqs
+        self.text_of = text_of or (lambda ids, _: border.plain_text(tokenizer, ids))
+        self.run, self.version = uuid4().hex[:8], -1
+        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        self.fleet = Fleet(
+            [Wire(url, key_env=key_env, deadline=deadline) for url in urls],
+            model.config.get_text_config().to_dict(),
+            border.eos_ids(model, tokenizer),
+            reconnect=reconnect,
+            prove=self.prove,
+            say=say or (lambda line: print(line, file=sys.stderr, flush=True)),
+        )
+        self.open: dict[RequestId, Request] = {}
+        """Everything not answered, in the order submitted."""
+        self.sharers: list[Server] = []
+        self.waiting: dict[str, deque[Request]] = {}
+        """By URL of the sharers: what is shared out and not sent."""
+        self.ready: deque[Rollout] = deque()
+        self.aborted: set[RequestId] = set()
+        self.losses: Counter[RequestId] = Counter()
+
+    @property
+    def about(self) -> str:
+        """For the manifest: what of the servers can change a rounding."""
+        each = (
+            f"{server.url} ({server.facts.dtype}, {server.facts.max_num_seqs} at once, "
+            f"{'seeds' if server.facts.seeds else 'no seeds: another run samples otherwise'})"
+            for server in self.fleet.servers
+        )
+        return f"rollouts come from vLLM servers: {', '.join(each)}"
+
+    def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Weights to every server, proven there. RunError where one scores otherwise than the policy."""
+        if self.open:
+            raise RuntimeError("requests are in flight; drain completed() before sync()")
+        self.version = -1
+        self.fleet.publish(Parcel(dict(named_tensors), version, self.run))
+        self.version = version
+
+    def prove(self, server: Server, parcel: Parcel) -> None:
+        """RunError where the server's log-probabilities of the fixed batch are not those of the policy as it is now."""
+        requests = batch(self.vocabulary, server.facts.context, 1.0)
+        answers = [server.sample(request, parcel.label) for request in requests]
+        for answer in answers:
+            if why := answer.strange(parcel.label):
+                raise Gone(why)
+        rollouts = [self.rollout(*each, parcel) for each in zip(requests, answers)]
+        dtype = getattr(torch, server.facts.dtype)
+        prove(rollouts, parcel.version, Scorer(self.model), dtype, whose=f"server {server.url}")
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Queue requests. ValueError with the request's id where it does not fit or says nonsense; none is queued."""
+        requests = list(requests)
+        for request in requests:
+            vllm_requests.check(request, context=self.fleet.context, vocabulary=self.vocabulary)
+        if self.version < 0:
+            raise RuntimeError("the engine has no weights yet; call r1lab.engines.sync.publish first")
+        if not self.open:
+            self.fleet.forget_prefixes()
+        for request in requests:
+            if vllm_requests.needs_sampling(request):
+                self.open[request.id] = request
+            else:
+                self.ready.append(vllm_requests.unsampled(request, "length", self.text_of))
+        self.share_out()
+
+    def completed(self) -> Iterator[Rollout]:
+        """Rollouts as they finish, until none is left. An error empties the engine."""
+        while self.ready or self.open:
+            if not self.ready:
+                is_whole = False
+                try:
+                    self.work()
+                    is_whole = True
+                finally:
+                    if not is_whole:
+                        self.clear()
+            while self.ready:
+                yield self.ready.popleft()
+
+    def work(self) -> None:
+        """Send what there is room for, and take what comes back within a tick."""
+        self.fleet.need_one(f"for {len(self.open)} requests")
+        self.fleet.look_for_lost()
+        if self.sharers != self.fleet.alive:
+            self.share_out()
+        self.send()
+        try:
+            outcome = self.fleet.outcomes.get(timeout=TICK)
+            while True:
+                self.take(outcome)
+                outcome = self.fleet.outcomes.get_nowait()
+        except Empty:
+            pass
+        for server in self.fleet.alive:
+            if server.flights and server.silent_for() > self.deadline:
+                count = len(server.flights)
+                self.lose(server, f"no token of {count} requests for {self.deadline:g} s (engine.deadline)")
+
+    def share_out(self) -> None:
+        """Every open request that no server works on, to the one that it belongs to."""
+        self.sharers = alive = self.fleet.alive
+        flying = {request_id for server in alive for request_id in server.flights}
+        self.waiting = {server.url: deque() for server in alive}
+        for request in self.open.values() if alive else ():
+            if request.id not in flying:
+                home = self.fleet.servers[request.id.draw % len(self.fleet.servers)]
+                home = alive[request.id.draw % len(alive)] if home.why else home
+                self.waiting[home.url].append(request)
+
+    def send(self) -> None:
+        for server in self.fleet.alive:
+            waiting = self.waiting[server.url]
+            while waiting and len(server.flights) < min(self.max_num_seqs, server.facts.max_num_seqs):
+                server.start(waiting.popleft(), self.fleet.parcel.label)
+
+    def take(self, outcome: Outcome) -> None:
+        """One request ended: a rollout, or the end of its server."""
+        server, request = outcome.server, outcome.request
+        if outcome.life != server.life or request.id not in server.flights:
+            return
+        why = None if request.id in self.aborted else self.trouble(outcome)
+        if why is not None:
+            self.lose(server, why)
+            return
+        is_aborted = request.id in self.aborted
+        self.ready.append(self.rollout(request, outcome.answer, self.fleet.parcel, is_aborted))
+        del server.flights[request.id], self.open[request.id]
+        self.aborted.discard(request.id)
+        self.losses.pop(request.id, None)
+
+    def trouble(self, outcome: Outcome) -> str | None:
+        """Why the server cannot be trusted any more, None where it can. RunError where the request is to blame."""
+        error, answer, name = outcome.error, outcome.answer, border.called(outcome.request)
+        if isinstance(error, Refusal) and error.status in (400, 422):
+            raise RunError(f"{name}: {error}")
+        if error is not None:
+            return str(error)
+        if answer.finish_reason not in ("stop", "length"):
+            return f"{name} ended there with {answer.finish_reason!r}, which nobody asked for"
+        return answer.strange(self.fleet.parcel.label)
+
+    def rollout(self, request: Request, answer: Answer, parcel: Parcel, is_aborted: bool = False) -> Rollout:
+        reason = "abort" if is_aborted else answer.finish_reason
+        versions = [(parcel.version, len(answer.token_ids))]
+        sampled = Sampled(answer.token_ids, answer.logprobs, reason, answer.stop_reason, versions)
+        return vllm_requests.rollout(request, sampled, self.text_of)
+
+    def lose(self, server: Server, why: str) -> None:
+        """What it was working on is sampled again. RunError where that happens too often to one request."""
+        for request in self.fleet.lose(server, why):
+            if request.id in self.aborted:
+                self.give_back(request.id)
+                continue
+            self.losses[request.id] += 1
+            if self.losses[request.id] >= LOSSES:
+                raise RunError(
+                    f"{border.called(request)} was lost with its server {LOSSES} times, {server.url} the last ({why}); "
+                    "see that server's log"
+                )
+        self.share_out()
+
+    def abort(self, request_ids: Iterable[RequestId]) -> None:
+        """These end now; `completed` still yields them."""
+        wanted = set(request_ids) & self.open.keys()
+        flights = {key: flight for server in self.fleet.alive for key, flight in server.flights.items()}
+        for request_id in list(wanted):
+            if request_id in flights:
+                self.aborted.add(request_id)
+                flights[request_id].cut()
+            else:
+                self.give_back(request_id)
+        self.share_out()
+
+    def give_back(self, request_id: RequestId) -> None:
+        """An aborted request of which nothing is kept."""
+        self.aborted.discard(request_id)
+        self.ready.append(vllm_requests.unsampled(self.open.pop(request_id), "abort", self.text_of))
+
+    def sleep(self) -> None:
+        """Servers have accelerators of their own."""
+
+    def wake(self) -> None:
+        """Nothing slept."""
+
+    def clear(self) -> None:
+        """Forget every request."""
+        for server in self.fleet.servers:
+            server.drop()
+        self.open.clear()
+        self.ready.clear()
+        self.aborted.clear()
+        self.losses.clear()
+        self.share_out()
+
+    def close(self) -> None:
+        self.clear()
+        self.fleet.close()
+        self.model = None

@@ -1,0 +1,146 @@
+"""A `reject` stage: samples of a model, the verified ones of which become a dataset. Trains nothing; not what is kept
+(`r1lab.selection`) nor how the dataset looks (`r1lab.dataset`).
+
+The rollout table is the journal, as in training: a step's completions are on disk before they are counted, and they are
+always taken from there. So a stage killed anywhere reads what it has, samples the rest, and writes the same bytes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+
+import numpy as np
+import torch
+
+from r1lab import checkpoint, dataset, loop, models, ranks, tables
+from r1lab.errors import RunError
+from r1lab.feed import Feed
+from r1lab.judge import version_of
+from r1lab.ledger import Ledger
+from r1lab.metrics import MetricsFile, rollout_metrics
+from r1lab.prepare import Ready
+from r1lab.progress import Clock, Progress
+from r1lab.records import Rollout, Sample
+from r1lab.run import RunFolder
+from r1lab.selection import Selection
+from r1lab.signals import Grace
+from r1lab.stopping import Stopping, goal_of
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A model that is sampled and never trained; to the feed and the engine what `r1lab.policy.Policy` is."""
+
+    location: str
+    precision: str
+    temperature: float = 1.0
+    version: int = 0
+
+    @cached_property
+    def tokenizer(self):
+        return models.load_tokenizer(self.location)
+
+    @cached_property
+    def model(self):
+        dtype = torch.bfloat16 if self.precision == "pure_bf16" else torch.float32
+        return models.load_model(self.location, dtype).to("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    def score(self, samples: Sequence[Sample]) -> list[np.ndarray]:
+        """As the policy's: log-probabilities float32 [T] of each completion."""
+        return [self._score(sample.rollout) for sample in samples]
+
+    @torch.no_grad()
+    def _score(self, rollout: Rollout) -> np.ndarray:
+        prompt, completion = rollout.request.prompt_ids, rollout.completion_ids
+        ids = torch.tensor([[*prompt, *completion]], device=self.model.device)
+        logits = self.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float() / self.temperature
+        logps = logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
+        return logps.cpu().numpy()
+
+    @property
+    def parameters(self) -> int:
+        return models.weights_of_a_token(self.model)
+
+    def named_tensors(self):
+        return ((name, weight.detach()) for name, weight in self.model.named_parameters())
+
+    def prompt_text(self, rollout: Rollout) -> str:
+        return self.tokenizer.decode(rollout.request.prompt_ids, skip_special_tokens=False)
+
+
+def sample(
+    each: Ready,
+    *,
+    run: RunFolder,
+    policy: Sampled,
+    feed: Feed,
+    ledger: Ledger,
+    metrics: MetricsFile,
+    progress: Progress,
+) -> Selection:
+    """Go over the problems, or as far as steps and budget reach; every step ends in one row of metrics."""
+    stage, problems = each.stage, each.problems
+    stopping, selection = Stopping(stage, each.steps, each.longest_cost), Selection(stage.keep)
+    left = stage.steps * stage.prompts_per_step if stage.steps else sum(map(len, each.sources.values()))
+    if found := ranks.first(_journals, run, stage.name):
+        run.resumed(stage.name, found)
+    feed.publish(policy, policy.version)
+    with Grace(ranks.any_of) as grace:
+        for step in count(1):
+            prompts = min(left, stopping.prompts(step, ledger))
+            if not prompts:
+                return selection
+            before, clock = (ledger.budget, ledger.training_flops), Clock(progress, step)
+            clock.start("rollout")
+            journal = run.rollouts(stage.name, step)
+            if not ranks.first(journal.exists):
+                ranks.first(tables.write_block, journal, feed.block(prompts), (), policy.prompt_text)
+            block = tables.read_block(journal, problems.__getitem__)
+            clock.start("score")
+            feed.observe(block)
+            ledger.rollouts(block, policy.parameters)
+            selection.add(block)
+            spent = ledger.budget - before[0]
+            if len(block) == prompts:  # a last smaller step of an earlier, smaller budget does not end this one
+                stopping.spent(prompts, spent, ledger.training_flops - before[1])
+            left -= len(block)
+            row = rollout_metrics(block) | selection.metrics() | ledger.row()
+            row |= loop.times(clock.stop(), block, stage, spent)
+            loop.record(run, metrics, progress, stage, step, row)
+            is_last = not left or not stopping.prompts(step + 1, ledger)
+            grace.heard()
+            grace.leave(f"after step {step} of stage {stage.name}", unless=is_last)
+
+
+def _journals(run: RunFolder, stage: str) -> int:
+    """Steps whose completions are on disk from an earlier start."""
+    return next(step for step in count(0) if not run.rollouts(stage, step + 1).exists())
+
+
+def hand_on(each: Ready, selection: Selection, *, run: RunFolder, model: str, ledger: Ledger, size: int) -> None:
+    """The stage's folder: its dataset and the record that it is done, whole or not there. RunError for an empty one.
+
+    `size` is that of the metrics file, `model` what sampled, for people.
+    """
+    stage = each.stage
+    if not selection.sampled:
+        raise RunError(
+            f"stage {stage.name}: the budget left nothing to sample; raise stop.max_tokens or spend less before"
+        )
+    if not selection.rows:
+        raise RunError(
+            f"stage {stage.name}: {selection.why_empty()}; loosen it with another out=, sample more, or start from a "
+            "better model"
+        )
+    versions = {key: version_of(resolved)["source"] for key, resolved in each.table.items()}
+    shared = {"model": model, "recipe": run.manifest["hash"], "stage": stage.name}
+    record = {"goal": goal_of(stage), "ledger": ledger.state_dict(), "metrics": size}
+    with checkpoint.atomic_folder(run.stage_folder(stage.name)) as made:
+        dataset.write(made / "data", selection, versions=versions, **shared)
+        (made / "stage.json").write_text(json.dumps(record), encoding="utf-8")

@@ -1,0 +1,78 @@
+"""Where a step's time goes: seconds by phase, and how near its products come to what this machine multiplies at best.
+
+All of it goes into keys under `time/`. Measures; decides nothing.
+"""
+
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+PHASES = (
+    "rollout", "verify", "score", "pack", "forward", "backward", "optimizer", "sync", "record", "evaluate",
+)  # fmt: skip
+"""Of a step, in their order; together they are its time. `update` is what from pack to optimizer takes."""
+SIZE, GPU_SIZE, TRIES = 1024, 8192, 4
+"""Of the matrices that are multiplied, and how often: about 0.1 s."""
+
+
+class Watch:
+    """Seconds by phase and FLOPs, added up until they are taken."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.flops = 0
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Add what the block takes; on a GPU its work is waited for."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def take(self) -> tuple[dict[str, float], int]:
+        """What was added since the last time."""
+        taken = self.seconds, self.flops
+        self.seconds, self.flops = {}, 0
+        return taken
+
+
+def details(seconds: Mapping[str, float], learning: Watch, sampling: Watch, *, peak: float) -> dict[str, float | None]:
+    """Metrics beside the loop's own phases (`seconds`): those of the update, and what of the rollout was sampling and
+    what was waiting for verdicts; tokens' FLOPs of the update as a share of `peak` (FLOPs a second)."""
+    own, flops = learning.take()
+    (sampled, _), update = sampling.take(), seconds.get("update", 0.0)
+    rollout = seconds.get("rollout", 0.0)
+    found = {f"time/{phase}": own.get(phase, 0.0) for phase in ("pack", "forward", "backward", "optimizer")}
+    sampled_seconds = sampled.get("rollout", rollout)
+    return found | {
+        "time/rollout": sampled_seconds,
+        "time/verify": max(0.0, rollout - sampled_seconds),
+        "time/mfu": flops / peak / update if flops and update else None,
+        "time/matmul_tflops": peak / 1e12,
+    }
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOPs a second of a large square product with the threads of now; tried once in a process."""
+    return _rate(device.type, dtype, torch.get_num_threads())
+
+
+@functools.cache
+def _rate(device: str, dtype: torch.dtype, threads: int) -> float:
+    size = GPU_SIZE if device == "cuda" else SIZE
+    matrix = torch.ones(size, size, dtype=dtype, device=device)
+    tries = []
+    for _ in range(TRIES):
+        start = time.perf_counter()
+        torch.mm(matrix, matrix)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        tries.append(time.perf_counter() - start)
+    return 2 * size**3 / min(tries)

@@ -1,0 +1,85 @@
+"""Weights to a server: what arrived is what was sent, the prefix cache is dropped, or the run stops and names both."""
+
+import os
+
+import pytest
+
+from r1lab.engines.server import transfer
+from r1lab.engines.sync import publish
+from r1lab.errors import RunError
+
+
+def test_weights_that_arrive_otherwise_stop_the_run(lab, serve, connect):
+    server = serve()
+    server.damage = lambda weights: weights + 1e-3
+    with pytest.raises(RunError, match=rf"r1lab-\w+-3 were sent with checksum (\w+) and arrived at {server.url} with "):
+        connect(server)
+
+
+def test_a_policy_that_scores_otherwise_stops_the_run(lab, serve, connect):
+    server = serve()
+    engine, _ = connect(server)
+    said = rf"sync of version 4: after it the log-probabilities of server {server.url} differ from the policy's by "
+    with pytest.raises(RunError, match=said):
+        publish(engine, lab.llama(seed=1).named_parameters, 4)
+    assert engine.version == -1
+
+
+def test_a_prefix_cache_that_stays_stops_the_run(serve, connect):
+    server = serve()
+    server.drops_cache = False
+    with pytest.raises(RunError, match=r"kept its prefix cache of older weights for 1 s after it got r1lab-\w+-3"):
+        connect(server, deadline=1.0)
+
+
+def test_a_server_that_refuses_weights_is_not_asked_for_ever(serve, connect):
+    server = serve()
+    server.replies["/update_weights"] = (500, {"error": {"message": "No such file: weights.safetensors"}})
+    with pytest.raises(RunError, match=r"does not take weights r1lab-\w+-3, tried 3 times: .*No such file"):
+        connect(server)
+
+
+def test_a_server_without_weights_takes_no_requests(lab, serve, connect):
+    engine, _ = connect(serve(), sync=False)
+    with pytest.raises(RuntimeError, match="no weights yet"):
+        engine.submit(lab.groups())
+
+
+def test_the_version_is_that_of_the_newest_weights(lab, serve, connect):
+    server = serve()
+    engine, _ = connect(server)
+    assert engine.version == 3 and server.version.endswith("-3")
+    engine.model.load_state_dict(lab.llama(seed=1).state_dict())
+    assert publish(engine, engine.model.named_parameters, 4) and server.version.endswith("-4")
+    assert lab.run(engine, lab.groups(1))[0].version[0] == 4
+
+
+def test_a_server_that_dies_while_it_gets_weights_is_waited_for(lab, serve, connect):
+    one, two = serve(), serve()
+    engine, lines = connect(one, two)
+    one.kill()
+    publish(engine, engine.model.named_parameters, 4)
+    assert engine.version == 4 and two.version.endswith("-4") and "while it took weights" in lines[0]
+
+
+def test_an_update_that_a_trainer_left_open_is_closed(serve, connect):
+    server = serve()
+    connect(server)
+    asked = []
+    server.replies["/start_weight_update"] = (500, {"error": {"message": "already active"}})
+    wire = transfer.Wire(server.url)
+    wire.post = lambda route, *rest: asked.append(route) or transfer.Wire.post(wire, route, {"weight_version": "x"})
+    with pytest.raises(transfer.Refusal, match="already active"):
+        transfer.begin(wire)
+    assert asked == ["/start_weight_update", "/finish_weight_update", "/start_weight_update"]
+
+
+def test_folders_of_dead_trainers_are_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "MEMORY", tmp_path)
+    for owner in (2**22 + 1, os.getpid()):
+        (tmp_path / f"{transfer.PREFIX}{owner}-x").mkdir()
+    route = transfer.FileRoute()
+    left = {path.name.split("-")[2] for path in tmp_path.iterdir()}
+    assert left == {str(os.getpid())} and route.folder.parent == tmp_path
+    route.close()
+    assert not route.folder.exists()

@@ -1,0 +1,80 @@
+"""A reject stage killed anywhere and started again gives the same dataset, metrics and model, byte for byte.
+
+The processes are made as in `test_resume`.
+"""
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["r1lab.pipeline", "r1lab.quickstart", "scipy.stats"])
+
+RECIPE = {
+    "name": "killed",
+    "data": {"task": "addition", "size": 12, "settings": {"digits": 3}},
+    "prompt": {"format": "Q: {prompt}\nA:"},
+    "max_new_tokens": 40,
+    "learning_rate": 3e-4,
+    "threads": 1,
+    "workers": {"count": 1},
+    "prompts_per_step": 5,
+    "stages": [{"kind": "reject", "group_size": 4}, {"kind": "sft", "steps": 1, "data": {"stage": "reject"}}],
+}
+
+RUN = """
+import os, signal
+from r1lab import checkpoint, dataset, loop, pipeline, progress, recipe_file, reject, tables
+
+def at_call(owner, name, number):
+    original, calls = getattr(owner, name), []
+    def counted(*arguments, **keywords):
+        calls.append(None)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **keywords)
+    setattr(owner, name, counted)
+
+{death}
+pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))
+"""
+
+DEATHS = {
+    "while a table is written": "at_call(tables, '_verdict_columns', 2)",
+    "between a table and its row": "at_call(loop, 'record', 3)",
+    "while the dataset is written": "at_call(dataset, 'card', 1)",
+    "after the dataset, before the next stage": "at_call(pipeline, 'Policy', 1)",
+}
+
+
+def start(out: Path, death: str = "") -> int:
+    code = RUN.format(death=death, recipe={**RECIPE, "out": str(out)})
+    process = CONTEXT.Process(target=exec, args=(code, {}))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def left(out: Path) -> dict[str, bytes | str]:
+    """What must not differ: rows without times, the dataset, its card, the model."""
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    kept = [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+    files = ("stages/reject/data/train.jsonl", "stages/reject/data/README.md", "model/model.safetensors")
+    return {"rows": json.dumps(kept), **{name: (out / name).read_bytes() for name in files}}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> dict:
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    assert start(out) == 0
+    return left(out)
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_killed_and_started_again_equals_unbroken(unbroken, tmp_path, death):
+    out = tmp_path / "run"
+    assert start(out, DEATHS[death]) == -9, "the scenario must have killed the run"
+    assert start(out) == 0
+    assert left(out) == unbroken
