@@ -40,7 +40,7 @@ def memory(each: Ready, config: PretrainedConfig, processes: int = 1) -> dict[st
     reference's copy, keys and values of one wave, activations of one micro-batch and the head's chunks. What samples
     only has no more than weights, keys and values."""
     stage, copy = each.stage, 4 * models.num_parameters(config)
-    weights = copy / processes if getattr(stage, "parallel", "ddp") == "fsdp2" else copy
+    weights = copy / processes if isinstance(stage, Stage) and stage.parallel == "fsdp2" else copy
     text = config.get_text_config()
     width, layers = text.hidden_size, text.num_hidden_layers
     head = getattr(text, "head_dim", None) or width // text.num_attention_heads
@@ -101,9 +101,8 @@ def lines(ready: list[Ready], processes: int = 1) -> list[str]:
     for each in ready:
         config = shapes.config_of(each.location) if each.location else config
         count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in tokens(each).items()}
-        parts = ", ".join(
-            f"{name} {size:.2f}" for name, size in memory(each, config, processes).items() if size >= 0.005
-        )
+        sizes = memory(each, config, processes)
+        parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items() if size >= 0.005)
         steps = "" if isinstance(each.stage, EvalStage) else f", steps {each.steps or _until(each)}"
         text.append(f"stage {each.stage.name}: {_problems(each)}{steps}")
         text.append(

@@ -117,3 +117,8 @@ def recipes(texts: list[str]) -> tuple[list[str], list[str], str | None]:
     out = [text.partition("=")[2] for text in overrides if text.startswith("out=")]
     rest = [text for text in overrides if not text.startswith("out=")]
     return [text for text in texts if text not in overrides], rest, out[-1] if out else None
+
+
+def aside(line: str) -> None:
+    """Progress goes beside what is asked for."""
+    typer.echo(line, err=True)

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -71,8 +70,7 @@ def _train(plan: Plan, progress: Progress) -> Run:
             _stages(ready, plan, run, progress)
         lines = ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()
     progress.close()
-    rows = [json.loads(line) for line in lines]
-    return Run(run.path, run.model if _trained(ready) else None, rows)
+    return Run(run.path, run.model if _trained(ready) else None, [json.loads(line) for line in lines])
 
 
 def _trained(ready: list[Ready]) -> list[Ready]:
@@ -101,15 +99,15 @@ def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) 
     with closing(Trackers(run, wanted, progress.say)) as trackers:
         _all_stages(ready, plan, run, progress, MetricsFile(run.metrics, trackers.follow))
         trackers.catch_up()
-    ranks.first(_last_model, ready, plan, run)
+    ranks.first(_last_model, _trained(ready), ready, plan, run)
     run.finish()
 
 
-def _last_model(ready: list[Ready], plan: Plan, run: RunFolder) -> None:
-    """Every training stage's card, and the last one's model as the run's."""
-    for each in _trained(ready):
+def _last_model(trained: list[Ready], ready: list[Ready], plan: Plan, run: RunFolder) -> None:
+    """The card of every stage that trains, and the last one's model as the run's."""
+    for each in trained:
         card.write(run.stage_folder(each.stage.name) / "model", ready[: ready.index(each) + 1], plan, run)
-    if trained := _trained(ready):
+    if trained:
         with checkpoint.atomic_folder(run.model) as made:
             shutil.copytree(run.stage_folder(trained[-1].stage.name) / "model", made, dirs_exist_ok=True)
 
@@ -220,7 +218,7 @@ def _reject(
     ranks.first(reject.hand_on, each, kept, run=run, model=model, ledger=ledger, size=metrics.size)
 
 
-RUNNERS = {"reject": _reject, "eval": partial(ranks.first, eval_stage.run_stage)}
+RUNNERS = {"reject": _reject, "eval": ranks.by_first(eval_stage.run_stage)}
 """What runs a stage that does not train."""
 
 

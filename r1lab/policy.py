@@ -1,6 +1,7 @@
-"""The model being trained: scoring, updating, its weights by name, its state. The only user of accelerate's devices.
+"""The model being trained: scoring and updating. The only user of accelerate's devices.
 
-Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`); no denominator exists here.
+Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`), nor where weights go (`r1lab.saved`); no denominator
+exists here.
 """
 
 import copy
@@ -16,18 +17,18 @@ from r1lab import adapters, attention, kernels, models, ranks, shards
 from r1lab.equip import equip
 from r1lab.errors import RunError
 from r1lab.faults import blame
-from r1lab.keeping import Kept
 from r1lab.objective import Objective
 from r1lab.objective.schedule import learning_rate
 from r1lab.packing import pack
 from r1lab.recipe import Stage
 from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
+from r1lab.saved import Saved
 from r1lab.seeds import derive
 from r1lab.shares import by_tokens
 from r1lab.timing import Watch, matmul_rate
 
 
-class Policy(Kept):
+class Policy(Saved):
     """A causal language model with its optimizer; `version` counts updates."""
 
     def __init__(
@@ -57,8 +58,7 @@ class Policy(Kept):
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
         self.value_head = None if value_rate is None else self._make_value_head()
         for module in (self.model, self.reference, self.value_head):
-            shards.shard(module, stage.parallel if stage.lora is None else "ddp")
-        self.kept: dict[str, Any] | None = None
+            shards.shard(module, "ddp" if stage.lora else stage.parallel)
         options = stage.optimizer
         groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
         if self.value_head is not None:
@@ -126,8 +126,8 @@ class Policy(Kept):
         forwarded = [sample for sample in samples if not sample.left_out]
         objective.check(forwarded)
         self.optimizer.zero_grad(set_to_none=True)
-        own = [forwarded[index] for index in ranks.own_share(forwarded, by_tokens)]
-        found = ranks.gather(lambda: self._learn(own, objective), alone=not shards.is_sharded(self.model))
+        own = np.array(ranks.own_share(forwarded, by_tokens), np.int64)
+        found = ranks.gather(lambda: self._learn(forwarded, own, objective), alone=not shards.is_sharded(self.model))
         parts = [part for of_rank in found for part in of_rank]
         if fault := next((part.fault for part in parts if part.fault), ""):
             raise RunError(fault)
@@ -136,8 +136,31 @@ class Policy(Kept):
         rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows} if parts else {}
         return Update(sum(part.loss for part in parts), norm, rate, sum(part.tokens for part in parts), rows)
 
+    def _learn(self, samples: Sequence[Sample], own: np.ndarray, objective: Objective) -> list[Learned]:
+        """Add the gradient of this rank's `own` samples, a micro-batch at a time."""
+        with self.watch("pack"):
+            parts, mine = [], [samples[index] for index in own]
+            batches = self._pack(mine)
+        for batch in batches + [None] * shards.missing(self.model, len(batches)):
+            if batch is None:
+                self._idle()
+                continue
+            loss, rows = self._accumulate(batch, objective)
+            fault = "" if np.isfinite(loss) else blame(batch, rows, mine)
+            rows["sequence"] = own[rows["sequence"]]
+            prompts = sum(len(samples[index].rollout.request.prompt_ids) for index in np.unique(rows["sequence"]))
+            parts.append(Learned(loss, rows, prompts + len(batch.target), fault))
+        return parts
+
+    def _idle(self) -> None:
+        """A pass of scale 0 for a rank without rows: the passes of a sharded model wait for all ranks."""
+        hidden, layer = self._hidden(self.model, None), models.output_layer(self.model)
+        values = None if self.value_head is None else self._values(hidden)
+        used = [each.float().sum() for each in (hidden, layer.weight, layer.bias, values) if each is not None]
+        (0.0 * sum(used)).backward()
+
     def _step(self, forwarded: Sequence[Sample]) -> tuple[float, float]:
-        """Sum over the ranks, clip and apply the gradient; its norm and the learning rate."""
+        """Clip and apply the gradient of all ranks; its norm and the learning rate."""
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         for weight in weights:
             if weight.grad is None:
@@ -155,28 +178,6 @@ class Policy(Kept):
         self.optimizer.step()
         self.version += 1
         return norm, rate
-
-    def _learn(self, samples: list[Sample], objective: Objective) -> list[Learned]:
-        """Add the gradient of this rank's samples, a micro-batch at a time."""
-        parts = []
-        with self.watch("pack"):
-            batches = self._pack(samples)
-        for batch in batches + [None] * shards.missing(self.model, len(batches)):
-            if batch is None:
-                self._idle()
-                continue
-            loss, rows = self._accumulate(batch, objective)
-            prompts = sum(len(samples[index].rollout.request.prompt_ids) for index in np.unique(batch.sequence.cpu()))
-            fault = "" if np.isfinite(loss) else blame(batch, rows, samples)
-            parts.append(Learned(loss, rows, prompts + len(batch.target), fault))
-        return parts
-
-    def _idle(self) -> None:
-        """A pass of scale 0 for a rank without rows: the passes of a sharded model wait for all ranks."""
-        hidden, layer = self._hidden(self.model, None), models.output_layer(self.model)
-        values = None if self.value_head is None else self._values(hidden)
-        used = [each.float().sum() for each in (hidden, layer.weight, layer.bias, values) if each is not None]
-        (0.0 * sum(used)).backward()
 
     def _make_value_head(self) -> torch.nn.Linear:
         """From a hidden state to the reward still to come; zero at first. It is no part of the Hugging Face folder."""
@@ -220,8 +221,7 @@ class Policy(Kept):
 
     def _hidden(self, model, batch: PackedBatch | None) -> Tensor:
         """Hidden states [N, D] that predict the batch's targets; of one token where there is no batch."""
-        if batch is None:
-            batch = shards.nothing(self.accelerator.device)
+        batch = batch or shards.nothing(self.accelerator.device)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
             states = attention.forward(shards.trunk(model), batch.input_ids, batch.position_ids, batch.segments)
         return states.flatten(0, 1)[batch.hidden_index]

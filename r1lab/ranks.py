@@ -217,7 +217,7 @@ def own_share(items: Sequence[T], shares: Callable) -> list[int]:
 
 def shared_out(items: Sequence[T], shares: Callable, compute: Callable[[list[T]], list[R]], **options: bool) -> list[R]:
     """`compute` of all items, in their order, each rank computing its share; `shares(items, size)` says which."""
-    if size() == 1:
+    if size() == 1 or _Others.alone:
         return compute(list(items))
     own = shares(items, size())
     found = gather(lambda: compute([items[index] for index in own[rank()]]), **options)

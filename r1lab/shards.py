@@ -150,10 +150,10 @@ def whole(value: Any) -> Any:
     return tensor.cpu() if ranks.is_first() else None
 
 
-def load(module: nn.Module, state: dict[str, Tensor]) -> None:
+def load(module: nn.Module, state: dict[str, Tensor], strict: bool = True) -> None:
     """`module.load_state_dict` of whole tensors, of which each rank takes its part."""
     own = module.state_dict()
-    module.load_state_dict({name: _part(tensor, own.get(name)) for name, tensor in state.items()})
+    module.load_state_dict({name: _part(tensor, own.get(name)) for name, tensor in state.items()}, strict=strict)
 
 
 def load_moments(optimizer: torch.optim.Optimizer, state: dict) -> None:

@@ -1,28 +1,39 @@
-"""What of a policy leaves it and comes back: weights by name, Hugging Face folders, a checkpoint's state.
+"""The policy's weights and state as others take them: engines, folders, checkpoints, the reference. Not what learns.
 
-Not how it computes (`r1lab.policy`), nor how a checkpoint is written (`r1lab.checkpoint`).
+Where several processes hold parts of the weights (`r1lab.shards`) each gives and takes its own; what is written is
+whole.
 """
 
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from r1lab import adapters, models, shards
+from r1lab.recipe import Stage
 
 
-class Kept:
-    """The part of `Policy` that is written and read."""
+class Saved:
+    """What `Policy` is beside its learning."""
+
+    model: torch.nn.Module
+    reference: torch.nn.Module | None
+    value_head: torch.nn.Module | None
+    optimizer: torch.optim.Optimizer
+    tokenizer: Any
+    stage: Stage
+    version: int
+    kept: dict[str, Any] | None = None
+    """Weights and state put together, in the copy that `whole` makes."""
 
     def refresh_reference(self) -> None:
         """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
-        if self.stage.lora is None:
-            self.reference.load_state_dict(self.model.state_dict())
-        else:
-            self.reference.load_state_dict(dict(self.named_tensors()), strict=False)
+        shards.load(self.reference, dict(self.named_tensors()), strict=False)
 
-    def whole(self) -> "Kept":
+    def whole(self) -> "Saved":
         """What rank 0 can save: itself, or a copy that keeps the parts of all ranks put together (a collective)."""
         if not shards.is_sharded(self.model):
             return self
@@ -31,15 +42,13 @@ class Kept:
         return copied
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights for an engine, a tied one once, an adapter merged; where sharded, all ranks iterate together."""
+        """Weights for an engine, a tied one once and an adapter merged; a collective where they are sharded."""
         return ((name, shards.full(weight)) for name, weight in adapters.merged(self.model))
 
     def save(self, folder: Path) -> None:
-        """A Hugging Face folder that transformers and vLLM load as it is; sharded, of what `whole` gave."""
-        weights = self.kept["weights"] if self.kept else None
-        if self.stage.lora is not None:
-            weights = dict(self.named_tensors())
-        self.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+        """A Hugging Face folder that transformers and vLLM load as it is; where sharded, of what `whole` keeps."""
+        merged = (self.kept and self.kept["weights"]) if self.stage.lora is None else dict(self.named_tensors())
+        self.model.save_pretrained(folder, state_dict=merged, safe_serialization=True)
         if self.stage.lora is not None:
             adapters.save(self.model, folder)
         self.tokenizer.save_pretrained(folder)
