@@ -11,7 +11,8 @@ from pathlib import Path
 from data.files import HUB_ID, local, probe
 from data.problem import DataError
 from data.rows import suffix
-from r1lab import costs, engines, judge, models, plugin, prepare, recipe_file, shapes, trackers
+from r1lab import costs, judge, models, plugin, prepare, recipe_file, shapes, trackers
+from r1lab.engines import choice
 from r1lab.errors import RecipeError
 from r1lab.prepare import Ready
 from r1lab.recipe import AnyStage, RlStage, SftStage
@@ -44,7 +45,7 @@ def outlined(plan: Plan) -> list[Ready]:
 
 def _outlined(stage: AnyStage, plan: Plan, before: Mapping[str, Ready]) -> Ready:
     built = prepare.objective_of(stage)
-    plugin.find(engines.ENGINES, stage.engine.kind, "engine.kind")
+    choice.check(stage.engine, None)
     trackers.require(stage.trackers)
     reward = None
     if not isinstance(stage, SftStage):
