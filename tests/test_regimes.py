@@ -30,8 +30,8 @@ def test_they_differ_in_their_stages_alone(task):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("regime", ["zero_countdown", "rejection_sft_countdown"])
-def test_without_any_solution_of_another_the_embedded_model_learns_countdown(tmp_path, regime):
-    run = pipeline.train(plan(regime, "stop.max_tokens=300000", f"out={tmp_path / 'run'}"), Progress(quiet=True))
+def test_without_any_solution_of_another_the_embedded_model_learns_countdown(tmp_path):
+    made = plan("rejection_sft_countdown", "stop.max_tokens=300000", f"out={tmp_path / 'run'}")
+    run = pipeline.train(made, Progress(quiet=True))
     scores = [row["eval/held_out/avg"] for row in run.metrics if "eval/held_out/avg" in row]
     assert 0.02 <= scores[0] <= 0.25 and scores[-1] >= scores[0] + 0.15
