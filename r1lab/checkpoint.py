@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 
 from r1lab.errors import RunError
+from r1lab.ranks import by_first
 
 PARTIAL, REPLACED = ".partial", ".replaced"
 STATE, WHOLE = "state.pt", "whole.json"
@@ -101,6 +102,12 @@ def save(folder: Path, resumables: Mapping[str, HasState], write_model: Callable
         (temporary / WHOLE).write_text(json.dumps({"files": table}, indent=1), encoding="utf-8")
 
 
+def save_model(folder: Path, write_model: Callable[[Path], Any]) -> None:
+    """A folder that is what `write_model` puts there, whole."""
+    with atomic_folder(folder) as temporary:
+        write_model(temporary)
+
+
 def load(folder: Path, resumables: Mapping[str, HasState]) -> None:
     """Give every resumable its state back, after every file was found to be what was written.
 
@@ -118,12 +125,14 @@ def load(folder: Path, resumables: Mapping[str, HasState]) -> None:
         resumable.load_state_dict(states[name])
 
 
+@by_first
 def latest(folder: Path, stage: str) -> tuple[int, Path] | None:
     """Step and place of the newest checkpoint `<stage>-<step>` in `folder`."""
     found = _checkpoints(folder, stage)
     return found[-1] if found else None
 
 
+@by_first
 def prune(folder: Path, stage: str, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints of a stage."""
     found = _checkpoints(folder, stage)

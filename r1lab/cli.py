@@ -43,20 +43,35 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and its cost, run nothing.")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Start so many processes that train together on this machine")
+    ] = None,
 ) -> None:
     """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
+    from r1lab import launch
+
+    several = launch.asked(processes)
+    if several > 1 and not dry_run:
+        raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or [])]))
+    with launch.session():
+        _train(recipe, overrides or [], dry_run, several)
+
+
+def _train(recipe: str, overrides: list[str], is_dry: bool, processes: int) -> None:
+    """In each of the processes; the first one speaks."""
     from r1lab import recipe_file
 
-    raw, base = recipe_file.read(recipe, overrides or [])
+    raw, base = recipe_file.read(recipe, overrides)
     plan = recipe_file.resolve(raw, base)
-    if dry_run:
+    if is_dry:
         from r1lab.outline import dry_run
 
-        typer.echo(dry_run(plan))
-        return
-    from r1lab import pipeline
+        return typer.echo(dry_run(plan, processes))
+    from r1lab import pipeline, ranks
 
     run = pipeline.train(plan)
+    if not ranks.is_first():
+        return
     last = run.path / "stages" / plan.stages[-1].name
     made = f"model in {run.model}" if run.model else f"{plan.stages[-1].kind} stage in {last}"
     typer.echo(f"{run.path}: {made}; r1lab report {run.path} draws it")
@@ -111,12 +126,7 @@ def evaluate(
     from r1lab.study import against as pairs
     from r1lab.study import scores
 
-    more = {
-        "out": out,
-        "against": against,
-        "overrides": overrides or (),
-        "say": lambda line: typer.echo(line, err=True),
-    }
+    more = {"out": out, "against": against, "overrides": overrides or (), "say": given.aside}
     done = r1lab.evaluate(model, **asked, **more)
     typer.echo(scores.text(done.figures))
     if done.against:
@@ -127,9 +137,7 @@ def evaluate(
 @app.command()
 @asking
 def probe(
-    models: Annotated[
-        list[str] | None, typer.Argument(metavar="MODEL...", help="A base model, SFT checkpoints")
-    ] = None,
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...", help="A base, SFT checkpoints")] = None,
     group_size: Annotated[int | None, typer.Option(help="Of the RL to come; the recipe's, else 8")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--override", help="key.path=value, of the recipe")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the probe, else probes/<set>-<hash>")] = None,
@@ -139,7 +147,7 @@ def probe(
     """Will RL from here learn? The share of mixed groups for each group size, and what would give signal."""
     import r1lab
 
-    more = {"out": out, "overrides": overrides or (), "say": lambda line: typer.echo(line, err=True)}
+    more = {"out": out, "overrides": overrides or (), "say": given.aside}
     found = r1lab.probe(models or [], group_size=group_size, **asked, **more)
     typer.echo(found.text())
     typer.echo(f"{found.path}: probe.json")

@@ -1,5 +1,7 @@
 """What a run would cost, before it runs: tokens and memory. Upper bounds and estimates, each said to be one."""
 
+import math
+
 from transformers import PretrainedConfig
 
 from r1lab import models, shapes
@@ -33,22 +35,23 @@ def tokens(each: Ready) -> dict[str, int | None]:
     }
 
 
-def memory(each: Ready, config: PretrainedConfig) -> dict[str, float]:
-    """Estimated GiB by purpose: float32 weights, gradients, AdamW's two moments, the engine's and a reference's copy,
-    keys and values of one wave, activations of one micro-batch and the head's chunks. What samples only has no more
-    than weights, keys and values."""
-    stage, weights = each.stage, 4 * models.num_parameters(config)
+def memory(each: Ready, config: PretrainedConfig, processes: int = 1) -> dict[str, float]:
+    """Estimated GiB of each process by purpose: float32 weights, gradients, AdamW's two moments, the engine's and a
+    reference's copy, keys and values of one wave, activations of one micro-batch and the head's chunks. What samples
+    only has no more than weights, keys and values."""
+    stage, copy = each.stage, 4 * models.num_parameters(config)
+    weights = copy / processes if isinstance(stage, Stage) and stage.parallel == "fsdp2" else copy
     text = config.get_text_config()
     width, layers = text.hidden_size, text.num_hidden_layers
     head = getattr(text, "head_dim", None) or width // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     first = each.renderer and [problem for problems in each.sources.values() for problem in problems[:64]]
     prompt = max((len(each.renderer.render(problem)) for problem in first), default=PROMPT) if first else PROMPT
-    sequences = min(stage.engine.max_batch, stage.prompts_per_step * stage.group_size)
+    sequences = min(stage.engine.max_batch, math.ceil(stage.prompts_per_step / processes) * stage.group_size)
     inner = getattr(text, "intermediate_size", 4 * width)
     parts = {
         "weights": weights,
-        "engine weights": weights if each.table else 0,
+        "engine weights": copy if each.table else 0,
         "keys and values": 2 * 4 * layers * heads * head * sequences * (prompt + stage.max_new_tokens),
     }
     if isinstance(stage, Stage):
@@ -92,18 +95,20 @@ def _until(each: Ready) -> str:
     return "until its data is there" if by_epochs else "until the budget"
 
 
-def lines(ready: list[Ready]) -> list[str]:
-    """The estimate of every stage for people."""
+def lines(ready: list[Ready], processes: int = 1) -> list[str]:
+    """The estimate of every stage for people, run by so many processes."""
     text, config = [], None
     for each in ready:
         config = shapes.config_of(each.location) if each.location else config
         count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in tokens(each).items()}
-        parts = ", ".join(f"{name} {size:.2f}" for name, size in memory(each, config).items() if size >= 0.005)
+        sizes = memory(each, config, processes)
+        parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items() if size >= 0.005)
         steps = "" if isinstance(each.stage, EvalStage) else f", steps {each.steps or _until(each)}"
         text.append(f"stage {each.stage.name}: {_problems(each)}{steps}")
         text.append(
             f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"
         )
-        text.append(f"  memory, estimated GiB: {parts}")
+        several = f" of each of {processes} processes" if processes > 1 else ""
+        text.append(f"  memory{several}, estimated GiB: {parts}")
         text += [f"  {note}" for note in each.notes]
     return text

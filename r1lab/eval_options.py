@@ -41,8 +41,8 @@ def shared(
     recipe: Annotated[
         str | None, typer.Option(help="Gives prompt, verifier and lengths; its data must not leak")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, local, or a dotted path")] = "auto",
-    max_batch: Annotated[int, typer.Option(help="Completions decoded at once")] = 256,
+    engine: Annotated[str | None, typer.Option(help="auto, local, vllm, or a dotted path")] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Completions decoded at once; 256 where not said")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores")] = 0,
     completions: Annotated[Path | None, typer.Option(help="JSONL of id and completion, instead of a model")] = None,
     server: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server that serves MODEL")] = None,

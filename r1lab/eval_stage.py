@@ -45,12 +45,8 @@ def run_stage(
 
 def _evaluated(on: EvaluationSet, each: Ready, plan: Plan, run: RunFolder, out: Path, progress: Progress) -> Evaluation:
     stage, knobs = each.stage, each.stage.eval
-    origin = Sampled(
-        parts.start(each, run),
-        stage.prompt,
-        kind=run.pinned[stage.name]["engine"],
-        max_batch=stage.engine.max_batch,
-    )
+    engine = stage.engine.model_copy(update={"kind": run.pinned[stage.name]["engine"]})
+    origin = Sampled(parts.start(each, run), stage.prompt, engine)
     exam = Exam(
         on=on,
         table={problem.verifier: each.table[problem.verifier] for problem in on.problems},

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data import Problem
+from r1lab import ranks, shares
 from r1lab.engines.protocol import Engine
 from r1lab.engines.sync import publish
 from r1lab.errors import RunError
@@ -180,16 +181,20 @@ class Feed:
     def _members(self, plans: list[tuple[Draw, list[Request | Rollout]]]) -> list[tuple[Scored, ...]]:
         """Each plan's requests sampled and judged, its rollouts as they are."""
         requests = [item for _, plan in plans for item in plan if isinstance(item, Request)]
+        scored = iter(ranks.shared_out(requests, shares.by_draw, self._judged))
+        return [
+            tuple(next(scored) if isinstance(item, Request) else self.reward.demonstration(item) for item in plan)
+            for _, plan in plans
+        ]
+
+    def _judged(self, requests: list[Request]) -> list[Scored]:
+        """Each request sampled and judged."""
         waiting = []
         for rollout, verdict in generate(self.engine, self._verify, requests, self.watch):
             problem = self.problems[rollout.request.problem_id]
             parts = self.reward.submit(self.judge, rollout, problem)
             waiting.append((rollout, verdict, parts, self.second.submit(self.judge, rollout, problem)))
-        scored = iter([self._scored(*each) for each in waiting])
-        return [
-            tuple(next(scored) if isinstance(item, Request) else self.reward.demonstration(item) for item in plan)
-            for _, plan in plans
-        ]
+        return [self._scored(*each) for each in waiting]
 
     def _scored(self, rollout: Rollout, verdict: Verdict, parts: dict[str, Future], second: Future | None) -> Scored:
         paid = self.reward.scored(rollout, verdict, {name: future.result() for name, future in parts.items()})

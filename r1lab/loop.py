@@ -12,13 +12,13 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from r1lab import checkpoint, tables
+from r1lab import checkpoint, ranks, tables
 from r1lab.ledger import Ledger
 from r1lab.metrics import MetricsFile, rollout_metrics, update_metrics
 from r1lab.objective import Objective
 from r1lab.policy import Policy
 from r1lab.progress import Clock, Progress
-from r1lab.recipe import Stage
+from r1lab.recipe import AnyStage, Stage
 from r1lab.records import Sample, Settled, Update
 from r1lab.run import RunFolder
 from r1lab.signals import Grace
@@ -50,13 +50,13 @@ def train(
         record(run, metrics, progress, stage, 0, first | ledger.row())
 
     clock = Clock(progress)
-    with Grace() as grace:
+    with Grace(ranks.any_of) as grace:
         while prompts := stopping.prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
 
             clock.start("rollout", step)
             journal = run.rollouts(stage.name, step)
-            is_fresh = not journal.exists()
+            is_fresh = not ranks.first(journal.exists)
             block = feed.block(prompts) if is_fresh else tables.read_block(journal, problem_of)
 
             clock.start("score")
@@ -64,7 +64,7 @@ def train(
             samples = [sample for batch in batches for sample in batch]
             clock.start("record")
             if is_fresh:
-                tables.write_block(journal, block, samples, policy.prompt_text)
+                ranks.first(tables.write_block, journal, block, samples, policy.prompt_text)
             feed.observe(block)
             ledger.rollouts(block, policy.parameters)
 
@@ -83,7 +83,7 @@ def train(
                 is_last = bool(is_last or stopping.ended)
             row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
             record(run, metrics, progress, stage, step, row)
-            if is_last or grace.asked or step % stage.checkpoint_every == 0:
+            if is_last or grace.heard() or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
             grace.leave(f"after step {step} of stage {stage.name}", unless=is_last)
 
@@ -116,8 +116,8 @@ def resume(run: RunFolder, stage: Stage, policy: Policy, resumables: dict) -> in
 
 def save(run: RunFolder, stage: Stage, step: int, policy: Policy, resumables: dict) -> None:
     """A whole checkpoint, then the older ones go."""
-    folder = run.checkpoints / f"{stage.name}-{step}"
-    checkpoint.save(folder, resumables, policy.save)
+    folder, whole = run.checkpoints / f"{stage.name}-{step}", policy.whole()
+    ranks.first(checkpoint.save, folder, {**resumables, "policy": whole}, whole.save)
     checkpoint.prune(run.checkpoints, stage.name, stage.keep_last)
 
 
@@ -196,12 +196,17 @@ def after_evaluation(
     """The evaluation's metrics; the best step's model is kept aside where the recipe asks for it."""
     row = evaluate(step)
     if stopping.evaluated(step, row):
-        with checkpoint.atomic_folder(run.best(stage.name)) as folder:
-            policy.save(folder)
+        ranks.first(checkpoint.save_model, run.best(stage.name), policy.whole().save)
     return row
 
 
 def times(seconds: dict[str, float], block: Sequence[Settled], stage: Stage, tokens: int, policy: Policy, feed) -> dict:
+    """Of a step that learns: beside `seconds_of`, where the update's time went."""
+    own = details(seconds, policy.watch, feed.watch, peak=policy.matmul_rate())
+    return seconds_of(seconds, block, stage, tokens) | own
+
+
+def seconds_of(seconds: dict[str, float], block: Sequence[Settled], stage: AnyStage, tokens: int) -> dict:
     """Seconds of each phase, budget tokens a second, and the share of verdicts that took over half of the deadline:
     the only figures that may differ between equal runs."""
     total = sum(seconds.values())
@@ -212,7 +217,6 @@ def times(seconds: dict[str, float], block: Sequence[Settled], stage: Stage, tok
         "time/tokens_per_second": tokens / max(1e-9, total - seconds.get("evaluate", 0.0)),
         "time/near_deadline": slow / len(members) if members else None,
         "time/peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        **details(seconds, policy.watch, feed.watch, peak=policy.matmul_rate()),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from r1lab import ranks
 from r1lab.knobs import digest, select
 from r1lab.recipe import AnyStage
 from r1lab.recipe_file import Plan
@@ -35,8 +36,8 @@ def identity(plan: Plan, data_digests: dict[str, str]) -> dict[str, Any]:
 
 
 def num_threads(stage: AnyStage) -> int:
-    """CPU threads of a stage, `0: all cores` resolved to those this process may use."""
-    return stage.threads or len(os.sched_getaffinity(0))
+    """CPU threads of a stage, `0: all cores` resolved to those this process may use, shared with others of the run."""
+    return stage.threads or max(1, len(os.sched_getaffinity(0)) // ranks.neighbours())
 
 
 def run_hash(identity: dict[str, Any]) -> str:
@@ -57,6 +58,7 @@ def describe(plan: Plan, own: dict[str, Any], verifier_versions: dict, extra: di
         "python": platform.python_version(),
         "commit": _commit(Path(__file__).resolve().parent.parent),
         "machine": _machine(),
+        "processes": ranks.size(),
         "threads": {stage.name: num_threads(stage) for stage in plan.stages},
         "rounding": {stage.name: select(stage, "Rounding.") for stage in plan.stages},
         "pinned": extra,
@@ -76,7 +78,7 @@ def watched(manifest: dict[str, Any]) -> dict[str, Any]:
     }
     machine = {key: manifest["machine"][key] for key in ("cpu", "gpu")}
     others = {key: manifest[key] for key in ("threads", "packages", "verifiers", "python")}
-    return {"stages": written, "machine": machine, **others}
+    return {"stages": written, "machine": machine, "processes": manifest.get("processes", 1), **others}
 
 
 def ends(manifest: dict[str, Any]) -> list[list[Any]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from r1lab import second
 from r1lab.errors import RunError
+from r1lab.ranks import by_first, first
 from r1lab.records import Role, Sample, Scored, Settled, Update
 from verifiers.verdict import STATUSES
 
@@ -23,12 +24,14 @@ class MetricsFile:
     def __init__(self, path: Path, follow: Callable[[dict], None] | None = None):
         """`follow(row)` is called with each row as it was written."""
         self.path, self.follow = path, follow
-        self.path.touch()
+        first(self.path.touch)
 
     @property
+    @by_first
     def size(self) -> int:
         return self.path.stat().st_size
 
+    @by_first
     def truncate(self, size: int) -> None:
         """RunError where the file is shorter: rows that a checkpoint counts on are gone."""
         if size > self.size:
@@ -43,6 +46,7 @@ class MetricsFile:
     def load_state_dict(self, state: dict) -> None:
         self.truncate(state["size"])
 
+    @by_first
     def append(self, row: dict) -> None:
         """Whole and on disk before a checkpoint counts on it."""
         plain = {key: _plain(value) for key, value in row.items()}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,11 @@ Workers = Annotated[int | None, typer.Option(help="Processes at once; as many as
 Deadline = Annotated[float, typer.Option(help="Seconds a check may take")]
 Memory = Annotated[int, typer.Option(help="MiB of one process")]
 TASK = "task:"
+
+
+def debug() -> list[str]:
+    """`--debug` for another process, where this one has it."""
+    return ["--debug"] if "--debug" in sys.argv[1:] else []
 
 
 def values(texts: list[str] | None, option: str) -> dict[str, Any]:
@@ -111,3 +117,8 @@ def recipes(texts: list[str]) -> tuple[list[str], list[str], str | None]:
     out = [text.partition("=")[2] for text in overrides if text.startswith("out=")]
     rest = [text for text in overrides if not text.startswith("out=")]
     return [text for text in texts if text not in overrides], rest, out[-1] if out else None
+
+
+def aside(line: str) -> None:
+    """Progress goes beside what is asked for."""
+    typer.echo(line, err=True)

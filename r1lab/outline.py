@@ -20,14 +20,14 @@ from r1lab.reward import Reward
 from r1lab.second import SecondOpinion
 
 
-def dry_run(plan: Plan) -> str:
-    """For people. RecipeError in one line for whatever is wrong."""
+def dry_run(plan: Plan, processes: int = 1) -> str:
+    """For people, of a run by so many processes. RecipeError in one line for whatever is wrong."""
     remote = _remote(plan)
     reason = _unreachable(remote) if remote else ""
     ready = outlined(plan) if reason else prepare.prepare(plan)
     notes = [f"not checked, for {reason}: the tokenizer or data of {', '.join(remote)}"] if reason else []
     notes += [f"prompts counted as {costs.PROMPT:,} tokens"] if reason else []
-    return "\n".join([recipe_file.dump(plan), *costs.lines(ready), *notes])
+    return "\n".join([recipe_file.dump(plan), *costs.lines(ready, processes), *notes])
 
 
 def outlined(plan: Plan) -> list[Ready]:

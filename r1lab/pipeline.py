@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from data.loaders import digest as content_digest
-from r1lab import card, checkpoint, costs, engines, eval_stage, loop, models, parts, reject, tables
+from r1lab import card, checkpoint, costs, engines, eval_stage, loop, models, parts, ranks, reject, tables
 from r1lab.engines import choice
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
@@ -43,13 +43,20 @@ class Run:
 
 
 def train(plan: Plan, progress: Progress | None = None) -> Run:
-    """Run a plan to its end, from where its folder stands. RecipeError before anything is written, later RunError."""
-    progress = progress or Progress()
-    ready = prepare(plan)
+    """Run a plan to its end, from where its folder stands. RecipeError before anything is written, later RunError.
+
+    Where a launcher started several processes they run it together; all of them have the same rows in the end.
+    """
+    with ranks.session():
+        return _train(plan, progress if progress and ranks.is_first() else Progress(quiet=not ranks.is_first()))
+
+
+def _train(plan: Plan, progress: Progress) -> Run:
+    ready = ranks.together(lambda: prepare(plan))
     digests = {key: value for each in ready for key, value in each.digests.items()}
     versions = {key: version_of(resolved) for each in ready for key, resolved in each.table.items()}
     needed = costs.disk(ready)
-    _refuse_changed_ends(ready, folder(plan, identity(plan, digests)))
+    ranks.first(_refuse_changed_ends, ready, folder(plan, identity(plan, digests)))
     with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=needed) as run:
         for warning in run.warnings:
             progress.say(f"warning: {warning}")
@@ -61,9 +68,9 @@ def train(plan: Plan, progress: Progress | None = None) -> Run:
         else:
             progress.say(f"writing to {run.path}")
             _stages(ready, plan, run, progress)
-        rows = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+        lines = ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()
     progress.close()
-    return Run(run.path, run.model if _trained(ready) else None, rows)
+    return Run(run.path, run.model if _trained(ready) else None, [json.loads(line) for line in lines])
 
 
 def _trained(ready: list[Ready]) -> list[Ready]:
@@ -88,16 +95,21 @@ def _pinned(ready: list[Ready]) -> dict:
 
 
 def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) -> None:
-    wanted = {stage.name: stage.trackers for stage in plan.stages}
+    wanted = {stage.name: stage.trackers for stage in plan.stages} if ranks.is_first() else {}
     with closing(Trackers(run, wanted, progress.say)) as trackers:
         _all_stages(ready, plan, run, progress, MetricsFile(run.metrics, trackers.follow))
         trackers.catch_up()
-    for each in _trained(ready):
+    ranks.first(_last_model, _trained(ready), ready, plan, run)
+    run.finish()
+
+
+def _last_model(trained: list[Ready], ready: list[Ready], plan: Plan, run: RunFolder) -> None:
+    """The card of every stage that trains, and the last one's model as the run's."""
+    for each in trained:
         card.write(run.stage_folder(each.stage.name) / "model", ready[: ready.index(each) + 1], plan, run)
-    if trained := _trained(ready):
+    if trained:
         with checkpoint.atomic_folder(run.model) as made:
             shutil.copytree(run.stage_folder(trained[-1].stage.name) / "model", made, dirs_exist_ok=True)
-    run.finish()
 
 
 def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile) -> None:
@@ -131,6 +143,7 @@ def _refuse_changed_ends(ready: list[Ready], path: Path) -> None:
             )
 
 
+@ranks.by_first
 def _ended(run: RunFolder, each: Ready) -> dict | None:
     """The record of a stage that is done, or None where it has to run, or to go on to another end."""
     record = run.stage_folder(each.stage.name) / "stage.json"
@@ -188,7 +201,7 @@ def _stage(
         note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
         run.note(note)
         progress.say(f"warning: {note}")
-    _hand_on(each, run, policy, ledger, metrics)
+    ranks.first(_hand_on, each, run, policy.whole(), ledger, metrics)
 
 
 def _reject(
@@ -202,10 +215,10 @@ def _reject(
     progress.warnings = warnings(each.table)
     kept = reject.sample(each, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
     model = f"the model of stage {stage.from_}" if stage.from_ else card.clean(stage.model, "model", plan)
-    reject.hand_on(each, kept, run=run, model=model, ledger=ledger, size=metrics.size)
+    ranks.first(reject.hand_on, each, kept, run=run, model=model, ledger=ledger, size=metrics.size)
 
 
-RUNNERS = {"reject": _reject, "eval": eval_stage.run_stage}
+RUNNERS = {"reject": _reject, "eval": ranks.by_first(eval_stage.run_stage)}
 """What runs a stage that does not train."""
 
 
@@ -235,16 +248,15 @@ def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, 
     def rows_of(on: EvaluationSet, step: int) -> list[tuple[str, float | None, str, int]]:
         path = run.evaluation(stage.name, step, on.name)
         settings = digest([content[on.name], vars(sampling), knobs.n, seed, policy.version])
-        found = tables.read_evaluation(path)
+        found = ranks.first(tables.read_evaluation, path)
         if found is None or found[1] != settings:
             publish(engine, policy.named_tensors, policy.version, policy)
             judged = evaluate(
                 on, engine=engine, judge=judge, renderer=each.renderer, sampling=sampling, n=knobs.n, seed=seed
             )
-            tables.write_evaluation(
-                path, judged, settings, source_of=lambda _: on.name, text_of_prompt=policy.prompt_text
-            )
-            found = tables.read_evaluation(path)
+            source, text = (lambda _: on.name), policy.prompt_text
+            ranks.first(tables.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
+            found = ranks.first(tables.read_evaluation, path)
         return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in found[0]]
 
     def of_step(step: int) -> dict:

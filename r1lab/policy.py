@@ -1,11 +1,11 @@
-"""The model being trained: scoring, updating, its weights by name, its state. The only user of accelerate's devices.
+"""The model being trained: scoring and updating. The only user of accelerate's devices.
 
-Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`); no denominator exists here.
+Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`), nor where weights go (`r1lab.saved`); no denominator
+exists here.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from r1lab import adapters, attention, kernels, models
+from r1lab import adapters, attention, kernels, models, ranks, shards
 from r1lab.equip import equip
 from r1lab.errors import RunError
 from r1lab.faults import blame
@@ -21,12 +21,14 @@ from r1lab.objective import Objective
 from r1lab.objective.schedule import learning_rate
 from r1lab.packing import pack
 from r1lab.recipe import Stage
-from r1lab.records import PackedBatch, Rollout, Sample, Scores, Update
+from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
+from r1lab.saved import Saved
 from r1lab.seeds import derive
+from r1lab.shares import by_tokens
 from r1lab.timing import Watch, matmul_rate
 
 
-class Policy:
+class Policy(Saved):
     """A causal language model with its optimizer; `version` counts updates."""
 
     def __init__(
@@ -55,6 +57,8 @@ class Policy:
             adapters.add(self.model, stage.lora, derive(seed, "lora"))
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
         self.value_head = None if value_rate is None else self._make_value_head()
+        for module in (self.model, self.reference, self.value_head):
+            shards.shard(module, "ddp" if stage.lora else stage.parallel)
         options = stage.optimizer
         groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
         if self.value_head is not None:
@@ -90,17 +94,28 @@ class Policy:
     def scores(self, samples: Sequence[Sample], *, reference: bool = False, entropy: bool = True) -> list[Scores]:
         """Log-probabilities, entropies if asked for, and values of each sample's completion, no gradient."""
         model = self.reference if reference else self.model
-        nothing = np.empty(0, np.float32)
-        scored = [Scores(nothing, None, None)] * len(samples)
-        for batch in self._pack(samples):
-            with torch.no_grad():
-                hidden, (weight, layer) = self._hidden(model, batch), self._layer(model)
-                found = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
-                values = None if reference or self.value_head is None else self._values(hidden)
+
+        @torch.no_grad()
+        def compute(own: list[Sample]) -> list[Scores]:
+            return self._scores(own, model, entropy)
+
+        return ranks.shared_out(samples, by_tokens, compute, alone=not shards.is_sharded(model))
+
+    def _scores(self, samples: list[Sample], model, entropy: bool) -> list[Scores]:
+        """Of this rank's samples."""
+        scored, batches = [Scores(np.empty(0, np.float32), None, None)] * len(samples), self._pack(samples)
+        for batch in batches + [None] * shards.missing(model, len(batches)):
+            hidden = self._hidden(model, batch)
+            values = None if model is self.reference or self.value_head is None else self._values(hidden)
+            if batch is None:
+                continue
+            weight, layer = self._layer(model)
+            found = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
             columns = [None if each is None else each.cpu().numpy() for each in (*found[:2], values)]
             owner = batch.sequence.cpu().numpy()
             for index in np.unique(owner):
                 scored[index] = Scores(*(None if each is None else each[owner == index] for each in columns))
+        shards.rest(model)
         return scored
 
     def update(self, samples: Sequence[Sample], objective: Objective) -> Update:
@@ -111,29 +126,47 @@ class Policy:
         forwarded = [sample for sample in samples if not sample.left_out]
         objective.check(forwarded)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, parts, tokens = 0.0, [], 0
-        with self.watch("pack"):
-            batches = self._pack(forwarded)
-        for batch in batches:
-            value, rows = self._accumulate(batch, objective)
-            if not np.isfinite(value):
-                raise RunError(blame(batch, rows, forwarded))
-            loss += value
-            parts.append(rows)
-            tokens += sum(len(forwarded[i].rollout.request.prompt_ids) for i in np.unique(batch.sequence.cpu()))
-            tokens += len(batch.target)
+        own = np.array(ranks.own_share(forwarded, by_tokens), np.int64)
+        found = ranks.gather(lambda: self._learn(forwarded, own, objective), alone=not shards.is_sharded(self.model))
+        parts = [part for of_rank in found for part in of_rank]
+        if fault := next((part.fault for part in parts if part.fault), ""):
+            raise RunError(fault)
         with self.watch("optimizer"):
             norm, rate = self._step(forwarded)
-        rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
-        return Update(loss, norm, rate, tokens, rows)
+        rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows} if parts else {}
+        return Update(sum(part.loss for part in parts), norm, rate, sum(part.tokens for part in parts), rows)
+
+    def _learn(self, samples: Sequence[Sample], own: np.ndarray, objective: Objective) -> list[Learned]:
+        """Add the gradient of this rank's `own` samples, a micro-batch at a time."""
+        with self.watch("pack"):
+            parts, mine = [], [samples[index] for index in own]
+            batches = self._pack(mine)
+        for batch in batches + [None] * shards.missing(self.model, len(batches)):
+            if batch is None:
+                self._idle()
+                continue
+            loss, rows = self._accumulate(batch, objective)
+            fault = "" if np.isfinite(loss) else blame(batch, rows, mine)
+            rows["sequence"] = own[rows["sequence"]]
+            prompts = sum(len(samples[index].rollout.request.prompt_ids) for index in np.unique(rows["sequence"]))
+            parts.append(Learned(loss, rows, prompts + len(batch.target), fault))
+        return parts
+
+    def _idle(self) -> None:
+        """A pass of scale 0 for a rank without rows: the passes of a sharded model wait for all ranks."""
+        hidden, layer = self._hidden(self.model, None), models.output_layer(self.model)
+        values = None if self.value_head is None else self._values(hidden)
+        used = [each.float().sum() for each in (hidden, layer.weight, layer.bias, values) if each is not None]
+        (0.0 * sum(used)).backward()
 
     def _step(self, forwarded: Sequence[Sample]) -> tuple[float, float]:
-        """Clip and apply the gradient; its norm and the learning rate."""
+        """Clip and apply the gradient of all ranks; its norm and the learning rate."""
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         for weight in weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        norm = float(self.accelerator.clip_grad_norm_(weights, self.stage.optimizer.grad_clip or float("inf")))
+        shards.sum_gradients(weights)
+        norm = shards.clip(weights, self.stage.optimizer.grad_clip or float("inf"))
         if not np.isfinite(norm):
             names = ", ".join(str(sample.rollout.request.id) for sample in forwarded[:3])
             raise RunError(
@@ -145,47 +178,6 @@ class Policy:
         self.optimizer.step()
         self.version += 1
         return norm, rate
-
-    def refresh_reference(self) -> None:
-        """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
-        self.reference.load_state_dict(dict(self.named_tensors()), strict=False)
-
-    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights for an engine, a tied one once and an adapter merged."""
-        return adapters.merged(self.model)
-
-    def save(self, folder: Path) -> None:
-        """A Hugging Face folder that transformers and vLLM load as it is."""
-        merged = None if self.stage.lora is None else dict(self.named_tensors())
-        self.model.save_pretrained(folder, state_dict=merged, safe_serialization=True)
-        if self.stage.lora is not None:
-            adapters.save(self.model, folder)
-        self.tokenizer.save_pretrained(folder)
-
-    def restore(self, folder: Path) -> None:
-        """Take the weights of a folder that `save` wrote."""
-        if self.stage.lora is not None:
-            return adapters.restore(self.model, folder)
-        self.model.load_state_dict(models.load_model(str(folder), self.model.dtype).state_dict())
-
-    def state_dict(self) -> dict:
-        """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
-        reference = None if self.reference is None else self.reference.state_dict()
-        values = None if self.value_head is None else self.value_head.state_dict()
-        return {
-            "version": self.version,
-            "optimizer": self.optimizer.state_dict(),
-            "reference": reference,
-            "value_head": values,
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        self.version = state["version"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.reference is not None:
-            self.reference.load_state_dict(state["reference"])
-        if self.value_head is not None:
-            self.value_head.load_state_dict(state["value_head"])
 
     def _make_value_head(self) -> torch.nn.Linear:
         """From a hidden state to the reward still to come; zero at first. It is no part of the Hugging Face folder."""
@@ -227,10 +219,11 @@ class Policy:
             schedule=options.schedule,
         )
 
-    def _hidden(self, model, batch: PackedBatch) -> Tensor:
-        """Hidden states [N, D] that predict the batch's targets."""
+    def _hidden(self, model, batch: PackedBatch | None) -> Tensor:
+        """Hidden states [N, D] that predict the batch's targets; of one token where there is no batch."""
+        batch = batch or shards.nothing(self.accelerator.device)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
-            states = attention.forward(model.base_model, batch.input_ids, batch.position_ids, batch.segments)
+            states = attention.forward(shards.trunk(model), batch.input_ids, batch.position_ids, batch.segments)
         return states.flatten(0, 1)[batch.hidden_index]
 
     def _layer(self, model) -> tuple[Tensor, dict[str, Any]]:

@@ -14,7 +14,7 @@ from r1lab import dataset, equip, judge, leaks, models, objective, plugin, sft, 
 from r1lab.engines import choice
 from r1lab.errors import RecipeError
 from r1lab.golds import Golds
-from r1lab.prompts import Renderer
+from r1lab.prompts import Renderer, renderer_of
 from r1lab.recipe import AnyStage, RlStage, SftStage, Source, Stage
 from r1lab.recipe_eval import EvalStage
 from r1lab.recipe_file import Plan
@@ -23,7 +23,6 @@ from r1lab.reward import Reward
 from r1lab.second import SecondOpinion
 from r1lab.source import load_problems
 from r1lab.study.evaluate import EvaluationSet, depths
-from r1lab.study.origins import renderer_of
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from jinja2 import TemplateError
 
 from data import Problem
+from r1lab.errors import RecipeError
+from r1lab.source import Prompt
 
 FORMAT = "Question: {prompt}\nAnswer:"
 R1_ZERO = (
@@ -197,3 +199,19 @@ def added_bos(tokenizer) -> int | None:
 
 def remedy(room: int) -> str:
     return f"lower max_new_tokens to at most {room}" if room > 0 else "shorten the format or the examples"
+
+
+def renderer_of(tokenizer, prompt: Prompt, context: int | None) -> Renderer:
+    """RecipeError where the prompt's settings contradict each other or the tokenizer."""
+    try:
+        return Renderer(
+            tokenizer,
+            template=prompt.template,
+            format=prompt.format,
+            examples=prompt.examples,
+            system_prompt=prompt.system_prompt,
+            prefill_think=prompt.prefill_think,
+            context=context,
+        )
+    except ValueError as error:
+        raise RecipeError(f"prompt: {error}") from None

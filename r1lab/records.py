@@ -227,6 +227,15 @@ class Scores(NamedTuple):
     """None without a value head."""
 
 
+class Learned(NamedTuple):
+    """What a micro-batch came to; `fault` says why its loss is not finite."""
+
+    loss: float
+    rows: dict[str, np.ndarray]
+    tokens: int
+    fault: str
+
+
 @dataclass(frozen=True, eq=False)
 class Update:
     """What one optimizer step did, over its forwarded rows [N]."""

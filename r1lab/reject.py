@@ -14,7 +14,7 @@ from itertools import count
 import numpy as np
 import torch
 
-from r1lab import checkpoint, dataset, loop, models, tables
+from r1lab import checkpoint, dataset, loop, models, ranks, tables
 from r1lab.errors import RunError
 from r1lab.feed import Feed
 from r1lab.judge import version_of
@@ -88,19 +88,20 @@ def sample(
     stage, problems = each.stage, each.problems
     stopping, selection = Stopping(stage, each.steps, each.longest_cost), Selection(stage.keep)
     left = stage.steps * stage.prompts_per_step if stage.steps else sum(map(len, each.sources.values()))
-    if found := _journals(run, stage.name):
+    if found := ranks.first(_journals, run, stage.name):
         run.resumed(stage.name, found)
     feed.publish(policy, policy.version)
-    with Grace() as grace:
+    clock = Clock(progress)
+    with Grace(ranks.any_of) as grace:
         for step in count(1):
             prompts = min(left, stopping.prompts(step, ledger))
             if not prompts:
                 return selection
-            before, clock = (ledger.budget, ledger.training_flops), Clock(progress, step)
-            clock.start("rollout")
+            before = (ledger.budget, ledger.training_flops)
+            clock.start("rollout", step)
             journal = run.rollouts(stage.name, step)
-            if not journal.exists():
-                tables.write_block(journal, feed.block(prompts), (), policy.prompt_text)
+            if not ranks.first(journal.exists):
+                ranks.first(tables.write_block, journal, feed.block(prompts), (), policy.prompt_text)
             block = tables.read_block(journal, problems.__getitem__)
             clock.start("score")
             feed.observe(block)
@@ -111,9 +112,10 @@ def sample(
                 stopping.spent(prompts, spent, ledger.training_flops - before[1])
             left -= len(block)
             row = rollout_metrics(block) | selection.metrics() | ledger.row()
-            row |= loop.times(clock.stop(), block, stage, spent)
+            row |= loop.seconds_of(clock.lap(), block, stage, spent)
             loop.record(run, metrics, progress, stage, step, row)
             is_last = not left or not stopping.prompts(step + 1, ledger)
+            grace.heard()
             grace.leave(f"after step {step} of stage {stage.name}", unless=is_last)
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import yaml
 from r1lab.checkpoint import PARTIAL, atomic_file, require_space, sweep
 from r1lab.errors import RecipeError, RunError
 from r1lab.manifest import describe, differences, ends, identity, run_hash, watched
+from r1lab.ranks import by_first, first, rank, together
 from r1lab.recipe_file import Plan
 
 MANIFEST, LOCK = "manifest.json", ".lock"
@@ -84,6 +85,7 @@ class RunFolder:
         self.manifest["finished"] = self.finished = True
         self._write()
 
+    @by_first
     def _write(self) -> None:
         text = json.dumps(self.manifest, indent=1) + "\n"
         atomic_file(self.path / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
@@ -105,22 +107,44 @@ def open_run(
     A finished run is left as it is.
     """
     own = identity(plan, data_digests)
-    path = folder(plan, own)
+    run = RunFolder(folder(plan, own), describe(plan, own, verifier_versions, extra))
+    with ExitStack() as stack:
+        held = first(_hold, run, needed_bytes, stack)
+        together(lambda: _check_same(run, held))
+        yield held
+
+
+def _hold(run: RunFolder, needed_bytes: int, stack: ExitStack) -> RunFolder:
+    """The folder locked for as long as the stack stands, and brought to its start."""
+    path, own = run.path, run.manifest["identity"]
     admit(path, own)
     require_space(path, needed_bytes, RecipeError)
-    with locked(path):
-        earlier = admit(path, own)  # once more: another process may have held it in the meantime
-        sweep(path)
-        run = RunFolder(path, describe(plan, own, verifier_versions, extra))
-        if earlier is not None and earlier["finished"] and ends(earlier) == ends(run.manifest):
-            run.manifest, run.finished = earlier, True
-        else:
-            if earlier is not None:
-                _carry_over(run, earlier)
-            run._write()
-            resolved = yaml.safe_dump(run.manifest["recipe"], sort_keys=False, allow_unicode=True)
-            atomic_file(path / "recipe.yaml", lambda file: file.write_text(resolved, encoding="utf-8"))
-        yield run
+    stack.enter_context(locked(path))
+    earlier = admit(path, own)  # once more: another process may have held it in the meantime
+    sweep(path)
+    if earlier is not None and earlier["finished"] and ends(earlier) == ends(run.manifest):
+        run.manifest, run.finished = earlier, True
+        return run
+    if earlier is not None:
+        _carry_over(run, earlier)
+    run._write()
+    resolved = yaml.safe_dump(run.manifest["recipe"], sort_keys=False, allow_unicode=True)
+    atomic_file(path / "recipe.yaml", lambda file: file.write_text(resolved, encoding="utf-8"))
+    return run
+
+
+def _check_same(run: RunFolder, held: RunFolder) -> None:
+    """RecipeError where this rank has another recipe or other data than rank 0, RunError where it sees another disk."""
+    if run is held:
+        return
+    changed = differences(run.manifest["identity"], held.manifest["identity"], f"on rank {rank()}", "on rank 0")
+    if changed or run.path.absolute() != held.path.absolute():
+        raise RecipeError(
+            f"the processes do not run the same recipe: {changed[0] if changed else run.path.absolute()}; start all of "
+            "them in one folder, on the same files"
+        )
+    if not (held.path / MANIFEST).exists():
+        raise RunError(f"rank {rank()} does not see {held.path}; set out= to a disk that every process can read")
 
 
 def admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@ nothing to keep ends at the first (`terminable`)."""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from r1lab.errors import RunError, Stopped
@@ -28,8 +28,9 @@ class Grace:
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self) -> None:
-        self.asked = ""
+    def __init__(self, agree: Callable[[str], str] = lambda asked: asked) -> None:
+        """`agree` makes one answer of those of several processes."""
+        self.asked, self.agree = "", agree
         self.before: dict[int, object] = {}
 
     def __enter__(self) -> "Grace":
@@ -39,6 +40,11 @@ class Grace:
 
     def __exit__(self, *_) -> None:
         self._restore()
+
+    def heard(self) -> bool:
+        """Whether a signal came, to any process of the run."""
+        self.asked = self.agree(self.asked)
+        return bool(self.asked)
 
     def leave(self, where: str, *, unless: bool) -> None:
         """Stopped where a signal came, unless there is nothing left to do."""

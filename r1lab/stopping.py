@@ -5,6 +5,7 @@ import time
 
 from r1lab.errors import RecipeError
 from r1lab.ledger import Ledger
+from r1lab.ranks import first
 from r1lab.recipe import AnyStage
 
 
@@ -30,7 +31,7 @@ class Stopping:
         stop, full = self.stage.stop, self.stage.prompts_per_step
         if self.ended or (self.steps is not None and step > self.steps):
             return 0
-        if stop.max_hours and self._elapsed() >= stop.max_hours * 3600:
+        if stop.max_hours and first(self._elapsed) >= stop.max_hours * 3600:
             return self._end("max_hours")
         count = full
         if stop.max_tokens:

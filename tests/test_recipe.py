@@ -108,6 +108,7 @@ def test_each_knob_is_selected_under_one_kind():
     chosen = {kind: select(made, kind) for kind in KINDS}
     assert chosen["Free."]["stop"]["max_tokens"] == 5 and "stop" not in chosen["Result."]
     assert chosen["Result."]["learning_rate"] == 1e-6 and chosen["Rounding."].keys() == {
-        "micro_batch_tokens", "attention", "activation_checkpointing", "model_kernels", "kernel", "threads", "engine",
+        "micro_batch_tokens", "attention", "activation_checkpointing", "model_kernels", "kernel", "parallel", "threads",
+        "engine",
     }  # fmt: skip
     assert chosen["Result."]["eval"] == {"keep_best": "eval/t/avg"}

@@ -110,7 +110,7 @@ def soak(model: str, minutes: float, kill_every: float, folder: Path) -> list[di
         killer.over.set()
         killer.join()
     away = {"seconds_until_it_answered": killer.away, "at": killer.kills}
-    return [row("kills", len(killer.kills), ">=", max(1, int(minutes / kill_every) - 1), **away), *counted(run)]
+    return [row("kills", len(killer.kills), ">=", max(1, int(minutes / (kill_every + 2))), **away), *counted(run)]
 
 
 def main() -> int:

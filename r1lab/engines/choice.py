@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from r1lab import models, plugin, recipe, versions
+from r1lab import models, plugin, ranks, recipe, versions
 from r1lab.engines import ENGINES, Engine, make, vllm_trouble
 from r1lab.engines.border import TextOf
 from r1lab.engines.server import greet
@@ -53,6 +53,10 @@ def check(knobs: recipe.Engine, config: PretrainedConfig | None) -> int | None:
     if knobs.kind != "auto":
         plugin.find(ENGINES, knobs.kind, "engine.kind")
     if knobs.kind == "server":
+        if ranks.size() > 1:
+            raise RecipeError(
+                f"engine.kind: server feeds one process, and {ranks.size()} were started; use one, or local or vllm"
+            )
         return _greet(knobs, config)
     if knobs.kind != "vllm":
         return None

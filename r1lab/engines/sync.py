@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from r1lab import ranks
 from r1lab.engines.protocol import Engine
 from r1lab.errors import RunError
 from r1lab.records import Request, RequestId, Rollout, Sample, Sampling
@@ -55,9 +56,15 @@ def publish(
 def probe(engine, version: int, trainer: Trainer) -> float:
     """Mean |log p of the policy - log p of the engine| on the fixed batch. RunError past its bound."""
     requests = batch(engine.vocabulary, engine.context, trainer.temperature)
-    engine.submit(requests)
-    rollouts = {rollout.request.id: rollout for rollout in engine.completed()}
-    return prove([rollouts[request.id] for request in requests], version, trainer, engine.dtype)
+
+    def sampled() -> list[Rollout]:
+        engine.submit(requests)
+        rollouts = {rollout.request.id: rollout for rollout in engine.completed()}
+        return [rollouts[request.id] for request in requests]
+
+    # Every rank's engine by every rank: the trainer scores what all of them give it.
+    everyone = [rollout for of_rank in ranks.gather(sampled) for rollout in of_rank]
+    return prove(everyone, version, trainer, engine.dtype)
 
 
 def prove(

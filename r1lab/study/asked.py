@@ -17,7 +17,7 @@ from r1lab import judge, leaks, models, plugin, recipe_file
 from r1lab.errors import RecipeError
 from r1lab.golds import Golds
 from r1lab.knobs import Use
-from r1lab.recipe import Stage, Workers
+from r1lab.recipe import Engine, Stage, Workers
 from r1lab.recipe_file import Plan, parse_yaml
 from r1lab.records import Sampling
 from r1lab.source import Prompt, Source, load_problems
@@ -28,7 +28,7 @@ from r1lab.study.origins import Given, Origin, Sampled
 from r1lab.study.scores import checked_ks
 from r1lab.study.served import KEY_VARIABLE, Served
 
-TEMPLATES = ("plain", "chat", "r1-zero")
+MAX_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ class Asked:
     recipe: str | Path | dict | None = None
     overrides: Sequence[str] = ()
     """`key.path=value`, of the recipe."""
-    engine: str = "auto"
-    max_batch: int = 256
-    """Completions decoded at once."""
+    engine: str | None = None
+    """auto (the default), local, vllm or a dotted path."""
+    max_batch: int | None = None
+    """Completions decoded at once by the local engine; default 256."""
     threads: int = 0
     """0: as many as cores."""
     completions: Path | None = None
@@ -166,11 +167,22 @@ def _origin(asked: Asked, stage: Stage | None, base: Path) -> tuple[Origin, Prom
         raise RecipeError("MODEL: missing; name a model (embedded, a folder, a hub id), or give --completions FILE")
     if asked.server is not None:
         return Served(asked.server, asked.model, prompt, key_variable=asked.key_variable), prompt
-    knobs = {"max_batch": asked.max_batch, "threads": asked.threads}
-    for name, value in knobs.items():
-        if type(value) is not int or value < (name == "max_batch"):
-            raise RecipeError(f"--{name.replace('_', '-')}: {value!r} is no count")
-    return Sampled(models.locate(asked.model, base), prompt, kind=asked.engine, **knobs), prompt
+    if type(asked.threads) is not int or asked.threads < 0:
+        raise RecipeError(f"--threads: {asked.threads!r} is no count")
+    location = models.locate(asked.model, base)
+    return Sampled(location, prompt, _engine(asked, stage), threads=asked.threads), prompt
+
+
+def _engine(asked: Asked, stage: Stage | None) -> Engine:
+    """The recipe's engine with what the arguments say put in its place."""
+    own = {"kind": asked.engine, "max_batch": asked.max_batch}
+    base = stage.engine.model_dump() if stage is not None and asked.engine is None else {"max_batch": MAX_BATCH}
+    try:
+        return Engine(**{**base, **{key: value for key, value in own.items() if value is not None}})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])).replace("_", "-") or "engine"
+        raise RecipeError(f"--{where}: {fault['msg'].removeprefix('Value error, ')}, got {fault['input']!r}") from None
 
 
 def _prompt(asked: Asked, stage: Stage | None) -> Prompt:

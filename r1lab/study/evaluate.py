@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data import Problem
+from r1lab import ranks, shares
 from r1lab.engines.protocol import Engine
 from r1lab.generate import generate
 from r1lab.judge import Judge
@@ -61,7 +62,11 @@ def evaluate(
     """Every completion with its verdict, in the set's order."""
     problems = {problem.id: problem for problem in on.problems}
     requests = requests_of(on, renderer, sampling, n, seed)
-    return list(generate(engine, lambda rollout: judge(rollout, problems[rollout.request.problem_id]), requests))
+
+    def judged(own: list[Request]) -> list[tuple[Rollout, Verdict]]:
+        return list(generate(engine, lambda rollout: judge(rollout, problems[rollout.request.problem_id]), own))
+
+    return ranks.shared_out(requests, shares.by_draw, judged)
 
 
 def depths(n: int) -> list[int]:

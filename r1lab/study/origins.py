@@ -15,11 +15,13 @@ from typing import Any, Protocol
 import torch
 
 from data import Problem
-from r1lab import engines, models
+from r1lab import engines, models, reject
+from r1lab.engines import choice
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.generate import generate
-from r1lab.prompts import Renderer
+from r1lab.prompts import renderer_of
+from r1lab.recipe import Engine
 from r1lab.records import Rollout, Sampling
 from r1lab.source import Prompt
 from r1lab.study.cases import Cases
@@ -27,6 +29,8 @@ from r1lab.study.evaluate import EvaluationSet, requests_of
 from verifiers.verdict import Verdict
 
 FINISHES = ("eos", "stop", "length", "abort")
+WAVES = 4
+"""Times the sequences that an engine decodes at once: what it is asked together where it fills places by itself."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,16 @@ class Origin(Protocol):
 class Sampled:
     """A model's completions, sampled by an engine of this process; it is loaded when the first one is asked for."""
 
-    def __init__(self, location: str, prompt: Prompt, *, kind: str = "auto", max_batch: int = 256, threads: int = 0):
+    def __init__(self, location: str, prompt: Prompt, knobs: Engine, *, threads: int = 0):
+        """RecipeError where the engine that the knobs name, or such a model, cannot run here."""
         models.check(location)
-        self.location, self.kind, self.together, self.threads = location, engines.resolve(kind), max_batch, threads
-        self.engine = None
-        self.tokenizer = models.load_tokenizer(location)
-        self.config = models.load_config(location)
-        self.renderer = renderer_of(self.tokenizer, prompt, models.context_length(self.config))
+        self.threads, self.knobs, self.engine = threads, knobs, None
+        config = models.load_config(location)
+        self.kind = choice.choose(knobs.kind, config).name
+        context = choice.check(knobs.model_copy(update={"kind": self.kind}), config)
+        self.policy = reject.Sampled(location, "float32")
+        self.renderer = renderer_of(self.policy.tokenizer, prompt, context or models.context_length(config))
+        self.together = knobs.max_batch if self.kind == "local" else WAVES * knobs.max_num_seqs
         self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}
 
     def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
@@ -102,23 +109,11 @@ class Sampled:
             yield answer_of(rollout), verdict
 
     def _opened(self) -> engines.Engine:
-        """RecipeError where the engine cannot run such a model."""
         if self.engine is None:
             if self.threads:
                 torch.set_num_threads(self.threads)
-            model = models.load_model(self.location)
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            try:
-                self.engine = engines.make(
-                    self.kind,
-                    model.to(device),
-                    self.tokenizer,
-                    max_batch=self.together,
-                    text_of=self.renderer.verifier_text,
-                )
-            except ValueError as error:
-                raise RecipeError(f"engine: {error}") from None
-            publish(self.engine, model.named_parameters, 0)
+            self.engine = choice.opened(self.kind, self.knobs, self.policy, self.renderer.verifier_text)
+            publish(self.engine, self.policy.named_tensors, 0, self.policy)
         return self.engine
 
     def close(self) -> None:
@@ -203,22 +198,6 @@ class Given:
             yield answer, verdict.result()
 
     def close(self) -> None: ...
-
-
-def renderer_of(tokenizer, prompt: Prompt, context: int | None) -> Renderer:
-    """RecipeError where the prompt's settings contradict each other or the tokenizer."""
-    try:
-        return Renderer(
-            tokenizer,
-            template=prompt.template,
-            format=prompt.format,
-            examples=prompt.examples,
-            system_prompt=prompt.system_prompt,
-            prefill_think=prompt.prefill_think,
-            context=context,
-        )
-    except ValueError as error:
-        raise RecipeError(f"prompt: {error}") from None
 
 
 def answer_of(rollout: Rollout) -> Answer:

@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 
 from data import Problem
 from r1lab.errors import RecipeError, RunError
+from r1lab.prompts import renderer_of
 from r1lab.records import Sampling
 from r1lab.seeds import derive
 from r1lab.source import Prompt
 from r1lab.study.evaluate import EvaluationSet
-from r1lab.study.origins import Answer, Verify, renderer_of
+from r1lab.study.origins import Answer, Verify
 from verifiers.verdict import Verdict
 
 KEY_VARIABLE = "OPENAI_API_KEY"

@@ -1,0 +1,80 @@
+"""The policy's weights and state as others take them: engines, folders, checkpoints, the reference. Not what learns.
+
+Where several processes hold parts of the weights (`r1lab.shards`) each gives and takes its own; what is written is
+whole.
+"""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r1lab import adapters, models, shards
+from r1lab.recipe import Stage
+
+
+class Saved:
+    """What `Policy` is beside its learning."""
+
+    model: torch.nn.Module
+    reference: torch.nn.Module | None
+    value_head: torch.nn.Module | None
+    optimizer: torch.optim.Optimizer
+    tokenizer: Any
+    stage: Stage
+    version: int
+    kept: dict[str, Any] | None = None
+    """Weights and state put together, in the copy that `whole` makes."""
+
+    def refresh_reference(self) -> None:
+        """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
+        shards.load(self.reference, dict(self.named_tensors()), strict=False)
+
+    def whole(self) -> "Saved":
+        """What rank 0 can save: itself, or a copy that keeps the parts of all ranks put together (a collective)."""
+        if not shards.is_sharded(self.model):
+            return self
+        copied = copy.copy(self)
+        copied.kept = shards.whole({"weights": shards.weights(self.model), "state": self.state_dict()})
+        return copied
+
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Weights for an engine, a tied one once and an adapter merged; a collective where they are sharded."""
+        return ((name, shards.full(weight)) for name, weight in adapters.merged(self.model))
+
+    def save(self, folder: Path) -> None:
+        """A Hugging Face folder that transformers and vLLM load as it is; where sharded, of what `whole` keeps."""
+        merged = (self.kept and self.kept["weights"]) if self.stage.lora is None else dict(self.named_tensors())
+        self.model.save_pretrained(folder, state_dict=merged, safe_serialization=True)
+        if self.stage.lora is not None:
+            adapters.save(self.model, folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights of a folder that `save` wrote."""
+        if self.stage.lora is not None:
+            return adapters.restore(self.model, folder)
+        shards.load(self.model, models.load_model(str(folder), self.model.dtype).state_dict())
+
+    def state_dict(self) -> dict:
+        """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
+        if self.kept:
+            return self.kept["state"]
+        reference = None if self.reference is None else self.reference.state_dict()
+        values = None if self.value_head is None else self.value_head.state_dict()
+        return {
+            "version": self.version,
+            "optimizer": self.optimizer.state_dict(),
+            "reference": reference,
+            "value_head": values,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.version = state["version"]
+        shards.load_moments(self.optimizer, state["optimizer"])
+        for module, name in ((self.reference, "reference"), (self.value_head, "value_head")):
+            if module is not None:
+                shards.load(module, state[name])
