@@ -54,7 +54,7 @@ SMOLLM2_LIMITS = {
 }
 SIZES = {
     "embedded": Size(
-        32, 16, 64, 4096, (64, 128, 512), pilot_steps=2, repeats=7, sides=("ours", "trl"),
+        32, 16, 64, 2048, (64, 128, 512), pilot_steps=2, repeats=7, sides=("ours", "trl"),
         limits={"whole_step_vs_trl": 2.0},
     ),
     "smollm2": Size(
