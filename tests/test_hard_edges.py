@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from r1lab import embedded
+from r1lab import cli, embedded
 
 RECIPE = {
     "name": "small",
@@ -44,6 +44,24 @@ def train(folder: Path, **changes) -> tuple[int, str]:
     process = start(folder, **changes)
     said = process.communicate(timeout=120)[1]
     return process.returncode, said
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """What the command says of RECIPE with changes, which it must refuse in one line before anything is written."""
+    monkeypatch.chdir(tmp_path)
+
+    def said(**changes) -> str:
+        Path("recipe.yaml").write_text(yaml.safe_dump({**RECIPE, **changes}))
+        monkeypatch.setattr(sys, "argv", ["r1lab", "train", "recipe.yaml"])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        line = capfd.readouterr().err
+        assert (end.value.code, line.count("\n")) == (2, 1) and not Path("run").exists(), line[:500]
+        return line
+
+    return said
 
 
 @pytest.fixture
@@ -87,12 +105,10 @@ MODELS = {
 
 
 @pytest.mark.parametrize("edge", MODELS)
-def test_a_model_that_cannot_serve_is_refused_before_anything_is_written(tmp_path, model, edge):
+def test_a_model_that_cannot_serve_is_refused_before_anything_is_written(model, refused, edge):
     damage, changes, expected = MODELS[edge]
     damage(model)
-    code, said = train(tmp_path, model=str(model), **changes)
-    assert (code, said.count("\n")) == (2, 1) and expected in said, said
-    assert not (tmp_path / "run").exists()
+    assert expected in refused(model=str(model), **changes)
 
 
 def lines(*rows: dict) -> bytes:
@@ -108,13 +124,15 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("edge", ROWS)
-def test_a_row_that_cannot_serve_is_named(tmp_path, edge):
+EDGES = [pytest.param(each, marks=pytest.mark.slow if "megabytes" in each else ()) for each in ROWS]
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_a_row_that_cannot_serve_is_named(refused, edge):
     content, expected = ROWS[edge]
-    (tmp_path / "train.jsonl").write_bytes(content)
-    code, said = train(tmp_path, data={"path": "train.jsonl", "answer_format": "number"}, verifier="numeric")
-    assert (code, said.count("\n")) == (2, 1) and expected in said, said[:500]
-    assert len(said) < 1000 and not (tmp_path / "run").exists()
+    Path("train.jsonl").write_bytes(content)
+    said = refused(data={"path": "train.jsonl", "answer_format": "number"}, verifier="numeric")
+    assert expected in said and len(said) < 1000
 
 
 def test_line_ends_of_another_system_and_floats_are_read(tmp_path):
