@@ -2,8 +2,7 @@
 
 import pytest
 
-from r1lab import pipeline, recipe_file
-from r1lab.progress import Progress
+from r1lab import recipe_file
 
 REGIMES = ("zero", "sft_then_rl", "rejection_sft", "sft_only")
 
@@ -26,12 +25,3 @@ def test_they_differ_in_their_stages_alone(task):
         if task:
             assert made.stages[0] == plans[0].stages[0], "the book is the same for all"
     assert [stage.kind for stage in plans[2].stages][-4:] == ["reject", "sft", "reject", "sft"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_without_any_solution_of_another_the_embedded_model_learns_countdown(tmp_path):
-    made = plan("rejection_sft_countdown", "stop.max_tokens=300000", f"out={tmp_path / 'run'}")
-    run = pipeline.train(made, Progress(quiet=True))
-    scores = [row["eval/held_out/avg"] for row in run.metrics if "eval/held_out/avg" in row]
-    assert 0.02 <= scores[0] <= 0.25 and scores[-1] >= scores[0] + 0.15
