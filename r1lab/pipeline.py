@@ -25,6 +25,7 @@ from r1lab.progress import Progress
 from r1lab.recipe import RlStage, SftStage, Stage
 from r1lab.recipe_file import Plan
 from r1lab.run import RunFolder, folder, open_run
+from r1lab.sampled import Sampled
 from r1lab.sft import SftFeed
 from r1lab.stopping import Stopping, goal_of
 from r1lab.study.evaluate import EvaluationSet, evaluate, sampling_of, summary
@@ -209,7 +210,7 @@ def _reject(
 ) -> None:
     """Build a reject stage's parts, sample, hand on its dataset."""
     stage = each.stage
-    policy = reject.Sampled(parts.start(each, run), stage.precision, stage.temperature or 1.0)
+    policy = Sampled(parts.start(each, run), stage.precision, stage.temperature or 1.0)
     feed = parts.feed(each, plan, _engine(each, run, policy, progress, stack), parts.judge(each, plan, stack))
     progress.stage(stage.name, each.steps, stage.stop.max_tokens)
     progress.warnings = warnings(each.table)
@@ -223,7 +224,7 @@ RUNNERS = {"reject": _reject, "eval": ranks.by_first(eval_stage.run_stage)}
 
 
 def _engine(
-    each: Ready, run: RunFolder, policy: Policy | reject.Sampled, progress: Progress, stack: ExitStack
+    each: Ready, run: RunFolder, policy: Policy | Sampled, progress: Progress, stack: ExitStack
 ) -> engines.Engine:
     """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
     pinned = run.pinned[each.stage.name]

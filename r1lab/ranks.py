@@ -70,7 +70,7 @@ def session() -> Iterator[None]:
     try:
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # the border of a rank: whatever it is, the others are told
             if is_missed(error):
                 _Others.over = True
                 raise missed(error) from None
@@ -120,7 +120,7 @@ def gather(make: Callable[[], T], *, alone: bool = True) -> list[T]:
     value = fault = None
     try:
         value = make()
-    except Exception as error:
+    except Exception as error:  # the same border, at a meeting
         if not alone:
             _Others.over = True
         if _Others.over:

@@ -6,15 +6,9 @@ always taken from there. So a stage killed anywhere reads what it has, samples t
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import count
 
-import numpy as np
-import torch
-
-from r1lab import checkpoint, dataset, loop, models, ranks, tables
+from r1lab import checkpoint, dataset, loop, ranks, tables
 from r1lab.errors import RunError
 from r1lab.feed import Feed
 from r1lab.judge import version_of
@@ -22,56 +16,11 @@ from r1lab.ledger import Ledger
 from r1lab.metrics import MetricsFile, rollout_metrics
 from r1lab.prepare import Ready
 from r1lab.progress import Clock, Progress
-from r1lab.records import Rollout, Sample
 from r1lab.run import RunFolder
+from r1lab.sampled import Sampled
 from r1lab.selection import Selection
 from r1lab.signals import Grace
 from r1lab.stopping import Stopping, goal_of
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """A model that is sampled and never trained; to the feed and the engine what `r1lab.policy.Policy` is."""
-
-    location: str
-    precision: str
-    temperature: float = 1.0
-    version: int = 0
-
-    @cached_property
-    def tokenizer(self):
-        return models.load_tokenizer(self.location)
-
-    @cached_property
-    def model(self):
-        dtype = torch.bfloat16 if self.precision == "pure_bf16" else torch.float32
-        return models.load_model(self.location, dtype).to("cuda" if torch.cuda.is_available() else "cpu")
-
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        return self.model.dtype
-
-    def score(self, samples: Sequence[Sample]) -> list[np.ndarray]:
-        """As the policy's: log-probabilities float32 [T] of each completion."""
-        return [self._score(sample.rollout) for sample in samples]
-
-    @torch.no_grad()
-    def _score(self, rollout: Rollout) -> np.ndarray:
-        prompt, completion = rollout.request.prompt_ids, rollout.completion_ids
-        ids = torch.tensor([[*prompt, *completion]], device=self.model.device)
-        logits = self.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float() / self.temperature
-        logps = logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
-        return logps.cpu().numpy()
-
-    @property
-    def parameters(self) -> int:
-        return models.weights_of_a_token(self.model)
-
-    def named_tensors(self):
-        return ((name, weight.detach()) for name, weight in self.model.named_parameters())
-
-    def prompt_text(self, rollout: Rollout) -> str:
-        return self.tokenizer.decode(rollout.request.prompt_ids, skip_special_tokens=False)
 
 
 def sample(

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from data import Problem
-from r1lab import engines, models, reject
+from r1lab import engines, models, sampled
 from r1lab.engines import choice
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
@@ -83,7 +83,7 @@ class Sampled:
         config = models.load_config(location)
         self.kind = choice.choose(knobs.kind, config).name
         context = choice.check(knobs.model_copy(update={"kind": self.kind}), config)
-        self.policy = reject.Sampled(location, "float32")
+        self.policy = sampled.Sampled(location, "float32")
         self.renderer = renderer_of(self.policy.tokenizer, prompt, context or models.context_length(config))
         self.together = knobs.max_batch if self.kind == "local" else WAVES * knobs.max_num_seqs
         self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}
