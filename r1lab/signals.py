@@ -24,13 +24,15 @@ def terminable(lost: str) -> Iterator[None]:
 
 
 class Grace:
-    """`asked` names the signal that came, or is empty. Outside the main thread signals stay as they are."""
+    """`asked` names the signal that came, or is empty; `heard` what was agreed on when it was last looked at: a signal
+    that comes later, or while the processes agree, is heard the next time. Outside the main thread signals stay as they
+    are."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self, agree: Callable[[str], str] = lambda asked: asked) -> None:
         """`agree` makes one answer of those of several processes."""
-        self.asked, self.agree = "", agree
+        self.asked, self.agreed, self.agree = "", "", agree
         self.before: dict[int, object] = {}
 
     def __enter__(self) -> "Grace":
@@ -43,13 +45,13 @@ class Grace:
 
     def heard(self) -> bool:
         """Whether a signal came, to any process of the run."""
-        self.asked = self.agree(self.asked)
-        return bool(self.asked)
+        self.agreed = self.agree(self.asked)
+        return bool(self.agreed)
 
     def leave(self, where: str, *, unless: bool) -> None:
-        """Stopped where a signal came, unless there is nothing left to do."""
-        if self.asked and not unless:
-            raise Stopped(f"{self.asked} {where}; the same command goes on from here")
+        """Stopped where a signal was heard, unless there is nothing left to do."""
+        if self.agreed and not unless:
+            raise Stopped(f"{self.agreed} {where}; the same command goes on from here")
 
     def _ask(self, number: int, _frame) -> None:
         self.asked = f"stopped by {signal.Signals(number).name}"

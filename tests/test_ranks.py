@@ -57,6 +57,22 @@ def test_a_signal_to_another_process_is_heard_here():
         assert grace.heard()
 
 
+def test_a_signal_that_comes_while_the_processes_agree_is_heard_the_next_time():
+    answers = iter([True, False])
+
+    def agree(own):
+        if next(answers):
+            signal.raise_signal(signal.SIGTERM)  # after this process has said what it knows
+        return own
+
+    with Grace(agree) as grace:
+        assert not grace.heard()
+        grace.leave("after step 3", unless=False)
+        assert grace.heard()
+        with pytest.raises(RunError, match="stopped by SIGTERM after step 4"):
+            grace.leave("after step 4", unless=False)
+
+
 def test_weights_are_sharded_only_among_several(make_policy):
     policy = make_policy(parallel="fsdp2")
     assert not shards.is_sharded(policy.model) and policy.whole() is policy
