@@ -5,6 +5,7 @@ outcome, `E` our own failure. It never interprets what a program writes. A run's
 and while the run waits for a processor, so that a busy machine does not decide what is too slow (up to MAX_GRANT).
 """
 
+import importlib
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-from sandbox import bare, bubblewrap, frames, process, slot, wire
+from sandbox import frames, process, wire
 from sandbox.cgroup import Group
 from sandbox.outcome import Limits, Outcome
 from sandbox.rootfs import View
@@ -30,6 +31,8 @@ LEAST_GRANT = 0.01
 OWN_MB, OWN_PROCESSES = 48, 4
 """What the slot itself takes of its group."""
 REAP_SECONDS = 20.0
+STARTERS = {"namespaces": "sandbox.slot", "bubblewrap": "sandbox.bubblewrap", "none": "sandbox.bare"}
+"""The module of each backend. Imported where it is used: each fork pays for everything that its slot has loaded."""
 
 
 def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str = "namespaces") -> None:
@@ -37,8 +40,7 @@ def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str
     frames.receive(sock)
     sys.executable = os.path.realpath(sys.executable)  # a virtual environment's own is not shown
     try:
-        starters = {"namespaces": slot.Starter, "bubblewrap": bubblewrap.Starter, "none": bare.Starter}
-        start = starters[backend](shown, group)
+        start = importlib.import_module(STARTERS[backend]).Starter(shown, group)
     except OSError as error:
         frames.send(sock, str(error).encode())
         return

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import platform
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 CLONE_THREAD = 0x10000
@@ -16,7 +15,7 @@ SECUREBITS_LOCKED = 0b111111
 """NOROOT, NO_SETUID_FIXUP and KEEP_CAPS' own lock: user 0 is nobody special, for good."""
 CAPABILITY_VERSION_3 = 0x20080522
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 _libc = ctypes.CDLL(None, use_errno=True)
 _locked = ctypes.PyDLL(None, use_errno=True)
 _CAPABILITY_HEADER = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)

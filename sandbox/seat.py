@@ -8,9 +8,9 @@ from sandbox import cgroup, jail, rootfs, wire
 from sandbox.forkserver import ForkServer, SandboxError, Worker, WorkerDied, WorkerLate
 
 WARM = (
-    "sandbox.driver", "sandbox.inside", "array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime",
-    "decimal", "enum", "fractions", "functools", "heapq", "itertools", "math", "operator", "queue", "random", "re",
-    "statistics", "string", "struct", "time", "typing",
+    "sandbox.driver", "sandbox.slot", "sandbox.inside", "array", "bisect", "cmath", "collections", "copy",
+    "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "heapq", "itertools", "math", "operator",
+    "queue", "random", "re", "statistics", "string", "struct", "time", "typing",
 )  # fmt: skip
 """What programs import most, loaded before they are forked."""
 GRACE_SECONDS = 30.0

@@ -4,7 +4,6 @@ In use by `sandbox.inside`. A test that fails is data here; so are tests that ca
 """
 
 import ast
-import asyncio
 import builtins
 import importlib
 import inspect
@@ -115,6 +114,8 @@ def _call_test(space: dict, name: str) -> None:
 def _finish(made: object) -> None:
     """A generator has run nothing of its body, and a coroutine nothing yet."""
     if inspect.iscoroutine(made):
+        import asyncio  # brings ssl and 60 mappings, which every fork would copy
+
         asyncio.run(made)
     elif inspect.isgenerator(made) or inspect.isasyncgen(made):
         raise miniature_pytest.Unsupported("a test that yields: nothing of it is run")

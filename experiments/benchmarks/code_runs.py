@@ -121,15 +121,18 @@ def labelled(folder: Path) -> list[dict]:
 
 
 def reference_rows(folder: Path) -> list[dict]:
+    """MBPP's seconds are the best of three, as the rates are."""
     made = []
     for name in ("mbpp", "humaneval"):
         cases = references(folder, name)
-        seconds, verdicts = judged(cases)
+        repeats = [judged(cases) for _ in range(3 if name == "mbpp" else 1)]
+        verdicts = repeats[0][1]
         failed = [case.name for case, verdict in zip(cases, verdicts) if verdict.status != "correct"]
         unexpected = sorted(set(failed) - BROKEN_UPSTREAM)
         made.append(row(f"{name}_failed", len(unexpected), "<=", 0, failed=failed, unexpected=unexpected))
         if name == "mbpp":
-            made.append(row("mbpp_s", seconds, "<=", 6.0))
+            each = [seconds for seconds, _ in repeats]
+            made.append(row("mbpp_s", min(each), "<=", 6.0, repeats=each))
         cases = references(folder, name, is_wrapped=True)
         passed = [case.name for case, verdict in zip(cases, judged(cases)[1]) if verdict.score]
         made.append(row(f"{name}_sentinel_passed", len(passed), "<=", 0, passed=passed))
