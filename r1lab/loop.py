@@ -83,9 +83,9 @@ def train(
                 is_last = bool(is_last or stopping.ended)
             row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
             record(run, metrics, progress, stage, step, row)
-            if is_last or grace.heard() or step % stage.checkpoint_every == 0:
+            if grace.heard() or is_last or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
-            grace.leave(f"after step {step} of stage {stage.name}", unless=is_last)
+            grace.leave(f"after step {step} of stage {stage.name}")
 
 
 def state_of(

@@ -63,9 +63,8 @@ def sample(
             row = rollout_metrics(block) | selection.metrics() | ledger.row()
             row |= loop.seconds_of(clock.lap(), block, stage, spent)
             loop.record(run, metrics, progress, stage, step, row)
-            is_last = not left or not stopping.prompts(step + 1, ledger)
             grace.heard()
-            grace.leave(f"after step {step} of stage {stage.name}", unless=is_last)
+            grace.leave(f"after step {step} of stage {stage.name}")
 
 
 def _journals(run: RunFolder, stage: str) -> int:

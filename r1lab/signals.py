@@ -48,9 +48,9 @@ class Grace:
         self.agreed = self.agree(self.asked)
         return bool(self.agreed)
 
-    def leave(self, where: str, *, unless: bool) -> None:
-        """Stopped where a signal was heard, unless there is nothing left to do."""
-        if self.agreed and not unless:
+    def leave(self, where: str) -> None:
+        """Stopped where a signal was heard."""
+        if self.agreed:
             raise Stopped(f"{self.agreed} {where}; the same command goes on from here")
 
     def _ask(self, number: int, _frame) -> None:

@@ -50,7 +50,7 @@ def test_a_signal_to_another_process_is_heard_here():
     with Grace(lambda own: own or "stopped by SIGTERM") as grace:
         assert grace.heard()
     with pytest.raises(RunError, match="stopped by SIGTERM after step 3; the same command goes on from here"):
-        grace.leave("after step 3", unless=False)
+        grace.leave("after step 3")
     with Grace() as grace:
         assert not grace.heard()
         signal.raise_signal(signal.SIGTERM)
@@ -67,10 +67,10 @@ def test_a_signal_that_comes_while_the_processes_agree_is_heard_the_next_time():
 
     with Grace(agree) as grace:
         assert not grace.heard()
-        grace.leave("after step 3", unless=False)
+        grace.leave("after step 3")
         assert grace.heard()
         with pytest.raises(RunError, match="stopped by SIGTERM after step 4"):
-            grace.leave("after step 4", unless=False)
+            grace.leave("after step 4")
 
 
 def test_weights_are_sharded_only_among_several(make_policy):

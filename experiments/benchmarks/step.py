@@ -201,6 +201,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model-folder", type=Path, help="of smollm2; default: the cache, fetched where it is absent")
     parser.add_argument("--engine", default="auto", help="of our side: auto, local, vllm")
     parser.add_argument("--micro-batch-tokens", type=int, help="of our side; default: by model")
+    parser.add_argument("--trl-micro-batch", type=int, help="in sequences; default: where a pilot is fastest")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     for name in ("repeats", "problems", "group", "max-new-tokens"):
         parser.add_argument(f"--{name}", type=int, help="default: by model")
@@ -250,7 +251,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             work, agreement = prove(work_of(given, size), Path(folder))
         print(f"gradients: {agreement}", file=sys.stderr, flush=True)
-        micro_batch, pilots = fastest(work, size)
+        micro_batch, pilots = (given.trl_micro_batch, {}) if given.trl_micro_batch else fastest(work, size)
         work = replace(work, micro_batch=micro_batch)
         sides = alternate(work, size.sides, given.repeats or size.repeats)
     except WorkerError as error:

@@ -34,6 +34,8 @@ from r1lab.seeds import derive
 from verifiers.verdict import Verdict
 
 NUM_PROBLEMS = 4096
+LONGEST = {"embedded": None, "smollm2": 512}
+"""Tokens of prompt and completion that vLLM keeps keys for: of whole contexts they would take 9 GB."""
 CACHE = Path.home() / ".cache" / "r1lab"
 
 
@@ -198,7 +200,7 @@ def stage_of(work: Work) -> RlStage:
         },
         learning_rate=LEARNING_RATE,
         precision=work.precision,
-        engine={"kind": work.engine},
+        engine={"kind": work.engine, "max_model_len": LONGEST[work.model], "max_num_seqs": work.num_sequences},
         prompts_per_step=work.num_problems,
         group_size=work.group_size,
         max_new_tokens=work.max_new_tokens,

@@ -32,6 +32,8 @@ class Products:
         """Of the other two, and what the exponentials are stored in."""
         self.bias = None if layer.bias is None else layer.bias.detach().float() * layer.inner
         self.weight = weight.to(self.operand)
+        self._low: Tensor | None = None
+        """Part of the weight's gradient, on a CPU; made anew for each chunk, its pages would be cleared each time."""
         self._backward_weight = self.weight if self.gradient is self.operand else weight.to(self.gradient)
 
     def logits(self, hidden: Tensor, out: Tensor) -> Tensor:
@@ -68,7 +70,10 @@ class Products:
         elif grad.device.type == "cuda":
             torch.addmm(total, grad.t(), rows, torch.float32, alpha=-1, out=total)
         else:
-            for part, low in zip(total.split(BLOCK), torch.mm(grad.t(), rows).split(BLOCK)):
+            if self._low is None:
+                self._low = torch.empty_like(total, dtype=self.gradient)
+            torch.mm(grad.t(), rows, out=self._low)
+            for part, low in zip(total.split(BLOCK), self._low.split(BLOCK)):
                 part.sub_(low)  # by blocks: the conversion stays in cache
 
     def by_bias(self, grad: Tensor, row_scale: Tensor, total: Tensor) -> None:

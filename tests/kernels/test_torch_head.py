@@ -30,14 +30,12 @@ def test_the_full_logits_are_never_held(inputs, spec_of, run):
     assert 25 * 2**20 < made.bytes <= 64 * 2**20
 
 
-@pytest.mark.parametrize("rows, vocabulary, size, low_size", [
-    (1000, 64, 1000, 1000), (1000, 49152, 266, 640), (300, 49152, 300, 300), (1000, 151936, 86, 207),
-    (2, 10**9, 1, 1), (0, 64, 1, 1),
+@pytest.mark.parametrize("rows, vocabulary, size", [
+    (1000, 64, 1000), (1000, 49152, 266), (300, 49152, 300), (1000, 151936, 86), (2, 10**9, 1), (0, 64, 1),
 ])  # fmt: skip
-def test_a_chunk_is_everything_or_at_most_its_bytes_and_at_least_a_row(rows, vocabulary, size, low_size):
-    # 50 MiB / (4 x 49152) = 266.7, 120 MiB / ... = 640; 300 rows of 49152 are 59 MB and stay whole
-    assert torch_head.chunk_rows(rows, vocabulary, on_gpu=False, is_low=False) == size
-    assert torch_head.chunk_rows(rows, vocabulary, on_gpu=False, is_low=True) == low_size
+def test_a_chunk_is_everything_or_at_most_its_bytes_and_at_least_a_row(rows, vocabulary, size):
+    # 50 MiB / (4 x 49152) = 266.7; 300 rows of 49152 are 59 MB and stay whole
+    assert torch_head.chunk_rows(rows, vocabulary, on_gpu=False) == size
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
@@ -46,10 +44,43 @@ def test_several_chunks_are_one_chunk(monkeypatch, inputs, spec_of, run, size):
     whole = run(given, spec_of(given.c), temperature=0.6)
     monkeypatch.setattr(torch_head, "WHOLE_BYTES", 0)
     monkeypatch.setattr(torch_head, "CHUNK_BYTES", 4 * 64 * size)
-    assert torch_head.chunk_rows(17, 64, on_gpu=False, is_low=False) == size
+    assert torch_head.chunk_rows(17, 64, on_gpu=False) == size
     parts = run(given, spec_of(given.c), temperature=0.6)
     for found, one in zip((parts[0], *parts[1], *parts[2]), (whole[0], *whole[1], *whole[2])):
         torch.testing.assert_close(found, one, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("held, products_made", [(4, 5), (9, 3), (1000, 1)])
+def test_bfloat16_gradients_of_several_chunks_are_multiplied_together(
+    monkeypatch, inputs, spec_of, run, held, products_made
+):
+    given = inputs(17, 64, 64)
+    monkeypatch.setattr(products, "bfloat16_pays", lambda: True)
+    whole = run(given, spec_of(given.c), mixed=True)
+    for name, value in (("WHOLE_BYTES", 0), ("CHUNK_BYTES", 4 * 64 * 4), ("HELD_BYTES", 2 * 64 * held)):
+        monkeypatch.setattr(torch_head, name, value)
+    made, by_weight = [], products.Products.by_weight
+    monkeypatch.setattr(
+        products.Products, "by_weight", lambda *given: (made.append(len(given[1])), by_weight(*given))[1]
+    )
+    parts = run(given, spec_of(given.c), mixed=True)
+    assert len(made) == products_made and sum(made) == 17  # chunks of four rows and one of a single row
+    for found, one in zip((parts[0], *parts[1], *parts[2]), (whole[0], *whole[1], *whole[2])):
+        assert (found - one).norm() <= 4e-3 * one.norm()  # parts of the weight's gradient are rounded
+
+
+def test_chunks_without_gradient_take_no_place_among_those_held(monkeypatch, inputs, run):
+    given = inputs(17, 64, 64)
+    monkeypatch.setattr(products, "bfloat16_pays", lambda: True)
+    slope = torch.zeros(17)
+    slope[5:7], slope[13:15] = 1.0, -2.0  # rows of the second and of the fourth chunk of four
+    whole = run(given, lambda logp, _, at: slope[at] * logp, mixed=True)
+    for name, value in (("WHOLE_BYTES", 0), ("CHUNK_BYTES", 4 * 64 * 4), ("HELD_BYTES", 2 * 64 * 8)):
+        monkeypatch.setattr(torch_head, name, value)
+    parts = run(given, lambda logp, _, at: slope[at] * logp, mixed=True)
+    for found, one in zip(parts[2], whole[2]):
+        assert (found - one).norm() <= 4e-3 * one.norm()
+        assert one.abs().max() > 0.1
 
 
 def test_exponentials_are_never_too_small_to_be_fast(inputs, monkeypatch):
