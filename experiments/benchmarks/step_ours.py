@@ -34,7 +34,7 @@ from r1lab.seeds import derive
 from verifiers.verdict import Verdict
 
 NUM_PROBLEMS = 4096
-LONGEST = {"embedded": None, "smollm2": 512}
+LONGEST = {"embedded": None, "smollm2": 384}
 """Tokens of prompt and completion that vLLM keeps keys for: of whole contexts they would take 9 GB."""
 CACHE = Path.home() / ".cache" / "r1lab"
 

@@ -65,7 +65,6 @@ class Answer:
                 self.finish_reason, self.stop_reason = choice["finish_reason"], choice["stop_reason"]
                 self.spans = [(each["version"], each["start"], each["end"]) for each in choice["weight_versions"] or ()]
 
-
     def strange(self, label: str) -> str | None:
         """Why it is not an answer of the weights of that label, None where it is one."""
         named = [found for found, _, _ in self.spans]
