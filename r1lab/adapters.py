@@ -1,10 +1,12 @@
 """LoRA (Hu et al. 2021, arXiv:2106.09685) through peft: small matrices are trained beside weights that stay.
 
-The model remains a transformers model of its class. What leaves it, for an engine or a folder, has the adapter merged;
-the adapter alone goes beside, in peft's form, and a resume reads that, so that no rounding of the merge enters it.
+The model remains a transformers model of its class. What leaves it, for a folder and for most engines, has the adapter
+merged; the adapter alone goes beside, in peft's form, and a resume reads that, so that no rounding of the merge enters
+it. vLLM in this process gets the weights below once and then the adapter's matrices alone.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +20,16 @@ FOLDER = "adapter"
 NAME = "default"
 PREFIX = "base_model.model."
 """Of the names in peft's files."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What applying a model's adapter elsewhere takes, beside its matrices."""
+
+    rank: int
+    alpha: float
+    layers: tuple[str, ...]
+    """The layers adapted, by the names that they have without an adapter."""
 
 
 def add(model, lora: Lora, seed: int) -> None:
@@ -39,6 +51,15 @@ def add(model, lora: Lora, seed: int) -> None:
     model.eval()
 
 
+def of(model) -> Adapter | None:
+    """The adapter of a model, None where it has none."""
+    config = getattr(model, "peft_config", {}).get(NAME)
+    if config is None:
+        return None
+    layers = dict.fromkeys(name.rpartition(".lora_")[0] for name, _ in _adapter(model))
+    return Adapter(config.r, config.lora_alpha, tuple(layers))
+
+
 def merged(model) -> Iterator[tuple[str, Tensor]]:
     """Weights by the names that the model has without an adapter, which is merged into them; a tied one once."""
     layers = dict(model.named_modules())
@@ -53,10 +74,22 @@ def merged(model) -> Iterator[tuple[str, Tensor]]:
         yield f"{owner}.{kind}", (weight + delta).detach()
 
 
+def base(model, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    """The weights below the adapter, by the names that the model has without one."""
+    for name, weight in model.named_parameters(remove_duplicate=remove_duplicate):
+        if not _is_adapter(name):
+            yield name.replace(".base_layer.", "."), weight
+
+
+def matrices(model) -> Iterator[tuple[str, Tensor]]:
+    """The adapter alone, by the names in peft's files."""
+    return ((PREFIX + _plain(name), weight) for name, weight in _adapter(model))
+
+
 def save(model, folder: Path) -> None:
     """The adapter in peft's form, in a folder of its own below `folder`."""
     (folder / FOLDER).mkdir(exist_ok=True)
-    held = {PREFIX + _plain(name): weight.detach().contiguous() for name, weight in _adapter(model)}
+    held = {name: weight.detach().contiguous() for name, weight in matrices(model)}
     save_file(held, folder / FOLDER / "adapter_model.safetensors", metadata={"format": "pt"})
     model.peft_config[NAME].save_pretrained(folder / FOLDER)
 
@@ -65,8 +98,8 @@ def restore(model, folder: Path) -> None:
     """Take the adapter of a folder that `save` wrote."""
     held = load_file(folder / FOLDER / "adapter_model.safetensors")
     with torch.no_grad():
-        for name, weight in _adapter(model):
-            weight.copy_(held[PREFIX + _plain(name)])
+        for name, weight in matrices(model):
+            weight.copy_(held[name])
 
 
 def _adapter(model) -> Iterator[tuple[str, Tensor]]:

@@ -28,8 +28,6 @@ def check(stage: Stage) -> None:
         raise RecipeError("parallel: fsdp2 with lora: an adapter's weights stay whole on each rank; use parallel: ddp")
     if stage.lora is not None and importlib.util.find_spec("peft") is None:
         raise RecipeError("lora: peft is not installed; pip install 'r1lab[lora]', or leave lora out")
-    if stage.lora is not None and stage.parallel == "fsdp2":
-        raise RecipeError("parallel: fsdp2 does not shard a model with lora; take parallel: ddp, or leave lora out")
 
 
 def equip(model, stage: Stage) -> None:

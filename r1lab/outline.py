@@ -45,7 +45,7 @@ def outlined(plan: Plan) -> list[Ready]:
 
 def _outlined(stage: AnyStage, plan: Plan, before: Mapping[str, Ready]) -> Ready:
     built = prepare.objective_of(stage)
-    choice.check(stage.engine, None)
+    choice.check(stage.engine, None, getattr(stage, "lora", None))
     trackers.require(stage.trackers)
     reward = None
     if not isinstance(stage, SftStage):

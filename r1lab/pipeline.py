@@ -85,7 +85,7 @@ def _pinned(ready: list[Ready]) -> dict:
     for each in ready:
         name = each.stage.name
         configs[name] = models.load_config(each.location) if each.location else configs[each.stage.from_]
-        taken = choice.choose(each.stage.engine.kind, configs[name])
+        taken = choice.choose(each.stage.engine.kind, configs[name], getattr(each.stage, "lora", None))
         pinned[name] = {
             **({"schedule_steps": each.stage.schedule_steps or each.steps} if isinstance(each.stage, Stage) else {}),
             "engine": taken.name,

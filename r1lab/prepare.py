@@ -95,7 +95,7 @@ def filled(each: Ready, folder: Callable[[str], Path]) -> Ready:
 
 def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
     built = objective_of(stage)
-    limit = choice.check(stage.engine, None)
+    limit = choice.check(stage.engine, None, getattr(stage, "lora", None))
     trackers.require(stage.trackers)
     reward = None
     if not isinstance(stage, SftStage):

@@ -25,7 +25,10 @@ class Optimizer(Knobs):
 
 
 class Lora(Knobs):
-    """A low-rank adapter that is trained in the weights' place."""
+    """A low-rank adapter that is trained in the weights' place.
+
+    vLLM in this process samples from weights and adapter as they are; other engines get one merged into the other.
+    """
 
     rank: Positive = 16
     """Columns of its matrices. Result."""

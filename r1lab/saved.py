@@ -6,6 +6,7 @@ whole.
 
 import copy
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,12 @@ class Saved:
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Weights for an engine, a tied one once and an adapter merged; a collective where they are sharded."""
         return ((name, shards.full(weight)) for name, weight in adapters.merged(self.model))
+
+    def named_parts(self, with_base: bool) -> Iterator[tuple[str, Tensor]]:
+        """For an engine that holds the adapter apart: its matrices by peft's names, before them the weights below it
+        if asked for."""
+        below = adapters.base(self.model) if with_base else ()
+        return ((name, weight.detach()) for name, weight in chain(below, adapters.matrices(self.model)))
 
     def save(self, folder: Path) -> None:
         """A Hugging Face folder that transformers and vLLM load as it is; where sharded, of what `whole` keeps."""

@@ -4,8 +4,10 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from r1lab import adapters
 from r1lab.errors import RecipeError
 from r1lab.objective import build
 from r1lab.recipe import Lora
@@ -53,6 +55,19 @@ def test_an_engine_and_a_folder_get_merged_weights_under_the_models_own_names(ad
         assert one == pytest.approx(other, abs=1e-4)
     before = make_policy().score(samples)
     assert max(abs(a - b).max() for a, b in zip(before, plain.score(samples))) > 1e-3
+
+
+def test_an_engine_may_have_the_weights_below_and_the_adapter_apart(adapted, make_policy, tmp_path):
+    policy, _ = adapted
+    policy.save(tmp_path)
+    below, plain = dict(policy.named_parts(True)), dict(make_policy().model.named_parameters())
+    matrices = dict(policy.named_parts(False))
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert below.keys() == plain.keys() | matrices.keys() and matrices.keys() == saved.keys()
+    assert all(torch.equal(below[name], each) for name, each in {**plain, **saved}.items())
+    adapter = adapters.of(policy.model)
+    assert (adapter.rank, adapter.alpha, len(adapter.layers)) == (4, 32.0, 14)
+    assert adapter.layers[0] == "model.layers.0.self_attn.q_proj" and adapters.of(make_policy().model) is None
 
 
 def test_peft_reads_the_adapter(adapted, tiny_model, tmp_path):

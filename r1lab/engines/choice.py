@@ -11,7 +11,7 @@ import torch
 from transformers import PretrainedConfig
 
 from r1lab import models, plugin, ranks, recipe, versions
-from r1lab.engines import ENGINES, Engine, make, vllm_trouble
+from r1lab.engines import ENGINES, Engine, make, vllm_adapter, vllm_trouble
 from r1lab.engines.border import TextOf
 from r1lab.engines.server import greet
 from r1lab.errors import RecipeError
@@ -30,7 +30,7 @@ class Choice:
     why: str
 
 
-def choose(kind: str, config: PretrainedConfig) -> Choice:
+def choose(kind: str, config: PretrainedConfig, lora: recipe.Lora | None = None) -> Choice:
     """`auto` is vLLM where it is installed, runs this model and is worth it; any other kind is what it says."""
     if kind != "auto":
         return Choice(kind, "the recipe names it")
@@ -39,13 +39,13 @@ def choose(kind: str, config: PretrainedConfig) -> Choice:
         return Choice("local", reason)
     if size < WORTH:
         return Choice("local", f"{size / 1e6:.1f}M parameters: below {WORTH // 10**6}M it is faster than vLLM")
-    if reason := vllm_trouble.unsupported(config):
+    if reason := vllm_trouble.unsupported(config) or vllm_adapter.too_wide(lora):
         return Choice("local", reason)
     found = next(name for name in vllm_trouble.EXTRA if versions.version(name))
     return Choice("vllm", f"{found} {versions.version(found)} is installed, {size / 1e6:.1f}M parameters")
 
 
-def check(knobs: recipe.Engine, config: PretrainedConfig | None) -> int | None:
+def check(knobs: recipe.Engine, config: PretrainedConfig | None, lora: recipe.Lora | None = None) -> int | None:
     """The most tokens of prompt and completion that the engine allows, None where the model's context does.
 
     RecipeError where `engine.kind` is not known or cannot run here; `config` is None where it is not known yet.
@@ -60,6 +60,8 @@ def check(knobs: recipe.Engine, config: PretrainedConfig | None) -> int | None:
         return _greet(knobs, config)
     if knobs.kind != "vllm":
         return None
+    if reason := vllm_adapter.too_wide(lora):
+        raise RecipeError(f"{reason}; lower it, or take engine.kind: local")
     if reason := vllm_trouble.missing():
         raise RecipeError(f"engine.kind: vllm: {reason}; or engine.kind: local")
     context = None if config is None else models.context_length(config)

@@ -27,7 +27,11 @@ class Engine(Protocol):
         """End these at their next token with finish `abort`; they are still yielded. Ids not in flight are ignored."""
 
     def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Replace all weights. Names are those of the model's `named_parameters`; a tied tensor may come once."""
+        """Replace all weights. Names are those of the model's `named_parameters`; a tied tensor may come once.
+
+        An adapter comes merged into them. An engine with the attribute `takes_adapter` true is sent its matrices
+        instead, by peft's names, and the weights below only while `version` is -1.
+        """
 
     def sleep(self) -> None:
         """Give back the accelerator's memory while the trainer works: from a block's end to `publish`."""

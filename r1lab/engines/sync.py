@@ -31,6 +31,8 @@ class Trainer(Protocol):
     temperature: float
     compute_dtype: torch.dtype
 
+    def named_parts(self, with_base: bool) -> Iterable[tuple[str, Tensor]]: ...
+
     def score(self, samples: Sequence[Sample]) -> list[np.ndarray]: ...
 
 
@@ -42,12 +44,14 @@ def publish(
 ) -> bool:
     """Bring `engine` to `version`; True where weights moved. `named_tensors` is only called then.
 
-    With a `trainer`, an engine that says `has_own_layout` is probed: RunError where it scores otherwise.
+    An engine that `takes_adapter` gets the trainer's adapter in their place and, once, the weights below it. With a
+    `trainer`, an engine that says `has_own_layout` is probed: RunError where it scores otherwise.
     """
     if engine.version == version:
         return False
     engine.wake()
-    engine.sync(named_tensors(), version)
+    takes_adapter = trainer is not None and getattr(engine, "takes_adapter", False)
+    engine.sync(trainer.named_parts(engine.version < 0) if takes_adapter else named_tensors(), version)
     if trainer is not None and getattr(engine, "has_own_layout", False):
         probe(engine, version, trainer)
     return True

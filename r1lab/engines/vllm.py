@@ -1,10 +1,12 @@
 """The engine over vLLM in this process: paged attention, continuous batching, prompts of a group computed once.
 
 Colocated with the trainer: on a GPU it sleeps while the trainer works. Weights come by `sync`, from memory to memory;
-what is on disk is never read. Requests carry their own seeds, so a rollout does not depend on its company beyond
+what is on disk is never read. An adapter stays one: the weights below it come once, its matrices at every sync, and
+every rollout is of both. Requests carry their own seeds, so a rollout does not depend on its company beyond
 rounding, and the same requests give the same bytes. Not a client of vLLM servers. Written against vLLM 0.32.
 
-How vLLM comes up stands in `vllm_start`, what it cannot do in `vllm_trouble`, its workers' side in `vllm_worker`.
+How vLLM comes up stands in `vllm_start`, what it cannot do in `vllm_trouble`, its workers' side in `vllm_worker`, what
+an adapter needs in `vllm_adapter`.
 """
 
 import copy
@@ -17,10 +19,12 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from r1lab.engines import border, vllm_requests
+from r1lab import adapters
+from r1lab.engines import border, vllm_adapter, vllm_requests
 from r1lab.engines.checksum import Checksum
 from r1lab.engines.vllm_start import gpus, start, untouched
 from r1lab.engines.vllm_trouble import explained
+from r1lab.engines.vllm_weights import Named, expected, expected_matrices, parted, whole
 from r1lab.errors import RunError
 from r1lab.records import Request, RequestId, Rollout
 
@@ -30,6 +34,8 @@ class VllmEngine:
 
     has_own_layout = True
     """Weights are repacked on arrival, so each sync is probed (`r1lab.engines.sync`)."""
+    about = ""
+    """For the manifest: what of it one must know to read the numbers."""
 
     def __init__(
         self,
@@ -50,7 +56,11 @@ class VllmEngine:
         does not start.
         """
         self.version, self.dtype = -1, dtype
-        self.expected = expected(model)
+        self.weights, self.matrices = expected(model), {}
+        self.adapter = adapters.of(model)
+        if self.adapter and torch.cuda.is_available() and dtype == torch.float32:
+            self.adapter = None
+            self.about = "vLLM adapts no float32 on a GPU: the adapter comes merged into the weights"
         self.vocabulary = model.get_output_embeddings().weight.shape[0]
         self.eos = {i for i in border.eos_ids(model, tokenizer) if i < self.vocabulary}
         self.text_of = text_of or (lambda ids, _: border.plain_text(tokenizer, ids))
@@ -69,6 +79,9 @@ class VllmEngine:
             "tensor_parallel_size": tensor_parallel,
             "enforce_eager": not torch.cuda.is_available() if enforce_eager is None else enforce_eager,
         }
+        if self.takes_adapter:
+            self.matrices = expected_matrices(model)
+            options |= vllm_adapter.options(self.adapter)
         with untouched(), tempfile.TemporaryDirectory() as folder:
             config = copy.deepcopy(model.config)
             config.architectures = [type(model).__name__]
@@ -79,6 +92,23 @@ class VllmEngine:
             except (ValueError, RuntimeError, OSError, MemoryError) as error:
                 raise ValueError(explained(error, options)) from error
         self.context = self.llm.model_config.max_model_len
+        if self.takes_adapter:
+            self.refuse_unknown_layers()
+
+    @property
+    def takes_adapter(self) -> bool:
+        """Whether an adapter comes apart from the weights (`Engine.sync`)."""
+        return self.adapter is not None
+
+    def refuse_unknown_layers(self) -> None:
+        """ValueError where vLLM cannot adapt one of the policy's layers."""
+        lacking = self.llm.collective_rpc("r1lab_lacking", args=(self.adapter.layers,))[0]
+        if lacking:
+            self.close()
+            raise ValueError(
+                f"vLLM cannot adapt {lacking[0]}; leave {lacking[0].rpartition('.')[2]} out of lora.targets, or take "
+                "kind: local"
+            )
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queue requests. ValueError with the request's id where vLLM cannot serve one; none is queued then."""
@@ -88,11 +118,12 @@ class VllmEngine:
         self.wake()
         if not self.flying:
             self.llm.reset_prefix_cache()  # what was served before must not show, not even by rounding
+        beside = vllm_adapter.request() if self.takes_adapter else None
         for request in requests:
             if vllm_requests.needs_sampling(request):
                 name = next(self.names)
                 prompt = {"prompt_token_ids": vllm_requests.prompt_ids(request)}
-                self.llm.add_request(name, prompt, parameters(request, self.eos))
+                self.llm.add_request(name, prompt, parameters(request, self.eos), lora_request=beside)
                 self.flying[name] = request
             else:
                 self.ready.append(vllm_requests.unsampled(request, "length", self.text_of))
@@ -131,42 +162,36 @@ class VllmEngine:
             self.ready.append(vllm_requests.rollout(self.flying.pop(name), so_far, self.text_of))
 
     def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Replace every weight. ValueError where a name is unknown, a shape differs or a weight is missing; RunError
-        where what arrived is not what was sent.
+        """Replace every weight, or the adapter alone (`Engine.sync`). ValueError where a name is unknown, a shape
+        differs or a weight is missing; RunError where what arrived is not what was sent.
 
         Sequences in flight go on with the new weights, over keys computed anew; `Rollout.version` says which.
         """
-        self.version = -1
-        weights = self.whole(named_tensors)
-        sent = Checksum()
-        for name, tensor in weights:
-            sent.add(name, tensor)
-        with untouched():
-            received = self.llm.collective_rpc("r1lab_load", args=(weights,))
-        for rank, digest in enumerate(received):
-            if digest != sent.digest():
-                raise RunError(
-                    f"sync of version {version}: sent weights of checksum {sent.digest()}, received by worker {rank} "
-                    f"{digest}; nothing is sampled from them"
-                )
+        keeps_weights, self.version = self.takes_adapter and self.version >= 0, -1
+        weights, matrices = parted(named_tensors)
+        weights = [] if keeps_weights and not weights else whole(weights, self.weights)
+        matrices = whole(matrices, self.matrices)
+        if weights:
+            self.send("weights", version, weights, "r1lab_load")
+        if matrices:
+            self.send("an adapter", version, matrices, "r1lab_adapt", vllm_adapter.settings(self.adapter))
         self.llm.reset_prefix_cache(reset_running_requests=bool(self.flying))
         self.llm.set_weight_version(str(version))
         self.version = version
 
-    def whole(self, named_tensors: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
-        """The weights that the model has, each once. ValueError where they are not the model's."""
-        weights, missing = [], dict.fromkeys(alias for _, alias in self.expected.values() if alias)
-        for name, tensor in named_tensors:
-            shape, alias = self.expected.get(name, (None, None))
-            if shape != tensor.shape:
-                has = "no such weight" if shape is None else f"shape {list(shape)}, not {list(tensor.shape)}"
-                raise ValueError(f"sync of {name!r}: the engine has {has}; sync the model that it was made for")
-            if alias in missing:
-                del missing[alias]
-                weights.append((alias, tensor))
-        if missing:
-            raise ValueError(f"sync left out {len(missing)} weights, {next(iter(missing))!r} first; send all")
-        return weights
+    def send(self, what: str, version: int, tensors: Named, method: str, *more) -> None:
+        """To every worker's `method`. RunError where the checksum of what arrived there is another."""
+        sent = Checksum()
+        for name, tensor in tensors:
+            sent.add(name, tensor)
+        with untouched():
+            received = self.llm.collective_rpc(method, args=(tensors, *more))
+        for rank, digest in enumerate(received):
+            if digest != sent.digest():
+                raise RunError(
+                    f"sync of version {version}: sent {what} of checksum {sent.digest()}, received by worker {rank} "
+                    f"{digest}; nothing is sampled from them"
+                )
 
     def sleep(self) -> None:
         """Give a GPU's memory back: weights go to the host, keys are dropped. Nothing on a CPU."""
@@ -197,17 +222,6 @@ class VllmEngine:
 
             cleanup_dist_env_and_memory()
         gc.collect()
-
-
-def expected(model) -> dict[str, tuple[torch.Size, str | None]]:
-    """Name -> shape and the name to send it by: a tied weight has several names and is sent once, a buffer never."""
-    first: dict[int, str] = {}
-    own: dict[str, tuple[torch.Size, str | None]] = {
-        name: (buffer.shape, None) for name, buffer in model.named_buffers()
-    }
-    for name, weight in model.named_parameters(remove_duplicate=False):
-        own[name] = weight.shape, first.setdefault(id(weight), name)
-    return own
 
 
 def parameters(request: Request, eos: set[int]):

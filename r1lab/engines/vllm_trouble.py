@@ -73,5 +73,7 @@ def explained(error: BaseException, options: Mapping[str, Any]) -> str:
         return f"max_model_len is {found[1]}, and the model's context is {found[2]}"
     if found := re.search(r"Model architectures \[(.*?)\] are not supported", said):
         return f"vLLM has no model {found[1]}; use kind: local"
+    if found := re.search(r"(\w+) does not support LoRA", said):
+        return f"vLLM adapts no {found[1]}; leave lora out, or use kind: local"
     reason = re.sub(r".*Value error, | \[type=value_error.*", "", said)
     return f"vLLM does not start: {reason[:300] or type(error).__name__}"

@@ -4,11 +4,13 @@ vLLM mixes `Extension` into its worker class (`worker_extension_cls`), in this p
 are called by name through `collective_rpc`. Written against vLLM 0.32's first model runner.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from r1lab.engines import vllm_adapter
 from r1lab.engines.checksum import Checksum
 
 
@@ -20,6 +22,8 @@ class Extension:
         sampler = self.model_runner.sampler
         sampler.sample = _untruncated(sampler)
         sampler.gather_logprobs = _without_ranks(sampler)
+        if adapters := getattr(self.model_runner, "lora_manager", None):
+            vllm_adapter.multiply_plainly(adapters)
 
     def r1lab_load(self, weights: Iterable[tuple[str, Tensor]]) -> str:
         """Replace the weights, given by the checkpoint's names; returns the checksum of what arrived."""
@@ -27,6 +31,17 @@ class Extension:
         runner.reload_weights(weights_iterator=received.over(weights))
         repack_tied_head(runner.get_model())
         return received.digest()
+
+    def r1lab_adapt(self, matrices: Iterable[tuple[str, Tensor]], settings: Mapping[str, Any]) -> str:
+        """Replace the adapter, given by peft's names and settings; returns the checksum of what arrived."""
+        received = Checksum()
+        own = {name: matrix.clone() for name, matrix in received.over(matrices)}  # vLLM scales them in place
+        vllm_adapter.put(self.model_runner.lora_manager, own, settings)
+        return received.digest()
+
+    def r1lab_lacking(self, layers: Iterable[str]) -> list[str]:
+        """Those of the policy's layers that cannot be adapted here."""
+        return vllm_adapter.lacking(self.model_runner.lora_manager, layers)
 
 
 def repack_tied_head(model: torch.nn.Module) -> None:

@@ -47,3 +47,14 @@ def test_weights_travel_only_when_the_version_changed():
     engine, weights = Fake(None, None), {"w": torch.ones(1)}
     assert [publish(engine, lambda: weights.items(), version) for version in (0, 0, 1, 1)] == [True, False, True, False]
     assert engine.synced == [weights, weights] and engine.version == 1
+
+
+def test_an_engine_that_takes_adapters_gets_the_weights_below_once():
+    engine, trainer = Fake(None, None), SimpleNamespace(named_parts=lambda with_base: {"base": with_base}.items())
+    merged = {"merged": None}
+    engine.takes_adapter = True
+    for version in (3, 4):
+        publish(engine, merged.items, version, trainer)
+    engine.takes_adapter = False
+    publish(engine, merged.items, 5, trainer)
+    assert engine.synced == [{"base": True}, {"base": False}, merged]

@@ -53,9 +53,9 @@ pipeline.train(recipe_file.resolve(recipe), progress.Progress(quiet=True))
 """
 
 
-def start(out: Path, death: int = 0) -> subprocess.Popen:
-    """The recipe in `out`; it dies before its update number `death`."""
-    recipe = json.dumps({**RECIPE, "out": str(out)})
+def start(out: Path, death: int = 0, **changed) -> subprocess.Popen:
+    """The recipe in `out`, some of it changed; it dies before its update number `death`."""
+    recipe = json.dumps({**RECIPE, **changed, "out": str(out)})
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     return subprocess.Popen(
         [sys.executable, "-c", RUN, recipe, str(death)], env=environment, stderr=subprocess.PIPE, text=True
@@ -67,20 +67,37 @@ def rows(out: Path) -> list[dict]:
     return [{key: value for key, value in json.loads(line).items() if not key.startswith("time/")} for line in lines]
 
 
-@pytest.mark.timeout(400)
-def test_killed_and_resumed_equals_unbroken_and_bfloat16_is_measured(tmp_path):
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    both = start(unbroken), start(killed, death=2)
+def rows_of_both(unbroken: Path, killed: Path, **changed) -> list[dict]:
+    """Rows of a run that is not disturbed, after a look that one killed before its second update and resumed equals
+    it."""
+    both = start(unbroken, **changed), start(killed, death=2, **changed)
     said = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, -9], said
-    again = start(killed)
+    again = start(killed, **changed)
     assert (again.communicate()[1], again.returncode)[1] == 0
     found = rows(unbroken)
     assert found == rows(killed)
     weights = [(out / "model" / "model.safetensors").read_bytes() for out in (unbroken, killed)]
     assert weights[0] == weights[1]
+    return found
+
+
+@pytest.mark.timeout(400)
+def test_killed_and_resumed_equals_unbroken_and_bfloat16_is_measured(tmp_path):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    found = rows_of_both(unbroken, killed)
     steps = {(row["stage"], row["step"]): row for row in found}
     assert steps["exact", 2]["mismatch/max"] < 1e-4 < 1e-3 < steps["narrow", 1]["mismatch/mean"] < 0.1
     assert steps["narrow", 1]["mismatch/ratio/0.95_1.05"] > 0.5
     pinned = json.loads((unbroken / "manifest.json").read_text())["pinned"]
     assert pinned["exact"]["engine"] == "vllm" and pinned["exact"]["engine_reason"] == "the recipe names it"
+
+
+@pytest.mark.timeout(400)
+def test_so_it_is_with_an_adapter_which_travels_alone(tmp_path):
+    pytest.importorskip("peft")
+    stage = {**RECIPE["stages"][0], "lora": {"rank": 4}}
+    found = rows_of_both(tmp_path / "unbroken", tmp_path / "killed", stages=[stage])
+    assert [row["step"] for row in found] == [0, 1, 2] and found[-1]["mismatch/max"] < 1e-4
+    assert any("test" in key for key in found[0])  # what is held out was sampled too
+    assert (tmp_path / "unbroken" / "model" / "adapter" / "adapter_model.safetensors").is_file()
