@@ -48,6 +48,12 @@ def add(model, lora: Lora, seed: int) -> None:
     except ValueError as error:
         reason = str(error).splitlines()[0][:200]
         raise RecipeError(f"lora.targets: {lora.targets!r} does not fit {model.config.model_type}: {reason}") from None
+    embedding = model.get_input_embeddings()
+    if hasattr(embedding, "base_layer") and embedding.base_layer.weight is model.get_output_embeddings().weight:
+        raise RecipeError(
+            f"lora.targets: {lora.targets!r} adapts the embedding, which is the output layer's weight too, and merged "
+            "it would change both; leave it out"
+        )
     model.eval()
 
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from r1lab import adapters
+from r1lab import adapters, embedded
 from r1lab.errors import RecipeError
 from r1lab.objective import build
 from r1lab.recipe import Lora
@@ -102,3 +102,9 @@ def test_a_reference_takes_the_merged_weights(make_policy, make_samples):
 def test_targets_that_the_model_has_not_are_one_line(make_policy):
     with pytest.raises(RecipeError, match=r"lora.targets: \('nowhere',\) does not fit llama"):
         make_policy(lora=Lora(targets=("nowhere",)))
+
+
+def test_an_embedding_that_is_the_output_layer_too_is_not_adapted():
+    model = AutoModelForCausalLM.from_pretrained(embedded.path())
+    with pytest.raises(RecipeError, match=r"\('embed_tokens',\) adapts the embedding, which is the output layer's"):
+        adapters.add(model, Lora(targets=("embed_tokens",)), seed=0)

@@ -35,7 +35,7 @@ def test_draw_n_goes_to_rank_n_mod_w_with_all_of_its_requests(make_rollout):
     assert by_draw([], 2) == [[], []]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lengths=st.dictionaries(st.integers(0, 9), st.lists(st.integers(1, 40), min_size=1, max_size=6), max_size=8),
     count=st.integers(1, 5),

@@ -11,7 +11,7 @@ from data.problem import DataError
 WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(WEIGHTS)
 def test_after_any_number_of_draws_every_share_is_exact_to_within_one(weights):
     mixture = Mixture([3] * len(weights), weights, seed=0)
@@ -24,7 +24,7 @@ def test_after_any_number_of_draws_every_share_is_exact_to_within_one(weights):
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(0, 2**70), st.permutations(range(40)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_draw_depends_on_its_number_only(sizes, seed, numbers):
     straight = Mixture(sizes, [1.0] * len(sizes), seed)
     expected = [straight.pick(number) for number in range(40)]

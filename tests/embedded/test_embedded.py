@@ -36,7 +36,7 @@ def test_generation_is_neither_cut_off_nor_endless(tokenizer):
     assert not settings.top_k and settings.top_p in (None, 1.0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(alphabet=make.CHARACTERS))
 def test_printable_ascii_round_trips_one_token_a_character(tokenizer, text):
     ids = tokenizer(text).input_ids

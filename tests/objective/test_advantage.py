@@ -60,7 +60,7 @@ def test_equal_rewards_have_advantages_of_exactly_zero(name, reward, size):
     assert ADVANTAGES[name].fn(np.full(size, reward)).tolist() == [0.0] * size
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12))
 def test_relative_advantages_sum_to_zero_and_keep_the_order(rewards):
     for name, term in ADVANTAGES.items():

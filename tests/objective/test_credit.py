@@ -23,7 +23,7 @@ def test_gae_at_lambda_1_is_the_return_minus_the_value_and_at_0_one_step():
     assert gae(REWARDS, VALUES, gamma=0.9, lam=0.0) == pytest.approx(REWARDS + 0.9 * following - VALUES)
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(
     st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=8), st.floats(0, 1), st.floats(0, 1)
 )

@@ -270,7 +270,7 @@ def test_the_ratio_is_bounded():
         assert ratio(logp, logp - gap).item() == pytest.approx(math.exp(max(-20, min(20, gap))), rel=1e-5)
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(st.floats(-8, -1e-3), st.floats(-1.5, 1.5), st.floats(-3, 3))
 def test_every_token_local_weight_is_its_finite_difference_anywhere(logp, gap, a):
     given = {"old": f64(logp - gap), "advantage": f64(a)}

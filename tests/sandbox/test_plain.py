@@ -23,7 +23,7 @@ def across(value):
     return plain.decode(plain.tree(plain.dumps(value)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values)
 def test_a_plain_value_comes_out_as_it_went_in(value):
     found = across(value)

@@ -17,7 +17,7 @@ def drawn(task="addition", **named):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seeds=st.tuples(st.integers(0, 2**64), st.integers(0, 2**64)))
 def test_train_and_eval_share_no_problem_for_any_seeds(task, seeds):
     small = {
