@@ -22,7 +22,6 @@ from sandbox.box import Sandbox
 from sandbox.forkserver import SandboxError
 from verifiers.verdict import Verdict
 
-
 hypothesis.settings.register_profile("busy", deadline=None)  # a neighbour on the machine is no failure
 hypothesis.settings.load_profile("busy")
 

@@ -232,7 +232,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from([ONE, TWO]), st.lists(st.tuples(st.lists(PARTS, min_size=1, max_size=4), VALUES), max_size=4))
 def test_whatever_is_overridden_gives_a_plan_or_a_recipe_error_of_one_line(raw, changes):
     try:

@@ -94,7 +94,7 @@ def blocks(draw) -> list[Settled]:
     return block
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(blocks())
 def test_a_block_comes_back_bit_for_bit(block):
     with TemporaryDirectory() as folder:

@@ -77,7 +77,7 @@ def test_a_gold_that_is_no_puzzle_is_our_error(gold):
     assert verdict("1", gold).status == "error"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=4), st.data())
 def test_every_solvable_puzzle_proves_itself(numbers, data):
     text = str(numbers[0]) + "".join(data.draw(st.sampled_from("+-*")) + str(number) for number in numbers[1:])
