@@ -14,8 +14,8 @@ PHASES = (
     "rollout", "verify", "score", "pack", "forward", "backward", "optimizer", "sync", "record", "evaluate",
 )  # fmt: skip
 """Of a step, in their order; together they are its time. `update` is what from pack to optimizer takes."""
-SIZE, GPU_SIZE, TRIES = 1024, 8192, 4
-"""Of the matrices that are multiplied, and how often: about 0.1 s."""
+SIZE, GPU_SIZE, TRIES = 1024, 8192, 24
+"""Of the matrices that are multiplied, and how often: about half a second, since a busy machine only slows."""
 
 
 class Watch:
@@ -68,10 +68,10 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 def _rate(device: str, dtype: torch.dtype, threads: int) -> float:
     size = GPU_SIZE if device == "cuda" else SIZE
     matrix = torch.ones(size, size, dtype=dtype, device=device)
-    tries = []
+    tries, product = [], torch.empty_like(matrix)
     for _ in range(TRIES):
         start = time.perf_counter()
-        torch.mm(matrix, matrix)
+        torch.mm(matrix, matrix, out=product)
         if device == "cuda":
             torch.cuda.synchronize()
         tries.append(time.perf_counter() - start)
