@@ -17,6 +17,8 @@ WORTH = 1.5
 """Times that bfloat16 must be faster; CPUs with instructions for it measure 2 to 10, others below 1."""
 
 BLOCK = 512
+"""Of the weight's rows: a CPU's product with a transposed matrix of 49,152 rows is a fifth faster in blocks, bit for bit
+the same, and what is converted stays in cache."""
 
 
 class Products:
@@ -32,8 +34,9 @@ class Products:
         """Of the other two, and what the exponentials are stored in."""
         self.bias = None if layer.bias is None else layer.bias.detach().float() * layer.inner
         self.weight = weight.to(self.operand)
-        self._low: Tensor | None = None
-        """Part of the weight's gradient, on a CPU; made anew for each chunk, its pages would be cleared each time."""
+        self._low: tuple[Tensor, Tensor] | None = None
+        """Part of the weight's gradient, on a CPU, and a block of it in float32; made anew each time, their pages would be
+        cleared each time."""
         self._backward_weight = self.weight if self.gradient is self.operand else weight.to(self.gradient)
 
     def logits(self, hidden: Tensor, out: Tensor) -> Tensor:
@@ -43,10 +46,10 @@ class Products:
             z = torch.mm(hidden.to(self.operand), self.weight.t(), torch.float32)
             z = z if self.layer.inner == 1.0 else z.mul_(self.layer.inner)
             return z if self.bias is None else z.add_(self.bias)
-        rows = self.scaled(hidden)
-        if self.bias is None:
-            return torch.mm(rows, self.weight.t(), out=out)
-        return torch.addmm(self.bias, rows, self.weight.t(), out=out)
+        rows, whole = self.scaled(hidden), len(self.weight) if out.is_cuda else BLOCK
+        for weight, part in zip(self.weight.split(whole), out.split(whole, dim=1)):
+            torch.mm(rows, weight.t(), out=part)
+        return out if self.bias is None else out.add_(self.bias)
 
     def scaled(self, hidden: Tensor) -> Tensor:
         """x inner in float32 [n, D]: what dz multiplies in the weight's gradient."""
@@ -71,10 +74,11 @@ class Products:
             torch.addmm(total, grad.t(), rows, torch.float32, alpha=-1, out=total)
         else:
             if self._low is None:
-                self._low = torch.empty_like(total, dtype=self.gradient)
-            torch.mm(grad.t(), rows, out=self._low)
-            for part, low in zip(total.split(BLOCK), self._low.split(BLOCK)):
-                part.sub_(low)  # by blocks: the conversion stays in cache
+                self._low = torch.empty_like(total, dtype=self.gradient), torch.empty_like(total[:BLOCK])
+            low, block = self._low
+            torch.mm(grad.t(), rows, out=low)
+            for part, of_low in zip(total.split(BLOCK), low.split(BLOCK)):
+                part.sub_(block[: len(part)].copy_(of_low))
 
     def by_bias(self, grad: Tensor, row_scale: Tensor, total: Tensor) -> None:
         """total -= inner G^T row_scale, float32 [V]."""

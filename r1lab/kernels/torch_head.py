@@ -16,9 +16,9 @@ from r1lab.kernels.rows import Slopes, Sums, Terms
 
 CHUNK_BYTES = 50 * 2**20
 """Float32 logits held at once on a CPU."""
-HELD_BYTES = 130 * 2**20
-"""Bfloat16 G held at once on a CPU, of several chunks: what it makes of the weight's gradient is a matrix to convert
-and to add, as large as the weight."""
+HELD_CHUNKS = 4
+"""Of which a CPU holds the bfloat16 G and multiplies it at once: what a product adds to the weight's gradient is a matrix
+as large as the weight, to convert and to add."""
 GPU_CHUNK_BYTES = 2**30
 WHOLE_BYTES = 64 * 2**20
 """Logits of up to this size are one chunk."""
@@ -30,12 +30,13 @@ and -inf times its exponential 0 is not a number."""
 
 
 def chunk_rows(rows: int, vocabulary: int, *, on_gpu: bool) -> int:
-    """Rows whose logits are held at once: at least one, at most `rows`."""
+    """Rows whose logits are held at once: at least one, at most `rows`, and alike in all chunks."""
     size = 4 * vocabulary
     if rows * size <= WHOLE_BYTES:
         return max(1, rows)
-    most = GPU_CHUNK_BYTES if on_gpu else CHUNK_BYTES
-    return min(rows, max(1, most // size))
+    most = max(1, (GPU_CHUNK_BYTES if on_gpu else CHUNK_BYTES) // size)
+    chunks = -(-rows // most)
+    return -(-rows // chunks)
 
 
 def put(grad: Tensor, target: Tensor, values: Tensor) -> None:
@@ -51,7 +52,7 @@ class TorchHead:
         self.layer, self.products = layer, products
         self.is_low = products.gradient is not torch.float32
         block = rows if device.type == "cuda" else max(1, BLOCK_NUMBERS // vocabulary)
-        self._most = max(rows, HELD_BYTES // (2 * vocabulary)) if self.is_low and device.type == "cpu" else rows
+        self._most = rows * HELD_CHUNKS if self.is_low and device.type == "cpu" else rows
         self._held = 0
         self._memory = torch.empty(rows, vocabulary, dtype=torch.float32, device=device)
         self._scratch = torch.empty(min(rows, block), vocabulary, dtype=torch.float32, device=device)
