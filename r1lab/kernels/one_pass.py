@@ -47,8 +47,6 @@ class Chunks:
         shapes = (hidden.shape, plan.layer.weight.shape, plan.layer.weight.shape[:1])
         self.gradients = [self._zeros(shape) if need else None for shape, need in zip(shapes, needs)]
         """By hidden, weight and bias; float32, whatever their precision."""
-        self.waiting: list[tuple[Tensor, Tensor, Tensor]] = []
-        """Of each chunk whose G the head holds: its rows, which of them are active, and their scale."""
 
     def __iter__(self) -> Iterator[tuple[slice, Sums]]:
         """Each chunk's rows and sums; `add` is for the chunk given last."""
@@ -59,29 +57,24 @@ class Chunks:
             yield at, self.head.forward(self.hidden[at], self.target[at], anchor, keep=keep)
 
     def add(self, at: slice, sums: Sums, slopes: Slopes) -> None:
-        """The gradients of the chunk's rows, at the latest when the last chunk is added."""
-        if all(gradient is None for gradient in self.gradients):
-            return
+        """The gradients of the chunk's rows."""
         active = slopes.active()
-        if active.any():
-            row_scale = self.head.gradient(self.target[at], sums, slopes)
-            self.waiting.append((torch.arange(at.start, at.stop, device=active.device), active, row_scale))
-        if self.waiting and (at.stop == len(self.target) or not self.head.has_room(self.size)):
-            self._multiply(self.head.held(), *map(torch.cat, zip(*self.waiting)))
-            self.waiting = []
-
-    def _multiply(self, grad: Tensor, rows: Tensor, active: Tensor, row_scale: Tensor) -> None:
-        """Add the products of G [n, V], which is of these rows [n]."""
-        kept = active.nonzero()[:, 0]
-        if len(kept) <= COMPACT_BELOW * len(active):
-            grad, rows, row_scale = grad[kept], rows[kept], row_scale[kept]
+        count = int(active.sum())
+        if not count or not any(gradient is not None for gradient in self.gradients):
+            return
+        grad, row_scale = self.head.gradient(self.target[at], sums, slopes)
         by_hidden, by_weight, by_bias = self.gradients
+        hidden, rows = self.hidden[at], None
+        if count <= COMPACT_BELOW * len(active):
+            rows = active.nonzero()[:, 0]
+            grad, row_scale, hidden = grad[rows], row_scale[rows], hidden[rows]
         if by_hidden is not None:
-            made = torch.empty_like(by_hidden[: len(rows)])
-            self.products.by_hidden(grad, row_scale, made)
-            by_hidden[rows] = made
+            into = by_hidden[at] if rows is None else torch.empty_like(by_hidden[: len(rows)])
+            self.products.by_hidden(grad, row_scale, into)
+            if rows is not None:
+                by_hidden[at][rows] = into
         if by_weight is not None:
-            self.products.by_weight(grad, row_scale, self.hidden[rows], by_weight)
+            self.products.by_weight(grad, row_scale, hidden, by_weight)
         if by_bias is not None:
             self.products.by_bias(grad, row_scale, by_bias)
 

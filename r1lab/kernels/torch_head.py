@@ -16,12 +16,11 @@ from r1lab.kernels.rows import Slopes, Sums, Terms
 
 CHUNK_BYTES = 50 * 2**20
 """Float32 logits held at once on a CPU."""
-HELD_CHUNKS = 4
-"""Of which a CPU holds the bfloat16 G and multiplies it at once: what a product adds to the weight's gradient is a matrix
-as large as the weight, to convert and to add."""
 GPU_CHUNK_BYTES = 2**30
 WHOLE_BYTES = 64 * 2**20
 """Logits of up to this size are one chunk."""
+PADDING = 16
+"""Columns more than the vocabulary: rows that lie a multiple of 4 KiB apart share the places of a CPU's cache."""
 BLOCK_NUMBERS = 3 * 2**16
 """Of a block: logits and exponentials of four rows of 49152 are 1.5 MB."""
 LOWEST = -80.0
@@ -39,57 +38,40 @@ def chunk_rows(rows: int, vocabulary: int, *, on_gpu: bool) -> int:
     return -(-rows // chunks)
 
 
-def put(grad: Tensor, target: Tensor, values: Tensor) -> None:
+def put(grad: Tensor, target: Tensor, values: Tensor) -> Tensor:
     """Overwrite the targets' entries of [n, V] by values [n]; scatter_ would copy a whole bfloat16 matrix twice."""
     grad[torch.arange(len(target), device=target.device), target] = values.to(grad.dtype)
+    return grad
 
 
 class TorchHead:
-    """The exponentials of one chunk after another, in memory of its own; in bfloat16, G of as many chunks as fit."""
+    """The exponentials of one chunk after another, in memory of its own."""
 
     def __init__(self, layer: Layer, products: Products, rows: int):
         vocabulary, device = len(layer.weight), layer.weight.device
         self.layer, self.products = layer, products
-        self.is_low = products.gradient is not torch.float32
         block = rows if device.type == "cuda" else max(1, BLOCK_NUMBERS // vocabulary)
-        self._most = rows * HELD_CHUNKS if self.is_low and device.type == "cpu" else rows
-        self._held = 0
-        self._memory = torch.empty(rows, vocabulary, dtype=torch.float32, device=device)
+        self._memory = torch.empty(rows, vocabulary + PADDING, dtype=torch.float32, device=device)[:, :vocabulary]
         self._scratch = torch.empty(min(rows, block), vocabulary, dtype=torch.float32, device=device)
         self._low: Tensor | None = None
 
     def forward(self, hidden: Tensor, target: Tensor, anchor: Tensor | None, *, keep: bool) -> Sums:
         """Sums of the rows of hidden [n, D]; their exponentials are kept for `gradient` where `keep`."""
         self._e = self.products.logits(hidden, self._memory[: len(target)])
-        if keep and self.is_low:
-            if self._low is None:
-                shape = (self._most, self._memory.shape[1])
-                self._low = torch.empty(shape, dtype=self.products.gradient, device=self._memory.device)
-            self._kept = self._low[self._held : self._held + len(target)]
+        if keep and self._low is None and self.products.gradient is not torch.float32:
+            self._low = torch.empty_like(self._memory, dtype=self.products.gradient)
         parts = [self._block(at, target[at], keep) for at in self._blocks(len(target))]
         return Sums(*(None if part[0] is None else torch.cat(part) for part in zip(*parts)))
 
-    def gradient(self, target: Tensor, sums: Sums, slopes: Slopes) -> Tensor:
-        """row_scale [n] with dL/dz = -row_scale G (by the product itself with a soft cap); G [n, V] is held."""
-        grad = self._kept if self.is_low else self._e
-        self._held += len(target)
+    def gradient(self, target: Tensor, sums: Sums, slopes: Slopes) -> tuple[Tensor, Tensor]:
+        """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
+        grad = self._e if self._low is None else self._low[: len(target)]
         if slopes.entropy is None and slopes.logq is None and self.layer.outer is None:
-            put(grad, target, -sums.others)
-            return slopes.logp / sums.total
+            return put(grad, target, -sums.others), slopes.logp / sums.total
         terms = Terms(sums, slopes, self.layer)
         for at in self._blocks(len(target)):
             self._general(at, terms, grad[at])
-        put(grad, target, terms.of_target())
-        return 1 / sums.total
-
-    def has_room(self, rows: int) -> bool:
-        """Whether so many more rows can be held."""
-        return self._held + rows <= self._most
-
-    def held(self) -> Tensor:
-        """G [n, V] of every chunk since the last time."""
-        count, self._held = self._held, 0
-        return self._low[:count] if self.is_low else self._e
+        return put(grad, target, terms.of_target()), 1 / sums.total
 
     def _blocks(self, rows: int) -> Iterator[slice]:
         size = max(1, len(self._scratch))
@@ -107,8 +89,8 @@ class TorchHead:
             cool = (z / layer.kappa).exp_().scatter_(1, column, 0.0).sum(dim=1)
         moment = z.mul_(e).sum(dim=1)
         others = e.scatter_(1, column, 0.0).sum(dim=1)
-        if keep and self.is_low:
-            self._kept[at] = e
+        if keep and self._low is not None:
+            self._low[at] = e
         return peak[:, 0], logit, others, moment, cool
 
     def _general(self, at: slice, terms: Terms, out: Tensor) -> None:

@@ -54,28 +54,18 @@ class TritonHead:
                 return found
         return self._row_by_row(target)
 
-    def gradient(self, target: Tensor, sums: Sums, slopes: Slopes) -> Tensor:
-        """row_scale [n] with dL/dz = -row_scale G (by the product itself with a soft cap); G [n, V] is held."""
+    def gradient(self, target: Tensor, sums: Sums, slopes: Slopes) -> tuple[Tensor, Tensor]:
+        """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
         if self._z is None and slopes.entropy is None and slopes.logq is None:
-            self._grad = self._e
-            put(self._grad, target, -sums.others)
-            return slopes.logp / sums.total
+            return put(self._e, target, -sums.others), slopes.logp / sums.total
         if self._z is None:
             self._reads_logits = True
             sums = self._row_by_row(target)
-        self._grad = self._z
+        grad = self._z
         if self.products.gradient is not torch.float32:
-            self._grad = self._take(self.products.gradient, len(target))
-        triton_rows.gradient(self._z, self._grad, target, Terms(sums, slopes, self.layer))
-        return torch.ones_like(sums.peak)
-
-    def has_room(self, rows: int) -> bool:
-        """Never: what is held is one chunk's."""
-        return False
-
-    def held(self) -> Tensor:
-        """G [n, V] of the last chunk."""
-        return self._grad
+            grad = self._take(self.products.gradient, len(target))
+        triton_rows.gradient(self._z, grad, target, Terms(sums, slopes, self.layer))
+        return grad, torch.ones_like(sums.peak)
 
     def _row_by_row(self, target: Tensor) -> Sums:
         """Sums of the kept hidden states, by their logits."""

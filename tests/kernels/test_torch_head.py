@@ -50,39 +50,6 @@ def test_several_chunks_are_one_chunk(monkeypatch, inputs, spec_of, run, size):
         torch.testing.assert_close(found, one, rtol=2e-6, atol=2e-6)
 
 
-@pytest.mark.parametrize("held, products_made", [(1, 5), (2, 3), (4, 2), (5, 1)])
-def test_bfloat16_gradients_of_several_chunks_are_multiplied_together(
-    monkeypatch, inputs, spec_of, run, held, products_made
-):
-    given = inputs(17, 64, 64)
-    monkeypatch.setattr(products, "bfloat16_pays", lambda: True)
-    whole = run(given, spec_of(given.c), mixed=True)
-    for name, value in (("WHOLE_BYTES", 0), ("CHUNK_BYTES", 4 * 64 * 4), ("HELD_CHUNKS", held)):
-        monkeypatch.setattr(torch_head, name, value)
-    made, by_weight = [], products.Products.by_weight
-    monkeypatch.setattr(
-        products.Products, "by_weight", lambda *given: (made.append(len(given[1])), by_weight(*given))[1]
-    )
-    parts = run(given, spec_of(given.c), mixed=True)
-    assert len(made) == products_made and sum(made) == 17  # chunks of four rows and one of a single row
-    for found, one in zip((parts[0], *parts[1], *parts[2]), (whole[0], *whole[1], *whole[2])):
-        assert (found - one).norm() <= 4e-3 * one.norm()  # parts of the weight's gradient are rounded
-
-
-def test_chunks_without_gradient_take_no_place_among_those_held(monkeypatch, inputs, run):
-    given = inputs(17, 64, 64)
-    monkeypatch.setattr(products, "bfloat16_pays", lambda: True)
-    slope = torch.zeros(17)
-    slope[5:7], slope[13:15] = 1.0, -2.0  # rows of the second and of the fourth chunk of four
-    whole = run(given, lambda logp, _, at: slope[at] * logp, mixed=True)
-    for name, value in (("WHOLE_BYTES", 0), ("CHUNK_BYTES", 4 * 64 * 4), ("HELD_CHUNKS", 2)):
-        monkeypatch.setattr(torch_head, name, value)
-    parts = run(given, lambda logp, _, at: slope[at] * logp, mixed=True)
-    for found, one in zip(parts[2], whole[2]):
-        assert (found - one).norm() <= 4e-3 * one.norm()
-        assert one.abs().max() > 0.1
-
-
 def test_exponentials_are_never_too_small_to_be_fast(inputs, monkeypatch):
     # Logits of several hundred, as after training with a high rate: e^-300 is no float32, e^-90 a denormal one.
     given, seen = inputs(8, 5000, 32, scale=100.0), []
