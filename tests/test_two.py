@@ -305,17 +305,12 @@ def test_an_update_shared_out_is_the_whole_update(make_samples, make_rollout, ti
             assert np.allclose(*both, 1e-4, 1e-5), name
 
 
-def heeds_signals() -> None:
-    """A test runner's own worker may ignore SIGTERM, and what it starts inherits that."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def test_sigterm_to_accelerates_launcher_finishes_the_step(tmp_path):
     recipe = tmp_path / "two.yaml"
     recipe.write_text(yaml.safe_dump({**RECIPE, "stages": [{**SHORT[0], "steps": 60}], "checkpoint_every": 60}))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--mixed_precision",
                "no", "-m", "r1lab", "train", str(recipe), f"out={tmp_path / 'run'}"]  # fmt: skip
-    launcher = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heeds_signals)
+    launcher = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     lines = []
     for line in launcher.stderr:  # to its end: what it started holds it too
         lines.append(line.rstrip())

@@ -208,12 +208,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--side", choices=("ours", "trl"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    counts = (given.repeats, given.problems, given.max_new_tokens, given.micro_batch_tokens)
+    counts = (given.repeats, given.problems, given.max_new_tokens, given.micro_batch_tokens, given.trl_micro_batch)
     group = 2 if given.group is None else given.group
     if any(count is not None and count < 1 for count in counts) or group < 2 or given.threads < 0:
         parser.error(
-            "repeats, problems, max-new-tokens and micro-batch-tokens must be at least 1, group at least 2, "
-            "threads at least 0"
+            "repeats, problems, max-new-tokens, micro-batch-tokens and trl-micro-batch must be at least 1, group at "
+            "least 2, threads at least 0"
         )
     if given.model_folder and not (given.model_folder / "config.json").is_file():
         parser.error(f"--model-folder: {str(given.model_folder)!r} has no config.json; name a Hugging Face folder")

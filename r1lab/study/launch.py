@@ -101,7 +101,7 @@ def _beside(planned: Sequence[Planned], jobs: int) -> list[tuple[Planned, str]]:
         futures = [pool.submit(one, each) for each in planned]
         try:
             said = [future.result() for future in futures]
-        except BaseException:
+        except BaseException:  # a signal too: no run outlives this process
             stopped.set()
             for child in list(children.values()):
                 child.terminate()  # each ends after its step, and resumes from there
