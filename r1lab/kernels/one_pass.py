@@ -1,7 +1,7 @@
 """Both heads over chunks of rows: gradients formed beside the values (three products), or recomputed (four).
 
 Neither knows a loss by name or how exponentials are made: `TorchHead` and `TritonHead` make them. Memory beyond the
-inputs: one chunk of logits, the two gradients, and in bfloat16 a copy of the weight and of its gradient.
+inputs: one chunk of logits, the two gradients, and in bfloat16 a copy of the weight and the chunk's exponentials.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -58,9 +58,11 @@ class Chunks:
 
     def add(self, at: slice, sums: Sums, slopes: Slopes) -> None:
         """The gradients of the chunk's rows."""
+        if all(gradient is None for gradient in self.gradients):
+            return
         active = slopes.active()
         count = int(active.sum())
-        if not count or not any(gradient is not None for gradient in self.gradients):
+        if not count:
             return
         grad, row_scale = self.head.gradient(self.target[at], sums, slopes)
         by_hidden, by_weight, by_bias = self.gradients

@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from r1lab.kernels import products, token_logps, torch_head
+from r1lab.kernels.layer import Layer
 
 
 class Largest(TorchDispatchMode):
@@ -48,6 +49,37 @@ def test_several_chunks_are_one_chunk(monkeypatch, inputs, spec_of, run, size):
     parts = run(given, spec_of(given.c), temperature=0.6)
     for found, one in zip((parts[0], *parts[1], *parts[2]), (whole[0], *whole[1], *whole[2])):
         torch.testing.assert_close(found, one, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_bfloat16_gradients_of_chunks_and_blocks_are_those_of_float64(
+    monkeypatch, inputs, spec_of, exact, error, run, biased
+):
+    for name, value in (("BLOCK", 16), ("LOW_BLOCK", 64), ("bfloat16_pays", lambda: True)):
+        monkeypatch.setattr(products, name, value)
+    monkeypatch.setattr(torch_head, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(torch_head, "CHUNK_BYTES", 4 * 300 * 8)  # of 32 rows: four chunks
+    given = inputs(32, 300, 48)
+    slopes = torch.ones(32)
+    slopes[8:16] = 0.0  # the second chunk: nothing to multiply
+    slopes[17:23] = 0.0  # of the third: two rows left
+    given.c *= slopes
+    truth = exact(given, spec_of(given.c), bias=given.bias if biased else None)
+    _, _, gradients = run(given, spec_of(given.c), mixed=True, biased=biased)
+    assert max(error(a, b) for a, b in zip(gradients, truth.gradients, strict=True)) <= 4e-3
+    assert not gradients[0][8:16].any() and gradients[0][16].any()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_logits_in_blocks_of_the_weight_are_the_product(monkeypatch, rows):
+    monkeypatch.setattr(products, "BLOCK", 16)
+    draw = torch.Generator().manual_seed(0)
+    hidden, weight, bias = (torch.randn(*shape, generator=draw) for shape in ((rows, 48), (100, 48), (100,)))
+    for each in (None, bias):
+        layer = Layer(weight, each, temperature=0.5)
+        found = products.Products(layer, mixed=False).logits(hidden, torch.full((rows, 103), torch.nan)[:, :100])
+        truth = 2 * (hidden.double() @ weight.double().T + (0 if each is None else each.double()))
+        torch.testing.assert_close(found.double(), truth, rtol=1e-5, atol=1e-5)
 
 
 def test_exponentials_are_never_too_small_to_be_fast(inputs, monkeypatch):
