@@ -21,7 +21,7 @@ WHOLE_BYTES = 64 * 2**20
 """Logits of up to this size are one chunk."""
 PADDING = 16
 """Columns of the logits beyond the vocabulary: rows a multiple of 4 KiB apart would share the places of a CPU's cache.
-The bfloat16 copy goes without: it is read in large tiles."""
+The bfloat16 copy goes without: there it gains nothing."""
 BLOCK_NUMBERS = 3 * 2**16
 """Of a block: logits and exponentials of four rows of 49152 are 1.5 MB."""
 LOWEST = -80.0
