@@ -160,15 +160,18 @@ def test_two_at_once_in_one_folder(tmp_path):
 
 
 def fill(file: Path, leave: int) -> None:
-    """Make the file so large that `leave` bytes are free, beside a run that writes meanwhile."""
-    with suppress(OSError), file.open("wb", buffering=0) as out:
+    """Grow the file until no more than `leave` bytes are free, beside a run that writes meanwhile."""
+    with suppress(OSError), file.open("ab", buffering=0) as out:
         while (free := shutil.disk_usage(file.parent).free) > leave:
             out.write(bytes(min(free - leave, 2**18)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
 def test_a_disk_that_fills_in_the_middle_of_a_checkpoint_loses_nothing(tmp_path):
-    """Once a checkpoint is there all but 5 MiB are taken away (each is 10 MiB); with the space back the run goes on."""
+    """Once a checkpoint is there all but 5 MiB are taken away (each is 10 MiB); with the space back the run goes on.
+
+    The space is taken again and again: the run gives some back where it deletes the checkpoint before.
+    """
     small = tmp_path / "small"
     small.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(small)], check=False).returncode:
@@ -177,9 +180,11 @@ def test_a_disk_that_fills_in_the_middle_of_a_checkpoint_loses_nothing(tmp_path)
         ballast = small / "ballast"
         process = start(tmp_path, steps=40, checkpoint_every=1, out=str(small / "run"))
         deadline = time.monotonic() + 90
-        while not list(small.glob("run/checkpoints/rl-*")) and time.monotonic() < deadline:
+        while not list(small.glob("run/checkpoints/rl-*/whole.json")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        fill(ballast, leave=5 * 2**20)
+        while process.poll() is None and time.monotonic() < deadline:
+            fill(ballast, leave=5 * 2**20)
+            time.sleep(0.02)
         said = process.communicate(timeout=120)[1]
         assert process.returncode == 1 and "r1lab: " in said.splitlines()[-1], said
         assert "No space left" in said or "disk" in said, said
