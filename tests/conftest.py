@@ -1,11 +1,13 @@
 """A tiny random model on disk, policies on it, and rollouts made by hand."""
 
 import functools
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read where Triton is imported, which transformers may do
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the network
 
 import hypothesis
 import numpy as np
@@ -25,6 +27,37 @@ from verifiers.verdict import Verdict
 hypothesis.settings.register_profile("busy", deadline=None)  # a neighbour on the machine is no failure
 hypothesis.settings.load_profile("busy")
 
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    ["r1lab.cli", "r1lab.pipeline", "r1lab.quickstart", "r1lab.study.compare", "scipy.stats", "accelerate", "pandas",
+     "transformers.models.llama.modeling_llama"]
+)  # fmt: skip
+DEATHS = """
+import os, runpy, signal, sys
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def at_call(owner, name, number, act=die, before=True):
+    original, calls = getattr(owner, name), []
+    def counted(*arguments, **keywords):
+        calls.append(None)
+        if before and len(calls) == number:
+            act()
+        result = original(*arguments, **keywords)
+        if not before and len(calls) == number:
+            act()
+        return result
+    setattr(owner, name, counted)
+"""
+COMMAND = """
+os.chdir({folder!r})
+os.environ.update({environment!r})
+for number, name in ((1, "stdout"), (2, "stderr")):
+    os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+{code}
+"""
+
 
 def pytest_runtest_setup(item):
     """Tests marked `sandbox` say why where this machine gives no isolation."""
@@ -39,6 +72,30 @@ def missing_isolation() -> str:
             return ""
     except SandboxError as error:
         return f"no isolation here: {error}"
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Starts a text of Python as a process, forked from one that has imported everything and run no torch operation
+    (OpenMP's threads do not survive a fork). Its `at_call` patches a function to die by SIGKILL, as the kernel would.
+    """
+
+    def start(code: str) -> multiprocessing.Process:
+        process = FORKS.Process(target=exec, args=(DEATHS + code, {}))
+        process.start()
+        return process
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def forked_in(forked):
+    """The same in a folder and with variables of the environment; what it prints is in `stdout` and `stderr` there."""
+
+    def start(folder: Path, code: str, **environment: str) -> multiprocessing.Process:
+        return forked(COMMAND.format(folder=str(folder), environment=environment, code=code))
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -107,10 +105,12 @@ def test_the_same_run_has_the_same_card_byte_for_byte(run, tmp_path):
     assert (tmp_path / "README.md").read_bytes() == (run.model / "README.md").read_bytes()
 
 
-def test_the_code_of_the_card_runs_as_it_stands(run):
+def test_the_code_of_the_card_runs_as_it_stands(run, forked_in, tmp_path):
     code = re.search(r"```python\n(.*?)```", text_of(run), re.DOTALL)[1]
-    done = subprocess.run([sys.executable, "-c", code], cwd=run.model, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and done.stdout.strip(), done.stderr
+    folder = shutil.copytree(run.model, tmp_path / "model")
+    process = forked_in(folder, code)
+    process.join(120)
+    assert process.exitcode == 0 and (folder / "stdout").read_text().strip(), (folder / "stderr").read_text()
 
 
 PROMPTS = {

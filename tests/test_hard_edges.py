@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from multiprocessing import Process
 from pathlib import Path
 
 import pytest
@@ -29,21 +29,36 @@ RECIPE = {
 }
 
 
-def start(folder: Path, **changes) -> subprocess.Popen:
-    """r1lab train on RECIPE with changes, as a process of its own."""
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, **changes}))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "r1lab.cli", "train", "recipe.yaml"]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
+TRAIN = """
+sys.argv = ["r1lab", "train", "recipe.yaml"]
+from r1lab import cli
+cli.main()
+"""
 
 
-def train(folder: Path, **changes) -> tuple[int, str]:
+@pytest.fixture
+def start(forked_in, tmp_path):
+    """r1lab train on RECIPE with changes, as a process of its own, in a folder of tmp_path."""
+
+    def run(folder: str = ".", **changes) -> Process:
+        where = tmp_path / folder
+        where.mkdir(exist_ok=True)
+        (where / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "out": str(tmp_path / "run"), **changes}))
+        return forked_in(where, TRAIN)
+
+    return run
+
+
+@pytest.fixture
+def train(start, tmp_path):
     """(exit code, what it said on stderr)."""
-    process = start(folder, **changes)
-    said = process.communicate(timeout=120)[1]
-    return process.returncode, said
+
+    def run(folder: str = ".", **changes) -> tuple[int, str]:
+        process = start(folder, **changes)
+        process.join(120)
+        return process.exitcode, (tmp_path / folder / "stderr").read_text()
+
+    return run
 
 
 @pytest.fixture
@@ -135,28 +150,28 @@ def test_a_row_that_cannot_serve_is_named(refused, edge):
     assert expected in said and len(said) < 1000
 
 
-def test_line_ends_of_another_system_and_floats_are_read(tmp_path):
+def test_line_ends_of_another_system_and_floats_are_read(train, tmp_path):
     (tmp_path / "train.jsonl").write_bytes(lines(SUM, {"prompt": "1+\r\n1", "answer": "2\r\n"}))
-    code, said = train(tmp_path, data={"path": "train.jsonl", "answer_format": "number"}, verifier="numeric")
+    code, said = train(data={"path": "train.jsonl", "answer_format": "number"}, verifier="numeric")
     assert code == 0, said
 
 
-def test_no_network_is_one_line(tmp_path):
-    code, said = train(tmp_path, model="nobody/no-such-model")
+def test_no_network_is_one_line(train, tmp_path):
+    code, said = train(model="nobody/no-such-model")
     assert (code, said.count("\n")) == (2, 1) and "nobody/no-such-model" in said and not (tmp_path / "run").exists()
 
 
-def test_two_at_once_in_one_folder(tmp_path):
-    first = start(tmp_path, steps=500)
+def test_two_at_once_in_one_folder(start, train, tmp_path):
+    first = start(steps=500)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
+        time.sleep(0.05)
     try:
-        code, said = train(tmp_path, steps=500)
+        code, said = train("other", steps=500)
         assert (code, said.count("\n")) == (1, 1) and f"in use by process {first.pid}" in said, said
     finally:
-        first.send_signal(signal.SIGKILL)
-        first.wait()
+        first.kill()
+        first.join()
 
 
 def fill(file: Path, leave: int) -> None:
@@ -167,7 +182,7 @@ def fill(file: Path, leave: int) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
-def test_a_disk_that_fills_in_the_middle_of_a_checkpoint_loses_nothing(tmp_path):
+def test_a_disk_that_fills_in_the_middle_of_a_checkpoint_loses_nothing(start, train, tmp_path):
     """Once a checkpoint is there all but 5 MiB are taken away (each is 10 MiB); with the space back the run goes on.
 
     The space is taken again and again: the run gives some back where it deletes the checkpoint before.
@@ -178,20 +193,21 @@ def test_a_disk_that_fills_in_the_middle_of_a_checkpoint_loses_nothing(tmp_path)
         pytest.skip("this container may not mount a tmpfs")
     try:
         ballast = small / "ballast"
-        process = start(tmp_path, steps=40, checkpoint_every=1, out=str(small / "run"))
+        process = start(steps=40, checkpoint_every=1, out=str(small / "run"))
         deadline = time.monotonic() + 90
         while not list(small.glob("run/checkpoints/rl-*/whole.json")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.is_alive() and time.monotonic() < deadline:
             fill(ballast, leave=5 * 2**20)
             time.sleep(0.02)
-        said = process.communicate(timeout=120)[1]
-        assert process.returncode == 1 and "r1lab: " in said.splitlines()[-1], said
+        process.join(120)
+        said = (tmp_path / "stderr").read_text()
+        assert process.exitcode == 1 and "r1lab: " in said.splitlines()[-1], said
         assert "No space left" in said or "disk" in said, said
         assert list(small.glob("run/checkpoints/rl-*/whole.json")), "the last whole checkpoint is gone"
         ballast.unlink()
         reached = int(next(small.glob("run/checkpoints/rl-*")).name.removeprefix("rl-"))
-        code, said = train(tmp_path, steps=reached + 1, checkpoint_every=1, out=str(small / "run"))
+        code, said = train(steps=reached + 1, checkpoint_every=1, out=str(small / "run"))
         assert code == 0, said
     finally:
         subprocess.run(["umount", str(small)], check=False)

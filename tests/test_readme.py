@@ -1,9 +1,7 @@
 """The README is true: its Python runs as written, its recipe resolves, its commands are the ones that exist."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -28,17 +26,16 @@ def test_it_has_exactly_two_set_up_commands():
     assert commands[0].endswith("r1lab quickstart") and commands[1].endswith(".venv/bin/pytest -n 2 --dist loadfile")
 
 
-def test_the_loop_from_python_runs_as_written(tmp_path):
+def test_the_loop_from_python_runs_as_written(forked_in, tmp_path):
     checks, learn = blocks("python")[:2]
     assert len(learn.strip().splitlines()) <= 13  # ten lines and the imports
     (tmp_path / "checks.py").write_text(checks)
     (tmp_path / "learn.py").write_text(learn)
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # a thread that waits must not spin where others work
-    done = subprocess.run(
-        [sys.executable, "learn.py"], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=150
-    )
-    assert done.returncode == 0, done.stderr
-    model, rewards = done.stdout.split(" ", 1)
+    code = "sys.path.insert(0, '.')\nsys.argv = ['learn.py']\nrunpy.run_path('learn.py', run_name='__main__')"
+    process = forked_in(tmp_path, code)
+    process.join(150)
+    assert process.exitcode == 0, (tmp_path / "stderr").read_text()
+    model, rewards = (tmp_path / "stdout").read_text().split(" ", 1)
     assert (tmp_path / model / "model.safetensors").is_file()
     assert all(0 < float(reward) < 1 for reward in rewards.strip(" []\n").split(","))
 
@@ -70,16 +67,15 @@ def test_a_new_advantage_is_one_function_and_one_row(monkeypatch):
     assert built.advantage.fn(np.array([0.0, 0.0, 1.0, 9.0])).tolist() == [-0.5, -0.5, 0.5, 8.5]
 
 
-def test_the_commands_of_verify_and_audit_run_as_written(tmp_path):
+def test_the_commands_of_verify_and_audit_run_as_written(forked_in, tmp_path):
     section = README.partition("## Verify and audit")[2].partition("\n## ")[0]
     (tmp_path / "cases.jsonl").write_text(blocks("json")[0])
     commands = re.findall(r"^    r1lab (.*?)\s+#", section, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["verify", "audit", "audit", "audit"]
     for command in commands:
-        arguments = [sys.executable, "-m", "r1lab.cli", *command.split()]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
-        assert done.returncode == 0, done.stderr
+        process = forked_in(tmp_path, f"sys.argv = {['r1lab', *command.split()]!r}\nfrom r1lab import cli\ncli.main()")
+        process.join(60)
+        assert process.exitcode == 0, (tmp_path / "stderr").read_text()
     verdicts = [json.loads(line)["status"] for line in (tmp_path / "verdicts.jsonl").read_text().splitlines()]
     assert verdicts == ["correct", "wrong"] and (tmp_path / "audit.html").is_file()
 

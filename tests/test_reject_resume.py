@@ -1,16 +1,9 @@
-"""A reject stage killed anywhere and started again gives the same dataset, metrics and model, byte for byte.
-
-The processes are made as in `test_resume`.
-"""
+"""A reject stage killed anywhere and started again gives the same dataset, metrics and model, byte for byte."""
 
 import json
-import multiprocessing
 from pathlib import Path
 
 import pytest
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["r1lab.pipeline", "r1lab.quickstart", "scipy.stats"])
 
 RECIPE = {
     "name": "killed",
@@ -25,17 +18,8 @@ RECIPE = {
 }
 
 RUN = """
-import os, signal
-from r1lab import checkpoint, dataset, loop, pipeline, progress, recipe_file, reject, tables
-
-def at_call(owner, name, number):
-    original, calls = getattr(owner, name), []
-    def counted(*arguments, **keywords):
-        calls.append(None)
-        if len(calls) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **keywords)
-    setattr(owner, name, counted)
+from r1lab import checkpoint, dataset, loop, pipeline, progress, recipe_file, reject, tables, timing
+timing.SIZE = 64
 
 {death}
 pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))
@@ -49,12 +33,16 @@ DEATHS = {
 }
 
 
-def start(out: Path, death: str = "") -> int:
-    code = RUN.format(death=death, recipe={**RECIPE, "out": str(out)})
-    process = CONTEXT.Process(target=exec, args=(code, {}))
-    process.start()
-    process.join()
-    return process.exitcode
+@pytest.fixture(scope="module")
+def start(forked):
+    """Exit code of a process that runs the recipe in `out`, dying as told."""
+
+    def run(out: Path, death: str = "") -> int:
+        process = forked(RUN.format(death=death, recipe={**RECIPE, "out": str(out)}))
+        process.join()
+        return process.exitcode
+
+    return run
 
 
 def left(out: Path) -> dict[str, bytes | str]:
@@ -66,14 +54,14 @@ def left(out: Path) -> dict[str, bytes | str]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory) -> dict:
+def unbroken(start, tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("unbroken") / "run"
     assert start(out) == 0
     return left(out)
 
 
 @pytest.mark.parametrize("death", DEATHS)
-def test_killed_and_started_again_equals_unbroken(unbroken, tmp_path, death):
+def test_killed_and_started_again_equals_unbroken(start, unbroken, tmp_path, death):
     out = tmp_path / "run"
     assert start(out, DEATHS[death]) == -9, "the scenario must have killed the run"
     assert start(out) == 0

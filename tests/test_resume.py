@@ -1,17 +1,12 @@
 """A run killed anywhere and resumed is the unbroken run, bit for bit.
 
-Every run is a process forked from one that has imported everything and run no torch operation (OpenMP's threads do not
-survive a fork). Scenarios patch one function to die with SIGKILL, as the kernel would.
+Every run is a process of its own. Scenarios patch one function to die with SIGKILL, as the kernel would.
 """
 
 import json
-import multiprocessing
 from pathlib import Path
 
 import pytest
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["r1lab.pipeline", "r1lab.quickstart", "scipy.stats"])
 
 RECIPE = {
     "name": "killed",
@@ -37,23 +32,8 @@ RECIPE = {
 }
 
 RUN = """
-import os, signal
-from r1lab import checkpoint, loop, pipeline, policy, progress, recipe_file, tables
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def at_call(owner, name, number, before=True):
-    original, calls = getattr(owner, name), []
-    def counted(*arguments, **keywords):
-        calls.append(None)
-        if before and len(calls) == number:
-            die()
-        result = original(*arguments, **keywords)
-        if not before and len(calls) == number:
-            die()
-        return result
-    setattr(owner, name, counted)
+from r1lab import checkpoint, loop, pipeline, policy, progress, recipe_file, tables, timing
+timing.SIZE = 64
 
 {death}
 pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))
@@ -74,13 +54,16 @@ DEATHS = {
 }
 
 
-def start(out: Path, death: str = "", **changes) -> int:
+@pytest.fixture(scope="module")
+def start(forked):
     """Exit code of a process that runs the recipe in `out`, dying as told."""
-    code = RUN.format(death=death, recipe={**RECIPE, "out": str(out), **changes})
-    process = CONTEXT.Process(target=exec, args=(code, {}))
-    process.start()
-    process.join()
-    return process.exitcode
+
+    def run(out: Path, death: str = "", **changes) -> int:
+        process = forked(RUN.format(death=death, recipe={**RECIPE, "out": str(out), **changes}))
+        process.join()
+        return process.exitcode
+
+    return run
 
 
 def figures(out: Path) -> list[dict]:
@@ -94,25 +77,25 @@ def weights(out: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory) -> Path:
+def unbroken(start, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("unbroken") / "run"
     assert start(out) == 0
     return out
 
 
-def test_the_same_recipe_twice_gives_the_same_bytes(unbroken, tmp_path):
+def test_the_same_recipe_twice_gives_the_same_bytes(start, unbroken, tmp_path):
     assert start(tmp_path / "run") == 0
     assert figures(tmp_path / "run") == figures(unbroken)
     assert weights(tmp_path / "run") == weights(unbroken)
 
 
-def test_another_seed_gives_other_figures(unbroken, tmp_path):
+def test_another_seed_gives_other_figures(start, unbroken, tmp_path):
     assert start(tmp_path / "run", seed=1) == 0
     assert figures(tmp_path / "run") != figures(unbroken)
 
 
 @pytest.mark.parametrize("death", [name for name in DEATHS if name != "never"])
-def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path, death):
+def test_killed_and_resumed_equals_unbroken(start, unbroken, tmp_path, death):
     out = tmp_path / "run"
     assert start(out, DEATHS[death]) == -9, "the scenario must have killed the run"
     assert start(out) == 0
@@ -121,7 +104,7 @@ def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path, death):
     assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
 
 
-def test_raising_the_steps_of_a_finished_run_goes_on(unbroken, tmp_path):
+def test_raising_the_steps_of_a_finished_run_goes_on(start, tmp_path):
     longer = [RECIPE["stages"][0], {**RECIPE["stages"][1], "steps": 6}]
     assert start(tmp_path / "straight", stages=longer) == 0
     shorter = [RECIPE["stages"][0], {**RECIPE["stages"][1], "steps": 4}]

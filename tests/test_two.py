@@ -1,11 +1,9 @@
 """Two processes over gloo are one run: the same losses, whole after a kill, one line where one of them fails.
 
-Every process is forked from one that has imported everything and run no torch operation; the environment is a
-launcher's. The last test is the command itself.
+Every process has a launcher's environment. The last test is the command itself.
 """
 
 import json
-import multiprocessing
 import re
 import shutil
 import signal
@@ -26,8 +24,6 @@ from r1lab import embedded
 from r1lab.records import Role
 
 pytestmark = pytest.mark.slow
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["r1lab.pipeline", "r1lab.cli", "r1lab.quickstart", "scipy.stats", "accelerate"])
 
 RECIPE = {
     "name": "two",
@@ -55,7 +51,6 @@ RECIPE = {
 }
 
 PROCESS = """
-import os, signal, sys
 os.environ.update({environment!r})
 log = open({log!r}, "a", buffering=1)
 os.dup2(log.fileno(), 2)
@@ -64,15 +59,6 @@ from r1lab import errors, feed, loop, pipeline, policy
 
 def fail(error):
     raise error
-
-def at_call(owner, name, number, act):
-    original, calls = getattr(owner, name), []
-    def counted(*arguments, **keywords):
-        calls.append(None)
-        if len(calls) == number:
-            act()
-        return original(*arguments, **keywords)
-    setattr(owner, name, counted)
 
 def kill(number):
     os.kill(os.getpid(), number)
@@ -96,21 +82,24 @@ main()
 """
 
 
-def start(log: Path, code: str, count: int = 2, **environment: str) -> list:
+@pytest.fixture(scope="module")
+def start(forked):
     """So many processes, each with a launcher's environment; what they print on stderr goes to `log`."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
-    processes = []
-    for rank in range(count):
-        own = {"OMP_NUM_THREADS": "1", **environment}
-        if count > 1:
-            own |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
-                    "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": port}  # fmt: skip
-        text = PROCESS.format(environment=own, log=str(log), code=code)
-        processes.append(CONTEXT.Process(target=exec, args=(text, {})))
-        processes[-1].start()
-    return processes
+
+    def run(log: Path, code: str, count: int = 2, **environment: str) -> list:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = str(found.getsockname()[1])
+        processes = []
+        for rank in range(count):
+            own = {"OMP_NUM_THREADS": "1", **environment}
+            if count > 1:
+                own |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
+                        "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": port}  # fmt: skip
+            processes.append(forked(PROCESS.format(environment=own, log=str(log), code=code)))
+        return processes
+
+    return run
 
 
 def ended(processes, waited_for=2) -> list[int | None]:
@@ -125,17 +114,22 @@ def ended(processes, waited_for=2) -> list[int | None]:
     return codes
 
 
-def train(out: Path, count: int = 2, death: str = "pass", rank: int = 1, waited_for: int = 2, **changes) -> list:
+@pytest.fixture(scope="module")
+def train(start):
     """Exit codes of a run in `out`; `death` is what one rank does before."""
-    stages = changes.pop("stages", RECIPE["stages"])
-    deadline = changes.pop("deadline", "60")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    recipe = out.with_suffix(".yaml")
-    recipe.write_text(yaml.safe_dump({**RECIPE, "stages": stages, "out": str(out), **changes}))
-    shards = "yes" if changes.get("parallel") == "fsdp2" and count > 1 else "no"
-    code = TRAIN.format(rank=str(rank), death=death, recipe=str(recipe))
-    run = start(out.with_suffix(".log"), code, count, EXPECT_SHARDS=shards, R1LAB_RANK_DEADLINE=deadline)
-    return ended(run, waited_for)
+
+    def run(out: Path, count: int = 2, death: str = "pass", rank: int = 1, waited_for: int = 2, **changes) -> list:
+        stages = changes.pop("stages", RECIPE["stages"])
+        deadline = changes.pop("deadline", "60")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        recipe = out.with_suffix(".yaml")
+        recipe.write_text(yaml.safe_dump({**RECIPE, "stages": stages, "out": str(out), **changes}))
+        shards = "yes" if changes.get("parallel") == "fsdp2" and count > 1 else "no"
+        code = TRAIN.format(rank=str(rank), death=death, recipe=str(recipe))
+        log = out.with_suffix(".log")
+        return ended(start(log, code, count, EXPECT_SHARDS=shards, R1LAB_RANK_DEADLINE=deadline), waited_for)
+
+    return run
 
 
 def said(out: Path) -> list[str]:
@@ -158,14 +152,14 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory) -> Path:
+def one(train, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("one") / "run"
     assert train(out, 1) == [0], out.with_suffix(".log").read_text()
     return out
 
 
 @pytest.fixture(scope="module", params=["ddp", "fsdp2"])
-def two(request, tmp_path_factory) -> tuple[Path, str]:
+def two(train, request, tmp_path_factory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp(request.param) / "run"
     assert train(out, parallel=request.param) == [0, 0], out.with_suffix(".log").read_text()
     return out, request.param
@@ -189,7 +183,7 @@ def test_two_processes_learn_what_one_learns(one, two):
     assert said(two[0]) == []
 
 
-def test_a_run_of_two_that_lost_one_goes_on_bit_for_bit_or_with_one_process(two, tmp_path):
+def test_a_run_of_two_that_lost_one_goes_on_bit_for_bit_or_with_one_process(train, two, tmp_path):
     straight, parallel = two
     out = tmp_path / "run"
     assert train(out, death="at_call(loop, 'learn', 3, lambda: kill(9))", parallel=parallel) == [1, -9]
@@ -216,13 +210,13 @@ FAILS = {
 
 
 @pytest.mark.parametrize("where", FAILS)
-def test_a_rank_that_fails_ends_all_with_one_line(tmp_path, where):
+def test_a_rank_that_fails_ends_all_with_one_line(train, tmp_path, where):
     (rank, death), code = FAILS[where], 2 if "RecipeError" in FAILS[where][1] else 1
     assert train(tmp_path / "run", death=death, rank=rank, stages=SHORT) == [code, code]
     assert said(tmp_path / "run") == ["r1lab: no more"]
 
 
-def test_a_rank_that_hangs_is_waited_for_until_the_deadline(tmp_path):
+def test_a_rank_that_hangs_is_waited_for_until_the_deadline(train, tmp_path):
     death = "at_call(feed.Feed, '_judged', 1, lambda: kill(signal.SIGSTOP))"
     codes = train(tmp_path / "run", death=death, stages=SHORT, deadline="3", waited_for=1)
     assert codes == [1, None]
@@ -281,7 +275,7 @@ def cases(make_samples, make_rollout, tiny_model, parallel):
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
-def test_an_update_shared_out_is_the_whole_update(make_samples, make_rollout, tiny_model, tmp_path, parallel):
+def test_an_update_shared_out_is_the_whole_update(start, make_samples, make_rollout, tiny_model, tmp_path, parallel):
     import pickle
 
     todo = cases(make_samples, make_rollout, tiny_model, parallel)

@@ -1,7 +1,6 @@
 """Recipes run and compared: resumed is unbroken, a failed run is named, mistakes are refused before anything runs."""
 
 import json
-import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,6 @@ import r1lab
 from r1lab.errors import RunError
 from r1lab.study import launch
 from r1lab.study.compare import compare
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["r1lab.pipeline", "r1lab.quickstart", "r1lab.study.compare", "scipy.stats"])
 
 RECIPE = {
     "name": "zero",
@@ -31,33 +27,27 @@ RECIPE = {
 OTHER = RECIPE | {"name": "other", "learning_rate": 1e-3}
 
 CODE = """
-import os, signal
-from r1lab import loop
+from r1lab import loop, timing
 from r1lab.study import comparison_page
 from r1lab.study.compare import compare
 
-def at_call(owner, name, number):
-    original, calls = getattr(owner, name), []
-    def counted(*arguments, **keywords):
-        calls.append(None)
-        if len(calls) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **keywords)
-    setattr(owner, name, counted)
-
+timing.SIZE = 64
 comparison_page.draw = lambda found: []
 {death}
 compare({recipes!r}, seeds={seeds}, out={out!r})
 """
 
 
-def start(out: Path, seeds: int, death: str = "") -> int:
+@pytest.fixture
+def start(forked):
     """Exit code of a process that compares the two recipes, dying as told."""
-    code = CODE.format(death=death, recipes=[RECIPE, OTHER], seeds=seeds, out=str(out))
-    process = CONTEXT.Process(target=exec, args=(code, {}))
-    process.start()
-    process.join()
-    return process.exitcode
+
+    def run(out: Path, seeds: int, death: str = "") -> int:
+        process = forked(CODE.format(death=death, recipes=[RECIPE, OTHER], seeds=seeds, out=str(out)))
+        process.join()
+        return process.exitcode
+
+    return run
 
 
 def figures(out: Path) -> dict:
@@ -69,7 +59,7 @@ def figures(out: Path) -> dict:
 
 
 @pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_killed_in_the_middle_and_resumed_gives_the_same_numbers(tmp_path, seeds):
+def test_killed_in_the_middle_and_resumed_gives_the_same_numbers(start, tmp_path, seeds):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     assert start(unbroken, seeds) == 0
     assert start(killed, seeds, f"at_call(loop, 'learn', {4 * seeds})") == -9, "in the last step of the last run"
