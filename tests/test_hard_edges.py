@@ -30,6 +30,8 @@ RECIPE = {
 
 
 TRAIN = """
+from huggingface_hub import constants
+constants.HF_HUB_OFFLINE = True
 sys.argv = ["r1lab", "train", "recipe.yaml"]
 from r1lab import cli
 cli.main()

@@ -53,6 +53,7 @@ def test_a_missed_limit_does_not_hold_and_a_row_without_one_does(step):
     assert row("whole_step_vs_trl", 0.5, ">=", None)["holds"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_says_why(step, small):
     from dataclasses import replace
 
