@@ -69,6 +69,34 @@ def serve(model: str, **options) -> None:
     os.execve(arguments[0], arguments, os.environ | environment)
 
 
+GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
+
+
+class Group(subprocess.Popen):
+    """A process and those it starts, which end with the program that started it however that ends, SIGKILL too.
+
+    A guard waits for the end of a pipe whose other end only that program holds. (PR_SET_PDEATHSIG would reach one
+    process alone, and at the end of a mere thread.)
+    """
+
+    def __init__(self, arguments: Sequence[str], **options):
+        """See subprocess.Popen."""
+        super().__init__(arguments, start_new_session=True, **options)
+        guard = [sys.executable, "-S", "-c", GUARD, str(self.pid)]
+        self.guard = subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def signal_all(self, number: int) -> None:
+        """Returns once SIGKILL has done its work."""
+        if number == signal.SIGKILL:
+            self.guard.kill()
+            self.guard.wait()
+            self.guard.stdin.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+        if number == signal.SIGKILL:
+            self.wait()
+
+
 class Child:
     """A server of this machine that a program starts, kills and starts again on the same port. A context."""
 
@@ -90,9 +118,7 @@ class Child:
 
     def start(self) -> None:
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                self.arguments, env=os.environ | self.environment, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = Group(self.arguments, env=os.environ | self.environment, stdout=log, stderr=log)
 
     def wait(self, seconds: float = 300.0) -> None:
         """Until it answers. RunError where it ended before, or after so long."""
@@ -106,10 +132,7 @@ class Child:
 
     def signal(self, number: int) -> None:
         """To it and the processes that it started; returns once SIGKILL has done its work."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-        if number == signal.SIGKILL:
-            self.process.wait()
+        self.process.signal_all(number)
 
     def __enter__(self) -> "Child":
         return self
