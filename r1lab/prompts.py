@@ -94,8 +94,15 @@ class Renderer:
         """ValueError with the first problem whose prompt and `max_new_tokens` do not fit the context."""
         if self.context is None:
             return
+        longest = max(map(len, self.tokenizer.get_vocab()))
         for problem in problems:
-            length = len(self.render(problem))
+            text = self.prompt_text(problem)
+            if len(text) > longest * self.context:  # said without minutes of tokenizing
+                raise ValueError(
+                    f"problem {problem.id} renders to {len(text):,} characters, which exceed the context of "
+                    f"{self.context} tokens (of at most {longest} characters each); drop the problem"
+                )
+            length = len(self.encode(text))
             if length + max_new_tokens > self.context:
                 raise ValueError(
                     f"problem {problem.id} renders to {length} tokens, which with max_new_tokens {max_new_tokens} "

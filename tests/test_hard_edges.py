@@ -141,10 +141,7 @@ ROWS = {
 }
 
 
-EDGES = [pytest.param(each, marks=pytest.mark.slow if "megabytes" in each else ()) for each in ROWS]
-
-
-@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("edge", ROWS)
 def test_a_row_that_cannot_serve_is_named(refused, edge):
     content, expected = ROWS[edge]
     Path("train.jsonl").write_bytes(content)

@@ -1,5 +1,7 @@
 """One renderer: what SFT trains on is what the policy is asked and would have written."""
 
+from dataclasses import replace
+
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -142,6 +144,8 @@ def test_a_prompt_that_does_not_fit_is_named_with_the_remedy():
         renderer.check([SUM], 7)
     with pytest.raises(ValueError, match="shorten"):
         Renderer(tokenizer(), context=20).check([SUM], 7)
+    with pytest.raises(ValueError, match=r"to 10,000,0\d\d characters, which exceed the context of 40 tokens"):
+        renderer.check([replace(SUM, prompt="1" * 10_000_000)], 6)
     Renderer(tokenizer()).check([SUM], 10**6)
 
 

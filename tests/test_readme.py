@@ -23,7 +23,7 @@ def blocks(language: str) -> list[str]:
 def test_it_has_exactly_two_set_up_commands():
     commands = [line for line in README.splitlines() if line.startswith("    python3 -m venv")]
     assert len(commands) == 2
-    assert commands[0].endswith("r1lab quickstart") and commands[1].endswith(".venv/bin/pytest -n 2 --dist loadfile")
+    assert commands[0].endswith("r1lab quickstart") and commands[1].endswith(".venv/bin/pytest -n 2 --dist worksteal")
 
 
 def test_the_loop_from_python_runs_as_written(forked_in, tmp_path):
