@@ -48,7 +48,7 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """One forked process. Belongs to one thread."""
+    """One forked process. Belongs to one thread; only `kill_group` may come from another."""
 
     def __init__(self, pid: int, pidfd: int, sock: socket.socket):
         self.pid, self._pidfd, self._sock = pid, pidfd, sock
@@ -56,6 +56,7 @@ class Worker:
         self._poll = select.poll()
         self._poll.register(pidfd, select.POLLIN)
         self._received = bytearray()
+        self._closing = threading.Lock()
         self.is_closed = False
 
     def ask(self, payload: bytes, *, seconds: float, limit: int = 1 << 20) -> bytes:
@@ -96,16 +97,23 @@ class Worker:
             is_reaped = "Pid:\t-1\n" in file.read()
         return not is_reaped or not os.path.exists(f"/proc/{self.pid}")
 
+    def kill_group(self) -> None:
+        """Kill what it started, where nobody else does: its template is gone."""
+        with self._closing, suppress(ProcessLookupError, PermissionError):
+            if not self.is_closed and self.is_group_ours():
+                os.killpg(self.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """Kill it and wait until it is gone; the template reaps it and kills what it left behind."""
-        if self.is_closed:
-            return
-        self.is_closed = True
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        _ready(self._pidfd, 5000)
-        self._sock.close()
-        os.close(self._pidfd)
+        with self._closing:
+            if self.is_closed:
+                return
+            self.is_closed = True
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            _ready(self._pidfd, 5000)
+            self._sock.close()
+            os.close(self._pidfd)
 
     def _send(self, data: memoryview, until: float) -> None:
         while data:
@@ -232,13 +240,12 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
             orderly = False
-        if not orderly:
-            for worker in list(self._workers):
-                with suppress(ProcessLookupError, PermissionError):
-                    if not worker.is_closed and worker.is_group_ours():
-                        os.killpg(worker.pid, signal.SIGKILL)
-        self._workers.clear()
         self._process = self._control = None
+        workers = list(self._workers)
+        self._workers.clear()
+        if not orderly:
+            for worker in workers:
+                worker.kill_group()
 
 
 def _ready(pidfd: int, milliseconds: int) -> bool:

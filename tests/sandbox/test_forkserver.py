@@ -157,3 +157,21 @@ def test_a_number_that_was_given_to_another_process_is_not_taken_for_a_workers(s
         assert taken.is_group_ours()
         taken.close()
         theirs.close()
+
+
+def test_a_worker_may_be_closed_while_its_template_is_replaced(server, monkeypatch):
+    worker, looked, original = server.spawn(("serves:hang", {})), threading.Event(), Worker.is_group_ours
+
+    def slow(self):
+        looked.set()
+        time.sleep(0.3)
+        return original(self)
+
+    monkeypatch.setattr(Worker, "is_group_ours", slow)
+    closing = threading.Thread(target=lambda: looked.wait(20) and worker.close())
+    closing.start()
+    os.kill(server.pid, signal.SIGKILL)
+    other = server.spawn(("serves:echo", {"suffix": "!"}))
+    closing.join()
+    assert looked.is_set() and other.ask(b"a", seconds=5) == b"a!"
+    other.close()
