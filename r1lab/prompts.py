@@ -97,7 +97,7 @@ class Renderer:
         longest = max(map(len, self.tokenizer.get_vocab()))
         for problem in problems:
             text = self.prompt_text(problem)
-            if len(text) > longest * self.context:  # said without minutes of tokenizing
+            if len(text) > longest * self.context:  # said at once: ten megabytes are tokenized for a minute
                 raise ValueError(
                     f"problem {problem.id} renders to {len(text):,} characters, which exceed the context of "
                     f"{self.context} tokens (of at most {longest} characters each); drop the problem"

@@ -21,6 +21,7 @@ BLOCK = 32
 """Tokens of a block of keys on a CPU: only whole blocks of a prompt are shared, and vLLM's own choice is 128."""
 MEMORY_GIB = "1"
 """For keys on a CPU, where VLLM_CPU_KVCACHE_SPACE does not say."""
+GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
 
 
 def command(
@@ -67,9 +68,6 @@ def serve(model: str, **options) -> None:
     model = str(embedded.path()) if model == "embedded" else model
     arguments, environment = command(model, on_gpu=torch.cuda.is_available(), **options)
     os.execve(arguments[0], arguments, os.environ | environment)
-
-
-GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
 
 
 class Group(subprocess.Popen):
