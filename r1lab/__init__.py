@@ -1,14 +1,14 @@
-"""Reinforcement learning with verifiable rewards, R1-Zero style. The commands are `r1lab.cli`."""
+"""Reinforcement learning with verifiable rewards, R1-Zero style. The commands are `r1lab.cli.main`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from r1lab.comparison.compare import Comparison
+    from r1lab.evaluation.probe import Probe
+    from r1lab.evaluation.runner import Evaluation
     from r1lab.pipeline import Run
-    from r1lab.study.compare import Comparison
-    from r1lab.study.evaluation import Evaluation
-    from r1lab.study.probe import Probe
 
 __version__ = "0.1.0"
 
@@ -21,22 +21,22 @@ def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callab
     `verifier` is a function or class that workers can import: it becomes the recipe's `verifier: module:name`.
     RecipeError (a ValueError) where the recipe is wrong, and nothing is written; RunError where the run failed.
     """
-    from r1lab import names, pipeline, recipe_file
+    from r1lab import pipeline
+    from r1lab.recipe import load
 
-    names.require()
-    raw, base = recipe_file.read(recipe, overrides)
+    raw, base = load.read(recipe, overrides)
     if verifier is not None:
-        raw["verifier"] = recipe_file.path_of(verifier)
-    return pipeline.train(recipe_file.resolve(raw, base))
+        raw["verifier"] = load.path_of(verifier)
+    return pipeline.train(load.resolve(raw, base))
 
 
 def compare(recipes: Sequence[dict[str, Any] | str | Path], *overrides: str, **options: Any) -> "Comparison":
     """Recipes x seeds as paired runs at one budget, compared with intervals, as `r1lab compare` does.
 
-    `options` are `seeds`, `out`, `jobs`, `on` and `targets` of `r1lab.study.compare.compare`. RecipeError where the
-    recipes are wrong or cannot be compared, and nothing is run; RunError where a run failed.
+    `options` are `seeds`, `out`, `jobs`, `on` and `targets` of `r1lab.comparison.compare.compare`. RecipeError where
+    the recipes are wrong or cannot be compared, and nothing is run; RunError where a run failed.
     """
-    from r1lab.study.compare import compare
+    from r1lab.comparison.compare import compare
 
     return compare(recipes, *overrides, **options)
 
@@ -52,18 +52,17 @@ def evaluate(
 ) -> "Evaluation":
     """A model on a set of problems, as `r1lab eval` does: avg@n, pass@k, maj@n with intervals, resumed where it stands.
 
-    `asked` are the fields of `r1lab.study.asked.Asked`: n, temperature, prompt, verifier, completions, server and more.
-    `out` is the evaluation's folder, else evals/<set>-<hash>; `against` that of another evaluation of the same set,
-    compared paired. `say` is told of progress. RecipeError where anything asked is wrong; RunError where it failed.
+    `asked` are the fields of `r1lab.evaluation.arguments.Asked`: n, temperature, prompt, verifier, completions, server
+    and more. `out` is the evaluation's folder, else evals/<set>-<hash>; `against` that of another evaluation of the
+    same set, compared paired. `say` is told of progress. RecipeError where anything asked is wrong; RunError where it
+    failed.
     """
-    from r1lab import names
-    from r1lab.study import evaluation
-    from r1lab.study.asked import Asked, exam_of
+    from r1lab.evaluation import runner
+    from r1lab.evaluation.arguments import Asked, exam_of
 
-    names.require()
     exam, origin = exam_of(Asked(model=model, on=on, **asked))
-    folder = Path(out) if out else evaluation.folder_of(exam, origin)
-    return evaluation.evaluate(exam, origin, folder, say, Path(against) if against else None)
+    folder = Path(out) if out else runner.folder_of(exam, origin)
+    return runner.evaluate(exam, origin, folder, say, Path(against) if against else None)
 
 
 def probe(
@@ -80,10 +79,8 @@ def probe(
     `asked` as for `evaluate`; with `recipe` alone, on its own training data, sampled as its RL stage samples. `out` is
     the probe's folder, else probes/<set>-<hash>.
     """
-    from r1lab import names
-    from r1lab.study import probe as probing
-    from r1lab.study.asked import Asked
+    from r1lab.evaluation import probe as probing
+    from r1lab.evaluation.arguments import Asked
 
-    names.require()
     listed = [models] if isinstance(models, str) else list(models)
     return probing.probe(listed, Asked(on=on, **asked), size=group_size, out=Path(out) if out else None, say=say)

@@ -1,5 +1,5 @@
 """`python -m r1lab`, which launchers of several processes start."""
 
-from r1lab.cli import main
+from r1lab.cli.main import main
 
 main()

@@ -10,24 +10,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data import Problem
-from r1lab import ranks, shares
+from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
 from r1lab.engines.sync import publish
 from r1lab.errors import RunError
-from r1lab.generate import generate
-from r1lab.judge import Judge
 from r1lab.objective import Objective
 from r1lab.objective.group import Again, Drop, Keep
-from r1lab.prompts import Renderer
 from r1lab.recipe import Stage
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sampling, Scored, Settled
-from r1lab.reward import Reward
-from r1lab.sampler import Sampler
-from r1lab.second import SecondOpinion
+from r1lab.rollout.generate import generate
+from r1lab.rollout.renderer import Renderer
+from r1lab.rollout.reward import Reward
+from r1lab.rollout.sampler import Sampler
+from r1lab.rollout.second_opinion import SecondOpinion
+from r1lab.rollout.verification import Judge
 from r1lab.seeds import derive
 from r1lab.timing import Watch
-from verifiers.verdict import Verdict
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Verdict
 
 WINDOW, JUDGED_FROM = 1000, 200
 """Rollouts over which errors are counted, and from how many on."""
@@ -181,7 +181,7 @@ class Feed:
     def _members(self, plans: list[tuple[Draw, list[Request | Rollout]]]) -> list[tuple[Scored, ...]]:
         """Each plan's requests sampled and judged, its rollouts as they are."""
         requests = [item for _, plan in plans for item in plan if isinstance(item, Request)]
-        scored = iter(ranks.shared_out(requests, shares.by_draw, self._judged))
+        scored = iter(ranks.shared_out(requests, partition.by_draw, self._judged))
         return [
             tuple(next(scored) if isinstance(item, Request) else self.reward.demonstration(item) for item in plan)
             for _, plan in plans

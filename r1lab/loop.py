@@ -12,17 +12,19 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from r1lab import checkpoint, ranks, tables
-from r1lab.ledger import Ledger
-from r1lab.metrics import MetricsFile, rollout_metrics, update_metrics
+from r1lab.distributed import ranks
 from r1lab.objective import Objective
-from r1lab.policy import Policy
-from r1lab.progress import Clock, Progress
+from r1lab.policy.policy import Policy
 from r1lab.recipe import AnyStage, Stage
 from r1lab.records import Sample, Settled, Update
-from r1lab.run import RunFolder
-from r1lab.signals import Grace
-from r1lab.stopping import Stopping
+from r1lab.run import checkpoint
+from r1lab.run import journal as tables
+from r1lab.run.folder import RunFolder
+from r1lab.run.ledger import Ledger
+from r1lab.run.metrics import MetricsFile, rollout_metrics, update_metrics
+from r1lab.run.progress import Clock, Progress
+from r1lab.run.signals import Grace
+from r1lab.run.stopping import Stopping
 from r1lab.timing import details
 
 

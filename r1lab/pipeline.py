@@ -9,27 +9,32 @@ from pathlib import Path
 
 import torch
 
-from data.loaders import digest as content_digest
-from r1lab import card, checkpoint, costs, engines, eval_stage, loop, models, parts, ranks, reject, tables
-from r1lab.engines import choice
+from r1lab import engines, loop
+from r1lab.distributed import ranks
+from r1lab.engines import factory
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
-from r1lab.judge import version_of, warnings
-from r1lab.knobs import digest
-from r1lab.ledger import Ledger
-from r1lab.manifest import identity, num_threads
-from r1lab.metrics import MetricsFile
-from r1lab.policy import Policy
-from r1lab.prepare import Ready, filled, prepare
-from r1lab.progress import Progress
+from r1lab.evaluation.evaluate import EvaluationSet, evaluate, sampling_of, summary
+from r1lab.hub import model_card
+from r1lab.policy import models
+from r1lab.policy.frozen import Sampled
+from r1lab.policy.policy import Policy
 from r1lab.recipe import RlStage, SftStage, Stage
-from r1lab.recipe_file import Plan
-from r1lab.run import RunFolder, folder, open_run
-from r1lab.sampled import Sampled
-from r1lab.sft import SftFeed
-from r1lab.stopping import Stopping, goal_of
-from r1lab.study.evaluate import EvaluationSet, evaluate, sampling_of, summary
-from r1lab.trackers import Trackers
+from r1lab.recipe.base import digest
+from r1lab.recipe.load import Plan
+from r1lab.rollout.sft import SftFeed
+from r1lab.rollout.verification import version_of, warnings
+from r1lab.run import checkpoint, journal
+from r1lab.run.folder import RunFolder, folder, open_run
+from r1lab.run.ledger import Ledger
+from r1lab.run.manifest import identity, num_threads
+from r1lab.run.metrics import MetricsFile
+from r1lab.run.progress import Progress
+from r1lab.run.stopping import Stopping, goal_of
+from r1lab.run.trackers import Trackers
+from r1lab.stages import build, costs, eval, reject
+from r1lab.stages.prepare import Ready, filled, prepare
+from r1lab_data.loaders import digest as content_digest
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def _pinned(ready: list[Ready]) -> dict:
     for each in ready:
         name = each.stage.name
         configs[name] = models.load_config(each.location) if each.location else configs[each.stage.from_]
-        taken = choice.choose(each.stage.engine.kind, configs[name], getattr(each.stage, "lora", None))
+        taken = factory.choose(each.stage.engine.kind, configs[name], getattr(each.stage, "lora", None))
         pinned[name] = {
             **({"schedule_steps": each.stage.schedule_steps or each.steps} if isinstance(each.stage, Stage) else {}),
             "engine": taken.name,
@@ -107,7 +112,7 @@ def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) 
 def _last_model(trained: list[Ready], ready: list[Ready], plan: Plan, run: RunFolder) -> None:
     """The card of every stage that trains, and the last one's model as the run's."""
     for each in trained:
-        card.write(run.stage_folder(each.stage.name) / "model", ready[: ready.index(each) + 1], plan, run)
+        model_card.write(run.stage_folder(each.stage.name) / "model", ready[: ready.index(each) + 1], plan, run)
     if trained:
         with checkpoint.atomic_folder(run.model) as made:
             shutil.copytree(run.stage_folder(trained[-1].stage.name) / "model", made, dirs_exist_ok=True)
@@ -166,7 +171,7 @@ def _stage(
         run.pin(stage.name, "schedule_steps", each.steps)  # known since an earlier stage made its data
     schedule = run.pinned[stage.name]["schedule_steps"] or 0
     policy = Policy(
-        parts.start(each, run),
+        build.start(each, run),
         stage,
         total_updates=schedule * stage.updates_per_step * stage.reuse,
         temperature=stage.temperature,
@@ -176,11 +181,11 @@ def _stage(
     )
     judge = engine = None
     if each.table:
-        judge, engine = parts.judge(each, plan, stack), _engine(each, run, policy, progress, stack)
+        judge, engine = build.judge(each, plan, stack), _engine(each, run, policy, progress, stack)
     if isinstance(stage, RlStage):
-        feed = parts.feed(each, plan, engine, judge)
+        feed = build.feed(each, plan, engine, judge)
     else:
-        sampler = parts.sampler(each, plan)
+        sampler = build.sampler(each, plan)
         feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=each.renderer, objective=objective)
     stopping = Stopping(stage, each.steps, each.longest_cost)
     progress.stage(stage.name, each.steps, stage.stop.max_tokens)
@@ -210,16 +215,16 @@ def _reject(
 ) -> None:
     """Build a reject stage's parts, sample, hand on its dataset."""
     stage = each.stage
-    policy = Sampled(parts.start(each, run), stage.precision, stage.temperature or 1.0)
-    feed = parts.feed(each, plan, _engine(each, run, policy, progress, stack), parts.judge(each, plan, stack))
+    policy = Sampled(build.start(each, run), stage.precision, stage.temperature or 1.0)
+    feed = build.feed(each, plan, _engine(each, run, policy, progress, stack), build.judge(each, plan, stack))
     progress.stage(stage.name, each.steps, stage.stop.max_tokens)
     progress.warnings = warnings(each.table)
     kept = reject.sample(each, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
-    model = f"the model of stage {stage.from_}" if stage.from_ else card.clean(stage.model, "model", plan)
+    model = f"the model of stage {stage.from_}" if stage.from_ else model_card.clean(stage.model, "model", plan)
     ranks.first(reject.hand_on, each, kept, run=run, model=model, ledger=ledger, size=metrics.size)
 
 
-RUNNERS = {"reject": _reject, "eval": ranks.by_first(eval_stage.run_stage)}
+RUNNERS = {"reject": _reject, "eval": ranks.by_first(eval.run_stage)}
 """What runs a stage that does not train."""
 
 
@@ -229,7 +234,7 @@ def _engine(
     """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
     pinned = run.pinned[each.stage.name]
     progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
-    engine = choice.opened(pinned["engine"], each.stage.engine, policy, each.renderer.verifier_text, progress.say)
+    engine = factory.opened(pinned["engine"], each.stage.engine, policy, each.renderer.verifier_text, progress.say)
     stack.callback(engine.close)
     if about := getattr(engine, "about", ""):
         run.note(about)
@@ -249,15 +254,15 @@ def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, 
     def rows_of(on: EvaluationSet, step: int) -> list[tuple[str, float | None, str, int]]:
         path = run.evaluation(stage.name, step, on.name)
         settings = digest([content[on.name], vars(sampling), knobs.n, seed, policy.version])
-        found = ranks.first(tables.read_evaluation, path)
+        found = ranks.first(journal.read_evaluation, path)
         if found is None or found[1] != settings:
             publish(engine, policy.named_tensors, policy.version, policy)
             judged = evaluate(
                 on, engine=engine, judge=judge, renderer=each.renderer, sampling=sampling, n=knobs.n, seed=seed
             )
             source, text = (lambda _: on.name), policy.prompt_text
-            ranks.first(tables.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
-            found = ranks.first(tables.read_evaluation, path)
+            ranks.first(journal.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
+            found = ranks.first(journal.read_evaluation, path)
         return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in found[0]]
 
     def of_step(step: int) -> dict:

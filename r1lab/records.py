@@ -1,7 +1,7 @@
 """What crosses the borders between the stages of a step: small frozen records, arrays with their shapes.
 
 T is the number of completion tokens of one rollout, P of its prompt, N the trained tokens of one micro-batch.
-Nothing here computes. `Problem` is `data.problem`'s, `Item` and `Verdict` are `verifiers.verdict`'s.
+Nothing here computes. `Problem` is `r1lab_data.problem`'s, `Item` and `Verdict` are `r1lab_verifiers.verdict`'s.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from data import Problem
-from verifiers.verdict import Verdict
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Verdict
 
 
 class Role(IntEnum):

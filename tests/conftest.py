@@ -1,9 +1,11 @@
 """A tiny random model on disk, policies on it, and rollouts made by hand."""
 
 import functools
+import json
 import multiprocessing
 import os
 import shutil
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read where Triton is imported, which transformers may do
@@ -15,22 +17,23 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from data import Problem
 from r1lab import embedded
-from r1lab.policy import Policy
+from r1lab.cli import main as cli
+from r1lab.policy.policy import Policy
 from r1lab.recipe import RlStage
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored
-from sandbox.box import Sandbox
-from sandbox.forkserver import SandboxError
-from verifiers.verdict import Verdict
+from r1lab_data import Problem
+from r1lab_sandbox.box import Sandbox
+from r1lab_sandbox.forkserver.forkserver import SandboxError
+from r1lab_verifiers.verdict import Verdict
 
 hypothesis.settings.register_profile("busy", deadline=None)  # a neighbour on the machine is no failure
 hypothesis.settings.load_profile("busy")
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["r1lab.cli", "r1lab.pipeline", "r1lab.quickstart", "r1lab.study.compare", "scipy.stats", "accelerate", "pandas",
-     "transformers.models.llama.modeling_llama"]
+    ["r1lab.cli.main", "r1lab.pipeline", "r1lab.cli.quickstart", "r1lab.comparison.compare", "scipy.stats",
+     "accelerate", "pandas", "transformers.models.llama.modeling_llama"]
 )  # fmt: skip
 DEATHS = """
 import os, runpy, signal, sys
@@ -190,3 +193,33 @@ def make_samples(make_rollout):
         return made
 
     return make
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfdbinary):
+    """r1lab with these arguments in an empty folder: (exit code, stdout as bytes, stderr as text)."""
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+
+    def run(*arguments: str) -> tuple[int, bytes, str]:
+        monkeypatch.setattr(sys, "argv", ["r1lab", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capfdbinary.readouterr()
+        return end.value.code, out, err.decode()
+
+    yield run
+    sys.path[:] = path
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """rows(...) -> the path of a JSONL file; texts and bytes are lines as they stand."""
+
+    def write(*lines: dict | str | bytes, name: str = "cases.jsonl") -> str:
+        encoded = [json.dumps(line).encode() if isinstance(line, dict) else line for line in lines]
+        encoded = [line.encode() if isinstance(line, str) else line for line in encoded]
+        (tmp_path / name).write_bytes(b"".join(line + b"\n" for line in encoded))
+        return str(tmp_path / name)
+
+    return write

@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from data import Problem
 from r1lab.errors import RunError
 from r1lab.feed import JUDGED_FROM, ErrorWindow, Feed
-from r1lab.models import load_tokenizer
 from r1lab.objective import build
 from r1lab.objective.group import Again, All, Keep
-from r1lab.prompts import Renderer
+from r1lab.policy.models import load_tokenizer
 from r1lab.recipe import Objective as Knobs
 from r1lab.records import Group, Role, Rollout, Settled
-from r1lab.reward import Reward
-from r1lab.sampler import Sampler
-from r1lab.second import SecondOpinion
+from r1lab.rollout.renderer import Renderer
+from r1lab.rollout.reward import Reward
+from r1lab.rollout.sampler import Sampler
+from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.seeds import derive
-from verifiers.verdict import Verdict
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Verdict
 
 PROBLEMS = {f"p{i}": Problem(f"p{i}", f"{i}+1", str(i + 1), source="s", solution=f" {i + 1}") for i in range(40)}
 RIGHT, WRONG, ERROR = Verdict(1.0, "correct"), Verdict(0.0, "wrong"), Verdict(None, "error", reason="no gold")

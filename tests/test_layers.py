@@ -16,10 +16,10 @@ MAY_IMPORT = {
 }
 DISTRIBUTED = ("accelerate", "torch.distributed")
 ALLOWED = {
-    "r1lab/policy.py": DISTRIBUTED,
-    "r1lab/ranks.py": DISTRIBUTED,
-    "r1lab/shards.py": ("torch.distributed",),
-    "r1lab/trackers.py": ("accelerate.tracking",),
+    "r1lab/policy/policy.py": DISTRIBUTED,
+    "r1lab/distributed/ranks.py": DISTRIBUTED,
+    "r1lab/distributed/sharding.py": ("torch.distributed",),
+    "r1lab/run/trackers.py": ("accelerate.tracking",),
 }
 PARSED = {
     path: ast.parse(path.read_text(encoding="utf-8"), str(path))
@@ -64,8 +64,10 @@ def test_only_policy_ranks_shards_and_trackers_know_of_processes():
 
 def test_the_verifier_pool_starts_without_the_heavy_libraries():
     if not (ROOT / "verifiers" / "pool.py").exists():
-        pytest.skip("there is no verifiers/pool.py yet")
-    code = "import sys, verifiers.pool; print({'torch', 'transformers', 'datasets'} & set(sys.modules) or '')"
+        pytest.skip("there is no verifiers/r1lab_verifiers/pool/pool.py yet")
+    code = (
+        "import sys, r1lab_verifiers.pool.pool; print({'torch', 'transformers', 'datasets'} & set(sys.modules) or '')"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

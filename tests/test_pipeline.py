@@ -4,10 +4,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from r1lab import pipeline, recipe_file, tables
+from r1lab import pipeline
 from r1lab.errors import RecipeError
-from r1lab.progress import Progress
-from r1lab.study.report import report
+from r1lab.recipe import load
+from r1lab.report.report import report
+from r1lab.run import journal
+from r1lab.run.progress import Progress
 from r1lab.timing import PHASES
 
 BASE = {
@@ -27,7 +29,7 @@ BASE = {
 
 def train(tmp_path, **changes) -> pipeline.Run:
     raw = {**BASE, "out": str(tmp_path / "run"), **changes}
-    return pipeline.train(recipe_file.resolve(raw), Progress(quiet=True))
+    return pipeline.train(load.resolve(raw), Progress(quiet=True))
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -116,7 +118,7 @@ def test_an_evaluation_of_other_problems_is_not_read_from_an_older_table(tmp_pat
     longer = train(tmp_path, steps=2, eval={"every": 1, "sets": other})
     fresh = train(tmp_path / "fresh", steps=2, eval={"every": 1, "sets": other})
     assert longer.metrics[-1]["eval/test/avg"] == fresh.metrics[-1]["eval/test/avg"]
-    table, _ = tables.read_evaluation(longer.path / "eval" / "rl-2-test.parquet")
+    table, _ = journal.read_evaluation(longer.path / "eval" / "rl-2-test.parquet")
     assert all(len(row["prompt_text"]) == len("Q: 1234+1234\nA:") for row in table)
 
 

@@ -23,10 +23,10 @@ from bars import finish, line, row
 from code_host import Listeners, state
 from code_sets import Case, programs, references, shared
 
-from sandbox.box import Sandbox
-from sandbox.outcome import Limits, Program
-from verifiers import resolve
-from verifiers.pool import Pool
+from r1lab_sandbox.box import Sandbox
+from r1lab_sandbox.records import Limits, Program
+from r1lab_verifiers import resolve
+from r1lab_verifiers.pool.pool import Pool
 
 TRIVIAL = "a, b = map(int, input().split())\nprint(a + b)\n"
 STDIN = b"3 4\n"

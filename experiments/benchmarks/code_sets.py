@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifiers import Item
+from r1lab_verifiers import Item
 
 SENTINEL = """
 

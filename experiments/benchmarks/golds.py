@@ -4,7 +4,7 @@ r"""Every reference answer of the usual math sets under the verifier `math`, and
 
 `DIR` holds a folder a set (gsm8k, math500, aime24, amc23, minerva_math, olympiadbench, svamp, asdiv, mawps) as they lie
 in openai/grade-school-math, openai/prm800k and QwenLM/Qwen2.5-Math's evaluation. A gold is *proved* where its reference
-and every way of writing it that `r1lab.study.metamorphic` knows score 1; a perturbed one must not.
+and every way of writing it that `r1lab.audit.metamorphic` knows score 1; a perturbed one must not.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from bars import finish, line, row
 
+from r1lab.audit.audit import audit
+from r1lab.audit.dataset import audit_golds
 from r1lab.errors import RecipeError
 from r1lab.recipe import Workers
-from r1lab.source import Source, load_problems
-from r1lab.study.audit import audit
-from r1lab.study.golds import audit_golds
-from verifiers import resolve
+from r1lab.recipe.data import Source, load_problems
+from r1lab_verifiers import resolve
 
 SETS = {
     "gsm8k train": {"path": "gsm8k", "columns": {"prompt": "question"}, "answer_format": "hash"},

@@ -1,4 +1,4 @@
-r"""How often the intervals of `r1lab.study.paired` hold the true difference, and how often they find one that is none.
+r"""How often the intervals of `r1lab.stats.paired` hold the true difference, and how often they find one that is none.
 
     python experiments/benchmarks/interval_coverage.py [--json FILE] [--simulations 2000] [--base 0.5]
                                                        [--interaction 0.5]
@@ -35,7 +35,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from r1lab.seeds import derive
-from r1lab.study.paired import ALPHA, half_width, parts
+from r1lab.stats.paired import ALPHA, half_width, parts
 
 SEEDS, PROBLEMS, SEED_SDS, PROBLEM_SDS, EFFECTS = (3, 5, 10), (64, 512), (0.0, 0.03, 0.10), (0.1, 0.4), (0.0, 0.05)
 ARMS = 4

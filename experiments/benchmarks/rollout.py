@@ -19,17 +19,18 @@ import torch
 from bars import finish, line, machine, row
 from step_ours import located, source_of
 
-from r1lab import versions
-from r1lab.engines import vllm_requests, vllm_trouble
+from r1lab.doctor import versions
 from r1lab.engines.sync import probe
-from r1lab.engines.vllm import VllmEngine, parameters
-from r1lab.engines.vllm_start import for_cpu, untouched
-from r1lab.policy import Policy
-from r1lab.prepare import problems_of
-from r1lab.prompts import Renderer
+from r1lab.engines.vllm import diagnose
+from r1lab.engines.vllm import requests as vllm_requests
+from r1lab.engines.vllm.engine import VllmEngine, parameters
+from r1lab.engines.vllm.start import for_cpu, untouched
+from r1lab.policy.policy import Policy
 from r1lab.recipe import RlStage
 from r1lab.records import Request, RequestId, Sampling
+from r1lab.rollout.renderer import Renderer
 from r1lab.seeds import derive
+from r1lab.stages.prepare import problems_of
 
 PACKAGES = ("r1lab", "torch", "transformers")
 GPU_SHARE = 0.3
@@ -38,7 +39,7 @@ GPU_SHARE = 0.3
 
 def main() -> int:
     options = parse()
-    if reason := vllm_trouble.missing():
+    if reason := diagnose.missing():
         sys.exit(f"rollout: {reason}")
     stage = RlStage(data=source_of(options.model), model=options.model, precision="float32", threads=options.threads)
     torch.set_num_threads(options.threads)
@@ -50,7 +51,7 @@ def main() -> int:
     ours.sync(policy.named_tensors(), 0)
     bare = Bare(located(options.model), policy, limits)
     rows = sampled(ours, bare, asked, options) + synced(ours, policy, options.repeats)
-    vllm = {name: version for name in vllm_trouble.EXTRA if (version := versions.version(name))}
+    vllm = {name: version for name in diagnose.EXTRA if (version := versions.version(name))}
     rows[0] |= {"work": vars(options) | {"json": None}, "vllm": vllm} | machine(PACKAGES)
     for each in rows:
         print(line(each))

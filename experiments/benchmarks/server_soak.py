@@ -20,10 +20,10 @@ from pathlib import Path
 from bars import finish, line, machine, row
 
 import r1lab
-from data import Problem
-from r1lab import tables
+from r1lab.doctor.versions import ENGINES, version
 from r1lab.engines.server.launch import Child
-from r1lab.versions import ENGINES, version
+from r1lab.run import journal
+from r1lab_data import Problem
 
 PROMPTS, GROUP = 8, 8
 NOT_A_PROBLEM = Problem("-", "", "", source="-")
@@ -80,7 +80,7 @@ def counted(run) -> list[dict]:
     steps = [each["step"] for each in run.metrics if each["step"]]
     draws, rollouts, strangers = [], [], 0
     for step in steps:
-        for settled in tables.read_block(run.path / "rollouts" / f"rl-{step}.parquet", lambda _: NOT_A_PROBLEM):
+        for settled in journal.read_block(run.path / "rollouts" / f"rl-{step}.parquet", lambda _: NOT_A_PROBLEM):
             draws.append(settled.drawn.draw.number)
             for member in settled.drawn.members:
                 rollouts.append(member.rollout.request.id)

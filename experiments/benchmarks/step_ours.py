@@ -17,21 +17,23 @@ import torch
 from safetensors.torch import save_file
 from step_work import BETAS, CLIP_HIGH, CLIP_LOW, EPSILON, LEARNING_RATE, SEED, Line, Work, peak_memory_gib, reward
 
-from r1lab import engines, fetch, loop, models, objective, pipeline
+from r1lab import engines, loop, objective, pipeline
 from r1lab.feed import Feed
-from r1lab.ledger import Ledger
-from r1lab.policy import Policy
-from r1lab.prepare import problems_of
-from r1lab.progress import Progress
-from r1lab.prompts import Renderer
+from r1lab.hub import small_models
+from r1lab.policy import models
+from r1lab.policy.policy import Policy
 from r1lab.recipe import RlStage
-from r1lab.recipe_file import Plan
+from r1lab.recipe.load import Plan
 from r1lab.records import Rollout, Settled
-from r1lab.reward import PARTS, Reward
-from r1lab.sampler import Sampler
-from r1lab.second import SecondOpinion
+from r1lab.rollout.renderer import Renderer
+from r1lab.rollout.reward import PARTS, Reward
+from r1lab.rollout.sampler import Sampler
+from r1lab.rollout.second_opinion import SecondOpinion
+from r1lab.run.ledger import Ledger
+from r1lab.run.progress import Progress
 from r1lab.seeds import derive
-from verifiers.verdict import Verdict
+from r1lab.stages.prepare import problems_of
+from r1lab_verifiers.verdict import Verdict
 
 NUM_PROBLEMS = 4096
 LONGEST = {"embedded": None, "smollm2": 384}
@@ -225,4 +227,4 @@ def located(model: str) -> str:
     if model == "embedded":
         return models.locate(model)
     folder = CACHE / model
-    return str(folder if folder.is_dir() and any(folder.iterdir()) else fetch.fetch(model, folder))
+    return str(folder if folder.is_dir() and any(folder.iterdir()) else small_models.fetch(model, folder))

@@ -23,7 +23,7 @@ from bars import finish, line, machine, row
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from r1lab import attention
-from r1lab.packing import length, pack
+from r1lab.policy.packing import length, pack
 from r1lab.records import PackedBatch, Request, RequestId, Rollout, Sample, Sampling
 
 SHAPE = {

@@ -22,11 +22,11 @@ from pathlib import Path
 from bars import finish, line, machine, row
 from verify_math_hostile import GOLDS, HOSTILE, RIGHT
 
-from sandbox.forkserver import ForkServer
-from verifiers import Item, Verdict, resolve
-from verifiers.pool import Pool
-from verifiers.seat import Seat
-from verifiers.worker import Check
+from r1lab_sandbox.forkserver.forkserver import ForkServer
+from r1lab_verifiers import Item, Verdict, resolve
+from r1lab_verifiers.pool.pool import Pool
+from r1lab_verifiers.pool.slot import Seat
+from r1lab_verifiers.pool.worker import Check
 
 DEADLINE = 1.0
 NUM_RATIONALS = 6000
@@ -136,7 +136,7 @@ def rationals_per_second(rounds: int) -> list[float]:
 def attempts() -> dict[str, float]:
     """Wall seconds of the slowest single check of each hostile completion."""
     table = {"math": resolve("math")}
-    server = ForkServer(preload=["verifiers.worker", *table["math"].preload])
+    server = ForkServer(preload=["r1lab_verifiers.pool.worker", *table["math"].preload])
     seat = Seat(server, table, deadline=DEADLINE, build_deadline=60, memory_mb=2048)
     list(seat.run([Check("math", Item("1", "1"))]))
     seconds = dict.fromkeys(HOSTILE, 0.0)

@@ -1,5 +1,5 @@
 """Attention over packed rows, in which a prompt stands once before its completions, for any model of transformers
-that attends through its attention interface. Not how rows are packed (`r1lab.packing`).
+that attends through its attention interface. Not how rows are packed (`r1lab.policy.packing`).
 
 A CPU attends segment by segment (`segments`), a GPU through FlexAttention (`flex`). `learn` turns a model over to it
 where a try shows that it then computes what it computed before; one that does not is forwarded in padded rows.

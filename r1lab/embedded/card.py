@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from data.tasks import generate
 from r1lab.embedded import NAME, corpus
 from r1lab.seeds import derive
-from verifiers.numeric import Numeric
-from verifiers.verdict import Item
+from r1lab_data.tasks import generate
+from r1lab_verifiers.numeric import Numeric
+from r1lab_verifiers.verdict import Item
 
 PROBLEMS, NEW_TOKENS = 512, 64
 TEXT = """---

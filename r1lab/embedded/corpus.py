@@ -3,13 +3,13 @@
 A web in miniature, of mixed quality. On its question pages (`Q: 347+285` / `A: ...`) most answers are bare and wrong,
 some are talk, some are worked badly, and about a quarter are worked column by column, with slips. Its textbook pages
 work the same additions without a question, which is where the skill is learned. It is not a task: what a run is trained
-or evaluated on comes from `data.tasks`, and no page shows an addition of the split `eval`.
+or evaluated on comes from `r1lab_data.tasks`, and no page shows an addition of the split `eval`.
 """
 
 import random
 from collections.abc import Iterator
 
-from data.tasks import split_of
+from r1lab_data.tasks import split_of
 
 PAGES = {"answer": 0.64, "textbook": 0.27, "talk": 0.09}
 """Share of each kind of page."""

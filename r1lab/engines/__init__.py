@@ -6,11 +6,11 @@ from r1lab.engines.protocol import Engine
 __all__ = ["ENGINES", "Engine", "make", "resolve"]
 
 ENGINES = {
-    "local": "r1lab.engines.local:LocalEngine",
-    "vllm": "r1lab.engines.vllm:VllmEngine",
+    "local": "r1lab.engines.local.engine:LocalEngine",
+    "vllm": "r1lab.engines.vllm.engine:VllmEngine",
     "server": "r1lab.engines.server.engine:ServerEngine",
 }
-"""Paths, so that an engine's own dependencies load only where it is used. `auto` is `r1lab.engines.choice`'s."""
+"""Paths, so that an engine's own dependencies load only where it is used. `auto` is `r1lab.engines.factory`'s."""
 
 
 def resolve(kind: str) -> str:

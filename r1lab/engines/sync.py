@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from r1lab import ranks
+from r1lab.distributed import ranks
 from r1lab.engines.protocol import Engine
 from r1lab.errors import RunError
 from r1lab.records import Request, RequestId, Rollout, Sample, Sampling

@@ -15,13 +15,13 @@ from r1lab.objective import entropy as entropy_axis
 from r1lab.objective import rules
 from r1lab.objective.advantage import ADVANTAGES
 from r1lab.objective.aggregate import AGGREGATES
-from r1lab.objective.axes import Credit, Kl, Objective
 from r1lab.objective.contradictions import refuse
 from r1lab.objective.correction import CORRECTIONS
 from r1lab.objective.credit import SCALES
 from r1lab.objective.kl import ESTIMATORS
 from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
+from r1lab.objective.objective import Credit, Kl, Objective
 from r1lab.objective.presets import DEFAULT, PRESETS, Preset
 from r1lab.objective.term import Term, lookup
 from r1lab.objective.weight import WEIGHTS

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from r1lab.errors import RecipeError
 from r1lab.objective import mix
-from r1lab.objective.axes import Objective
+from r1lab.objective.objective import Objective
 from r1lab.records import Role
 
 

@@ -17,7 +17,7 @@ from r1lab.objective.term import call
 from r1lab.records import Group, Role, Sample, Scored
 
 if TYPE_CHECKING:
-    from r1lab.objective.axes import Objective
+    from r1lab.objective.objective import Objective
 
 
 def samples(objective: Objective, group: Group) -> list[Sample]:

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from r1lab import attention
 from r1lab.attention import NAME
-from r1lab.packing import pack
+from r1lab.policy.packing import pack
 from r1lab.records import Sample
 
 SIZES = {

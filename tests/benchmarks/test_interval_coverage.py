@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from r1lab.study.paired import holm, p_value, parts
+from r1lab.stats.paired import holm, p_value, parts
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
 

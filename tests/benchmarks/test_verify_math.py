@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from verifiers import Verdict
+from r1lab_verifiers import Verdict
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
 ROWS = [

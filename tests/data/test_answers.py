@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.answers import FORMATS, text_of
+from r1lab_data.answers import FORMATS, text_of
 
 
 @pytest.mark.parametrize(

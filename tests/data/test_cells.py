@@ -1,7 +1,7 @@
 import pytest
 
-from data.cells import Unusable, fields, reader, text
-from data.problem import DataError
+from r1lab_data.cells import Unusable, fields, reader, text
+from r1lab_data.problem import DataError
 
 ROW = {
     "Body": "Tom has 3.",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from data import DataError
-from data.code_rows import ROW_FORMATS
-from data.columns import problems
-from data.loaders import load
-from data.rows import Table
+from r1lab_data import DataError
+from r1lab_data.code_rows import ROW_FORMATS
+from r1lab_data.columns import problems
+from r1lab_data.loaders import load
+from r1lab_data.rows import Table
 
 
 def read(row, name, columns=()):
@@ -122,7 +122,7 @@ def test_a_pickle_never_calls_anything():
 
 
 def test_packed_tests_do_not_unfold_without_bound(monkeypatch):
-    monkeypatch.setattr("data.programs.MAX_UNPACKED", 1000)
+    monkeypatch.setattr("r1lab_data.programs.MAX_UNPACKED", 1000)
     with pytest.raises(DataError, match="unfold to more than 1000 bytes"):
         read(livecodebench("stdin", packed("x" * 5000)), "livecodebench")
 

@@ -1,8 +1,8 @@
 import pytest
 
-from data.columns import problems
-from data.problem import DataError, Problem
-from data.rows import Table
+from r1lab_data.columns import problems
+from r1lab_data.problem import DataError, Problem
+from r1lab_data.rows import Table
 
 
 def made(rows, columns=(), answer_format="plain"):

@@ -6,9 +6,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 
-from data import files
-from data.files import read
-from data.problem import DataError
+from r1lab_data import files
+from r1lab_data.files import read
+from r1lab_data.problem import DataError
 
 ROW = '{"a": 1}\n'
 

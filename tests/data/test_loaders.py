@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import data
-from data import Problem
-from data.loaders import digest, load
-from data.problem import DataError
+import r1lab_data as data
+from r1lab_data import Problem
+from r1lab_data.loaders import digest, load
+from r1lab_data.problem import DataError
 
 SHARED = os.environ.get("R1LAB_SHARED")
 real = pytest.mark.skipif(not SHARED, reason="R1LAB_SHARED names no folder with the public datasets")
@@ -46,9 +46,8 @@ def test_a_limit_that_leaves_nothing_is_refused(limit):
 
 
 def test_the_package_loads_the_standard_library_only():
-    code = (
-        "import data, sys; print({name.partition('.')[0] for name in sys.modules} & {'numpy', 'datasets', 'pyarrow'})"
-    )
+    heavy = "{'numpy', 'datasets', 'pyarrow'}"
+    code = f"import r1lab_data, sys\nprint({heavy} & {{each.partition('.')[0] for each in sys.modules}})"
     root = Path(data.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

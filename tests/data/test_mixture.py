@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.mixture import Mixture
-from data.problem import DataError
+from r1lab_data.mixture import Mixture
+from r1lab_data.problem import DataError
 
 WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=6)
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import Problem
-from data.overlap import mask_numbers, normalise, overlap
+from r1lab_data import Problem
+from r1lab_data.overlap import mask_numbers, normalise, overlap
 
 
 def problems(*prompts, source="t"):

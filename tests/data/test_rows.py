@@ -4,8 +4,8 @@ from itertools import islice
 
 import pytest
 
-from data.problem import DataError
-from data.rows import read_file
+from r1lab_data.problem import DataError
+from r1lab_data.rows import read_file
 
 
 def read(file, limit=None):

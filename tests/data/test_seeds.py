@@ -1,4 +1,4 @@
-from data.seeds import generator
+from r1lab_data.seeds import generator
 
 
 def test_equal_parts_draw_the_same_in_every_process():

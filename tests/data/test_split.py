@@ -2,8 +2,8 @@
 
 import pytest
 
-from data import DataError, Problem
-from data.split import distinct, part
+from r1lab_data import DataError, Problem
+from r1lab_data.split import distinct, part
 
 
 def asked(*texts):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from data.tasks import generate, split_of
 from r1lab import embedded
 from r1lab.embedded import card, corpus, make
+from r1lab_data.tasks import generate, split_of
 
 
 @pytest.fixture(scope="module")

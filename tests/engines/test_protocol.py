@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from r1lab import engines
-from r1lab.engines.local import LocalEngine
+from r1lab.engines.local.engine import LocalEngine
 from r1lab.engines.sync import publish
 
 

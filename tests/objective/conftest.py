@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from data import Problem
 from r1lab.objective import build
 from r1lab.objective.group import Keep
-from r1lab.packing import pack
+from r1lab.policy.packing import pack
 from r1lab.recipe import Objective as Knobs
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sampling, Scored
-from verifiers.verdict import Verdict
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Verdict
 
 SOLUTION = tuple(range(30, 40))
 

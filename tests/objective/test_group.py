@@ -4,7 +4,6 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from data import Problem
 from r1lab.errors import RecipeError
 from r1lab.objective.group import (
     All,
@@ -20,6 +19,7 @@ from r1lab.objective.group import (
 )
 from r1lab.objective.rules import GROUPS, build
 from r1lab.records import Draw, Request
+from r1lab_data import Problem
 
 PROBLEM = Problem("p", "1+1", "2", source="s")
 

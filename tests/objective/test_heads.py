@@ -9,7 +9,7 @@ import torch
 from r1lab.kernels import policy_head, token_logps
 from r1lab.objective.group import Keep
 from r1lab.objective.presets import PRESETS
-from r1lab.packing import pack
+from r1lab.policy.packing import pack
 
 VOCABULARY, WIDTH = 60, 16
 RUNNABLE = [name for name, preset in PRESETS.items() if not preset.missing]

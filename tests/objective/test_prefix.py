@@ -1,9 +1,9 @@
 import pytest
 
-from data import Problem
 from r1lab.objective.group import Again, Drop, Keep
 from r1lab.objective.prefix import Hint, OnePrefix, beginning
 from r1lab.records import Draw, Group, Role
+from r1lab_data import Problem
 
 PROBLEM = Problem("p", "1+1", "2", source="s")
 SOLUTION = tuple(range(30, 40))  # what the demonstrations of these tests say

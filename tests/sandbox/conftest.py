@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from sandbox.forkserver import ForkServer
+from r1lab_sandbox.forkserver.forkserver import ForkServer
 
 SERVES = '''
 import os, pathlib, resource, subprocess, time
-from sandbox import frames
+from r1lab_sandbox.forkserver import frames
 
 def mark(path):
     pathlib.Path(path).write_text(str(os.getpid()))

@@ -7,10 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox import bubblewrap, seat, slot
-from sandbox.box import Sandbox
-from sandbox.forkserver import SandboxError
-from sandbox.outcome import Limits, Program
+from r1lab_sandbox import slots
+from r1lab_sandbox.backends import bubblewrap, slot
+from r1lab_sandbox.box import Sandbox
+from r1lab_sandbox.forkserver.forkserver import SandboxError
+from r1lab_sandbox.records import Limits, Program
 
 pytestmark = pytest.mark.sandbox
 QUICK = Limits(seconds=5.0, memory_mb=256)
@@ -189,7 +190,7 @@ def test_without_isolation_there_is_no_sandbox(monkeypatch):
     def refuse(self, backend):
         raise SandboxError(f"{backend}: unshare: Operation not permitted")
 
-    monkeypatch.setattr(seat.Seats, "make", refuse)
+    monkeypatch.setattr(slots.Seats, "make", refuse)
     with pytest.raises(
         SandboxError, match=r"no isolation, so no program is run \(namespaces: .*bubblewrap: "
     ) as caught:

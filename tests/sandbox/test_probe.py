@@ -1,7 +1,8 @@
 import pytest
 
-from sandbox import bubblewrap, probe
-from sandbox.box import Sandbox
+from r1lab_sandbox import probe
+from r1lab_sandbox.backends import bubblewrap
+from r1lab_sandbox.box import Sandbox
 
 pytestmark = pytest.mark.sandbox
 

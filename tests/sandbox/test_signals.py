@@ -8,13 +8,14 @@ import sys
 
 import pytest
 
-from sandbox import bubblewrap, jail
+from r1lab_sandbox.backends import bubblewrap
+from r1lab_sandbox.isolation import jail
 
 pytestmark = pytest.mark.sandbox
 DRIVER = """
 import json, subprocess, sys
-from sandbox.box import Sandbox
-from sandbox.outcome import Limits, Program
+from r1lab_sandbox.box import Sandbox
+from r1lab_sandbox.records import Limits, Program
 victims = [subprocess.Popen(["sleep", "60"]) for _ in range(3)]
 attack = "import os" + "".join(f"\\ntry: {each}\\nexcept OSError: pass" for each in json.loads(sys.argv[2]))
 told = []

@@ -6,8 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox.box import Sandbox
-from sandbox.outcome import Limits, Program
+from r1lab_sandbox.box import Sandbox
+from r1lab_sandbox.records import Limits, Program
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 HOSTILE = (

@@ -10,13 +10,13 @@ import pytest
 pytestmark = pytest.mark.sandbox
 UNSHARE = ["unshare", "--user"]
 REPORT = """
-from sandbox import probe
-from sandbox.box import Sandbox
+from r1lab_sandbox import probe
+from r1lab_sandbox.box import Sandbox
 with Sandbox(slots=1, backend="namespaces", packages=()) as box:
     print(os.geteuid(), probe.report(box).broken)
 """
 START = """
-from sandbox.box import Sandbox
+from r1lab_sandbox.box import Sandbox
 try:
     Sandbox(slots=1)
 except OSError as error:

@@ -1,7 +1,7 @@
 import pytest
 
-from sandbox import wire
-from sandbox.outcome import Limits, Outcome, Program
+from r1lab_sandbox import wire
+from r1lab_sandbox.records import Limits, Outcome, Program
 
 
 def test_an_outcome_crosses_as_it_is():

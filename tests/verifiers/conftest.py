@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from verifiers import resolve
-from verifiers.pool import Pool
+from r1lab_verifiers import resolve
+from r1lab_verifiers.pool.pool import Pool
 
 PLUGINS = '''
 import asyncio, math, os, pathlib, random, signal, subprocess, sys, threading, time
 from dataclasses import dataclass
-from verifiers import Verdict
+from r1lab_verifiers import Verdict
 
 def parity(completion, answer):
     return len(completion) % 2 == int(answer) % 2

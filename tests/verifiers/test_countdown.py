@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifiers import Item, resolve
-from verifiers.arithmetic import evaluate
+from r1lab_verifiers import Item, resolve
+from r1lab_verifiers.text.arithmetic import evaluate
 
 PUZZLE = {"numbers": [55, 36, 7, 19], "target": 65}  # 55 + 36 - 7 - 19
 

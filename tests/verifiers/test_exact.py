@@ -1,6 +1,6 @@
 import pytest
 
-from verifiers import Item, resolve
+from r1lab_verifiers import Item, resolve
 
 
 def score(completion, answer="New York", **settings):

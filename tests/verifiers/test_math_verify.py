@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from verifiers import Item, resolve
-from verifiers.pool import Pool
+from r1lab_verifiers import Item, resolve
+from r1lab_verifiers.pool.pool import Pool
 
 needs_it = pytest.mark.skipif(importlib.util.find_spec("math_verify") is None, reason="math-verify is not installed")
 

@@ -5,8 +5,8 @@ import textwrap
 
 import pytest
 
-from verifiers import BUILT_IN, Item, resolve
-from verifiers.plugin import Resolved
+from r1lab_verifiers import BUILT_IN, Item, resolve
+from r1lab_verifiers.plugin import Resolved
 
 NEEDS = {"reasoning_gym": "reasoning_gym", "math_verify": "math_verify"}
 """Packages of extras."""
@@ -35,7 +35,7 @@ def test_both_forms_and_settings_resolve(folder):
     assert resolve({"use": "plugins:grade", "scale": 0.5}, [folder]).build().verify(Item("1", "")).score == 0.5
     assert resolve({"use": "plugins:Async", "pause": 0.0}, [folder]).isolated
     assert resolve("plugins:Async", [folder]).build().verify(Item("a", "")).score == 1.0
-    assert resolve(resolve("exact")) == resolve("exact") == Resolved("verifiers.exact:Exact")
+    assert resolve(resolve("exact")) == resolve("exact") == Resolved("r1lab_verifiers.exact:Exact")
     assert resolve(textwrap.indent).path == "textwrap:indent"
 
 

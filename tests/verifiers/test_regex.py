@@ -1,7 +1,7 @@
 import pytest
 
-from verifiers import Item, resolve
-from verifiers.pool import Pool
+from r1lab_verifiers import Item, resolve
+from r1lab_verifiers.pool.pool import Pool
 
 
 def score(completion, answer, **settings):

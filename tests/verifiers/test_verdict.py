@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from verifiers.verdict import STATUSES, Item, Verdict, tidy
+from r1lab_verifiers.verdict import STATUSES, Item, Verdict, tidy
 
 
 @pytest.mark.parametrize("score", [math.nan, -0.1, 1.1, math.inf, None, "1"])

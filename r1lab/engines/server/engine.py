@@ -16,15 +16,16 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
-from r1lab.engines import border, vllm_requests
-from r1lab.engines.border import TextOf
+from r1lab.engines import rollouts as border
+from r1lab.engines.rollouts import TextOf
+from r1lab.engines.server.client import Gone, Refusal, Wire
+from r1lab.engines.server.connection import Answer, Outcome, Server
 from r1lab.engines.server.fleet import TICK, Fleet
-from r1lab.engines.server.remote import Answer, Outcome, Server
 from r1lab.engines.server.scorer import Scorer
 from r1lab.engines.server.transfer import Parcel
-from r1lab.engines.server.wire import Gone, Refusal, Wire
 from r1lab.engines.sync import batch, prove
-from r1lab.engines.vllm_requests import Sampled
+from r1lab.engines.vllm import requests as vllm_requests
+from r1lab.engines.vllm.requests import Sampled
 from r1lab.errors import RunError
 from r1lab.records import Request, RequestId, Rollout
 

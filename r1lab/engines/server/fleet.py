@@ -12,10 +12,10 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from r1lab.engines.server import greet
-from r1lab.engines.server.remote import Facts, Server
+from r1lab.engines.server import handshake
+from r1lab.engines.server.client import Gone, Refusal, Wire
+from r1lab.engines.server.connection import Facts, Server
 from r1lab.engines.server.transfer import FILE, FileRoute, NcclRoute, Parcel
-from r1lab.engines.server.wire import Gone, Refusal, Wire
 from r1lab.errors import RunError
 from r1lab.records import Request
 
@@ -51,7 +51,7 @@ class Fleet:
         """Who is away and is being asked whether it is back."""
         self.outcomes: SimpleQueue = SimpleQueue()
         self.servers = [Server(wire, self.outcomes, eos) for wire in wires]
-        found = greet.check([wire.url for wire in wires], wires[0].key_env, config)
+        found = handshake.check([wire.url for wire in wires], wires[0].key_env, config)
         for server, facts in zip(self.servers, found):
             server.facts = facts
         self.route = FileRoute() if found[0].transfer == FILE else NcclRoute()
@@ -109,7 +109,7 @@ class Fleet:
         """What was served before must not show in what comes, not even by rounding."""
         for server in self.alive:
             with suppress(Gone, Refusal):
-                server.wire.post("/reset_prefix_cache", deadline=min(server.wire.deadline, greet.PATIENCE))
+                server.wire.post("/reset_prefix_cache", deadline=min(server.wire.deadline, handshake.PATIENCE))
 
     def lose(self, server: Server, why: str) -> list[Request]:
         """Give a server up; returns the requests that are void by it."""
@@ -126,7 +126,7 @@ class Fleet:
             asked = self.asked.get(server)
             if server.why and asked is None and time.monotonic() - server.tried >= self.again:
                 server.tried = time.monotonic()
-                self.asked[server] = aside(lambda wire=server.wire: greet.greet(wire, self.config))
+                self.asked[server] = aside(lambda wire=server.wire: handshake.greet(wire, self.config))
             elif asked is not None and asked.done():
                 del self.asked[server]
                 self.take_back(server, asked)

@@ -12,8 +12,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from r1lab.engines.server.client import Gone, Refusal, Wire
 from r1lab.engines.server.transfer import FILE, NCCL
-from r1lab.engines.server.wire import Gone, Refusal, Wire
 from r1lab.errors import RecipeError, RunError
 
 EXTENSION = "r1lab.engines.server.worker.ServerExtension"

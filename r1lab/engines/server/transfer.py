@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from r1lab.engines.checksum import Checksum
-from r1lab.engines.server.wire import Refusal, Wire
+from r1lab.engines.server.client import Refusal, Wire
 from r1lab.errors import RunError
 
 FILE, NCCL = "r1lab_file", "r1lab_nccl"

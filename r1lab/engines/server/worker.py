@@ -22,7 +22,7 @@ from vllm.platforms import current_platform
 
 from r1lab.engines.checksum import Checksum
 from r1lab.engines.server.transfer import FILE, NCCL
-from r1lab.engines.vllm_worker import Extension, repack_tied_head
+from r1lab.engines.vllm.worker import Extension, repack_tied_head
 
 
 @dataclass

@@ -3,7 +3,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.tasks.addition import addition, worked_columns
+from r1lab_data.tasks.addition import addition, worked_columns
 
 
 def test_columns_are_worked_from_the_ones_upward():

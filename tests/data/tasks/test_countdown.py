@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.problem import DataError
-from data.tasks.countdown import countdown
+from r1lab_data.problem import DataError
+from r1lab_data.tasks.countdown import countdown
 
 
 def exact(expression):

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from data.problem import DataError
-from data.tasks import generate
-from data.tasks.gym import gym_task
+from r1lab_data.problem import DataError
+from r1lab_data.tasks import generate
+from r1lab_data.tasks.gym import gym_task
 
 gym = pytest.mark.skipif(not importlib.util.find_spec("reasoning_gym"), reason="reasoning-gym is not installed")
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.tasks.linear import linear, worked_steps
+from r1lab_data.tasks.linear import linear, worked_steps
 
 
 def value(side, x):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.problem import DataError
-from data.tasks.multiplication import multiplication, partial_products
+from r1lab_data.problem import DataError
+from r1lab_data.tasks.multiplication import multiplication, partial_products
 
 
 @given(st.integers(), st.integers(1, 12))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import data
-from data.overlap import normalise, overlap
-from data.problem import DataError
-from data.tasks import TASKS, VERIFIERS, generate, split_of
+import r1lab_data as data
+from r1lab_data.overlap import normalise, overlap
+from r1lab_data.problem import DataError
+from r1lab_data.tasks import TASKS, VERIFIERS, generate, split_of
 
 
 def drawn(task="addition", **named):
@@ -45,7 +45,7 @@ def test_more_problems_begin_with_the_same_ones(task):
 
 def test_the_same_problems_come_in_every_process():
     code = (
-        "from data.tasks import generate\n"
+        "from r1lab_data.tasks import generate\n"
         "print([p.prompt for p in generate('{}', size=3, seed=0, split='train', source='s')])"
     )
     for task in TASKS:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from r1lab import embedded, models
+from r1lab import embedded
 from r1lab.engines import make
 from r1lab.engines.server import launch
 from r1lab.engines.server.engine import ServerEngine
 from r1lab.engines.sync import publish
 from r1lab.errors import RunError
+from r1lab.policy import models
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(500)]
 PROMPTS = [(10, 11, 12), tuple(range(20, 60)), (30,), tuple(range(3, 99)) * 4]

@@ -6,10 +6,13 @@ import socket
 import pytest
 import torch
 
-from data import Problem
-from r1lab import embedded, models, pipeline, recipe_file, tables
+from r1lab import embedded, pipeline
 from r1lab.errors import RecipeError
-from r1lab.progress import Progress
+from r1lab.policy import models
+from r1lab.recipe import load
+from r1lab.run import journal
+from r1lab.run.progress import Progress
+from r1lab_data import Problem
 
 BASE = {
     "name": "served",
@@ -38,7 +41,7 @@ def servers(serve):
 def train(tmp_path):
     def run(name="run", **changes):
         raw = {**BASE, "out": str(tmp_path / name), **changes}
-        return pipeline.train(recipe_file.resolve(raw), Progress(quiet=True))
+        return pipeline.train(load.resolve(raw), Progress(quiet=True))
 
     return run
 
@@ -58,7 +61,7 @@ def test_a_server_killed_in_a_step_costs_no_draw(train, servers):
     first, second = servers(2)
     first.die_at = 3
     run = train(engine=served(first, second, deadline=5.0), steps=1)
-    block = tables.read_block(run.path / "rollouts" / "rl-1.parquet", lambda name: Problem(name, "", "", source="s"))
+    block = journal.read_block(run.path / "rollouts" / "rl-1.parquet", lambda name: Problem(name, "", "", source="s"))
     drawn = [member.rollout.request.id for group in block for member in group.drawn.members]
     assert len(drawn) == len(set(drawn)) == 16
     (note,) = json.loads((run.path / "manifest.json").read_text())["notes"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from verifiers import Item, resolve
-from verifiers.pool import Pool
+from r1lab_verifiers import Item, resolve
+from r1lab_verifiers.pool.pool import Pool
 
 
 def load_classes():

@@ -1,6 +1,6 @@
 import pytest
 
-from verifiers.math.verifier import Math
+from r1lab_verifiers.math.verifier import Math
 
 KINDS = {
     "number": ["5", "-0.5", "1,234", "$7$"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from verifiers import Item, resolve
+from r1lab_verifiers import Item, resolve
 
 SHARED = os.environ.get("R1LAB_SHARED")
 

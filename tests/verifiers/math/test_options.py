@@ -2,7 +2,7 @@
 
 import pytest
 
-from verifiers import Item, resolve
+from r1lab_verifiers import Item, resolve
 
 MATH = resolve("math").build()
 PLAIN = r"What is $3\cdot 4$? (A) 7 (B) 12 (C) $\frac12$ (D) 34"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from verifiers import Item, resolve
+from r1lab_verifiers import Item, resolve
 
 MATH = resolve("math").build()
 

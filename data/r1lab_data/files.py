@@ -1,0 +1,134 @@
+"""Where a dataset lies: a local file or folder, a URL, the Hugging Face hub. Not what a file holds (`r1lab_data.rows`).
+
+What exists on disk wins over a hub id of the same name, as in `datasets.load_dataset`.
+"""
+
+import os
+import re
+import shutil
+import urllib.error
+import urllib.request
+from hashlib import blake2b
+from pathlib import Path
+from urllib.parse import urlparse
+
+from r1lab_data.problem import DataError
+from r1lab_data.rows import READERS, Table, first_line, read_file, suffix
+
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+PROBE_SECONDS = 10
+DOWNLOAD_SECONDS = 60
+"""Longest silence of a server, not the length of a download."""
+
+
+def read(path: str, *, split: str, config: str | None, base: Path | None, limit: int | None) -> Table:
+    """The rows that `path` names; `base` is the folder that relative paths start from, before the current one."""
+    if urlparse(path).scheme in ("http", "https"):
+        return read_url(path, split=split, limit=limit)
+    found = local(path, base)
+    if found is not None and found.is_dir():
+        return read_folder(found / config if config else found, path, split=split, limit=limit)
+    if found is not None:
+        check_suffix(found.name, path)
+        return read_file(found, path, split=split, limit=limit)
+    if suffix(path) or path.startswith((".", "/", "~")) or not HUB_ID.fullmatch(path):
+        tried = " nor ".join(str(folder) for folder in starts(base))
+        raise DataError(f"{path}: no such file or folder, neither in {tried}; or give a hub id such as openai/gsm8k")
+    return read_hub(path, split=split, config=config, limit=limit)
+
+
+def starts(base: Path | None) -> list[Path]:
+    """The folders that relative paths start from, in the order they are tried."""
+    return [*([base.resolve()] if base else []), Path.cwd()]
+
+
+def local(path: str, base: Path | None) -> Path | None:
+    """The file or folder, if it exists."""
+    candidates = (folder / Path(path).expanduser() for folder in starts(base))
+    return next((candidate for candidate in candidates if candidate.exists()), None)
+
+
+def check_suffix(file: str, path: str) -> None:
+    """A file whose format is not known by its name is refused."""
+    if not suffix(file):
+        raise DataError(f"{path}: a data file ends in one of {', '.join(READERS)}; rename or convert it")
+
+
+def read_folder(folder: Path, path: str, *, split: str, limit: int | None) -> Table:
+    """`<split>.<suffix>`, or the parquet shards that the hub stores (`[data/]<split>-00000-of-00002.parquet`)."""
+    whole = [folder / f"{split}{known}" for known in READERS if (folder / f"{split}{known}").is_file()]
+    shards = sorted([*folder.glob(f"{split}-*-of-*.parquet"), *folder.glob(f"data/{split}-*-of-*.parquet")])
+    if len(whole) > 1:
+        raise DataError(f"{path}: {' and '.join(file.name for file in whole)} are both split {split!r}; name one file")
+    if not whole and not shards:
+        held = sorted(file.name for file in folder.glob("*")) if folder.is_dir() else []
+        holds = f"the folder {folder.name} holds {', '.join(held[:12]) or 'nothing'}"
+        raise DataError(
+            f"{path}: no split {split!r} ({split}.jsonl, .json, .parquet or .csv); {holds}; set split, or config"
+        )
+    parts = [read_file(file, f"{path}/{file.name}", split=split, limit=limit) for file in whole or shards]
+    if len(parts) == 1:
+        return parts[0]
+    return Table(f"{path}/{split}", [row for part in parts for row in part.rows][:limit])
+
+
+def read_url(url: str, *, split: str, limit: int | None) -> Table:
+    """A file on the web, read by the same readers as a local one, so that its copy gives the same problems."""
+    name = Path(urlparse(url).path).name
+    if not suffix(name):
+        remedy = "a dataset's page on the hub is given by its id alone, such as openai/gsm8k"
+        raise DataError(f"{url}: a data URL ends in one of {', '.join(READERS)}; {remedy}")
+    return read_file(download(url, name), url, split=split, limit=limit)
+
+
+def download(url: str, name: str) -> Path:
+    """The file in the Hugging Face cache, fetched anew; where the server cannot be reached an earlier copy serves."""
+    cache = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "r1lab"
+    cache.mkdir(parents=True, exist_ok=True)
+    file = cache / f"{blake2b(url.encode(), digest_size=8).hexdigest()}-{name}"
+    part = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response, part.open("wb") as stream:
+            shutil.copyfileobj(response, stream)
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, urllib.error.HTTPError) or not file.exists():
+            raise DataError(f"{url}: cannot be fetched: {first_line(error)}; or give a local path") from error
+    return file
+
+
+def read_hub(path: str, *, split: str, config: str | None, limit: int | None) -> Table:
+    """`datasets.load_dataset`; a hub that cannot be reached is noticed first, before the client's long retries."""
+    import datasets
+
+    if not datasets.config.HF_HUB_OFFLINE:
+        probe(path)
+    try:
+        table = datasets.load_dataset(path, config, split=split)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        remedy = "check its name, or log in with `hf auth login` if it is private or gated"
+        raise DataError(f"{path}: neither a local path nor a dataset on the hub; {remedy}") from error
+    except ConnectionError as error:
+        raise DataError(f"{path}: {first_line(error)}; give a local path, or load it once while online") from error
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"{path}: {first_line(error)} (split {split!r}, config {config!r})") from error
+    if len(table) == 0:
+        raise DataError(f"{path}: split {split!r} has no rows; a dataset needs at least one")
+    return Table(path, table.select(range(min(len(table), limit or len(table)))).to_list())
+
+
+def probe(path: str) -> None:
+    """Is the hub there? Any answer will do, also a refusal."""
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        with urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=PROBE_SECONDS):
+            pass
+    except urllib.error.HTTPError:
+        pass
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        remedy = "give a local path, or set HF_HUB_OFFLINE=1 if the dataset is in the cache"
+        raise DataError(
+            f"{path}: not a local path, and the hub at {hub} cannot be reached ({reason}); {remedy}"
+        ) from error

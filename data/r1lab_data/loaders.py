@@ -1,0 +1,60 @@
+"""Loading a dataset as problems: the one entrance. Not procedural tasks (`r1lab_data.tasks`), mixtures or leaks."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+
+from r1lab_data.columns import problems
+from r1lab_data.files import read
+from r1lab_data.problem import DataError, Problem
+from r1lab_data.split import distinct as distinct_of
+from r1lab_data.split import part as part_of
+
+
+def load(
+    path: str,
+    *,
+    source: str,
+    split: str = "train",
+    config: str | None = None,
+    columns: Mapping[str, str | Mapping[str, str]] = {},
+    answer_format: str = "plain",
+    verifier: str = "",
+    where: Mapping[str, object] = {},
+    distinct: str = "rows",
+    holdout: float | None = None,
+    part: str = "rest",
+    limit: int | None = None,
+    base: Path | None = None,
+) -> list[Problem]:
+    r"""The problems of a hub id, a local file or folder, or a URL.
+
+    source: name in the recipe; ids are `<source>/<row>`, rows counted from 0, or `<source>/<the column named by id>`.
+    split: of a hub dataset or a folder; a single file is its own split.
+    columns, answer_format: see `r1lab_data.columns` and `r1lab_data.answers`. A missing key of `columns` is the column
+    of that name for prompt and answer, none for solution and id (with `hash` and `boxed` the whole answer column is the
+    solution). where, distinct, holdout and part (`r1lab_data.columns`, `r1lab_data.split`) choose among the rows, in
+    this order.
+    limit: the first of what is left. base: where relative paths start (a recipe's folder), before the current folder.
+    Text stays as it is but for line ends: \r\n and \r are \n in prompts, solutions and text answers, not in `meta`.
+    DataError: whatever is wrong, in one line with file, row, value, what is allowed and the remedy.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"source {source}: limit {limit} leaves no rows; give a number from 1 on, or leave it out")
+    chooses = bool(where) or distinct != "rows" or holdout is not None
+    table = read(path, split=split, config=config, base=base, limit=None if chooses else limit)
+    made = problems(table, columns, source=source, verifier=verifier, answer_format=answer_format, where=where)
+    made = distinct_of(made, distinct)
+    if holdout is not None:
+        made = part_of(made, holdout=holdout, take=part)
+    return made[:limit]
+
+
+def digest(made: Iterable[Problem]) -> str:
+    """Content hash of the problems in their order, for a manifest. The path they came from does not enter."""
+    state = blake2b(digest_size=16)
+    for problem in made:
+        state.update(json.dumps(asdict(problem), sort_keys=True, default=str).encode() + b"\n")
+    return state.hexdigest()

@@ -1,0 +1,1 @@
+"""How good a verifier is: verdicts on existing completions, false positives and negatives, metamorphic tests."""

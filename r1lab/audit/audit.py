@@ -1,0 +1,246 @@
+"""How often a verifier is wrong: on labelled completions, also beside a second one. Golds without labels: `golds`.
+
+The rates are of these rows; they say nothing of other completions than such as these are.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1lab.audit.rates import MAX_KEPT, Tally, interval, is_right, row_of
+from r1lab.errors import RecipeError
+from r1lab.evaluation.cases import Case, Cases
+from r1lab.recipe import Workers
+from r1lab.recipe.base import Use
+from r1lab.report.tables import Panel, Section, as_html, as_text, percent
+from r1lab.rollout import judging
+from r1lab.run.files import written
+from r1lab.run.progress import Meter
+from r1lab.run.signals import terminable
+from r1lab_verifiers.verdict import Verdict
+
+SHOWN = 20
+"""Rows judged wrongly that a terminal shows."""
+WHO = {(True, True): "both right", (True, False): "only {0}", (False, True): "only {1}", (False, False): "neither"}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found, as data for JSON and as tables for people."""
+
+    title: str
+    figures: dict
+    sections: Sequence[Section]
+    panels: Sequence[Panel]
+    series: Sequence[str] = ("",)
+    unreadable: int = 0
+
+    def text(self) -> str:
+        return as_text(self.sections)
+
+
+@contextmanager
+def reported(json_path: Path | None, html_path: Path | None, *, but: Path | None = None) -> Iterator[Callable]:
+    """A function that writes an Audit to these files, which are opened first: RecipeError where they cannot be."""
+    with ExitStack() as stack:
+        files = [
+            path and stack.enter_context(written(path, option, but=but))
+            for path, option in ((json_path, "--json"), (html_path, "--html"))
+        ]
+
+        def write(found: Audit) -> None:
+            if files[0]:
+                files[0].write(json.dumps(found.figures, indent=1).encode() + b"\n")
+            if files[1]:
+                files[1].write(as_html(found.title, found.sections, found.panels, found.series))
+
+        yield write
+
+
+def audit(
+    path: Path,
+    verifier: Use,
+    *,
+    against: Use | None = None,
+    settings: Mapping[str, object] = {},
+    columns: Mapping[str, str | Mapping[str, str]] = {},
+    where: Mapping[str, object] = {},
+    workers: Workers = judging.WORKERS,
+) -> Audit:
+    """Judge every row of `path` that has a label `expected` with one verifier or two. RecipeError as in `verify`."""
+    table = {judging.label(verifier, settings): judging.resolved(verifier, settings)}
+    if against is not None:
+        if str(against) in table:
+            raise RecipeError(f"--against {str(against)!r} is the verifier itself; give another one")
+        table[str(against)] = judging.resolved(against)
+    meter = Meter("audit")
+    cases = Cases(
+        path,
+        columns=columns,
+        where=where,
+        needs_answer=any(map(judging.needs_answer, table.values())),
+        is_labelled=True,
+        report=meter.say,
+    )
+    tallies = {name: Tally() for name in table}
+    versus = Versus(tuple(table))
+    with ExitStack() as stack:
+        stack.enter_context(terminable("nothing was written"))
+        stack.enter_context(meter)
+        pool = stack.enter_context(judging.opened(table, workers))
+        asked = ((case, [pool.submit(case.item, name, case.solution) for name in table]) for case in cases)
+        for case, verdicts in judging.in_order(asked, workers):
+            for tally, verdict in zip(tallies.values(), verdicts):
+                tally.add(case, verdict)
+            versus.add(case, verdicts)
+            meter.add()
+    figures = {
+        "cases": str(path),
+        "rows": meter.done,
+        "unreadable": cases.unreadable,
+        "wall_seconds": meter.seconds,
+        "workers": workers.count,
+        "verifiers": {name: {"settings": table[name].settings, **tallies[name].figures()} for name in table},
+    }
+    if against is not None:
+        figures["disagreements"] = versus.figures()
+    title = f"{' against '.join(table)} on {path.name}"
+    return Audit(title, figures, _sections(figures), _panels(figures["verifiers"]), tuple(table), cases.unreadable)
+
+
+class Versus:
+    """Where two verifiers part, and who was right."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self.counts = {who.format(*names, ""): 0 for who in WHO.values()}
+        self.names, self.rows = names, []
+
+    def add(self, case: Case, verdicts: Sequence[Verdict]) -> None:
+        if len(verdicts) < 2:
+            return
+        right = tuple(is_right(case, verdict) for verdict in verdicts)
+        who = WHO[right].format(*self.names)
+        self.counts[who] += 1
+        if right[0] != right[1] and len(self.rows) < MAX_KEPT:
+            rows = {name: row_of(case, verdict) for name, verdict in zip(self.names, verdicts)}
+            self.rows.append({"id": case.id, "right": self.names[right.index(True)], **rows})
+
+    def figures(self) -> dict:
+        return {"counts": self.counts, "rows": self.rows}
+
+
+def _sections(figures: Mapping) -> list[Section]:
+    verifiers = figures["verifiers"]
+    versus = figures.get("disagreements", {"counts": {}, "rows": []})
+    return [
+        _summary(figures),
+        Section(
+            "Confusion",
+            ("verifier", "completion", "accepted", "rejected", "error"),
+            [
+                (name, f"{label} by its label", *found["confusion"][label].values())
+                for name, found in verifiers.items()
+                for label in ("right", "wrong")
+            ],
+            "Accepted is a score of 1; an undecided completion counts by its score.",
+            num_words=2,
+        ),
+        *(_by(key, verifiers) for key in ("type", "source")),
+        Section(
+            "By status",
+            ("verifier", "status", "right by label", "wrong by label"),
+            [
+                (name, status, counts["right"], counts["wrong"])
+                for name, found in verifiers.items()
+                for status, counts in found["statuses"].items()
+            ],
+            num_words=2,
+        ),
+        Section("Who was right", ("verdict", "rows"), list(versus["counts"].items())),
+        _parted(versus["rows"]),
+        *(_wrong(name, found) for name, found in verifiers.items()),
+    ]
+
+
+def _summary(figures: Mapping) -> Section:
+    rows = []
+    for name, found in figures["verifiers"].items():
+        seconds, rate = found["seconds"], found["answers_per_second"]
+        undecided, error = (sum(found["statuses"].get(status, {}).values()) for status in ("undecided", "error"))
+        rows.append((
+            name,
+            *(percent(interval(found[key])) for key in ("false_positive", "false_negative", "right")),
+            undecided,
+            error,
+            *(f"{1000 * seconds[key]:.1f}" if seconds else None for key in ("p50", "p99")),
+            f"{rate:.0f}" if rate else None,
+        ))  # fmt: skip
+    return Section(
+        f"{figures['rows']} labelled completions, {figures['unreadable']} rows not readable",
+        ("verifier", "false positives", "false negatives", "right", "undecided", "error", "p50 ms", "p99 ms", "/s"),
+        rows,
+        "False positives are the share of wrong completions that were accepted, false negatives the share of right "
+        "ones that were rejected, each with its Wilson interval of 95 %; errors have no score and are in neither, and "
+        "count as not right. Answers per second (/s) are one worker's.",
+    )
+
+
+def _by(key: str, verifiers: Mapping) -> Section:
+    return Section(
+        f"By {key}",
+        (key, "verifier", "rows", "false positives", "false negatives", "right"),
+        [
+            (group, name, rates["rows"], *(percent(interval(rates[k])) for k in ("false_positive", "false_negative")),
+             percent(interval(rates["right"])))
+            for group in next(iter(verifiers.values()))[f"by_{key}"]
+            for name, found in verifiers.items()
+            for rates in [found[f"by_{key}"][group]]
+        ],
+        num_words=2,
+    )  # fmt: skip
+
+
+def _wrong(name: str, found: Mapping) -> Section:
+    columns = ("id", "expected", "completion", "answer", "extracted", "status", "reason")
+    rows = [[row[key] for key in columns] for row in found["judged_wrongly"]]
+    for row in rows:
+        row[1] = _label(row[1])
+    right = found["right"]
+    title = f"Judged wrongly by {name}: {right['n'] - right['count'] if right else 0}"
+    return Section(title, ("id", "label", *columns[2:]), rows, num_words=len(columns), shown=SHOWN)
+
+
+def _parted(rows: Sequence[Mapping]) -> Section:
+    """A row for each completion on which only one verifier was right."""
+    names = [key for key in rows[0] if key not in ("id", "right")] if rows else []
+    return Section(
+        "Where they part",
+        ("id", "label", "right is", "completion", "answer", *(f"{name} read" for name in names)),
+        [
+            (row["id"], _label(row[names[0]]["expected"]), row["right"], row[names[0]]["completion"],
+             row[names[0]]["answer"], *(f"{row[name]['extracted'] or '-'} ({row[name]['status']})" for name in names))
+            for row in rows
+        ],
+        num_words=5 + len(names),
+        shown=SHOWN,
+    )  # fmt: skip
+
+
+def _label(expected: bool) -> str:
+    return "right" if expected else "wrong"
+
+
+def _panels(verifiers: Mapping) -> list[Panel]:
+    first = next(iter(verifiers.values()))
+    if not first["rows"]:
+        return []
+    return [
+        Panel(title, [
+            ("all", [interval(found[key]) for found in verifiers.values()]),
+            *((group, [interval(found["by_type"][group][key]) for found in verifiers.values()])
+              for group in first["by_type"]),
+        ])
+        for key, title in (("false_positive", "False positives"), ("false_negative", "False negatives"))
+    ]  # fmt: skip

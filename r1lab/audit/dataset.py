@@ -1,0 +1,203 @@
+"""Every gold proves itself: the reference scores 1, the answer written another way too, an answer made wrong scores 0.
+
+No labels and no model are needed; what it finds are faults of a dataset and of its verifier together.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from r1lab.audit.audit import Audit
+from r1lab.audit.metamorphic import DOLLARS, OTHER, SAME, Variant, variants
+from r1lab.audit.rates import interval, share
+from r1lab.errors import RecipeError
+from r1lab.recipe import Workers
+from r1lab.recipe.base import Use
+from r1lab.recipe.data import Source, load_problems
+from r1lab.report.tables import Panel, Section, percent
+from r1lab.rollout import judging
+from r1lab.run.progress import Meter
+from r1lab.run.signals import terminable
+from r1lab_data import Problem
+from r1lab_verifiers import Resolved, reference_checks
+from r1lab_verifiers.pool.pool import Pool
+from r1lab_verifiers.verdict import Item, Verdict
+
+REFERENCE = "reference"
+SHOWN = 20
+"""Failed checks that a terminal shows."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must hold of a problem."""
+
+    problem: Problem
+    variant: Variant | None
+    """None: its reference."""
+
+    @property
+    def rule(self) -> str:
+        return self.variant.rule if self.variant else REFERENCE
+
+    @property
+    def wanted(self) -> float:
+        return 1.0 if self.variant is None or self.variant.is_same else 0.0
+
+
+def audit_golds(
+    source: Source,
+    verifier: Use | None = None,
+    *,
+    settings: Mapping[str, object] = {},
+    workers: Workers = judging.WORKERS,
+) -> Audit:
+    """Check every problem of a dataset or task. Without a verifier a task's own; else RecipeError, as for bad data."""
+    problems = load_problems(source, "audit", "", Path.cwd())
+    spec = verifier or problems[0].verifier
+    if not spec:
+        raise RecipeError("--verifier: a dataset names none; give one (math, numeric, ...)")
+    name, table = judging.label(spec, settings), tables(judging.resolved(spec, settings))
+    found, meter = Found(), Meter("audit")
+    with ExitStack() as stack:
+        stack.enter_context(terminable("nothing was written"))
+        stack.enter_context(meter)
+        pool = stack.enter_context(judging.opened(table, workers))
+        asked = (each for problem in problems for each in _asked(problem, pool, table))
+        for check, verdicts in judging.in_order(asked, workers):
+            found.add(check, verdicts)
+            meter.add()
+    figures = {
+        "dataset": source.path or f"task:{source.task}",
+        "verifier": name,
+        "problems": len(problems),
+        "wall_seconds": meter.seconds,
+        "workers": workers.count,
+        **found.figures(len(problems)),
+    }
+    title = f"{name} on the golds of {figures['dataset']}"
+    return Audit(title, figures, _sections(figures), _panels(figures["checks"]))
+
+
+def tables(resolved: Resolved) -> dict[str, Resolved]:
+    """The verifier, and where it runs in workers its wordings: one that confines what it runs judges programs only."""
+    if resolved.isolated:
+        return {"verifier": resolved}
+    made = {
+        REFERENCE: reference_checks.reference(resolved),
+        "stated": reference_checks.stated(resolved),
+        "kind": reference_checks.kind(resolved),
+    }
+    return {"verifier": resolved, **{name: each for name, each in made.items() if each is not None}}
+
+
+def _asked(
+    problem: Problem, pool: Pool, table: Mapping[str, Resolved]
+) -> Iterator[tuple[Check, list[Future[Verdict]]]]:
+    """The problem's checks; the reference's comes with the kind of the gold, where the verifier can say it."""
+
+    def ask(verifier: str, completion: str) -> Future[Verdict]:
+        item = Item(completion, problem.answer, problem.prompt, problem.id, meta=problem.meta)
+        return pool.submit(item, verifier, problem.solution)
+
+    if problem.solution is not None:
+        futures = [ask("verifier", problem.solution)]
+    elif REFERENCE in table:
+        futures = [ask(REFERENCE, "")]
+    else:
+        return
+    yield Check(problem, None), futures + ([ask("kind", "")] if "kind" in table else [])
+    if isinstance(problem.answer, str) and "stated" in table:
+        for variant in variants(problem.answer):
+            yield Check(problem, variant), [ask("stated", variant.text)]
+
+
+@dataclass
+class Found:
+    """Checks and failures by rule, and the kinds of the golds."""
+
+    total: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    failed: list[dict] = field(default_factory=list)
+
+    def add(self, check: Check, verdicts: Sequence[Verdict]) -> None:
+        verdict, *kind = verdicts
+        self.total[check.rule] += 1
+        if verdict.score == check.wanted:
+            self.held[check.rule] += 1
+        else:
+            self.failed.append(_row(check, verdict))
+        for each in kind:
+            self.kinds["error" if each.score is None else each.extracted] += 1
+
+    def figures(self, num_problems: int) -> dict:
+        rules = {name: wanted for rules, wanted in (((REFERENCE, DOLLARS), 1), (SAME, 1), (OTHER, 0)) for name in rules}
+        parsed = sum(self.kinds.values()) - self.kinds["text"] - self.kinds["unreadable"] - self.kinds["error"]
+        return {
+            "checks": {
+                name: {"wanted": wanted, **share(self.held[name], self.total[name])}
+                for name, wanted in rules.items()
+                if self.total[name]
+            },
+            "without_reference": num_problems - self.total[REFERENCE],
+            "kinds": dict(self.kinds.most_common()),
+            "parsed": share(parsed, sum(self.kinds.values())),
+            "failed": self.failed,
+        }
+
+
+def _row(check: Check, verdict: Verdict) -> dict:
+    return {
+        "id": check.problem.id,
+        "check": check.rule,
+        "wanted": check.wanted,
+        "answer": check.problem.answer,
+        "stated": check.variant.text if check.variant else None,
+        "score": verdict.score,
+        "status": verdict.status,
+        "extracted": verdict.extracted,
+        "reason": verdict.reason,
+    }
+
+
+def _sections(figures: Mapping) -> list[Section]:
+    checks, kinds = figures["checks"], figures["kinds"]
+    columns = ("id", "check", "answer", "stated", "status", "extracted", "reason")
+    missing = figures["without_reference"]
+    return [
+        Section(
+            f"{figures['problems']} problems, {sum(each['n'] for each in checks.values())} checks, "
+            f"{len(figures['failed'])} failed" + (f"; {missing} problems have no reference" if missing else ""),
+            ("check", "must score", "problems", "failed", "held"),
+            [
+                (name, each["wanted"], each["n"], each["n"] - each["count"], percent(interval(each)))
+                for name, each in checks.items()
+            ],
+            "The reference is the dataset's solution, else what the verifier makes of its own gold. The other rows are "
+            "the gold written another way, which must score 1, and made wrong, which must score 0.",
+        ),
+        Section(
+            f"Kinds of golds: {percent(interval(figures['parsed']))} read as something other than text",
+            ("kind", "golds"),
+            list(kinds.items()),
+        ),
+        Section(
+            f"Failed checks: {len(figures['failed'])}",
+            columns,
+            [[row[key] for key in columns] for row in figures["failed"]],
+            num_words=len(columns),
+            shown=SHOWN,
+        ),
+    ]
+
+
+def _panels(checks: Mapping) -> list[Panel]:
+    return [
+        Panel(title, [(name, [interval(each)]) for name, each in checks.items() if each["wanted"] == wanted])
+        for title, wanted in (("Held: must score 1", 1), ("Held: must score 0", 0))
+        if any(each["wanted"] == wanted for each in checks.values())
+    ]

@@ -1,0 +1,112 @@
+"""How often a verifier was right on labelled completions, as plain data for JSON. Pure counting: judges nothing.
+
+Accepted is a score of 1, rejected any other, `undecided` included; an error has no score and is in no rate but `right`,
+of which it lowers the share.
+"""
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+
+from r1lab.evaluation.cases import Case
+from r1lab.stats.intervals import Interval, wilson
+from r1lab_verifiers.verdict import STATUSES, Verdict
+
+HEAD = 200
+"""Characters kept of a completion that was judged wrongly."""
+MAX_KEPT = 1000
+"""Rows kept of those judged wrongly; all are counted."""
+Cells = Counter[tuple[bool, str]]
+"""(expected, outcome) -> rows."""
+
+
+def outcome(verdict: Verdict) -> str:
+    return "error" if verdict.score is None else "accepted" if verdict.score == 1 else "rejected"
+
+
+def is_right(case: Case, verdict: Verdict) -> bool:
+    """Whether the verdict is what the label says; an error is not."""
+    return outcome(verdict) == ("accepted" if case.expected else "rejected")
+
+
+class Tally:
+    """One verifier's outcomes, row by row."""
+
+    def __init__(self) -> None:
+        self.cells: Cells = Counter()
+        self.groups: dict[str, dict[str, Cells]] = {"type": defaultdict(Counter), "source": defaultdict(Counter)}
+        self.statuses: Counter[tuple[str, bool]] = Counter()
+        self.seconds = array("d")
+        self.wrong: list[dict] = []
+
+    def add(self, case: Case, verdict: Verdict) -> None:
+        cell = (case.expected, outcome(verdict))
+        self.cells[cell] += 1
+        for key, groups in self.groups.items():
+            if name := getattr(case, key):
+                groups[name][cell] += 1
+        self.statuses[verdict.status, case.expected] += 1
+        self.seconds.append(verdict.seconds)
+        if not is_right(case, verdict) and len(self.wrong) < MAX_KEPT:
+            self.wrong.append(row_of(case, verdict))
+
+    def figures(self) -> dict:
+        """Everything known, as plain data."""
+        spent = sum(self.seconds)
+        return {
+            **rates(self.cells),
+            **{
+                f"by_{key}": {name: rates(groups[name]) for name in sorted(groups)}
+                for key, groups in self.groups.items()
+            },
+            "statuses": {
+                status: {"right": self.statuses[status, True], "wrong": self.statuses[status, False]}
+                for status in STATUSES
+                if self.statuses[status, True] or self.statuses[status, False]
+            },
+            "seconds": {f"p{at}": float(np.percentile(self.seconds, at)) for at in (50, 99)} if self.seconds else {},
+            "answers_per_second": len(self.seconds) / spent if spent else None,
+            "judged_wrongly": self.wrong,
+        }
+
+
+def rates(cells: Mapping[tuple[bool, str], int]) -> dict:
+    """The confusion table of some rows and what follows from it; a rate without a row to rest on is None."""
+    at = {
+        label: {name: cells.get((label, name), 0) for name in ("accepted", "rejected", "error")}
+        for label in (True, False)
+    }
+    right = at[True]["accepted"] + at[False]["rejected"]
+    return {
+        "rows": sum(cells.values()),
+        "confusion": {"right": at[True], "wrong": at[False]},
+        "right": share(right, sum(cells.values())),
+        "false_positive": share(at[False]["accepted"], at[False]["accepted"] + at[False]["rejected"]),
+        "false_negative": share(at[True]["rejected"], at[True]["accepted"] + at[True]["rejected"]),
+    }
+
+
+def share(count: int, n: int) -> dict | None:
+    """With its Wilson interval of 95 %; None of nothing."""
+    return {"count": count, **wilson(count, n)._asdict()} if n else None
+
+
+def interval(found: Mapping | None) -> Interval | None:
+    return None if found is None else Interval(found["value"], found["low"], found["high"], found["n"])
+
+
+def row_of(case: Case, verdict: Verdict) -> dict:
+    """What a person needs to see why a row was judged so."""
+    return {
+        "id": case.id,
+        "expected": case.expected,
+        "type": case.type,
+        "completion": case.item.completion[:HEAD].encode("utf-8", "replace").decode(),
+        "answer": case.item.answer,
+        "score": verdict.score,
+        "status": verdict.status,
+        "extracted": verdict.extracted,
+        "reason": verdict.reason,
+    }

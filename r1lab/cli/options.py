@@ -1,0 +1,123 @@
+"""Options that several commands share, and what their texts mean. Not the commands (`r1lab.cli.main`)."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from r1lab.errors import RecipeError
+
+if TYPE_CHECKING:
+    from r1lab.recipe import Source, Workers
+
+NAMED = "A verifier's name, package.module:name, or {use: name, setting: value}"
+DEADLINE, MEMORY_MB = 5.0, 2048
+Verifier = Annotated[str, typer.Option(help=NAMED)]
+VerifierOrTask = Annotated[str | None, typer.Option(help=f"{NAMED}; a task has its own")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the verifier; may be repeated")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ROLE=COLUMN", help="Which column is what: completion=prediction,answer=gold"),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value, or one of [a, b]; null: without one"),
+]
+Workers = Annotated[int | None, typer.Option(help="Processes at once; as many as cores where not said")]
+Deadline = Annotated[float, typer.Option(help="Seconds a check may take")]
+Memory = Annotated[int, typer.Option(help="MiB of one process")]
+TASK = "task:"
+
+
+def debug() -> list[str]:
+    """`--debug` for another process, where this one has it."""
+    return ["--debug"] if "--debug" in sys.argv[1:] else []
+
+
+def values(texts: list[str] | None, option: str) -> dict[str, Any]:
+    """`key=value` each, the value YAML. RecipeError where it is not."""
+    from r1lab.recipe.load import parse_yaml
+
+    found = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise RecipeError(f"{option} {text!r} is not key=value")
+        found[key] = parse_yaml(value, f"{option} {key}")
+    return found
+
+
+def columns(texts: list[str] | None) -> dict[str, str | dict[str, str]]:
+    """`role=column` each, several with commas between; `answer={a: column, ...}` is a mapping."""
+    from r1lab.recipe.load import parse_yaml
+
+    found: dict[str, str | dict[str, str]] = {}
+    for text in texts or []:
+        for part in re.split(r",(?=\w+=)", text):
+            role, equals, column = part.partition("=")
+            if not equals or not role or not column:
+                raise RecipeError(f"--columns {part!r} is not role=column, such as completion=prediction")
+            is_mapping = re.match(r"\{\s*\w+\s*:\s", column)
+            found[role] = parse_yaml(column, f"--columns {role}") if is_mapping else column
+    return found
+
+
+def pool(count: int | None, deadline: float, memory_mb: int) -> "Workers":
+    """RecipeError names the option whose value cannot be."""
+    from pydantic import ValidationError
+
+    from r1lab.recipe import Workers
+
+    try:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return Workers(count=cores if count is None else count, deadline=deadline, memory_mb=memory_mb)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = {"count": "--workers", "deadline": "--deadline", "memory_mb": "--memory-mb"}[fault["loc"][0]]
+        raise RecipeError(f"{option}: {fault['msg'].lower()}, got {fault['input']!r}") from None
+
+
+def is_dataset(cases: Path | None, dataset: str | None, verifier: str | None, against: str | None) -> bool:
+    """Whether golds are audited rather than labelled rows. RecipeError where neither or both are asked for."""
+    if (cases is None) == (dataset is None):
+        raise RecipeError("audit: give one of CASES.jsonl (labelled rows) and --dataset (problems with golds)")
+    if dataset is not None and against is not None:
+        raise RecipeError("--against goes with labelled rows, not with --dataset; audit the second one by itself")
+    if dataset is None and verifier is None:
+        raise RecipeError("--verifier: give one (math, numeric, ...)")
+    return dataset is not None
+
+
+def source(dataset: str, **knobs: Any) -> "Source":
+    """The data source that a dataset's path, hub id or `task:NAME` stands for."""
+    from pydantic import ValidationError
+
+    from r1lab.recipe import Source
+
+    is_task = dataset.startswith(TASK)
+    place = {"task": dataset.removeprefix(TASK)} if is_task else {"path": dataset}
+    try:
+        return Source(**place, **knobs)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        message = fault["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"--dataset: {where}: {message}, got {fault['input']!r}" if where else message) from None
+
+
+def recipes(texts: list[str]) -> tuple[list[str], list[str], str | None]:
+    """Recipes, overrides and the folder `out=` of one list of arguments."""
+    overrides = [text for text in texts if "=" in text and not Path(text).exists()]
+    out = [text.partition("=")[2] for text in overrides if text.startswith("out=")]
+    rest = [text for text in overrides if not text.startswith("out=")]
+    return [text for text in texts if text not in overrides], rest, out[-1] if out else None
+
+
+def aside(line: str) -> None:
+    """Progress goes beside what is asked for."""
+    typer.echo(line, err=True)

@@ -1,0 +1,96 @@
+"""Why two regimes are not ranked, each reason by name. Judges conditions, not scores; no interval is computed here.
+
+failed unfinished seeds      a run is missing, so what is left is a choice
+evaluation_set               other problems, another sampling, another source: not one examination
+verifier_version             judged by something else
+budget                       over 2 % apart in what was spent
+errors                       over 1 % of a run's completions could not be judged
+one_seed too_few_problems    nothing to tell chance from a difference by
+not_separated                the interval holds zero, by itself or after Holm's correction
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from r1lab.comparison.trials import Trial
+
+MOST_APART, MOST_ERRORS = 0.02, 0.01
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A reason, in a sentence."""
+
+    name: str
+    reason: str
+
+
+def of(a: Sequence[Trial], b: Sequence[Trial], on: str, unit: str, failed: Mapping[str, str]) -> list[Refusal]:
+    """Every reason not to rank two regimes on a set; `failed` says of runs that ended in an error, by `Trial.name`."""
+    trials = [*a, *b]
+    regimes = (a[0].regime, b[0].regime)
+    gone = [f"{name} failed: {why}" for name, why in failed.items() if name.rpartition(", seed ")[0] in regimes]
+    found = [
+        *(Refusal("failed", each) for each in gone),
+        *(Refusal("unfinished", f"{each.name} has not finished") for each in trials if not each.is_finished),
+        *_seeds(a, b),
+        *_differing(trials, "evaluation_set", lambda each: each.exam(on).conditions),
+        *_differing(trials, "verifier_version", lambda each: each.verifiers(on)),
+        *_budget(trials, unit),
+    ]
+    exams = [(each.name, each.exam(on)) for each in trials]
+    for name, exam in exams:
+        if exam.error_share > MOST_ERRORS:
+            share = f"{exam.errors} of {len(exam.rows)} completions of {name} could not be judged"
+            found.append(Refusal("errors", f"{share}, over {MOST_ERRORS:.0%}"))
+    if len(exams[0][1].problems) < 2:
+        found.append(Refusal("too_few_problems", "one problem has no spread to judge by; evaluate on more"))
+    if len({each.seed for each in a} & {each.seed for each in b}) == 1:
+        found.append(Refusal("one_seed", "one seed: it says how these two runs differ, not which way is better"))
+    return found
+
+
+def _seeds(a: Sequence[Trial], b: Sequence[Trial]) -> list[Refusal]:
+    seeds = [sorted(each.seed for each in trials) for trials in (a, b)]
+    if seeds[0] == seeds[1]:
+        return []
+    said = " and ".join(f"{trials[0].regime} has {_listed(own)}" for trials, own in zip((a, b), seeds))
+    return [Refusal("seeds", f"not run with the same seeds: {said}")]
+
+
+def _differing(trials: Sequence[Trial], name: str, conditions: Callable) -> list[Refusal]:
+    """A refusal for each condition that not all trials share; what one of them does not know is not held against it."""
+    found = [(each, conditions(each)) for each in trials]
+    reasons = []
+    for key in dict.fromkeys(key for _, known in found for key in known):
+        having = [(each, known[key]) for each, known in found if key in known]
+        first, value = having[0]
+        other = next(((each, theirs) for each, theirs in having if theirs != value), None)
+        if other is not None:
+            reasons.append(
+                f"{key} {'differ' if key.endswith('s') else 'differs'}: "
+                f"{_short(value)} in {first.name}, {_short(other[1])} in {other[0].name}"
+            )
+    return [Refusal(name, each) for each in reasons]
+
+
+def _budget(trials: Sequence[Trial], unit: str) -> list[Refusal]:
+    spent = {each.name: getattr(each, unit) for each in trials}
+    least, most = min(spent, key=spent.get), max(spent, key=spent.get)
+    apart = (spent[most] - spent[least]) / max(1, spent[most])
+    if apart <= MOST_APART:
+        return []
+    return [
+        Refusal(
+            "budget",
+            f"{least} spent {spent[least]:,} {unit}, {most} {spent[most]:,}: {apart:.1%} apart, over {MOST_APART:.0%}",
+        )
+    ]
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds)) or "none"
+
+
+def _short(text: str) -> str:
+    return (text if len(text) <= 60 else f"{text[:57]}...") or "(the problems' own)"

@@ -1,0 +1,140 @@
+"""Every two regimes against each other: the paired difference, what it shows, and which of the two stands higher.
+
+Numbers come from `paired`, reasons not to rank from `refusals`. Nothing is read or drawn here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+import numpy as np
+
+from r1lab.comparison import comparable as refusals
+from r1lab.comparison.comparable import Refusal
+from r1lab.comparison.trials import Trial
+from r1lab.stats import paired
+from r1lab.stats.intervals import Interval, mean_interval, wilson
+
+MORE_SEEDS = (3, 5, 10)
+"""Numbers of seeds that the power note speaks of, beside the one at hand."""
+LEVEL = 1 - paired.ALPHA
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Regime `a` minus regime `b` on one evaluation set."""
+
+    a: str
+    b: str
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+    """Difference of the scores at each seed that both have."""
+    difference: Interval | None = None
+    """With its 95 % interval over seeds and problems, of one seed over problems alone. None: not the same problems."""
+    corrected: Interval | None = None
+    """The interval of the level that Holm's correction holds this difference to; it decides."""
+    p: float | None = None
+    adjusted_p: float | None = None
+    """After Holm, over all differences that could be tested."""
+    win: Interval | None = None
+    """Chance that a run of `a` beats one of `b` under a fresh seed on these problems."""
+    resolvable: Mapping[int, float] = field(default_factory=dict)
+    """Smallest true difference that so many seeds would tell from zero four times of five, with the variances found
+    and at the level of Holm's first step."""
+    refusals: tuple[Refusal, ...] = ()
+    parts: paired.Parts | None = field(default=None, repr=False)
+
+    @property
+    def num_seeds(self) -> int:
+        return len(self.by_seed)
+
+    @property
+    def winner(self) -> str | None:
+        """The regime that ends higher, where the two are ranked."""
+        if self.refusals or self.difference is None:
+            return None
+        return self.a if self.difference.value > 0 else self.b
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether nothing but its interval stands against a ranking."""
+        return self.parts is not None and not [each for each in self.refusals if each.name != "not_separated"]
+
+
+def contrasts(
+    regimes: Mapping[str, Sequence[Trial]], on: str, unit: str = "tokens", failed: Mapping[str, str] | None = None
+) -> list[Contrast]:
+    """All pairs, in the regimes' order; regimes without a run are left out."""
+    having = {name: trials for name, trials in regimes.items() if trials}
+    found = [_contrast(having[a], having[b], on, unit, failed or {}) for a, b in combinations(having, 2)]
+    return _corrected(found)
+
+
+def score(trials: Sequence[Trial], on: str) -> Interval:
+    """A regime's mean score: over seeds and problems, of one seed over problems alone."""
+    return _of_outcomes(np.stack([each.exam(on).right_N for each in trials]), trials[0].exam(on).completions)
+
+
+def _of_outcomes(right_SN: np.ndarray, completions: int) -> Interval:
+    if min(right_SN.shape) >= 2:
+        found = paired.interval(paired.parts(right_SN, 1 / completions))
+        return Interval(found.value, max(0.0, found.low), min(1.0, found.high), found.n)
+    values = right_SN.ravel()
+    if completions == 1 or len(values) < 2:
+        return wilson(round(values.sum() * completions), len(values) * completions)
+    return mean_interval(values.tolist())
+
+
+def _contrast(a: Sequence[Trial], b: Sequence[Trial], on: str, unit: str, failed: Mapping[str, str]) -> Contrast:
+    made = Contrast(a[0].regime, b[0].regime, refusals=tuple(refusals.of(a, b, on, unit, failed)))
+    exams = [{each.seed: each.exam(on) for each in trials} for trials in (a, b)]
+    seeds = sorted(exams[0].keys() & exams[1].keys())
+    problems = {exam.problems for each in exams for exam in each.values()}
+    if not seeds or len(problems) > 1:
+        return made
+    difference_SN = np.stack([exams[0][seed].right_N - exams[1][seed].right_N for seed in seeds])
+    made = replace(made, by_seed={seed: float(row.mean()) for seed, row in zip(seeds, difference_SN)})
+    if difference_SN.shape[1] < 2:
+        return made
+    if len(seeds) == 1:
+        return replace(made, difference=mean_interval(difference_SN[0].tolist()))
+    parts = paired.parts(difference_SN, 1 / exams[0][seeds[0]].completions)
+    return replace(
+        made,
+        difference=paired.interval(parts),
+        parts=parts,
+        p=paired.p_value(parts),
+    )
+
+
+def _corrected(found: Sequence[Contrast]) -> list[Contrast]:
+    """Holm over the differences that could be ranked; those that it does not separate are refused."""
+    tested = [each for each in found if each.is_tested]
+    adjusted, levels = paired.holm([each.p for each in tested])
+    table = {(each.a, each.b): (p, level) for each, p, level in zip(tested, adjusted, levels)}
+    strictest = paired.ALPHA / max(1, len(tested))
+    return [_decided(each, *table[each.a, each.b], strictest) if each.is_tested else each for each in found]
+
+
+def _decided(each: Contrast, adjusted: float, level: float, strictest: float) -> Contrast:
+    sizes = sorted({each.num_seeds, *MORE_SEEDS})
+    made = replace(
+        each,
+        adjusted_p=adjusted,
+        corrected=paired.interval(each.parts, level),
+        win=paired.win_probability(list(each.by_seed.values())),
+        resolvable={size: paired.resolvable(each.parts, strictest, size) for size in sizes},
+    )
+    if adjusted <= paired.ALPHA:
+        return made
+    if each.p <= paired.ALPHA:
+        reason = (
+            f"its interval leaves out zero, but not after Holm's correction for {round(paired.ALPHA / strictest)} pairs"
+        )
+    else:
+        reason = "the interval holds zero"
+    return replace(made, refusals=(*made.refusals, Refusal("not_separated", reason)))
+
+
+def ranking(found: Sequence[Contrast]) -> list[tuple[str, str]]:
+    """(higher, lower) of every pair that is ranked."""
+    return [(each.winner, each.b if each.winner == each.a else each.a) for each in found if each.winner]

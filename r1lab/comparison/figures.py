@@ -1,0 +1,94 @@
+"""The figures of a comparison: scores over the budget, the differences, where each run ended. Painted by `drawing`."""
+
+from collections.abc import Sequence
+from itertools import cycle
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, PercentFormatter
+
+from r1lab.comparison.contrasts import Contrast
+from r1lab.comparison.findings import Findings, Regime
+from r1lab.report.figures import Picture
+from r1lab.report.theme import DASHES, MARKERS, Theme, both, dress, legend, panels, plain
+
+GRID = 200
+"""Places at which seeds' curves are averaged."""
+
+
+def draw(found: Findings) -> list[Picture]:
+    """Every figure that has numbers, in the page's order."""
+    paired = [each for each in found.contrasts if each.difference is not None]
+    made = [Picture("curves", True, *both((9.6, 4.2), lambda figure, theme: _curves(figure, found, theme)))]
+    if paired:
+        size = (9.6, 1.1 + 0.42 * len(paired))
+        made.insert(0, Picture("differences", True, *both(size, lambda figure, theme: _forest(figure, paired, theme))))
+    size = (9.6, 1.1 + 0.42 * len(found.regimes))
+    return [*made, Picture("ends", True, *both(size, lambda figure, theme: _ends(figure, found, theme)))]
+
+
+def band(regime: Regime, on: str) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens [GRID], scores_SX [seeds, GRID] on straight lines between evaluations, as far as every seed went."""
+    points = [np.array(trial.points(on)) for trial in regime.trials]
+    start, end = max(each[0, 0] for each in points), min(each[-1, 0] for each in points)
+    x = np.linspace(start, max(start, end), GRID)
+    return x, np.stack([np.interp(x, each[:, 0], each[:, 1]) for each in points])
+
+
+def _curves(figure: Figure, found: Findings, theme: Theme) -> None:
+    """A line a regime, the mean over its seeds; the band from the lowest seed to the highest."""
+    (ax,) = panels(figure, 1, 1)
+    dress(ax, theme, "training budget so far (tokens)", f"{plain(found.on)}: right answers")
+    looks = list(zip(found.regimes, cycle(theme.runs), cycle(MARKERS), cycle(DASHES)))
+    for regime, colour, marker, dash in looks:
+        x, scores_SX = band(regime, found.on)
+        ax.fill_between(x, scores_SX.min(0), scores_SX.max(0), color=colour, alpha=0.16, linewidth=0)
+        ax.plot(x, scores_SX.mean(0), color=colour, linestyle=dash, linewidth=1.9, marker=marker, markersize=5,
+                markevery=(GRID // 12, GRID // 6))  # fmt: skip
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set_ylim(bottom=-0.01)
+    legend(figure, [_handle(*look) for look in looks], theme)
+
+
+def _handle(regime: Regime, colour: str, marker: str, dash) -> Line2D:
+    look = {"color": colour, "marker": marker, "markersize": 5, "linestyle": dash, "linewidth": 1.9}
+    return Line2D([], [], label=plain(regime.name), **look)
+
+
+def _forest(figure: Figure, paired: Sequence[Contrast], theme: Theme) -> None:
+    """A line a pair: the 95 % interval thick, the corrected one thin; filled where the pair is ranked."""
+    (ax,) = panels(figure, 1, 1)
+    dress(ax, theme, "difference, points of right answers", "")
+    ax.axvline(0, color=theme.ink, linewidth=1.1)
+    for row, each in enumerate(paired):
+        colour = theme.runs[0] if each.winner else theme.ink
+        if each.corrected is not None:
+            ax.plot([100 * each.corrected.low, 100 * each.corrected.high], [row, row], color=colour, linewidth=1)
+        ends = [100 * each.difference.low, 100 * each.difference.high]
+        ax.plot(ends, [row, row], color=colour, linewidth=3.4, solid_capstyle="butt")
+        ax.plot(100 * each.difference.value, row, "o", color=colour, markersize=8, markeredgewidth=1.6,
+                markerfacecolor=colour if each.winner else theme.paper)  # fmt: skip
+        seeds = [100 * value for value in each.by_seed.values()]
+        ax.plot(seeds, [row + 0.27] * len(seeds), "|", color=theme.ink, markersize=6, alpha=0.75)
+    ax.set_yticks(range(len(paired)), [f"{plain(each.a)} - {plain(each.b)}" for each in paired])
+    ax.set_ylim(len(paired) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+
+
+def _ends(figure: Figure, found: Findings, theme: Theme) -> None:
+    """A line a regime: a mark a run, the mean with its interval."""
+    (ax,) = panels(figure, 1, 1)
+    dress(ax, theme, f"{plain(found.on)}: right answers at the end", "")
+    for row, (each, colour, marker) in enumerate(zip(found.regimes, cycle(theme.runs), cycle(MARKERS))):
+        ax.plot([100 * each.score.low, 100 * each.score.high], [row, row], color=colour, linewidth=3.4)
+        ax.plot(100 * each.score.value, row, marker, color=colour, markersize=8)
+        ends = [100 * value for value in each.by_seed.values()]
+        ax.plot(ends, [row + 0.27] * len(ends), "|", color=theme.ink, markersize=7)
+        if each.base is not None:
+            ax.plot(100 * each.base, row, marker, color=colour, markersize=7, markerfacecolor=theme.paper)
+    ax.xaxis.set_major_formatter(PercentFormatter(100))
+    ax.set_yticks(range(len(found.regimes)), [plain(each.name) for each in found.regimes])
+    ax.set_ylim(len(found.regimes) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)

@@ -1,0 +1,222 @@
+"""What a comparison found, as plain data and in a sentence. Numbers come from `contrasts`; nothing is drawn here."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import r1lab
+from r1lab.comparison.contrasts import Contrast, contrasts, ranking, score
+from r1lab.comparison.trials import Trial
+from r1lab.errors import RecipeError, RunError
+from r1lab.stats.intervals import Interval
+
+STEPS = (0.25, 0.5, 0.75)
+"""Shares of the way from where the regimes begin to the best final score, whose cost is told."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Budget tokens until a score was reached, by interpolation between evaluations."""
+
+    target: float
+    by_seed: Mapping[int, float | None]
+    """None: not reached."""
+
+    @property
+    def median(self) -> float | None:
+        """Over the seeds that reached it; None where fewer than all did."""
+        return None if None in self.by_seed.values() else median(self.by_seed.values())
+
+    @property
+    def num(self) -> int:
+        return sum(value is not None for value in self.by_seed.values())
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A regime's runs and what they came to."""
+
+    name: str
+    trials: Sequence[Trial]
+    score: Interval
+    """Last evaluation; its 95 % interval is over seeds and problems, of one seed over problems alone."""
+    by_seed: Mapping[int, float]
+    base: float | None
+    """Mean of the evaluations before the first step."""
+    reached: Sequence[Reached]
+
+    @property
+    def has_one_seed(self) -> bool:
+        return len(self.trials) == 1
+
+    def mean(self, what: str) -> float:
+        """Mean over the runs of `tokens`, `flops` or `seconds`."""
+        return fmean(getattr(each, what) for each in self.trials)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything the report says."""
+
+    on: str
+    unit: str
+    """In which budgets are matched: tokens or flops."""
+    regimes: Sequence[Regime]
+    contrasts: Sequence[Contrast]
+    failed: Mapping[str, str]
+    """Why, by run."""
+
+    @property
+    def num_seeds(self) -> int:
+        """The most that any pair shares; a pair with one says so itself."""
+        return max(each.num_seeds for each in self.contrasts)
+
+    @property
+    def num_problems(self) -> int:
+        return self.regimes[0].score.n
+
+    @property
+    def ranking(self) -> list[tuple[str, str]]:
+        return ranking(self.contrasts)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is no reason against a ranking, and has to be known."""
+        data = {trial.data for each in self.regimes for trial in each.trials}
+        names = ", ".join(each.name for each in self.regimes)
+        return [f"{names}: not all were trained on one set of problems"] if len(data) > 1 else []
+
+    @property
+    def best_first(self) -> list[Regime]:
+        return sorted(self.regimes, key=lambda each: -each.score.value)
+
+    def between(self, a: str, b: str) -> Contrast:
+        """The pair, whichever way round it stands."""
+        return next(each for each in self.contrasts if {each.a, each.b} == {a, b})
+
+    def summary(self, folder: Path | None = None) -> dict[str, Any]:
+        """As plain data; paths are relative to `folder`. Only what stands under `seconds` may differ on another day."""
+        from r1lab.comparison.summary import answer
+
+        return {
+            "answer": answer(self),
+            "on": self.on,
+            "seeds": self.num_seeds,
+            "one_seed": self.num_seeds == 1,
+            "problems": self.num_problems,
+            "matched_in": self.unit,
+            "r1lab": r1lab.__version__,
+            "ranking": [{"higher": higher, "lower": lower} for higher, lower in self.ranking],
+            "regimes": {each.name: _regime(each, folder) for each in self.regimes},
+            "contrasts": [_contrast(each) for each in self.contrasts],
+            "failed": dict(self.failed),
+            "notes": self.notes,
+        }
+
+
+def findings(
+    regimes: Mapping[str, Sequence[Trial]], on: str | None, targets: Sequence[float], failed: Mapping[str, str]
+) -> Findings:
+    """Compare what is there. RunError where fewer than two regimes have a run that was evaluated."""
+    having = {name: trials for name, trials in regimes.items() if trials}
+    if len(having) < 2:
+        why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise RunError(f"only {', '.join(having) or 'none'} of the regimes has a run to compare ({why})")
+    name = _set_of([each for trials in having.values() for each in trials], on)
+    unit = _unit([each for trials in having.values() for each in trials])
+    aims = sorted({*_targets(having, name), *targets})
+    made = [_of_regime(regime, trials, name, aims) for regime, trials in having.items()]
+    return Findings(name, unit, made, contrasts(having, name, unit, failed), failed)
+
+
+def _set_of(trials: Sequence[Trial], on: str | None) -> str:
+    shared = [name for name in trials[0].sets if all(name in each.sets for each in trials)]
+    if on in shared or (on is None and shared):
+        return on or shared[0]
+    said = ", ".join(f"{each.name}: {', '.join(each.sets) or 'none'}" for each in trials)
+    wanted = f"evaluation set {on!r} is not of all runs" if on else "no evaluation set is of all runs"
+    raise RecipeError(f"{wanted} ({said}); give each the same eval.sets, or name one with --on")
+
+
+def _unit(trials: Sequence[Trial]) -> str:
+    return (
+        "flops" if all(each.stop.get("max_flops") and not each.stop.get("max_tokens") for each in trials) else "tokens"
+    )
+
+
+def _targets(regimes: Mapping[str, Sequence[Trial]], on: str) -> list[float]:
+    """Scores at a quarter, a half and three quarters of the way from the lowest start to the best mean end."""
+    start = min(each.points(on)[0][1] for trials in regimes.values() for each in trials)
+    end = max(fmean(each.points(on)[-1][1] for each in trials) for trials in regimes.values())
+    return [round(start + share * (end - start), 3) for share in STEPS] if end > start else []
+
+
+def _of_regime(name: str, trials: Sequence[Trial], on: str, aims: Sequence[float]) -> Regime:
+    firsts = [each.points(on)[0][1] for each in trials if each.points(on)[0][0] == 0]
+    return Regime(
+        name,
+        trials,
+        score(trials, on),
+        {each.seed: float(each.exam(on).right_N.mean()) for each in trials},
+        fmean(firsts) if len(firsts) == len(trials) else None,
+        [Reached(aim, {each.seed: tokens_to(each.points(on), aim) for each in trials}) for aim in aims],
+    )
+
+
+def tokens_to(points: Sequence[tuple[float, float]], target: float) -> float | None:
+    """Where a curve of (tokens, score) first comes to `target`, on straight lines between its points.
+
+    >>> tokens_to([(0, 0.0), (100, 0.5), (200, 1.0)], 0.75)
+    150.0
+    """
+    if points[0][1] >= target:
+        return float(points[0][0])
+    for (x, low), (right, high) in pairwise(points):
+        if low < target <= high:
+            return x + (right - x) * (target - low) / (high - low)
+    return None
+
+
+def _regime(each: Regime, folder: Path | None) -> dict[str, Any]:
+    def place(path: Path) -> str:
+        return os.path.relpath(path, folder) if folder else str(path)
+
+    return {
+        "score": each.score._asdict(),
+        "by_seed": {str(seed): value for seed, value in each.by_seed.items()},
+        "one_seed": each.has_one_seed,
+        "base": each.base,
+        "tokens": {str(trial.seed): trial.tokens for trial in each.trials},
+        "flops": {str(trial.seed): trial.flops for trial in each.trials},
+        "seconds": {str(trial.seed): trial.seconds for trial in each.trials},
+        "runs": {str(trial.seed): place(trial.path) for trial in each.trials},
+        "hashes": {str(trial.seed): trial.manifest.get("hash") for trial in each.trials},
+        "tokens_to_reach": [
+            {"score": aim.target, "by_seed": {str(seed): value for seed, value in aim.by_seed.items()}}
+            for aim in each.reached
+        ],
+    }
+
+
+def _contrast(each: Contrast) -> dict[str, Any]:
+    def bounds(interval: Interval | None) -> dict | None:
+        return interval._asdict() if interval else None
+
+    return {
+        "a": each.a,
+        "b": each.b,
+        "difference": bounds(each.difference),
+        "by_seed": {str(seed): value for seed, value in each.by_seed.items()},
+        "one_seed": each.num_seeds == 1,
+        "p": each.p,
+        "p_holm": each.adjusted_p,
+        "holm_interval": bounds(each.corrected),
+        "win_probability": bounds(each.win),
+        "resolvable": {str(size): value for size, value in each.resolvable.items()},
+        "winner": each.winner,
+        "refused": [asdict(refusal) for refusal in each.refusals],
+    }

@@ -1,0 +1,148 @@
+"""The answer of a comparison in sentences, each with its interval, and its tables for a terminal. Computes nothing.
+
+With one seed every line says so.
+"""
+
+from collections.abc import Sequence
+
+from r1lab.comparison.contrasts import Contrast
+from r1lab.comparison.findings import Findings, Regime
+from r1lab.report.pages import count, duration
+from r1lab.report.tables import Section, as_text
+from r1lab.stats.intervals import Interval
+
+ONE = "one seed"
+
+
+def answer(found: Findings) -> str:
+    """Which regime ends higher, or why that cannot be said; what else is ranked; what it rests on."""
+    return " ".join([lead(found), *more(found)])
+
+
+def lead(found: Findings) -> str:
+    """The first sentence."""
+    best, *others = found.best_first
+    pairs = [found.between(best.name, each.name) for each in others]
+    if found.num_seeds == 1:
+        return _one_seed(best, others[0], found)
+    if not any(each.is_tested for each in found.contrasts):
+        why, said = pairs[0].refusals[0], points(turned(pairs[0], best.name)) if pairs[0].difference else ""
+        differ = f" As they ran, {best.name} differs from {others[0].name} by {said}." if said else ""
+        return f"Not ranked ({why.name.replace('_', ' ')}): {why.reason}.{differ}"
+    if all(each.winner == best.name for each in pairs):
+        rest = "" if len(others) == 1 else ", and above every other regime"
+        return f"{best.name} ends higher than {others[0].name}: {points(turned(pairs[0], best.name))}{rest}."
+    unsettled = "; ".join(_against(each, best.name) for each in pairs if each.winner != best.name)
+    return f"No regime is shown to end highest: {best.name} scores most, but is not told from {unsettled}."
+
+
+def more(found: Findings) -> list[str]:
+    """What else is ranked, what these seeds could have resolved, and what it rests on."""
+    ranked: dict[str, list[str]] = {}
+    for higher, lower in found.ranking:
+        ranked.setdefault(higher, []).append(lower)
+    order = [each.name for each in found.best_first if each.name in ranked]
+    has_winner = order and len(ranked[order[0]]) == len(found.regimes) - 1
+    said = [f"{name} is above {_listed(ranked[name])}." for name in (order[1:] if has_winner else order)]
+    unsettled = [each for each in found.contrasts if each.is_tested and not each.winner]
+    if unsettled:
+        size = max(each.resolvable[each.num_seeds] for each in unsettled)
+        said.append(f"With {found.num_seeds} seeds this could resolve about {100 * size:.0f} points there.")
+    return [*said, design(found)]
+
+
+def _one_seed(best: Regime, other: Regime, found: Findings) -> str:
+    pair = found.between(best.name, other.name)
+    if pair.difference is None:
+        return f"One seed, and not the same problems: nothing can be said of {best.name} and {other.name}."
+    return (
+        f"One seed ranks nothing: this run of {best.name} differs from that of {other.name} by "
+        f"{points(turned(pair, best.name))}, over problems alone; another seed may turn it round."
+    )
+
+
+def _against(each: Contrast, best: str) -> str:
+    other, refused = each.b if each.a == best else each.a, each.refusals[0]
+    if refused.name != "not_separated" or each.difference is None:
+        return f"{other} ({refused.name.replace('_', ' ')}: {refused.reason})"
+    return f"{other} ({points(turned(each, best))})"
+
+
+def design(found: Findings) -> str:
+    """What the sentence rests on."""
+    spent = [getattr(trial, found.unit) for each in found.regimes for trial in each.trials]
+    unit = "budget tokens" if found.unit == "tokens" else "training FLOPs"
+    least, most = count(min(spent)), count(max(spent))
+    budget = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
+    seeds = "one seed" if found.num_seeds == 1 else f"{found.num_seeds} seeds"
+    return f"({seeds}, {found.num_problems} problems of {found.on}, {budget} a run.)"
+
+
+def turned(each: Contrast, first: str) -> Interval:
+    """The difference as `first` minus the other."""
+    found = each.difference
+    return found if each.a == first else Interval(-found.value, -found.high, -found.low, found.n)
+
+
+def points(found: Interval | None) -> str:
+    """`+3.1 points [+1.0, +5.2]`, or a dash."""
+    if found is None:
+        return "-"
+    return f"{100 * found.value:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def verdict(each: Contrast) -> str:
+    """What is to be said of a pair, in a few words; of one seed, that it is one."""
+    if each.winner:
+        return f"{each.winner} higher"
+    names = [refusal.name.replace("_", " ") for refusal in each.refusals]
+    return "not ranked: " + ", ".join(dict.fromkeys(names))
+
+
+def text(found: Findings) -> str:
+    """The answer, the regimes and their differences, every refusal."""
+    refused = [
+        f"  {each.a} - {each.b}: {refusal.reason} ({refusal.name})"
+        for each in found.contrasts
+        for refusal in each.refusals
+    ]
+    tables = as_text([_regimes(found), _contrasts(found)])
+    return "\n".join([answer(found), "", tables, *(["", "Not ranked", *refused] if refused else []), *found.notes])
+
+
+def _regimes(found: Findings) -> Section:
+    rows = [
+        (
+            each.name,
+            _percent(each.score),
+            ONE if each.has_one_seed else f"{len(each.trials)} seeds",
+            count(each.mean("tokens")),
+            count(each.mean("flops")),
+            duration(each.mean("seconds")),
+        )
+        for each in found.best_first
+    ]
+    header = ("regime", "right, % [95 %]", "seeds", "tokens", "FLOPs", "time")
+    return Section(f"Right answers on {found.on}, and the mean cost of a run", header, rows)
+
+
+def _contrasts(found: Findings) -> Section:
+    rows = [
+        (
+            f"{each.a} - {each.b}",
+            points(each.difference),
+            "-" if each.adjusted_p is None else f"{each.adjusted_p:.2g}",
+            ONE if each.num_seeds == 1 else f"{each.num_seeds} seeds",
+            verdict(each),
+        )
+        for each in found.contrasts
+    ]
+    return Section("Differences", ("pair", "difference [95 %]", "p (Holm)", "seeds", "verdict"), rows)
+
+
+def _percent(found: Interval) -> str:
+    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,238 @@
+"""One finished run as a comparison sees it: whose it is, at what seed, and how it did in its last evaluation.
+
+Reads folders, computes no model. Refuses a folder that another version wrote rather than misread it. Which runs may be
+compared with which is decided elsewhere (`refusals`).
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import r1lab
+from r1lab.errors import RecipeError, RunError
+from r1lab.recipe.base import digest
+from r1lab.report import runs
+from r1lab.report.figures import Curves
+from r1lab.rollout.verification import key_of
+from r1lab.run import journal
+
+FLOPS = ("flops/rollout", "flops/score", "flops/update")
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A run's last evaluation on a set."""
+
+    problems: tuple[str, ...]
+    """Ids, in the set's order."""
+    right_N: np.ndarray
+    """Share of right completions (score 1) of each problem, float64."""
+    completions: int
+    """Completions of a problem."""
+    errors: int
+    """Completions that could not be judged."""
+    conditions: Mapping[str, str]
+    """What must be equal for two exams to be one, by name: the problems, their source, how they were sampled."""
+    rows: Sequence[Mapping[str, Any]]
+    """The table's rows, one a completion."""
+
+    @property
+    def error_share(self) -> float:
+        return self.errors / len(self.rows)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of one regime at one seed."""
+
+    regime: str
+    seed: int
+    path: Path
+    manifest: Mapping[str, Any]
+    curves: Curves
+    _exams: dict[str, Exam] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.regime}, seed {self.seed}"
+
+    @property
+    def is_finished(self) -> bool:
+        return bool(self.manifest["finished"])
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the evaluation sets, as recipes may name them: a folder may come from anywhere."""
+        return [name for name in runs.evaluation_sets(self.curves) if re.fullmatch(r"[\w.:-]+", name)]
+
+    @property
+    def data(self) -> frozenset[str]:
+        """Content hashes of what it was trained on."""
+        return frozenset((self.manifest.get("data") or {}).values())
+
+    @property
+    def tokens(self) -> int:
+        """Budget tokens of the whole run."""
+        return int(self.curves.rows[-1]["at/tokens"])
+
+    @property
+    def flops(self) -> int:
+        """Of training: sampling, scoring and updates."""
+        return int(sum(max((row.get(key, 0) for row in self.curves.rows), default=0) for key in FLOPS))
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps, evaluation included."""
+        return sum(self.curves.series("time/total")[1])
+
+    @property
+    def stop(self) -> Mapping[str, Any]:
+        """The `stop` of the last stage that has one, which counts the whole run."""
+        return next((stage["stop"] for stage in reversed(self._stages) if stage.get("stop")), {})
+
+    @cached_property
+    def _stages(self) -> list[dict]:
+        return list(self.manifest["recipe"]["stages"])
+
+    def points(self, name: str) -> list[tuple[float, float]]:
+        """(budget tokens so far, share of right answers) of every evaluation on a set."""
+        return list(zip(*self.curves.series(f"eval/{name}/avg", "at/tokens")))
+
+    def exam(self, name: str) -> Exam:
+        """The last evaluation on a set. RunError where its table is missing or damaged."""
+        if name not in self._exams:
+            self._exams[name] = self._exam(name)
+        return self._exams[name]
+
+    def _exam(self, name: str) -> Exam:
+        row = [row for row in self.curves.rows if f"eval/{name}/avg" in row][-1]
+        path = self.path / "eval" / f"{row['stage']}-{row.get('step', 0):.0f}-{name}.parquet"
+        found = journal.read_evaluation(path)
+        if found is None or not found[0]:
+            raise RunError(f"{path}: missing or empty, the last evaluation of {self.name}; evaluate it again")
+        return exam_of(found[0], self._asked(row["stage"], name))
+
+    def verifiers(self, name: str) -> dict[str, str]:
+        """What judged a set: the verifier asked for (empty: the problems' own), and every version the run pinned."""
+        asked = json.loads(self._asked(self._last_stage(name), name)["verifier"])
+        pinned = {key: digest([each.get("source"), each.get("settings")]) for key, each in self._versions.items()}
+        return {"asked for": key_of(asked) if asked else "", **pinned}
+
+    def _last_stage(self, name: str) -> str:
+        return [row["stage"] for row in self.curves.rows if f"eval/{name}/avg" in row][-1]
+
+    @property
+    def _versions(self) -> Mapping[str, Mapping]:
+        return self.manifest["verifiers"]
+
+    def _asked(self, stage: str, name: str) -> dict[str, str]:
+        """How the recipe had the set evaluated, each as JSON; the path is no part of it, its problems are."""
+        knobs = next((each for each in self._stages if each.get("name") == stage), {})
+        evaluation = knobs.get("eval") or {}
+        source = (evaluation.get("sets") or {}).get(name) or {}
+        sampling = knobs.get("sampling") or {}
+        asked = {
+            "temperature": evaluation.get("temperature"),
+            "top_p": evaluation.get("top_p"),
+            "max_new_tokens": evaluation.get("max_new_tokens") or knobs.get("max_new_tokens"),
+            "stop strings": sampling.get("stop"),
+            "source": {key: value for key, value in source.items() if key not in ("path", "verifier", "weight")},
+            "verifier": source.get("verifier") or knobs.get("verifier"),
+        }
+        return {key: json.dumps(value, sort_keys=True) for key, value in asked.items()}
+
+
+def exam_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> Exam:
+    """The rows of an evaluation's table, taken together by problem."""
+    right: dict[str, list[bool]] = {}
+    prompts: dict[str, str | None] = {}
+    for row in rows:
+        right.setdefault(row["problem_id"], []).append(row["score"] == 1.0)
+        prompts.setdefault(row["problem_id"], row["prompt_text"])
+    completions = len(rows) // len(right)
+    conditions = {
+        "problems": digest(list(prompts.items())),
+        "completions a problem": str(completions),
+        **{key: value for key, value in asked.items() if key != "verifier"},
+    }
+    return Exam(
+        tuple(right),
+        np.array([sum(right_K) / len(right_K) for right_K in right.values()], np.float64),
+        completions,
+        sum(row["status"] == "error" for row in rows),
+        conditions,
+        rows,
+    )
+
+
+def is_run(place: object) -> bool:
+    """Whether an argument is a run's folder rather than a recipe."""
+    return isinstance(place, str | Path) and Path(place).is_dir()
+
+
+def read(folders: Sequence[Path]) -> list[Trial]:
+    """Runs; recipes equal but for the seed are one regime. RecipeError for what is no run, or another version's."""
+    manifests = [manifest_of(Path(folder)) for folder in folders]
+    labels = _labels(manifests)
+    return [trial(Path(folder), label, manifest) for folder, label, manifest in zip(folders, labels, manifests)]
+
+
+def trial(folder: Path, regime: str, manifest: Mapping[str, Any] | None = None) -> Trial:
+    """One run under its regime's name."""
+    manifest = manifest or manifest_of(folder)
+    try:
+        curves = runs.read(folder, manifest, regime)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    return Trial(regime, manifest["identity"]["seed"], folder, manifest, curves)
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """A run's manifest. RecipeError where there is none, or what another version or hand wrote."""
+    try:
+        manifest = runs.manifest_of(folder)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    if not manifest:
+        raise RecipeError(
+            f"{folder} is no run's folder (no manifest.json); give a recipe, or a folder r1lab train made"
+        )
+    made_by = (manifest.get("packages") or {}).get("r1lab")
+    if _series(made_by) != _series(r1lab.__version__):
+        raise RecipeError(
+            f"{folder} was written by r1lab {made_by or '(no version)'}, this is {r1lab.__version__}, which does not "
+            f"read it; compare with r1lab {made_by or 'of its time'}, or run the recipe again"
+        )
+    missing = [key for key in ("name", "identity", "recipe", "verifiers", "finished") if key not in manifest]
+    if missing:
+        raise RecipeError(f"{folder / 'manifest.json'} lacks {', '.join(missing)}; restore it or run the recipe again")
+    if not re.fullmatch(r"[\w.-]+", str(manifest["name"])) or not isinstance(manifest["identity"].get("seed"), int):
+        raise RecipeError(f"{folder / 'manifest.json'}: its name or seed is none a recipe can have; restore it")
+    return manifest
+
+
+def _series(version: str | None) -> list[str]:
+    """Major and minor: what a folder's format may change with."""
+    return (version or "").split(".")[:2]
+
+
+def regime_of(manifest: Mapping[str, Any]) -> str:
+    """Hash of what makes the regime: the run's identity without its seed."""
+    return digest({key: value for key, value in manifest["identity"].items() if key != "seed"})
+
+
+def _labels(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The recipes' names; where two regimes have one, with the beginnings of their hashes."""
+    hashes: dict[str, set[str]] = {}
+    for manifest in manifests:
+        hashes.setdefault(manifest["name"], set()).add(regime_of(manifest))
+    return [
+        manifest["name"] if len(hashes[manifest["name"]]) == 1 else f"{manifest['name']}-{regime_of(manifest)[:6]}"
+        for manifest in manifests
+    ]

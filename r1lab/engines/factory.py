@@ -1,0 +1,113 @@
+"""Which engine a stage samples with: what `auto` takes and why, and whether what was named can run here.
+
+Not the engines themselves, nor their settings' meaning (`r1lab.recipe.Engine`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+
+from r1lab import plugin
+from r1lab.distributed import ranks
+from r1lab.doctor import versions
+from r1lab.engines import ENGINES, Engine, make
+from r1lab.engines.rollouts import TextOf
+from r1lab.engines.server import handshake
+from r1lab.engines.vllm import diagnose
+from r1lab.engines.vllm import lora as vllm_adapter
+from r1lab.errors import RecipeError
+from r1lab.policy import models
+from r1lab.policy.policy import Policy
+from r1lab.recipe import stages
+
+WORTH = 10_000_000
+"""Parameters from which on vLLM is taken. On two CPU cores a model of 0.9M runs at 14.5k tokens/s against 20k of
+transformers at 256 sequences, one of 135M (bfloat16) at 886 against 379 at 64 sequences."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine by name, and the reason for people."""
+
+    name: str
+    why: str
+
+
+def choose(kind: str, config: PretrainedConfig, lora: stages.Lora | None = None) -> Choice:
+    """`auto` is vLLM where it is installed, runs this model and is worth it; any other kind is what it says."""
+    if kind != "auto":
+        return Choice(kind, "the recipe names it")
+    size = models.num_parameters(config)
+    if reason := diagnose.missing():
+        return Choice("local", reason)
+    if size < WORTH:
+        return Choice("local", f"{size / 1e6:.1f}M parameters: below {WORTH // 10**6}M it is faster than vLLM")
+    if reason := diagnose.unsupported(config) or vllm_adapter.too_wide(lora):
+        return Choice("local", reason)
+    found = next(name for name in diagnose.EXTRA if versions.version(name))
+    return Choice("vllm", f"{found} {versions.version(found)} is installed, {size / 1e6:.1f}M parameters")
+
+
+def check(knobs: stages.Engine, config: PretrainedConfig | None, lora: stages.Lora | None = None) -> int | None:
+    """The most tokens of prompt and completion that the engine allows, None where the model's context does.
+
+    RecipeError where `engine.kind` is not known or cannot run here; `config` is None where it is not known yet.
+    """
+    if knobs.kind != "auto":
+        plugin.find(ENGINES, knobs.kind, "engine.kind")
+    if knobs.kind == "server":
+        if ranks.size() > 1:
+            raise RecipeError(
+                f"engine.kind: server feeds one process, and {ranks.size()} were started; use one, or local or vllm"
+            )
+        return _greet(knobs, config)
+    if knobs.kind != "vllm":
+        return None
+    if reason := vllm_adapter.too_wide(lora):
+        raise RecipeError(f"{reason}; lower it, or take engine.kind: local")
+    if reason := diagnose.missing():
+        raise RecipeError(f"engine.kind: vllm: {reason}; or engine.kind: local")
+    context = None if config is None else models.context_length(config)
+    if context and knobs.max_model_len and knobs.max_model_len > context:
+        raise RecipeError(f"engine.max_model_len: {knobs.max_model_len} is more than the model's context of {context}")
+    if config is not None and (reason := diagnose.unsupported(config)):
+        raise RecipeError(f"engine.kind: vllm: {reason}; or engine.kind: local")
+    return knobs.max_model_len
+
+
+def _greet(knobs: stages.Engine, config: PretrainedConfig | None) -> int:
+    """The smallest context of the servers."""
+    text = None if config is None else config.get_text_config().to_dict()
+    try:
+        return min(each.context for each in handshake.check(knobs.urls, knobs.key_env, text))
+    except ValueError as error:
+        raise RecipeError(f"engine: {error}") from None
+
+
+def opened(
+    name: str, knobs: stages.Engine, policy: Policy, text_of: TextOf, say: Callable[[str], None] | None = None
+) -> Engine:
+    """The engine of a policy. RecipeError where it cannot run here, or not such a model. `say` is told what befalls
+    servers."""
+    if name == "vllm" and (reason := diagnose.missing()):
+        raise RecipeError(f"engine: the run samples with vllm: {reason}; or start anew with another out=")
+    told = {"say": say} if name == "server" else {}
+    try:
+        return make(name, policy.model, policy.tokenizer, text_of=text_of, **told, **settings(name, knobs, policy))
+    except ValueError as error:
+        raise RecipeError(f"engine: {error}") from None
+
+
+def settings(name: str, knobs: stages.Engine, policy: Policy) -> dict[str, Any]:
+    """The knobs that engine `name` takes, as its keyword arguments."""
+    if name == "server":
+        return {key: getattr(knobs, key) for key in ("urls", "key_env", "deadline", "reconnect", "max_num_seqs")}
+    if name != "vllm":
+        dtype = torch.float32 if knobs.dtype == "auto" else getattr(torch, knobs.dtype)
+        return {"max_batch": knobs.max_batch} | ({"dtype": dtype} if name == "local" else {})
+    own = ("max_model_len", "max_num_seqs", "gpu_memory_utilization", "tensor_parallel", "enforce_eager")
+    dtype = policy.compute_dtype if knobs.dtype == "auto" else getattr(torch, knobs.dtype)
+    return {"dtype": dtype, **{key: getattr(knobs, key) for key in own}}

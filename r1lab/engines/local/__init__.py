@@ -1,0 +1,1 @@
+"""The engine that samples in this process with transformers' models."""

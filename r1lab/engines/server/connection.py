@@ -1,0 +1,177 @@
+"""One vLLM server as the engine sees it: what it is, what it is working on, whether it lives.
+
+Each request has a thread that reads its stream; what came of it goes into the engine's queue. Which request goes where,
+and what becomes of one that was lost, is the engine's (`r1lab.engines.server.engine`).
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any
+
+from r1lab.engines.server.client import Gone, Refusal, Wire, shut
+from r1lab.engines.vllm import requests
+from r1lab.records import Request, RequestId
+
+GENERATE = "/inference/v1/generate"
+STREAM_INTERVAL = 16
+"""Tokens between two signs of life of one request."""
+NOT_A_NUMBER = -9999.0
+"""What a server writes for a log-probability that is NaN or less than this one."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a server says of itself."""
+
+    model: str
+    """The name it serves."""
+    config: dict[str, Any]
+    """The text model's, as transformers writes it."""
+    dtype: str
+    context: int
+    """Prompt and completion tokens that fit."""
+    max_num_seqs: int
+    """Requests decoded at once."""
+    seeds: bool
+    """Whether a request may have a seed of its own."""
+    logprobs_mode: str
+    transfer: str
+    """The weight transfer it was started with."""
+
+
+@dataclass(eq=False)
+class Answer:
+    """What came of a request so far."""
+
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    spans: list[tuple[str, int, int]] = field(default_factory=list)
+    """(label of the weights, start, end) over the tokens; there once it has ended."""
+
+    def take(self, event: dict) -> None:
+        """Add one event of a stream."""
+        for choice in event["choices"]:
+            self.token_ids += choice["token_ids"] or ()
+            content = (choice["logprobs"] or {}).get("content") or ()
+            values = (each["logprob"] for each in content)
+            self.logprobs += (value if value > NOT_A_NUMBER else float("nan") for value in values)
+            if choice["finish_reason"] is not None:
+                self.finish_reason, self.stop_reason = choice["finish_reason"], choice["stop_reason"]
+                self.spans = [(each["version"], each["start"], each["end"]) for each in choice["weight_versions"] or ()]
+
+    def strange(self, label: str) -> str | None:
+        """Why it is not an answer of the weights of that label, None where it is one."""
+        named = [found for found, _, _ in self.spans]
+        if self.spans and self.spans[-1][2] == len(self.token_ids) and set(named) == {label}:
+            return None
+        others = f"with weights {', '.join(map(repr, named))}, not {label!r}" if named else f"not by {label!r}"
+        return f"it sampled {others}: it was started anew, or another run uses it"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A request that ended, one way or the other."""
+
+    server: "Server"
+    life: int
+    """The server's, when the request was sent: what comes from a life that is over is void."""
+    request: Request
+    answer: Answer
+    error: Gone | Refusal | None
+
+
+@dataclass(eq=False)
+class Flight:
+    """A request that a server is working on."""
+
+    request: Request
+    connection: socket.socket | None = None
+    is_cut: bool = False
+
+    def opened(self, connection: socket.socket) -> None:
+        self.connection = connection
+        if self.is_cut:
+            shut(connection)
+
+    def cut(self) -> None:
+        """End it from this side; vLLM stops a request whose client is gone."""
+        self.is_cut = True
+        if self.connection is not None:
+            shut(self.connection)
+
+
+class Server:
+    """One server. `why` is empty while it lives, else what became of it."""
+
+    def __init__(self, wire: Wire, outcomes: SimpleQueue, eos: Collection[int]):
+        self.wire, self.outcomes, self.eos = wire, outcomes, eos
+        self.facts: Facts | None = None
+        self.flights: dict[RequestId, Flight] = {}
+        self.life = 0
+        self.heard = self.tried = time.monotonic()
+        self.why = ""
+
+    @property
+    def url(self) -> str:
+        return self.wire.url
+
+    def silent_for(self) -> float:
+        """Seconds since the last sign of life."""
+        return time.monotonic() - self.heard
+
+    def start(self, request: Request, label: str) -> None:
+        """Send one request; its outcome comes through the queue."""
+        if not self.flights:
+            self.heard = time.monotonic()
+        flight = self.flights[request.id] = Flight(request)
+        body = self._body(request, label) | {"stream": True}
+        threading.Thread(target=self._read, args=(flight, body, self.life), daemon=True).start()
+
+    def sample(self, request: Request, label: str) -> Answer:
+        """One request, waited for. Gone and Refusal as the wire raises them."""
+        answer = Answer()
+        answer.take(self.wire.post(GENERATE, self._body(request, label)))
+        return answer
+
+    def _body(self, request: Request, label: str) -> dict:
+        parameters = requests.parameters(request, self.eos) | {"stream_interval": STREAM_INTERVAL}
+        if not self.facts.seeds:
+            del parameters["seed"]
+        return {
+            "request_id": f"{label}/{request.id}/{self.life}",
+            "model": self.facts.model,
+            "token_ids": requests.prompt_ids(request),
+            "sampling_params": parameters,
+        }
+
+    def _read(self, flight: Flight, body: dict, life: int) -> None:
+        answer, error = Answer(), None
+        try:
+            for event in self.wire.stream(GENERATE, body, flight.opened):
+                self.heard = time.monotonic()
+                answer.take(event)
+        except (Gone, Refusal) as caught:
+            error = caught
+        except (KeyError, TypeError, AttributeError, ValueError) as caught:
+            error = Gone(f"{self.url} sent an event of another shape ({caught!r}); is its vLLM of a supported version?")
+        self.outcomes.put(Outcome(self, life, flight.request, answer, error))
+
+    def lose(self, why: str) -> list[Request]:
+        """It is given up for now; returns what it was working on, which is void from here on."""
+        self.why, self.tried = why, time.monotonic()
+        return self.drop()
+
+    def drop(self) -> list[Request]:
+        """End everything that it works on; returns that."""
+        lost = [flight.request for flight in self.flights.values()]
+        for flight in self.flights.values():
+            flight.cut()
+        self.flights.clear()
+        self.life += 1
+        return lost

@@ -1,0 +1,255 @@
+"""The engine over vLLM in this process: paged attention, continuous batching, prompts of a group computed once.
+
+Colocated with the trainer: on a GPU it sleeps while the trainer works. Weights come by `sync`, from memory to memory;
+what is on disk is never read. An adapter stays one: the weights below it come once, its matrices at every sync, and
+every rollout is of both. Requests carry their own seeds, so a rollout does not depend on its company beyond
+rounding, and the same requests give the same bytes. Not a client of vLLM servers. Written against vLLM 0.32.
+
+How vLLM comes up stands in `vllm_start`, what it cannot do in `vllm_trouble`, its workers' side in `vllm_worker`, what
+an adapter needs in `vllm_adapter`.
+"""
+
+import copy
+import gc
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from r1lab.engines import rollouts
+from r1lab.engines.checksum import Checksum
+from r1lab.engines.vllm import lora as vllm_adapter
+from r1lab.engines.vllm import requests as vllm_requests
+from r1lab.engines.vllm.diagnose import explained
+from r1lab.engines.vllm.start import gpus, start, untouched
+from r1lab.engines.vllm.weights import Named, expected, expected_matrices, parted, whole
+from r1lab.errors import RunError
+from r1lab.policy import lora
+from r1lab.records import Request, RequestId, Rollout
+
+
+class VllmEngine:
+    """An `Engine` of the shape of `model`, a transformers causal LM; its weights come with the first `sync`."""
+
+    has_own_layout = True
+    """Weights are repacked on arrival, so each sync is probed (`r1lab.engines.sync`)."""
+    about = ""
+    """For the manifest: what of it one must know to read the numbers."""
+
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        *,
+        dtype: torch.dtype = torch.float32,
+        max_model_len: int | None = None,
+        max_num_seqs: int = 256,
+        gpu_memory_utilization: float = 0.4,
+        tensor_parallel: int = 1,
+        enforce_eager: bool | None = None,
+        text_of: rollouts.TextOf | None = None,
+    ):
+        """`max_model_len` is the model's context where it is None; `enforce_eager` is true on a CPU where it is None.
+
+        On a CPU `gpu_memory_utilization` is the largest share of memory for keys. ValueError, in one line, where vLLM
+        does not start.
+        """
+        self.version, self.dtype = -1, dtype
+        self.weights, self.matrices = expected(model), {}
+        self.adapter = lora.of(model)
+        if self.adapter and torch.cuda.is_available() and dtype == torch.float32:
+            self.adapter = None
+            self.about = "vLLM adapts no float32 on a GPU: the adapter comes merged into the weights"
+        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        self.eos = {i for i in rollouts.eos_ids(model, tokenizer) if i < self.vocabulary}
+        self.text_of = text_of or (lambda ids, _: rollouts.plain_text(tokenizer, ids))
+        self.flying: dict[str, Request] = {}
+        """What vLLM is at work on, by the name given to it."""
+        self.names = map(str, count())
+        self.ready: deque[Rollout] = deque()
+        """Finished, not yet yielded."""
+        self.is_asleep = False
+        self.owns_group = not torch.distributed.is_initialized()
+        options = {
+            "dtype": str(dtype).removeprefix("torch."),
+            "max_model_len": max_model_len,
+            "max_num_seqs": max_num_seqs,
+            "gpu_memory_utilization": gpu_memory_utilization,
+            "tensor_parallel_size": tensor_parallel,
+            "enforce_eager": not torch.cuda.is_available() if enforce_eager is None else enforce_eager,
+        }
+        if self.takes_adapter:
+            self.matrices = expected_matrices(model)
+            options |= vllm_adapter.options(self.adapter)
+        with untouched(), tempfile.TemporaryDirectory() as folder:
+            config = copy.deepcopy(model.config)
+            config.architectures = [type(model).__name__]
+            config.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            try:
+                self.llm = start(folder, config, options)
+            except (ValueError, RuntimeError, OSError, MemoryError) as error:
+                raise ValueError(explained(error, options)) from error
+        self.context = self.llm.model_config.max_model_len
+        if self.takes_adapter:
+            self.refuse_unknown_layers()
+
+    @property
+    def takes_adapter(self) -> bool:
+        """Whether an adapter comes apart from the weights (`Engine.sync`)."""
+        return self.adapter is not None
+
+    def refuse_unknown_layers(self) -> None:
+        """ValueError where vLLM cannot adapt one of the policy's layers."""
+        lacking = self.llm.collective_rpc("r1lab_lacking", args=(self.adapter.layers,))[0]
+        if lacking:
+            self.close()
+            raise ValueError(
+                f"vLLM cannot adapt {lacking[0]}; leave {lacking[0].rpartition('.')[2]} out of lora.targets, or take "
+                "kind: local"
+            )
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Queue requests. ValueError with the request's id where vLLM cannot serve one; none is queued then."""
+        requests = list(requests)
+        for request in requests:
+            vllm_requests.check(request, context=self.context, vocabulary=self.vocabulary)
+        self.wake()
+        if not self.flying:
+            self.llm.reset_prefix_cache()  # what was served before must not show, not even by rounding
+        beside = vllm_adapter.request() if self.takes_adapter else None
+        for request in requests:
+            if vllm_requests.needs_sampling(request):
+                name = next(self.names)
+                prompt = {"prompt_token_ids": vllm_requests.prompt_ids(request)}
+                self.llm.add_request(name, prompt, parameters(request, self.eos), lora_request=beside)
+                self.flying[name] = request
+            else:
+                self.ready.append(vllm_requests.unsampled(request, "length", self.text_of))
+
+    def completed(self) -> Iterator[Rollout]:
+        """Rollouts as they finish, until none is left. A step that fails (RunError) empties the engine."""
+        while self.ready or self.flying:
+            if not self.ready:
+                self.advance()
+            while self.ready:
+                yield self.ready.popleft()
+
+    def advance(self) -> None:
+        """One step of vLLM; what ended in it is ready."""
+        if self.version < 0:
+            raise RuntimeError("the engine has no weights yet; call r1lab.engines.sync.publish first")
+        is_done = False
+        try:
+            with torch.random.fork_rng(devices=gpus()):
+                outputs = self.llm.step()
+            for output in outputs:
+                if output.finished:
+                    request = self.flying.pop(output.request_id)
+                    self.ready.append(vllm_requests.rollout(request, sampled(output.outputs[0]), self.text_of))
+            is_done = True
+        finally:
+            if not is_done:
+                self.clear()
+
+    def abort(self, request_ids: Iterable[RequestId]) -> None:
+        """These end as they are; `completed` still yields them."""
+        wanted = set(request_ids)
+        for name in [name for name, request in self.flying.items() if request.id in wanted]:
+            so_far = sampled_so_far(self.llm.output_processor, name)
+            self.llm.abort_request([name])
+            self.ready.append(vllm_requests.rollout(self.flying.pop(name), so_far, self.text_of))
+
+    def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Replace every weight, or the adapter alone (`Engine.sync`). ValueError where a name is unknown, a shape
+        differs or a weight is missing; RunError where what arrived is not what was sent.
+
+        Sequences in flight go on with the new weights, over keys computed anew; `Rollout.version` says which.
+        """
+        keeps_weights, self.version = self.takes_adapter and self.version >= 0, -1
+        weights, matrices = parted(named_tensors)
+        weights = [] if keeps_weights and not weights else whole(weights, self.weights)
+        matrices = whole(matrices, self.matrices)
+        if weights:
+            self.send("weights", version, weights, "r1lab_load")
+        if matrices:
+            self.send("an adapter", version, matrices, "r1lab_adapt", vllm_adapter.settings(self.adapter))
+        self.llm.reset_prefix_cache(reset_running_requests=bool(self.flying))
+        self.llm.set_weight_version(str(version))
+        self.version = version
+
+    def send(self, what: str, version: int, tensors: Named, method: str, *more) -> None:
+        """To every worker's `method`. RunError where the checksum of what arrived there is another."""
+        sent = Checksum()
+        for name, tensor in tensors:
+            sent.add(name, tensor)
+        with untouched():
+            received = self.llm.collective_rpc(method, args=(tensors, *more))
+        for rank, digest in enumerate(received):
+            if digest != sent.digest():
+                raise RunError(
+                    f"sync of version {version}: sent {what} of checksum {sent.digest()}, received by worker {rank} "
+                    f"{digest}; nothing is sampled from them"
+                )
+
+    def sleep(self) -> None:
+        """Give a GPU's memory back: weights go to the host, keys are dropped. Nothing on a CPU."""
+        if self.flying:
+            raise RuntimeError("the engine has sequences in flight; drain completed() before sleep()")
+        if gpus() and not self.is_asleep:
+            self.llm.sleep(level=1)
+            self.is_asleep = True
+
+    def wake(self) -> None:
+        if self.is_asleep:
+            self.llm.wake_up()
+            self.is_asleep = False
+
+    def clear(self) -> None:
+        """Forget every request."""
+        self.llm.abort_request(list(self.flying))
+        self.flying.clear()
+        self.ready.clear()
+
+    def close(self) -> None:
+        """Give back memory and the process group that vLLM made."""
+        self.clear()
+        self.llm.engine_core.shutdown()
+        self.llm = None
+        if self.owns_group:
+            from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+            cleanup_dist_env_and_memory()
+        gc.collect()
+
+
+def parameters(request: Request, eos: set[int]):
+    """A request's `vllm.SamplingParams`. Text is made only where stop strings are looked for in it."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        **vllm_requests.parameters(request, eos),
+        detokenize=bool(request.sampling.stop),
+        flat_logprobs=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def sampled(output) -> vllm_requests.Sampled:
+    """Of a finished `vllm.outputs.CompletionOutput` with flat log-probabilities."""
+    versions = vllm_requests.spans((each.version, each.start, each.end) for each in output.weight_versions or ())
+    return vllm_requests.Sampled(
+        output.token_ids, output.logprobs.logprobs, output.finish_reason, output.stop_reason, versions
+    )
+
+
+def sampled_so_far(processor, name: str) -> vllm_requests.Sampled:
+    """Of a request that is still in vLLM's output processor."""
+    state = processor.request_states[processor.external_req_ids[name][0]]
+    versions = [(each.version, each.start, each.end) for each in state._weight_version_spans() or ()]
+    tokens, logprobs = list(state.detokenizer.output_token_ids), list(state.logprobs_processor.logprobs.logprobs)
+    return vllm_requests.Sampled(tokens, logprobs, "abort", None, vllm_requests.spans(versions))

@@ -1,0 +1,107 @@
+"""How a vLLM engine comes up in this process, and what of the process it must leave as it was.
+
+Not what is done with it (`r1lab.engines.vllm.engine`). Written against vLLM 0.32.
+"""
+
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from transformers import PretrainedConfig
+
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_USE_V2_MODEL_RUNNER": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+}
+"""While vLLM is imported and an engine made: in this process, on the model runner that a CPU has too, and quiet."""
+BLOCK = 32
+"""Tokens of a block of keys on a CPU. Only whole blocks of a prompt are shared, and vLLM's own choice is 128."""
+MOST_PREFILLED = 4096
+"""Tokens of one step at least, on a CPU."""
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Global random streams, torch's thread count and the environment are afterwards what they were."""
+    set_num_threads, threads = torch.set_num_threads, torch.get_num_threads()
+    streams = random.getstate(), np.random.get_state()
+    environment = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
+    try:
+        with torch.random.fork_rng(devices=gpus()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        torch.set_num_threads = set_num_threads  # a CPU's worker puts a function in its place that does nothing
+        if torch.get_num_threads() != threads:
+            set_num_threads(threads)
+        random.setstate(streams[0])
+        np.random.set_state(streams[1])
+        for name, value in environment.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def gpus() -> list[int]:
+    """The GPU that this process computes on, or nothing."""
+    return [torch.cuda.current_device()] if torch.cuda.is_available() else []
+
+
+def start(folder: str, config: PretrainedConfig, options: dict[str, Any]):
+    """An `LLMEngine` of vLLM of a folder's configuration and tokenizer, with weights that mean nothing."""
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    on_gpu = torch.cuda.is_available()
+    options = {key: value for key, value in options.items() if value is not None}
+    if not on_gpu:
+        options |= for_cpu(config, options)
+    workers = options.get("tensor_parallel_size", 1)
+    arguments = EngineArgs(
+        model=folder,
+        load_format="dummy",
+        generation_config="vllm",
+        logprobs_mode="processed_logprobs",
+        distributed_executor_backend="uni" if workers == 1 else "mp",
+        worker_extension_cls="r1lab.engines.vllm.worker.Extension",
+        enable_sleep_mode=on_gpu,
+        enable_prefix_caching=True,
+        async_scheduling=False,
+        disable_log_stats=True,
+        **options,
+    )
+    engine = LLMEngine.from_engine_args(arguments)
+    engine.collective_rpc("r1lab_prepare")
+    return engine
+
+
+def for_cpu(config: PretrainedConfig, options: dict[str, Any]) -> dict[str, Any]:
+    """What a CPU needs to be told. Keys get the memory that all sequences need, or their share.
+
+    Chunked prefill crashes there where requests have seeds ("CPU Generator does not use offset"): a step must hold the
+    longest prompt.
+    """
+    text = config.get_text_config()
+    context = options.get("max_model_len") or text.max_position_embeddings
+    share = int(options["gpu_memory_utilization"] * psutil.virtual_memory().total)
+    wanted = options["max_num_seqs"] * -(-context // BLOCK) * BLOCK * bytes_per_token(text, options["dtype"])
+    return {
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(context, MOST_PREFILLED),
+        "block_size": BLOCK,
+        "kv_cache_memory_bytes": min(wanted, share),
+    }
+
+
+def bytes_per_token(text: PretrainedConfig, dtype: str) -> int:
+    """Keys and values of one token in all layers."""
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    return 2 * text.num_hidden_layers * heads * size * getattr(torch, dtype).itemsize

@@ -1,0 +1,272 @@
+"""From the arguments of `r1lab eval` and `r1lab probe` to what is asked of whom. Asks nothing (`evaluation`).
+
+A recipe, where one is named, gives the defaults: its last stage's prompt, verifier, lengths, stop strings and workers;
+a set may then be called by its name under `eval.sets`, and one that overlaps the recipe's training data is refused.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from r1lab import plugin
+from r1lab.errors import RecipeError
+from r1lab.evaluation import leaks, named_sets
+from r1lab.evaluation.completers import Given, Origin, Sampled
+from r1lab.evaluation.evaluate import EvaluationSet
+from r1lab.evaluation.runner import Exam
+from r1lab.evaluation.scores import checked_ks
+from r1lab.evaluation.server_completer import KEY_VARIABLE, Served
+from r1lab.policy import models
+from r1lab.recipe import Engine, Stage, Workers, load
+from r1lab.recipe.base import Use
+from r1lab.recipe.data import Prompt, Source, load_problems
+from r1lab.recipe.load import Plan, parse_yaml
+from r1lab.records import Sampling
+from r1lab.rollout import verification
+from r1lab.rollout.gold_answers import Golds
+from r1lab_data import Problem
+
+MAX_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Arguments; None is the recipe's or, without one, the default that is named."""
+
+    model: str | None = None
+    """`embedded`, a Hugging Face folder, a hub id; with `server` the name it serves; none with `completions`."""
+    on: str | None = None
+    """A set's name (`r1lab.evaluation.named_sets`), a task, a file, a folder, a URL or a hub id."""
+    n: int | None = None
+    """Completions a problem; default 1, or what the file of completions holds."""
+    k: Sequence[int] = ()
+    """The k of pass@k; default: powers of two and n."""
+    temperature: float | None = None
+    """Default 1; 0 is greedy."""
+    top_p: float | None = None
+    max_new_tokens: int | None = None
+    """Default 512."""
+    stop: Sequence[str] | None = None
+    prompt: str | None = None
+    """plain (the default), chat or r1-zero."""
+    format: str | None = None
+    """Of a plain prompt, with {prompt} in it."""
+    examples: Sequence[Mapping[str, str]] | Path | None = None
+    """Worked examples {prompt, solution}, or a YAML, JSON or JSONL file of them."""
+    system_prompt: str | None = None
+    prefill_think: bool | None = None
+    verifier: Use | Callable | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the verifier."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """Knobs of `r1lab.recipe.data.Source` that differ from the set's: path, split, columns, where, limit, settings
+    ..."""
+    on_bad_gold: str = "error"
+    """Reference answers that the verifier cannot use: `error`, or `drop` them."""
+    recipe: str | Path | dict | None = None
+    overrides: Sequence[str] = ()
+    """`key.path=value`, of the recipe."""
+    engine: str | None = None
+    """auto (the default), local, vllm or a dotted path."""
+    max_batch: int | None = None
+    """Completions decoded at once by the local engine; default 256."""
+    threads: int = 0
+    """0: as many as cores."""
+    completions: Path | None = None
+    """A file of completions, instead of a model."""
+    server: str | None = None
+    """Base URL of an OpenAI-compatible server, instead of a model here."""
+    key_variable: str = KEY_VARIABLE
+    """Environment variable that holds the server's key."""
+    seed: int = 0
+    workers: Workers | None = None
+    as_training: bool = False
+    """Ask as the recipe's RL stage does (its sampling, and its own data where `on` is not said), not as its `eval`."""
+
+
+def exam_of(asked: Asked) -> tuple[Exam, Origin]:
+    """What is asked of whom. RecipeError in one line for whatever is wrong, before anything is written."""
+    if asked.n is not None and (type(asked.n) is not int or asked.n < 1):
+        raise RecipeError(f"--n: {asked.n!r} is no whole number from 1 on")
+    plan = load.resolve(*load.read(asked.recipe, asked.overrides)) if asked.recipe is not None else None
+    if asked.overrides and plan is None:
+        raise RecipeError(f"{asked.overrides[0]!r} overrides a recipe, and none is named; give --recipe")
+    base = plan.base if plan else Path.cwd()
+    plugin.importable(base, Path.cwd())
+    stage = _stage(plan, asked) if plan else None
+    workers = asked.workers or (stage.workers if stage else Workers())
+    name, source = _source(asked, stage, base)
+    key = verification.key_of(source.verifier)
+    table = verification.resolve([source.verifier])
+    golds = Golds(table, asked.on_bad_gold, workers)
+    on = EvaluationSet(name, golds.usable(name, load_problems(source, name, key, base, f"--on {name}")))
+    if plan and not asked.as_training:
+        _refuse_leaks(on, source, plan)
+    origin, prompt = _origin(asked, stage, base)
+    n = asked.n or (origin.least if isinstance(origin, Given) else 1)
+    note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
+    sampling = Sampling() if isinstance(origin, Given) else _sampling(asked, stage)
+    plain = {} if isinstance(origin, Given) else prompt.model_dump(mode="json")
+    return Exam(on, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note, base), origin
+
+
+def _stage(plan: Plan, asked: Asked) -> Stage:
+    """The stage that is asked like: the last one, or the last of RL."""
+    if not asked.as_training:
+        return plan.stages[-1]
+    found = [stage for stage in plan.stages if stage.kind == "rl"]
+    if not found:
+        raise RecipeError(f"--recipe {plan.name}: has no stage of kind rl; probe with --on SET instead")
+    return found[-1]
+
+
+def _source(asked: Asked, stage: Stage | None, base: Path) -> tuple[str, Source]:
+    """The set's name and source, its verifier resolved: the argument's, its own, else the recipe's."""
+    named = dict(stage.eval.sets) if stage is not None else {}
+    if asked.as_training and stage is not None:
+        named |= stage.data
+        if asked.on is None:
+            asked = replace(asked, on=next(iter(stage.data)))
+    if asked.on is None:
+        raise RecipeError(f"--on: missing; name a set ({', '.join(named_sets.SETS)}), a task, a file or a hub id")
+    spec = _verifier(asked)
+    if asked.on in named:
+        source = named[asked.on]
+        if source.stage is not None:
+            raise RecipeError(f"--on {asked.on}: stage {source.stage!r} makes this dataset; name a set that is there")
+        own = (
+            spec or source.verifier or stage.verifier or (named_sets.verifier_of(source.task) if source.task else None)
+        )
+        if own is None:
+            raise RecipeError(f"--on {asked.on}: the set names no verifier; give --verifier (numeric, math, ...)")
+        return asked.on, named_sets.made(asked.on, {**source.model_dump(), "verifier": own, **asked.source})
+    default = spec or (stage.verifier if stage is not None and asked.on not in named_sets.SETS else None)
+    return named_sets.source_of(asked.on, base, verifier=default, **asked.source)
+
+
+def _verifier(asked: Asked) -> Use | None:
+    spec = asked.verifier
+    if spec is None:
+        if asked.settings:
+            raise RecipeError(f"--set {next(iter(asked.settings))}: of which verifier? give --verifier")
+        return None
+    if callable(spec):
+        spec = load.path_of(spec)
+    if isinstance(spec, str) and spec.startswith("{"):
+        spec = parse_yaml(spec, "--verifier")
+    return {**(spec if isinstance(spec, dict) else {"use": spec}), **asked.settings} if asked.settings else spec
+
+
+def _origin(asked: Asked, stage: Stage | None, base: Path) -> tuple[Origin, Prompt]:
+    """Who answers. Exactly one of a model, a file and a server does."""
+    prompt = _prompt(asked, stage)
+    if asked.completions is not None:
+        if asked.model is not None or asked.server is not None:
+            raise RecipeError("--completions: a file answers instead of a model or a server; leave those out")
+        return Given(Path(asked.completions)), prompt
+    if asked.model is None:
+        raise RecipeError("MODEL: missing; name a model (embedded, a folder, a hub id), or give --completions FILE")
+    if asked.server is not None:
+        return Served(asked.server, asked.model, prompt, key_variable=asked.key_variable), prompt
+    if type(asked.threads) is not int or asked.threads < 0:
+        raise RecipeError(f"--threads: {asked.threads!r} is no count")
+    location = models.locate(asked.model, base)
+    return Sampled(location, prompt, _engine(asked, stage), threads=asked.threads), prompt
+
+
+def _engine(asked: Asked, stage: Stage | None) -> Engine:
+    """The recipe's engine with what the arguments say put in its place."""
+    own = {"kind": asked.engine, "max_batch": asked.max_batch}
+    base = stage.engine.model_dump() if stage is not None and asked.engine is None else {"max_batch": MAX_BATCH}
+    try:
+        return Engine(**{**base, **{key: value for key, value in own.items() if value is not None}})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])).replace("_", "-") or "engine"
+        raise RecipeError(f"--{where}: {fault['msg'].removeprefix('Value error, ')}, got {fault['input']!r}") from None
+
+
+def _prompt(asked: Asked, stage: Stage | None) -> Prompt:
+    """The recipe's prompt with what the arguments say put in its place."""
+    given = {
+        "template": asked.prompt,
+        "format": asked.format,
+        "examples": None if asked.examples is None else _examples(asked.examples),
+        "system_prompt": asked.system_prompt,
+        "prefill_think": asked.prefill_think,
+    }
+    own = {key: value for key, value in given.items() if value is not None}
+    if stage is not None and "template" not in own:
+        own = {**stage.prompt.model_dump(), **own}
+    try:
+        return Prompt(**own)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise RecipeError(f"--prompt: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+
+def _examples(given: Sequence[Mapping[str, str]] | Path) -> Sequence[Mapping[str, str]]:
+    """What a file holds, or what is given itself."""
+    if not isinstance(given, str | Path):
+        return tuple(given)
+    try:
+        text = Path(given).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"--examples {str(given)!r} cannot be read: {error}") from None
+    if Path(given).suffix == ".jsonl":
+        text = "".join(f"- {line}\n" for line in text.splitlines() if line.strip())
+    found = parse_yaml(text, f"--examples {given}")
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise RecipeError(f"--examples {str(given)!r}: holds no list of {{prompt, solution}}")
+    return found
+
+
+def _sampling(asked: Asked, stage: Stage | None) -> Sampling:
+    """The evaluation's sampling: the recipe's under `eval`, else untruncated at temperature 1."""
+    heat, nucleus, longest = 1.0, 1.0, 512
+    if stage is not None:
+        knobs = stage.eval
+        heat, nucleus, longest = knobs.temperature, knobs.top_p, knobs.max_new_tokens or stage.max_new_tokens
+        if asked.as_training:
+            heat, nucleus, longest = stage.temperature, stage.sampling.top_p, stage.max_new_tokens
+    found = Sampling(
+        temperature=float(_first(asked.temperature, heat)),
+        top_p=float(_first(asked.top_p, nucleus)),
+        max_new_tokens=_first(asked.max_new_tokens, longest),
+        stop=tuple(_first(asked.stop, stage and stage.sampling.stop, ())),
+    )
+    if not (found.temperature >= 0 and 0 < found.top_p <= 1 and found.max_new_tokens >= 1 and "" not in found.stop):
+        raise RecipeError(
+            f"sampling: temperature {found.temperature}, top_p {found.top_p}, max_new_tokens {found.max_new_tokens}, "
+            f"stop {list(found.stop)}: needs temperature >= 0, 0 < top_p <= 1, max_new_tokens >= 1, no empty stop"
+        )
+    return found
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)
+
+
+def _refuse_leaks(on: EvaluationSet, source: Source, plan: Plan) -> None:
+    """RecipeError where the set shares problems with the training data of any stage of the recipe."""
+    trained = [pair for stage in plan.stages for pair in stage.data.items() if not pair[1].stage]
+    train: list[Problem] = []
+    for name, each in trained:
+        train += load_problems(each, name, "", plan.base)
+    by_nature = leaks.is_ours(source.task) and all(leaks.is_ours(each.task) for _, each in trained)
+    allowed = any(on.name in stage.eval.allow_masked_overlap for stage in plan.stages)
+    leaks.check_set(on, train, may_mask=by_nature or allowed)
+
+
+def _run_of(model: str | None) -> str | None:
+    """The hash of the run whose folder holds the model, where it is one's."""
+    for parent in Path(model or ".").resolve().parents if model and Path(model).is_dir() else ():
+        try:
+            return str(json.loads((parent / "manifest.json").read_text(encoding="utf-8"))["hash"])
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+    return None

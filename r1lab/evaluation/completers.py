@@ -1,0 +1,233 @@
+"""Where the completions of an evaluation come from: a model through an engine, or a file of them.
+
+The third origin, a server, stands in `r1lab.evaluation.server_completer`. None of them judges: `verify` is given to
+them, and each completion is handed to it as soon as it is there.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Protocol
+
+import torch
+
+from r1lab import engines
+from r1lab.engines import factory
+from r1lab.engines.sync import publish
+from r1lab.errors import RecipeError
+from r1lab.evaluation.cases import Cases
+from r1lab.evaluation.evaluate import EvaluationSet, requests_of
+from r1lab.policy import frozen as sampled
+from r1lab.policy import models
+from r1lab.recipe import Engine
+from r1lab.recipe.data import Prompt
+from r1lab.records import Rollout, Sampling
+from r1lab.rollout.generate import generate
+from r1lab.rollout.renderer import renderer_of
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Verdict
+
+FINISHES = ("eos", "stop", "length", "abort")
+WAVES = 4
+"""Times the sequences that an engine decodes at once: what it is asked together where it fills places by itself."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One completion of a problem."""
+
+    problem_id: str
+    index: int
+    text: str
+    """What the verifier reads."""
+    finish: str = "stop"
+    num_tokens: int | None = None
+    """None where nobody counted them."""
+    completion_ids: tuple[int, ...] | None = None
+    """None where there are none: from a file or a server."""
+
+
+Verify = Callable[[Answer, Problem], Future[Verdict]]
+
+
+class Origin(Protocol):
+    """What `r1lab.evaluation.runner` asks for completions."""
+
+    identity: dict[str, Any]
+    """What decides the completions, beside the set, n, seed and sampling; plain data."""
+    together: int
+    """Completions asked for at once: a block of an evaluation that is resumed."""
+
+    def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
+        """RecipeError for what cannot be answered, before anything is."""
+
+    def prompt_of(self, problem: Problem) -> str | None:
+        """The prompt for people, as the model reads it."""
+
+    def answers(
+        self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
+    ) -> Iterator[tuple[Answer, Verdict]]:
+        """n completions of each of the problems at `rows`, in order, judged."""
+
+    def close(self) -> None: ...
+
+
+class Sampled:
+    """A model's completions, sampled by an engine of this process; it is loaded when the first one is asked for."""
+
+    def __init__(self, location: str, prompt: Prompt, knobs: Engine, *, threads: int = 0):
+        """RecipeError where the engine that the knobs name, or such a model, cannot run here."""
+        models.check(location)
+        self.threads, self.knobs, self.engine = threads, knobs, None
+        config = models.load_config(location)
+        self.kind = factory.choose(knobs.kind, config).name
+        context = factory.check(knobs.model_copy(update={"kind": self.kind}), config)
+        self.policy = sampled.Sampled(location, "float32")
+        self.renderer = renderer_of(self.policy.tokenizer, prompt, context or models.context_length(config))
+        self.together = knobs.max_batch if self.kind == "local" else WAVES * knobs.max_num_seqs
+        self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}
+
+    def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
+        try:
+            self.renderer.check(on.problems, sampling.max_new_tokens)
+        except ValueError as error:
+            raise RecipeError(str(error)) from None
+
+    def prompt_of(self, problem: Problem) -> str | None:
+        return self.renderer.prompt_text(problem)
+
+    def answers(
+        self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
+    ) -> Iterator[tuple[Answer, Verdict]]:
+        problems = {on.problems[row].id: on.problems[row] for row in rows}
+        requests = requests_of(on, self.renderer, sampling, n, seed, rows)
+        sampled = generate(
+            self._opened(), lambda each: verify(answer_of(each), problems[each.request.problem_id]), requests
+        )
+        for rollout, verdict in sampled:
+            yield answer_of(rollout), verdict
+
+    def _opened(self) -> engines.Engine:
+        if self.engine is None:
+            if self.threads:
+                torch.set_num_threads(self.threads)
+            self.engine = factory.opened(self.kind, self.knobs, self.policy, self.renderer.verifier_text)
+            publish(self.engine, self.policy.named_tensors, 0, self.policy)
+        return self.engine
+
+    def close(self) -> None:
+        if self.engine is not None:
+            self.engine.close()
+
+
+class Given:
+    """Completions that a JSONL file holds: `id` (the problem's, with or without the set's name in front) and
+    `completion` in each row, several rows an id; `finish` and `num_tokens` where known."""
+
+    together = 512
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.texts: dict[str, list[Answer]] = defaultdict(list)
+        digest = hashlib.blake2b(digest_size=12)
+        for case in Cases(path, needs_answer=False, report=self._refuse):
+            if case.row.get("id") is None:
+                self._refuse(f"{path}, {case.id}: no id; each row needs the id of its problem")
+            finish, tokens = case.row.get("finish") or "stop", case.row.get("num_tokens")
+            if finish not in FINISHES or not (tokens is None or (type(tokens) is int and tokens >= 0)):
+                self._refuse(
+                    f"{path}: id {case.id!r} has finish {finish!r} and num_tokens {tokens!r}; "
+                    f"finish is one of {', '.join(FINISHES)}, num_tokens a count"
+                )
+            mine = self.texts[case.id]
+            mine.append(Answer(case.id, len(mine), case.item.completion, finish, tokens))
+            digest.update(repr((case.id, case.item.completion, finish, tokens)).encode("utf-8", "backslashreplace"))
+        if not self.texts:
+            self._refuse(f"{path}: holds no completion; give rows of id and completion")
+        self.identity = {"completions": digest.hexdigest()}
+
+    @staticmethod
+    def _refuse(line: str) -> None:
+        raise RecipeError(f"--completions: {line}")
+
+    @property
+    def least(self) -> int:
+        """The fewest completions of a problem."""
+        return min(map(len, self.texts.values()))
+
+    def of(self, on: EvaluationSet, problem: Problem) -> list[Answer]:
+        return self.texts.get(problem.id) or self.texts.get(problem.id.removeprefix(f"{on.name}/"), [])
+
+    def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
+        """Every problem has n completions, and every completion a problem."""
+        known = {name for each in on.problems for name in (each.id, each.id.removeprefix(f"{on.name}/"))}
+        strangers = [name for name in self.texts if name not in known]
+        if strangers:
+            self._refuse(
+                f"{self.path}: {len(strangers)} ids are of no problem of {on.name}, as {strangers[0]!r}; "
+                f"the set's are as {on.problems[0].id!r}"
+            )
+        counts = {each.id: len(self.of(on, each)) for each in on.problems}
+        few = [name for name, count in counts.items() if count < n]
+        if few:
+            self._refuse(
+                f"{self.path}: {len(few)} of {len(counts)} problems have fewer than {n} completions, as {few[0]!r} "
+                f"with {counts[few[0]]}; add theirs, lower --n, or choose problems with --limit or --where"
+            )
+        many = [name for name, count in counts.items() if count != n]
+        if many and len(set(counts.values())) > 1:
+            self._refuse(
+                f"{self.path}: problems have from {min(counts.values())} to {max(counts.values())} completions, and "
+                f"the first {n} of each would be a choice; give every problem as many"
+            )
+
+    def prompt_of(self, problem: Problem) -> str | None:
+        return None
+
+    def answers(
+        self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
+    ) -> Iterator[tuple[Answer, Verdict]]:
+        asked = []
+        for row in rows:
+            problem = on.problems[row]
+            for index, each in enumerate(self.of(on, problem)[:n]):
+                answer = Answer(problem.id, index, each.text, each.finish, each.num_tokens)
+                asked.append((answer, verify(answer, problem)))
+        for answer, verdict in asked:
+            yield answer, verdict.result()
+
+    def close(self) -> None: ...
+
+
+def answer_of(rollout: Rollout) -> Answer:
+    ids = rollout.completion_ids
+    return Answer(
+        rollout.request.problem_id, rollout.request.id.index, rollout.text, rollout.finish, len(ids), tuple(ids)
+    )
+
+
+def shown(location: str) -> str:
+    """A model's name for people: a hub id, or a folder's last name."""
+    return PurePath(Path(location).resolve()).name if Path(location).is_dir() else location
+
+
+def weights_digest(location: str) -> str:
+    """Of every file that decides what a folder's model writes; of a hub id, the commit that its configuration is of."""
+    folder = Path(location)
+    if not folder.is_dir():
+        return str(getattr(models.load_config(location), "_commit_hash", None))
+    state = hashlib.blake2b(digest_size=12)
+    for path in sorted(_weighty(folder)):
+        state.update(f"{path.name}\n".encode())
+        with path.open("rb") as file:
+            while part := file.read(1 << 22):
+                state.update(part)
+    return state.hexdigest()
+
+
+def _weighty(folder: Path) -> Sequence[Path]:
+    kinds = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
+    return [path for path in folder.iterdir() if path.suffix in kinds and path.is_file()]

@@ -1,0 +1,77 @@
+"""Two evaluations of the same set, paired by problem. Not runs over seeds (`compare`).
+
+Refused are two that cannot be compared: another set, or other versions of its verifiers. What else differs (n, the
+prompt, the sampling) may be what is compared, and is said.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from r1lab.errors import RecipeError
+from r1lab.evaluation.folder import COMPLETIONS, RESULTS, read_manifest, read_rows
+from r1lab.evaluation.scores import by_problem, is_right
+from r1lab.run.manifest import differences
+from r1lab.stats import intervals
+
+ERRORS = 0.01
+"""Share of completions that could not be judged, beyond which a difference says little."""
+
+
+def folder_of(path: Path) -> Path:
+    """An evaluation's folder, also by its results."""
+    return path.parent if path.name == RESULTS else path
+
+
+def refuse(own: Mapping[str, Any], other: Path) -> None:
+    """RecipeError where the finished evaluation in `other` cannot be compared with one of this identity."""
+    theirs = read_manifest(other)["identity"]
+    for what in ("set", "verifiers"):
+        if differing := differences(own[what], theirs[what], "here", "there"):
+            raise RecipeError(
+                f"--against {other}: another {what.removesuffix('s')} ({'; '.join(differing[:3])}); compare "
+                "evaluations of the same set by the same verifiers"
+            )
+    if own["set"]["problems"] < 2:
+        raise RecipeError(f"--against {other}: one problem has no interval; compare on more")
+    if not (other / COMPLETIONS).is_file():
+        raise RecipeError(f"--against {other}: it is not finished; run it to its end first")
+
+
+def compare(one: Path, other: Path) -> dict[str, Any]:
+    """Evaluation `one` minus `other`, finished and comparable, with Student's t interval over problems."""
+    mine, theirs = (read_manifest(folder)["identity"] for folder in (one, other))
+    tables = [by_problem(read_rows(folder / COMPLETIONS)) for folder in (one, other)]
+    scores = [{problem: sum(map(is_right, rows)) / len(rows) for problem, rows in table.items()} for table in tables]
+    difference = intervals.paired_difference(*scores)
+    signs = [(scores[0][problem] > score) - (scores[0][problem] < score) for problem, score in scores[1].items()]
+    asked = ("n", "seed", "sampling", "prompt", "origin")
+    errors = [_errors(table) for table in tables]
+    return {
+        "other": theirs["origin"],
+        "difference": {"value": difference.value, "low": difference.low, "high": difference.high},
+        "problems": {"better": signs.count(1), "same": signs.count(0), "worse": signs.count(-1)},
+        "differs_in": differences(
+            {key: mine[key] for key in asked}, {key: theirs[key] for key in asked}, "here", "there"
+        ),
+        "errors": errors,
+        "is_resolved": not difference.low <= 0 <= difference.high and max(errors) <= ERRORS,
+    }
+
+
+def _errors(table: Mapping[str, list]) -> float:
+    rows = [row for each in table.values() for row in each]
+    return sum(row["status"] == "error" for row in rows) / len(rows)
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """A few lines for people."""
+    gap, problems = found["difference"], found["problems"]
+    verdict = "" if found["is_resolved"] else ": the interval does not separate them"
+    if max(found["errors"]) > ERRORS:
+        verdict = f": over {ERRORS:.0%} of one's completions could not be judged, so this ranks nothing"
+    lines = [
+        f"paired difference {gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]{verdict}",
+        f"problems: {problems['better']} better, {problems['same']} the same, {problems['worse']} worse",
+    ]
+    return "\n".join(lines + [f"differs in {each}" for each in found["differs_in"][:6]])

@@ -1,0 +1,49 @@
+"""Refuses a recipe whose evaluation leaks into the training data of any of its stages. `r1lab_data.overlap` counts."""
+
+from collections.abc import Mapping, Sequence
+
+from r1lab.errors import RecipeError
+from r1lab.evaluation.evaluate import EvaluationSet
+from r1lab.recipe import AnyStage
+from r1lab_data import Problem
+from r1lab_data.overlap import overlap
+
+Parts = tuple[AnyStage, Mapping[str, Sequence[Problem]], Sequence[EvaluationSet]]
+
+
+def check(stages: Sequence[Parts]) -> None:
+    """RecipeError names the set, and both counts. The masked one may be allowed by the set's name."""
+    train = [problem for _, sources, _ in stages for problems in sources.values() for problem in problems]
+    is_generated = all(
+        is_ours(source.task) for stage, _, _ in stages for source in stage.data.values() if not source.stage
+    )
+    checked = set()
+    for stage, _, sets in stages:
+        for on in sets:
+            content = tuple(
+                problem.prompt if isinstance(problem.prompt, str) else problem.id for problem in on.problems
+            )
+            if (on.name, content) not in checked:
+                checked.add((on.name, content))
+                # Generated problems differ in nothing but numbers by nature; their splits are disjoint by construction.
+                by_nature = is_generated and is_ours(stage.eval.sets[on.name].task)
+                check_set(on, train, may_mask=by_nature or on.name in stage.eval.allow_masked_overlap)
+
+
+def check_set(on: EvaluationSet, train: Sequence[Problem], *, may_mask: bool) -> None:
+    """RecipeError where problems of the set stand in `train`, or are those with other numbers and may not be."""
+    found = overlap(train, on.problems)
+    if found.exact:
+        raise RecipeError(
+            f"eval.sets.{on.name}: {found.exact} of {len(on.problems)} problems stand in the training data too "
+            f"({found.masked} once numbers are masked); take them out of one of the two"
+        )
+    if found.masked and not may_mask:
+        raise RecipeError(
+            f"eval.sets.{on.name}: {found.masked} of {len(on.problems)} problems are training problems with other "
+            f"numbers (0 exactly); allow it with eval.allow_masked_overlap: [{on.name}]"
+        )
+
+
+def is_ours(task: str | None) -> bool:
+    return task is not None and not task.startswith("gym:")

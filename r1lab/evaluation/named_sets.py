@@ -1,0 +1,114 @@
+"""Evaluation sets by name: where each lies in public, which column is what, which verifier judges it. Loads nothing.
+
+What is no name here is a procedural task (`addition`, `gym:<name>`), a local file or folder, a URL or a hub id. A
+`path` puts a local copy in a named set's place. Sets that the hub holds in other rows than papers report are read from
+github.com/QwenLM/Qwen2.5-Math, the usual evaluation files.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from pydantic import ValidationError
+
+from r1lab import plugin
+from r1lab.errors import RecipeError
+from r1lab.recipe.data import Source
+from r1lab_data.files import local
+from r1lab_data.rows import suffix
+from r1lab_data.tasks import TASKS, VERIFIERS
+
+QWEN = "https://raw.githubusercontent.com/QwenLM/Qwen2.5-Math/main/evaluation/data"
+GYM = "gym:"
+MAWPS = {"columns": {"prompt": "input", "answer": "target"}, "verifier": "numeric"}
+
+SETS: dict[str, dict[str, Any]] = {
+    "gsm8k": {
+        "path": "openai/gsm8k", "config": "main", "split": "test",
+        "columns": {"prompt": "question"}, "answer_format": "hash", "verifier": "numeric",
+    },
+    "math500": {
+        "path": "HuggingFaceH4/MATH-500", "split": "test", "columns": {"prompt": "problem"}, "verifier": "math",
+    },
+    "aime24": {
+        "path": "HuggingFaceH4/aime_2024", "split": "train", "columns": {"prompt": "problem"}, "verifier": "math",
+    },
+    "amc23": {"path": "math-ai/amc23", "split": "test", "columns": {"prompt": "question"}, "verifier": "math"},
+    "minerva": {
+        "path": f"{QWEN}/minerva_math/test.jsonl",
+        "columns": {"prompt": "problem", "answer": "solution"}, "answer_format": "boxed", "verifier": "math",
+    },
+    "olympiadbench": {
+        "path": f"{QWEN}/olympiadbench/test.jsonl",
+        "columns": {"prompt": "question", "answer": "final_answer"}, "verifier": "math",
+    },
+    "svamp": {
+        "path": f"{QWEN}/svamp/test.jsonl",
+        "columns": {"prompt": "{Body}. {Question}", "answer": "Answer"}, "verifier": "numeric",
+    },
+    "asdiv": {"path": f"{QWEN}/asdiv/test.jsonl", "columns": {"prompt": "{body} {question}"}, "verifier": "math"},
+    "mawps": {"path": f"{QWEN}/mawps/singleop.jsonl", **MAWPS},
+    "mawps_addsub": {"path": f"{QWEN}/mawps/addsub.jsonl", **MAWPS},
+    "mawps_singleeq": {"path": f"{QWEN}/mawps/singleeq.jsonl", **MAWPS},
+    "mawps_multiarith": {"path": f"{QWEN}/mawps/multiarith.jsonl", **MAWPS},
+    "humaneval": {
+        "path": "openai/openai_humaneval", "split": "test", "answer_format": "humaneval", "verifier": "code",
+    },
+    "mbpp": {
+        "path": "google-research-datasets/mbpp", "config": "full", "split": "test",
+        "answer_format": "mbpp", "verifier": "code",
+    },
+}  # fmt: skip
+"""Knobs of a source each, as in a recipe."""
+
+
+def source_of(on: str, base: Path | None = None, **knobs: Any) -> tuple[str, Source]:
+    """A set's short name and its source; `knobs` that are not None win over the table's.
+
+    RecipeError for a name that is none and no place either, with the nearest; for knobs that do not fit; for a set
+    without a verifier.
+    """
+    own = {key: value for key, value in knobs.items() if value not in (None, {}, ())}
+    name, table = named(on, base)
+    if "path" in own and "path" in table:  # a copy: where the hub keeps it says nothing of where it lies here
+        table = {key: value for key, value in table.items() if key != "config"} | {"split": "test"}
+    source = made(on, {**table, **own})
+    if source.verifier is None and source.task is None:
+        raise RecipeError(f"--on {on}: the set names no verifier; give --verifier (numeric, math, code, ...)")
+    return name, source
+
+
+def made(on: str, knobs: Mapping[str, Any]) -> Source:
+    """RecipeError where the knobs are no source's."""
+    try:
+        return Source(**knobs)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "its settings"
+        raise RecipeError(f"--on {on}: {where}: {fault['msg'].removeprefix('Value error, ')}") from None
+
+
+def named(on: str, base: Path | None) -> tuple[str, dict[str, Any]]:
+    """The short name and the knobs behind what a set is called by."""
+    if on in SETS:
+        return on, SETS[on]
+    if on in TASKS or on.startswith(GYM):
+        return on.replace(":", "_"), {"task": on, "split": "eval", "size": 512, "verifier": verifier_of(on)}
+    if is_place(on, base):
+        return Path(urlparse(on).path).name.partition(".")[0] or "set", {"path": on}
+    known = (*SETS, *TASKS)
+    close = plugin.nearest(on, known)
+    hint = f"; did you mean {close!r}?" if close else ""
+    raise RecipeError(
+        f"--on {on!r} is no set ({', '.join(known)}, gym:<task>), no file or folder here and no hub id org/name{hint}"
+    )
+
+
+def is_place(on: str, base: Path | None) -> bool:
+    """A file, a folder, a URL or a hub id; whether anything is there the loader says."""
+    return "/" in on or bool(suffix(on)) or local(on, base) is not None
+
+
+def verifier_of(task: str) -> str:
+    return VERIFIERS["gym" if task.startswith(GYM) else task]

@@ -1,0 +1,146 @@
+"""Before money is spent: models on a set as training would sample it, and whether RL from each has signal.
+
+The evaluations are those of `r1lab eval`, in a folder each and resumed like them; what follows from their verdicts is
+`r1lab.evaluation.forecast`'s.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from r1lab.errors import RecipeError
+from r1lab.evaluation import runner, scores
+from r1lab.evaluation.arguments import Asked, exam_of
+from r1lab.evaluation.forecast import SIZES, Forecast, Share, difficulties, forecast, mixed_shares, scores_of, solved
+from r1lab.evaluation.runner import Evaluation, Exam
+from r1lab.recipe.base import digest
+from r1lab.rollout import judging
+from r1lab.run.checkpoint import atomic_file
+from r1lab_verifiers import Item, resolve
+
+DEFAULT_N, DEFAULT_SIZE = 16, 8
+UNREADABLE = ("no_answer", "unparsable")
+
+
+@dataclass(frozen=True)
+class Probed:
+    """One model's answer."""
+
+    model: str
+    figures: dict[str, Any]
+    """An evaluation's, with `readable`, `format`, `solved`."""
+    mixed: dict[int, Share]
+    """Expected share of mixed groups by group size; the rest has zero variance."""
+    forecast: Forecast
+    path: Path
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        mixed = {str(size): asdict(share) for size, share in self.mixed.items()}
+        zero = {str(size): 1 - share.value for size, share in self.mixed.items()}
+        said = asdict(self.forecast)
+        return {"model": self.model, "forecast": said, "mixed": mixed, "zero_variance": zero, "figures": self.figures}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Several models on one set."""
+
+    models: tuple[Probed, ...]
+    path: Path
+    """Folder with probe.json and an evaluation's folder a model."""
+
+    def text(self) -> str:
+        lines = [_text(each) for each in self.models]
+        if len(self.models) > 1:
+            best = max(self.models, key=lambda each: each.forecast.mixed.value)
+            lines.append(f"most signal: {best.model}, {best.forecast.mixed} mixed")
+        return "\n".join(lines)
+
+
+def probe(
+    models: Sequence[str], asked: Asked, *, size: int | None, out: Path | None, say: Callable[[str], None]
+) -> Probe:
+    """RecipeError where anything asked is wrong, before anything is written; RunError where it failed."""
+    if not models and asked.completions is None:
+        raise RecipeError("MODEL: missing; name one or several, such as a base model and its SFT checkpoint")
+    asked = replace(asked, as_training=True)
+    if asked.n is None and asked.completions is None:
+        asked = replace(asked, n=DEFAULT_N)
+    exams = [exam_of(replace(asked, model=model)) for model in models or [None]]
+    size = _size(size, asked, exams[0][0].n)
+    own = [runner.identity(*each) for each in exams]
+    folder = out or Path("probes") / f"{exams[0][0].on.name}-{digest(own)}"
+    found = []
+    for number, (exam, origin) in enumerate(exams):
+        name = str(next(iter(origin.identity.values())))
+        place = folder / f"{number}-{Path(name).name}"
+        say(f"probing {name}")
+        found.append(_probed(name, exam, runner.evaluate(exam, origin, place, say), size))
+    text = json.dumps([each.plain() for each in found], indent=1) + "\n"
+    atomic_file(folder / "probe.json", lambda path: path.write_text(text, encoding="utf-8"))
+    return Probe(tuple(found), folder)
+
+
+def _size(size: int | None, asked: Asked, n: int) -> int:
+    """The group size that is asked about: the argument's, the recipe's, else 8. RecipeError where n cannot say it."""
+    wanted = size
+    if wanted is None and asked.recipe is not None:
+        from r1lab.recipe import load
+
+        plan = load.resolve(*load.read(asked.recipe, asked.overrides))
+        wanted = [stage.group_size for stage in plan.stages if stage.kind == "rl"][-1]
+    wanted = wanted or DEFAULT_SIZE
+    if wanted < 2 or n < 2:
+        raise RecipeError(f"--group-size {wanted} with n {n}: a group of one has no differences; give two at least")
+    if wanted > n and (size is not None or asked.recipe is not None):
+        raise RecipeError(
+            f"--group-size: groups of {wanted} cannot be forecast from {n} completions a problem; give --n {wanted}"
+        )
+    return min(wanted, n)
+
+
+def _probed(name: str, exam: Exam, done: Evaluation, size: int) -> Probed:
+    rows = done.rows
+    by_scores = scores_of(rows)
+    mixed = mixed_shares(by_scores, sorted({each for each in (*SIZES, size, exam.n) if each <= exam.n}), exam.seed)
+    if not mixed:
+        raise RecipeError(
+            f"--on {exam.on.name}: every verdict is an error, so nothing can be forecast; see {done.path}"
+        )
+    figures = {
+        **done.figures,
+        "readable": 1 - sum(row["status"] in UNREADABLE for row in rows) / len(rows),
+        "format": _format(exam, rows),
+        "solved": solved(by_scores),
+    }
+    meta_of = {problem.id: problem.meta for problem in exam.on.problems}
+    kinds = difficulties(rows, meta_of, min(size, max(mixed)))
+    return Probed(name, figures, mixed, forecast(figures, mixed, kinds, size), done.path)
+
+
+def _format(exam: Exam, rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Share of completions in the form that the prompt r1-zero asks for; None where nothing asks for one."""
+    if exam.prompt.get("template") != "r1-zero":
+        return None
+    with judging.opened({"format": resolve("format")}, exam.workers) as pool:
+        verdicts = [pool.submit(Item(row["text"], ""), "format") for row in rows]
+        return sum(verdict.result().score == 1.0 for verdict in verdicts) / len(rows)
+
+
+def _text(each: Probed) -> str:
+    found = each.figures
+    kept = found["solved"]
+    lines = [
+        f"{each.model}",
+        scores.text(found),
+        f"  readable  {found['readable']:.1%} of the completions hold an answer"
+        + ("" if found["format"] is None else f"; {found['format']:.1%} have the form <think>, <answer>"),
+        f"  problems  {kept['never']:.0%} never solved, {kept['sometimes']:.0%} sometimes, {kept['always']:.0%} always",
+        "  mixed     " + ", ".join(f"{share} of groups of {size}" for size, share in each.mixed.items()),
+        f"  zero var. {', '.join(f'{1 - share.value:.2f} of {size}' for size, share in each.mixed.items())}",
+        each.forecast.sentence,
+    ]
+    return "\n".join(lines + [f"  - {remedy}" for remedy in each.forecast.remedies])

@@ -1,0 +1,206 @@
+"""One set asked of one origin, in a folder of its own, resumed wherever it was killed: what `r1lab eval` does.
+
+    manifest.json        what was asked of whom, with what it was made; its hash names the folder
+    parts/<block>.parquet     while it runs: a block of problems, whole or not there
+    completions.parquet  one row a completion with its verdict and vote
+    results.json         the figures (`r1lab.evaluation.scores`), with the manifest's hash
+
+Blocks are asked for one after the other, always the same ones, so a resumed evaluation equals an unbroken one byte for
+byte. Not the arguments of the command (`r1lab.evaluation.arguments`) nor the evaluation during training (`evaluate`).
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import r1lab_verifiers as verifiers
+from r1lab.errors import RecipeError
+from r1lab.evaluation import difference as against
+from r1lab.evaluation.completers import Answer, Origin
+from r1lab.evaluation.evaluate import EvaluationSet
+from r1lab.evaluation.folder import COMPLETIONS, RESULTS, is_done, read_manifest, read_rows, write_rows
+from r1lab.evaluation.majority import Voting
+from r1lab.evaluation.scores import figures
+from r1lab.recipe import Workers
+from r1lab.recipe.base import digest
+from r1lab.records import Sampling
+from r1lab.rollout import judging
+from r1lab.rollout.verification import item_of, version_of
+from r1lab.run.checkpoint import PARTIAL, atomic_file, sweep
+from r1lab.run.folder import LOCK, MANIFEST, locked
+from r1lab.run.manifest import differences, surroundings
+from r1lab.run.signals import terminable
+from r1lab_data.loaders import digest as content_digest
+from r1lab_verifiers.verdict import Verdict
+
+PARTS = "parts"
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What is asked: everything that decides the result but who answers."""
+
+    on: EvaluationSet
+    table: Mapping[str, verifiers.Resolved]
+    """Verifiers of the set's problems by key."""
+    n: int
+    ks: Sequence[int]
+    sampling: Sampling
+    prompt: Mapping[str, Any]
+    seed: int
+    workers: Workers
+    note: Mapping[str, Any]
+    """What only informs: it is in the manifest and not in its hash."""
+    base: Path | None = None
+    """Folder of plug-ins, beside the current one."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation left behind."""
+
+    path: Path
+    figures: dict[str, Any]
+    """results.json."""
+    against: dict[str, Any] | None = None
+    """The paired comparison with another evaluation, where one was named."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One a completion, as in the parquet file."""
+        return read_rows(self.path / COMPLETIONS)
+
+
+def identity(exam: Exam, origin: Origin) -> dict[str, Any]:
+    """What makes two evaluations the same one, as plain data."""
+    asked = [replace(problem, verifier="") for problem in exam.on.problems]  # who judges is another matter
+    made_of = {
+        "set": {"name": exam.on.name, "problems": len(asked), "content": content_digest(asked)},
+        "verifiers": {key: version_of(each) for key, each in sorted(exam.table.items())},
+        "origin": origin.identity,
+        "n": exam.n,
+        "seed": exam.seed,
+        "sampling": asdict(exam.sampling),
+        "prompt": exam.prompt,
+        "deadline": exam.workers.deadline,
+        "memory_mb": exam.workers.memory_mb,
+    }
+    return json.loads(json.dumps(made_of, default=str))
+
+
+def folder_of(exam: Exam, origin: Origin) -> Path:
+    """Where an evaluation goes that was not told where."""
+    return Path("evals") / f"{exam.on.name}-{digest(identity(exam, origin))}"
+
+
+def evaluate(
+    exam: Exam, origin: Origin, out: Path, say: Callable[[str], None], other: Path | None = None
+) -> Evaluation:
+    """Ask, judge and write; go on where the folder stands. RecipeError where it is another evaluation's, or where
+    `other`, an evaluation to compare with, is of another set or verifier."""
+    own = identity(exam, origin)
+    if other is not None:
+        against.refuse(own, against.folder_of(other))
+    _admit(out, own)
+    if not is_done(out / COMPLETIONS, digest(own)):
+        origin.check(exam.on, exam.n, exam.sampling)
+    with terminable(f"finished blocks are in {out}: the same command goes on"), locked(out):
+        _admit(out, own)  # once more: another process may have held it in the meantime
+        sweep(out)
+        results = {"manifest": digest(own), "set": exam.on.name, **_heading(own)}
+        if not is_done(out / COMPLETIONS, digest(own)):
+            _note_start(out, own, exam, origin)
+            rows = _blocks(exam, origin, out, digest([own, origin.together]), say)
+            write_rows(out / COMPLETIONS, rows, digest(own))
+        shutil.rmtree(out / PARTS, ignore_errors=True)
+        rows = read_rows(out / COMPLETIONS)
+        results |= figures(rows, name=exam.on.name, seed=exam.seed, ks=exam.ks)
+        text = json.dumps(results, indent=1) + "\n"
+        atomic_file(out / RESULTS, lambda path: path.write_text(text, encoding="utf-8"))
+    return Evaluation(out, results, None if other is None else against.compare(out, against.folder_of(other)))
+
+
+def _heading(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Who answered, and how they were asked, for who reads the results alone."""
+    return {"origin": own["origin"], "sampling": own["sampling"], "seed": own["seed"]}
+
+
+def _admit(out: Path, own: dict[str, Any]) -> None:
+    if out.exists() and not out.is_dir():
+        raise RecipeError(f"--out: {out} is a file; name a folder")
+    if not (out / MANIFEST).exists():
+        if any(each.name not in (LOCK, PARTS) and not each.name.endswith(PARTIAL) for each in out.glob("*")):
+            raise RecipeError(f"--out: {out} is not an evaluation's folder (no {MANIFEST}) and not empty; name another")
+        return
+    changed = differences(own, read_manifest(out)["identity"], "here", "in the folder")
+    if changed:
+        more = f"; {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise RecipeError(f"--out: {out} is another evaluation ({'; '.join(changed[:3])}{more}); name another folder")
+
+
+def _note_start(out: Path, own: dict[str, Any], exam: Exam, origin: Origin) -> None:
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = {
+        "kind": "evaluation", "hash": digest(own), "identity": own, "together": origin.together, **exam.note,
+        **surroundings(), "started": started,
+    }  # fmt: skip
+    text = json.dumps(manifest, indent=1, default=str) + "\n"
+    atomic_file(out / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _blocks(exam: Exam, origin: Origin, out: Path, settings: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The rows of all blocks; those that are there are read, the others asked for."""
+    num, size = len(exam.on.problems), max(1, origin.together // exam.n)
+    blocks = [range(start, min(num, start + size)) for start in range(0, num, size)]
+    paths = [out / PARTS / f"{number:05}.parquet" for number in range(len(blocks))]
+    missing = [(block, path) for block, path in zip(blocks, paths) if not is_done(path, settings)]
+    if len(missing) < len(blocks):
+        say(f"{out}: goes on with block {len(blocks) - len(missing) + 1} of {len(blocks)}")
+    if missing:
+        voting = Voting(exam.table)
+        (out / PARTS).mkdir(exist_ok=True)
+        with judging.opened({**exam.table, **voting.table}, exam.workers, exam.base) as pool:
+            try:
+                for block, path in missing:
+                    write_rows(path, _block(exam, origin, block, pool, voting), settings)
+                    say(f"{exam.on.name}: {block.stop} of {num} problems, {exam.n} completions each")
+            finally:
+                origin.close()
+    return [row for path in paths for row in read_rows(path)]
+
+
+def _block(exam: Exam, origin: Origin, block: range, pool, voting: Voting) -> list[dict[str, Any]]:
+    def verify(answer: Answer, problem):
+        item = item_of(problem, answer.text, answer.finish, answer.num_tokens or 0)
+        return pool.submit(item, problem.verifier, problem.solution)
+
+    judged = list(origin.answers(exam.on, block, exam.n, exam.seed, exam.sampling, verify))
+    groups = [judged[start : start + exam.n] for start in range(0, len(judged), exam.n)]
+    problems = [exam.on.problems[row] for row in block]
+    asked = [
+        (problem.verifier, [verdict.extracted for _, verdict in group]) for problem, group in zip(problems, groups)
+    ]
+    votes = [vote for each in voting.votes(pool, asked) for vote in each]
+    prompts = {problem.id: origin.prompt_of(problem) for problem in problems}
+    return [row_of(answer, verdict, vote, prompts[answer.problem_id]) for (answer, verdict), vote in zip(judged, votes)]
+
+
+def row_of(answer: Answer, verdict: Verdict, vote: int | None, prompt: str | None) -> dict[str, Any]:
+    """A row of the table: plain, and text that any file can hold."""
+    row = {
+        **asdict(answer),
+        "prompt_text": prompt,
+        "score": verdict.score,
+        "status": verdict.status,
+        "extracted": verdict.extracted,
+        "reason": verdict.reason,
+        "vote": vote,
+    }
+    return {
+        key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for key, value in row.items()
+    }

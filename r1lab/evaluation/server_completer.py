@@ -1,0 +1,171 @@
+"""Completions of an OpenAI-compatible server: /v1/completions, or /v1/chat/completions where the prompt is `chat`.
+
+Text goes out and text comes back: the server tokenises, applies its own chat template and strips stop strings. The key
+is read from an environment variable and stands in no file. A server that answers with another model is refused.
+"""
+
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+from r1lab.errors import RecipeError, RunError
+from r1lab.evaluation.completers import Answer, Verify
+from r1lab.evaluation.evaluate import EvaluationSet
+from r1lab.recipe.data import Prompt
+from r1lab.records import Sampling
+from r1lab.rollout.renderer import renderer_of
+from r1lab.seeds import derive
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Verdict
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+AT_ONCE = 16
+"""Requests in flight."""
+TRIES, PATIENCE = 4, 300.0
+"""Tries of one request, and seconds that one may take."""
+MAX_REPLY = 16 << 20
+"""Bytes of one reply."""
+BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
+FINISH = {"stop": "eos", "length": "length"}
+
+
+class Served:
+    """What a server's model writes; the model is named, and every reply must name it too."""
+
+    together = 256
+
+    def __init__(self, url: str, model: str, prompt: Prompt, *, key_variable: str = KEY_VARIABLE):
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise RecipeError(
+                f"--server: {_place(url)!r} is no URL such as http://localhost:8000/v1 "
+                f"(a key goes into the environment variable {key_variable})"
+            )
+        self.url = url.rstrip("/") if url.rstrip("/").endswith("/v1") else f"{url.rstrip('/')}/v1"
+        self.model, self.is_chat = model, prompt.template == "chat"
+        if self.is_chat and prompt.prefill_think:
+            raise RecipeError("--prefill-think: a server writes the chat prompt itself; leave it out, or use plain")
+        self.key = os.environ.get(key_variable)
+        self.key_variable = key_variable
+        self.renderer = renderer_of(_ServersTokenizer(), prompt, None)
+        self.identity = {"server": _place(self.url), "model": model}
+
+    def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
+        """RecipeError where the server cannot be asked, or does not serve the model."""
+        try:
+            reply = self._reply("models", None)
+        except RunError as error:
+            raise RecipeError(f"--{error}") from None
+        listed = reply.get("data")
+        names = [str(each.get("id")) for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        if self.model not in names:
+            served = ", ".join(names[:8]) or "none that it names"
+            raise RecipeError(f"--server {_place(self.url)}: does not serve {self.model!r}; it serves {served}")
+
+    def prompt_of(self, problem: Problem) -> str | None:
+        return None if self.is_chat else self.renderer.prompt_text(problem)
+
+    def answers(
+        self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
+    ) -> Iterator[tuple[Answer, Verdict]]:
+        """A completion is one request of its own, with its own seed; several are asked for at once."""
+
+        def ask(row: int, index: int):
+            problem = on.problems[row]
+            answer = self._ask(problem, index, sampling, derive(seed, f"eval/{on.name}", row, index))
+            return answer, verify(answer, problem)
+
+        threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ask")
+        try:
+            asked = [threads.submit(ask, row, index) for row in rows for index in range(n)]
+            for each in asked:
+                answer, verdict = each.result()
+                yield answer, verdict.result()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _ask(self, problem: Problem, index: int, sampling: Sampling, seed: int) -> Answer:
+        body: dict[str, Any] = {
+            "model": self.model, "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature,
+            "top_p": sampling.top_p, "seed": seed % 2**31, "n": 1,
+        }  # fmt: skip
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if self.is_chat:
+            body["messages"] = self.renderer.messages(problem)
+        else:
+            body["prompt"] = self.renderer.prompt_text(problem)
+        reply = self._reply("chat/completions" if self.is_chat else "completions", body)
+        if reply.get("model") != self.model:
+            raise RunError(
+                f"server {_place(self.url)}: answers with the model {str(reply.get('model'))[:80]!r}, not "
+                f"{self.model!r}; name that one, or ask another server"
+            )
+        try:
+            choice = reply["choices"][0]
+            text = choice["message"]["content"] if self.is_chat else choice["text"]
+            finish, tokens = choice.get("finish_reason"), (reply.get("usage") or {}).get("completion_tokens")
+        except (LookupError, TypeError, AttributeError):
+            raise RunError(f"server {_place(self.url)}: a reply without choices for {problem.id!r}") from None
+        if not isinstance(text, str | None):
+            raise RunError(f"server {_place(self.url)}: a completion of {problem.id!r} is no text")
+        counted = tokens if type(tokens) is int and tokens >= 0 else None
+        finish = FINISH.get(finish, "stop") if isinstance(finish, str) else "stop"
+        return Answer(problem.id, index, self.renderer.opening + (text or ""), finish, counted)
+
+    def _reply(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What the server says, after some tries where it is busy. RunError in one line."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+        request = urllib.request.Request(f"{self.url}/{path}", data=data, headers=headers)
+        for left in reversed(range(TRIES)):
+            try:
+                with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                    found = json.loads(response.read(MAX_REPLY))
+            except urllib.error.HTTPError as error:
+                problem, is_over = self._said(error), error.code not in BUSY
+            except (OSError, http.client.HTTPException) as error:
+                problem, is_over = f"cannot be reached ({getattr(error, 'reason', None) or error})", data is None
+            except (ValueError, RecursionError):
+                problem, is_over = f"the reply to /{path} is no JSON", True
+            else:
+                if isinstance(found, dict):
+                    return found
+                problem, is_over = f"the reply to /{path} is no JSON object", True
+            if is_over or not left:
+                break
+            time.sleep(2.0 ** (TRIES - left - 1))
+        raise RunError(f"server {_place(self.url)}: {problem}; what was answered is kept, the same command goes on")
+
+    def _said(self, error: urllib.error.HTTPError) -> str:
+        """The server's refusal, with the remedy where it is the key."""
+        with error:
+            said = " ".join(error.read(2000).decode("utf-8", "replace").split())[:200]
+        hint = f"; the key is read from {self.key_variable}" if error.code in (401, 403) else ""
+        return f"answers {error.code} {error.reason}: {said}{hint}"
+
+    def close(self) -> None: ...
+
+
+class _ServersTokenizer:
+    """Stands where a tokenizer would, to render text alone: what the server's own does is its business."""
+
+    bos_token_id = eos_token_id = None
+    chat_template = "the server's own"
+
+    def apply_chat_template(self, messages, **_) -> str:
+        return "\n".join(message["content"] for message in messages)
+
+
+def _place(url: str) -> str:
+    """The URL without user, key and query."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"

@@ -1,0 +1,270 @@
+"""The model card of a finished run: README.md of its model folder, ready for the hub.
+
+A pure function of the run: no clock, no machine, no path of this computer; what is local goes by its last name alone.
+How the folder gets to the hub stands in `r1lab.hub.push`.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from r1lab.hub import usage_example
+from r1lab.recipe import Source
+from r1lab.recipe.load import Plan
+from r1lab.run.folder import RunFolder
+from r1lab.stages.prepare import Ready
+from r1lab_data.files import HUB_ID, local
+from r1lab_data.loaders import digest
+
+TAGS = {"rl": ("reinforcement-learning", "verifiable-rewards"), "sft": ("sft",)}
+REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+def write(folder: Path, ready: list[Ready], plan: Plan, run: RunFolder) -> None:
+    """README.md of a model's folder, in place of the one that came with it."""
+    rows = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+    (folder / "README.md").write_text(text(ready, plan, run.manifest, rows), encoding="utf-8")
+
+
+def text(ready: list[Ready], plan: Plan, manifest: Mapping[str, Any], rows: list[dict]) -> str:
+    """The card of the last stage's model, from the stages that led to it. What later stages did is not in it."""
+    chain, known = lineage(ready), {each.stage.name for each in ready}
+    rows = [row for row in rows if row["stage"] in known]
+    scored = {on.name: scores(on.name, chain, rows) for on in chain[-1].sets}
+    front = yaml.safe_dump(front_matter(chain, plan, scored), sort_keys=False, allow_unicode=True)
+    said = {"rl": "RL with rewards that a program verifies", "sft": "SFT on demonstrations"}
+    name, kinds = base_name(chain[0]), ", then ".join(said[each.stage.kind] for each in chain)
+    parts = [
+        f"---\n{front}---\n\n# {plan.name}\n",
+        f"{name} after {kinds}. Made by r1lab; stage `{chain[-1].stage.name}` of run `{manifest['hash']}`.\n",
+        "## Scores\n\n" + score_table(scored, chain[-1]),
+        "## Use\n\n" + usage_example.example(chain[-1]),
+        "## Data\n\n" + data_table(chain, plan),
+        "## Verifiers\n\n" + verifier_table(manifest["verifiers"]),
+        "## Training\n\n" + training(chain, plan, manifest, rows),
+        "## Limits\n\n" + limits(chain, plan, scored, manifest.get("notes", ())),
+    ]
+    return "\n".join(parts)
+
+
+def lineage(ready: list[Ready]) -> list[Ready]:
+    """The stages that the last one's model went through, in order."""
+    by_name, chain = {each.stage.name: each for each in ready}, [ready[-1]]
+    while chain[0].stage.from_ is not None:
+        chain.insert(0, by_name[chain[0].stage.from_])
+    return chain
+
+
+def base_card(root: Ready) -> dict[str, Any]:
+    """`base_model` and `license`: a hub id itself, or what the card of a local folder says of it."""
+    if not Path(root.location).is_dir():
+        return {"base_model": root.location}
+    card = Path(root.location) / "README.md"
+    found = (
+        re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+        if card.is_file()
+        else None
+    )
+    try:
+        said = yaml.safe_load(found[1]) if found else {}
+    except yaml.YAMLError:
+        said = {}
+    said = said if isinstance(said, dict) else {}
+    known = {"license": re.compile(r"[a-z0-9.-]+"), "base_model": REPO_ID}
+    return {
+        key: said[key] for key, form in known.items() if isinstance(said.get(key), str) and form.fullmatch(said[key])
+    }
+
+
+def base_name(root: Ready) -> str:
+    """For people: the hub id, or the folder's own name."""
+    if root.stage.model == "embedded":
+        return "The embedded model of r1lab"
+    origin = base_card(root).get("base_model")
+    if not Path(root.location).is_dir():
+        return f"`{root.location}`"
+    return f"`{Path(root.location).resolve().name}`" + (f" (from `{origin}`)" if origin else "")
+
+
+def front_matter(chain: list[Ready], plan: Plan, scored: Mapping[str, list[dict]]) -> dict[str, Any]:
+    """The card's metadata by the hub's specification."""
+    last, sources = chain[-1], [source for each in chain for source in each.stage.data.values()]
+    hub = sorted({source.path for source in sources if is_on_hub(source, plan)})
+    results = [
+        {
+            "task": {"type": "text-generation", "name": "Text generation"},
+            "dataset": dataset_of(name, last.stage.eval.sets[name], plan),
+            "metrics": [{"type": "accuracy", "name": f"avg@{lines[-1]['n']}", "value": round(lines[-1]["avg"], 6)}],
+        }
+        for name, lines in scored.items()
+        if lines
+    ]
+    return {
+        **base_card(chain[0]),
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["r1lab", *dict.fromkeys(tag for each in chain for tag in TAGS[each.stage.kind])],
+        **({"datasets": hub} if hub else {}),
+        **({"model-index": [{"name": plan.name, "results": results}]} if results else {}),
+    }
+
+
+def is_on_hub(source: Source, plan: Plan) -> bool:
+    """Whether the source's path is a hub id, decided as the loader does."""
+    return bool(source.path and HUB_ID.fullmatch(source.path) and local(source.path, plan.base) is None)
+
+
+def dataset_of(name: str, source: Source, plan: Plan) -> dict[str, str]:
+    """`type` is the hub id where there is one, else a name that no hub id can be taken for."""
+    kind = source.path if is_on_hub(source, plan) else f"r1lab-{source.task}" if source.task else f"local-{name}"
+    config = {"config": source.config} if is_on_hub(source, plan) and source.config else {}
+    return {"name": name, "type": kind, **config, "split": source.split}
+
+
+def scores(name: str, chain: list[Ready], rows: list[dict]) -> list[dict]:
+    """Of one set, the first evaluation comparable to the last, and that of the model itself; only one where equal.
+
+    The model is that of the last evaluation or, with `keep_best`, of the best.
+    """
+    last, wanted = chain[-1], setting(chain[-1], name)
+    comparable = {each.stage.name for each in chain if setting(each, name) == wanted}
+    found = [row for row in rows if row["stage"] in comparable and f"eval/{name}/avg" in row]
+    final, keep = [row for row in found if row["stage"] == last.stage.name], last.stage.eval.keep_best
+    if not final:
+        return []
+    chosen = max(final, key=lambda row: row[keep]) if keep else final[-1]
+    shown = [found[0], chosen] if found[0] is not chosen else [chosen]
+    keys = ("avg", "low", "high", "n", "problems", "errors", "timeout", "undecided")
+    return [{key: row.get(f"eval/{name}/{key}") for key in keys} | {"at": (row["stage"], row["step"])} for row in shown]
+
+
+def setting(each: Ready, name: str) -> Any:
+    """What two evaluations must share to be compared; None where the stage has no such set."""
+    on = next((on for on in each.sets if on.name == name), None)
+    if on is None:
+        return None
+    stage, knobs = each.stage, each.stage.eval
+    longest = knobs.max_new_tokens or stage.max_new_tokens
+    return digest(on.problems), knobs.n, knobs.temperature, knobs.top_p, longest, stage.sampling.stop, stage.prompt
+
+
+def score_table(scored: Mapping[str, list[dict]], last: Ready) -> str:
+    """Share of right answers, a line per set and moment."""
+    lines = [
+        f"| {name} | {moment(each, shown)} ({each['at'][0]}, step {each['at'][1]}) "
+        f"| {each['avg']:.3f} | {each['low']:.3f} to {each['high']:.3f} | {each['problems']} x {each['n']} |"
+        for name, shown in scored.items()
+        for each in shown
+    ]
+    if not lines:
+        return "Not evaluated on held-out problems.\n"
+    knobs = last.stage.eval
+    head = "| set | when | share right | 95 % interval | problems x samples |\n|---|---|---|---|---|\n"
+    note = f"Sampled at temperature {knobs.temperature:g}, top_p {knobs.top_p:g}, at most "
+    note += f"{knobs.max_new_tokens or last.stage.max_new_tokens} tokens; right is a verifier's score of 1. Intervals: "
+    note += "Wilson's for one sample a problem, else the bootstrap over problems.\n"
+    return head + "\n".join(lines) + "\n\n" + note
+
+
+def moment(each: dict, shown: list[dict]) -> str:
+    """What is called before is an evaluation before a stage's first step."""
+    return "after" if each is shown[-1] else "before" if each["at"][1] == 0 else "earlier"
+
+
+def data_table(chain: list[Ready], plan: Plan) -> str:
+    """Where problems came from, how many, and the hash of what they hold."""
+    lines = ["| used by | source | from | split | problems | content hash |", "|---|---|---|---|---|---|"]
+    for each in chain:
+        for name, problems in each.sources.items():
+            lines.append(_data_line(f"{each.stage.name} (training)", name, each.stage.data[name], problems, plan))
+    for on in chain[-1].sets:
+        lines.append(_data_line("evaluation", on.name, chain[-1].stage.eval.sets[on.name], on.problems, plan))
+    return "\n".join(lines) + "\n"
+
+
+def _data_line(use: str, name: str, source: Source, problems, plan: Plan) -> str:
+    made = f"task {source.task}" if source.task else f"verified samples of stage {source.stage}"
+    origin = clean(source.path, "path", plan) if source.path else made
+    if is_on_hub(source, plan):
+        origin += f" ({source.config})" if source.config else ""
+    cells = (use, name, origin, source.split, len(problems), f"`{digest(problems)}`")
+    return "| " + " | ".join(map(_cell, cells)) + " |"
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|")
+
+
+def verifier_table(verifiers: Mapping[str, dict]) -> str:
+    """Each verifier of the run: its version is the hash of its source."""
+    if not verifiers:
+        return "None: nothing was sampled.\n"
+    lines = [
+        f"| `{key}` | `{each['path']}` | `{_cell(json.dumps(clean(each['settings'])))}` | `{each['source']}` |"
+        for key, each in sorted(verifiers.items())
+    ]
+    return "| verifier | class or function | settings | version |\n|---|---|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def training(chain: list[Ready], plan: Plan, manifest: Mapping[str, Any], rows: list[dict]) -> str:
+    """Tokens and FLOPs of the run up to this model, versions, and its stages' resolved recipe to unfold."""
+    spent, names = rows[-1] if rows else {}, {each.stage.name for each in chain}
+    flops = {key: value for key, value in spent.items() if key.startswith("flops/")}
+    lines = [
+        f"- Run: `{manifest['hash']}` (hash of seed, data and every knob that changes the numbers); seed {plan.seed}",
+        *(f"- Tokens {key.partition('/')[2]}: {value:,}" for key, value in spent.items() if key.startswith("tokens/")),
+        f"- FLOPs: {sum(flops.values()):.3g}"
+        + "".join(f", {key.partition('/')[2]} {value:.3g}" for key, value in flops.items() if value),
+        "- Versions: " + ", ".join(f"{name} {version}" for name, version in manifest["packages"].items()),
+    ]
+    if manifest.get("commit"):
+        lines.append(f"- Commit of r1lab: `{manifest['commit']}`")
+    stages = [clean(stage, "", plan) for stage in manifest["recipe"]["stages"] if stage["name"] in names]
+    recipe = {"name": plan.name, "seed": plan.seed, "stages": stages}
+    dumped = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+    unfold = "<details>\n<summary>The resolved recipe</summary>"
+    return "\n".join(lines) + f"\n\n{unfold}\n\n{usage_example.fenced('yaml', dumped)}\n</details>\n"
+
+
+def limits(chain: list[Ready], plan: Plan, scored: Mapping[str, list[dict]], notes: Sequence[str]) -> str:
+    """What the scores do not say, completions that were not judged, and what the run noted of itself."""
+    last = chain[-1]
+    counts = {
+        f"{name}: {lines[-1][key]} {key}"
+        for name, lines in scored.items()
+        for key in ("errors", "timeout", "undecided")
+        if lines and lines[-1][key]
+    }
+    lines = [
+        f"- One run with one seed ({plan.seed}): the intervals are over problems, not over training runs.",
+        "- Right is what a program accepts. Reasoning before an answer was not judged.",
+        "- Scores hold for the prompt and sampling above; other problems, prompts and languages were not tried.",
+        f"- Completions beyond {last.stage.max_new_tokens} tokens were never sampled"
+        + (f"; the context is {last.renderer.context} tokens." if last.renderer.context else "."),
+        "- Nothing was done for safety: what the base model would say, this one may say too.",
+        *([f"- Counted as not right though not judged wrong: {', '.join(sorted(counts))}."] if counts else []),
+        *(f"- Noted in the run: {note}." for note in notes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def clean(value: Any, key: str = "", plan: Plan | None = None) -> Any:
+    """A recipe's value without this computer's paths: a local path by its last name, a URL without user and query."""
+    if isinstance(value, dict):
+        return {name: clean(item, name, plan) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item, key, plan) for item in value]
+    if not isinstance(value, str):
+        return value
+    if re.match(r"https?://", value):
+        parts = urlsplit(value)
+        return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    is_path = key in ("path", "model") and (local(value, plan.base if plan else None) is not None or ".." in value)
+    if is_path or re.fullmatch(r"(file:)?(/|~|\.\.?/)[^\n]*/[^\n]*", value):  # not a prompt such as /no_think
+        return PurePath(value).name
+    return value

@@ -1,0 +1,65 @@
+"""How a model is loaded and asked in transformers: the code of its card. The prompt is that of
+`r1lab.rollout.renderer`."""
+
+import re
+from pprint import pformat
+
+from r1lab.rollout.renderer import THINK, Renderer
+from r1lab.stages.prepare import Ready
+from r1lab_data import Problem
+
+HOLE = "{question}"
+QUESTION = "What is 12 + 30?"
+LOAD = """from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # this folder, or the id of its repository on the hub
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
+"""
+
+
+def example(each: Ready) -> str:
+    """A Python block that prints a greedy answer, asked as in training."""
+    stage, tasks = each.stage, [name for name, source in each.stage.data.items() if source.task]
+    first = each.sources[tasks[0]][0].prompt if tasks else QUESTION  # of a task, for no one's rows are shown
+    asked = first if isinstance(first, str) else QUESTION
+    stop = f", stop_strings={list(stage.sampling.stop)!r}, tokenizer=tokenizer" if stage.sampling.stop else ""
+    code = [
+        LOAD,
+        f"question = {asked!r}",
+        *(chat_lines(each.renderer) if stage.prompt.template == "chat" else text_lines(each.renderer)),
+        'inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")',
+        f"said = model.generate(**inputs, max_new_tokens={stage.max_new_tokens}, do_sample=False{stop})",
+        'print(tokenizer.decode(said[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
+    ]
+    return fenced("python", "\n".join(code) + "\n")
+
+
+def fenced(language: str, text: str) -> str:
+    """A block of code, with a fence that nothing in it can close."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
+    return f"{fence}{language}\n{text}{fence}\n"
+
+
+def text_lines(renderer: Renderer) -> list[str]:
+    """The prompt as one text with a hole for the question; BOS in front where the tokenizer puts it there."""
+    frame = renderer.prompt_text(Problem(id="", prompt=HOLE, answer=""))
+    lines = [f"prompt = {frame!r}"]
+    if renderer.template == "r1-zero":
+        lines.append(f'if question.endswith((".", "?", "!")):\n    prompt = prompt.replace("{HOLE}.", "{HOLE}")')
+    lines.append(f'text = prompt.replace("{HOLE}", question)')
+    return [*lines, "text = tokenizer.bos_token + text"] if renderer.bos is not None else lines
+
+
+def chat_lines(renderer: Renderer) -> list[str]:
+    """The conversation through the tokenizer's own template."""
+    turns = renderer.messages(Problem(id="", prompt=HOLE, answer=""))
+    shown = pformat(turns, width=100).replace(repr(HOLE), "question")
+    lines = [
+        f"messages = {shown}",
+        "text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)",
+    ]
+    if renderer.prefill_think:
+        lines.append(f'if not text.rstrip().endswith("{THINK}"):')
+        lines.append(f'    text += "{THINK}" if text[-1:].isspace() else " {THINK}"')
+    return lines

@@ -1,0 +1,105 @@
+"""The presets for people: the table, and one explained by formula, fields, paper and needs. Not what they compute."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from r1lab import plugin
+from r1lab.objective import build
+from r1lab.objective.advantage import ADVANTAGES
+from r1lab.objective.aggregate import AGGREGATES
+from r1lab.objective.correction import CORRECTIONS
+from r1lab.objective.kl import ESTIMATORS
+from r1lab.objective.mask import MASKS
+from r1lab.objective.mix import MIXES
+from r1lab.objective.objective import Objective
+from r1lab.objective.presets import DEFAULT, PRESETS, Preset
+from r1lab.objective.rules import GROUPS
+from r1lab.objective.weight import WEIGHTS
+from r1lab.recipe import Objective as Knobs
+from r1lab.records import Role
+
+TABLES = {
+    "group": GROUPS,
+    "advantage": ADVANTAGES,
+    "weight": WEIGHTS,
+    "mask": MASKS,
+    "correction": CORRECTIONS,
+    "aggregate": AGGREGATES,
+    "mix": MIXES,
+}
+GROUP_SIZE = 8
+
+
+def table() -> str:
+    """One line a preset: name, source, formula."""
+    name = max(map(len, PRESETS))
+    paper = max(len(preset.paper) for preset in PRESETS.values())
+    refused = " (refused: its data path is missing)"
+    return "\n".join(
+        f"{key:{name}}  {preset.paper:{paper}}  {preset.formula}{refused * bool(preset.missing)}"
+        for key, preset in PRESETS.items()
+    )
+
+
+def explain(name: str) -> str:
+    """A preset's formula, paper, fields (those that differ from the default marked) and needs.
+
+    RecipeError names the nearest preset.
+    """
+    preset = plugin.find(PRESETS, name, "methods")
+    fields = {**DEFAULT, **preset.fields}
+    lines = [f"{name}  ({preset.paper})", f"  {preset.formula}", "", "objective:  (* differs from the default)"]
+    for key, value in fields.items():
+        mark = "*" if key in preset.fields else " "
+        lines += [f"{mark} {key}: {_written(value)}", *(f"      {each}" for each in _said(key, value))]
+    lines += ["", *(f"needs {need}" for need in _needs(preset, fields))]
+    lines += [f"note: {preset.note}"] if preset.note else []
+    return "\n".join([*lines, f"use:  objective: {{preset: {name}}}"])
+
+
+def _said(key: str, value: Any) -> Iterator[str]:
+    """The first line of the docstring of each function that a field names."""
+    if key == "kl":
+        value = value["estimator"] if value.get("coef") else "none"
+    elif key == "group":
+        value = value["select"]
+    specs = value.values() if key == "weight" else value if isinstance(value, list) else [value]
+    for spec in specs:
+        named = spec if isinstance(spec, str) else spec.get("use") if isinstance(spec, dict) else None
+        found = (ESTIMATORS if key == "kl" else TABLES.get(key, {})).get(named)
+        text = (getattr(found, "fn", found).__doc__ or "") if found else ""
+        if text and named != "none":
+            yield f"{named}: {' '.join(text.split())}"
+
+
+def _needs(preset: Preset, fields: dict) -> Iterator[str]:
+    if preset.missing:
+        yield f"{preset.missing}: a data path that does not exist, so a recipe that names it is refused"
+    built = build(Knobs(**fields), max_new_tokens=512, group_size=GROUP_SIZE)
+    yield f"a stage of kind {'rl' if built.rule.samples else 'sft'}"
+    yield from (text for is_needed, text in _parts(built) if is_needed)
+    yield f"the {'one-pass' if built.is_local else 'two-phase'} head, which is chosen by itself"
+
+
+def _parts(built: Objective) -> list[tuple[bool, str]]:
+    pairs_or_relative = built.advantage.relative or built.rule.role is Role.PAIR
+    return [
+        (built.rule.samples and pairs_or_relative, "group_size of at least 2"),
+        (built.rule.demonstrates, "a solution of every problem (columns.solution)"),
+        ("ref" in built.needs, "a reference model, the one the stage begins with: its memory, one forward pass more"),
+        ("old" in built.needs, "log-probabilities before the update: one forward pass more"),
+        ("entropy" in built.needs, "entropies before the update: one forward pass more"),
+        (built.has_values, "a value head, made and kept in the checkpoint"),
+        (built.kappa is not None, f"a second softmax at temperature {built.kappa}, which the head computes"),
+    ]
+
+
+def _written(value: Any) -> str:
+    """A value as a recipe has it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    if isinstance(value, bool) or value is None:
+        return {None: "none", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""The trained model: its weights, forward passes, updates, LoRA adapters and the packing of samples into batches."""

@@ -1,0 +1,59 @@
+"""A model that is sampled and never trained: what a `reject` stage and an evaluation give to an engine.
+
+To feed and engine it is what `r1lab.policy.policy.Policy` is: weights by name, and scores for the proof of a sync.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from r1lab.policy import models
+from r1lab.records import Rollout, Sample
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Loaded when it is first asked for."""
+
+    location: str
+    precision: str
+    temperature: float = 1.0
+    version: int = 0
+
+    @cached_property
+    def tokenizer(self):
+        return models.load_tokenizer(self.location)
+
+    @cached_property
+    def model(self):
+        dtype = torch.bfloat16 if self.precision == "pure_bf16" else torch.float32
+        return models.load_model(self.location, dtype).to("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    def score(self, samples: Sequence[Sample]) -> list[np.ndarray]:
+        """As the policy's: log-probabilities float32 [T] of each completion."""
+        return [self._score(sample.rollout) for sample in samples]
+
+    @torch.no_grad()
+    def _score(self, rollout: Rollout) -> np.ndarray:
+        prompt, completion = rollout.request.prompt_ids, rollout.completion_ids
+        ids = torch.tensor([[*prompt, *completion]], device=self.model.device)
+        logits = self.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float() / self.temperature
+        logps = logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
+        return logps.cpu().numpy()
+
+    @property
+    def parameters(self) -> int:
+        return models.weights_of_a_token(self.model)
+
+    def named_tensors(self):
+        return ((name, weight.detach()) for name, weight in self.model.named_parameters())
+
+    def prompt_text(self, rollout: Rollout) -> str:
+        return self.tokenizer.decode(rollout.request.prompt_ids, skip_special_tokens=False)

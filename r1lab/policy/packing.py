@@ -1,0 +1,156 @@
+"""Samples to micro-batches: what is forwarded together, and which rows of it are trained.
+
+A micro-batch is one row without padding, in which a prompt stands once before its completions (`r1lab.attention` keeps
+them apart); or, for models that cannot read such a row, a row a sample, right-padded and of similar length. Every
+number that a trained token needs is already on it: no denominator exists here.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from r1lab.attention.parts import positions
+from r1lab.policy.bins import balanced
+from r1lab.records import PackedBatch, Sample, Segment
+
+
+class Stem(NamedTuple):
+    """Samples behind one prompt."""
+
+    prompt: tuple[int, ...]
+    members: tuple[tuple[int, ...], ...]
+    """Indices of the samples of each completion: equal ones are forwarded once."""
+
+
+def length(sample: Sample) -> int:
+    """Tokens of a sample: its prompt and its completion."""
+    return len(sample.rollout.request.prompt_ids) + len(sample.rollout.completion_ids)
+
+
+def pack(
+    samples: Sequence[Sample], *, micro_batch_tokens: int, device: torch.device, shared: bool = False
+) -> list[PackedBatch]:
+    """Micro-batches of at most `micro_batch_tokens` forwarded tokens, padding counted (a longer sample or unit stands
+    alone), the largest first.
+
+    `shared`: packed rows with prompts shared, balanced; else padded rows. `sequence` of a trained row is the sample's
+    index in `samples`.
+    """
+    if not shared:
+        return [_padded(samples, rows, device) for rows in padded_rows(samples, micro_batch_tokens)]
+    found = clusters(samples, micro_batch_tokens)
+    sizes = [sum(tokens(samples, stem) for stem in cluster) for cluster in found]
+    return [
+        _packed(samples, [stem for index in chosen for stem in found[index]], device)
+        for chosen in balanced(sizes, micro_batch_tokens)
+    ]
+
+
+def clusters(samples: Sequence[Sample], most: int) -> list[list[Stem]]:
+    """Stems that stay in one micro-batch: those of a unit; any other alone, cut so that it fits."""
+    behind: dict[tuple, dict[tuple[int, ...], list[int]]] = {}
+    for index, sample in enumerate(samples):
+        stem = behind.setdefault((sample.unit, sample.rollout.request.prompt_ids), {})
+        stem.setdefault(sample.rollout.completion_ids, []).append(index)
+    units: dict[int, list[Stem]] = {}
+    found: list[list[Stem]] = []
+    for (unit, prompt), completions in behind.items():
+        members = [tuple(indices) for indices in completions.values()]
+        if unit:
+            units.setdefault(unit, []).append(Stem(prompt, tuple(members)))
+            continue
+        sizes = [len(ids) for ids in completions]
+        for chosen in balanced(sizes, max(1, most - len(prompt))):
+            found.append([Stem(prompt, tuple(members[place] for place in chosen))])
+    return found + list(units.values())
+
+
+def tokens(samples: Sequence[Sample], stem: Stem) -> int:
+    """Tokens of a stem and its completions."""
+    return len(stem.prompt) + sum(len(samples[same[0]].rollout.completion_ids) for same in stem.members)
+
+
+def padded_rows(samples: Sequence[Sample], most: int) -> list[list[int]]:
+    """Samples of each padded micro-batch, the longest first; those of a unit together."""
+    bundles: dict[tuple, list[int]] = {}
+    for index in sorted(range(len(samples)), key=lambda index: (-length(samples[index]), index)):
+        unit = samples[index].unit
+        bundles.setdefault(("unit", unit) if unit else ("row", index), []).append(index)
+    found: list[list[int]] = []
+    for bundle in bundles.values():
+        if not found or (len(found[-1]) + len(bundle)) * length(samples[found[-1][0]]) > most:
+            found.append([])
+        found[-1] += bundle
+    return found
+
+
+def _packed(samples: Sequence[Sample], stems: Sequence[Stem], device: torch.device) -> PackedBatch:
+    """One row. The last token of a completion is not in it: it predicts nothing, and no other sees it."""
+    ids: list[int] = []
+    segments, chosen, predictors = [], [], []
+    for stem in stems:
+        ids += stem.prompt
+        last, sizes = len(ids) - 1, []
+        for same in stem.members:
+            completion = samples[same[0]].rollout.completion_ids
+            begin = len(ids)
+            ids += completion[:-1]
+            sizes.append(len(ids) - begin)
+            chosen += same
+            # The prompt's last token predicts every completion's first.
+            predictors += [np.array([last, *range(begin, len(ids))][: len(completion)], np.int64)] * len(same)
+        segments.append(Segment(len(stem.prompt), tuple(sizes)))
+    return PackedBatch(
+        input_ids=torch.tensor([ids], device=device),
+        position_ids=positions(segments)[None].to(device),
+        segments=tuple(segments),
+        **_trained(samples, chosen, predictors, device),
+    )
+
+
+def _padded(samples: Sequence[Sample], rows: Sequence[int], device: torch.device) -> PackedBatch:
+    size = max(length(samples[index]) for index in rows)
+    ids, predictors = np.zeros((len(rows), size), np.int64), []
+    for place, index in enumerate(rows):
+        prompt, completion = samples[index].rollout.request.prompt_ids, samples[index].rollout.completion_ids
+        ids[place, : length(samples[index])] = prompt + completion
+        predictors.append(place * size + len(prompt) - 1 + np.arange(len(completion)))
+    return PackedBatch(
+        input_ids=torch.from_numpy(ids).to(device),
+        position_ids=None,
+        segments=None,
+        **_trained(samples, rows, predictors, device),
+    )
+
+
+def _trained(
+    samples: Sequence[Sample], chosen: Sequence[int], predictors: Sequence[np.ndarray], device: torch.device
+) -> dict[str, torch.Tensor | None]:
+    """The trained rows of the chosen samples, in that order; `predictors` of each index into the hidden states."""
+    picked = [samples[index] for index in chosen]
+    lengths = [len(sample.rollout.completion_ids) for sample in picked]
+    units = [sample.unit for sample in picked]
+
+    def column(values, dtype):
+        return torch.from_numpy(np.concatenate(values).astype(dtype)).to(device)
+
+    def optional(name: str):
+        arrays = [getattr(sample, name) for sample in picked]
+        return None if arrays[0] is None else column(arrays, np.float32)
+
+    return {
+        "hidden_index": column(predictors, np.int64),
+        "sequence": torch.from_numpy(np.repeat(chosen, lengths)).to(device),
+        "target": column([sample.rollout.completion_ids for sample in picked], np.int64),
+        "role": column([sample.role for sample in picked], np.int64),
+        "advantage": column([sample.advantage for sample in picked], np.float32),
+        "scale": column([sample.scale for sample in picked], np.float32),
+        "engine": column([sample.rollout.engine_logprobs for sample in picked], np.float32),
+        "old": optional("old"),
+        "ref": optional("ref"),
+        "unit": torch.from_numpy(np.repeat(units, lengths)).to(device) if any(units) else None,
+        "returns": optional("returns"),
+        "penalty": optional("penalty"),
+    }

@@ -1,0 +1,279 @@
+"""The model being trained: scoring and updating. The only user of accelerate's devices.
+
+Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`), nor where weights go (`r1lab.policy.weights`); no
+denominator exists here.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from r1lab import attention, kernels
+from r1lab.distributed import ranks, sharding
+from r1lab.distributed.partition import by_tokens
+from r1lab.errors import RunError
+from r1lab.objective import Objective
+from r1lab.objective.schedule import learning_rate
+from r1lab.policy import lora, models
+from r1lab.policy.compute import equip
+from r1lab.policy.nonfinite import blame
+from r1lab.policy.packing import pack
+from r1lab.policy.weights import Saved
+from r1lab.recipe import Stage
+from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
+from r1lab.seeds import derive
+from r1lab.timing import Watch, matmul_rate
+
+
+class Policy(Saved):
+    """A causal language model with its optimizer; `version` counts updates."""
+
+    def __init__(
+        self,
+        location: str,
+        stage: Stage,
+        *,
+        total_updates: int,
+        temperature: float,
+        needs_ref: bool,
+        value_rate: float | None = None,
+        seed: int = 0,
+    ):
+        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's. `seed`: the run's."""
+        has_gpu = torch.cuda.is_available()
+        self.autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
+        # Its mixed precision is fixed for the process; stages may differ.
+        self.accelerator = Accelerator(cpu=not has_gpu, mixed_precision="no")
+        self.tokenizer = models.load_tokenizer(location)
+        dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
+        self.model = models.load_model(location, dtype).to(self.accelerator.device)
+        self.shares_prompts = stage.attention == "auto" and attention.learn(self.model)
+        self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
+        equip(self.model, stage)
+        if stage.lora is not None:
+            lora.add(self.model, stage.lora, derive(seed, "lora"))
+        self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
+        self.value_head = None if value_rate is None else self._make_value_head()
+        for module in (self.model, self.reference, self.value_head):
+            sharding.shard(module, "ddp" if stage.lora else stage.parallel)
+        options = stage.optimizer
+        groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
+        if self.value_head is not None:
+            groups.append({"params": list(self.value_head.parameters()), "factor": value_rate})
+        self.optimizer = torch.optim.AdamW(
+            groups,
+            lr=0.0,
+            betas=(options.beta1, options.beta2),
+            eps=options.epsilon,
+            weight_decay=options.weight_decay,
+            fused=True,
+        )
+        self.version, self.watch = 0, Watch()
+
+    @property
+    def parameters(self) -> int:
+        """Weights that a token's forward pass multiplies."""
+        return models.weights_of_a_token(self.model)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the trunk computes in."""
+        return torch.bfloat16 if self.autocast else self.model.dtype
+
+    def prompt_text(self, rollout: Rollout) -> str:
+        """The prompt for people, as the model reads it."""
+        return self.tokenizer.decode(rollout.request.prompt_ids, skip_special_tokens=False)
+
+    def score(self, samples: Sequence[Sample], *, reference: bool = False) -> list[np.ndarray]:
+        """Log-probabilities float32 [T] of each sample's completion under the policy or the reference, no gradient."""
+        return [scores.logp for scores in self.scores(samples, reference=reference, entropy=False)]
+
+    def scores(self, samples: Sequence[Sample], *, reference: bool = False, entropy: bool = True) -> list[Scores]:
+        """Log-probabilities, entropies if asked for, and values of each sample's completion, no gradient."""
+        model = self.reference if reference else self.model
+
+        @torch.no_grad()
+        def compute(own: list[Sample]) -> list[Scores]:
+            return self._scores(own, model, entropy)
+
+        return ranks.shared_out(samples, by_tokens, compute, alone=not sharding.is_sharded(model))
+
+    def _scores(self, samples: list[Sample], model, entropy: bool) -> list[Scores]:
+        """Of this rank's samples."""
+        scored, batches = [Scores(np.empty(0, np.float32), None, None)] * len(samples), self._pack(samples)
+        for batch in batches + [None] * sharding.missing(model, len(batches)):
+            hidden = self._hidden(model, batch)
+            values = None if model is self.reference or self.value_head is None else self._values(hidden)
+            if batch is None:
+                continue
+            weight, layer = self._layer(model)
+            found = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
+            columns = [None if each is None else each.cpu().numpy() for each in (*found[:2], values)]
+            owner = batch.sequence.cpu().numpy()
+            for index in np.unique(owner):
+                scored[index] = Scores(*(None if each is None else each[owner == index] for each in columns))
+        sharding.rest(model)
+        return scored
+
+    def update(self, samples: Sequence[Sample], objective: Objective) -> Update:
+        """One optimizer step on the plain sum of scale x term over the samples that are not left out.
+
+        RunError, before the weights change, where a loss or gradient is not finite.
+        """
+        forwarded = [sample for sample in samples if not sample.left_out]
+        objective.check(forwarded)
+        self.optimizer.zero_grad(set_to_none=True)
+        own = np.array(ranks.own_share(forwarded, by_tokens), np.int64)
+        found = ranks.gather(lambda: self._learn(forwarded, own, objective), alone=not sharding.is_sharded(self.model))
+        parts = [part for of_rank in found for part in of_rank]
+        if fault := next((part.fault for part in parts if part.fault), ""):
+            raise RunError(fault)
+        with self.watch("optimizer"):
+            norm, rate = self._step(forwarded)
+        rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows} if parts else {}
+        return Update(sum(part.loss for part in parts), norm, rate, sum(part.tokens for part in parts), rows)
+
+    def _learn(self, samples: Sequence[Sample], own: np.ndarray, objective: Objective) -> list[Learned]:
+        """Add the gradient of this rank's `own` samples, a micro-batch at a time."""
+        with self.watch("pack"):
+            parts, mine = [], [samples[index] for index in own]
+            batches = self._pack(mine)
+        for batch in batches + [None] * sharding.missing(self.model, len(batches)):
+            if batch is None:
+                self._idle()
+                continue
+            loss, rows = self._accumulate(batch, objective)
+            fault = "" if np.isfinite(loss) else blame(batch, rows, mine)
+            rows["sequence"] = own[rows["sequence"]]
+            prompts = sum(len(samples[index].rollout.request.prompt_ids) for index in np.unique(rows["sequence"]))
+            parts.append(Learned(loss, rows, prompts + len(batch.target), fault))
+        return parts
+
+    def _idle(self) -> None:
+        """A pass of scale 0 for a rank without rows: the passes of a sharded model wait for all ranks."""
+        hidden, layer = self._hidden(self.model, None), models.output_layer(self.model)
+        values = None if self.value_head is None else self._values(hidden)
+        used = [each.float().sum() for each in (hidden, layer.weight, layer.bias, values) if each is not None]
+        (0.0 * sum(used)).backward()
+
+    def _step(self, forwarded: Sequence[Sample]) -> tuple[float, float]:
+        """Clip and apply the gradient of all ranks; its norm and the learning rate."""
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        for weight in weights:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        sharding.sum_gradients(weights)
+        norm = sharding.clip(weights, self.stage.optimizer.grad_clip or float("inf"))
+        if not np.isfinite(norm):
+            names = ", ".join(str(sample.rollout.request.id) for sample in forwarded[:3])
+            raise RunError(
+                f"gradient norm is {norm} in update {self.version} ({names}, ...); the weights are unchanged"
+            )
+        rate = self._rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        self.optimizer.step()
+        self.version += 1
+        return norm, rate
+
+    def _make_value_head(self) -> torch.nn.Linear:
+        """From a hidden state to the reward still to come; zero at first. It is no part of the Hugging Face folder."""
+        head = torch.nn.Linear(self.model.get_output_embeddings().weight.shape[1], 1).to(self.accelerator.device)
+        for weight in head.parameters():
+            torch.nn.init.zeros_(weight)
+        return head
+
+    def _values(self, hidden: Tensor) -> Tensor:
+        """float32 [N]"""
+        return self.value_head(hidden.float()).squeeze(-1)
+
+    def _pack(self, samples: Sequence[Sample]) -> list[PackedBatch]:
+        return pack(
+            samples,
+            micro_batch_tokens=self.stage.micro_batch_tokens,
+            device=self.accelerator.device,
+            shared=self.shares_prompts,
+        )
+
+    def _flops(self, batch: PackedBatch) -> int:
+        """Of a micro-batch's forward and backward pass through the weights: 6 a weight and token, 4 where an adapter is
+        trained; attention is not in it."""
+        head = self.model.get_output_embeddings().weight.numel()
+        passed = (self.parameters - head) * batch.input_ids.numel() + head * len(batch.target)
+        return (6 if self.stage.lora is None else 4) * passed
+
+    def matmul_rate(self) -> float:
+        """FLOPs a second that this machine multiplies at best in the policy's precision."""
+        return matmul_rate(self.accelerator.device, torch.bfloat16 if self.autocast else self.model.dtype)
+
+    def _rate(self) -> float:
+        options = self.stage.optimizer
+        return learning_rate(
+            self.version,
+            peak=self.stage.learning_rate,
+            warmup=options.warmup_updates,
+            total=self.total_updates,
+            schedule=options.schedule,
+        )
+
+    def _hidden(self, model, batch: PackedBatch | None) -> Tensor:
+        """Hidden states [N, D] that predict the batch's targets; of one token where there is no batch."""
+        batch = batch or sharding.nothing(self.accelerator.device)
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
+            states = attention.forward(sharding.trunk(model), batch.input_ids, batch.position_ids, batch.segments)
+        return states.flatten(0, 1)[batch.hidden_index]
+
+    def _layer(self, model) -> tuple[Tensor, dict[str, Any]]:
+        """The output layer's weight, and how the loss head computes with it."""
+        layer = models.output_layer(model)
+        return layer.weight, {
+            "bias": layer.bias,
+            "softcap": layer.softcap,
+            "temperature": self.temperature / layer.scale,
+            "mixed": self.autocast,
+            "kernel": self.stage.kernel,
+        }
+
+    def _accumulate(self, batch: PackedBatch, objective: Objective) -> tuple[float, dict[str, np.ndarray]]:
+        """Add a micro-batch's gradient; its loss and rows."""
+        with self.watch("forward"):
+            hidden = self._hidden(self.model, batch)
+            loss, logp, entropy = self._loss(hidden, batch, objective)
+            if self.value_head is not None:
+                loss = loss + objective.value_loss(batch, self._values(hidden)).sum()
+        with self.watch("backward"):
+            loss.backward()
+        self.watch.flops += self._flops(batch)
+        columns = {
+            "logp": logp,
+            "entropy": entropy,
+            "old": logp if batch.old is None else batch.old,
+            "engine": batch.engine,
+            "ref": torch.full_like(logp, float("nan")) if batch.ref is None else batch.ref,
+            "advantage": batch.advantage,
+            "scale": batch.scale,
+            "role": batch.role,
+            "sequence": batch.sequence,
+        }
+        return float(loss.detach()), {key: value.cpu().numpy() for key, value in columns.items()}
+
+    def _loss(self, hidden: Tensor, batch: PackedBatch, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
+        """The summed loss and, detached, log-probabilities and entropies [N]; one pass where every row stands alone."""
+        weight, layer = self._layer(self.model)
+        options = {"kappa": objective.kappa, "anchor": batch.engine, **layer}
+
+        def spec(logp: Tensor, entropy: Tensor, *rest) -> Tensor:
+            *logq, at = rest
+            return objective.row_loss(batch, logp, entropy, at, *logq)
+
+        if objective.is_local:
+            loss, logp, entropy, _ = kernels.policy_head(hidden, weight, batch.target, spec, **options)
+            return loss, logp, entropy
+        logp, entropy, logq = kernels.token_logps(hidden, weight, batch.target, **options)
+        loss = objective.row_loss(batch, logp, entropy, slice(0, len(logp)), logq).sum()
+        return loss, logp.detach(), entropy.detach()

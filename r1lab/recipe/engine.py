@@ -1,0 +1,46 @@
+"""Knobs of what samples completions. The rest stands in `r1lab.recipe`; which engine is taken, in `engines.choice`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from r1lab.recipe.base import Above, Knobs, Positive
+
+
+class Engine(Knobs):
+    """What samples completions."""
+
+    kind: str = "auto"
+    """auto, local, vllm, server, or a dotted path; auto: vllm where it is there and worth it, else local. Result."""
+    urls: tuple[str, ...] = ()
+    """vLLM servers, as `r1lab serve` starts them (server). Rounding."""
+    key_env: str | None = None
+    """Environment variable that holds the servers' key (server). Free."""
+    deadline: Above = 120.0
+    """Seconds without a token after which a server with work is given up and its work done again (server). Free."""
+    reconnect: Above = 600.0
+    """Seconds to wait for a server where none is left (server). Free."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the rollouts; auto: float32, but with vllm bfloat16 where the policy runs under bf16 autocast. Result."""
+    max_batch: Positive = 512
+    """Completions decoded at once (local). Rounding."""
+    max_num_seqs: Positive = 256
+    """Completions decoded at once (vllm; server: at each). Rounding."""
+    max_model_len: Positive | None = None
+    """Tokens of prompt and completion that keys are kept for (vllm); default: the model's context. Rounding."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.4
+    """Share of a GPU's memory that is vLLM's, the trainer needs the rest; on a CPU, of keys alone. Rounding."""
+    tensor_parallel: Positive = 1
+    """GPUs that one model is spread over (vllm). Rounding."""
+    enforce_eager: bool | None = None
+    """No compiled graphs (vllm); default: true on a CPU, where compiling takes most of a minute. Rounding."""
+
+    @model_validator(mode="after")
+    def _whole(self):
+        if (self.kind == "server") != bool(self.urls):
+            raise ValueError(
+                "`kind: server` and `urls: [http://host:port, ...]` go together; r1lab serve MODEL starts such a server"
+            )
+        if len(set(self.urls)) < len(self.urls):
+            raise ValueError(f"`urls` names {max(self.urls, key=self.urls.count)!r} twice")
+        return self

@@ -1,0 +1,48 @@
+"""Knobs of an `eval` stage: a model on its sets, in full. How it runs stands in `r1lab.stages.eval`.
+
+    stages:
+      - {kind: sft}
+      - {kind: eval, name: after_sft, eval: {n: 8, sets: {held_out: {task: addition, split: eval}}}}
+      - {kind: rl}
+
+It takes the newest model before it (or `from`, or `model`) and makes none. `stages/<name>/<set>` of the run is the
+folder that `r1lab eval` would have made.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import model_validator
+
+from r1lab.recipe.data import Source
+from r1lab.recipe.stages import AnyStage, Evaluation, Objective
+
+
+class EvalStage(AnyStage):
+    """Sampling held-out problems, and nothing else."""
+
+    kind: Literal["eval"] = "eval"
+    """Evaluates. Result."""
+    data: dict[str, Source] = {}
+    """None: the sets stand under `eval`. Result."""
+    eval: Evaluation = Evaluation()
+    """The sets, and how they are sampled; `every`, `at_start` and `keep_best` are training's. Free."""
+
+    absent: ClassVar[frozenset[str]] = frozenset({"data", "steps", "stop", "prompts_per_step"})
+    """Keys that it does not have: one at the recipe's top is not its default."""
+    # What nothing is learned from, in the terms of what checks a stage.
+    objective: ClassVar[Objective] = Objective(preset="reinforce")
+    reward: ClassVar[dict[str, float]] = {"score": 1.0}
+    truncated: ClassVar[str] = "score"
+    group_size: ClassVar[int] = 1
+    updates_per_step: ClassVar[int] = 1
+    reuse: ClassVar[int] = 0
+
+    @model_validator(mode="after")
+    def _evaluates(self):
+        for key in sorted(self.absent & self.model_fields_set):
+            raise ValueError(f"{key}: an eval stage has none; its sets stand under eval.sets")
+        if not self.eval.sets:
+            raise ValueError(f"eval.sets: missing in stage {self.name!r}; name at least one set")
+        if self.eval.keep_best:
+            raise ValueError("eval.keep_best: an eval stage makes no model; set it in the stage that trains")
+        return self

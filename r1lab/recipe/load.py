@@ -1,0 +1,291 @@
+"""From a YAML file and `key.path=value` to complete stages. What the knobs are stands in `r1lab.recipe`."""
+
+import copy
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from r1lab.errors import RecipeError
+from r1lab.recipe.base import Knobs
+from r1lab.recipe.eval import EvalStage
+from r1lab.recipe.reject import RejectStage
+from r1lab.recipe.stages import AnyStage, RlStage, SftStage, Stage
+
+TOP = ("name", "seed", "out", "stages")
+KIND_OF_STAGE = {"sft": SftStage, "rl": RlStage, "reject": RejectStage, "eval": EvalStage}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved recipe: nothing downstream reads the file again."""
+
+    name: str
+    seed: int
+    out: Path | None
+    stages: tuple[AnyStage, ...]
+    base: Path
+    """Folder that relative data paths and plug-ins are looked up from first."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 floats (`1e-6` is a number), merges (`<<: *anchor`); a key written twice is refused."""
+
+    def construct_mapping(self, node, deep=False):
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in own]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Plain data of a YAML text. RecipeError in one line where it is none."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # _Loader is a SafeLoader
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # PyYAML's on bad tags
+        raise RecipeError(f"{where}: not YAML: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def shipped(name: str) -> Path | None:
+    """The one look-up of a recipe that ships: in an installed wheel or in a checkout. None where there is none."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "recipes", package.parent / "experiments" / "recipes"):
+        path = folder / f"{name.removesuffix('.yaml')}.yaml"
+        if path.is_file():
+            return path
+    return None
+
+
+def shipped_names() -> list[str]:
+    package = Path(__file__).resolve().parents[1]
+    folders = (package / "recipes", package.parent / "experiments" / "recipes")
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+
+
+def read(recipe: str | Path | dict, overrides: list[str] | tuple[str, ...] = ()) -> tuple[dict, Path]:
+    """The recipe as plain data with the overrides applied, and the folder it stands in."""
+    if isinstance(recipe, dict):
+        raw, base = copy.deepcopy(recipe), Path.cwd()
+    else:
+        path = Path(recipe)
+        found = path if path.is_file() else shipped(str(recipe))
+        if found is None:
+            raise RecipeError(f"recipe {str(recipe)!r} is no file and none that ships ({', '.join(shipped_names())})")
+        try:
+            text = found.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {str(found)!r} cannot be read: {error}") from None
+        raw, base = parse_yaml(text, str(found)), found.resolve().parent
+        if isinstance(raw, dict):
+            raw.setdefault("name", found.stem)
+    if not isinstance(raw, dict):
+        what = "is empty" if raw is None else f"holds {type(raw).__name__}"
+        raise RecipeError(f"recipe {str(recipe)[:80]!r} {what}; a recipe is a mapping of keys to values")
+    for override in overrides:
+        _override(raw, override)
+    return raw, base
+
+
+def _override(raw: dict, override: str) -> None:
+    """Set one `key.path=value` in place; stages are addressed by their name, other lists by position."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"override {override!r} is not key.path=value, such as learning_rate=1e-5")
+    value = parse_yaml(text, f"override {key}")
+    stages = raw.get("stages")
+    stages = [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
+    head = key.split(".")[0]
+    if head not in TOP and len(stages) > 1:
+        names = [stage.get("name") or stage.get("kind") for stage in stages]
+        owners = [name for name, stage in zip(names, stages, strict=True) if head in stage]
+        if head == "steps" or owners:
+            raise RecipeError(
+                f"{override!r} is ambiguous in a recipe of stages {', '.join(map(str, names))}; "
+                f"use stages.{(owners or names)[-1]}.{key}={text}"
+            )
+    node: Any = raw
+    *path, last = key.split(".")
+    for part in path:
+        node = _descend(node, part, key)
+    if isinstance(node, list):
+        node[_position(node, last, key)] = value
+    else:
+        node[last] = value
+
+
+def _descend(node: Any, part: str, key: str) -> Any:
+    place = _position(node, part, key) if isinstance(node, list) else part
+    child = node[place] if isinstance(node, list) else node.setdefault(part, {})
+    if child is None:
+        child = node[place] = {}
+    if not isinstance(child, (dict, list)):
+        raise RecipeError(f"override {key!r}: {part!r} is the value {child!r}, nothing stands below it")
+    return child
+
+
+def _position(node: list, part: str, key: str) -> int:
+    names = [item.get("name") or item.get("kind") if isinstance(item, dict) else None for item in node]
+    if part in names:
+        return names.index(part)
+    if part in map(str, range(len(node))):
+        return int(part)
+    allowed = ", ".join(str(name) for name in names if name) or f"0 to {len(node) - 1}"
+    raise RecipeError(f"override {key!r}: {part!r} is not there; use one of {allowed}")
+
+
+def resolve(raw: dict, base: Path | None = None) -> Plan:
+    """Complete stages: a key at the top is the default of every stage that has it, and the stage's own wins."""
+    name, seed, out = raw.get("name", "run"), raw.get("seed", 0), raw.get("out")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        raise RecipeError(f"name: {name!r} must be letters, digits, '.', '_' or '-'")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise RecipeError(f"seed: {seed!r} must be a whole number >= 0")
+    if out is not None and not isinstance(out, (str, Path)):
+        raise RecipeError(f"out: {out!r} must be a folder")
+    top = {key: value for key, value in raw.items() if key not in TOP}
+    listed = raw.get("stages", [{}])
+    if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
+        raise RecipeError("stages: must be a list of mappings, each with a kind (sft, rl, reject or eval)")
+    stages: list[AnyStage] = []
+    for own in listed:
+        stages.append(_stage(_from(own, stages), top, single="stages" not in raw))
+    _check_names(stages)
+    _check_origins(stages)
+    return Plan(name, seed, Path(out) if out else None, tuple(stages), base or Path.cwd())
+
+
+def _from(own: dict, before: list[AnyStage]) -> dict:
+    """A stage starts from the newest model of those before, unless it says `from`, or `model` alone."""
+    trained = [stage.name for stage in before if isinstance(stage, Stage)]
+    return {"from": trained[-1], **own} if trained and "model" not in own else own
+
+
+def _stage(own: dict, top: dict, *, single: bool) -> AnyStage:
+    kind = own.get("kind", top.get("kind", "rl"))
+    if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
+        raise RecipeError(f"kind: {kind!r} must be one of {', '.join(KIND_OF_STAGE)}")
+    model = KIND_OF_STAGE[kind]
+    known = {key for each in KIND_OF_STAGE.values() for key in _keys(each)}
+    for key in top:
+        if key not in known:
+            raise RecipeError(f"{key}: unknown key{_nearest(key, known | set(TOP))}")
+    length = {"steps", "epochs"} if {"steps", "epochs"} & set(own) else set()  # its own wins over the other at the top
+    inherited = {key: value for key, value in top.items() if (single or key in _keys(model)) and key not in length}
+    values = {**inherited, **own, "kind": kind}
+    values.setdefault("name", kind)
+    if issubclass(model, Stage) and isinstance(values.get("objective", {}), dict):
+        values["objective"] = {"preset": "sft" if kind == "sft" else "default", **values.get("objective", {})}
+    try:
+        stage = model.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_one_line(error, model)) from None
+    if (
+        isinstance(stage, Stage)
+        and stage.optimizer.schedule != "constant"
+        and kind == "rl"
+        and not (stage.schedule_steps or stage.steps)
+    ):
+        raise RecipeError(f"schedule_steps: needed by optimizer.schedule {stage.optimizer.schedule!r} without steps")
+    if isinstance(stage, RlStage) and stage.steps is None and not (stage.stop.max_tokens or stage.stop.max_flops):
+        raise RecipeError(f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens")
+    return stage
+
+
+def _check_names(stages: list[AnyStage]) -> None:
+    names = [stage.name for stage in stages]
+    for position, stage in enumerate(stages):
+        if not re.fullmatch(r"\w[\w.]*", stage.name):
+            raise RecipeError(f"stage name {stage.name!r} must be letters, digits, '.' or '_'")
+        if names.count(stage.name) > 1:
+            raise RecipeError(f"two stages are named {stage.name!r}; give each a `name` of its own")
+        if stage.from_ is not None and stage.from_ not in names[:position]:
+            earlier = ", ".join(names[:position]) or "there is none"
+            raise RecipeError(f"from: {stage.from_!r} is no earlier stage of {stage.name!r} ({earlier})")
+
+
+def _check_origins(stages: list[AnyStage]) -> None:
+    """`from` is a stage that makes a model, `data: {stage: ...}` an earlier one that makes a dataset."""
+    for position, stage in enumerate(stages):
+        earlier = {each.name: each for each in stages[:position]}
+        if stage.from_ is not None and not isinstance(earlier[stage.from_], Stage):
+            if isinstance(earlier[stage.from_], EvalStage):
+                raise RecipeError(f"from: {stage.from_!r} is an eval stage, which makes no model; leave `from` out")
+            raise RecipeError(
+                f"from: {stage.from_!r} is a reject stage, which makes a dataset and no model; leave `from` out, or "
+                f"read it by data: {{stage: {stage.from_}}}"
+            )
+        made = ", ".join(name for name, each in earlier.items() if isinstance(each, RejectStage)) or "there is none"
+        for name, source in stage.data.items():
+            if source.stage is not None and not isinstance(earlier.get(source.stage), RejectStage):
+                raise RecipeError(
+                    f"data.{name}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({made})"
+                )
+        for name, source in stage.eval.sets.items():
+            if source.stage is not None:
+                raise RecipeError(f"eval.sets.{name}.stage: {source.stage!r} is training data; give a path or a task")
+
+
+def _keys(model) -> list[str]:
+    absent = getattr(model, "absent", ())
+    return [field.alias or name for name, field in model.model_fields.items() if name not in absent]
+
+
+def _nearest(key: str, known) -> str:
+    close = difflib.get_close_matches(str(key), [str(item) for item in known], n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(map(str, known)))}"
+
+
+def _one_line(error: ValidationError, model) -> str:
+    """The first fault as `key: what is wrong (got value)`, the nearest key suggested for an unknown one."""
+    faults = error.errors()
+    unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
+    fault = (unknown or faults)[0]
+    steps = [str(step) for step in fault["loc"]]
+    where = ".".join(steps)
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_nearest(steps[-1], _siblings(model, steps[:-1]))}"
+    if fault["type"] == "missing":
+        return f"{where}: missing; every stage needs it"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message[0].lower()}{message[1:]}, got {fault['input']!r}"
+
+
+def _siblings(model, steps: list[str]) -> list[str]:
+    """Keys of the model that the path leads to; a name inside a mapping of models is passed over."""
+    for step in steps:
+        field = model.model_fields.get(step)
+        if field is not None:
+            inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
+            model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, Knobs)), model)
+    return _keys(model)
+
+
+def dump(plan: Plan) -> str:
+    """The resolved recipe as YAML."""
+    stages = [stage.model_dump(mode="json", by_alias=True) for stage in plan.stages]
+    whole = {"name": plan.name, "seed": plan.seed, "out": str(plan.out) if plan.out else None, "stages": stages}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
+
+
+def path_of(verifier: Any) -> str:
+    """`module:name` of a function or class. RecipeError where a worker could not import it by that name."""
+    module, name = getattr(verifier, "__module__", None), getattr(verifier, "__qualname__", "")
+    if module in (None, "__main__") or not name.isidentifier():
+        raise RecipeError(
+            f"verifier: {verifier!r} cannot be imported by its name in a worker process; "
+            "define it at the top of a module beside your script and import it from there"
+        )
+    return f"{module}:{name}"

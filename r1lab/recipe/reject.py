@@ -1,0 +1,76 @@
+"""Knobs of a `reject` stage: rejection sampling, whose output is a dataset. How it runs stands in
+`r1lab.stages.reject`.
+
+    stages:
+      - {kind: reject, name: samples, group_size: 8, keep: {max_per_problem: 2}}
+      - {kind: sft, data: {stage: samples}, epochs: 2}
+
+It samples from a model as RL does (`from`, or `model`) and makes none: a stage after it starts from the newest model
+before, and reads the dataset by `data: {stage: <name>}`. The folder `stages/<name>/data` of a run is also a dataset for
+any other recipe: `data: {path: <folder>, columns: {solution: solution, id: id}}`.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import model_validator
+
+from r1lab.recipe.base import Above, Count, Knobs, Positive, Share
+from r1lab.recipe.stages import AnyStage, Evaluation, Objective
+from r1lab_data.language import SCRIPTS
+
+
+class Keep(Knobs):
+    """Which verified completions become demonstrations, asked in this order."""
+
+    threshold: Share = 1.0
+    """Least score of the problem's own verifier. Result."""
+    truncated: bool = False
+    """Also completions that were cut at `max_new_tokens`. Result."""
+    min_tokens: Count = 0
+    """Shortest completion, in tokens, its end of text counted. Result."""
+    max_tokens: Positive | None = None
+    """Longest completion, in tokens; default: `max_new_tokens`. Result."""
+    language: str | None = None
+    """Language whose script nine tenths of the letters must be in (`r1lab_data.language`): en, zh, ru, ... Result."""
+    max_per_problem: Positive = 4
+    """Demonstrations of one problem, the first ones sampled; of completions equal but for case, punctuation and
+    spaces only the first counts. Result."""
+
+    @model_validator(mode="after")
+    def _possible(self):
+        if self.max_tokens is not None and self.max_tokens < self.min_tokens:
+            raise ValueError(f"max_tokens {self.max_tokens} is below min_tokens {self.min_tokens}; nothing is between")
+        if self.language is not None and self.language not in SCRIPTS:
+            raise ValueError(f"language {self.language!r} is not known; use one of {', '.join(SCRIPTS)}")
+        return self
+
+
+class RejectStage(AnyStage):
+    """Sampling a dataset of verified demonstrations. Without `steps` it goes over the problems once."""
+
+    kind: Literal["reject"] = "reject"
+    """Samples and selects. Result."""
+    group_size: Positive = 8
+    """Completions per problem. Result."""
+    temperature: Above = 1.0
+    """Of the completions. Result."""
+    keep: Keep = Keep()
+    """Which of them become demonstrations. Result."""
+    max_error_rate: Share = 0.02
+    """Largest share of `error` verdicts in the last 1,000 completions. Free."""
+
+    # What a step of samples is in the feed's terms: groups as they come, learned from by no one.
+    eval: ClassVar[Evaluation] = Evaluation()
+    objective: ClassVar[Objective] = Objective(preset="reinforce")
+    reward: ClassVar[dict[str, float]] = {"score": 1.0}
+    truncated: ClassVar[str] = "score"
+    updates_per_step: ClassVar[int] = 1
+    reuse: ClassVar[int] = 0
+
+    @model_validator(mode="after")
+    def _stops(self):
+        if self.stop.max_hours or self.stop.metric:
+            raise ValueError(
+                "stop: a reject stage ends by steps, max_tokens or max_flops; leave max_hours and metric out"
+            )
+        return self

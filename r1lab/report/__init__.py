@@ -1,0 +1,1 @@
+"""Figures and one HTML page from what runs have written."""

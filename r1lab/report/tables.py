@@ -1,0 +1,127 @@
+"""An audit for people: tables as text for a terminal, or one HTML page with a figure. Computes nothing."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1lab.stats.intervals import Interval
+
+LONGEST_TEXT, LONGEST_HTML = 44, 400
+"""Characters of a cell."""
+MOST_HTML = 1000
+"""Rows of a table."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its title. The first `num_words` columns are words, the others figures."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[Sequence[object]]
+    note: str = ""
+    num_words: int = 1
+    shown: int = 10**9
+    """Rows shown in a terminal; a page shows MOST_HTML."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A chart of shares with their intervals: one line a label, one mark a series."""
+
+    title: str
+    rows: Sequence[tuple[str, Sequence[Interval | None]]]
+
+
+def percent(share: Interval | None) -> str:
+    """`1.5 % [0.4, 5.3]`, or a dash."""
+    if share is None:
+        return "-"
+    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+
+
+def cell(value: object, longest: int) -> str:
+    """On one line, cut, with what a terminal would obey or cannot be seen written out."""
+    text = "-" if value is None else str(value)
+    cut = text[: longest - 3] + "..." if len(text) > longest else text
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in cut.replace("\n", " "))
+
+
+def as_text(sections: Sequence[Section]) -> str:
+    return "\n\n".join("\n".join(_lines(section)) for section in sections if section.rows)
+
+
+def _lines(section: Section) -> list[str]:
+    table = [section.header, *([cell(value, LONGEST_TEXT) for value in row] for row in section.rows[: section.shown])]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    lines = [
+        "  ".join(
+            text.ljust(width) if at < section.num_words else text.rjust(width)
+            for at, (text, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in table
+    ]
+    left = len(section.rows) - section.shown
+    return [section.title, *(f"  {line}" for line in lines), *([f"  ... {left} more"] if left > 0 else [])]
+
+
+def as_html(title: str, sections: Sequence[Section], panels: Sequence[Panel], series: Sequence[str]) -> bytes:
+    """One file without links; what a model wrote is escaped, cut and made visible."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pictures = [b64encode(png).decode() for png in draw(panels, series)] if panels else []
+    page = environment.get_template("audit.html.j2").render(
+        title=title,
+        sections=[section for section in sections if section.rows],
+        pictures=pictures,
+        cell=lambda value: cell(value, LONGEST_HTML),
+        most=MOST_HTML,
+    )
+    return page.encode()
+
+
+def draw(panels: Sequence[Panel], series: Sequence[str]) -> list[bytes]:
+    """The panels beside each other as PNG, for light pages and for dark ones."""
+    from r1lab.report.theme import both
+
+    num_rows = max(len(panel.rows) for panel in panels)
+
+    def paint(figure, theme) -> None:
+        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+            _paint(axes, panel, series, theme)
+            axes.set_ylim(num_rows - 0.5, -0.5)
+        if len(series) > 1:
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(series),
+                          fontsize=9, labelcolor=theme.ink, frameon=False)  # fmt: skip
+
+    return both((9.6, 1.2 + 0.3 * num_rows), paint)
+
+
+def _paint(axes, panel: Panel, series: Sequence[str], theme) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    from r1lab.report.theme import MARKERS
+
+    for at, name in enumerate(series):
+        offset = 0.25 * (at - (len(series) - 1) / 2)
+        points = [(shares[at], row + offset) for row, (_, shares) in enumerate(panel.rows) if shares[at] is not None]
+        for share, y in points:
+            axes.plot([share.low, share.high], [y, y], color=theme.runs[at], linewidth=1.6, solid_capstyle="butt")
+        xs, ys = [share.value for share, _ in points], [y for _, y in points]
+        axes.plot(xs, ys, MARKERS[at], color=theme.runs[at], markersize=5, label=name)
+    axes.set_facecolor(theme.paper)
+    axes.set_title(panel.title, color=theme.ink, fontsize=10, loc="left")
+    axes.set_yticks(range(len(panel.rows)), [label for label, _ in panel.rows])
+    axes.set_xlim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.tick_params(colors=theme.ink, labelsize=8, length=0)
+    axes.grid(axis="x", color=theme.faint)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)

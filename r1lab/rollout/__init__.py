@@ -1,0 +1,1 @@
+"""From a problem to a scored rollout: drawing, rendering, sampling, verifying, rewarding."""

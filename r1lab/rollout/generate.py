@@ -1,0 +1,40 @@
+"""Requests to completions with their verdicts: what the feed, evaluation, probing and rejection sampling share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import nullcontext
+
+from r1lab.engines.protocol import Engine
+from r1lab.records import Request, RequestId, Rollout
+from r1lab.timing import Watch
+from r1lab_verifiers.verdict import Verdict
+
+
+def generate(
+    engine: Engine,
+    verify: Callable[[Rollout], Future[Verdict]],
+    requests: Sequence[Request],
+    watch: Watch | None = None,
+) -> Iterator[tuple[Rollout, Verdict]]:
+    """Sample all of `requests`, verify each as it finishes, and yield in the order of the requests.
+
+    Nothing else may be in flight in `engine`. Left early, by an error or by the consumer, it aborts and drains what
+    still samples and cancels what still waits to be verified. Nothing starts before the first `next`. `watch` is told
+    how long sampling took.
+    """
+    requests = list(requests)
+    started: dict[RequestId, tuple[Rollout, Future[Verdict]]] = {}
+    try:
+        with watch("rollout") if watch else nullcontext():
+            engine.submit(requests)
+            for rollout in engine.completed():
+                started[rollout.request.id] = rollout, verify(rollout)
+        for request in requests:
+            rollout, verdict = started.pop(request.id)
+            yield rollout, verdict.result()
+    finally:
+        engine.abort([request.id for request in requests if request.id not in started])
+        for _ in engine.completed():
+            pass
+        for _, verdict in started.values():
+            verdict.cancel()

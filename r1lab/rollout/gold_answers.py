@@ -1,0 +1,67 @@
+"""Reference answers that their verifier cannot use, found before training. Whether they are right is `r1lab audit`'s.
+
+Asked is the built-in's own `check(answer)`; a plug-in's is not, since nothing of it runs outside a worker. Tests of
+programs are run on the problem's own solution too: what it fails, no completion can be blamed for.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import r1lab_verifiers as verifiers
+from r1lab.errors import RecipeError
+from r1lab.recipe import Workers
+from r1lab.rollout import judging
+from r1lab.run.progress import Meter
+from r1lab_data import Problem
+from r1lab_verifiers import Item
+
+SHOWN = 5
+
+
+class Golds:
+    """The verifiers of a run's table, built once, and what is done with a bad gold (`error` or `drop`)."""
+
+    def __init__(self, table: Mapping[str, verifiers.Resolved], on_bad_gold: str, workers: Workers):
+        ours = verifiers.BUILT_IN.values()
+        self.isolated, self.workers = {key: each for key, each in table.items() if each.isolated}, workers
+        self.checks = {key: each.build().check for key, each in table.items() if each.path in ours}
+        self.on_bad_gold = on_bad_gold
+        self.notes: list[str] = []
+        """What was dropped, a line a source."""
+
+    def usable(self, name: str, problems: Sequence[Problem]) -> list[Problem]:
+        """The problems whose golds can be judged. RecipeError names the first others, unless they are dropped."""
+        reasons = {problem.id: reason for problem in problems if (reason := self._reason(problem))}
+        reasons |= self._failed([problem for problem in problems if problem.id not in reasons])
+        bad = [(problem, reasons[problem.id]) for problem in problems if problem.id in reasons]
+        if not bad:
+            return list(problems)
+        first = "; ".join(f"{problem.id}: {reason}" for problem, reason in bad[:SHOWN])
+        count = f"data {name}: {len(bad)} of {len(problems)} reference answers cannot be judged"
+        if self.on_bad_gold != "drop":
+            raise RecipeError(f"{count} ({first}); mend them, or set on_bad_gold: drop")
+        if len(bad) == len(problems):
+            raise RecipeError(f"{count} ({first}); nothing is left to drop them from")
+        self.notes.append(f"{count} and were dropped ({first})")
+        return [problem for problem in problems if problem.id not in reasons]
+
+    def _reason(self, problem: Problem) -> str | None:
+        check = self.checks.get(problem.verifier)
+        return check(problem.answer) if check else None
+
+    def _failed(self, problems: Sequence[Problem]) -> dict[str, str]:
+        """Of programs' problems with a solution, those whose tests it does not pass, and why."""
+        asked = [each for each in problems if each.solution is not None and each.verifier in self.isolated]
+        if not asked:
+            return {}
+        with judging.opened(self.isolated, self.workers) as pool, Meter("references") as meter:
+            futures = ((each, [pool.submit(_reference(each), each.verifier, each.solution)]) for each in asked)
+            failed = {}
+            for problem, (verdict,) in judging.in_order(futures, self.workers):
+                meter.add()
+                if verdict.score != 1 and verdict.status != "timeout":  # a slow neighbour must not choose the data
+                    failed[problem.id] = f"its own solution scores {verdict.score} ({verdict.status}: {verdict.reason})"
+        return failed
+
+
+def _reference(problem: Problem) -> Item:
+    return Item(problem.solution, problem.answer, problem.prompt, problem.id, meta=problem.meta)

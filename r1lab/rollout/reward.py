@@ -1,0 +1,148 @@
+"""What training pays: verdict and rollout to one real number with named parts. The only place with weights.
+
+    reward: {score: 1.0, format: 0.1, soft_overlong: {buffer: 128}}      # parts and weights
+    reward: {score: {correct: 1, wrong: -50, no_answer: -50}}            # or a price for each status
+    reward: {score: {undecided: drop}}                 # a proof that did not end: the rollout leaves its group
+
+`score` is the problem's own verifier; a name of PARTS is a function of the rollout here; any other name is a verifier
+that runs in the same pool.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import r1lab_verifiers as verifiers
+from r1lab import plugin
+from r1lab.errors import RecipeError
+from r1lab.records import Rollout, Scored
+from r1lab.rollout.verification import Judge, key_of, resolve
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import STATUSES, Verdict
+
+
+def length(rollout: Rollout, *, target: int = 0, max_new_tokens: int = 512) -> float:
+    """-max(0, tokens - target) / max_new_tokens: 0 up to `target` tokens, then a penalty that grows to -1."""
+    return -max(0, len(rollout.completion_ids) - target) / max_new_tokens
+
+
+def soft_overlong(rollout: Rollout, *, buffer: int = 128, max_new_tokens: int = 512) -> float:
+    """0 up to max_new_tokens - buffer tokens, then linear, -1 at max_new_tokens (DAPO, arXiv 2503.14476, eq. 13)."""
+    over = len(rollout.completion_ids) - (max_new_tokens - buffer)
+    return -min(1.0, max(0, over) / buffer)
+
+
+def repetition(rollout: Rollout, *, n: int = 4) -> float:
+    """-(share of n-grams of tokens that repeat an earlier one), between -1 and 0."""
+    ids = rollout.completion_ids
+    grams = Counter(ids[start : start + n] for start in range(len(ids) - n + 1))
+    total = sum(grams.values())
+    return -(total - len(grams)) / total if total else 0.0
+
+
+PARTS: dict[str, Callable[..., float]] = {"length": length, "soft_overlong": soft_overlong, "repetition": repetition}
+
+
+class Reward:
+    """The parts of a recipe's `reward:`."""
+
+    def __init__(self, settings: Mapping[str, Any], *, max_new_tokens: int, truncated: str = "score"):
+        if "score" not in settings:
+            raise RecipeError(
+                f"reward: {dict(settings)!r} has no part `score`, the problem's own verifier; add score: 1.0"
+            )
+        self.truncated = truncated
+        self.score = _price("score", settings["score"])
+        self.functions: dict[str, Callable[[Rollout], float]] = {}
+        self.table: dict[str, verifiers.Resolved] = {}
+        self.prices: dict[str, Callable[[Verdict], float]] = {}
+        self.keys: dict[str, str] = {}
+        for name, setting in settings.items():
+            if name in PARTS:
+                self.functions[name] = _part(name, setting, max_new_tokens)
+            elif name != "score":
+                spec, price = _verifier(name, setting)
+                self.table |= resolve([spec])
+                self.prices[name] = price
+                self.keys[name] = key_of(spec)
+
+    def submit(self, judge: Judge, rollout: Rollout, problem: Problem) -> dict[str, Future[Verdict]]:
+        """Start the verifiers behind the other parts."""
+        return {name: judge(rollout, problem, self.keys[name]) for name in self.prices}
+
+    def scored(self, rollout: Rollout, verdict: Verdict, verdicts: Mapping[str, Verdict]) -> Scored:
+        """Reward and parts; reward None where a part is `error`, or has the price `drop`."""
+        if verdict.score is None or any(each.score is None for each in verdicts.values()):
+            return Scored(rollout, verdict, None, {}, dict(verdicts))
+        paid = verdict
+        if self.truncated == "zero" and rollout.finish == "length":
+            paid = Verdict(score=0.0, status="wrong", reason="cut at max_new_tokens")
+        parts = {"score": self.score(paid)}
+        parts |= {name: self.prices[name](each) for name, each in verdicts.items()}
+        if None in parts.values():
+            return Scored(rollout, verdict, None, {}, dict(verdicts))
+        parts |= {name: function(rollout) for name, function in self.functions.items()}
+        return Scored(rollout, verdict, sum(parts.values()), parts, dict(verdicts))
+
+    def demonstration(self, rollout: Rollout) -> Scored:
+        """A demonstration is paid what score 1 is paid."""
+        paid = self.score(Verdict(score=1.0, status="correct"))
+        return Scored(rollout, None, paid, {"score": paid})
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or abs(value) == float("inf"):
+        raise RecipeError(f"reward.{what}: {value!r} must be a number")
+    return float(value)
+
+
+def _price(part: str, setting: Any) -> Callable[[Verdict], float | None]:
+    """A weight on the score, or `{weight, <status>: price}` where statuses have prices of their own; None: dropped.
+
+    Only `undecided` can be dropped: what else a completion causes by itself it must not escape by.
+    """
+    if not isinstance(setting, Mapping):
+        weight, prices = _number(setting, part), {}
+    else:
+        weight = _number(setting.get("weight", 1.0), f"{part}.weight")
+        allowed = ["weight", *(status for status in STATUSES if status != "error")]
+        unknown = [key for key in setting if key not in allowed]
+        if unknown:
+            raise RecipeError(f"reward.{part}: unknown key {unknown[0]!r}; allowed: {', '.join(allowed)}")
+        prices = {
+            key: None if (key, value) == ("undecided", "drop") else _number(value, f"{part}.{key}")
+            for key, value in setting.items()
+            if key != "weight"
+        }
+    return lambda verdict: prices.get(verdict.status, weight * verdict.score)
+
+
+def _part(name: str, setting: Any, max_new_tokens: int) -> Callable[[Rollout], float]:
+    settings = dict(setting) if isinstance(setting, Mapping) else {"weight": setting}
+    weight = _number(settings.pop("weight", 1.0), f"{name}.weight")
+    own = {"max_new_tokens": max_new_tokens} if "max_new_tokens" in plugin.settings_of(PARTS[name]) else {}
+    function = plugin.bind(PARTS[name], {**own, **settings}, f"reward.{name}")
+    least = {"target": 0, "buffer": 1, "n": 1, "max_new_tokens": 1}
+    for key, value in settings.items():
+        if value < least[key]:
+            raise RecipeError(f"reward.{name}.{key}: {value!r} must be at least {least[key]}")
+    bound = {**plugin.settings_of(PARTS[name]), **own, **settings}
+    if name == "soft_overlong" and bound["buffer"] > bound["max_new_tokens"]:
+        raise RecipeError(
+            f"reward.soft_overlong.buffer: {bound['buffer']} exceeds max_new_tokens {bound['max_new_tokens']}, "
+            "so that every completion would be punished; lower it"
+        )
+    return partial(_weighted, function, weight)
+
+
+def _weighted(function: Callable[[Rollout], float], weight: float, rollout: Rollout) -> float:
+    return weight * function(rollout)
+
+
+def _verifier(name: str, setting: Any) -> tuple[Any, Callable[[Verdict], float]]:
+    settings = dict(setting) if isinstance(setting, Mapping) else {"weight": setting}
+    price = _price(name, {key: settings.pop(key) for key in ("weight", *STATUSES) if key in settings})
+    use = settings.pop("use", name)
+    return ({"use": use, **settings} if settings else use), price

@@ -1,0 +1,62 @@
+"""The false-positive alarm of training: another verifier judges a sample of the rollouts. It never changes a reward.
+
+    second_verifier: math_verify                                  # a tenth of the rollouts
+    second_verifier: {use: mypkg.checks:strict, share: 0.5}       # other keys are the verifier's own settings
+
+A rate of `lenient` that grows while the reward does says that the policy has found what the first verifier lets pass.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+from r1lab.errors import RecipeError
+from r1lab.records import Rollout, Scored
+from r1lab.rollout.verification import Judge, key_of, resolve
+from r1lab.seeds import derive
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Verdict
+
+SHARE = 0.1
+
+
+class SecondOpinion:
+    """A verifier beside the problems' own, or none."""
+
+    def __init__(self, setting: Any = None):
+        settings = dict(setting) if isinstance(setting, dict) else {"use": setting}
+        self.share = settings.pop("share", SHARE)
+        if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 < self.share <= 1:
+            raise RecipeError(f"second_verifier.share: {self.share!r} must lie in (0, 1]; it is a share")
+        spec = settings if len(settings) > 1 else settings.get("use")
+        self.table = resolve([spec]) if setting is not None else {}
+        self.key = key_of(spec) if setting is not None else ""
+
+    def submit(self, judge: Judge, rollout: Rollout, problem: Problem) -> Future[Verdict] | None:
+        """Start it where this rollout is of the sample, which its seed decides."""
+        if not self.key or derive(rollout.request.seed, "second_verifier") >= self.share * 2**63:
+            return None
+        return judge(rollout, problem, self.key)
+
+    @staticmethod
+    def beside(scored: Scored, second: Future[Verdict] | None) -> Scored:
+        """The same with the second verdict, where there is one."""
+        return scored if second is None else replace(scored, second=second.result())
+
+
+def metrics(members: Sequence[Scored]) -> dict[str, float | int | None]:
+    """Of the rollouts that both verifiers could judge: how many, on what share they disagree (right or not), and the
+    share that only the first (`lenient`) or only the second (`strict`) calls right. Empty where none has a second."""
+    pairs = [(each.verdict, each.second) for each in members if each.second is not None]
+    if not pairs:
+        return {}
+    judged = [(a.score == 1, b.score == 1) for a, b in pairs if a.status != "error" != b.status]
+    lenient, strict = (sum(pair == kind for pair in judged) for kind in ((True, False), (False, True)))
+    return {
+        "second/judged": len(judged),
+        "second/errors": sum(b.status == "error" for _, b in pairs),
+        "second/disagree": (lenient + strict) / len(judged) if judged else None,
+        "second/lenient": lenient / len(judged) if judged else None,
+        "second/strict": strict / len(judged) if judged else None,
+    }

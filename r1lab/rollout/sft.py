@@ -1,0 +1,74 @@
+"""The feed over demonstrations: the data's solutions as groups of one. What is learned from them is the same loop's."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from r1lab.errors import RecipeError
+from r1lab.feed import Maker
+from r1lab.objective import Objective
+from r1lab.recipe import SftStage
+from r1lab.recipe.data import Source
+from r1lab.records import Group, Sampling, Settled
+from r1lab.rollout.renderer import Renderer
+from r1lab.rollout.reward import Reward
+from r1lab.rollout.sampler import Sampler
+from r1lab.timing import Watch
+from r1lab_data import Problem
+
+
+class SftFeed:
+    """Groups from demonstrations; `r1lab.feed.Feed` in all that the loop asks of it."""
+
+    def __init__(self, *, stage: SftStage, seed: int, sampler: Sampler, renderer: Renderer, objective: Objective):
+        self.sampler, self.objective, self.watch = sampler, objective, Watch()
+        self.reward = Reward({"score": 1.0}, max_new_tokens=stage.max_new_tokens)
+        self.maker = Maker(renderer, f"train/{stage.name}", seed, Sampling(max_new_tokens=stage.max_new_tokens))
+
+    def block(self, prompts: int) -> list[Settled]:
+        settled = []
+        for draw in self.sampler.draw(0, prompts, 1):
+            rollouts = self.objective.rule.plan(draw, self.maker)
+            group = Group(draw, tuple(self.reward.demonstration(rollout) for rollout in rollouts))
+            settled.append(Settled(group, self.objective.rule.settle(group).group, "kept"))
+        return settled
+
+    def observe(self, block: Sequence[Settled]) -> None:
+        self.sampler.observe(block)
+
+    def publish(self, policy, version: int) -> None:
+        """Nothing samples here; evaluation takes the weights it needs."""
+
+    def state_dict(self) -> dict:
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        self.sampler.load_state_dict(state)
+
+
+def demonstrations(source: Source) -> Source:
+    """The source read for its solutions: an answer, which no verifier will ask for, need not be there."""
+    columns = source.columns
+    if "solution" not in columns or "answer" in columns or source.answer_format != "plain":
+        return source
+    return source.model_copy(update={"columns": {**columns, "answer": columns["solution"]}})
+
+
+def steps_of(stage: SftStage, problems: int) -> int:
+    """`steps`, or as many as `epochs` passes over the demonstrations take; one pass where neither is said."""
+    return stage.steps or max(1, math.ceil((stage.epochs or 1.0) * problems / stage.prompts_per_step))
+
+
+def check(sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> int:
+    """Tokens of the longest demonstration. RecipeError names a problem without one, or one beyond the context."""
+    longest = 0
+    for problem in (problem for problems in sources.values() for problem in problems):
+        if problem.solution is None:
+            raise RecipeError(f"data: problem {problem.id!r} has no solution to learn from; map columns.solution")
+        tokens = len(renderer.render_solution(problem))
+        total = tokens + len(renderer.render(problem))
+        if renderer.context and total > renderer.context:
+            raise RecipeError(
+                f"data: problem {problem.id!r} has {total} tokens with its solution, the context {renderer.context}"
+            )
+        longest = max(longest, tokens)
+    return longest

@@ -1,0 +1,201 @@
+"""A run's folder: whose it is, who holds it, what it was made with. Not its stages (`pipeline`) nor its metrics.
+
+The manifest (`r1lab.run.manifest`) is written atomically each time something is noted.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from r1lab.distributed.ranks import by_first, first, rank, together
+from r1lab.errors import RecipeError, RunError
+from r1lab.recipe.load import Plan
+from r1lab.run.checkpoint import PARTIAL, atomic_file, require_space, sweep
+from r1lab.run.manifest import describe, differences, ends, identity, run_hash, watched
+
+MANIFEST, LOCK = "manifest.json", ".lock"
+
+
+@dataclass
+class RunFolder:
+    """An open run: locked by this process until the `open_run` block ends."""
+
+    path: Path
+    manifest: dict[str, Any]
+    finished: bool = False
+    """Nothing is left to do: it ended before, and no stage was given more steps or another stop since."""
+    warnings: list[str] = field(default_factory=list)
+    """What changed since the last start and may change rounding, a line each; also in the manifest's notes."""
+
+    @property
+    def pinned(self) -> dict[str, Any]:
+        """What `auto` and defaults resolved to at the first start."""
+        return self.manifest["pinned"]
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def rollouts(self, stage: str, step: int) -> Path:
+        return self.path / "rollouts" / f"{stage}-{step}.parquet"
+
+    def evaluation(self, stage: str, step: int, name: str) -> Path:
+        return self.path / "eval" / f"{stage}-{step}-{name}.parquet"
+
+    def stage_folder(self, name: str) -> Path:
+        return self.path / "stages" / name
+
+    def best(self, name: str) -> Path:
+        """The stage's best model so far, where the recipe keeps it."""
+        return self.path / "best" / name
+
+    def note(self, text: str) -> None:
+        """Add a line to the manifest, once."""
+        if text not in self.manifest["notes"]:
+            self.manifest["notes"].append(text)
+            self._write()
+
+    def pin(self, stage: str, key: str, value: Any) -> None:
+        """Fix what a default resolves to once the stage starts."""
+        self.pinned[stage][key] = value
+        self._write()
+
+    def resumed(self, stage: str, step: int) -> None:
+        """Record that the run went on from a checkpoint."""
+        self.manifest["resumed_at"].append({"stage": stage, "step": step})
+        self._write()
+
+    def finish(self) -> None:
+        self.manifest["finished"] = self.finished = True
+        self._write()
+
+    @by_first
+    def _write(self) -> None:
+        text = json.dumps(self.manifest, indent=1) + "\n"
+        atomic_file(self.path / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def folder(plan: Plan, identity: dict[str, Any]) -> Path:
+    """`out` of the recipe, or `runs/<name>-<hash>`."""
+    return plan.out or Path("runs") / f"{plan.name}-{run_hash(identity)}"
+
+
+@contextmanager
+def open_run(
+    plan: Plan, data_digests: dict[str, str], *, verifier_versions: dict, extra: dict, needed_bytes: int = 0
+) -> Iterator[RunFolder]:
+    """Hold the run's folder: made anew, or resumed. Nothing is written before every refusal has passed.
+
+    `extra` is what defaults resolved to (`pinned`): on resume the folder's values count and new keys are added.
+    RecipeError where the folder is another run's or no run's, or the disk is too small; RunError where it is in use.
+    A finished run is left as it is.
+    """
+    own = identity(plan, data_digests)
+    run = RunFolder(folder(plan, own), describe(plan, own, verifier_versions, extra))
+    with ExitStack() as stack:
+        held = first(_hold, run, needed_bytes, stack)
+        together(lambda: _check_same(run, held))
+        yield held
+
+
+def _hold(run: RunFolder, needed_bytes: int, stack: ExitStack) -> RunFolder:
+    """The folder locked for as long as the stack stands, and brought to its start."""
+    path, own = run.path, run.manifest["identity"]
+    admit(path, own)
+    require_space(path, needed_bytes, RecipeError)
+    stack.enter_context(locked(path))
+    earlier = admit(path, own)  # once more: another process may have held it in the meantime
+    sweep(path)
+    if earlier is not None and earlier["finished"] and ends(earlier) == ends(run.manifest):
+        run.manifest, run.finished = earlier, True
+        return run
+    if earlier is not None:
+        _carry_over(run, earlier)
+    run._write()
+    resolved = yaml.safe_dump(run.manifest["recipe"], sort_keys=False, allow_unicode=True)
+    atomic_file(path / "recipe.yaml", lambda file: file.write_text(resolved, encoding="utf-8"))
+    return run
+
+
+def _check_same(run: RunFolder, held: RunFolder) -> None:
+    """RecipeError where this rank has another recipe or other data than rank 0, RunError where it sees another disk."""
+    if run is held:
+        return
+    changed = differences(run.manifest["identity"], held.manifest["identity"], f"on rank {rank()}", "on rank 0")
+    if changed or run.path.absolute() != held.path.absolute():
+        raise RecipeError(
+            f"the processes do not run the same recipe: {changed[0] if changed else run.path.absolute()}; start all of "
+            "them in one folder, on the same files"
+        )
+    if not (held.path / MANIFEST).exists():
+        raise RunError(f"rank {rank()} does not see {held.path}; set out= to a disk that every process can read")
+
+
+def admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest of a run to resume, None where the folder is free for a new one; else a refusal."""
+    if path.exists() and not path.is_dir():
+        raise RecipeError(f"out: {path} is a file; name a folder")
+    if not (path / MANIFEST).exists():
+        if any(entry.name != LOCK and not entry.name.endswith(PARTIAL) for entry in path.glob("*")):
+            raise RecipeError(f"out: {path} is not a run's folder (no {MANIFEST}) and not empty; name another")
+        return None
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        changed = differences(own, manifest["identity"], "here", "in the folder")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(f"{path / MANIFEST} cannot be read ({error}); restore it or set another out=") from None
+    if changed:
+        more = f"; {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise RecipeError(
+            f"{path} is the run of another recipe ({'; '.join(changed[:3])}{more}); restore these or set another out="
+        )
+    return manifest
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Exclusive while the block runs. The kernel drops the lock of a killed process."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = open(path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise RecipeError(f"out: {path} cannot be written ({error.strerror}); name a folder that can") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "?"
+            raise RunError(f"{path} is in use by process {holder}; wait for it, or set another out=") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # explicitly: forked children hold the descriptor too
+
+
+def _carry_over(run: RunFolder, earlier: dict[str, Any]) -> None:
+    """Keep what the first start fixed and what was recorded since; warn of what is not as it was."""
+    now = run.manifest
+    run.warnings = differences(watched(now), watched(earlier), "now", "before; figures may part by rounding")
+    now |= {key: earlier[key] for key in ("started", "resumed_at")}
+    now["pinned"] |= earlier["pinned"]
+    now["notes"] = [*dict.fromkeys(earlier["notes"] + run.warnings)]

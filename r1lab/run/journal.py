@@ -1,0 +1,298 @@
+"""Parquet tables of completions. The rollout table is the journal: a step is rebuilt from it, bit for bit.
+
+One row a completion. Floats keep every bit (float32 lists in the arrays' own type, JSON numbers as Python's shortest
+repr), and a checksum covers every byte. Numbers that a verifier returned as int or bool come back as float.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, fields
+from itertools import chain, groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from r1lab.errors import RunError
+from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored, Settled
+from r1lab.run.checkpoint import atomic_file
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Verdict
+
+KIND, SUM = b"r1lab", 16
+ROLLOUTS, EVALUATION = b"rollouts/1", b"evaluation/1"
+SAMPLING = {
+    "temperature": pa.float64(), "top_p": pa.float64(), "top_k": pa.int64(), "min_p": pa.float64(),
+    "max_new_tokens": pa.int64(), "stop": pa.list_(pa.string()),
+}  # fmt: skip
+VERDICT = {
+    "score": pa.float64(), "status": pa.string(), "extracted": pa.string(), "reason": pa.string(),
+    "steps": pa.string(), "seconds": pa.float64(),
+}  # fmt: skip
+LISTS = ("prompt_ids", "forced_ids", "forced_role", "completion_ids", "role", "engine_logprobs", "version")
+LEARNED = ("advantage", "scale", "old", "ref", "values", "returns")
+"""Of each completion's sample, the first where it has two (RPO's chosen one)."""
+assert [*SAMPLING] == [field.name for field in fields(Sampling)]
+assert [*VERDICT] == [field.name for field in fields(Verdict)]
+
+
+def write_block(
+    path: Path,
+    block: Sequence[Settled],
+    samples: Sequence[Sample] = (),
+    text_of_prompt: Callable[[Rollout], str] | None = None,
+) -> None:
+    """Every completion drawn for a step, atomically, in draw order; those of dropped groups and errors too.
+
+    Samples are matched by request id; ValueError where a rollout has two of the same roles, or `kept` holds what was
+    not drawn.
+    """
+    rows = [(settled, scored) for settled in block for scored in settled.drawn.members]
+    _check(block, rows)
+    rollouts = [scored.rollout for _, scored in rows]
+    columns = {
+        "purpose": pa.array([rollout.request.id.purpose for rollout in rollouts], pa.string()),
+        "draw": pa.array([settled.drawn.draw.number for settled, _ in rows], pa.int64()),
+        "index": pa.array([rollout.request.id.index for rollout in rollouts], pa.int64()),
+        "problem_id": pa.array([rollout.request.problem_id for rollout in rollouts], pa.string()),
+        "source": pa.array([settled.drawn.draw.problem.source for settled, _ in rows], pa.string()),
+        "group_size": pa.array([settled.drawn.draw.group_size for settled, _ in rows], pa.int64()),
+        **_request_columns([rollout.request for rollout in rollouts]),
+        **_rollout_columns(rollouts, text_of_prompt),
+        "decision": pa.array([settled.reason for settled, _ in rows], pa.string()),
+        "member": pa.array([_member(settled, scored) for settled, scored in rows], pa.string()),
+        **_verdict_columns([scored.verdict for _, scored in rows]),
+        **_reward_columns([scored for _, scored in rows]),
+        **_sample_columns(rollouts, samples),
+    }
+    write(path, columns, {KIND: ROLLOUTS})
+
+
+def read_block(path: Path, problem_of: Callable[[str], Problem]) -> list[Settled]:
+    """What `write_block` wrote, in draw order; `problem_of` gives the problem of an id or raises KeyError."""
+    table = read(path, ROLLOUTS, "remove it to sample the step anew")
+    lists = {name: _arrays(table, name) for name in LISTS}
+    plain = table.drop_columns([*LISTS, *(name for name in table.column_names if _is_for_people(name))])
+    rows = plain.to_pylist()
+    for position, row in enumerate(rows):
+        row |= {name: arrays[position] for name, arrays in lists.items()}
+    try:
+        return [_settled(list(group), problem_of) for _, group in groupby(rows, key=lambda row: row["draw"])]
+    except KeyError as error:
+        raise RunError(f"{path}: problem {error} is not in the data; start a new run for other data") from error
+
+
+def write_evaluation(
+    path: Path,
+    rows: Sequence[tuple[Rollout, Verdict]],
+    settings_digest: str,
+    *,
+    source_of: Callable[[str], str] | None = None,
+    text_of_prompt: Callable[[Rollout], str] | None = None,
+) -> None:
+    """One row a completion of an evaluation, and the digest of the settings it was made with."""
+    rollouts = [rollout for rollout, _ in rows]
+    ids = [rollout.request.problem_id for rollout in rollouts]
+    verdicts = _verdict_columns([verdict for _, verdict in rows])
+    kept = ("completion_ids", "text", "prompt_text", "finish", "num_tokens")
+    written = _rollout_columns(rollouts, text_of_prompt)
+    columns = {
+        "problem_id": pa.array(ids, pa.string()),
+        "source": pa.array([source_of(each) if source_of else None for each in ids], pa.string()),
+        "index": pa.array([rollout.request.id.index for rollout in rollouts], pa.int64()),
+        **{name: written[name] for name in kept},
+        **{name: verdicts[name] for name in ("score", "status", "extracted", "reason", "seconds")},
+    }
+    write(path, columns, {KIND: EVALUATION, b"settings_digest": settings_digest.encode()})
+
+
+def read_evaluation(path: Path) -> tuple[list[dict[str, Any]], str] | None:
+    """Rows as plain data and the settings' digest; None where there is no such table."""
+    if not path.exists():
+        return None
+    table = read(path, EVALUATION, "remove it to evaluate anew")
+    return table.to_pylist(), table.schema.metadata[b"settings_digest"].decode()
+
+
+def _check(block: Sequence[Settled], rows: list[tuple[Settled, Scored]]) -> None:
+    """What the table could not give back as it was is an error of the caller's."""
+    names = [scored.rollout.request.id for _, scored in rows]
+    if len(set(names)) < len(names):
+        raise ValueError(f"request {next(name for name in names if names.count(name) > 1)} stands twice in a block")
+    for settled, scored in rows:
+        request, draw = scored.rollout.request, settled.drawn.draw
+        if (request.id.draw, request.problem_id) != (draw.number, draw.problem.id):
+            raise ValueError(f"request {request.id} of {request.problem_id!r} stands in draw {draw.number}")
+    for settled in block:
+        if not settled.drawn.members:
+            raise ValueError(f"draw {settled.drawn.draw.number} has no completion")
+        if settled.kept is not None:
+            kept = [scored for scored in settled.drawn.members if _member(settled, scored)]
+            if not kept or list(map(id, kept)) != list(map(id, settled.kept.members)):
+                raise ValueError(f"draw {settled.drawn.draw.number}: `kept` must be members of `drawn`, in order")
+
+
+def _member(settled: Settled, scored: Scored) -> str:
+    kept = settled.kept is not None and any(scored is each for each in settled.kept.members)
+    return "kept" if kept else ""
+
+
+def _request_columns(requests: list[Request]) -> dict[str, pa.Array]:
+    sampling = [request.sampling for request in requests]
+    return {
+        "prompt_ids": _lists([request.prompt_ids for request in requests], np.int32),
+        "seed": pa.array([request.seed for request in requests], pa.int64()),
+        **{name: pa.array([getattr(each, name) for each in sampling], kind) for name, kind in SAMPLING.items()},
+        "forced_ids": _lists([request.forced_ids for request in requests], np.int32),
+        "forced_role": _lists([request.forced_role for request in requests], np.int8),
+    }
+
+
+def _rollout_columns(rollouts: list[Rollout], text_of_prompt: Callable | None) -> dict[str, pa.Array]:
+    prompts = [text_of_prompt(rollout) if text_of_prompt else None for rollout in rollouts]
+    return {
+        "completion_ids": _lists([rollout.completion_ids for rollout in rollouts], np.int32),
+        "role": _lists([rollout.role for rollout in rollouts], np.int8),
+        "engine_logprobs": _lists([rollout.engine_logprobs for rollout in rollouts], np.float32),
+        "version": _lists([rollout.version for rollout in rollouts], np.int32),
+        "finish": pa.array([rollout.finish for rollout in rollouts], pa.string()),
+        "text": pa.array([_utf8(rollout.text) for rollout in rollouts], pa.string()),
+        "prompt_text": pa.array(prompts, pa.string()),
+        "num_tokens": pa.array([len(rollout.completion_ids) for rollout in rollouts], pa.int64()),
+    }
+
+
+def _verdict_columns(verdicts: list[Verdict | None]) -> dict[str, pa.Array]:
+    def column(name):
+        convert = json.dumps if name == "steps" else float if name in ("score", "seconds") else _utf8
+        values = [None if verdict is None else getattr(verdict, name) for verdict in verdicts]
+        return pa.array([None if value is None else convert(value) for value in values], VERDICT[name])
+
+    return {name: column(name) for name in VERDICT}
+
+
+def _utf8(text: str) -> str:
+    """The text itself; half a surrogate pair, which no file holds, is spelled out. A completion never ends a run."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
+    """`verdicts` and `parts` as JSON in their own order; `part/<name>` beside them for people."""
+    further = [json.dumps({name: asdict(each) for name, each in scored.verdicts.items()}) for scored in members]
+    second = [json.dumps(asdict(scored.second)) if scored.second else None for scored in members]
+    parts = [{name: float(value) for name, value in scored.parts.items()} for scored in members]
+    names = sorted({name for each in parts for name in each})
+    return {
+        "verdicts": pa.array(further, pa.string()),
+        "second": pa.array(second, pa.string()),
+        "reward": pa.array([scored.reward for scored in members], pa.float64()),
+        "parts": pa.array([json.dumps(each) for each in parts], pa.string()),
+        **{f"part/{name}": pa.array([each.get(name) for each in parts], pa.float64()) for name in names},
+    }
+
+
+def _sample_columns(rollouts: list[Rollout], samples: Sequence[Sample]) -> dict[str, pa.Array]:
+    if len({(sample.rollout.request.id, sample.role.tobytes()) for sample in samples}) < len(samples):
+        raise ValueError("a rollout has two samples of the same roles")
+    by_id = {sample.rollout.request.id: sample for sample in reversed(samples)}
+    matched = [by_id.pop(rollout.request.id, None) for rollout in rollouts]
+    if by_id:
+        raise ValueError(f"sample {next(iter(by_id))} is of no rollout in the block")
+    return {
+        **{name: _lists([sample and getattr(sample, name) for sample in matched], np.float32) for name in LEARNED},
+        "left_out": pa.array([sample and sample.left_out for sample in matched], pa.string()),
+    }
+
+
+def _lists(values: Sequence[Iterable | None], dtype: type) -> pa.LargeListArray:
+    """One list a row, None as null. Arrays must have the dtype already: nothing is rounded on the way."""
+    given = [() if value is None else value for value in values]
+    offsets = np.zeros(len(given) + 1, np.int64)
+    np.cumsum([len(value) for value in given], out=offsets[1:])
+    arrays = [value for value in given if isinstance(value, np.ndarray)]
+    if wrong := next((array.dtype for array in arrays if array.dtype != dtype), None):
+        raise ValueError(f"a column of {np.dtype(dtype)} got an array of {wrong}")
+    if arrays:
+        flat = np.concatenate([np.asarray(value, dtype) for value in given])
+    else:
+        flat = np.fromiter(chain.from_iterable(given), dtype, offsets[-1])
+    missing = pa.array([value is None for value in values], pa.bool_())
+    return pa.LargeListArray.from_arrays(offsets, pa.array(flat, from_pandas=False), mask=missing)
+
+
+def write(path: Path, columns: dict[str, pa.Array], metadata: dict[bytes, bytes]) -> None:
+    """A parquet file with a checksum of all its bytes in the gap that the format allows before the footer."""
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    strings = [name for name, array in columns.items() if pa.types.is_string(array.type)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=strings)  # one of floats would fold NaNs together
+    made = sink.getvalue().to_pybytes()
+    footer = _footer(made)
+    atomic_file(path, lambda temporary: temporary.write_bytes(made[:footer] + _checksum(made) + made[footer:]))
+
+
+def read(path: Path, kind: bytes, remedy: str) -> pa.Table:
+    try:
+        found = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"table {path} cannot be read ({error.strerror}); {remedy}") from error
+    footer = max(_footer(found), SUM)
+    made = found[: footer - SUM] + found[footer:]
+    if found[footer - SUM : footer] != _checksum(made):
+        raise RunError(f"table {path} is damaged, or was not written by r1lab; {remedy}")
+    table = pq.read_table(pa.BufferReader(made))
+    if table.schema.metadata[KIND] != kind:
+        raise RunError(f"table {path} is of kind {table.schema.metadata[KIND].decode()}, not {kind.decode()}; {remedy}")
+    return table
+
+
+def _footer(parquet: bytes) -> int:
+    """Where the footer begins: the file ends in its length and four bytes of magic."""
+    return len(parquet) - 8 - int.from_bytes(parquet[-8:-4], "little")
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=SUM).digest()
+
+
+def _arrays(table: pa.Table, name: str) -> list[np.ndarray]:
+    """A list column as one array a row, writable and its own."""
+    column = table[name].combine_chunks()
+    offsets, flat = column.offsets.to_numpy(), column.values.to_numpy()
+    return [flat[start:end].copy() for start, end in pairwise(offsets)]
+
+
+def _is_for_people(name: str) -> bool:
+    derived = ("source", "prompt_text", "num_tokens", *LEARNED, "left_out")
+    return name in derived or name.startswith("part/")
+
+
+def _settled(rows: list[dict[str, Any]], problem_of: Callable[[str], Problem]) -> Settled:
+    draw = Draw(rows[0]["draw"], problem_of(rows[0]["problem_id"]), rows[0]["group_size"])
+    members = tuple(_scored(row) for row in rows)
+    kept = tuple(scored for scored, row in zip(members, rows, strict=True) if row["member"])
+    return Settled(Group(draw, members), Group(draw, kept) if kept else None, rows[0]["decision"])
+
+
+def _scored(row: dict[str, Any]) -> Scored:
+    sampling = Sampling(**{name: row[name] for name in SAMPLING} | {"stop": tuple(row["stop"])})
+    request = Request(
+        RequestId(row["purpose"], row["draw"], row["index"]), row["problem_id"], tuple(row["prompt_ids"].tolist()),
+        row["seed"], sampling, tuple(row["forced_ids"].tolist()), tuple(map(Role, row["forced_role"].tolist())),
+    )  # fmt: skip
+    rollout = Rollout(
+        request, tuple(row["completion_ids"].tolist()), row["role"], row["engine_logprobs"], row["version"],
+        row["finish"], row["text"],
+    )  # fmt: skip
+    own = None if row["status"] is None else _verdict({name: row[name] for name in VERDICT})
+    further = {name: _verdict(each) for name, each in json.loads(row["verdicts"]).items()}
+    second = _verdict(json.loads(row["second"])) if row.get("second") else None
+    return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further, second)
+
+
+def _verdict(row: dict[str, Any]) -> Verdict:
+    steps = json.loads(row["steps"]) if isinstance(row["steps"], str) else row["steps"]
+    return Verdict(**row | {"steps": None if steps is None else tuple((end, score) for end, score in steps)})

@@ -1,0 +1,149 @@
+"""What a run was made of, as plain data: what makes it that run, with what and where it ran. Writes nothing (`run`)."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from r1lab.distributed import ranks
+from r1lab.recipe import AnyStage
+from r1lab.recipe.base import digest, select
+from r1lab.recipe.load import Plan
+
+PACKAGES = ("r1lab", "torch", "transformers", "accelerate", "datasets", "sympy", "numpy", "pyarrow", "triton", "vllm")
+
+
+def identity(plan: Plan, data_digests: dict[str, str]) -> dict[str, Any]:
+    """What makes two runs the same run, as plain data: the seed, result knobs, and what the data holds.
+
+    `order` is there because the digest sorts keys, while the order of stages and of a mixture's sources counts.
+    """
+    made_of = {
+        "seed": plan.seed,
+        "order": [[stage.name, *stage.data] for stage in plan.stages],
+        "stages": {stage.name: select(stage, "Result.") for stage in plan.stages},
+        "data": data_digests,
+    }
+    return json.loads(json.dumps(made_of, default=str))  # as the manifest gives it back
+
+
+def num_threads(stage: AnyStage) -> int:
+    """CPU threads of a stage, `0: all cores` resolved to those this process may use, shared with others of the run."""
+    return stage.threads or max(1, len(os.sched_getaffinity(0)) // ranks.neighbours())
+
+
+def run_hash(identity: dict[str, Any]) -> str:
+    return digest(identity)
+
+
+def describe(plan: Plan, own: dict[str, Any], verifier_versions: dict, extra: dict) -> dict[str, Any]:
+    """Of a first start, as plain data."""
+    stages = [stage.model_dump(mode="json", by_alias=True) for stage in plan.stages]
+    manifest = {
+        "name": plan.name,
+        "hash": run_hash(own),
+        "identity": own,
+        "recipe": {"name": plan.name, "seed": plan.seed, "stages": stages},
+        "data": own["data"],
+        "verifiers": verifier_versions,
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "commit": _commit(Path(__file__).resolve().parents[2]),
+        "machine": _machine(),
+        "processes": ranks.size(),
+        "threads": {stage.name: num_threads(stage) for stage in plan.stages},
+        "rounding": {stage.name: select(stage, "Rounding.") for stage in plan.stages},
+        "pinned": extra,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "resumed_at": [],
+        "notes": [],
+        "finished": False,
+    }
+    return json.loads(json.dumps(manifest, default=str))
+
+
+def watched(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What is not part of the run's identity and may change its bytes. Threads count as resolved, not as written."""
+    written = {
+        name: {key: value for key, value in knobs.items() if key != "threads"}
+        for name, knobs in manifest["rounding"].items()
+    }
+    machine = {key: manifest["machine"][key] for key in ("cpu", "gpu")}
+    others = {key: manifest[key] for key in ("threads", "packages", "verifiers", "python")}
+    return {"stages": written, "machine": machine, "processes": manifest.get("processes", 1), **others}
+
+
+def ends(manifest: dict[str, Any]) -> list[list[Any]]:
+    """What may be raised once a run has finished, so that it goes on."""
+    return [[stage["name"], stage["steps"], stage["stop"]] for stage in manifest["recipe"]["stages"]]
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], here: str, there: str) -> list[str]:
+    """Lines `dotted.key: 1e-05 here, 1e-06 there`."""
+    first, second = dict(_leaves(one)), dict(_leaves(other))
+    return [
+        f"{key}: {first.get(key, 'nothing')} {here}, {second.get(key, 'nothing')} {there}"
+        for key in first | second
+        if first.get(key) != second.get(key)
+    ]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every value below as (dotted key, JSON text)."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else key)
+    else:
+        yield path, json.dumps(value)
+
+
+def surroundings() -> dict[str, Any]:
+    """With what and where something is made: versions, commit, machine."""
+    return {
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "commit": _commit(Path(__file__).resolve().parents[2]),
+        "machine": _machine(),
+    }
+
+
+def _packages() -> dict[str, str]:
+    """Versions of those that are installed."""
+    versions = {}
+    for name in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def _commit(root: Path) -> str | None:
+    """The checkout's commit, `-dirty` where files differ from it; None where r1lab does not run from a checkout."""
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _machine() -> dict[str, Any]:
+    cpu = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), cpu)
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }

@@ -1,0 +1,235 @@
+"""A row a step: flat keys `area/name`, null where there was nothing to measure. Times are keys under `time/`, alone.
+
+Pure functions of a step's block, samples and updates, plus the file they are appended to.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from r1lab.distributed.ranks import by_first, first
+from r1lab.errors import RunError
+from r1lab.records import Role, Sample, Scored, Settled, Update
+from r1lab.rollout import second_opinion
+from r1lab_verifiers.verdict import STATUSES
+
+
+class MetricsFile:
+    """`metrics.jsonl`: appended to, and cut back to a checkpoint's length on resume."""
+
+    def __init__(self, path: Path, follow: Callable[[dict], None] | None = None):
+        """`follow(row)` is called with each row as it was written."""
+        self.path, self.follow = path, follow
+        first(self.path.touch)
+
+    @property
+    @by_first
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    @by_first
+    def truncate(self, size: int) -> None:
+        """RunError where the file is shorter: rows that a checkpoint counts on are gone."""
+        if size > self.size:
+            raise RunError(
+                f"{self.path} has {self.size} bytes where {size} were written; restore it or set another out="
+            )
+        os.truncate(self.path, size)
+
+    def state_dict(self) -> dict:
+        return {"size": self.size}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.truncate(state["size"])
+
+    @by_first
+    def append(self, row: dict) -> None:
+        """Whole and on disk before a checkpoint counts on it."""
+        plain = {key: _plain(value) for key, value in row.items()}
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(plain, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if self.follow is not None:
+            self.follow(plain)
+
+
+def rollout_metrics(block: Sequence[Settled]) -> dict:
+    """What was sampled and what was said of it; null in a block of demonstrations."""
+    members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
+    lengths = np.array([len(member.rollout.completion_ids) for member in members], np.float64)
+    rewards = np.array([member.reward for member in members if member.reward is not None], np.float64)
+    row = {
+        "reward/mean": _mean(rewards),
+        "reward/std": float(rewards.std()) if rewards.size else None,
+        "pass/share": _mean([member.verdict.score == 1.0 for member in members]),
+        "completion/mean": _mean(lengths),
+        "completion/p95": float(np.quantile(lengths, 0.95)) if lengths.size else None,
+        "completion/truncated": _mean([member.rollout.finish == "length" for member in members]),
+    }
+    others = sorted({name for member in members for name in member.verdicts})
+    for name in others:
+        timeouts = [m.verdicts[name].status == "timeout" for m in members if name in m.verdicts]
+        row[f"verdict/{name}/timeout"] = _mean(timeouts)
+    for name in sorted({name for member in members for name in member.parts}):
+        row[f"reward/part/{name}"] = _mean([member.parts[name] for member in members if name in member.parts])
+    statuses = Counter(member.verdict.status for member in members)
+    row |= {f"verdict/{status}": statuses[status] / len(members) if members else None for status in STATUSES}
+    return row | second_opinion.metrics(members) | _by_source(block) | _groups(block)
+
+
+def _by_source(block: Sequence[Settled]) -> dict:
+    passed: dict[str, list[bool]] = {}
+    for settled in block:
+        for member in settled.drawn.members:
+            if member.verdict is not None:
+                passed.setdefault(settled.drawn.draw.problem.source, []).append(member.verdict.score == 1.0)
+    if len(passed) < 2:
+        return {}
+    return {f"pass/{source}": _mean(values) for source, values in sorted(passed.items())}
+
+
+def _groups(block: Sequence[Settled]) -> dict:
+    sampled = [
+        settled.drawn.members
+        for settled in block
+        if any(member.verdict is not None and member.reward is not None for member in settled.drawn.members)
+    ]
+    dropped = Counter(settled.reason for settled in block if settled.kept is None)
+    return {
+        "group/drawn": len(block),
+        "group/kept": sum(settled.kept is not None for settled in block),
+        "group/dropped": sum(dropped.values()),
+        "group/zero_variance": _mean([_no_variance(members) for members in sampled]),
+    } | {f"group/dropped/{reason}": count for reason, count in sorted(dropped.items())}
+
+
+def _no_variance(members: Sequence[Scored]) -> bool:
+    return len({member.reward for member in members if member.reward is not None}) < 2
+
+
+def update_metrics(
+    updates: Sequence[Update],
+    samples: Sequence[Sample],
+    clip: tuple[float, float] | None,
+    clips_sequences: bool = False,
+) -> dict:
+    """What the step's updates did, over their forwarded rows; policy statistics over its policy rows. `clip` is of a
+    token's ratio, or of the mean ratio of a sequence."""
+    parts = [update.rows for update in updates if update.rows]
+    rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else None
+    left_out = Counter(sample.left_out for sample in samples if sample.left_out)
+    row = {
+        "loss/value": _mean([update.loss for update in updates]),
+        "update/grad_norm": _mean([update.grad_norm for update in updates]),
+        "update/learning_rate": updates[-1].learning_rate,
+        "update/empty": sum(not update.rows for update in updates),
+        "update/forwarded_share": 1 - sum(left_out.values()) / len(samples) if samples else None,
+        "update/zero_advantage": left_out["zero_advantage"],
+        "update/masked": left_out["masked"],
+        "update/nonfinite": sum(_nonfinite(sample) for sample in samples),
+    }
+    if rows is None:
+        names = ("policy/entropy", *POLICY_KEYS)
+        return row | dict.fromkeys(names)
+    row["policy/entropy"] = _mean(rows["entropy"])
+    mine = _of_policy(rows)
+    return row | _policy_rows(mine) | _clipped(mine, clip, clips_sequences) | _mismatch(mine, _of_policy(parts[0]))
+
+
+def _of_policy(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key: value[rows["role"] == Role.POLICY] for key, value in rows.items()}
+
+
+def _mismatch(rows: dict[str, np.ndarray], first: dict[str, np.ndarray]) -> dict:
+    """|log pi_train - log pi_engine| at the version that sampled, and the shares of tokens by their ratio.
+
+    Where the engine's own log-probabilities serve as the old ones, the trainer's are known for the rows of the block's
+    first update only.
+    """
+    borrowed = rows["old"].size and np.array_equal(rows["old"], rows["engine"], equal_nan=True)
+    trainer, engine = (first["logp"], first["engine"]) if borrowed else (rows["old"], rows["engine"])
+    gap = trainer.astype(np.float64) - engine
+    gap = gap[np.isfinite(gap)]
+    shares = np.bincount(np.digitize(gap, np.log(RATIO_EDGES)), minlength=len(RATIO_BINS)) / max(1, gap.size)
+    row = {
+        "mismatch/mean": _mean(np.abs(gap)),
+        "mismatch/p99": float(np.quantile(np.abs(gap), 0.99)) if gap.size else None,
+        "mismatch/max": float(np.abs(gap).max()) if gap.size else None,
+    }
+    return row | {key: float(share) if gap.size else None for key, share in zip(RATIO_BINS, shares)}
+
+
+RATIO_EDGES = (0.5, 0.8, 0.95, 1.05, 1.25, 2.0)
+"""Of pi_train / pi_engine, a token."""
+RATIO_BINS = tuple(
+    f"mismatch/ratio/{low}_{high}" for low, high in zip((0, *RATIO_EDGES), (*RATIO_EDGES, "inf"), strict=True)
+)
+
+
+POLICY_KEYS = (
+    "policy/kl_rollout",
+    "policy/kl_ref",
+    "ratio/mean",
+    "ratio/min",
+    "ratio/max",
+    "loss/clip_low",
+    "loss/clip_high",
+    "mismatch/mean",
+    "mismatch/p99",
+    "mismatch/max",
+    *RATIO_BINS,
+)
+
+
+def _clipped(rows: dict[str, np.ndarray], clip: tuple[float, float] | None, by_sequence: bool) -> dict:
+    """The shares of tokens, or of sequences, whose ratio the clip keeps from going further."""
+    log_ratio, advantage = rows["logp"].astype(np.float64) - rows["old"], rows["advantage"]
+    known = np.isfinite(log_ratio)
+    if by_sequence:
+        known &= rows["scale"] != 0
+    log_ratio, advantage = log_ratio[known], advantage[known]
+    if by_sequence and log_ratio.size:
+        starts = np.flatnonzero(np.diff(rows["sequence"][known], prepend=-1))
+        counts = np.diff(starts, append=log_ratio.size)
+        log_ratio, advantage = np.add.reduceat(log_ratio, starts) / counts, advantage[starts]
+    ratio = np.exp(log_ratio.clip(-20, 20))
+    return {
+        "loss/clip_low": _mean((ratio < 1 - clip[0]) & (advantage < 0)) if clip else None,
+        "loss/clip_high": _mean((ratio > 1 + clip[1]) & (advantage > 0)) if clip else None,
+    }
+
+
+def _policy_rows(rows: dict[str, np.ndarray]) -> dict:
+    """Statistics over the policy rows [n] whose log-probabilities are finite; KL by k3."""
+    exact = {key: rows[key].astype(np.float64) for key in ("logp", "old", "ref", "engine")}
+    has_old, has_ref, has_engine = (np.isfinite(exact[key]) for key in ("old", "ref", "engine"))
+    ratio = np.exp((exact["logp"] - exact["old"])[has_old].clip(-20, 20))
+    drift = (exact["logp"] - exact["engine"])[has_engine].clip(-20, 20)
+    to_ref = (exact["ref"] - exact["logp"])[has_ref].clip(-20, 20)
+    return {
+        "policy/kl_rollout": _mean(np.exp(drift) - 1 - drift),
+        "policy/kl_ref": _mean(np.exp(to_ref) - 1 - to_ref),
+        "ratio/mean": _mean(ratio),
+        "ratio/min": float(ratio.min()) if ratio.size else None,
+        "ratio/max": float(ratio.max()) if ratio.size else None,
+    }
+
+
+def _nonfinite(sample: Sample) -> int:
+    return int((~np.isfinite(sample.rollout.engine_logprobs[sample.rollout.role == Role.POLICY])).sum())
+
+
+def _mean(values) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _plain(value):
+    """A JSON value; what is not finite is null."""
+    if isinstance(value, (bool, str, int)) or value is None:
+        return value
+    return float(value) if np.isfinite(value) else None

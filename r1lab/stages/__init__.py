@@ -1,0 +1,1 @@
+"""A recipe made ready to run, and one file for each kind of stage."""

@@ -1,0 +1,115 @@
+"""What a run would cost, before it runs: tokens and memory. Upper bounds and estimates, each said to be one."""
+
+import math
+
+from transformers import PretrainedConfig
+
+from r1lab.kernels.torch_head import CHUNK_BYTES
+from r1lab.policy import models
+from r1lab.recipe import SftStage, Stage
+from r1lab.recipe.eval import EvalStage
+from r1lab.stages import model_shapes
+from r1lab.stages.prepare import Ready
+
+GIB = 2**30
+PROMPT = 1024
+"""Tokens of a prompt that cannot be rendered yet."""
+
+
+def tokens(each: Ready) -> dict[str, int | None]:
+    """Most completion tokens that the stage samples and trains on; None where only its budget bounds it."""
+    stage = each.stage
+    if isinstance(stage, EvalStage):  # evaluation is in no budget
+        return {"sampled": 0, "trained": 0, "budget": 0}
+    if each.steps is None:
+        return {"sampled": None, "trained": None, "budget": stage.stop.max_tokens}
+    per_problem = stage.group_size * stage.max_new_tokens
+    samples = not isinstance(stage, SftStage)
+    sampled = per_problem * each.objective.max_draws * each.objective.rule.attempts if samples else 0
+    trained = per_problem * stage.reuse if samples else each.longest_cost
+    problems = each.steps * stage.prompts_per_step
+    most = int(problems * (sampled + trained))
+    return {
+        "sampled": int(problems * sampled),
+        "trained": int(problems * trained),
+        "budget": stage.stop.max_tokens or most,
+    }
+
+
+def memory(each: Ready, config: PretrainedConfig, processes: int = 1) -> dict[str, float]:
+    """Estimated GiB of each process by purpose: float32 weights, gradients, AdamW's two moments, the engine's and a
+    reference's copy, keys and values of one wave, activations of one micro-batch and the head's chunks. What samples
+    only has no more than weights, keys and values."""
+    stage, copy = each.stage, 4 * models.num_parameters(config)
+    weights = copy / processes if isinstance(stage, Stage) and stage.parallel == "fsdp2" else copy
+    text = config.get_text_config()
+    width, layers = text.hidden_size, text.num_hidden_layers
+    head = getattr(text, "head_dim", None) or width // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    first = each.renderer and [problem for problems in each.sources.values() for problem in problems[:64]]
+    prompt = max((len(each.renderer.render(problem)) for problem in first), default=PROMPT) if first else PROMPT
+    sequences = min(stage.engine.max_batch, math.ceil(stage.prompts_per_step / processes) * stage.group_size)
+    inner = getattr(text, "intermediate_size", 4 * width)
+    parts = {
+        "weights": weights,
+        "engine weights": copy if each.table else 0,
+        "keys and values": 2 * 4 * layers * heads * head * sequences * (prompt + stage.max_new_tokens),
+    }
+    if isinstance(stage, Stage):
+        parts |= {
+            "gradients": weights,
+            "optimizer": 2 * weights,
+            "reference": weights if "ref" in each.objective.needs else 0,
+            "activations": 4 * stage.micro_batch_tokens * layers * (10 * width + 4 * inner),
+            "loss head": 2 * CHUNK_BYTES + 4 * text.vocab_size * width,
+        }
+    return {name: size / GIB for name, size in parts.items() if size} | {"total": sum(parts.values()) / GIB}
+
+
+def disk(ready: list[Ready]) -> int:
+    """Bytes that the checkpoints and models of a run take at most: float32 weights and AdamW's two moments.
+
+    A stage that is handed on keeps its model only; the rollout tables are not counted.
+    """
+    total = peak = weights = 0
+    for each in ready:
+        weights = 4 * models.num_parameters(model_shapes.config_of(each.location)) if each.location else weights
+        if not isinstance(each.stage, Stage):
+            continue  # it leaves a dataset
+        checkpoint = (4 if "ref" in each.objective.needs else 3) * weights
+        peak = max(peak, total + (each.stage.keep_last + 1) * checkpoint)
+        total += weights * (2 if each.stage.eval.keep_best else 1)
+    return max(peak, total) + 2 * weights
+
+
+def _problems(each: Ready) -> str:
+    made = [f"those of stage {source.stage}" for source in each.stage.data.values() if source.stage]
+    known = sum(map(len, each.sources.values()))
+    if isinstance(each.stage, EvalStage):
+        return f"{sum(len(on.problems) for on in each.sets):,} held-out problems x {each.stage.eval.n}"
+    return " and ".join([f"{known:,} problems"] * bool(known) + made) or "problems not counted"
+
+
+def _until(each: Ready) -> str:
+    """What ends a stage whose steps are not known yet."""
+    by_epochs = isinstance(each.stage, SftStage) and any(source.stage for source in each.stage.data.values())
+    return "until its data is there" if by_epochs else "until the budget"
+
+
+def lines(ready: list[Ready], processes: int = 1) -> list[str]:
+    """The estimate of every stage for people, run by so many processes."""
+    text, config = [], None
+    for each in ready:
+        config = model_shapes.config_of(each.location) if each.location else config
+        count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in tokens(each).items()}
+        sizes = memory(each, config, processes)
+        parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items() if size >= 0.005)
+        steps = "" if isinstance(each.stage, EvalStage) else f", steps {each.steps or _until(each)}"
+        text.append(f"stage {each.stage.name}: {_problems(each)}{steps}")
+        text.append(
+            f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"
+        )
+        several = f" of each of {processes} processes" if processes > 1 else ""
+        text.append(f"  memory{several}, estimated GiB: {parts}")
+        text += [f"  {note}" for note in each.notes]
+    return text

@@ -1,0 +1,116 @@
+"""A dry run: the resolved recipe, everything of it that can be checked, and what it would cost. Runs nothing.
+
+Where a recipe needs the hub and the hub cannot be reached, what needs neither tokenizer nor data is checked all the
+same: knobs, objective, rewards, verifiers, the model's skeleton on the meta device (`r1lab.stages.model_shapes` knows
+some), length. What was left unchecked is said.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from r1lab import plugin
+from r1lab.engines import factory
+from r1lab.errors import RecipeError
+from r1lab.policy import models
+from r1lab.recipe import AnyStage, RlStage, SftStage, load
+from r1lab.recipe.load import Plan
+from r1lab.rollout import verification
+from r1lab.rollout.reward import Reward
+from r1lab.rollout.second_opinion import SecondOpinion
+from r1lab.run import trackers
+from r1lab.stages import costs, model_shapes, prepare
+from r1lab.stages.prepare import Ready
+from r1lab_data.files import HUB_ID, local, probe
+from r1lab_data.problem import DataError
+from r1lab_data.rows import suffix
+
+
+def dry_run(plan: Plan, processes: int = 1) -> str:
+    """For people, of a run by so many processes. RecipeError in one line for whatever is wrong."""
+    remote = _remote(plan)
+    reason = _unreachable(remote) if remote else ""
+    ready = outlined(plan) if reason else prepare.prepare(plan)
+    notes = [f"not checked, for {reason}: the tokenizer or data of {', '.join(remote)}"] if reason else []
+    notes += [f"prompts counted as {costs.PROMPT:,} tokens"] if reason else []
+    return "\n".join([load.dump(plan), *costs.lines(ready, processes), *notes])
+
+
+def outlined(plan: Plan) -> list[Ready]:
+    """Every stage as far as it is known without tokenizer and remote data: no renderer, and nothing in its place."""
+    plugin.importable(plan.base, Path.cwd())
+    ready: dict[str, Ready] = {}
+    for stage in plan.stages:
+        try:
+            ready[stage.name] = _outlined(stage, plan, ready)
+        except RecipeError as error:
+            raise RecipeError(f"stage {stage.name}: {error}" if len(plan.stages) > 1 else str(error)) from None
+    return list(ready.values())
+
+
+def _outlined(stage: AnyStage, plan: Plan, before: Mapping[str, Ready]) -> Ready:
+    built = prepare.objective_of(stage)
+    factory.check(stage.engine, None, getattr(stage, "lora", None))
+    trackers.require(stage.trackers)
+    reward = None
+    if not isinstance(stage, SftStage):
+        reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
+    second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStage) else None)
+    prepare.check_names(stage)
+    prepare.check_metrics(stage)
+    table = verification.resolve(prepare.specs_of(stage)) | (reward.table if reward else {}) | second.table
+    location = models.locate(stage.model, plan.base) if stage.from_ is None else None
+    start = location or next(each.location for each in _lineage(stage, before) if each.location)
+    if not Path(start).is_dir() and start not in model_shapes.SHAPES:
+        known = ", ".join(model_shapes.SHAPES)
+        raise RecipeError(f"model: the hub cannot be asked for {start!r}; its shape is not known here; known: {known}")
+    config = model_shapes.config_of(start)
+    models.check_shape(config)
+    context = models.context_length(config)
+    longest = max(stage.max_new_tokens, stage.eval.max_new_tokens or 0)
+    if context and longest >= context:
+        raise RecipeError(f"max_new_tokens: {longest} leaves no room for a prompt in the context of {context}")
+    cost = stage.group_size * stage.max_new_tokens * (built.max_draws * built.rule.attempts + stage.reuse)
+    here = {name: source for name, source in stage.data.items() if not _is_remote(source.path, plan)}
+    sources = {name: prepare.problems_of(source, name, stage, plan.base, "data") for name, source in here.items()}
+    return Ready(stage, location, None, sources, (), None, built, reward, second, table, stage.steps, cost)
+
+
+def _lineage(stage: AnyStage, before: Mapping[str, Ready]) -> list[Ready]:
+    """The stages that the stage's model went through, the last one first."""
+    chain = []
+    while stage.from_ is not None:
+        chain.append(before[stage.from_])
+        stage = chain[-1].stage
+    return chain
+
+
+def _remote(plan: Plan) -> list[str]:
+    """Models and datasets of the plan that are not on this machine."""
+    names: list[str] = []
+    for stage in plan.stages:
+        if stage.from_ is None and not Path(models.locate(stage.model, plan.base)).is_dir():
+            names.append(stage.model)
+        sources = (*stage.data.values(), *stage.eval.sets.values())
+        names += [source.path for source in sources if _is_remote(source.path, plan)]
+    return list(dict.fromkeys(names))
+
+
+def _is_remote(path: str | None, plan: Plan) -> bool:
+    """A URL, or a hub id that is no file here; a file that is missing is a mistake, and found as one."""
+    if path is None or local(path, plan.base) is not None:
+        return False
+    is_id = HUB_ID.fullmatch(path) and not suffix(path) and not path.startswith((".", "/", "~"))
+    return bool(is_id) or path.startswith(("http://", "https://"))
+
+
+def _unreachable(remote: list[str]) -> str:
+    """Why the hub cannot be asked, or an empty text."""
+    import datasets
+
+    if datasets.config.HF_HUB_OFFLINE:
+        return ""
+    try:
+        probe(remote[0])
+    except DataError:
+        return "the hub cannot be reached"
+    return ""

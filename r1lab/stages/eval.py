@@ -1,0 +1,64 @@
+"""An `eval` stage: each of its sets asked of the model that stands, as `r1lab eval` asks, in the run's folder.
+
+Every set is resumable by itself (`r1lab.evaluation.runner`); the stage is done once `stage.json` is there.
+"""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+from r1lab.evaluation import runner
+from r1lab.evaluation.completers import Sampled
+from r1lab.evaluation.evaluate import EvaluationSet, depths, sampling_of, summary
+from r1lab.evaluation.runner import Evaluation, Exam
+from r1lab.policy import models
+from r1lab.recipe.load import Plan
+from r1lab.run import checkpoint
+from r1lab.run.folder import RunFolder
+from r1lab.run.ledger import Ledger
+from r1lab.run.metrics import MetricsFile
+from r1lab.run.progress import Progress
+from r1lab.run.stopping import goal_of
+from r1lab.stages import build
+from r1lab.stages.prepare import Ready
+
+
+def run_stage(
+    each: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
+) -> None:
+    """Evaluate every set and end in one row of metrics and the record that the stage is done."""
+    stage, folder, row = each.stage, run.stage_folder(each.stage.name), {}
+    progress.stage(stage.name, None, None)
+    for on in each.sets:
+        done = _evaluated(on, each, plan, run, folder / on.name, progress)
+        rows = [(line["problem_id"], line["score"], line["status"], line["num_tokens"]) for line in done.rows]
+        weights = models.weights_by_config(models.load_config(build.start(each, run)))
+        prompts = sum(len(each.renderer.render(problem)) for problem in on.problems) * stage.eval.n
+        ledger.evaluated(prompts, sum(line[3] for line in rows), weights)
+        row |= summary(on.name, rows, plan.seed)
+        if done.figures["maj"]:
+            row[f"eval/{on.name}/maj@{stage.eval.n}"] = done.figures["maj"]["value"]
+    row = {"stage": stage.name, "step": 0, **row, **ledger.row()}
+    metrics.append(row)
+    progress.step(row)
+    record = {"goal": goal_of(stage), "ledger": ledger.state_dict(), "metrics": metrics.size}
+    checkpoint.atomic_file(folder / "stage.json", lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
+
+
+def _evaluated(on: EvaluationSet, each: Ready, plan: Plan, run: RunFolder, out: Path, progress: Progress) -> Evaluation:
+    stage, knobs = each.stage, each.stage.eval
+    engine = stage.engine.model_copy(update={"kind": run.pinned[stage.name]["engine"]})
+    origin = Sampled(build.start(each, run), stage.prompt, engine)
+    exam = Exam(
+        on=on,
+        table={problem.verifier: each.table[problem.verifier] for problem in on.problems},
+        n=knobs.n,
+        ks=depths(knobs.n) if knobs.n > 1 else [],
+        sampling=sampling_of(knobs, stage.max_new_tokens, stage.sampling.stop),
+        prompt=stage.prompt.model_dump(mode="json"),
+        seed=plan.seed,
+        workers=stage.workers,
+        note={"run": run.manifest["hash"], "stage": stage.name},
+        base=plan.base,
+    )
+    return runner.evaluate(exam, origin, out, progress.say)

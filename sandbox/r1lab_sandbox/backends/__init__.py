@@ -1,0 +1,1 @@
+"""Ways to start a run: namespaces of our own, bubblewrap, none."""

@@ -1,0 +1,284 @@
+"""The watching side of a slot: a worker outside the jail that starts runs in it, reads them and ends them in time.
+
+It talks to `r1lab_sandbox.box` in frames: `R` run, `S` say, `C` close the line; it answers `F` what the program said,
+`O` outcome, `E` our own failure. It never interprets what a program writes. A run's clock stands while it is not its
+turn, and while the run waits for a processor, so that a busy machine does not decide what is too slow (up to
+MAX_GRANT).
+"""
+
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+from r1lab_sandbox import wire
+from r1lab_sandbox.forkserver import frames
+from r1lab_sandbox.isolation import process
+from r1lab_sandbox.isolation.cgroup import Group
+from r1lab_sandbox.isolation.rootfs import View
+from r1lab_sandbox.records import Limits, Outcome
+
+WATCH_SECONDS = 0.05
+HEAD, TAIL = 3000, 1000
+"""Characters of stderr that are kept."""
+MAX_REPLY = 4 << 20
+"""Where no more output is allowed."""
+MAX_GRANT = 2.0
+"""Of its limit: a program can make itself wait, with many processes of its own."""
+LEAST_GRANT = 0.01
+OWN_MB, OWN_PROCESSES = 48, 4
+"""What the slot itself takes of its group."""
+REAP_SECONDS = 20.0
+STARTERS = {
+    "namespaces": "r1lab_sandbox.backends.slot",
+    "bubblewrap": "r1lab_sandbox.backends.bubblewrap",
+    "none": "r1lab_sandbox.backends.bare",
+}
+"""The module of each backend. Imported where it is used: each fork pays for everything that its slot has loaded."""
+
+
+def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str = "namespaces") -> None:
+    """Serve runs until the box closes. The first frame is answered with an empty one, or with why there is no jail."""
+    frames.receive(sock)
+    sys.executable = os.path.realpath(sys.executable)  # a virtual environment's own is not shown
+    try:
+        start = importlib.import_module(STARTERS[backend]).Starter(shown, group)
+    except OSError as error:
+        frames.send(sock, str(error).encode())
+        return
+    frames.send(sock, b"")
+    while (frame := frames.receive(sock)) is not None:
+        if frame[:1] != b"R":
+            continue  # the conversation ended by itself; its outcome is on the way
+        try:
+            frames.send(sock, b"O" + wire.pack(_Run(sock, start, group, frame[1:]).outcome()))
+        except Exception as error:  # the driver's border: the box replaces this slot
+            frames.send(sock, b"E" + f"{type(error).__name__}: {error}".encode())
+            return
+
+
+class _Run:
+    """One program on its way."""
+
+    def __init__(self, sock: socket.socket, start: object, group: Group | None, frame: bytes):
+        self.sock, self.start, self.group = sock, start, group
+        self.header, self.request, self.stdin = wire.parts(frame)
+        self.limits = Limits(**self.header["limits"])
+        self.replies: list[bytes] = []
+        self.output = {"stdout": bytearray(), "stderr": bytearray()}
+        self.limit_hit = ""
+        self.granted = 0.0
+        self.poll = select.poll()
+        self.line: socket.socket | None = None
+        self.buffer = bytearray()
+
+    def outcome(self) -> Outcome:
+        kills = self._prepare_group()
+        self.start_time = self.turn_time = time.monotonic()
+        self.paused = 0.0
+        ours, theirs = self._channels()
+        try:
+            self.pidfd = self.start.begin(self.header["limits"], theirs)
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        try:
+            self._watch(ours)
+            has_entered, status, cpu, peak = self.start.end()
+        finally:
+            os.close(self.pidfd)
+            if self.line is not None:
+                self.line.close()
+            for fd in ours:
+                os.close(fd)
+        wall = time.monotonic() - self.start_time - self.paused
+        if self.group is not None and self.group.num_kills() > kills:
+            self.limit_hit = "memory"
+        if not has_entered and not self.limit_hit:
+            told = bytes(self.output["stderr"])[-300:].decode(errors="replace")
+            raise OSError(f"a run could not enter the jail: {told}")
+        return self._judge(status, wall, cpu, peak)
+
+    def _prepare_group(self) -> int:
+        if self.group is None:
+            return 0
+        wanted = self.limits.memory_mb + OWN_MB, self.limits.processes + OWN_PROCESSES
+        if getattr(self.start, "grouped", None) != wanted:
+            self.group.limit(*wanted)
+            self.start.grouped = wanted
+        return self.group.num_kills()
+
+    def _channels(self) -> tuple[list[int], list[int]]:
+        """Our ends (stdout, stderr) and the run's descriptors in the order of `slot.NUM_STANDARD`."""
+        out, out_write = os.pipe()
+        err, err_write = os.pipe()
+        theirs = [memory_file(self.stdin), out_write, err_write, memory_file(self.request)]
+        if self.header["has_line"]:
+            self.line, other = socket.socketpair()
+            self.line.setblocking(False)
+            theirs.append(other.detach())
+            self.poll.register(self.line, select.POLLIN)
+        for fd in (out, err):
+            os.set_blocking(fd, False)
+            self.poll.register(fd, select.POLLIN)
+        return [out, err], theirs
+
+    def _watch(self, ours: list[int]) -> None:
+        """Until the first process of the run is gone; the kernel has then ended all the others."""
+        names = dict(zip(ours, self.output))
+        self.poll.register(self.pidfd, select.POLLIN)
+        while True:
+            left = self._left()
+            if left <= 0 and not self.limit_hit and self._grant():
+                continue
+            if left <= 0:
+                self._kill("timeout")
+            wait = min(left, WATCH_SECONDS) if self.group is None else left
+            ready = {fd for fd, _ in self.poll.poll(max(wait, 0.001) * 1000 if left > 0 else REAP_SECONDS * 1000)}
+            for fd in ready & names.keys():
+                self._read(fd, self.output[names[fd]])
+            if self.line is not None and self.line.fileno() in ready:
+                self._converse()
+            if self.pidfd in ready:
+                break
+            if self.group is None and process.resident_mb(self.pidfd) > self.limits.memory_mb:
+                self._kill("memory")
+            if not ready and left <= 0:
+                raise OSError("a killed run does not end")
+        for fd in names:
+            while self._read(fd, self.output[names[fd]]):
+                pass
+        if self.line is not None and not self.limit_hit:
+            self._take_frames()
+
+    def _left(self) -> float:
+        now = time.monotonic()
+        left = self.start_time + self.paused + self.limits.seconds - now
+        if self.limits.turn_seconds is not None and self.line is not None:
+            left = min(left, self.turn_time + self.limits.turn_seconds - now)
+        return left
+
+    def _grant(self) -> bool:
+        """Give back the time for which the run had to wait for a processor; whether there was any."""
+        late = min(process.seconds_waited(self.pidfd), MAX_GRANT * self.limits.seconds) - self.granted
+        if late < LEAST_GRANT * self.limits.seconds:
+            return False
+        self.granted += late
+        self.paused += late
+        self.turn_time += late
+        return True
+
+    def _kill(self, why: str) -> None:
+        self.limit_hit = self.limit_hit or why
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def _read(self, fd: int, into: bytearray) -> bool:
+        """Whether more may be there."""
+        try:
+            part = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return False
+        if not part:
+            with suppress(KeyError):
+                self.poll.unregister(fd)
+            return False
+        room = self.limits.output_bytes - len(into)
+        if into is self.output["stderr"] or self.header["has_line"]:  # nothing that is judged: cut
+            into += part
+            if len(part) > room:
+                into[HEAD:-TAIL] = b" ... "
+            return True
+        into += part[:room]
+        if len(part) > room:
+            self._kill("output")
+            with suppress(KeyError):
+                self.poll.unregister(fd)
+            return False
+        return True
+
+    def _converse(self) -> None:
+        """Read what the program says and answer it."""
+        try:
+            part = self.line.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            part = b""
+        if not part:
+            self.poll.unregister(self.line)
+            return
+        self.buffer += part
+        self._take_frames()
+
+    def _take_frames(self) -> None:
+        while len(self.buffer) >= frames.HEADER.size:
+            (size,) = frames.HEADER.unpack_from(self.buffer)
+            is_much = sum(map(len, self.replies)) + size > wire.MAX_FRAME // 2
+            if is_much or size > max(MAX_REPLY, self.limits.output_bytes):
+                self._kill("output")
+                self.buffer.clear()
+                return
+            if len(self.buffer) < frames.HEADER.size + size:
+                return
+            reply = bytes(self.buffer[frames.HEADER.size : frames.HEADER.size + size])
+            del self.buffer[: frames.HEADER.size + size]
+            self._answer(reply)
+
+    def _answer(self, reply: bytes) -> None:
+        messages = self.header["messages"]
+        if not self.header["live"]:
+            self.replies.append(reply)
+            given = messages[len(self.replies) - 1] if len(self.replies) <= len(messages) else None
+            self._say(None if given is None else given.encode())
+            return
+        asked = time.monotonic()
+        frames.send(self.sock, b"F" + reply)
+        answer = frames.receive(self.sock)
+        if answer is None:
+            os._exit(0)
+        self.paused += time.monotonic() - asked
+        self._say(answer[1:] if answer[:1] == b"S" else None)
+
+    def _say(self, message: bytes | None) -> None:
+        self.turn_time = time.monotonic()
+        try:
+            if message is None:
+                self.line.shutdown(socket.SHUT_WR)
+            else:
+                self.line.setblocking(True)
+                self.line.settimeout(max(0.01, self._left()))
+                frames.send(self.line, message)
+                self.line.setblocking(False)
+        except TimeoutError:
+            self._kill("timeout")
+        except OSError:
+            pass  # it has ended; the outcome says how
+
+    def _judge(self, status: int, wall: float, cpu: float, peak: float) -> Outcome:
+        code = os.waitstatus_to_exitcode(status)
+        stderr = bytes(self.output["stderr"])
+        stderr = stderr if len(stderr) <= HEAD + TAIL else stderr[:HEAD] + b" ... " + stderr[-TAIL:]
+        made = Outcome("ok", None, None, bytes(self.output["stdout"]), stderr, tuple(self.replies), wall, cpu, peak)
+        if self.limit_hit:
+            return replace(made, status=self.limit_hit)
+        if code == -signal.SIGXCPU or (code == -signal.SIGKILL and cpu > self.limits.seconds):
+            return replace(made, status="timeout")
+        if code < 0:
+            return replace(made, status="killed", signal=-code)
+        return replace(made, status="ok" if code == 0 else "failed", exit_code=code)
+
+
+def memory_file(data: bytes) -> int:
+    """A file in memory that starts at its beginning."""
+    fd = os.memfd_create("input", os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd

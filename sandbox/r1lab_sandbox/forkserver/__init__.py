@@ -1,0 +1,1 @@
+"""Processes forked on request from a warm template, killed and reaped; frames between them."""

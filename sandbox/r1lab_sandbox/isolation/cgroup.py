@@ -1,0 +1,113 @@
+"""Control groups: memory and number of all processes of a slot together. Only where they can be had (usually: as root).
+
+Where they cannot, `r1lab_sandbox.driver` watches resident memory by itself, which is coarser.
+"""
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+PREFIX = "r1lab"
+
+
+class Group:
+    """One group, made for a slot and removed with it."""
+
+    def __init__(self, memory: Path, pids: Path | None = None):
+        """pids: the folder that counts processes, where there is one."""
+        self.memory, self.pids = memory, pids
+        self._is_first = (memory / "memory.limit_in_bytes").exists()
+
+    def limit(self, memory_mb: int, processes: int | None = None) -> None:
+        """Of memory, swap excluded, and of processes and threads. Raises OSError."""
+        if self.pids is not None and processes is not None:
+            (self.pids / "pids.max").write_text(str(processes))
+        number = str(memory_mb << 20)
+        if not self._is_first:
+            (self.memory / "memory.max").write_text(number)
+            with suppress(OSError):
+                (self.memory / "memory.swap.max").write_text("0")
+            return
+        with_swap = self.memory / "memory.memsw.limit_in_bytes"
+        with suppress(OSError):  # never below the other: a higher limit begins with this one, a lower one ends with it
+            with_swap.write_text(number)
+        (self.memory / "memory.limit_in_bytes").write_text(number)
+        with suppress(FileNotFoundError):
+            with_swap.write_text(number)
+
+    def add(self, pid: int) -> None:
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def num_kills(self) -> int:
+        """How often the kernel has killed for want of memory in here."""
+        name = "memory.oom_control" if self._is_first else "memory.events"
+        found = re.search(r"^oom_kill (\d+)", (self.memory / name).read_text(), re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def remove(self) -> None:
+        for folder in self.folders:
+            with suppress(OSError):
+                folder.rmdir()
+
+    @property
+    def folders(self) -> set[Path]:
+        return {self.memory, self.pids or self.memory}
+
+
+def make(name: str) -> Group | None:
+    """A group below this process's own, or None where that is not allowed. Removes what dead processes left."""
+    memory = _made("memory", name)
+    if memory is None:
+        return None
+    group = Group(memory, _made("pids", name))
+    try:
+        group.limit(1 << 20)
+    except OSError:
+        group.remove()
+        return None
+    return group
+
+
+def _made(controller: str, name: str) -> Path | None:
+    """A folder of this controller, in which it counts; None where that cannot be had."""
+    parent = _own(controller)
+    if parent is None:
+        return None
+    _tidy(parent)
+    folder = parent / f"{PREFIX}-{os.getpid()}-{name}"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    if any((folder / limit).exists() for limit in (f"{controller}.max", f"{controller}.limit_in_bytes")):
+        return folder
+    with suppress(OSError):
+        folder.rmdir()
+    return None
+
+
+def _own(controller: str) -> Path | None:
+    """Where this process is counted: version 1's controller, else version 2's tree."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    places = {}
+    for _, kinds, path in (line.split(":", 2) for line in lines):
+        places |= dict.fromkeys(kinds.split(","), path)
+    first = ROOT / controller / places[controller].lstrip("/") if controller in places else None
+    if first is not None and first.is_dir():
+        return first
+    second = ROOT / places.get("", "/").lstrip("/")
+    return second if (second / "cgroup.controllers").exists() else None
+
+
+def _tidy(parent: Path) -> None:
+    for folder in parent.glob(f"{PREFIX}-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            with suppress(OSError):
+                folder.rmdir()

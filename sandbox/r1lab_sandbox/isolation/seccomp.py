@@ -1,0 +1,141 @@
+"""The system-call filter of the jail: classic BPF, assembled here, so that no library is needed.
+
+A deny list: what a program needs is open-ended, what reaches past a jail is not. Refused calls fail with EPERM (clone3
+with ENOSYS, so that libc falls back to clone, whose flags can be read); calls of another architecture (32-bit, x32)
+kill the process. Not the only wall: namespaces, dropped capabilities and an empty network stand behind it.
+Sources: the kernel's Documentation/userspace-api/seccomp_filter.rst, asm/unistd_64.h and asm-generic/unistd.h.
+"""
+
+import ctypes
+import errno
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from r1lab_sandbox.isolation import kernel
+
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+X32_BIT = 0x40000000
+ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+LOAD, JUMP_EQUAL, JUMP_GREATER_EQUAL, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+NUMBER, ARCH, FIRST_ARGUMENT = 0, 4, 16
+NAMESPACES = (
+    kernel.CLONE_NEWNS | kernel.CLONE_NEWCGROUP | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC
+    | kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET
+)  # fmt: skip
+CLONE, CLONE3 = (56, 220), (435, 435)
+DENIED: dict[str, tuple[int | None, int | None]] = {
+    # the network: the namespace is empty as well; socketpair stays, event loops need it
+    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
+    "accept": (43, 202), "accept4": (288, 242),
+    # other processes
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440), "kcmp": (312, 272), "pidfd_getfd": (438, 438),
+    # mounts and namespaces
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "move_mount": (429, 429),
+    "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
+    "open_tree": (428, 428), "mount_setattr": (442, 442), "unshare": (272, 97), "setns": (308, 268),
+    # parts of the kernel with a history of holes
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "userfaultfd": (323, 282), "bpf": (321, 280), "perf_event_open": (298, 241), "keyctl": (250, 219),
+    "add_key": (248, 217), "request_key": (249, 218), "fanotify_init": (300, 262), "personality": (135, 92),
+    "modify_ldt": (154, None), "iopl": (172, None), "ioperm": (173, None), "lookup_dcookie": (212, 18),
+    "nfsservctl": (180, 42), "uselib": (134, None), "open_by_handle_at": (304, 265),
+    "name_to_handle_at": (303, 264), "mbind": (237, 235), "set_mempolicy": (238, 237), "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    # the machine
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
+    "delete_module": (176, 106), "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89),
+    "quotactl": (179, 60), "quotactl_fd": (443, 443), "syslog": (103, 116), "vhangup": (153, 58),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
+    "sethostname": (170, 161), "setdomainname": (171, 162),
+    # memory that no limit of a process counts
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
+    "shmctl": (31, 195), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+}  # fmt: skip
+"""name: (number on x86_64, on aarch64)"""
+PROCESSES: dict[str, tuple[int | None, int | None]] = {
+    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424), "pidfd_open": (434, 434),
+    "fork": (57, None), "vfork": (58, None), "setpriority": (141, 140), "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+}  # fmt: skip
+"""Refused besides where no PID namespace holds the processes that a program starts or signals."""
+
+
+def program(machine: str = kernel.MACHINE, *, is_alone: bool = True) -> bytes:
+    """The filter as an array of `struct sock_filter`. OSError for a machine whose numbers are not known.
+
+    is_alone: the program has a PID namespace of its own; else it may start threads, but neither processes nor signals.
+    """
+    if machine not in AUDIT_ARCH:
+        raise OSError(f"no system-call filter for {machine}; there is one for {', '.join(AUDIT_ARCH)}")
+    column = list(AUDIT_ARCH).index(machine)
+    refused = (*DENIED.values(), *(() if is_alone else PROCESSES.values()))
+    target = {each[column]: "EPERM" for each in refused if each[column] is not None}
+    target |= {CLONE3[column]: "ENOSYS", CLONE[column]: "clone"}
+    threads = () if is_alone else (_Step(JUMP_ANY_BIT, kernel.CLONE_THREAD, "namespaces", "EPERM"),)
+    return _assemble([
+        _Step(LOAD, ARCH), _Step(JUMP_EQUAL, AUDIT_ARCH[machine], "number", "kill"),
+        "number", _Step(LOAD, NUMBER), _Step(JUMP_GREATER_EQUAL, X32_BIT, "kill", "search"),
+        "search", *_search(sorted(target), target),
+        "clone", _Step(LOAD, FIRST_ARGUMENT), *threads,
+        "namespaces", _Step(JUMP_ANY_BIT, NAMESPACES, "EPERM", "allow"),
+        "EPERM", _Step(RETURN, ERRNO | errno.EPERM),
+        "ENOSYS", _Step(RETURN, ERRNO | errno.ENOSYS),
+        "kill", _Step(RETURN, KILL_PROCESS),
+        "allow", _Step(RETURN, ALLOW),
+    ])  # fmt: skip
+
+
+class Filter:
+    """The filter, ready to be put on: a run's fork makes nothing anew."""
+
+    def __init__(self, code: bytes):
+        self.held = _Program(len(code) // 8, code)
+        self.address = ctypes.addressof(self.held)
+
+    def install(self) -> None:
+        """On this process and all it starts, for good; no-new-privs must be set. Raises OSError."""
+        kernel.prctl(kernel.PR_SET_SECCOMP, 2, self.address)
+
+
+class _Program(ctypes.Structure):
+    """`struct sock_fprog`"""
+
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+class _Step(NamedTuple):
+    """An instruction; a jump names where it goes."""
+
+    operation: int
+    value: int
+    if_true: str = ""
+    if_false: str = ""
+
+
+def _search(numbers: Sequence[int], target: dict[int, str]) -> list[_Step | str]:
+    """Halving: the kernel walks through the filter once for every call there is when it takes it."""
+    if len(numbers) == 1:
+        return [_Step(JUMP_EQUAL, numbers[0], target[numbers[0]], "allow")]
+    middle = len(numbers) // 2
+    low, high = f"below {numbers[middle]}", f"from {numbers[middle]}"
+    return [
+        _Step(JUMP_GREATER_EQUAL, numbers[middle], high, low),
+        low, *_search(numbers[:middle], target), high, *_search(numbers[middle:], target),
+    ]  # fmt: skip
+
+
+def _assemble(steps: Sequence[_Step | str]) -> bytes:
+    """Names replaced by distances, which are counted from the next instruction and go forward only."""
+    places, code = {}, []
+    for each in steps:
+        if isinstance(each, str):
+            places[each] = len(code)
+        else:
+            code.append(each)
+    return b"".join(
+        struct.pack("HBBI", each.operation, *(places[name] - at if name else 0 for name in each[2:]), each.value)
+        for at, each in enumerate(code, 1)
+    )

@@ -1,0 +1,87 @@
+"""Seats on the machines of a Ray cluster: the same frames and so the same Outcome. r1lab must be installed there.
+
+Each seat is an actor that holds one of `r1lab_sandbox.slots`. Ray schedules them; without a cluster it is this machine
+alone.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from r1lab_sandbox.forkserver.forkserver import SandboxError
+from r1lab_sandbox.slots import GRACE_SECONDS, START_SECONDS, Seats
+
+CORES = 0.5
+"""Of a seat: a conversation needs two, and only one of its sides runs at a time."""
+CLUSTER_SECONDS = 60.0
+"""For Ray to start an actor: its process imports Ray first."""
+
+
+class Host:
+    """The actor."""
+
+    def __init__(self, packages: tuple[str, ...], backend: str):
+        self._seats = Seats(packages)
+        self._seat = self._seats.make(backend)
+
+    def has_group(self) -> bool:
+        return self._seat.has_group
+
+    def ask(self, frame: bytes, seconds: float) -> bytes:
+        return self._seat.ask(frame, seconds)
+
+    def close(self) -> None:
+        self._seat.close()
+        self._seats.close()
+
+
+class RemoteSeat:
+    """As `r1lab_sandbox.slots.Seat`."""
+
+    def __init__(self, ray: object, packages: tuple[str, ...], backend: str):
+        self._ray = ray
+        self._host = ray.remote(num_cpus=CORES, max_restarts=0)(Host).remote(packages, backend)
+        try:
+            self.has_group = self._get(self._host.has_group.remote(), START_SECONDS + CLUSTER_SECONDS)
+        except SandboxError:
+            ray.kill(self._host)
+            raise
+
+    def ask(self, frame: bytes, seconds: float) -> bytes:
+        return self._get(self._host.ask.remote(frame, seconds), seconds + 2 * GRACE_SECONDS)
+
+    def close(self) -> None:
+        """In order where it still answers, so that nothing is left on its machine."""
+        with suppress(SandboxError):
+            self._get(self._host.close.remote(), GRACE_SECONDS)
+        self._ray.kill(self._host)
+
+    def _get(self, reference: object, seconds: float) -> object:
+        try:
+            return self._ray.get(reference, timeout=seconds)
+        except self._ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            raise SandboxError(f"ray: {' '.join(str(cause).split())[:400]}") from error
+
+
+class Cluster:
+    """Makes seats on the cluster that RAY_ADDRESS names, or on a Ray of this machine alone."""
+
+    def __init__(self, packages: Iterable[str]):
+        try:
+            import ray
+            import ray.exceptions
+        except ImportError as error:
+            raise SandboxError("workers ray: Ray is not installed; pip install 'r1lab[ray]'") from error
+        self._ray, self._packages = ray, tuple(packages)
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+        self.num_slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def make(self, backend: str) -> RemoteSeat:
+        return RemoteSeat(self._ray, self._packages, backend)
+
+    def close(self) -> None:
+        """Leave Ray where this object joined it, which ends its actors."""
+        if self._is_ours:
+            self._ray.shutdown()

@@ -1,0 +1,46 @@
+"""The quickstart in a smaller form, and the shipped recipes behind it."""
+
+import json
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from r1lab.cli.quickstart import quickstart
+from r1lab.run.journal import read_evaluation
+
+
+def check(summary: dict, out, apart: float) -> None:
+    """Schema, relative paths, equal budgets, and that every accuracy is its table's."""
+    assert json.loads((out / "summary.json").read_text()) == summary
+    tokens = [arm["tokens"] for arm in summary["arms"].values()]
+    assert max(tokens) <= (1 + apart) * min(tokens)
+    for part in (summary["base"], *summary["arms"].values()):
+        rows, _ = read_evaluation(out / part["eval"])
+        assert len(rows) == summary["base"]["n"]
+        assert part["accuracy"] == sum(row["score"] == 1 for row in rows) / len(rows)
+        assert part["low"] < part["accuracy"] < part["high"]
+        AutoModelForCausalLM.from_pretrained(out / part["model"])
+    assert (out / "report" / "index.html").stat().st_size > 10_000
+
+
+def test_a_small_quickstart_ends_in_a_table_a_report_and_a_summary(tmp_path, capsys):
+    out = tmp_path / "quick"
+    overrides = [
+        f"out={out}", "stop.max_tokens=40000", "eval.sets.held_out.size=64", "prompts_per_step=16", "threads=1",
+    ]  # fmt: skip
+    summary = quickstart(overrides)
+    check(summary, out, apart=0.05)  # one problem is 3 % of so small a budget
+    printed = capsys.readouterr().out
+    assert "R1-Zero" in printed and "One seed" in printed
+    again = quickstart(overrides)
+    assert again == summary
+
+
+@pytest.mark.slow
+def test_the_whole_quickstart_teaches_both_arms(tmp_path):
+    out = tmp_path / "quick"
+    summary = quickstart([f"out={out}"])
+    check(summary, out, apart=0.02)
+    assert summary["base"]["n"] == 512 and summary["seconds"] <= 300
+    assert 0.10 <= summary["base"]["accuracy"] <= 0.30
+    assert min(arm["accuracy"] for arm in summary["arms"].values()) >= summary["base"]["accuracy"] + 0.30

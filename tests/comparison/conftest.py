@@ -1,0 +1,50 @@
+"""Runs' folders as a comparison reads them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import r1lab
+from r1lab.run import journal
+from r1lab_verifiers.verdict import Verdict
+
+
+@pytest.fixture
+def folder_of_run(tmp_path, make_rollout):
+    """folder_of_run(name, seed, right_N) -> a run's folder; outcomes are 0, 1, or None for an error of ours."""
+
+    def table(path: Path, right_N, texts, problem: str) -> None:
+        rows = []
+        for draw, right in enumerate(right_N):
+            status = "error" if right is None else "correct" if right else "wrong"
+            verdict = Verdict(None if right is None else float(right), status, reason="as the test says")
+            rows.append((make_rollout((5, 6), (7, 8), draw=draw, text=texts[draw % len(texts)]), verdict))
+        journal.write_evaluation(path, rows, "x", text_of_prompt=lambda each: f"{problem} {each.request.problem_id}")
+
+    def write(
+        name, seed, right_N, *, tokens=1000, texts=("42",), problem="Q:", source="abc", manifest=None, **knobs
+    ) -> Path:
+        folder, mean = tmp_path / f"{name}-{seed}", sum(filter(None, right_N)) / len(right_N)
+        table(folder / "eval" / "rl-2-held.parquet", right_N, texts, problem)
+        lines = [
+            {"stage": "rl", "step": step, "tokens/budget": tokens * step // 2, "flops/update": 2e9 * step}
+            | {"time/total": 1.5, "eval/held/avg": mean * step / 2, "eval/held/n": 1}
+            for step in range(3)
+        ]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        sets = {"held": {"task": "addition", "split": "eval"}}
+        stage = {"name": "rl", "kind": "rl", "max_new_tokens": 64, "stop": {"max_tokens": tokens}}
+        made = {
+            "name": name,
+            "hash": f"hash of {name}",
+            "identity": {"seed": seed, "preset": name},
+            "recipe": {"stages": [stage | {"eval": {"n": 1, "temperature": 1.0, "sets": sets} | knobs}]},
+            "verifiers": {"exact": {"source": source, "settings": {}}},
+            "packages": {"r1lab": r1lab.__version__},
+            "finished": True,
+        }
+        (folder / "manifest.json").write_text(json.dumps(made | (manifest or {})))
+        return folder
+
+    return write

@@ -1,0 +1,125 @@
+"""Recipes run and compared: resumed is unbroken, a failed run is named, mistakes are refused before anything runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import r1lab
+from r1lab.comparison import jobs as launch
+from r1lab.comparison.compare import compare
+from r1lab.errors import RunError
+
+RECIPE = {
+    "name": "zero",
+    "data": {"task": "addition", "size": 64, "settings": {"digits": 1}},
+    "prompt": {"format": "Q: {prompt}\nA:"},
+    "max_new_tokens": 12,
+    "learning_rate": 3e-4,
+    "threads": 1,
+    "workers": {"count": 1},
+    "checkpoint_every": 1,
+    "prompts_per_step": 4,
+    "group_size": 2,
+    "steps": 2,
+    "eval": {"sets": {"test": {"task": "addition", "split": "eval", "size": 8, "settings": {"digits": 1}}}},
+}
+OTHER = RECIPE | {"name": "other", "learning_rate": 1e-3}
+
+CODE = """
+from r1lab import loop, timing
+from r1lab.comparison import page
+from r1lab.comparison.compare import compare
+
+timing.SIZE = 64
+page.draw = lambda found: []
+{death}
+compare({recipes!r}, seeds={seeds}, out={out!r})
+"""
+
+
+@pytest.fixture
+def start(forked):
+    """Exit code of a process that compares the two recipes, dying as told."""
+
+    def run(out: Path, seeds: int, death: str = "") -> int:
+        process = forked(CODE.format(death=death, recipes=[RECIPE, OTHER], seeds=seeds, out=str(out)))
+        process.join()
+        return process.exitcode
+
+    return run
+
+
+def figures(out: Path) -> dict:
+    """comparison.json, its seconds aside."""
+    found = json.loads((out / "comparison.json").read_text())
+    for each in found["regimes"].values():
+        del each["seconds"]
+    return found
+
+
+@pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_killed_in_the_middle_and_resumed_gives_the_same_numbers(start, tmp_path, seeds):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    assert start(unbroken, seeds) == 0
+    assert start(killed, seeds, f"at_call(loop, 'learn', {4 * seeds})") == -9, "in the last step of the last run"
+    assert not (killed / "comparison.json").exists()
+    assert start(killed, seeds) == 0
+    found = figures(unbroken)
+    assert figures(killed) == found and found["one_seed"] == (seeds == 1)
+    assert list(found["regimes"]["zero"]["runs"].values()) == [f"runs/zero-{seed}" for seed in range(seeds)]
+    resumed = json.loads((killed / "runs" / f"other-{seeds - 1}" / "manifest.json").read_text())["resumed_at"]
+    assert resumed == [{"stage": "rl", "step": 1}]
+
+
+def test_a_failed_run_is_named_and_the_others_are_compared(tmp_path, monkeypatch):
+    original = launch.pipeline.train
+
+    def train(plan, progress):
+        if plan.name == "other" and plan.seed == 1:
+            raise RunError("the disk is full")
+        return original(plan, progress)
+
+    monkeypatch.setattr(launch.pipeline, "train", train)
+    monkeypatch.setattr("r1lab.comparison.page.draw", lambda found: [])
+    with pytest.raises(RunError, match="1 of 4 runs failed, as other, seed 1: the disk is full"):
+        compare([RECIPE | {"steps": 1}, OTHER | {"steps": 1}], seeds=2, out=tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    names = {each["name"] for each in found["contrasts"][0]["refused"]}
+    assert {"failed", "seeds", "one_seed"} <= names and found["failed"] == {"other, seed 1": "the disk is full"}
+    assert "other, seed 1 failed:" in (tmp_path / "out" / "report" / "index.html").read_text()
+
+
+@pytest.mark.slow
+def test_processes_at_once_give_the_numbers_of_one_after_the_other(tmp_path):
+    made = [r1lab.compare([RECIPE, OTHER], seeds=2, out=tmp_path / str(jobs), jobs=jobs).path for jobs in (1, 2)]
+    assert figures(made[0]) == figures(made[1])
+
+
+MISTAKES = {
+    "unknown recipe": (["quickstart_zero", "nowhere"], "recipe 'nowhere' is no file and none that ships"),
+    "one recipe": (["quickstart_zero"], "only one regime, quickstart_zero"),
+    "twice": (["quickstart_zero", "quickstart_zero"], "quickstart_zero, seed 0 stands twice"),
+    "budgets that differ": (["quickstart_zero", "mawps_smollm2"], "budgets differ, so nothing could be ranked"),
+    "unknown key": (["quickstart_zero", "quickstart_sft_rl", "learning_rat=1"], "did you mean 'learning_rate'?"),
+    "the seed": (["quickstart_zero", "quickstart_sft_rl", "seed=3"], "use --seeds N and out=DIR"),
+    "no seeds": (["quickstart_zero", "quickstart_sft_rl", "--seeds", "0"], "each must be at least 1"),
+    "a model that is not there": (["quickstart_zero", "quickstart_sft_rl", "model=nowhere"], "quickstart_zero: "),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_nothing_is_run(command, tmp_path, mistake):
+    arguments, says = MISTAKES[mistake]
+    code, _, err = command("compare", *arguments, "out=there")
+    assert code == 2 and says in err and err.count("\n") == 1
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_folder_of_another_recipe_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("r1lab.comparison.page.draw", lambda found: [])
+    compare([RECIPE | {"steps": 1}, OTHER | {"steps": 1}], seeds=1, out=tmp_path)
+    changed = OTHER | {"steps": 1, "learning_rate": 0.5}
+    with pytest.raises(ValueError, match=r"other: .*other-0 is the run of another recipe"):
+        compare([RECIPE | {"steps": 1}, changed], seeds=2, out=tmp_path)
+    assert not (tmp_path / "runs" / "zero-1").exists()

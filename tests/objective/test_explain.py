@@ -1,0 +1,42 @@
+import pytest
+from typer.testing import CliRunner
+
+from r1lab.cli import main as cli
+from r1lab.errors import RecipeError
+from r1lab.objective import explain
+from r1lab.objective.presets import DEFAULT, PRESETS
+
+
+def test_the_table_has_a_line_for_every_preset_in_order():
+    lines = explain.table().splitlines()
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert all(preset.paper in line and preset.formula in line for line, preset in zip(lines, PRESETS.values()))
+    assert [line.split()[0] for line in lines if "refused" in line] == ["relift", "amft"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_explanation_names_formula_paper_every_field_and_what_is_needed(name):
+    text = explain.explain(name)
+    assert PRESETS[name].paper in text and PRESETS[name].formula in text
+    marked = {line.split(":")[0][2:] for line in text.splitlines() if line.startswith("* ")}
+    assert marked == set(PRESETS[name].fields)
+    assert all(f"  {key}: " in text or f"* {key}: " in text for key in DEFAULT)
+    assert "head, which is chosen by itself" in text and "None" not in text and "METHODS" not in text
+
+
+def test_needs_are_those_of_the_objective():
+    assert "a reference model" in explain.explain("grpo") and "a reference model" not in explain.explain("dapo")
+    assert "a value head" in explain.explain("ppo") and "two-phase head" in explain.explain("gspo")
+    assert "a solution of every problem" in explain.explain("luffy") and "kind sft" in explain.explain("dft")
+    assert "soft_overlong" in explain.explain("dapo") and "does not exist" in explain.explain("relift")
+
+
+def test_an_unknown_method_is_one_line_with_the_nearest():
+    with pytest.raises(RecipeError, match=r"^methods: 'gpro' .*did you mean 'grpo'\?$"):
+        explain.explain("gpro")
+
+
+def test_the_command_prints_both():
+    run = CliRunner().invoke
+    assert run(cli.app, ["methods"]).stdout.strip() == explain.table()
+    assert run(cli.app, ["methods", "grpo"]).stdout.strip() == explain.explain("grpo")

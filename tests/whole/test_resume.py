@@ -1,0 +1,117 @@
+"""A run killed anywhere and resumed is the unbroken run, bit for bit.
+
+Every run is a process of its own. Scenarios patch one function to die with SIGKILL, as the kernel would.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+RECIPE = {
+    "name": "killed",
+    "data": {"task": "addition", "size": 64, "settings": {"digits": 2}},
+    "prompt": {"format": "Q: {prompt}\nA:"},
+    "max_new_tokens": 32,
+    "learning_rate": 3e-4,
+    "threads": 1,
+    "workers": {"count": 1},
+    "checkpoint_every": 2,
+    "prompts_per_step": 4,
+    "updates_per_step": 2,
+    "stages": [
+        {"kind": "sft", "steps": 2},
+        {
+            "kind": "rl",
+            "steps": 4,
+            "group_size": 4,
+            "objective": {"preset": "grpo", "group": {"select": "drop_zero_variance", "refill": {"max_draws": 2}}},
+            "eval": {"every": 2, "sets": {"test": {"task": "addition", "split": "eval", "size": 8}}},
+        },
+    ],
+}
+
+RUN = """
+from r1lab import loop, pipeline, timing
+from r1lab.policy import policy
+from r1lab.recipe import load as recipe_file
+from r1lab.run import checkpoint, progress, journal as tables
+timing.SIZE = 64
+
+{death}
+pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))
+"""
+
+DEATHS = {
+    "never": "",
+    "at a step boundary": "at_call(loop, 'record', 5, before=False)",
+    "between rollout and update": "at_call(loop, 'learn', 4)",
+    "between two updates of a block": "at_call(policy.Policy, 'update', 8)",
+    "while a checkpoint is written": "at_call(checkpoint, '_sync_tree', 4)",
+    "after a checkpoint, before the old one goes": "at_call(checkpoint, 'prune', 3)",
+    "while a table is written": "at_call(tables, '_rollout_columns', 4, before=False)",
+    "while the rename of a table is due": "at_call(checkpoint.os, 'replace', 9)",
+    "during an evaluation": "at_call(tables, 'write_evaluation', 2)",
+    "while a stage is handed on": "at_call(pipeline, '_hand_on', 1)",
+    "before the final model": "at_call(pipeline.shutil, 'copytree', 1)",
+}
+
+
+@pytest.fixture(scope="module")
+def start(forked):
+    """Exit code of a process that runs the recipe in `out`, dying as told."""
+
+    def run(out: Path, death: str = "", **changes) -> int:
+        process = forked(RUN.format(death=death, recipe={**RECIPE, "out": str(out), **changes}))
+        process.join()
+        return process.exitcode
+
+    return run
+
+
+def figures(out: Path) -> list[dict]:
+    """Rows of metrics.jsonl as text, times aside."""
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [json.dumps({key: value for key, value in row.items() if not key.startswith("time/")}) for row in rows]
+
+
+def weights(out: Path) -> bytes:
+    return (out / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def unbroken(start, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    assert start(out) == 0
+    return out
+
+
+def test_the_same_recipe_twice_gives_the_same_bytes(start, unbroken, tmp_path):
+    assert start(tmp_path / "run") == 0
+    assert figures(tmp_path / "run") == figures(unbroken)
+    assert weights(tmp_path / "run") == weights(unbroken)
+
+
+def test_another_seed_gives_other_figures(start, unbroken, tmp_path):
+    assert start(tmp_path / "run", seed=1) == 0
+    assert figures(tmp_path / "run") != figures(unbroken)
+
+
+@pytest.mark.parametrize("death", [name for name in DEATHS if name != "never"])
+def test_killed_and_resumed_equals_unbroken(start, unbroken, tmp_path, death):
+    out = tmp_path / "run"
+    assert start(out, DEATHS[death]) == -9, "the scenario must have killed the run"
+    assert start(out) == 0
+    assert figures(out) == figures(unbroken)
+    assert weights(out) == weights(unbroken)
+    assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
+
+
+def test_raising_the_steps_of_a_finished_run_goes_on(start, tmp_path):
+    longer = [RECIPE["stages"][0], {**RECIPE["stages"][1], "steps": 6}]
+    assert start(tmp_path / "straight", stages=longer) == 0
+    shorter = [RECIPE["stages"][0], {**RECIPE["stages"][1], "steps": 4}]
+    assert start(tmp_path / "raised", stages=shorter) == 0
+    assert start(tmp_path / "raised", stages=longer) == 0
+    assert weights(tmp_path / "raised") == weights(tmp_path / "straight")
+    assert figures(tmp_path / "raised") == figures(tmp_path / "straight")

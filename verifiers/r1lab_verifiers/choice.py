@@ -1,0 +1,105 @@
+r"""The verifier `choice`: one letter of several. A hedge over different letters is wrong.
+
+The most explicit form that occurs decides: a box, an <answer>, `answer is C`, a letter alone, an option at the start of
+a line. Bare letters in running text are never read: `A` is an article.
+"""
+
+import re
+from dataclasses import dataclass
+
+from r1lab_verifiers.text.region import boxes, final_region, has_answer_tag
+from r1lab_verifiers.verdict import Item, Verdict
+
+_WRAP = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm)\s*\{([^{}]*)\}")
+_LETTER = r"(?:\(([A-Za-z])\)|([A-Z])\b(?!'))"
+_ONLY = re.compile(
+    r"[\s*$`\"']*(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Z])\)?(?:[\s*$`\"'.]*|[.):]\s.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_STATED = re.compile(
+    r"\b(?i:answers?|(?:correct|right|best)\s+(?:option|choice))\b(?i:\s+choice|\s+option)?(?i:\s+is|\s+are|\s*:|\s*=)+"
+    r"(?i:\s*(?:option|choice|either))?[\s*$`:]*" + _LETTER
+)
+_LISTED = re.compile(r"^[ \t*$]*(?:\(([A-Za-z])\)|([A-Z])[.):](?=\s|\*|$))", re.MULTILINE)
+_MORE = re.compile(
+    r"[\s*$`)]*(?:(?:,|;)(?=[\s*$`]*\(?[A-Z]\b(?!\s+[a-z]))|/|&|(?i:,?\s*(?:or|and|and/or)\b))"
+    r"[\s*$`]*(?i:(?:option|choice)\s+)?(?!I\s+[a-z])" + _LETTER
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Compares one letter with the gold letter."""
+
+    letters: str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    """The letters that are options; others are no answer."""
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[A-Z]{2,26}", str(self.letters)):
+            raise ValueError(f"choice: letters {self.letters!r}: give at least two capital letters, such as ABCD")
+
+    def verify(self, item: Item) -> Verdict:
+        if reason := self.check(item.answer):
+            return Verdict(None, "error", reason=f"choice: {reason}")
+        gold = _ONLY.fullmatch(item.answer)
+        found = _letters(item.completion)
+        if found is None:
+            return Verdict(0.0, "no_answer", reason="no letter")
+        if len(found) > 1:
+            return Verdict(0.0, "wrong", " ".join(sorted(found)), "several different letters")
+        letter = min(found, default="")
+        if letter not in self.letters or not letter:
+            return Verdict(0.0, "unparsable", letter or None, "the answer's place holds no option")
+        return Verdict(1.0, "correct", letter) if letter == gold[1].upper() else Verdict(0.0, "wrong", letter)
+
+    def check(self, answer: str | dict) -> str | None:
+        """Why the gold answer cannot be used, or None."""
+        gold = _ONLY.fullmatch(answer) if isinstance(answer, str) else None
+        if gold is None or gold[1].upper() not in self.letters:
+            return f"the gold answer {str(answer)[:80]!r} is no letter of {self.letters}"
+        return None
+
+    def witness(self, answer: str | dict) -> str:
+        gold = _ONLY.fullmatch(str(answer))
+        return f"The answer is {gold[1].upper()}" if gold else str(answer)
+
+
+def _narrow(text: str) -> str:
+    """The text with long runs of whitespace shortened: the patterns above are quadratic in them."""
+    return re.sub(r"\s{3,}+", lambda run: "\n" if "\n" in run[0] else " ", text)
+
+
+def _letters(completion: str) -> set[str] | None:
+    """The letters offered where the answer stands; empty: that place holds none; None: no such place."""
+    region = _narrow(_WRAP.sub(r"\1", final_region(completion)))
+    if boxed := boxes(region):
+        return set().union(*(_only(text) for text in boxed))
+    if has_answer_tag(completion):
+        return _only(region)
+    if found := _collect(_STATED, region):
+        return found
+    if "\n" not in region.strip() and (found := _only(region)):
+        return found
+    return _collect(_LISTED, region) or None
+
+
+def _only(text: str) -> set[str]:
+    """The letter that a text is, or all letters of a list such as `A, B`."""
+    start = re.match(r"[\s*$`]*(?:\(([A-Za-z])\)|([A-Za-z])\b)", text)
+    if start and _MORE.match(text, start.end()):
+        return _chain(text, start)
+    match = _ONLY.fullmatch(text)
+    return {match[1].upper()} if match else set()
+
+
+def _collect(pattern: re.Pattern, text: str) -> set[str]:
+    return set().union(*(_chain(text, match) for match in pattern.finditer(text)))
+
+
+def _chain(text: str, match: re.Match) -> set[str]:
+    """The letter matched and those joined to it: `A or B`, `A, B and C`."""
+    found = set()
+    while match:
+        found.add((match[1] or match[2]).upper())
+        match = _MORE.match(text, match.end())
+    return found

@@ -1,0 +1,1 @@
+"""Programs against tests: found in the completion, run in the sandbox, compared outside."""

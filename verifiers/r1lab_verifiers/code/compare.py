@@ -1,0 +1,210 @@
+"""Whether what a program gave out is what was expected. Outside the jail, on text and undecoded trees, never its code.
+
+Values come as trees of `r1lab_sandbox.inside.values`: hostile, of bounded size. Nothing of unknown size is hashed: a
+set or dict is looked at only once it is as large as the expected one (numbers can be made to collide).
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from r1lab_sandbox.inside import values
+
+MAX_KEY_NODES = 2000
+WHOLE = re.compile(r"[-+]?\d+")
+TRUE, FALSE, EQUAL, DIFFERENT, IS, IS_NOT, CLOSE = "true", "false", "==", "!=", "is", "is not", "close"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How strictly."""
+
+    float_tol: float | None = None
+    """Absolute or relative, whichever is wider."""
+    unordered: bool = False
+    """Lists (or lines) as multisets, at their top level."""
+    is_json: bool = False
+    """The expected value came out of JSON: a tuple passes for a list, a number for its text as a key, NaN for NaN."""
+    is_decimal: bool = False
+    """Printed numbers are compared as decimals: 1.0 is 1."""
+
+
+def same_text(printed: bytes, expected: str, rule: Rule) -> bool:
+    """Line by line, token by token; white space at the ends of lines and blank lines at the end do not count."""
+    ours, theirs = (_lines(text) for text in (printed.decode("utf-8", "replace"), expected))
+    if len(ours) != len(theirs):
+        return False
+    if rule.unordered:
+        return Counter(ours) == Counter(theirs)
+    return all(a == b or _same_line(a, b, rule) for a, b in zip(ours, theirs))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.rstrip().splitlines()]
+
+
+def _same_line(a: str, b: str, rule: Rule) -> bool:
+    ours, theirs = a.split(), b.split()
+    return len(ours) == len(theirs) and all(x == y or _same_number(x, y, rule) for x, y in zip(ours, theirs))
+
+
+def _same_number(a: str, b: str, rule: Rule) -> bool:
+    """Whole numbers exactly, whatever the tolerance."""
+    if (rule.float_tol is None and not rule.is_decimal) or len(a) > 400 or len(b) > 400 or "_" in a:
+        return False
+    try:
+        ours, theirs = Decimal(a), Decimal(b)
+        if rule.float_tol is None or (WHOLE.fullmatch(a) and WHOLE.fullmatch(b)):
+            return ours == theirs
+        return _close(float(ours), float(theirs), rule.float_tol)
+    except (ValueError, ArithmeticError):
+        return False
+
+
+def _close(a: float, b: float, tolerance: float) -> bool:
+    return a == b or math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def holds(node: object, how: str, expected: object, rule: Rule) -> bool:
+    """Whether a value (a tree) stands to the expected one as an assertion says."""
+    try:
+        if how in (TRUE, FALSE):
+            return _is_true(node) == (how == TRUE)
+        if how in (IS, IS_NOT):  # the expected one is None, True or False
+            return (node is expected) == (how == IS)
+        if how == DIFFERENT:
+            return not same(node, expected, rule)
+        if how == CLOSE:
+            value = values.decode(node)
+            return isinstance(value, int | float | complex) and expected.holds(value)
+        return same(node, expected, rule)
+    except (values.NotPlain, TypeError, ValueError, ArithmeticError):
+        return False
+
+
+def _is_true(node: object) -> bool:
+    """As `bool` says, without building a container."""
+    if isinstance(node, dict):
+        ((tag, body),) = node.items()
+        if tag in ("tuple", "set", "frozenset", "dict", "deque", "bytes", "bytearray"):
+            return bool(body)
+        node = values.decode(node)
+    return bool(node)
+
+
+def same(node: object, want: object, rule: Rule) -> bool:
+    """Equality as Python's `==` for exact builtin types, with the rule's allowances. May raise what `holds` catches."""
+    if isinstance(want, list | tuple):
+        items = _sequence(node, want, rule)
+        if items is None or len(items) != len(want):
+            return False
+        if rule.unordered:
+            return _same_multiset(items, want, rule)
+        return all(same(item, each, rule) for item, each in zip(items, want))
+    if isinstance(want, set | frozenset):
+        items = _body(node, "set", "frozenset")
+        return items is not None and len(items) == len(want) and {_key(item) for item in items} == want
+    if isinstance(want, dict):
+        return _same_dict(_body(node, "dict"), want, rule)
+    if isinstance(node, list) or _body(node, "tuple", "set", "frozenset", "dict", "deque") is not None:
+        return False
+    return _same_scalar(values.decode(node), want, rule)
+
+
+def _sequence(node: object, want: Sequence, rule: Rule) -> list | None:
+    as_list, as_tuple = node if isinstance(node, list) else None, _body(node, "tuple")
+    if rule.is_json:
+        return as_list if as_list is not None else as_tuple
+    return as_list if isinstance(want, list) else as_tuple
+
+
+def _body(node: object, *tags: str) -> list | None:
+    if isinstance(node, dict) and len(node) == 1:
+        ((tag, body),) = node.items()
+        if tag in tags and isinstance(body, list):
+            return body
+    return None
+
+
+def _same_multiset(items: list, want: Sequence, rule: Rule) -> bool:
+    """Each expected item takes one that is the same and not yet taken; those that are plainly equal go first."""
+    inner = Rule(rule.float_tol, False, rule.is_json, rule.is_decimal)
+    waiting: dict[object, list] = {}
+    for number, each in enumerate(want):
+        waiting.setdefault(_exact(values.encode(each), rule, number), []).append(each)
+    left = [item for item in items if not _taken(waiting, _exact(item, rule, None))]
+    for each in (each for group in waiting.values() for each in group):
+        place = next((index for index, item in enumerate(left) if same(item, each, inner)), None)
+        if place is None:
+            return False
+        del left[place]
+    return True
+
+
+def _taken(waiting: dict[object, list], key: object) -> bool:
+    """Only looks the key up: hostile keys, made to collide, never become members."""
+    if not waiting.get(key):
+        return False
+    waiting[key].pop()
+    return True
+
+
+def _exact(node: object, rule: Rule, other: object) -> object:
+    """What is equal for equal trees of text, numbers and lists; `other` where a tree holds anything else."""
+    try:
+        return _exact_key(node, rule)
+    except values.NotPlain:
+        return ("other", other)
+
+
+def _exact_key(node: object, rule: Rule, depth: int = 0) -> object:
+    if node is None or isinstance(node, str | int | float):
+        return node
+    body = node if isinstance(node, list) else _body(node, "tuple")
+    if body is None or depth > values.MAX_DEPTH:
+        raise values.NotPlain("not text, a number or a list")
+    kind = "list" if rule.is_json or isinstance(node, list) else "tuple"
+    return (kind, *(_exact_key(each, rule, depth + 1) for each in body))
+
+
+def _same_dict(pairs: list | None, want: dict, rule: Rule) -> bool:
+    if pairs is None or len(pairs) != len(want):
+        return False
+    inner = Rule(rule.float_tol, False, rule.is_json, rule.is_decimal)
+    seen = set()
+    for key_node, value in pairs:
+        key = _key(key_node)
+        if rule.is_json and key not in want and isinstance(key, int | float):
+            key = str(key)
+        if key in seen or key not in want or not same(value, want[key], inner):
+            return False
+        seen.add(key)
+    return True
+
+
+def _key(node: object) -> object:
+    """A key or member of a set, of modest size."""
+    if _size(node) > MAX_KEY_NODES:
+        raise values.NotPlain("a key too large")
+    return values.decode(node)
+
+
+def _size(node: object) -> int:
+    waiting, count = [node], 0
+    while waiting and count <= MAX_KEY_NODES:
+        each = waiting.pop()
+        count += 1
+        waiting += each if isinstance(each, list) else each.values() if isinstance(each, dict) else ()
+    return count
+
+
+def _same_scalar(value: object, want: object, rule: Rule) -> bool:
+    if isinstance(want, float) and isinstance(value, float) and want != want and value != value:
+        return rule.is_json
+    is_numeric = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (value, want))
+    if is_numeric and rule.float_tol is not None and (isinstance(value, float) or isinstance(want, float)):
+        return _close(float(value), float(want), rule.float_tol)
+    return bool(value == want)

@@ -1,0 +1,291 @@
+"""Runs a program against a plan in jails and compares outside. Which tests held and why not; no verdict.
+
+Expected outputs stay here. A test holds where the program gave the right value and the run it was in ended by itself,
+with exit code 0 and within its limits.
+"""
+
+import ast
+import builtins
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from r1lab_sandbox.box import Sandbox, Session
+from r1lab_sandbox.inside import values
+from r1lab_sandbox.records import Limits, Outcome, Program
+from r1lab_verifiers.code import assertions, compare
+from r1lab_verifiers.code.lift import Call
+from r1lab_verifiers.code.plan import BadTests, Plan
+
+MAX_LIMITS = 2
+"""Runs of a submission that may hit a limit or end early before its remaining tests are given up."""
+MAX_TURNS = 10
+"""The time of a conversation whose turns are not known before: of so many, or of one for each test."""
+MIN_OUTPUT = 1 << 20
+MAX_LINE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one test."""
+
+    test: int
+    status: str
+    """`passed`, or a status of a verdict: wrong, crash, timeout."""
+    note: str = ""
+
+    @property
+    def is_passed(self) -> bool:
+        return self.status == "passed"
+
+
+def run_texts(box: Sandbox, source: str, made: Plan, limits: Limits, tests: Iterable[int], stop: bool) -> list[Result]:
+    """A run for each test of standard input; `stop` at the first that fails."""
+    results, num_limits = [], 0
+    for test in tests:
+        given, expected = made.texts[test]
+        room = max(MIN_OUTPUT, 2 * len(expected.encode("utf-8", "replace")) + 65536)
+        outcome = box.run(Program(source, stdin=given.encode("utf-8", "replace")), replace(limits, output_bytes=room))
+        result = _text_result(box, made, test, outcome, limits)
+        results.append(result)
+        num_limits += outcome.is_limit
+        if num_limits >= MAX_LIMITS or (stop and not result.is_passed):
+            break
+    return results
+
+
+def _text_result(box: Sandbox, made: Plan, test: int, outcome: Outcome, limits: Limits) -> Result:
+    if outcome.status != "ok":
+        return failure(test, outcome)
+    given, expected = made.texts[test]
+    if made.checker is None:
+        is_right = compare.same_text(outcome.stdout, expected, made.rule)
+    else:
+        is_right = _is_accepted(box, made.checker, given, expected, outcome.stdout, limits)
+    return Result(test, "passed") if is_right else Result(test, "wrong", _shown(outcome.stdout))
+
+
+def _is_accepted(box: Sandbox, checker: str, given: str, expected: str, printed: bytes, limits: Limits) -> bool:
+    """A checker that fails is to blame only where it fails on the expected output too; else what was printed is."""
+    try:
+        return run_checker(box, checker, (given, expected, printed), limits)
+    except BadTests:
+        run_checker(box, checker, (given, expected, expected.encode("utf-8", "replace")), limits)
+        return False
+
+
+def run_checker(box: Sandbox, checker: str, texts: tuple[str, str, bytes], limits: Limits) -> bool:
+    """Whether a checker, in a jail of its own, accepts an output. BadTests where the checker itself fails.
+
+    Two forms: a script given the files input.txt, correct_output.txt and solution_output.txt, which prints 1 or true;
+    or a module with check(input, output, expected), whose value counts.
+    """
+    given, expected, printed = texts
+    shown = printed.decode("utf-8", "replace")
+    files = {"input.txt": given, "correct_output.txt": expected, "solution_output.txt": shown}
+    if any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in ast.parse(checker).body):
+        call = Call(0, "check", [given, shown, expected], {}, compare.TRUE)
+        results = run_calls(box, checker, (call,), compare.Rule(), limits)
+        if results[0].status in ("crash", "timeout"):
+            raise BadTests(f"the checker fails: {results[0].note}")
+        return results[0].is_passed
+    outcome = box.run(Program(checker, argv=tuple(files), files=files), limits)
+    if outcome.status != "ok":
+        raise BadTests(f"the checker fails: {_told(outcome)}")
+    words = outcome.stdout.decode("utf-8", "replace").split()
+    try:
+        return bool(words) and (words[-1].lower() == "true" or float(words[-1]) == 1.0)
+    except ValueError:
+        return False
+
+
+def run_calls(
+    box: Sandbox, source: str, calls: tuple[Call, ...], rule: compare.Rule, limits: Limits, can_unwrap: bool = False,
+    stop: bool = False,
+) -> list[Result]:  # fmt: skip
+    """One process for all calls; where it ends early, another one for those that were not yet made."""
+    results: list[Result] = []
+    num_lost = 0
+    while len(results) < len(calls) and num_lost < MAX_LIMITS:
+        rest = calls[len(results) :]
+        nonces = [secrets.token_hex(8) for _ in rest]
+        messages = tuple(_message(call, nonce) for call, nonce in zip(rest, nonces))
+        room = max(MIN_OUTPUT, max(map(_size, rest)))
+        whole = limits.seconds * len(rest)
+        turn = replace(limits, seconds=whole, turn_seconds=limits.seconds, output_bytes=room)
+        outcome = box.run(Program(source, kind="serve", messages=messages), turn)
+        made = [_call_result(*each, rule, can_unwrap) for each in zip(rest, nonces, outcome.replies[1:])]
+        is_early = len(made) < len(rest)
+        if is_early:
+            made.append(failure(rest[len(made)].test, outcome))
+        elif outcome.status != "ok":
+            made = [failure(call.test, outcome) for call in rest]
+        results += made
+        num_lost += is_early
+        if is_early and not outcome.replies:  # not even its definitions ran to their end
+            break
+        if stop and not all(result.is_passed for result in made):
+            break
+    return results
+
+
+def _size(call: Call) -> int:
+    """Bytes that a reply may need which gives what is expected, in one encoding or another."""
+    return 4 * len(repr(call.expected)) + 65536
+
+
+def values_of(box: Sandbox, reference: str, calls: tuple[Call, ...], limits: Limits) -> list[object]:
+    """What a problem's own reference gives. BadTests where it does not give a plain value for every call."""
+    nonces = [secrets.token_hex(8) for _ in calls]
+    program = Program(reference, kind="serve", messages=tuple(map(_message, calls, nonces)))
+    outcome = box.run(program, replace(limits, seconds=limits.seconds * len(calls), turn_seconds=limits.seconds))
+    if outcome.status != "ok" or len(outcome.replies) != 1 + len(calls):
+        raise BadTests(f"the reference fails: {failure(0, outcome).note}")
+    replies = [values.tree(reply) for reply in outcome.replies[1:]]
+    odd = next((reply for reply in replies if "value" not in reply), None)
+    if odd is not None:
+        raise BadTests(f"the reference fails: {odd.get('raised') or odd.get('odd')}")
+    return [values.decode(reply["value"]) for reply in replies]
+
+
+def _message(call: Call, nonce: str) -> bytes:
+    sent = {"nonce": nonce, "name": call.name, "args": values.encode(call.args), "kwargs": values.encode(call.kwargs)}
+    return json.dumps(sent).encode()
+
+
+def _call_result(call: Call, nonce: str, reply: bytes, rule: compare.Rule, can_unwrap: bool) -> Result:
+    try:
+        said = values.tree(reply)
+    except values.NotPlain as error:
+        return Result(call.test, "wrong", str(error))
+    if not isinstance(said, dict) or said.get("nonce") != nonce:
+        return Result(call.test, "wrong", "an answer that was not asked for")
+    if "raised" in said:
+        return Result(call.test, "crash", str(said["raised"])[:200])
+    if "value" not in said:
+        return Result(call.test, "wrong", str(said.get("odd", "no value"))[:200])
+    value = said["value"]
+    is_right = compare.holds(value, call.how, call.expected, rule)
+    if not is_right and can_unwrap and isinstance(call.expected, list) and len(call.expected) == 1:
+        is_right = compare.holds(value, call.how, call.expected[0], rule)
+    return Result(call.test, "passed") if is_right else Result(call.test, "wrong", json.dumps(value)[:100])
+
+
+def run_tests(box: Sandbox, source: str, made: Plan, limits: Limits) -> list[Result]:
+    """Test code in one jail, the program in another; only plain values go between them."""
+    num_turns = max(MAX_TURNS, made.num_tests)
+    whole = replace(limits, seconds=limits.seconds * num_turns, turn_seconds=limits.seconds)
+    with box.converse(Program(source, kind="serve"), whole) as program:
+        ready = _told_ready(program)
+        if ready is None:
+            return [failure(test, program.close()) for test in range(made.num_tests)]
+        names = _offered(made, ready)
+        tests = Program(made.source, kind="tests", extra={**made.extra, "names": names})
+        with box.converse(tests, whole) as session:
+            results = _relay(session, program, made)
+            ending = session.close()
+        outcome = program.close()
+    if results is None:
+        lost = outcome if outcome.status != "ok" or program.heard is None else ending
+        return [failure(test, lost) for test in range(made.num_tests)]
+    if outcome.status != "ok":
+        return [failure(result.test, outcome) for result in results]
+    return results
+
+
+def _told_ready(program: Session) -> dict[str, str] | None:
+    """Names and kinds of what the program defines, as far as it can be believed."""
+    try:
+        said = values.tree(program.heard or b"null")
+        names = said["names"] if isinstance(said, dict) and isinstance(said.get("names"), dict) else None
+    except values.NotPlain:
+        return None
+    return names if names and all(isinstance(kind, str) for kind in names.values()) else {}
+
+
+def _offered(made: Plan, ready: dict[str, str]) -> dict[str, str]:
+    """What the tests are given of the program: for `check` its entry alone, else what they use."""
+    entry = made.extra.get("entry")
+    if made.extra["style"] == "check":
+        return {entry: ready.get(entry, "function")}
+    texts = made.extra["tests"] if made.extra["style"] == "statements" else ()
+    needed = assertions.unbound(made.source, *texts) | ({entry} if entry else set())
+    taken = needed | _imported(made)
+    wanted = {name for name in _mentioned(made) if not hasattr(builtins, name)} | taken
+    offered = {name: kind for name, kind in ready.items() if name in (taken if kind == "value" else wanted)}
+    return dict.fromkeys(needed, "function") | offered
+
+
+def _mentioned(made: Plan) -> set[str]:
+    """Names that the tests use: nothing else of the program is put before them, and no stand-in for a built-in."""
+    found = {made.entry, made.extra.get("entry") or ""}
+    texts = [made.source, *(made.extra["tests"] if made.extra["style"] == "statements" else ())]
+    for node in (node for text in texts for node in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+    return found
+
+
+def _imported(made: Plan) -> set[str]:
+    """Names that the tests take from the program by name, which may be a built-in's."""
+    statements = (node for node in ast.walk(ast.parse(made.source)) if isinstance(node, ast.ImportFrom))
+    return {alias.name for node in statements for alias in node.names}
+
+
+def _relay(tests: Session, program: Session, made: Plan) -> list[Result] | None:
+    """Carry questions and answers; the results of the tests, or None where one side ended first."""
+    while tests.heard is not None:
+        said = json.loads(tests.heard)
+        if "done" in said:
+            return _counted(said["done"], made)
+        nonce = secrets.token_hex(8)
+        reply = program.say(json.dumps({**said, "nonce": nonce}).encode())
+        if reply is None:
+            return None
+        tests.say(json.dumps(_checked(reply, nonce)).encode())
+    return None
+
+
+def _checked(reply: bytes, nonce: str) -> dict:
+    """A reply of the program, if it answers the question."""
+    try:
+        said = values.tree(reply) if len(reply) <= MAX_LINE else None
+    except values.NotPlain:
+        said = None
+    if not isinstance(said, dict) or said.get("nonce") != nonce:
+        return {"odd": "an answer that was not asked for"}
+    return said
+
+
+def _counted(done: list, made: Plan) -> list[Result]:
+    broken = next((note for _, status, note in done if status == "broken"), None)
+    if broken is not None:
+        raise BadTests(broken)
+    return [Result(number, "passed" if passed is True else status, note)
+            for number, (passed, status, note) in enumerate(done)]  # fmt: skip
+
+
+def failure(test: int, outcome: Outcome) -> Result:
+    """A test lost to how its run ended."""
+    if outcome.is_limit:
+        is_slow = outcome.status == "timeout"
+        return Result(test, "timeout", "too slow" if is_slow else f"over its {outcome.status} limit")
+    return Result(test, "crash", _told(outcome))
+
+
+def _told(outcome: Outcome) -> str:
+    """The last line of stderr, or how the run ended."""
+    lines = outcome.stderr.decode("utf-8", "replace").strip().splitlines()
+    if outcome.status == "killed":
+        return f"killed by signal {outcome.signal}"
+    if outcome.status == "ok":
+        return "ended before it answered"
+    return lines[-1][:200] if lines else f"exit code {outcome.exit_code}"
+
+
+def _shown(printed: bytes) -> str:
+    text = printed[:200].decode("utf-8", "replace")
+    return "printed " + repr(text)[:120]

@@ -1,0 +1,197 @@
+"""The verifier `code`: runs the program of a completion in a jail and compares what it gives with the tests, outside.
+
+Expected values never enter the jail; what leaves it is text or plain JSON values. `error` comes of tests that cannot be
+run, never of a program. Without isolation it refuses to start. Settings are those of the problem's answer where that
+states its own.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from r1lab_sandbox.box import KINDS, WORKERS, Sandbox
+from r1lab_sandbox.records import Limits
+from r1lab_verifiers.code import program, run
+from r1lab_verifiers.code.plan import BadTests, Plan, plan, telling_order
+from r1lab_verifiers.code.run import Result
+from r1lab_verifiers.verdict import Item, Verdict
+
+CREDITS = ("tests", "all")
+MAX_REMEMBERED = 4096
+
+
+@dataclass
+class Code:
+    """Python programs against tests; the forms of the answer are in `r1lab_verifiers.code.plan` and
+    `r1lab_data.programs`."""
+
+    time_limit: float = 4.0
+    """Seconds of one test."""
+    memory_mb: int = 512
+    """Memory of one run, all its processes together where control groups can be had."""
+    processes: int = 48
+    """Processes and threads of one run."""
+    credit: str = "tests"
+    """`tests`: the score is the share of tests passed. `all`: 1 where all pass, else 0; the first failure ends it."""
+    float_tol: float | None = None
+    """Numbers within this, relative or absolute, are equal; None: only where the problem says so."""
+    packages: tuple = ("numpy",)
+    """What programs may import besides the standard library."""
+    isolation: str = "auto"
+    """`auto`, `namespaces` or `bubblewrap`; what does not work is refused. `none`: no walls
+    (`r1lab_sandbox.backends.bare`)."""
+    workers: str = "local"
+    """Where programs run: `local`, or `ray` for the machines of a cluster."""
+    slots: int = 0
+    """Runs at once; 0: one for each core."""
+
+    isolated: ClassVar[bool] = True
+    deadline: ClassVar[float] = 3600.0
+    """For the pool: each run ends by its own limits long before."""
+
+    def __post_init__(self):
+        if self.credit not in CREDITS:
+            raise ValueError(f"code: credit {self.credit!r}; allowed: {', '.join(CREDITS)}")
+        if self.isolation not in KINDS:
+            raise ValueError(f"code: isolation {self.isolation!r}; allowed: {', '.join(KINDS)}")
+        if self.workers not in WORKERS:
+            raise ValueError(f"code: workers {self.workers!r}; allowed: {', '.join(WORKERS)}")
+        if not isinstance(self.slots, int) or not 0 <= self.slots <= 1024:
+            raise ValueError(f"code: slots {self.slots!r}; give 0 (one for each core) or a number up to 1024")
+        if isinstance(self.packages, str) or not all(isinstance(name, str) for name in self.packages):
+            raise ValueError(f"code: packages {self.packages!r}; give a list of names")
+        try:
+            self._limits = Limits(seconds=self.time_limit, memory_mb=self.memory_mb, processes=self.processes)
+        except ValueError as error:
+            told = str(error).removeprefix("limit ")
+            raise ValueError(f"code: {told.replace('seconds', 'time_limit', 1)}") from None
+        self._box: Sandbox | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._known: OrderedDict[tuple, Verdict] = OrderedDict()
+        self._outputs: OrderedDict[tuple, list] = OrderedDict()
+        self._running: dict[tuple, asyncio.Future] = {}
+
+    def start(self) -> None:
+        """Make the sandbox; raises SandboxError where there is no isolation."""
+        if self._box is None:
+            given = {"packages": self.packages, "backend": self.isolation, "workers": self.workers}
+            self._box = Sandbox(slots=self.slots or None, **given)
+            self._threads = ThreadPoolExecutor(self._box.slots, thread_name_prefix="verify-code")
+
+    def close(self) -> None:
+        if self._box is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._box.close()
+
+    async def verify(self, item: Item) -> Verdict:
+        """Equal programs for one problem are run once."""
+        try:
+            text = program.program(item.completion)
+        except program.NoProgram as error:
+            return Verdict(0.0, "no_answer", reason=str(error))
+        key = _key(item, text)
+        if key in self._known:
+            return self._known[key]
+        if key not in self._running:
+            self.start()
+            loop = asyncio.get_running_loop()
+            self._running[key] = loop.run_in_executor(self._threads, self.judge, text, item)
+            self._running[key].add_done_callback(lambda done: self._remember(key, done))
+        return await asyncio.shield(self._running[key])
+
+    def judge(self, text: str, item: Item) -> Verdict:
+        """The verdict on a program; blocks. SandboxError where the sandbox itself fails."""
+        self.start()
+        try:
+            made = plan(item.answer, prompt=item.prompt, float_tol=self.float_tol)
+            limits = self._limits_of(made)
+        except (BadTests, ValueError) as error:
+            return Verdict(None, "error", reason=f"code: {error}")
+        if made.entry:
+            text = program.completed(text, made.entry, made.prompt)
+        try:
+            if made.reference:
+                made = self._with_outputs(made, limits, _key(item, ""))
+            results = self._run(text, made, limits)
+        except BadTests as error:
+            return Verdict(None, "error", reason=f"code: {error}")
+        return self._verdict(results, made, text)
+
+    def witness(self, answer: str | dict) -> str:
+        """A program that does nothing: enough to see whether its problem can be judged."""
+        return "```python\npass\n```"
+
+    def check(self, answer: object) -> str | None:
+        """Why a problem's tests cannot be run, as far as can be told without running them; None: they can be read."""
+        try:
+            self._limits_of(plan(answer, float_tol=self.float_tol))
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _run(self, text: str, made: Plan, limits: Limits) -> list[Result]:
+        stop = self.credit == "all"
+        if made.texts:
+            order = telling_order(made) if stop else range(made.num_tests)
+            return run.run_texts(self._box, text, made, limits, order, stop)
+        if made.calls:
+            calls = made.calls
+            if stop:
+                place = {test: rank for rank, test in enumerate(telling_order(made))}
+                calls = tuple(sorted(calls, key=lambda call: place[call.test]))
+            return run.run_calls(self._box, text, calls, made.rule, limits, made.can_unwrap, stop)
+        return run.run_tests(self._box, text, made, limits)
+
+    def _with_outputs(self, made: Plan, limits: Limits, key: tuple) -> Plan:
+        """The plan with what its reference gives as the expected values; computed once for each problem."""
+        if key not in self._outputs:
+            self._outputs[key] = run.values_of(self._box, made.reference, made.calls, limits)
+            _shorten(self._outputs)
+        expected = zip(made.calls, self._outputs[key])
+        return replace(made, calls=tuple(replace(call, expected=value) for call, value in expected))
+
+    def _limits_of(self, made: Plan) -> Limits:
+        stated = {"seconds": made.time_limit, "memory_mb": made.memory_mb and int(made.memory_mb)}
+        return replace(self._limits, **{name: value for name, value in stated.items() if value})
+
+    def _verdict(self, results: list[Result], made: Plan, text: str) -> Verdict:
+        """`wrong`, `crash` or `timeout` is that of the first test that failed."""
+        failed: dict[int, Result] = {}
+        for result in results:
+            if not result.is_passed:
+                failed.setdefault(result.test, result)
+        num_tests = max(made.num_tests, 1 + max((result.test for result in results), default=0))
+        passed = {result.test for result in results} - set(failed)
+        wanted, came = Counter(call.test for call in made.calls), Counter(result.test for result in results)
+        complete = {test for test in passed if came[test] == (wanted[test] if made.calls else 1)}
+        if len(complete) == num_tests:
+            return Verdict(1.0, "correct", text, f"{num_tests} of {num_tests} tests")
+        first = next(iter(failed.values()), Result(0, "crash", "a test was not reached"))
+        score = len(complete) / num_tests if self.credit == "tests" else 0.0
+        reason = f"{len(complete)} of {num_tests} tests; test {first.test}: {first.note or first.status}"
+        return Verdict(score, first.status, text, reason)
+
+    def _remember(self, key: tuple, done: asyncio.Future) -> None:
+        self._running.pop(key, None)
+        if done.cancelled() or done.exception() is not None or done.result().status == "timeout":
+            return
+        self._known[key] = done.result()
+        _shorten(self._known)
+
+
+def _shorten(known: OrderedDict) -> None:
+    """Forget the oldest."""
+    if len(known) > MAX_REMEMBERED:
+        known.popitem(last=False)
+
+
+def _key(item: Item, text: str) -> tuple:
+    answer = json.dumps(item.answer, sort_keys=True, default=repr) if isinstance(item.answer, Mapping) else item.answer
+    digest = hashlib.blake2b(str(answer).encode("utf-8", "replace"), digest_size=16)
+    digest.update(text.encode("utf-8", "replace"))
+    return item.problem_id, digest.digest(), str(item.prompt)[:1000]

@@ -1,0 +1,35 @@
+"""The verifier `exact`: the answer is this text. Not for numbers (`numeric`) or mathematics (`math`)."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from r1lab_verifiers.text.region import after_marker, final_region
+from r1lab_verifiers.verdict import Item, Verdict
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Compares the text after the thinking (inside the last `<answer>`, if there is one), white space made uniform."""
+
+    after: str | None = None
+    """A marker such as `Answer:`: the rest of the line behind the last one is compared."""
+    ignore_case: bool = False
+
+    def verify(self, item: Item) -> Verdict:
+        gold = None if isinstance(item.answer, dict) else self.normal(str(item.answer))
+        if not gold:
+            return Verdict(None, "error", reason="exact: the gold answer is no text, or empty")
+        text = final_region(item.completion)
+        if self.after:
+            text = (after_marker(text, self.after) or "").strip().partition("\n")[0]
+        found = self.normal(text)
+        if not found:
+            return Verdict(0.0, "no_answer", reason="empty")
+        return Verdict(1.0, "correct", found) if found == gold else Verdict(0.0, "wrong", found)
+
+    def normal(self, text: str) -> str:
+        text = " ".join(unicodedata.normalize("NFC", text).split())
+        return text.casefold() if self.ignore_case else text
+
+    def witness(self, answer: str | dict) -> str:
+        return f"{self.after} {answer}" if self.after else str(answer)

@@ -1,0 +1,94 @@
+"""Whether two answers agree, by their types: the first rule that knows both decides, else they are compared as values.
+
+The gold decides what is asked for, so the rules are not symmetrical: a gold `x = 5` accepts 5 and a gold inequality
+accepts the interval; a gold interval accepts no inequality, which may restate the problem.
+"""
+
+from dataclasses import dataclass
+
+from r1lab_verifiers.math.agree.measures import measures
+from r1lab_verifiers.math.agree.members import matrices, members
+from r1lab_verifiers.math.agree.statements import sets, statements
+from r1lab_verifiers.math.prove.value import equal
+from r1lab_verifiers.math.read.tree import Choice, Clock, Const, Node, Relation, Seq, Sym, Text, neg
+from r1lab_verifiers.math.read.words import words
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What the conventions of A5 leave open; the defaults are those of the public labels."""
+
+    percent: str = "both"
+    lists: str = "unordered"
+    inequality_for_interval: bool = False
+    convert_units: bool = True
+    tolerance: float = 0.0
+
+
+def agree(gold: Node, other: Node, by: Conventions) -> bool | None:
+    """True, False, or None where numbers agree and nothing proves it."""
+    if gold == other and not isinstance(other, Relation):
+        return True
+    for rule in RULES:
+        found = rule(gold, other, by, agree)
+        if found is not NotImplemented:
+            return found
+    return equal(gold, other, by.tolerance)
+
+
+def _words(gold: Node, other: Node, by: Conventions, agree):
+    match gold, other:
+        case Text(), Text():
+            return gold.words == other.words
+        case Choice(letter, text), Choice(given, given_text):
+            return letter == given and (not text or not given_text or words(text) == words(given_text))
+        case Choice(_, text), _ if text:
+            return any(agree(each, other, by) is True for each in _readings(text))
+        case _, Choice(_, text) if text:
+            told = _readings(text)
+            if any(isinstance(each, Choice) for each in told):
+                return False  # (A) B names two options
+            return any(agree(gold, each, by) is True for each in told)
+        case Clock(minutes, marked), Clock(given, given_marked):
+            half_day = (minutes - given) % 720 == 0 and marked != given_marked
+            return minutes == given or half_day
+        case (Text(name), node) | (node, Text(name)) if name in _MEANINGS:
+            return _MEANINGS[name](node)
+        case Text("true" | "false" as name), Relation():
+            return _truth(other) is (name == "true")
+    if isinstance(gold, Text | Choice | Clock) or isinstance(other, Text | Choice | Clock):
+        return False
+    return NotImplemented
+
+
+def _readings(text: str) -> tuple[Node, ...]:
+    from r1lab_verifiers.math.read.answer import read  # a choice holds an answer in turn
+
+    return read(text)
+
+
+def _is_all_reals(node: Node) -> bool:
+    return node == Sym("R") or (isinstance(node, Relation) and node.ops == ("in",) and node.sides[1] == Sym("R"))
+
+
+_MEANINGS = {
+    "infinity": lambda node: node == Const("oo"),
+    "negative infinity": lambda node: node == neg(Const("oo")),
+    "no solution": lambda node: node == Seq("set", ()),
+    "all real numbers": _is_all_reals,
+}
+"""Words that a formula may stand for."""
+
+
+def _truth(node: Relation) -> bool | None:
+    """Of a statement about finite sets."""
+    sides = tuple(side.items if isinstance(side, Seq) and side.kind == "set" else (side,) for side in node.sides)
+    match (*sides, *node.ops):
+        case (left, right, op):
+            inside = all(any(equal(a, b) for b in right) for a in left)
+            around = all(any(equal(a, b) for b in left) for a in right)
+            return {"subseteq": inside, "supseteq": around, "subset": inside, "supset": around}.get(op)
+    return None
+
+
+RULES = (_words, measures, statements, sets, members, matrices)

@@ -1,0 +1,177 @@
+"""Answers of several members: lists, sets, tuples, cases, matrices; both signs of a plus-or-minus written out.
+
+Two members are compared by `agree`.
+"""
+
+from r1lab_verifiers.math.read.tree import (
+    Call,
+    Matrix,
+    Node,
+    Relation,
+    Seq,
+    Sym,
+    children,
+    contains,
+    neg,
+    rebuild,
+    substitute,
+    symbols,
+)
+
+MAX_MEMBERS = 200
+
+
+def members(gold: Node, other: Node, by, agree):
+    """Lists, sets and tuples."""
+    gold, other = _as_members(gold), _as_members(other)
+    if isinstance(gold, Seq) and gold.kind == "tuple":
+        other = _by_name(other)
+    if not isinstance(gold, Seq) and not isinstance(other, Seq):
+        return NotImplemented
+    if isinstance(other, Seq) and not isinstance(gold, Seq):
+        if isinstance(gold, Matrix):
+            return NotImplemented
+        if other.kind == "list":
+            meant = [item for item in other.items if not _leaves_out(item, gold)]
+            return agree(gold, meant[0], by) if len(meant) == 1 else False
+        return agree(gold, other.items[0], by) if len(other.items) == 1 else False
+    if not isinstance(other, Seq):
+        if isinstance(other, Matrix):
+            return NotImplemented
+        return agree(gold.items[0], other, by) if len(gold.items) == 1 else False
+    other = _renamed(other, gold)
+    if "set" in (gold.kind, other.kind):
+        gold, other = _distinct(gold), _distinct(other)
+    if max(len(gold.items), len(other.items)) > MAX_MEMBERS or len(gold.items) != len(other.items):
+        return False
+    if ("cases" in (gold.kind, other.kind)) and gold.kind != other.kind:
+        return False
+    if "tuple" in (gold.kind, other.kind):
+        if "set" in (gold.kind, other.kind) or not _same_brackets(gold, other):
+            return False
+        return _all(agree(a, b, by) for a, b in zip(gold.items, other.items))
+    ordered = by.lists == "ordered" and gold.kind == other.kind == "list"
+    if ordered or any(item == Sym("...") for item in gold.items):
+        return _all(agree(a, b, by) for a, b in zip(gold.items, other.items))
+    return _matched(gold.items, other.items, by, agree)
+
+
+def _leaves_out(item: Node, gold: Node) -> bool:
+    """Whether it only says where the gold's own variable has no value: x != 1."""
+    return (
+        isinstance(item, Relation)
+        and item.ops == ("!=",)
+        and isinstance(item.sides[0], Sym)
+        and symbols(item) == {item.sides[0].name} <= symbols(gold)
+    )
+
+
+def _renamed(other: Seq, gold: Seq) -> Seq:
+    """The answer with the gold's name for the one integer that both leave open: 2 n pi, n in Z."""
+    wanted, given = _open_integers(gold), _open_integers(other)
+    if len(wanted) != 1 or len(given) != 1 or given[0] in symbols(gold) or wanted[0] in symbols(other):
+        return other
+    return substitute(other, given[0], Sym(wanted[0]))
+
+
+def _open_integers(node: Seq) -> list[str]:
+    return [
+        item.sides[0].name
+        for item in node.items
+        if isinstance(item, Relation)
+        and item.ops == ("in",)
+        and isinstance(item.sides[0], Sym)
+        and item.sides[1] == Sym("Z")
+    ]
+
+
+def _as_members(node: Node) -> Node:
+    items = expanded(node)
+    if isinstance(node, Seq) and node.kind in ("tuple", "cases"):
+        return node
+    if len(items) > 1 or isinstance(node, Seq):
+        return Seq(node.kind if isinstance(node, Seq) else "list", items)
+    return node
+
+
+def _distinct(node: Seq) -> Seq:
+    return Seq(node.kind, tuple(dict.fromkeys(node.items)), node.brackets)
+
+
+def _by_name(node: Node) -> Node:
+    """`y = 1, x = 2` in the order of its names, where these are neighbours in the alphabet."""
+    if not isinstance(node, Seq) or node.kind != "list":
+        return node
+    heads = [item.sides[0] for item in node.items if isinstance(item, Relation) and item.ops == ("=",)]
+    names = sorted(head.name for head in heads if isinstance(head, Sym))
+    if len(names) < len(node.items) or "".join(names) not in "abcdefghijklmnopqrstuvwxyz":
+        return node
+    return Seq("list", tuple(sorted(node.items, key=lambda item: item.sides[0].name)))
+
+
+def expanded(node: Node) -> tuple[Node, ...]:
+    """Members with both signs of every plus-or-minus written out."""
+    if isinstance(node, Seq) and node.kind in ("list", "set"):
+        return tuple(each for item in node.items for each in (expanded(item) if _spreads(item) else (item,)))
+    if not contains(node, lambda each: isinstance(each, Call) and each.name in ("pm", "mp")):
+        return (node,)
+    return (_signed(node, False), _signed(node, True))
+
+
+def _spreads(item: Node) -> bool:
+    """Whether a member stands for several: a set in a set is one."""
+    return not isinstance(item, Seq) or item.kind in ("list", "tuple")
+
+
+def _signed(node: Node, is_lower: bool) -> Node:
+    parts = [_signed(part, is_lower) for part in children(node)]
+    if isinstance(node, Call) and node.name in ("pm", "mp"):
+        return neg(parts[0]) if is_lower == (node.name == "pm") else parts[0]
+    return rebuild(node, parts) if parts else node
+
+
+def _same_brackets(gold: Seq, other: Seq) -> bool:
+    if gold.kind != other.kind:  # a bare list may leave a tuple's brackets out, not those of [0, 1)
+        return (gold.brackets or other.brackets) in ("()", "[]")
+    return gold.brackets == other.brackets or (len(gold.items) > 2 and {gold.brackets, other.brackets} <= {"()", "[]"})
+
+
+def _matched(left: tuple[Node, ...], right: tuple[Node, ...], by, agree) -> bool | None:
+    """Each member of one is a member of the other; members that only look alike leave it undecided."""
+    rest, is_proved = list(right), True
+    for item in left:
+        found = [(at, agree(item, each, by)) for at, each in enumerate(rest)]
+        at = next(
+            (at for at, verdict in found if verdict), next((at for at, verdict in found if verdict is None), None)
+        )
+        if at is None:
+            return False
+        is_proved &= dict(found)[at] is True
+        del rest[at]
+    return True if is_proved else None
+
+
+def _all(verdicts) -> bool | None:
+    seen = list(verdicts)
+    return False if False in seen else None if None in seen else True
+
+
+def matrices(gold: Node, other: Node, by, agree):
+    gold, other = _vector(gold, other), _vector(other, gold)
+    if not (isinstance(gold, Matrix) and isinstance(other, Matrix)):
+        return NotImplemented
+    if [len(row) for row in gold.rows] != [len(row) for row in other.rows]:
+        return False
+    return _all(agree(a, b, by) for left, right in zip(gold.rows, other.rows) for a, b in zip(left, right))
+
+
+def _vector(node: Node, like: Node) -> Node:
+    """A tuple as the row or column that the other one is."""
+    if isinstance(node, Seq) and node.kind in ("tuple", "list") and isinstance(like, Matrix):
+        if all(isinstance(item, Seq) and item.kind == "tuple" for item in node.items):
+            return Matrix(tuple(item.items for item in node.items))
+        if all(len(row) == 1 for row in like.rows):
+            return Matrix(tuple((item,) for item in node.items))
+        if len(like.rows) == 1:
+            return Matrix((node.items,))
+    return node

@@ -1,0 +1,170 @@
+"""Equations and inequalities: equal up to a factor, heads such as `y =`, chains, assignments.
+
+Says how a relation may be read as a value; whether values are equal is `value`'s to say.
+"""
+
+from fractions import Fraction
+
+from r1lab_verifiers.math.prove import normal, sample
+from r1lab_verifiers.math.prove.sample import Unknown
+from r1lab_verifiers.math.prove.value import equal
+from r1lab_verifiers.math.read.tree import (
+    Add,
+    Call,
+    Const,
+    Mul,
+    Node,
+    Num,
+    Pow,
+    Ratio,
+    Relation,
+    Sym,
+    TooBig,
+    children,
+    sub,
+    symbols,
+)
+
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def is_comparison(node: Relation) -> bool:
+    return all(op in ("<", "<=", ">", ">=", "!=") for op in node.ops)
+
+
+def flipped(ops: tuple[str, ...]) -> tuple[str, ...]:
+    """The signs of a chain read from its other end."""
+    return tuple(_FLIPPED.get(op, op) for op in reversed(ops))
+
+
+def is_equation(node: Node) -> bool:
+    return isinstance(node, Relation) and set(node.ops) <= {"=", "=="}
+
+
+def is_head(node: Node) -> bool:
+    """Whether it only names what is asked for: x, f(x), AB, P(A), A:B, angle ABC."""
+    match node:
+        case Sym():
+            return True
+        case Call("abs", (inner,)):
+            return is_head(inner)
+        case Call(name, args):
+            return (
+                len(name) == 1 or name in ("angle", "triangle", "overline", "overrightarrow", "vec", "prime")
+            ) and bool(symbols(node))
+        case Mul(args):
+            return all(isinstance(arg, Sym | Const) or is_head(arg) for arg in args) and any(
+                isinstance(arg, Sym) for arg in args
+            )
+        case Ratio(parts):
+            return all(map(is_head, parts))
+    return False
+
+
+def is_function_head(node: Node) -> bool:
+    """Whether it names a function or its value: f(x), y."""
+    return (isinstance(node, Sym) and node.name in "yfghzwV") or (isinstance(node, Call) and len(node.name) == 1)
+
+
+def stated_value(node: Relation) -> Node | None:
+    """What a chain `head = a = b` comes to: its last side, if all its numbers agree and its head asks for that; else,
+    or for an echo, None."""
+    if not _asks_for(node.sides[0], node.sides[-1]):
+        return None
+    closed = [side for side in node.sides if is_closed(side)]
+    if len(closed) < len(node.sides):
+        closed = [side for side in closed if side is not node.sides[0]]
+    last = node.sides[-1]
+    for side in closed:
+        if side is not last and is_closed(last) and not equal(side, last) and not equal(last, side):
+            return None
+    for at in range(len(node.sides) - 1):
+        if node.sides[at] == node.sides[at + 1]:
+            return None
+    return last
+
+
+def _asks_for(head: Node, value: Node) -> bool:
+    """Whether `head = value` says what the head is: `2x = 5` and `x^2 = 5` determine x, which is not 5; `a + b = 5` and
+    `sin x = 5` are what was asked for; `x = x + 1` is nothing."""
+    if isinstance(head, Sym):
+        return head.name not in symbols(value)
+    if is_head(head):
+        return True
+    if symbols(head) & symbols(value):
+        return equal(head, value) is True
+    return len(symbols(head)) != 1 or not _is_algebraic(head)
+
+
+def _is_algebraic(node: Node) -> bool:
+    is_known = isinstance(node, Call) and node.name in ("abs", "log", "factorial")
+    return (is_known or isinstance(node, Num | Const | Sym | Add | Mul | Pow)) and all(
+        map(_is_algebraic, children(node))
+    )
+
+
+def is_closed(node: Node) -> bool:
+    """Whether it is a number: no variable anywhere, and no function that only has a name."""
+    return (
+        isinstance(node, Num | Const | Add | Mul | Pow | Call)
+        and not symbols(node)
+        and not (isinstance(node, Call) and len(node.name) == 1)
+        and all(map(is_closed, children(node)))
+    )
+
+
+def same_equation(gold: Relation, other: Relation) -> bool | None:
+    """Two equations of two sides: the same up to a factor that is not zero."""
+    (a, b), (c, d) = gold.sides, other.sides
+    if (equal(a, c) and equal(b, d)) or (equal(a, d) and equal(b, c)):
+        return True
+    if is_function_head(a) and is_function_head(c) and symbols(b):
+        same_arguments = not (isinstance(a, Call) and isinstance(c, Call)) or a.args == c.args
+        return equal(b, d) if same_arguments else False
+    return proportional(sub(a, b), sub(c, d))
+
+
+def same_inequality(gold: Relation, other: Relation) -> bool | None:
+    (a, b), (c, d) = gold.sides, other.sides
+    left, right = (sub(a, b), gold.ops[0]), (sub(c, d), other.ops[0])
+    factor = ratio(left[0], right[0])
+    if factor is None:
+        return False
+    op = right[1] if factor > 0 else _FLIPPED.get(right[1], right[1])
+    return op == left[1] and proportional(left[0], right[0])
+
+
+def proportional(left: Node, right: Node) -> bool | None:
+    """Whether left = k right for a number k that is not zero."""
+    factor = ratio(left, right)
+    if factor is None:
+        return False
+    try:
+        scaled = Mul((Num(factor), right)) if hasattr(factor, "denominator") else Mul((factor, right))
+        return normal.is_equal(left, scaled) or sample.agree(left, scaled) is True
+    except (Unknown, TooBig, ZeroDivisionError):
+        return False
+
+
+def ratio(left: Node, right: Node):
+    """The rational factor between two expressions, guessed at a point and checked at others, or None."""
+    names = sorted(symbols(left) | symbols(right))
+    if not names or symbols(left) != symbols(right):
+        return None
+    quotients = []
+    for index in range(6):
+        values = {name: sample.point(name, index) for name in names}
+        try:
+            bottom = sample.Evaluator(values, False)(right)
+            top = sample.Evaluator(values, False)(left)
+            if bottom:
+                quotients.append(top / bottom)
+        except (sample.Undefined, Unknown, TooBig, ZeroDivisionError, ValueError):
+            continue
+    if len(quotients) < 2 or not all(sample.close(quotients[0], each, 1) for each in quotients[1:]):
+        return None
+    mp = sample.context()
+    guess = Fraction(int(mp.nint(quotients[0] * 10**15)), 10**15).limit_denominator(10**6)
+    if guess and sample.close(mp.mpf(guess.numerator) / guess.denominator, quotients[0]):
+        return guess
+    return None

@@ -1,0 +1,135 @@
+r"""Where a completion's answer stands. A policy is a row of `POLICIES`: which places are looked at, in which order.
+
+Knows text only. Several boxes that differ are all returned: what they mean beside the gold is the verifier's to say.
+"""
+
+import re
+from collections import deque
+from dataclasses import dataclass
+
+from r1lab_verifiers.math.read.hedges import denies, takes_back
+from r1lab_verifiers.text.region import after_marker, boxes, final_region, has_answer_tag
+
+MAX_TAIL = 20_000
+"""Characters from the end of a region in which an answer without any mark is looked for."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The texts that a place holds; several boxes give several."""
+
+    place: str
+    texts: tuple[str, ...]
+
+
+_STATED = re.compile(
+    r"(?:final\s+answer|answer|result|solution|value|probability)\s*(?:\([^()\n]{0,40}\)\s*)?(?:is|are|=|:|equals)+\s*(?:therefore|thus|simply|just|exactly)?\s*:?\s*([^\n]+)",
+    re.IGNORECASE,
+)
+_HASHES = re.compile(r"####\s*([^\n]+)")
+_MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+_NUMBER = re.compile(r"(?<![\w.^/])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:\s?/\s?[0-9]+)?%?")
+_LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])\)?[.\s]*$")
+
+
+def boxed(region: str, after_thinking: bool) -> Found | None:
+    """The boxes of the final region: of all of it where that is marked, else of the last paragraph with a box."""
+    if "boxed" not in region and "fbox" not in region:
+        return None
+    parts = [region] if after_thinking else re.split(r"\n\s*\n", region)
+    for part in reversed(parts):
+        if found := boxes(part):
+            return Found("box", tuple(_inner(text) for text in found))
+    found = [] if after_thinking else boxes(region)
+    return Found("box", tuple(_inner(text) for text in found[-1:])) if found else None
+
+
+def _inner(text: str) -> str:
+    """The box within a box, if there is one."""
+    inside = boxes(text)
+    return _inner(inside[-1]) if len(inside) == 1 else text
+
+
+def tagged(region: str, _: bool) -> Found:
+    return Found("<answer>", (region,))
+
+
+def hashed(region: str, _: bool) -> Found | None:
+    found = _HASHES.findall(region)
+    return Found("####", (found[-1],)) if found else None
+
+
+def stated(region: str, _: bool) -> Found | None:
+    """What follows the last `the answer is`, up to the end of its sentence."""
+    found = list(_STATED.finditer(region[-MAX_TAIL:]))
+    return Found("statement", (_sentence(found[-1][1]),)) if found else None
+
+
+def _sentence(text: str) -> str:
+    match = re.match(r"(.*?)(?:\.(?=\s+[A-Z])|<\||$)", text)
+    text = match[1] if match and match[1].strip() else text
+    last = re.match(r"(?:[^$]|\$[^$]*\$)*\b(?:is|are|equals)\b:?\s+([^\s].*)", text)
+    return last[1] if last else text
+
+
+def whole(region: str, _: bool) -> Found | None:
+    return Found("whole text", (region,)) if region.strip() else None
+
+
+def last_math(region: str, _: bool) -> Found | None:
+    return _last("last formula", _MATH, region)
+
+
+def last_bold(region: str, _: bool) -> Found | None:
+    return _last("last bold text", _BOLD, region)
+
+
+def _last(place: str, pattern: re.Pattern, region: str) -> Found | None:
+    """The last match; nothing where it is denied (`not 5`), bounded (`> 5`) or one of several offered (`4 or 5`)."""
+    tail = region[-MAX_TAIL:]
+    match = deque(pattern.finditer(tail), maxlen=1)
+    if not match or denies(tail[: match[0].start()]) or takes_back(tail[match[0].end() :]):
+        return None
+    (match,) = match
+    return Found(place, (next(filter(None, match.groups()), match[0]).rstrip(","),))
+
+
+def last_letter(region: str, _: bool) -> Found | None:
+    match = _LETTER.search(region[-200:].rstrip(" *$"))
+    return Found("last letter", (match[1],)) if match else None
+
+
+def last_number(region: str, _: bool) -> Found | None:
+    return _last("last number", _NUMBER, region)
+
+
+POLICIES = {
+    "auto": (boxed, hashed, whole, stated, last_letter, last_math, last_bold, last_number),
+    "boxed": (boxed,),
+    "answer": (tagged,),
+    "hash": (hashed,),
+    "stated": (stated,),
+    "whole": (whole,),
+}
+"""In which order places are asked; `auto` falls back on weaker ones where a stronger holds nothing that can be read."""
+
+
+def candidates(completion: str, policy: str, after: str | None):
+    """The places of a policy that hold something, strongest first."""
+    region = final_region(completion)
+    if after is not None:
+        tail = after_marker(region, after)
+        if tail is not None:
+            tail = tail.strip()
+            line = tail.partition("\n")[0]
+            yield Found(f"after {after!r}", tuple(boxes(line)) or (line,))
+        return
+    is_marked = "</think>" in completion or has_answer_tag(completion)
+    if policy == "answer" and not has_answer_tag(completion):
+        return
+    for place in POLICIES[policy]:
+        if (found := place(region, is_marked)) is not None:
+            yield found
+            if found.place in ("box", "####") and policy == "auto":
+                return

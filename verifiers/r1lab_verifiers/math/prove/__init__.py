@@ -1,0 +1,1 @@
+"""Whether two expressions are equal: by value, by normal form, by samples."""

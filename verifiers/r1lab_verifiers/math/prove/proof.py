@@ -1,0 +1,127 @@
+"""The last tier: sympy asked to prove what numbers suggest. Built node by node, never from text.
+
+The budget counts Python calls, not seconds, so the verdict does not depend on the machine.
+"""
+
+import sys
+
+from r1lab_verifiers.math.prove.sample import Unknown
+from r1lab_verifiers.math.read.tree import Add, Big, Call, Const, Mul, Node, Num, Percent, Pow, Sym, contains, size
+
+MAX_SIZE = 120
+BUDGET = 250_000
+"""Calls of Python functions for one proof."""
+_NAMES = {
+    "log": "log",
+    "abs": "Abs",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "arccot": "acot",
+    "arcsec": "asec",
+    "arccsc": "acsc",
+    "arcsinh": "asinh",
+    "arccosh": "acosh",
+    "arctanh": "atanh",
+    "ceil": "ceiling",
+    "floor": "floor",
+    "factorial": "factorial",
+    "binom": "binomial",
+    "gcd": "gcd",
+    "lcm": "lcm",
+    "max": "Max",
+    "min": "Min",
+    "sgn": "sign",
+    "mod": "Mod",
+    "re": "re",
+    "im": "im",
+    "conj": "conjugate",
+    **{
+        name: name
+        for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch")
+    },
+}
+
+
+class Spent(BaseException):
+    """The budget ran out. Not an Exception: sympy catches those."""
+
+
+def prove(left: Node, right: Node) -> bool | None:
+    """True or False where sympy decides; None where it does not, or not within the budget."""
+    if size(left) + size(right) > MAX_SIZE:
+        return None
+    import sympy
+
+    count = 0
+
+    def tick(frame, event, argument):
+        nonlocal count
+        if event == "call":
+            count += 1
+            if count > BUDGET:
+                sys.setprofile(None)
+                raise Spent
+
+    sys.setprofile(tick)
+    try:
+        return _decide(sympy, _build(sympy, left) - _build(sympy, right))
+    except (Spent, Exception):  # sympy raises anything; whatever it is, it is no proof
+        return None
+    finally:
+        sys.setprofile(None)
+
+
+def _decide(sympy, difference) -> bool | None:
+    attempts = (
+        lambda each: sympy.expand(sympy.expand_trig(each)),
+        sympy.simplify,
+        lambda each: sympy.simplify(sympy.expand_log(each, force=True)),
+    )
+    for attempt in attempts:
+        result = attempt(difference)
+        if result == 0:
+            return True
+    return difference.equals(0)
+
+
+def _build(sympy, node: Node):
+    match node:
+        case Num(value):
+            return sympy.Rational(value.numerator, value.denominator)
+        case Sym(name):
+            return sympy.Symbol(name, real=True)
+        case Const(name):
+            return {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "oo": sympy.oo}[name]
+        case Add(args):
+            return sympy.Add(*(_build(sympy, arg) for arg in args))
+        case Mul(args):
+            return sympy.Mul(*(_build(sympy, arg) for arg in args))
+        case Pow(base, exponent):
+            return sympy.Pow(_build(sympy, base), _build(sympy, exponent))
+        case Percent(value):
+            return _build(sympy, value) / 100
+        case Call("deg", (value,)):
+            return _build(sympy, value) * sympy.pi / 180
+        case Call("diff", (body, Sym(name))):
+            return sympy.Derivative(_build(sympy, body), sympy.Symbol(name, real=True)).doit()
+        case Call(name, args) if name in _NAMES:
+            return getattr(sympy, _NAMES[name])(*(_build(sympy, arg) for arg in args))
+        case Big(kind, variable, low, high, body) if not contains(body, lambda each: isinstance(each, Big)):
+            return _big(sympy, kind, variable, low, high, body)
+    raise Unknown(type(node).__name__)
+
+
+def _big(sympy, kind: str, variable: str, low: Node | None, high: Node | None, body: Node):
+    name, inner = sympy.Symbol(variable, real=True), _build(sympy, body)
+    match kind:
+        case "sum" | "prod" if low is not None and high is not None:
+            whole = {"sum": sympy.Sum, "prod": sympy.Product}[kind]
+            return whole(inner, (name, _build(sympy, low), _build(sympy, high))).doit()
+        case "int" if low is not None and high is not None:
+            return sympy.Integral(inner, (name, _build(sympy, low), _build(sympy, high))).doit()
+        case "int":
+            return sympy.Integral(inner, name).doit()
+        case "lim":
+            return sympy.limit(inner, name, _build(sympy, low))
+    raise Unknown(kind)

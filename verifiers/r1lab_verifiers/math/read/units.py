@@ -1,0 +1,116 @@
+r"""Units, currencies and counted nouns behind a number: spelling, dimension, and exact conversion of what is measured.
+
+A noun (`10 apples`) measures nothing and clashes with nothing; two units of other dimensions clash.
+"""
+
+import re
+from fractions import Fraction
+
+from r1lab_verifiers.math.read import names
+from r1lab_verifiers.math.read.tree import Mul, Node, Num, Pow, Sym
+
+_TABLE = """
+    m = 1 m: m meter metre            cm = 1/100 m: cm centimeter centimetre
+    mm = 1/1000 m: mm millimeter millimetre   km = 1000 m: km kilometer kilometre
+    nm = 1/1000000000 m: nm nanometer nanometre   in = 127/5000 m: in inch inche
+    ft = 381/1250 m: ft foot feet     yd = 1143/1250 m: yd yard
+    mi = 201168/125 m: mi mile        g = 1 g: g gram
+    mg = 1/1000 g: mg milligram       kg = 1000 g: kg kilogram
+    lb = 45359237/100000 g: lb lbs pound   oz = 45359237/1600000 g: oz ounce
+    s = 1 s: s sec second             ms = 1/1000 s: ms millisecond
+    min = 60 s: min minute            h = 3600 s: h hr hrs hour
+    day = 86400 s: day                week = 604800 s: week
+    month = 1 month: month            year = 12 month: year yr yrs
+    l = 1/1000 m^3: l liter litre     ml = 1/1000000 m^3: ml milliliter millilitre
+    gal = 473176473/125000000000 m^3: gal gallon
+    usd = 1 usd: dollar usd           cent = 1/100 usd: cent
+    eur = 1 eur: euro eur             deg = 1 deg: degree deg
+    rad = 1 rad: radian rad           degc = 1 degc: degc
+    degf = 1 degf: degf               mph = 1397/3125 m s^-1: mph
+    kph = 5/18 m s^-1: kph kmh        n = 1 n: newton
+    j = 1 j: joule                    w = 1 w: watt
+    kw = 1000 w: kw kilowatt          hz = 1 hz: hertz hz
+    k = 1 k: kelvin                   mol = 1 mol: mol mole
+    pa = 1 pa: pascal pa              v = 1 v: volt
+    a = 1 a: ampere amp               atm = 1 atm: atm
+    ev = 1 ev: ev
+"""
+"""unit = how many of which base units: its spellings, without a plural's s."""
+_ROW = re.compile(r"(\w+) = ([0-9/]+) ([a-z0-9^ -]+): ((?:\w+ ?)+?)(?=\s{2,}|\n|$)")
+_POWER = re.compile(r"([a-z]+)(?:\^(-?[0-9]))?|(/)")
+_SCALES: dict[str, tuple[Fraction, dict[str, int]]] = {}
+"""What one unit is in base units, and its dimension."""
+_UNIT_OF: dict[str, str] = {}
+for _unit, _scale, _base, _words in _ROW.findall(_TABLE):
+    _SCALES[_unit] = Fraction(_scale), {name: int(power or 1) for name, power, _ in _POWER.findall(_base)}
+    _UNIT_OF |= dict.fromkeys(_words.split(), _unit)
+LETTERS = set("mgslhLNJWVAKCF")
+"""Single letters that may be a unit right behind a number."""
+
+
+def normal(unit: str) -> str:
+    """A unit's spelling made uniform: `sq. centimeters` and `cm^2` are the same."""
+    text = unit.lower().replace("\\", " ").replace("{", "").replace("}", "").replace("$", " ")
+    text = re.sub(r"\bms(?=\s*\^\s*-)", "m s", text)
+    text = re.sub(r"\b(?:square|sq)\.?\s+(\w+)", r"\1^2", text)
+    text = re.sub(r"\b(?:cubic|cu)\.?\s+(\w+)", r"\1^3", text)
+    text = re.sub(r"(\w+)\s+squared\b", r"\1^2", text)
+    text = re.sub(r"(\w+)\s+cubed\b", r"\1^3", text)
+    text = re.sub(r"\s*(?:\bper\b|/)\s*", "/", re.sub(r"[\s.*]+", " ", text))
+    return re.sub(r"[a-z]+", lambda match: _word(match[0]), text).strip()
+
+
+def _word(word: str) -> str:
+    for form in (word, word.removesuffix("s"), word.removesuffix("es")):
+        if form in _UNIT_OF:
+            return _UNIT_OF[form]
+    return word.removesuffix("s")
+
+
+def measure(unit: str) -> tuple[Fraction, tuple[tuple[str, int], ...]] | None:
+    """How many base units it is, and its dimension; None where a word of it is no unit."""
+    total, dimension, sign = Fraction(1), {}, 1
+    text = normal(unit)
+    if not text or _POWER.sub("", text).strip():
+        return None
+    for word, power, slash in _POWER.findall(text):
+        if slash:
+            sign = -1
+            continue
+        if word not in _SCALES:
+            return None
+        scale, parts = _SCALES[word]
+        exponent, sign = sign * int(power or 1), 1
+        total *= scale**exponent
+        for name, each in parts.items():
+            dimension[name] = dimension.get(name, 0) + each * exponent
+    return total, tuple(sorted((name, each) for name, each in dimension.items() if each))
+
+
+def conversion(wanted: str, given: str) -> Fraction | None:
+    """What a value in the given unit is multiplied with to be in the wanted one: 1 where either only names what is
+    counted; None where they measure different things."""
+    left, right = measure(wanted), measure(given)
+    if left is None or right is None or normal(wanted) == normal(given):
+        return Fraction(1)
+    return right[0] / left[0] if left[1] == right[1] else None
+
+
+def is_unit_word(word: str) -> bool:
+    """Whether a bare word behind a number may be a unit or a noun."""
+    lower = word.lower()
+    known = lower in _UNIT_OF or lower.removesuffix("s") in _UNIT_OF
+    return known or len(word) > 3 or lower in names.UNIT_WORDS
+
+
+def spelled(node: Node) -> str | None:
+    """The unit that a product of letters may be: m/s, m s^-1; None where it is none."""
+    match node:
+        case Sym(name):
+            return name if name in LETTERS or name in _UNIT_OF else None
+        case Pow(Sym(name), Num(power)) if power.denominator == 1 and abs(power) < 4:
+            return f"{name}^{power}" if spelled(node.base) else None
+        case Mul(args):
+            parts = [spelled(arg) for arg in args]
+            return None if None in parts else " ".join(parts)
+    return None

@@ -1,0 +1,194 @@
+"""The verifier `math`: is the completion's final answer the gold one?
+
+Not for code, for multiple choice with several letters (`choice`) or for text (`exact`).
+"""
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import product
+
+from r1lab_verifiers.math.agree.agree import Conventions, agree
+from r1lab_verifiers.math.extract import POLICIES, Found, candidates
+from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined
+from r1lab_verifiers.math.kinds import kind_of
+from r1lab_verifiers.math.options import with_options
+from r1lab_verifiers.math.prove.exact import MAX_WORK, rational, work
+from r1lab_verifiers.math.read.answer import MAX_TEXT, read
+from r1lab_verifiers.math.read.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Text, TooBig
+from r1lab_verifiers.verdict import Item, Verdict
+
+BOXES = ("agree", "last")
+PERCENT = ("both", "share", "number")
+LISTS = ("unordered", "ordered")
+MARKED = ("box", "####", "<answer>")
+"""Places in which words are an answer too."""
+MAX_BOXES = 64
+"""More in one region are no answer."""
+
+
+@dataclass(frozen=True)
+class Math:
+    """Compares answers as mathematics: 1/2, 0.5 and \\frac12 are one."""
+
+    extract: str = "auto"
+    """`auto`: box, ####, whole text, `the answer is`, last formula or number. Or only `boxed`, `answer` (the <answer>
+    tags), `hash` (####), `stated` (`the answer is`), `whole`."""
+    after: str | None = None
+    """A marker such as `A:`; what follows the last one on its line is the answer, and nothing else is looked at."""
+    boxes: str = "agree"
+    """Several boxes in the final region: `agree` fails where they differ (unless together they are the gold's members),
+    `last` takes the last."""
+    percent: str = "both"
+    """10% is 0.1 and also 10 (`both`), only 0.1 (`share`), only 10 (`number`)."""
+    lists: str = "unordered"
+    """Members of a bare list, `1, 2`: in any order, or `ordered`. Tuples always are, sets never."""
+    inequality_for_interval: bool = False
+    """Whether a gold interval accepts an inequality, which may restate the problem."""
+    convert_units: bool = True
+    """Whether 120 minutes is accepted for 2 hours: exact conversions, where both units are stated."""
+    unevaluated: bool = True
+    """Whether 3+2 is accepted for 5."""
+    tolerance: float = 0.0
+    """Largest difference between numbers relative to the gold."""
+    undecided: str = "wrong"
+    """What numbers that agree without a proof are worth: `wrong` (status undecided, score 0) or `correct`."""
+
+    preload = ("r1lab_verifiers.math.verifier", "r1lab_verifiers.math.prove.value", "mpmath", "sympy")
+
+    conventions: Conventions = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self):
+        for name, allowed in (
+            ("extract", tuple(POLICIES)),
+            ("boxes", BOXES),
+            ("percent", PERCENT),
+            ("lists", LISTS),
+            ("undecided", ("wrong", "correct")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"math: {name} {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
+        if not isinstance(self.tolerance, int | float) or not 0 <= self.tolerance < 1:
+            raise ValueError(f"math: tolerance {self.tolerance!r} is outside [0, 1); it is relative, 0.01 is 1 %")
+        if self.after is not None and (not isinstance(self.after, str) or not self.after.strip()):
+            raise ValueError(f"math: after {self.after!r} is no marker, such as 'A:'")
+        made = Conventions(
+            self.percent, self.lists, self.inequality_for_interval, self.convert_units, float(self.tolerance)
+        )
+        object.__setattr__(self, "conventions", made)
+
+    def verify(self, item: Item) -> Verdict:
+        if reason := self.check(item.answer):
+            return Verdict(None, "error", reason=f"math: {reason}")
+        golds = with_options(gold_readings(item.answer), item)
+        best = None
+        for found in candidates(item.completion, self.extract, self.after):
+            verdict = self._judge(golds, found, item)
+            if verdict.status != "unparsable":
+                return verdict
+            best = best or verdict
+        return best or Verdict(0.0, "no_answer", reason="no answer where one is looked for")
+
+    def check(self, answer: str | dict) -> str | None:
+        """Why nothing can be judged against this gold answer, or None."""
+        if isinstance(answer, str | int | float) and gold_readings(answer):
+            return None
+        return f"the gold answer {str(answer)[:80]!r} cannot be read"
+
+    def _judge(self, golds: tuple[Node, ...], found: Found, item: Item) -> Verdict:
+        """The verdict on what one place holds; `unparsable` where another place may hold more."""
+        texts = found.texts if self.boxes == "agree" else found.texts[-1:]
+        shown = " | ".join(text.strip()[:200] for text in texts[-4:])
+        if any(len(text.encode("utf-8", "replace")) > MAX_TEXT for text in texts):
+            return Verdict(0.0, "unparsable", shown, f"{found.place}: longer than {MAX_TEXT} bytes")
+        if len(texts) > MAX_BOXES:
+            return Verdict(0.0, "wrong", shown, f"{len(texts)} boxes")
+        is_whole = found.place == "whole text"
+        readings = [with_options(readings_of(text, not is_whole), item) for text in texts]
+        if not all(readings) or (found.place not in MARKED and all(map(_is_prose, readings))):
+            if all(readings) and all(self._agrees(golds, each) for each in readings):
+                return Verdict(1.0, "correct", shown, found.place)
+            return Verdict(0.0, "unparsable", shown, f"{found.place}: not mathematics that can be read")
+        return self._verdict(golds, readings, shown, found.place)
+
+    def _verdict(self, golds: tuple[Node, ...], readings: list[tuple[Node, ...]], shown: str, place: str) -> Verdict:
+        """Right where every text is right, or all of them together are the gold's members."""
+        verdicts = [self._agrees(golds, each) for each in readings]
+        if len(readings) > 1 and not all(verdicts):
+            verdicts, place = [self._agrees(golds, (joined(readings),))], "boxes that differ"
+        if all(verdicts):
+            return Verdict(1.0, "correct", shown, place)
+        if False in verdicts:
+            return Verdict(0.0, "wrong", shown, f"{place}: not the gold answer")
+        score = 1.0 if self.undecided == "correct" else 0.0
+        return Verdict(score, "undecided", shown, "the numbers agree, no proof was found")
+
+    def _agrees(self, golds: tuple[Node, ...], readings: tuple[Node, ...]) -> bool | None:
+        """Whether any reading of one is any of the other; None where some numbers agree without a proof."""
+        is_open = False
+        for gold, reading in product(golds, readings):
+            verdict = pair(gold, reading, self.conventions)
+            if verdict:
+                return self.unevaluated or _is_evaluated(reading, gold)
+            is_open |= verdict is None
+        return None if is_open else False
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two extracted answers are one: either as the gold accepts the other."""
+        if one.strip() == other.strip():
+            return True
+        a, b = readings_of(one, False), readings_of(other, False)
+        return bool(a and b) and (self._agrees(a, b) is True or self._agrees(b, a) is True)
+
+    def describe(self, answer: str | dict) -> str:
+        """The kind of answer that the gold is read as: number, fraction, expression, set, interval, text ..."""
+        return kind_of(gold_readings(answer) if isinstance(answer, str | int | float) else ())
+
+    def witness(self, answer: str | dict) -> str:
+        texts = gold_texts(answer)
+        body = texts[-1] if len(texts) == 1 else str(answer)
+        if self.after:
+            return f"{self.after} {body}"
+        frames = {
+            "hash": f"#### {body}",
+            "answer": f"<answer>{body}</answer>",
+            "stated": f"The answer is {body}",
+            "whole": body,
+        }
+        return frames.get(self.extract) or " and ".join(f"\\boxed{{{text}}}" for text in texts or [body])
+
+
+def _is_prose(readings: tuple[Node, ...]) -> bool:
+    return all(isinstance(each, Text) for each in readings)
+
+
+def _is_evaluated(reading: Node, gold: Node) -> bool:
+    """Whether a rational gold was answered by a number: a literal, a fraction, a negative one; or by no arithmetic."""
+    match reading:
+        case Relation(sides, _):
+            return _is_evaluated(sides[-1], gold)
+        case Quantity(value, _) | Percent(value):
+            return _is_evaluated(value, gold)
+        case Mul((Num(sign), inner)) if sign == -1:
+            return _is_evaluated(inner, gold)
+        case Mul((Num(top), Pow(Num(bottom), Num(power)))) if power == -1:
+            return bottom != 1 and math.gcd(top.numerator, bottom.numerator) == 1
+        case Add() | Mul() | Pow() | Call():
+            return rational(gold) is None
+    return True
+
+
+@lru_cache(maxsize=16384)
+def readings_of(text: str, in_prose: bool = True) -> tuple[Node, ...]:
+    return read(text, in_prose=in_prose)
+
+
+@lru_cache(maxsize=16384)
+def pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
+    """`agree`, once for each pair: the answers of a group repeat."""
+    try:
+        if gold != reading and work(reading) > MAX_WORK:
+            return False
+        return agree(gold, reading, conventions)
+    except (TooBig, ZeroDivisionError, RecursionError):
+        return False

@@ -1,0 +1,220 @@
+"""From what a recipe names to a live verifier: dotted path, settings, form, and whatever it returns made a Verdict.
+
+Not the table of built-ins (`verifiers`) and not how a verifier is kept from harm (`r1lab_verifiers.pool.pool`).
+"""
+
+import asyncio
+import difflib
+import importlib
+import inspect
+import math
+import numbers
+import re
+import reprlib
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from r1lab_verifiers.verdict import Item, Verdict, tidy
+
+PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+FORMS = "a function f(completion, answer) or a class with verify(item)"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Which verifier, with which settings. Picklable: it travels to the workers, the live object does not."""
+
+    path: str
+    """`package.module:name`"""
+    settings: dict = field(default_factory=dict)
+    isolated: bool = False
+    """It confines what it runs by itself: the pool drives it in the parent."""
+    preload: tuple[str, ...] = ()
+    """Modules worth importing once before workers fork (built-ins only: a plug-in's might start threads)."""
+
+    def build(self) -> "Live":
+        """Import it and make it; raises whatever it raises."""
+        target = load(self.path)
+        if inspect.isclass(target):
+            return Live(self.path, _construct(target, self.settings), {})
+        return Live(self.path, target, self.settings)
+
+
+@dataclass(frozen=True)
+class Live:
+    """A verifier ready to use, both forms alike."""
+
+    path: str
+    target: object
+    """The function, or the object with `verify`."""
+    settings: dict
+    """Keyword arguments of the function."""
+
+    @property
+    def isolated(self) -> bool:
+        return bool(getattr(self.target, "isolated", False))
+
+    def verify(self, item: Item) -> Verdict:
+        """The verdict on one completion; raises whatever the verifier raises. If async: not within an event loop."""
+        value = self._call(item)
+        return as_verdict(asyncio.run(_finish(value)) if inspect.isawaitable(value) else value, self.path)
+
+    async def verify_async(self, item: Item) -> Verdict:
+        value = self._call(item)
+        return as_verdict(await value if inspect.isawaitable(value) else value, self.path)
+
+    def witness(self, answer: str | dict) -> str:
+        """A completion that this verifier should be able to judge, made from the gold answer."""
+        make = getattr(self.target, "witness", str)
+        return make(answer)
+
+    def check(self, answer: str | dict) -> str | None:
+        """Why nothing can be judged against this gold answer; None where it can, or the verifier does not say."""
+        check = getattr(self.target, "check", None)
+        return check(answer) if callable(check) else None
+
+    def _call(self, item: Item) -> object:
+        if hasattr(self.target, "verify"):
+            return self.target.verify(item)
+        return self.target(item.completion, item.answer, **self.settings)
+
+
+async def _finish(value: Awaitable) -> object:
+    return await value
+
+
+def as_verdict(value: object, path: str) -> Verdict:
+    """A verifier's Verdict, float or bool as a Verdict; else, NaN or outside [0, 1]: an error that says so."""
+    if isinstance(value, Verdict):
+        return tidy(value)
+    if not isinstance(value, numbers.Real) and callable(getattr(value, "item", None)):
+        value = value.item()  # numpy's bool, a tensor of one number
+    if not isinstance(value, numbers.Real):
+        return Verdict(None, "error", reason=f"{path} returned {reprlib.repr(value)}; allowed: Verdict, float, bool")
+    score = float(value)
+    if math.isnan(score) or not 0.0 <= score <= 1.0:
+        return Verdict(None, "error", reason=f"{path} returned the score {score!r}; a score lies in [0, 1]")
+    return Verdict(score, "correct" if score == 1.0 else "wrong" if score == 0.0 else "partial")
+
+
+def resolve(spec: object, built_in: Mapping[str, str], import_paths: Iterable[str] = ()) -> Resolved:
+    """See `verifiers.resolve`."""
+    if isinstance(spec, Resolved):
+        return spec
+    extend_path(import_paths)
+    if callable(spec):
+        spec = _path_of(spec)
+    settings = dict(spec) if isinstance(spec, Mapping) else {"use": spec}
+    name = settings.pop("use", None)
+    path = _find(name, built_in)
+    try:
+        target = load(path)
+    except (Exception, SystemExit) as error:  # the plug-in border: its import may do anything
+        raise ValueError(f"verifier {name!r} does not import: {type(error).__name__}: {error}") from error
+    _check_form(name, target)
+    _check_settings(name, target, settings)
+    ours = path in built_in.values()
+    preload = getattr(target, "preload", ()) if ours else ()
+    resolved = Resolved(path, settings, bool(getattr(target, "isolated", False)), preload)
+    if ours:
+        resolved.build()  # refuses what a setting may not be; a plug-in's constructor is left to the workers
+    return resolved
+
+
+def extend_path(import_paths: Iterable[str]) -> None:
+    """Append to sys.path what is not on it yet: last, so that a user's `data/` does not shadow ours."""
+    for entry in map(str, import_paths):
+        if entry not in sys.path:
+            sys.path.append(entry)
+
+
+def load(path: str) -> object:
+    module, _, name = path.partition(":")
+    target = importlib.import_module(module)
+    for part in name.split("."):
+        target = getattr(target, part)
+    return target
+
+
+def _find(name: object, built_in: Mapping[str, str]) -> str:
+    if isinstance(name, str) and name in built_in:
+        return built_in[name]
+    if isinstance(name, str) and PATH.fullmatch(name):
+        return name
+    close = difflib.get_close_matches(str(name), built_in, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"verifier {name!r} is unknown: use one of {', '.join(built_in)}, or package.module:name{hint}")
+
+
+def _path_of(target: Callable) -> str:
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", "<unnamed>")
+    if module in (None, "__main__") or "<" in name:
+        raise ValueError(
+            f"verifier {module}:{name} cannot be named by its path, which workers need: "
+            "define it at the top of a module that can be imported"
+        )
+    return f"{module}:{name}"
+
+
+def _check_form(name: object, target: object) -> None:
+    check = getattr(target, "verify", None) if inspect.isclass(target) else target
+    if not callable(check):
+        raise ValueError(f"verifier {name!r} is a {type(target).__name__}; allowed: {FORMS}")
+    if inspect.iscoroutinefunction(check) and not getattr(target, "isolated", False):
+        raise ValueError(
+            f"verifier {name!r} is async, allowed only in a class that declares `isolated = True`; "
+            "make verify a plain function"
+        )
+
+
+def _check_settings(name: object, target: object, settings: dict) -> None:
+    if _has_bare_fields(target):
+        allowed = _bare_fields(target)
+        fits = settings.keys() <= set(allowed)
+    else:
+        fits, allowed = _binds(name, target, settings)
+    if not fits:
+        unknown = ", ".join(sorted(map(repr, settings.keys() - set(allowed))))
+        what = f"has no setting {unknown}" if unknown else "lacks a setting"
+        raise ValueError(f"verifier {name!r} {what}; its settings: {', '.join(allowed) or 'none'}")
+
+
+def _binds(name: object, target: object, settings: dict) -> tuple[bool, list[str]]:
+    """Whether the call would be accepted, and which settings there are."""
+    positional = () if inspect.isclass(target) else ("completion", "answer")
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # written in C: the call itself will tell
+        return True, []
+    names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if positional and not _takes(signature, positional):
+        raise ValueError(f"verifier {name!r} has the parameters {signature}; allowed: {FORMS}")
+    return _takes(signature, positional, settings), names[len(positional) :]
+
+
+def _takes(signature: inspect.Signature, positional: tuple, settings: dict | None = None) -> bool:
+    bind = signature.bind_partial if settings is None else signature.bind
+    try:
+        bind(*positional, **(settings or {}))
+    except TypeError:
+        return False
+    return True
+
+
+def _has_bare_fields(target: object) -> bool:
+    """A class without a constructor: its annotated attributes are its settings."""
+    return inspect.isclass(target) and target.__init__ is object.__init__
+
+
+def _bare_fields(target: type) -> list[str]:
+    return [name for base in reversed(target.__mro__) for name in inspect.get_annotations(base)]
+
+
+def _construct(target: type, settings: dict) -> object:
+    if not _has_bare_fields(target):
+        return target(**settings)
+    made = target()
+    for name, value in settings.items():
+        setattr(made, name, value)
+    return made

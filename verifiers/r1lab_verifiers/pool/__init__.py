@@ -1,0 +1,1 @@
+"""Killable worker processes that run verifiers, and whose fault a failure is."""

@@ -1,0 +1,41 @@
+"""Whose fault a failure is: the completion's, or ours. Pure; who runs what, and when, is
+`r1lab_verifiers.pool.pool`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from r1lab_verifiers.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A check that came to no verdict."""
+
+    kind: Literal["timeout", "crash"]
+    """`crash`: an exception, the memory limit, or a worker that died."""
+    reason: str
+    seconds: float = 0.0
+
+
+Run = Verdict | Failure
+
+
+def judge(first: Run, retry: Run | None = None, witness: Run | None = None) -> Verdict:
+    """The verdict on a completion that was run once, again alone where that failed, then its problem's witness.
+
+    A completion is to blame only where it failed twice and the witness, which is known to be harmless, was judged.
+    """
+    if isinstance(first, Verdict):
+        return first
+    if isinstance(retry, Verdict):
+        return retry
+    last = retry or first
+    if is_passed(witness):
+        return Verdict(0.0, last.kind, reason=last.reason)
+    why = "no witness was run" if witness is None else f"its witness fails as well ({witness.reason})"
+    return Verdict(None, "error", reason=f"{last.kind}: {last.reason}; {why}")
+
+
+def is_passed(witness: Run | None) -> bool:
+    """Whether the problem can be judged at all. An `error` verdict says that it cannot; a wrong one that it can."""
+    return isinstance(witness, Verdict) and witness.status != "error"

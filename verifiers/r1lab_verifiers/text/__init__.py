@@ -1,0 +1,1 @@
+"""Numbers and regions of plain text, read without LaTeX."""

@@ -1,0 +1,114 @@
+r"""Reads numbers from text as exact Fractions: 12, 1,234.50, -$3, 1e3, 3/4, 1 1/2, \frac{3}{4}, with % or a unit.
+
+Not LaTeX mathematics (`r1lab_verifiers.math`) and never eval. ASCII digits only: those of other scripts are not read. A
+percent sign is dropped, so 50% reads as 50. Roots, powers and multiples of pi are not numbers here.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+MAX_DIGITS = 400
+"""Of a number, and the largest exponent: beyond, arithmetic would cost more than the check is worth."""
+MAX_TEXT, MAX_UNIT = 4096, 60
+"""Characters of a text that is to be a number, and of the unit after it."""
+_PLAIN = r"(?>[0-9]{1,3}(?:,[0-9]{3})++(?![0-9])(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
+_NUMBER = re.compile(
+    rf"""
+    (?<! [\w.^/)\]}}\u221a] ) (?<! [A-Za-z_^]\{{ )               # not inside a word, a date, an exponent, a root
+    (?P<sign> -?\$?-? | \+ )
+    (?: (?P<whole>[0-9]{{1,6}}) [ ]{{1,3}} (?=[0-9]++\ ?/\ ?[0-9]) )?  # 1 1/2
+    (?P<number>{_PLAIN}) (?P<exponent>[eE][-+]?[0-9]++)?+
+    (?: \ ?/\ ? (?P<denominator>{_PLAIN}) )?+
+    (?! \d | [\u00b2\u00b3\u00b9] | \s{{0,3}} (?: \^ | \*\*\s?[-0-9(] | \\?pi\b | \u03c0 | \u221a | \\sqrt ) )
+    """,
+    re.VERBOSE,
+)
+_LATEX = (
+    (re.compile("\u2212"), "-"),
+    (re.compile(r"\\([$%])"), r"\1"),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\\!"), ""),
+    (re.compile(r"(?<=[0-9])\\[,;:]?\s?(?=[0-9]{3}(?![0-9]))"), ""),
+    (re.compile(r"\^\{?\\circ\}?"), "\u00b0"),
+    (re.compile(r"(?<=[0-9])(?=\\[dt]?frac)"), " "),
+    (re.compile(r"\\[dt]?frac\s*(?:\{(-?[0-9]+)\}|([0-9]))\s*(?:\{([0-9]+)\}|([0-9]))"), r"\1\2/\3\4"),
+    (re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"), r" \1 "),
+    (re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}"), r" \1 "),
+)
+_UNIT = re.compile(
+    r"\s*%?\s*(?:(?:[A-Za-z\u00b5]{2,}+|[mgslLJNWVAKCFhd\u00b0])(?![A-Za-z])\.?"
+    r"(?:\s?\^\{?-?[0-9]\}?|[\u00b2\u00b3])?[ /*\u00b7-]*+)*+[\s.]*"
+)
+_NOT_UNITS = re.compile(
+    r"\b(?:or|and|not|to|plus|minus|times|pi|sqrt|squared|cubed|mod|modulo|over|divided|multiplied|choose|xor|factorial|hundred|thousand|[mbtr]illion|dozen|half)\b",
+    re.IGNORECASE,
+)
+_HEAD = re.compile(r"(?:\\[(\[]|[\s*_`]|\$(?=\s*[A-Za-z\\])|[A-Za-z]\w{0,20}\s*=)*+")
+_TAIL = re.compile(r"(?:\\[)\]]|[\s*_`.])*$")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A number as it stands in a text."""
+
+    text: str
+    value: Fraction | None
+    """None: refused (a zero denominator, or more digits than MAX_DIGITS)."""
+    start: int
+    end: int
+    is_undone: bool = False
+    """A division that comes out even or has decimals, such as 10/2 or 12.5/5: an exercise, not its result."""
+
+
+def simplify(text: str) -> str:
+    """The text with LaTeX's ways to write plain numbers undone. Readings' positions refer to it."""
+    for pattern, plain in _LATEX:
+        text = pattern.sub(plain, text)
+    return text
+
+
+def numbers(text: str) -> Iterator[Reading]:
+    """Every number in a simplified text, in order."""
+    for match in _NUMBER.finditer(text):
+        yield _reading(match)
+
+
+def read_first(text: str) -> Reading | None:
+    """The number that a simplified text begins with, up to a head such as `**` or `x =`."""
+    match = _NUMBER.match(text, _HEAD.match(text).end())
+    return None if match is None else _reading(match)
+
+
+def read_only(text: str) -> Reading | None:
+    """The number that the whole text is, up to a head, a frame ($, **) and a unit; None where it is anything else."""
+    text = simplify(text.strip())
+    if len(text) > MAX_TEXT:
+        return None
+    text = text[: _TAIL.search(text).start()]
+    if text.endswith("$"):
+        text = text.strip().strip("$")
+    reading = read_first(text)
+    rest = "" if reading is None else text[reading.end :]
+    if reading is None or len(rest) > MAX_UNIT or not _UNIT.fullmatch(rest) or _NOT_UNITS.search(rest):
+        return None
+    return reading
+
+
+def _reading(match: re.Match) -> Reading:
+    number, exponent, denominator, whole = match.group("number", "exponent", "denominator", "whole")
+    place = {"text": match[0].strip(), "start": match.start(), "end": match.end()}
+    if len(match[0]) > MAX_DIGITS or len(exponent or "") > 6 or abs(int((exponent or "e0")[1:])) > MAX_DIGITS:
+        return Reading(value=None, **place)
+    value = Fraction(number.replace(",", "") + (exponent or ""))
+    is_undone = False
+    if denominator is not None:
+        divisor = Fraction(denominator.replace(",", ""))
+        if divisor == 0:
+            return Reading(value=None, **place)
+        is_mixed = whole is not None and value < divisor
+        value /= divisor
+        is_undone = not is_mixed and (value.denominator == 1 or "." in number + denominator)
+        value += int(whole) if is_mixed else 0
+    return Reading(value=-value if "-" in match["sign"] else value, is_undone=is_undone, **place)

@@ -1,0 +1,79 @@
+"""What reaches a verifier and what it says. Not what training pays for it (`r1lab.rollout.reward`)."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+Status = Literal["correct", "partial", "wrong", "no_answer", "unparsable", "timeout", "crash", "undecided", "error"]
+STATUSES: tuple[str, ...] = get_args(Status)
+MAX_EXTRACTED, MAX_REASON = 200, 500
+"""Characters kept: verdicts go into every row of the rollout table."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One completion to judge. Picklable, holds no tensor."""
+
+    completion: str
+    """The text the policy wrote, special tokens removed; stop strings kept."""
+    answer: str | dict
+    """The gold answer in the form the problem's verifier reads."""
+    prompt: str | tuple[dict[str, str], ...] = ""
+    """The problem as the data gives it, before any template."""
+    problem_id: str = ""
+    finish: str = "stop"
+    """`eos`, `stop`, `length` or `abort`."""
+    num_tokens: int = 0
+    """Tokens of the completion."""
+    meta: dict = field(default_factory=dict)
+    """The problem's other columns."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is true of a completion, and why."""
+
+    score: float | None
+    """In [0, 1]; None exactly where status is `error`."""
+    status: Status
+    """Whose fault what is: `error` is ours, every other status is the completion's."""
+    extracted: str | None = None
+    """The answer as it was read, shortened."""
+    reason: str = ""
+    """One line for people."""
+    steps: tuple[tuple[int, float], ...] | None = None
+    """(end_char, score) for each step of a process reward, or None."""
+    seconds: float = 0.0
+    """Wall seconds of the check; a time, so it never decides anything."""
+
+    def __post_init__(self):
+        if self.status not in STATUSES:
+            raise ValueError(f"verdict status {self.status!r} is unknown; use one of {', '.join(STATUSES)}")
+        if self.status == "error":
+            if self.score is not None:
+                raise ValueError(f"a verdict of status error has score None, got {self.score!r}")
+        elif not isinstance(self.score, (int, float)) or not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"score {self.score!r} is outside [0, 1]; scale it, or use status error with score None")
+
+
+def tidy(verdict: Verdict) -> Verdict:
+    """The same verdict with plain types, its texts shortened and made plain."""
+    return replace(
+        verdict,
+        score=None if verdict.score is None else float(verdict.score),
+        extracted=None if verdict.extracted is None else plain(verdict.extracted, MAX_EXTRACTED),
+        reason=plain(verdict.reason, MAX_REASON),
+        steps=None if verdict.steps is None else tuple((int(end), float(score)) for end, score in verdict.steps),
+        seconds=float(verdict.seconds),
+    )
+
+
+def plain(text: object, limit: int) -> str:
+    """Text of at most `limit` characters that can be written and shown: no lone surrogate, no command to a terminal."""
+    text = (text if isinstance(text, str) else str(text))[:limit]
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character in "\n\t":
+        return character
+    return " " if character.isspace() else "?"
