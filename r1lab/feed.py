@@ -6,9 +6,6 @@ Groups settle in waves, in draw order, never in finishing order, so a step is a 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-
-import numpy as np
 
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
@@ -17,69 +14,20 @@ from r1lab.errors import RunError
 from r1lab.objective import Objective
 from r1lab.objective.group import Again, Drop, Keep
 from r1lab.recipe import Stage
-from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sampling, Scored, Settled
+from r1lab.records import Draw, Group, Request, Rollout, Scored, Settled
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import Renderer
+from r1lab.rollout.requests import RequestMaker, training_sampling
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.rollout.verification import Judge
-from r1lab.seeds import derive
 from r1lab.timing import Watch
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
 WINDOW, JUDGED_FROM = 1000, 200
 """Rollouts over which errors are counted, and from how many on."""
-
-
-@dataclass(frozen=True)
-class Maker:
-    """What a group rule's plan is made of (`objective.group.Make`)."""
-
-    renderer: Renderer
-    purpose: str
-    seed: int
-    sampling: Sampling
-
-    def request(
-        self,
-        draw: Draw,
-        index: int,
-        forced_ids: tuple[int, ...] = (),
-        forced_role: tuple[Role, ...] = (),
-        greedy: bool = False,
-    ) -> Request:
-        return Request(
-            id=RequestId(self.purpose, draw.number, index),
-            problem_id=draw.problem.id,
-            prompt_ids=self.renderer.render(draw.problem),
-            seed=derive(self.seed, self.purpose, draw.number, index),
-            sampling=replace(self.sampling, temperature=0.0) if greedy else self.sampling,
-            forced_ids=forced_ids,
-            forced_role=forced_role,
-        )
-
-    def demonstration(self, draw: Draw, index: int) -> Rollout:
-        """The problem's solution as a rollout of role DEMO. RunError where the problem has none."""
-        if draw.problem.solution is None:
-            raise RunError(f"problem {draw.problem.id!r} has no solution to learn from")
-        ids = self.renderer.render_solution(draw.problem)
-        return Rollout(
-            self.request(draw, index),
-            ids,
-            np.full(len(ids), Role.DEMO, np.int8),
-            np.full(len(ids), np.nan, np.float32),
-            np.full(len(ids), -1, np.int32),
-            "eos",
-            draw.problem.solution,
-        )
-
-
-def sampling_of(stage: Stage) -> Sampling:
-    """How an RL stage samples its rollouts."""
-    own = stage.sampling
-    return Sampling(stage.temperature, own.top_p, own.top_k, own.min_p, stage.max_new_tokens, own.stop)
 
 
 class ErrorWindow:
@@ -126,7 +74,7 @@ class Feed:
         self.stage, self.sampler, self.problems = stage, sampler, problems
         self.engine, self.judge, self.objective = engine, judge, objective
         self.reward, self.second = reward, second
-        self.maker = Maker(renderer, f"train/{stage.name}", seed, sampling_of(stage))
+        self.maker = RequestMaker(renderer, f"train/{stage.name}", seed, training_sampling(stage))
         self.errors, self.watch = ErrorWindow(stage.max_error_rate), Watch()
 
     def block(self, prompts: int) -> list[Settled]:

@@ -8,24 +8,23 @@ before its first update, so a run killed anywhere reads it back and goes on bit 
 and their objective, nowhere here.
 """
 
-import resource
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from r1lab.distributed import ranks
 from r1lab.objective import Objective
+from r1lab.objective.samples import prepared_update, samples_of_group
 from r1lab.policy.policy import Policy
-from r1lab.recipe import AnyStage, Stage
+from r1lab.recipe import Stage
 from r1lab.records import Sample, Settled, Update
-from r1lab.run import checkpoint
-from r1lab.run import journal as tables
+from r1lab.run import checkpoint, journal
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
 from r1lab.run.metrics import MetricsFile, rollout_metrics, update_metrics
 from r1lab.run.progress import Clock, Progress
+from r1lab.run.record import record, times
 from r1lab.run.signals import Grace
 from r1lab.run.stopping import Stopping
-from r1lab.timing import details
 
 
 def train(
@@ -57,16 +56,16 @@ def train(
             step, before = step + 1, (ledger.budget, ledger.training_flops)
 
             clock.start("rollout", step)
-            journal = run.rollouts(stage.name, step)
-            is_fresh = not ranks.first(journal.exists)
-            block = feed.block(prompts) if is_fresh else tables.read_block(journal, problem_of)
+            table = run.rollouts(stage.name, step)
+            is_fresh = not ranks.first(table.exists)
+            block = feed.block(prompts) if is_fresh else journal.read_block(table, problem_of)
 
             clock.start("score")
             batches = prepared(cut(block, objective, stage), step, objective, policy, stage, ledger)
             samples = [sample for batch in batches for sample in batch]
             clock.start("record")
             if is_fresh:
-                ranks.first(tables.write_block, journal, block, samples, policy.prompt_text)
+                ranks.first(journal.write_block, table, block, samples, policy.prompt_text)
             feed.observe(block)
             ledger.rollouts(block, policy.parameters)
 
@@ -128,7 +127,7 @@ def cut(block: Sequence[Settled], objective: Objective, stage: Stage) -> list[li
     kept = [settled.kept for settled in block if settled.kept is not None]
     k = stage.updates_per_step
     parts = [kept[len(kept) * part // k : len(kept) * (part + 1) // k] for part in range(k)]
-    return [[sample for group in groups for sample in objective.samples(group)] for groups in parts]
+    return [[sample for group in groups for sample in samples_of_group(objective, group)] for groups in parts]
 
 
 def prepared(
@@ -140,8 +139,10 @@ def prepared(
     scored either, unless advantages or masks wait for the scores.
     """
     if objective.waits:
-        return [objective.ready(scored(samples, objective, policy, stage, ledger), step) for samples in batches]
-    return [scored(objective.ready(samples, step), objective, policy, stage, ledger) for samples in batches]
+        return [
+            prepared_update(objective, scored(samples, objective, policy, stage, ledger), step) for samples in batches
+        ]
+    return [scored(prepared_update(objective, samples, step), objective, policy, stage, ledger) for samples in batches]
 
 
 def scored(samples: list[Sample], objective: Objective, policy: Policy, stage: Stage, ledger: Ledger) -> list[Sample]:
@@ -200,32 +201,3 @@ def after_evaluation(
     if stopping.evaluated(step, row):
         ranks.first(checkpoint.save_model, run.best(stage.name), policy.whole().save)
     return row
-
-
-def times(seconds: dict[str, float], block: Sequence[Settled], stage: Stage, tokens: int, policy: Policy, feed) -> dict:
-    """Of a step that learns: beside `seconds_of`, where the update's time went."""
-    own = details(seconds, policy.watch, feed.watch, peak=policy.matmul_rate())
-    return seconds_of(seconds, block, stage, tokens) | own
-
-
-def seconds_of(seconds: dict[str, float], block: Sequence[Settled], stage: AnyStage, tokens: int) -> dict:
-    """Seconds of each phase, budget tokens a second, and the share of verdicts that took over half of the deadline:
-    the only figures that may differ between equal runs."""
-    total = sum(seconds.values())
-    members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
-    slow = sum(member.verdict.seconds > stage.workers.deadline / 2 for member in members)
-    return {f"time/{name}": value for name, value in seconds.items()} | {
-        "time/total": total,
-        "time/tokens_per_second": tokens / max(1e-9, total - seconds.get("evaluate", 0.0)),
-        "time/near_deadline": slow / len(members) if members else None,
-        "time/peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    }
-
-
-def record(run: RunFolder, metrics: MetricsFile, progress: Progress, stage: Stage, step: int, row: dict) -> None:
-    """One row, one line; the manifest says whether a verdict was ever decided by the clock."""
-    row = {"stage": stage.name, "step": step, **row}
-    metrics.append(row)
-    progress.step(row)
-    if any(value for key, value in row.items() if key.endswith("/timeout")):
-        run.note("a verdict was decided by the clock (timeout): such a run need not repeat bit for bit")

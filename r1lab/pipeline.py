@@ -2,39 +2,31 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from r1lab import engines, loop
 from r1lab.distributed import ranks
 from r1lab.engines import factory
-from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
-from r1lab.evaluation.evaluate import EvaluationSet, evaluate, sampling_of, summary
 from r1lab.hub import model_card
 from r1lab.policy import models
-from r1lab.policy.frozen import Sampled
-from r1lab.policy.policy import Policy
-from r1lab.recipe import RlStage, SftStage, Stage
-from r1lab.recipe.base import digest
+from r1lab.recipe import Stage
 from r1lab.recipe.load import Plan
-from r1lab.rollout.sft import SftFeed
-from r1lab.rollout.verification import version_of, warnings
-from r1lab.run import checkpoint, journal
+from r1lab.rollout.verification import version_of
+from r1lab.run import checkpoint, files
 from r1lab.run.folder import RunFolder, folder, open_run
 from r1lab.run.ledger import Ledger
 from r1lab.run.manifest import identity, num_threads
 from r1lab.run.metrics import MetricsFile
 from r1lab.run.progress import Progress
-from r1lab.run.stopping import Stopping, goal_of
+from r1lab.run.stopping import goal_of
 from r1lab.run.trackers import Trackers
-from r1lab.stages import build, costs, eval, reject
+from r1lab.stages import costs, eval, reject
+from r1lab.stages import train as train_stage
 from r1lab.stages.prepare import Ready, filled, prepare
-from r1lab_data.loaders import digest as content_digest
 
 
 @dataclass(frozen=True)
@@ -46,6 +38,15 @@ class Run:
     """Hugging Face folder; None where no stage trains."""
     metrics: list[dict]
     """Rows of metrics.jsonl."""
+
+
+RUNNERS = {
+    "sft": train_stage.run_stage,
+    "rl": train_stage.run_stage,
+    "reject": reject.run_stage,
+    "eval": ranks.by_first(eval.run_stage),
+}
+"""What runs a stage, by its kind."""
 
 
 def train(plan: Plan, progress: Progress | None = None) -> Run:
@@ -114,7 +115,7 @@ def _last_model(trained: list[Ready], ready: list[Ready], plan: Plan, run: RunFo
     for each in trained:
         model_card.write(run.stage_folder(each.stage.name) / "model", ready[: ready.index(each) + 1], plan, run)
     if trained:
-        with checkpoint.atomic_folder(run.model) as made:
+        with files.atomic_folder(run.model) as made:
             shutil.copytree(run.stage_folder(trained[-1].stage.name) / "model", made, dirs_exist_ok=True)
 
 
@@ -132,7 +133,7 @@ def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progre
             metrics.truncate(start)
         with ExitStack() as stack:
             torch.set_num_threads(num_threads(each.stage))
-            RUNNERS.get(each.stage.kind, _stage)(each, plan, run, progress, metrics, ledger, stack)
+            RUNNERS[each.stage.kind](each, plan, run, progress, metrics, ledger, stack)
         start = metrics.size
         if each is not ready[-1]:
             checkpoint.prune(run.checkpoints, name, keep=0)  # its end is fixed: the next stage starts from it
@@ -160,129 +161,3 @@ def _ended(run: RunFolder, each: Ready) -> dict | None:
         return ended
     shutil.rmtree(run.stage_folder(each.stage.name))
     return None
-
-
-def _stage(
-    each: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
-) -> None:
-    """Build a stage's parts, run it, hand on its model."""
-    stage, objective = each.stage, each.objective
-    if isinstance(stage, SftStage) and run.pinned[stage.name]["schedule_steps"] is None:
-        run.pin(stage.name, "schedule_steps", each.steps)  # known since an earlier stage made its data
-    schedule = run.pinned[stage.name]["schedule_steps"] or 0
-    policy = Policy(
-        build.start(each, run),
-        stage,
-        total_updates=schedule * stage.updates_per_step * stage.reuse,
-        temperature=stage.temperature,
-        needs_ref="ref" in objective.needs,
-        seed=plan.seed,
-        value_rate=objective.credit.value_rate if objective.has_values else None,
-    )
-    judge = engine = None
-    if each.table:
-        judge, engine = build.judge(each, plan, stack), _engine(each, run, policy, progress, stack)
-    if isinstance(stage, RlStage):
-        feed = build.feed(each, plan, engine, judge)
-    else:
-        sampler = build.sampler(each, plan)
-        feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=each.renderer, objective=objective)
-    stopping = Stopping(stage, each.steps, each.longest_cost)
-    progress.stage(stage.name, each.steps, stage.stop.max_tokens)
-    progress.warnings = warnings(each.table)
-    loop.train(
-        stage=stage,
-        run=run,
-        policy=policy,
-        feed=feed,
-        objective=objective,
-        ledger=ledger,
-        metrics=metrics,
-        stopping=stopping,
-        progress=progress,
-        problem_of=each.problems.__getitem__,
-        evaluate=_evaluation(each, plan.seed, run, policy, engine, judge, ledger),
-    )
-    if not policy.version:
-        note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
-        run.note(note)
-        progress.say(f"warning: {note}")
-    ranks.first(_hand_on, each, run, policy.whole(), ledger, metrics)
-
-
-def _reject(
-    each: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
-) -> None:
-    """Build a reject stage's parts, sample, hand on its dataset."""
-    stage = each.stage
-    policy = Sampled(build.start(each, run), stage.precision, stage.temperature or 1.0)
-    feed = build.feed(each, plan, _engine(each, run, policy, progress, stack), build.judge(each, plan, stack))
-    progress.stage(stage.name, each.steps, stage.stop.max_tokens)
-    progress.warnings = warnings(each.table)
-    kept = reject.sample(each, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
-    model = f"the model of stage {stage.from_}" if stage.from_ else model_card.clean(stage.model, "model", plan)
-    ranks.first(reject.hand_on, each, kept, run=run, model=model, ledger=ledger, size=metrics.size)
-
-
-RUNNERS = {"reject": _reject, "eval": ranks.by_first(eval.run_stage)}
-"""What runs a stage that does not train."""
-
-
-def _engine(
-    each: Ready, run: RunFolder, policy: Policy | Sampled, progress: Progress, stack: ExitStack
-) -> engines.Engine:
-    """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
-    pinned = run.pinned[each.stage.name]
-    progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
-    engine = factory.opened(pinned["engine"], each.stage.engine, policy, each.renderer.verifier_text, progress.say)
-    stack.callback(engine.close)
-    if about := getattr(engine, "about", ""):
-        run.note(about)
-    return engine
-
-
-def _evaluation(each: Ready, seed: int, run: RunFolder, policy: Policy, engine, judge, ledger: Ledger) -> Callable:
-    """evaluate(step) over the stage's sets; a table that is there is read instead of sampled again."""
-    stage = each.stage
-    knobs = stage.eval
-    sampling = sampling_of(knobs, stage.max_new_tokens, stage.sampling.stop)
-
-    judges = {key: version_of(resolved) for key, resolved in each.table.items()}
-    content = {on.name: [content_digest(on.problems), judges] for on in each.sets}
-    prompts = {on.name: sum(len(each.renderer.render(problem)) for problem in on.problems) for on in each.sets}
-
-    def rows_of(on: EvaluationSet, step: int) -> list[tuple[str, float | None, str, int]]:
-        path = run.evaluation(stage.name, step, on.name)
-        settings = digest([content[on.name], vars(sampling), knobs.n, seed, policy.version])
-        found = ranks.first(journal.read_evaluation, path)
-        if found is None or found[1] != settings:
-            publish(engine, policy.named_tensors, policy.version, policy)
-            judged = evaluate(
-                on, engine=engine, judge=judge, renderer=each.renderer, sampling=sampling, n=knobs.n, seed=seed
-            )
-            source, text = (lambda _: on.name), policy.prompt_text
-            ranks.first(journal.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
-            found = ranks.first(journal.read_evaluation, path)
-        return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in found[0]]
-
-    def of_step(step: int) -> dict:
-        metrics = {}
-        for on in each.sets:
-            rows = rows_of(on, step)
-            ledger.evaluated(prompts[on.name] * knobs.n, sum(row[3] for row in rows), policy.parameters)
-            metrics |= summary(on.name, rows, seed)
-        return metrics
-
-    return of_step
-
-
-def _hand_on(each: Ready, run: RunFolder, policy: Policy, ledger: Ledger, metrics: MetricsFile) -> None:
-    """The stage's folder: its model and the record that it is done, whole or not there."""
-    best = run.best(each.stage.name)
-    record = {"goal": goal_of(each.stage), "ledger": ledger.state_dict(), "metrics": metrics.size}
-    with checkpoint.atomic_folder(run.stage_folder(each.stage.name)) as made:
-        if each.stage.eval.keep_best and best.exists():
-            shutil.copytree(best, made / "model")
-        else:
-            policy.save(made / "model")
-        (made / "stage.json").write_text(json.dumps(record), encoding="utf-8")

@@ -4,6 +4,7 @@ T is the number of completion tokens of one rollout, P of its prompt, N the trai
 Nothing here computes. `Problem` is `r1lab_data.problem`'s, `Item` and `Verdict` are `r1lab_verifiers.verdict`'s.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, NamedTuple
@@ -24,6 +25,14 @@ class Role(IntEnum):
     PAIR = 3
     CONTEXT = 4
     """Part of the completion that is never trained."""
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A named list of held-out problems."""
+
+    name: str
+    problems: Sequence[Problem]
 
 
 class Draw(NamedTuple):

@@ -10,6 +10,7 @@ from r1lab.errors import RunError
 from r1lab.feed import JUDGED_FROM, ErrorWindow, Feed
 from r1lab.objective import build
 from r1lab.objective.group import Again, All, Keep
+from r1lab.objective.samples import samples_of_group
 from r1lab.policy.models import load_tokenizer
 from r1lab.recipe import Objective as Knobs
 from r1lab.records import Group, Role, Rollout, Settled
@@ -166,7 +167,7 @@ def test_errors_leave_the_group_before_the_baseline_and_stay_in_what_was_drawn(f
     settled = made.block(1)[0]
     assert [member.reward for member in settled.drawn.members] == [1.0, None, 0.0]
     assert [member.reward for member in settled.kept.members] == [1.0, 0.0]
-    assert [sample.advantage[0] for sample in made.objective.samples(settled.kept)] == [0.5, -0.5]
+    assert [sample.advantage[0] for sample in samples_of_group(made.objective, settled.kept)] == [0.5, -0.5]
 
 
 @pytest.mark.parametrize("advantage, errors, reason", [("mean", 1, "kept"), ("mean", 2, "error"), ("mean", 3, "error"),

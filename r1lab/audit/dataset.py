@@ -16,9 +16,10 @@ from r1lab.audit.rates import interval, share
 from r1lab.errors import RecipeError
 from r1lab.recipe import Workers
 from r1lab.recipe.base import Use
-from r1lab.recipe.data import Source, load_problems
+from r1lab.recipe.data import Source
 from r1lab.report.tables import Panel, Section, percent
 from r1lab.rollout import judging
+from r1lab.rollout.problems import load_problems
 from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
 from r1lab_data import Problem

@@ -18,8 +18,8 @@ from r1lab.errors import RecipeError
 from r1lab.recipe import load
 from r1lab.recipe.load import Plan
 from r1lab.report.report import report
-from r1lab.run import checkpoint, journal
-from r1lab.run.checkpoint import atomic_file
+from r1lab.run import files, journal
+from r1lab.run.files import atomic_file
 from r1lab.run.progress import Progress
 from r1lab.stats import intervals
 
@@ -38,7 +38,7 @@ def quickstart(overrides: list[str]) -> dict:
     console.print(f"Two ways to teach one small model to add, at the same token budget; into {out}", highlight=False)
     runs = {arm: pipeline.train(plan, Progress(arm)) for arm, plan in plans.items()}
     if not (out / "base").exists():
-        with checkpoint.atomic_folder(out / "base") as folder:
+        with files.atomic_folder(out / "base") as folder:
             shutil.copytree(embedded.path(), folder, dirs_exist_ok=True)
     summary = {"base": _base(out, runs["zero"]), "arms": {arm: _arm(out, arm, run) for arm, run in runs.items()}}
     difference = intervals.paired_difference(

@@ -15,10 +15,11 @@ from r1lab.comparison import jobs as launch
 from r1lab.comparison import trials
 from r1lab.comparison.findings import Findings, findings
 from r1lab.comparison.jobs import Planned
+from r1lab.comparison.summary import answer
 from r1lab.comparison.trials import Trial
 from r1lab.errors import RecipeError, RunError
 from r1lab.recipe import load
-from r1lab.run.checkpoint import atomic_file
+from r1lab.run.files import atomic_file
 from r1lab.run.folder import MANIFEST, admit
 from r1lab.run.manifest import identity
 from r1lab.stages.prepare import prepare
@@ -38,7 +39,7 @@ class Comparison:
     @property
     def summary(self) -> dict[str, Any]:
         """As in comparison.json."""
-        return self.findings.summary()
+        return self.findings.summary(answer(self.findings))
 
 
 def compare(
@@ -87,7 +88,7 @@ def _written(folder: Path, found: Findings) -> Comparison:
     from r1lab.comparison.page import write
 
     page = write(found, folder / "report")
-    text = json.dumps(found.summary(folder), indent=1) + "\n"
+    text = json.dumps(found.summary(answer(found), folder), indent=1) + "\n"
     atomic_file(folder / "comparison.json", lambda path: path.write_text(text, encoding="utf-8"))
     return Comparison(folder, page, found)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import r1lab
 from r1lab.comparison.contrasts import Contrast, contrasts, ranking, score
 from r1lab.comparison.trials import Trial
 from r1lab.errors import RecipeError, RunError
+from r1lab.run.manifest import r1lab_version
 from r1lab.stats.intervals import Interval
 
 STEPS = (0.25, 0.5, 0.75)
@@ -98,18 +98,16 @@ class Findings:
         """The pair, whichever way round it stands."""
         return next(each for each in self.contrasts if {each.a, each.b} == {a, b})
 
-    def summary(self, folder: Path | None = None) -> dict[str, Any]:
-        """As plain data; paths are relative to `folder`. Only what stands under `seconds` may differ on another day."""
-        from r1lab.comparison.summary import answer
-
+    def summary(self, answer: str, folder: Path | None = None) -> dict[str, Any]:
+        """As plain data, with the `answer` in words; paths are relative to `folder`. Only what stands under `seconds` may differ on another day."""
         return {
-            "answer": answer(self),
+            "answer": answer,
             "on": self.on,
             "seeds": self.num_seeds,
             "one_seed": self.num_seeds == 1,
             "problems": self.num_problems,
             "matched_in": self.unit,
-            "r1lab": r1lab.__version__,
+            "r1lab": r1lab_version(),
             "ranking": [{"higher": higher, "lower": lower} for higher, lower in self.ranking],
             "regimes": {each.name: _regime(each, folder) for each in self.regimes},
             "contrasts": [_contrast(each) for each in self.contrasts],

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-import r1lab
 from r1lab.errors import RecipeError, RunError
 from r1lab.recipe.base import digest
 from r1lab.report import runs
-from r1lab.report.figures import Curves
+from r1lab.report.runs import Curves
 from r1lab.rollout.verification import key_of
 from r1lab.run import journal
+from r1lab.run.manifest import r1lab_version
 
 FLOPS = ("flops/rollout", "flops/score", "flops/update")
 
@@ -204,9 +204,9 @@ def manifest_of(folder: Path) -> dict[str, Any]:
             f"{folder} is no run's folder (no manifest.json); give a recipe, or a folder r1lab train made"
         )
     made_by = (manifest.get("packages") or {}).get("r1lab")
-    if _series(made_by) != _series(r1lab.__version__):
+    if _series(made_by) != _series(r1lab_version()):
         raise RecipeError(
-            f"{folder} was written by r1lab {made_by or '(no version)'}, this is {r1lab.__version__}, which does not "
+            f"{folder} was written by r1lab {made_by or '(no version)'}, this is {r1lab_version()}, which does not "
             f"read it; compare with r1lab {made_by or 'of its time'}, or run the recipe again"
         )
     missing = [key for key in ("name", "identity", "recipe", "verifiers", "finished") if key not in manifest]

@@ -20,7 +20,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from r1lab.distributed import ranks
 from r1lab.distributed.ranks import size
-from r1lab.records import PackedBatch
 
 BUCKET = 2**23
 """Numbers of one all-reduce."""
@@ -100,26 +99,6 @@ def rest(model: nn.Module) -> None:
     """After a pass without gradient: give back what a sharded model's output layer holds of the other ranks."""
     if is_sharded(model):
         model.reshard()
-
-
-def nothing(device: torch.device) -> PackedBatch:
-    """One token and no trained row, for a rank that has nothing left where others do."""
-    token, none = torch.zeros((1, 1), dtype=torch.int64, device=device), torch.zeros(0, device=device)
-    row = token[0]
-    return PackedBatch(
-        input_ids=token,
-        position_ids=None,
-        segments=None,
-        hidden_index=row,
-        sequence=row,
-        target=row,
-        role=row,
-        advantage=none,
-        scale=none,
-        engine=none,
-        old=None,
-        ref=None,
-    )
 
 
 def missing(model: nn.Module, batches: int) -> int:

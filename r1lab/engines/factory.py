@@ -16,11 +16,11 @@ from r1lab.doctor import versions
 from r1lab.engines import ENGINES, Engine, make
 from r1lab.engines.rollouts import TextOf
 from r1lab.engines.server import handshake
+from r1lab.engines.sync import PolicyProtocol
 from r1lab.engines.vllm import diagnose
 from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.errors import RecipeError
 from r1lab.policy import models
-from r1lab.policy.policy import Policy
 from r1lab.recipe import stages
 
 WORTH = 10_000_000
@@ -88,7 +88,7 @@ def _greet(knobs: stages.Engine, config: PretrainedConfig | None) -> int:
 
 
 def opened(
-    name: str, knobs: stages.Engine, policy: Policy, text_of: TextOf, say: Callable[[str], None] | None = None
+    name: str, knobs: stages.Engine, policy: PolicyProtocol, text_of: TextOf, say: Callable[[str], None] | None = None
 ) -> Engine:
     """The engine of a policy. RecipeError where it cannot run here, or not such a model. `say` is told what befalls
     servers."""
@@ -101,7 +101,7 @@ def opened(
         raise RecipeError(f"engine: {error}") from None
 
 
-def settings(name: str, knobs: stages.Engine, policy: Policy) -> dict[str, Any]:
+def settings(name: str, knobs: stages.Engine, policy: PolicyProtocol) -> dict[str, Any]:
     """The knobs that engine `name` takes, as its keyword arguments."""
     if name == "server":
         return {key: getattr(knobs, key) for key in ("urls", "key_env", "deadline", "reconnect", "max_num_seqs")}

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1lab.distributed import ranks
 from r1lab.engines.protocol import Engine
@@ -26,7 +27,7 @@ PROMPTS, NEW_TOKENS = (320, 33, 1), 8
 
 
 class Trainer(Protocol):
-    """The policy, as far as the proof needs it."""
+    """What the proof of a sync needs of a policy."""
 
     temperature: float
     compute_dtype: torch.dtype
@@ -34,6 +35,16 @@ class Trainer(Protocol):
     def named_parts(self, with_base: bool) -> Iterable[tuple[str, Tensor]]: ...
 
     def score(self, samples: Sequence[Sample]) -> list[np.ndarray]: ...
+
+
+class PolicyProtocol(Trainer, Protocol):
+    """What an engine is opened for and gets its weights from: the policy in training, or a model as it stands."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    version: int
+
+    def named_tensors(self) -> Iterable[tuple[str, Tensor]]: ...
 
 
 def publish(

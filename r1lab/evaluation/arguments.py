@@ -16,18 +16,18 @@ from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.evaluation import leaks, named_sets
 from r1lab.evaluation.completers import Given, Origin, Sampled
-from r1lab.evaluation.evaluate import EvaluationSet
 from r1lab.evaluation.runner import Exam
 from r1lab.evaluation.scores import checked_ks
 from r1lab.evaluation.server_completer import KEY_VARIABLE, Served
 from r1lab.policy import models
 from r1lab.recipe import Engine, Stage, Workers, load
 from r1lab.recipe.base import Use
-from r1lab.recipe.data import Prompt, Source, load_problems
+from r1lab.recipe.data import Prompt, Source
 from r1lab.recipe.load import Plan, parse_yaml
-from r1lab.records import Sampling
+from r1lab.records import EvaluationSet, Sampling
 from r1lab.rollout import verification
 from r1lab.rollout.gold_answers import Golds
+from r1lab.rollout.problems import load_problems
 from r1lab_data import Problem
 
 MAX_BATCH = 256

@@ -19,12 +19,12 @@ from r1lab.engines import factory
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.evaluation.cases import Cases
-from r1lab.evaluation.evaluate import EvaluationSet, requests_of
-from r1lab.policy import frozen as sampled
+from r1lab.evaluation.evaluate import requests_of
 from r1lab.policy import models
+from r1lab.policy.frozen import FrozenModel
 from r1lab.recipe import Engine
 from r1lab.recipe.data import Prompt
-from r1lab.records import Rollout, Sampling
+from r1lab.records import EvaluationSet, Rollout, Sampling
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import renderer_of
 from r1lab_data import Problem
@@ -85,7 +85,7 @@ class Sampled:
         config = models.load_config(location)
         self.kind = factory.choose(knobs.kind, config).name
         context = factory.check(knobs.model_copy(update={"kind": self.kind}), config)
-        self.policy = sampled.Sampled(location, "float32")
+        self.policy = FrozenModel(location, "float32")
         self.renderer = renderer_of(self.policy.tokenizer, prompt, context or models.context_length(config))
         self.together = knobs.max_batch if self.kind == "local" else WAVES * knobs.max_num_seqs
         self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}

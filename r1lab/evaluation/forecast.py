@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
-from r1lab.evaluation.evaluate import share_right
-from r1lab.evaluation.scores import Row, by_problem
+from r1lab.evaluation.scores import Row, by_problem, share_right
 from r1lab.seeds import derive
 
 SIZES = (2, 4, 8, 16, 32, 64)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from r1lab.errors import RecipeError
-from r1lab.evaluation.evaluate import EvaluationSet
 from r1lab.recipe import AnyStage
+from r1lab.records import EvaluationSet
 from r1lab_data import Problem
 from r1lab_data.overlap import overlap
 

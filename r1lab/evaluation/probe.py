@@ -17,7 +17,7 @@ from r1lab.evaluation.forecast import SIZES, Forecast, Share, difficulties, fore
 from r1lab.evaluation.runner import Evaluation, Exam
 from r1lab.recipe.base import digest
 from r1lab.rollout import judging
-from r1lab.run.checkpoint import atomic_file
+from r1lab.run.files import atomic_file
 from r1lab_verifiers import Item, resolve
 
 DEFAULT_N, DEFAULT_SIZE = 16, 8

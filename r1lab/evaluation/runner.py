@@ -21,16 +21,15 @@ import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError
 from r1lab.evaluation import difference as against
 from r1lab.evaluation.completers import Answer, Origin
-from r1lab.evaluation.evaluate import EvaluationSet
 from r1lab.evaluation.folder import COMPLETIONS, RESULTS, is_done, read_manifest, read_rows, write_rows
 from r1lab.evaluation.majority import Voting
 from r1lab.evaluation.scores import figures
 from r1lab.recipe import Workers
 from r1lab.recipe.base import digest
-from r1lab.records import Sampling
+from r1lab.records import EvaluationSet, Sampling
 from r1lab.rollout import judging
 from r1lab.rollout.verification import item_of, version_of
-from r1lab.run.checkpoint import PARTIAL, atomic_file, sweep
+from r1lab.run.files import PARTIAL, atomic_file, sweep
 from r1lab.run.folder import LOCK, MANIFEST, locked
 from r1lab.run.manifest import differences, surroundings
 from r1lab.run.signals import terminable

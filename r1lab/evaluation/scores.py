@@ -1,7 +1,6 @@
 """The figures of an evaluation from its rows: avg@n, pass@k, maj@n with intervals, statuses, lengths. Pure.
 
-In-training evaluation prints fewer of them (`r1lab.evaluation.evaluate.summary`); what a share and its interval are
-stands there.
+In-training evaluation prints fewer of them (`summary`).
 """
 
 from collections import Counter
@@ -9,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from r1lab.errors import RecipeError
-from r1lab.evaluation.evaluate import depths, share_right
 from r1lab.evaluation.majority import maj_at_n
 from r1lab.seeds import derive
 from r1lab.stats import intervals
@@ -17,6 +15,29 @@ from r1lab_verifiers.verdict import STATUSES
 
 Row = Mapping[str, Any]
 """problem_id, index, score, status, vote, finish, num_tokens of one completion."""
+
+
+def depths(n: int) -> list[int]:
+    """The k of pass@k that n completions a problem can say: powers of two, and n.
+
+    >>> depths(6)
+    [2, 4, 6]
+    """
+    return [2**power for power in range(1, n.bit_length()) if 2**power < n] + [n]
+
+
+def share_right(right_NK: Sequence[Sequence[float]], seed: int) -> tuple[float, float | None, float | None]:
+    """avg@n over problems with its interval (value, low, high).
+
+    One completion a problem has Wilson's interval, several the bootstrap over problems; where all problems agree on all
+    or nothing the bootstrap would have no width, and Wilson's over problems stands in; one problem has none.
+    """
+    means = [sum(map(float, right_K)) / len(right_K) for right_K in right_NK]
+    if len(means) == 1 and len(right_NK[0]) > 1:
+        return means[0], None, None
+    if all(len(right_K) == 1 and right_K[0] in (0, 1) for right_K in right_NK) or set(means) in ({0.0}, {1.0}):
+        return intervals.wilson(round(sum(means)), len(means))[:3]
+    return intervals.clustered_bootstrap(right_NK, seed=seed)[:3]
 
 
 def by_problem(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -109,3 +130,24 @@ def text(found: Mapping[str, Any]) -> str:
 def _line(name: str, found: Mapping[str, float | None]) -> str:
     bounds = "one problem has no interval" if found["low"] is None else f"[{found['low']:.4f}, {found['high']:.4f}]"
     return f"  {name:<9} {found['value']:.4f} {bounds}"
+
+
+def summary(name: str, rows: Sequence[tuple[str, float | None, str, int]], seed: int) -> dict:
+    """Metrics of (problem id, score, status, tokens) rows under `eval/<name>/`.
+
+    A completion is right where its score is 1; `error` and `undecided` stay in n as not right.
+    """
+    right: dict[str, list[bool]] = {}
+    for problem, score, _, _ in rows:
+        right.setdefault(problem, []).append(score == 1.0)
+    n = len(next(iter(right.values())))
+    value, low, high = share_right(list(right.values()), derive(seed, f"bootstrap/{name}"))
+    row = {"avg": value, "low": low, "high": high, "n": n, "problems": len(right)}
+    if n > 1:
+        row |= {f"pass@{k}": intervals.mean_pass_at_k(list(right.values()), k) for k in depths(n)}
+    row["score"] = sum(score or 0.0 for _, score, _, _ in rows) / len(rows)
+    row["errors"] = sum(status == "error" for _, _, status, _ in rows)
+    row["timeout"] = sum(status == "timeout" for _, _, status, _ in rows)
+    row["undecided"] = sum(status == "undecided" for _, _, status, _ in rows)
+    row["completion"] = sum(tokens for _, _, _, tokens in rows) / len(rows)
+    return {f"eval/{name}/{key}": value for key, value in row.items()}

@@ -8,16 +8,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import yaml
 
 from r1lab.hub import usage_example
-from r1lab.recipe import Source
+from r1lab.recipe import Source, Stage
 from r1lab.recipe.load import Plan
+from r1lab.records import EvaluationSet
+from r1lab.rollout.renderer import Renderer
 from r1lab.run.folder import RunFolder
-from r1lab.stages.prepare import Ready
+from r1lab_data import Problem
 from r1lab_data.files import HUB_ID, local
 from r1lab_data.loaders import digest
 
@@ -25,13 +27,25 @@ TAGS = {"rl": ("reinforcement-learning", "verifiable-rewards"), "sft": ("sft",)}
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
-def write(folder: Path, ready: list[Ready], plan: Plan, run: RunFolder) -> None:
+class CardStage(Protocol):
+    """What a card reads of a stage."""
+
+    stage: Stage
+    location: str | None
+    """Where its model is, or None where it starts from the stage `from`."""
+    sources: Mapping[str, Sequence[Problem]]
+    """Training problems by the source's name."""
+    sets: Sequence[EvaluationSet]
+    renderer: Renderer
+
+
+def write(folder: Path, ready: Sequence[CardStage], plan: Plan, run: RunFolder) -> None:
     """README.md of a model's folder, in place of the one that came with it."""
     rows = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
     (folder / "README.md").write_text(text(ready, plan, run.manifest, rows), encoding="utf-8")
 
 
-def text(ready: list[Ready], plan: Plan, manifest: Mapping[str, Any], rows: list[dict]) -> str:
+def text(ready: Sequence[CardStage], plan: Plan, manifest: Mapping[str, Any], rows: list[dict]) -> str:
     """The card of the last stage's model, from the stages that led to it. What later stages did is not in it."""
     chain, known = lineage(ready), {each.stage.name for each in ready}
     rows = [row for row in rows if row["stage"] in known]
@@ -43,7 +57,7 @@ def text(ready: list[Ready], plan: Plan, manifest: Mapping[str, Any], rows: list
         f"---\n{front}---\n\n# {plan.name}\n",
         f"{name} after {kinds}. Made by r1lab; stage `{chain[-1].stage.name}` of run `{manifest['hash']}`.\n",
         "## Scores\n\n" + score_table(scored, chain[-1]),
-        "## Use\n\n" + usage_example.example(chain[-1]),
+        "## Use\n\n" + usage_example.example(chain[-1].stage, chain[-1].sources, chain[-1].renderer),
         "## Data\n\n" + data_table(chain, plan),
         "## Verifiers\n\n" + verifier_table(manifest["verifiers"]),
         "## Training\n\n" + training(chain, plan, manifest, rows),
@@ -52,7 +66,7 @@ def text(ready: list[Ready], plan: Plan, manifest: Mapping[str, Any], rows: list
     return "\n".join(parts)
 
 
-def lineage(ready: list[Ready]) -> list[Ready]:
+def lineage(ready: Sequence[CardStage]) -> Sequence[CardStage]:
     """The stages that the last one's model went through, in order."""
     by_name, chain = {each.stage.name: each for each in ready}, [ready[-1]]
     while chain[0].stage.from_ is not None:
@@ -60,7 +74,7 @@ def lineage(ready: list[Ready]) -> list[Ready]:
     return chain
 
 
-def base_card(root: Ready) -> dict[str, Any]:
+def base_card(root: CardStage) -> dict[str, Any]:
     """`base_model` and `license`: a hub id itself, or what the card of a local folder says of it."""
     if not Path(root.location).is_dir():
         return {"base_model": root.location}
@@ -81,7 +95,7 @@ def base_card(root: Ready) -> dict[str, Any]:
     }
 
 
-def base_name(root: Ready) -> str:
+def base_name(root: CardStage) -> str:
     """For people: the hub id, or the folder's own name."""
     if root.stage.model == "embedded":
         return "The embedded model of r1lab"
@@ -91,7 +105,7 @@ def base_name(root: Ready) -> str:
     return f"`{Path(root.location).resolve().name}`" + (f" (from `{origin}`)" if origin else "")
 
 
-def front_matter(chain: list[Ready], plan: Plan, scored: Mapping[str, list[dict]]) -> dict[str, Any]:
+def front_matter(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, list[dict]]) -> dict[str, Any]:
     """The card's metadata by the hub's specification."""
     last, sources = chain[-1], [source for each in chain for source in each.stage.data.values()]
     hub = sorted({source.path for source in sources if is_on_hub(source, plan)})
@@ -126,7 +140,7 @@ def dataset_of(name: str, source: Source, plan: Plan) -> dict[str, str]:
     return {"name": name, "type": kind, **config, "split": source.split}
 
 
-def scores(name: str, chain: list[Ready], rows: list[dict]) -> list[dict]:
+def scores(name: str, chain: Sequence[CardStage], rows: list[dict]) -> list[dict]:
     """Of one set, the first evaluation comparable to the last, and that of the model itself; only one where equal.
 
     The model is that of the last evaluation or, with `keep_best`, of the best.
@@ -143,7 +157,7 @@ def scores(name: str, chain: list[Ready], rows: list[dict]) -> list[dict]:
     return [{key: row.get(f"eval/{name}/{key}") for key in keys} | {"at": (row["stage"], row["step"])} for row in shown]
 
 
-def setting(each: Ready, name: str) -> Any:
+def setting(each: CardStage, name: str) -> Any:
     """What two evaluations must share to be compared; None where the stage has no such set."""
     on = next((on for on in each.sets if on.name == name), None)
     if on is None:
@@ -153,7 +167,7 @@ def setting(each: Ready, name: str) -> Any:
     return digest(on.problems), knobs.n, knobs.temperature, knobs.top_p, longest, stage.sampling.stop, stage.prompt
 
 
-def score_table(scored: Mapping[str, list[dict]], last: Ready) -> str:
+def score_table(scored: Mapping[str, list[dict]], last: CardStage) -> str:
     """Share of right answers, a line per set and moment."""
     lines = [
         f"| {name} | {moment(each, shown)} ({each['at'][0]}, step {each['at'][1]}) "
@@ -176,7 +190,7 @@ def moment(each: dict, shown: list[dict]) -> str:
     return "after" if each is shown[-1] else "before" if each["at"][1] == 0 else "earlier"
 
 
-def data_table(chain: list[Ready], plan: Plan) -> str:
+def data_table(chain: Sequence[CardStage], plan: Plan) -> str:
     """Where problems came from, how many, and the hash of what they hold."""
     lines = ["| used by | source | from | split | problems | content hash |", "|---|---|---|---|---|---|"]
     for each in chain:
@@ -211,7 +225,7 @@ def verifier_table(verifiers: Mapping[str, dict]) -> str:
     return "| verifier | class or function | settings | version |\n|---|---|---|---|\n" + "\n".join(lines) + "\n"
 
 
-def training(chain: list[Ready], plan: Plan, manifest: Mapping[str, Any], rows: list[dict]) -> str:
+def training(chain: Sequence[CardStage], plan: Plan, manifest: Mapping[str, Any], rows: list[dict]) -> str:
     """Tokens and FLOPs of the run up to this model, versions, and its stages' resolved recipe to unfold."""
     spent, names = rows[-1] if rows else {}, {each.stage.name for each in chain}
     flops = {key: value for key, value in spent.items() if key.startswith("flops/")}
@@ -231,7 +245,7 @@ def training(chain: list[Ready], plan: Plan, manifest: Mapping[str, Any], rows: 
     return "\n".join(lines) + f"\n\n{unfold}\n\n{usage_example.fenced('yaml', dumped)}\n</details>\n"
 
 
-def limits(chain: list[Ready], plan: Plan, scored: Mapping[str, list[dict]], notes: Sequence[str]) -> str:
+def limits(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, list[dict]], notes: Sequence[str]) -> str:
     """What the scores do not say, completions that were not judged, and what the run noted of itself."""
     last = chain[-1]
     counts = {

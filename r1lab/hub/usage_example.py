@@ -2,10 +2,11 @@
 `r1lab.rollout.renderer`."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pprint import pformat
 
+from r1lab.recipe import Stage
 from r1lab.rollout.renderer import THINK, Renderer
-from r1lab.stages.prepare import Ready
 from r1lab_data import Problem
 
 HOLE = "{question}"
@@ -18,16 +19,16 @@ model = AutoModelForCausalLM.from_pretrained(folder)
 """
 
 
-def example(each: Ready) -> str:
+def example(stage: Stage, sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> str:
     """A Python block that prints a greedy answer, asked as in training."""
-    stage, tasks = each.stage, [name for name, source in each.stage.data.items() if source.task]
-    first = each.sources[tasks[0]][0].prompt if tasks else QUESTION  # of a task, for no one's rows are shown
+    tasks = [name for name, source in stage.data.items() if source.task]
+    first = sources[tasks[0]][0].prompt if tasks else QUESTION  # of a task, for no one's rows are shown
     asked = first if isinstance(first, str) else QUESTION
     stop = f", stop_strings={list(stage.sampling.stop)!r}, tokenizer=tokenizer" if stage.sampling.stop else ""
     code = [
         LOAD,
         f"question = {asked!r}",
-        *(chat_lines(each.renderer) if stage.prompt.template == "chat" else text_lines(each.renderer)),
+        *(chat_lines(renderer) if stage.prompt.template == "chat" else text_lines(renderer)),
         'inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")',
         f"said = model.generate(**inputs, max_new_tokens={stage.max_new_tokens}, do_sample=False{stop})",
         'print(tokenizer.decode(said[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',

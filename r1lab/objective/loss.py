@@ -3,21 +3,15 @@
 Not the loss head (`r1lab.kernels`), which never learns a method's name: it gets `row_loss` and differentiates it.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from r1lab.objective import entropy as entropy_axis
 from r1lab.objective.mask import ROUNDING
+from r1lab.objective.objective import Objective
 from r1lab.objective.segments import Segments
 from r1lab.objective.term import Term, call
 from r1lab.records import PackedBatch, Role
-
-if TYPE_CHECKING:
-    from r1lab.objective.objective import Objective
 
 
 def row_loss(

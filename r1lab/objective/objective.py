@@ -1,23 +1,17 @@
-"""The eight axes of a stage as one object. Not how a recipe becomes one (`r1lab.objective.build`); what is done with
-them stands in `samples` (groups to samples) and `rows` (samples to losses).
+"""The eight axes of a stage as one object: plain data. Not how a recipe becomes one (`r1lab.objective.build`); what is
+done with it stands in `samples` (groups to samples) and `loss` (samples to losses).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from r1lab import plugin
-from r1lab.errors import RunError
-from r1lab.objective import loss as rows
-from r1lab.objective import mix, samples
-from r1lab.objective.aggregate import scales
 from r1lab.objective.entropy import Coefficient
 from r1lab.objective.group import All
-from r1lab.objective.mask import token_mask, update_masks
 from r1lab.objective.term import Need, Term
-from r1lab.records import Group, PackedBatch, Role, Sample
+from r1lab.records import Role
 
 
 @dataclass(frozen=True)
@@ -107,61 +101,6 @@ class Objective:
     def has_values(self) -> bool:
         """Whether a value head is learned."""
         return "values" in self.advantage.needs
-
-    def samples(self, group: Group) -> list[Sample]:
-        """The members of a kept group with their advantages; `scale` comes from `ready`, over the whole update."""
-        return samples.samples(self, group)
-
-    def ready(self, update: Sequence[Sample], step: int) -> list[Sample]:
-        """The samples of one update with final advantages, scales, and why a sample is not forwarded."""
-        done = self.scaled(samples.credited(self, update), step)
-        return [replace(sample, left_out=self.weightless(sample)) for sample in done]
-
-    def scaled(self, update: Sequence[Sample], step: int) -> list[Sample]:
-        """The samples of one update with their scales and penalties."""
-        masks = [token_mask(sample, truncated=self.truncated) for sample in update]
-        masks = update_masks(update, samples.whole_pairs(update, masks), self.masks)
-        is_joint = self.mix is mix.none
-        done = scales(update, masks, aggregate=self.aggregate.fn, mix=self.mix, step=step, is_joint=is_joint)
-        if not any(mask.penalty is not None and mask.penalty.any() for mask in masks):
-            return done
-        penalties = [mask.penalty.astype(np.float32) for mask in masks]
-        return [replace(sample, penalty=penalty) for sample, penalty in zip(done, penalties, strict=True)]
-
-    def weightless(self, sample: Sample) -> str:
-        """Why the sample's gradient is identically zero, or an empty text where it is not."""
-        if not sample.scale.any():
-            return "masked"
-        teaches = sample.advantage != 0
-        for role, term in self.weight.items():
-            teaches |= term.unweighted & (sample.role == role)
-        if self.kl.in_loss or self.entropy.value or self.has_values:
-            teaches |= sample.role == Role.POLICY
-        if sample.penalty is not None:
-            teaches |= sample.penalty != 0
-        return "" if (teaches & (sample.scale != 0)).any() else "zero_advantage"
-
-    def check(self, update: Sequence[Sample]) -> None:
-        """RunError, before any compute, where an update misses what its terms read."""
-        for sample in update:
-            name = sample.rollout.request.id
-            if not np.isfinite(sample.advantage).all():
-                raise RunError(f"an advantage of request {name} is not finite; look at objective.advantage and reward")
-            if "ref" in self.needs and sample.ref is None:
-                raise RunError(
-                    f"request {name} has no reference log-probabilities, which objective.kl or a weight reads; "
-                    "make the policy with needs_ref=True and score the samples under the reference"
-                )
-
-    def row_loss(
-        self, batch: PackedBatch, logp: Tensor, entropy: Tensor, at: slice, logq: Tensor | None = None
-    ) -> Tensor:
-        """Loss [n] of the rows `at`; `rows.row_loss`."""
-        return rows.row_loss(self, batch, logp, entropy, at, logq)
-
-    def value_loss(self, batch: PackedBatch, values: Tensor) -> Tensor:
-        """Loss [N] of the value head; `rows.value_loss`."""
-        return rows.value_loss(self, batch, values)
 
     def observe(self, updates: Sequence[Mapping[str, np.ndarray]]) -> None:
         """The rows of the updates of a step that just ended."""

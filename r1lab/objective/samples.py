@@ -1,26 +1,23 @@
-"""From a group to samples, and from the samples of an update to their final advantages. Not their scales."""
-
-from __future__ import annotations
+"""From a group to samples, and from the samples of an update to final advantages, scales and what is left out. Not what
+a row of them costs (`loss`)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from r1lab.errors import RecipeError
-from r1lab.objective import credit
+from r1lab.errors import RecipeError, RunError
+from r1lab.objective import credit, mix
+from r1lab.objective.aggregate import scales
 from r1lab.objective.group import is_greedy
-from r1lab.objective.mask import TokenMask, token_mask
+from r1lab.objective.mask import TokenMask, token_mask, update_masks
+from r1lab.objective.objective import Objective
 from r1lab.objective.term import call
 from r1lab.records import Group, Role, Sample, Scored
 
-if TYPE_CHECKING:
-    from r1lab.objective.objective import Objective
 
-
-def samples(objective: Objective, group: Group) -> list[Sample]:
+def samples_of_group(objective: Objective, group: Group) -> list[Sample]:
     """The members of a kept group with their advantages, on each of their tokens; a demonstration's is 1 where it is
     not compared with the others."""
     made = []
@@ -58,6 +55,51 @@ def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
         raise RecipeError(f"objective.advantage: must return one finite number a completion, got {made!r}")
     found[compared] = made
     return found
+
+
+def prepared_update(objective: Objective, samples: Sequence[Sample], step: int) -> list[Sample]:
+    """The samples of one update with final advantages, scales, and why a sample is not forwarded."""
+    done = scaled(objective, credited(objective, samples), step)
+    return [replace(sample, left_out=why_left_out(objective, sample)) for sample in done]
+
+
+def scaled(objective: Objective, samples: Sequence[Sample], step: int) -> list[Sample]:
+    """The samples of one update with their scales and penalties."""
+    masks = [token_mask(sample, truncated=objective.truncated) for sample in samples]
+    masks = update_masks(samples, whole_pairs(samples, masks), objective.masks)
+    is_joint = objective.mix is mix.none
+    done = scales(samples, masks, aggregate=objective.aggregate.fn, mix=objective.mix, step=step, is_joint=is_joint)
+    if not any(mask.penalty is not None and mask.penalty.any() for mask in masks):
+        return done
+    penalties = [mask.penalty.astype(np.float32) for mask in masks]
+    return [replace(sample, penalty=penalty) for sample, penalty in zip(done, penalties, strict=True)]
+
+
+def why_left_out(objective: Objective, sample: Sample) -> str:
+    """Why the sample's gradient is identically zero, or an empty text where it is not."""
+    if not sample.scale.any():
+        return "masked"
+    teaches = sample.advantage != 0
+    for role, term in objective.weight.items():
+        teaches |= term.unweighted & (sample.role == role)
+    if objective.kl.in_loss or objective.entropy.value or objective.has_values:
+        teaches |= sample.role == Role.POLICY
+    if sample.penalty is not None:
+        teaches |= sample.penalty != 0
+    return "" if (teaches & (sample.scale != 0)).any() else "zero_advantage"
+
+
+def check_update(objective: Objective, samples: Sequence[Sample]) -> None:
+    """RunError, before any compute, where an update misses what its terms read."""
+    for sample in samples:
+        name = sample.rollout.request.id
+        if not np.isfinite(sample.advantage).all():
+            raise RunError(f"an advantage of request {name} is not finite; look at objective.advantage and reward")
+        if "ref" in objective.needs and sample.ref is None:
+            raise RunError(
+                f"request {name} has no reference log-probabilities, which objective.kl or a weight reads; "
+                "make the policy with needs_ref=True and score the samples under the reference"
+            )
 
 
 def credited(objective: Objective, samples: Sequence[Sample]) -> list[Sample]:

@@ -15,7 +15,7 @@ from r1lab.records import Rollout, Sample
 
 
 @dataclass(frozen=True)
-class Sampled:
+class FrozenModel:
     """Loaded when it is first asked for."""
 
     location: str

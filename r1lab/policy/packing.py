@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from r1lab.attention.parts import positions
-from r1lab.policy.bins import balanced
 from r1lab.records import PackedBatch, Sample, Segment
 
 
@@ -154,3 +153,57 @@ def _trained(
         "returns": optional("returns"),
         "penalty": optional("penalty"),
     }
+
+
+def empty_batch(device: torch.device) -> PackedBatch:
+    """One token and no trained row, for a rank that has nothing left where others do."""
+    token, none = torch.zeros((1, 1), dtype=torch.int64, device=device), torch.zeros(0, device=device)
+    row = token[0]
+    return PackedBatch(
+        input_ids=token,
+        position_ids=None,
+        segments=None,
+        hidden_index=row,
+        sequence=row,
+        target=row,
+        role=row,
+        advantage=none,
+        scale=none,
+        engine=none,
+        old=None,
+        ref=None,
+    )
+
+
+def balanced(sizes: Sequence[int], most: int) -> list[list[int]]:
+    """Indices in bins of at most `most` together (a larger one stands alone), few bins of about the same size.
+
+    As many bins as first-fit of the largest first needs; then each goes, the largest first, where least is, where that
+    stays within the limit. The bin of most comes first, indices rise in each.
+    """
+    largest = sorted(range(len(sizes)), key=lambda index: (-sizes[index], index))
+    fitted = _first_fit(sizes, largest, most)
+    limit = max([most, *sizes])
+    even: list[list[int]] = [[] for _ in fitted]
+    totals = [0] * len(fitted)
+    for index in largest:
+        place = totals.index(min(totals))
+        even[place].append(index)
+        totals[place] += sizes[index]
+    found = even if all(total <= most or len(bin_) == 1 for total, bin_ in zip(totals, even)) else fitted
+    assert all(sum(sizes[index] for index in bin_) <= limit for bin_ in found)
+    return sorted(map(sorted, found), key=lambda bin_: (-sum(sizes[index] for index in bin_), bin_[0]))
+
+
+def _first_fit(sizes: Sequence[int], order: Sequence[int], most: int) -> list[list[int]]:
+    bins: list[list[int]] = []
+    totals: list[int] = []
+    for index in order:
+        place = next((at for at, total in enumerate(totals) if total + sizes[index] <= most), None)
+        if place is None:
+            bins.append([])
+            totals.append(0)
+            place = len(bins) - 1
+        bins[place].append(index)
+        totals[place] += sizes[index]
+    return bins

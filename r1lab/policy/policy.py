@@ -18,11 +18,13 @@ from r1lab.distributed import ranks, sharding
 from r1lab.distributed.partition import by_tokens
 from r1lab.errors import RunError
 from r1lab.objective import Objective
+from r1lab.objective.loss import row_loss, value_loss
+from r1lab.objective.samples import check_update
 from r1lab.objective.schedule import learning_rate
 from r1lab.policy import lora, models
 from r1lab.policy.compute import equip
 from r1lab.policy.nonfinite import blame
-from r1lab.policy.packing import pack
+from r1lab.policy.packing import empty_batch, pack
 from r1lab.policy.weights import Saved
 from r1lab.recipe import Stage
 from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
@@ -126,7 +128,7 @@ class Policy(Saved):
         RunError, before the weights change, where a loss or gradient is not finite.
         """
         forwarded = [sample for sample in samples if not sample.left_out]
-        objective.check(forwarded)
+        check_update(objective, forwarded)
         self.optimizer.zero_grad(set_to_none=True)
         own = np.array(ranks.own_share(forwarded, by_tokens), np.int64)
         found = ranks.gather(lambda: self._learn(forwarded, own, objective), alone=not sharding.is_sharded(self.model))
@@ -223,7 +225,7 @@ class Policy(Saved):
 
     def _hidden(self, model, batch: PackedBatch | None) -> Tensor:
         """Hidden states [N, D] that predict the batch's targets; of one token where there is no batch."""
-        batch = batch or sharding.nothing(self.accelerator.device)
+        batch = batch or empty_batch(self.accelerator.device)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.autocast):
             states = attention.forward(sharding.trunk(model), batch.input_ids, batch.position_ids, batch.segments)
         return states.flatten(0, 1)[batch.hidden_index]
@@ -245,7 +247,7 @@ class Policy(Saved):
             hidden = self._hidden(self.model, batch)
             loss, logp, entropy = self._loss(hidden, batch, objective)
             if self.value_head is not None:
-                loss = loss + objective.value_loss(batch, self._values(hidden)).sum()
+                loss = loss + value_loss(objective, batch, self._values(hidden)).sum()
         with self.watch("backward"):
             loss.backward()
         self.watch.flops += self._flops(batch)
@@ -269,11 +271,11 @@ class Policy(Saved):
 
         def spec(logp: Tensor, entropy: Tensor, *rest) -> Tensor:
             *logq, at = rest
-            return objective.row_loss(batch, logp, entropy, at, *logq)
+            return row_loss(objective, batch, logp, entropy, at, *logq)
 
         if objective.is_local:
             loss, logp, entropy, _ = kernels.policy_head(hidden, weight, batch.target, spec, **options)
             return loss, logp, entropy
         logp, entropy, logq = kernels.token_logps(hidden, weight, batch.target, **options)
-        loss = objective.row_loss(batch, logp, entropy, slice(0, len(logp)), logq).sum()
+        loss = row_loss(objective, batch, logp, entropy, slice(0, len(logp)), logq).sum()
         return loss, logp.detach(), entropy.detach()

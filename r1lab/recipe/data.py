@@ -1,14 +1,10 @@
 """Knobs of the data: where problems come from and how one becomes a prompt. The rest stands in `r1lab.recipe`."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from r1lab.errors import RecipeError
 from r1lab.recipe.base import Above, Count, Knobs, Positive, Use
-from r1lab_data import DataError, Problem, tasks
-from r1lab_data.loaders import load
 
 
 class Source(Knobs):
@@ -71,39 +67,6 @@ class Source(Knobs):
                 "columns, config, split and where are about a dataset's layout; what a stage makes is known"
             )
         return self
-
-
-def load_problems(source: Source, name: str, verifier: str, base: Path, key: str = "") -> list[Problem]:
-    """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (the recipe's
-    `key`) and what is wrong."""
-    try:
-        if source.task is not None:
-            return tasks.generate(
-                source.task,
-                size=source.limit or source.size,
-                seed=source.seed,
-                split=source.split,
-                source=name,
-                settings=dict(source.settings),
-                verifier=verifier,
-            )
-        return load(
-            source.path,
-            source=name,
-            split=source.split,
-            config=source.config,
-            columns=source.columns,
-            answer_format=source.answer_format,
-            verifier=verifier,
-            where=source.where,
-            distinct=source.distinct,
-            holdout=source.holdout,
-            part=source.part,
-            limit=source.limit,
-            base=base,
-        )
-    except DataError as error:
-        raise RecipeError(f"{key or f'data {name}'}: {error}") from None
 
 
 class Prompt(Knobs):

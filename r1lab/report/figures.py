@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FormatStrFormatter, PercentFormatter
 
 from r1lab import timing
+from r1lab.report.runs import Curves
 from r1lab.report.theme import DASHES, MARKERS, Theme, both, dress, legend, panels, plain
 from r1lab.stats.intervals import running_mean
 
@@ -25,28 +26,6 @@ VERDICTS = {
     "timeout": "#E69F00", "crash": "#7A3E9D", "undecided": "#56B4E9", "error": "#0072B2",
 }  # fmt: skip
 PHASES = dict(zip((*timing.PHASES, "other"), (*VERDICTS.values(), "#8C6D00", "#5F6B76"), strict=True))
-
-
-@dataclass(frozen=True)
-class Curves:
-    """What is drawn of one run."""
-
-    label: str
-    rows: tuple[dict, ...]
-    """metrics.jsonl in order: `stage` and finite numbers only, with `at/step` and `at/tokens` (of the whole run so far)
-    and, in SFT stages, `sft/loss`."""
-    sft: frozenset[str] = frozenset()
-    """Names of the stages that are SFT."""
-
-    def series(self, key: str, x: str = "at/step") -> tuple[list[float], list[float]]:
-        """The points of one metric; rows that lack it are passed over."""
-        points = [(row[x], row[key]) for row in self.rows if row.get(key) is not None]
-        return [at for at, _ in points], [value for _, value in points]
-
-    def names(self, prefix: str) -> list[str]:
-        """What follows `prefix` in the run's keys, in order of appearance; the total of `pass/` is no part of it."""
-        found = {key: None for row in self.rows for key in row if key.startswith(prefix)}
-        return [key.removeprefix(prefix) for key in found if key != "pass/share"]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1lab.report.alarm import alarm
-from r1lab.report.figures import Curves, draw
+from r1lab.report.figures import draw
 from r1lab.report.pages import encoded, environment
-from r1lab.report.runs import evaluation_sets, manifest_of, read, samples, scores_of
+from r1lab.report.runs import Curves, evaluation_sets, manifest_of, read, samples, scores_of
 from r1lab.stats.intervals import Interval, paired_difference
 
 

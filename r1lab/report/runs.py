@@ -3,17 +3,58 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
-
-from r1lab.report.figures import Curves
 
 COLUMNS = (
     "purpose", "draw", "problem_id", "prompt_text", "text", "num_tokens", "finish", "decision", "reward", "status",
     "extracted", "reason",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What is drawn of one run."""
+
+    label: str
+    rows: tuple[dict, ...]
+    """metrics.jsonl in order: `stage` and finite numbers only, with `at/step` and `at/tokens` (of the whole run so far)
+    and, in SFT stages, `sft/loss`."""
+    sft: frozenset[str] = frozenset()
+    """Names of the stages that are SFT."""
+
+    def series(self, key: str, x: str = "at/step") -> tuple[list[float], list[float]]:
+        """The points of one metric; rows that lack it are passed over."""
+        points = [(row[x], row[key]) for row in self.rows if row.get(key) is not None]
+        return [at for at, _ in points], [value for _, value in points]
+
+    def names(self, prefix: str) -> list[str]:
+        """What follows `prefix` in the run's keys, in order of appearance; the total of `pass/` is no part of it."""
+        found = {key: None for row in self.rows for key in row if key.startswith(prefix)}
+        return [key.removeprefix(prefix) for key in found if key != "pass/share"]
+
+
+class SecondOpinionAlarm(NamedTuple):
+    """Rollouts judged by both verifiers, and how many of them only one calls right."""
+
+    label: str
+    judged: int
+    lenient: int
+    """Right to the first, which pays, and not to the second."""
+    strict: int
+
+
+def second_opinion_alarm(run: Curves) -> SecondOpinionAlarm | None:
+    """What the second verifier of training said over the whole run; None where no rollout was judged twice."""
+    rows = [row for row in run.rows if row.get("second/judged")]
+    count = {
+        key: round(sum(row["second/judged"] * row[f"second/{key}"] for row in rows)) for key in ("lenient", "strict")
+    }
+    return SecondOpinionAlarm(run.label, int(sum(row["second/judged"] for row in rows)), **count) if rows else None
 
 
 def manifest_of(folder: Path) -> dict:

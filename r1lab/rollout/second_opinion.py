@@ -6,7 +6,6 @@
 A rate of `lenient` that grows while the reward does says that the policy has found what the first verifier lets pass.
 """
 
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -43,20 +42,3 @@ class SecondOpinion:
     def beside(scored: Scored, second: Future[Verdict] | None) -> Scored:
         """The same with the second verdict, where there is one."""
         return scored if second is None else replace(scored, second=second.result())
-
-
-def metrics(members: Sequence[Scored]) -> dict[str, float | int | None]:
-    """Of the rollouts that both verifiers could judge: how many, on what share they disagree (right or not), and the
-    share that only the first (`lenient`) or only the second (`strict`) calls right. Empty where none has a second."""
-    pairs = [(each.verdict, each.second) for each in members if each.second is not None]
-    if not pairs:
-        return {}
-    judged = [(a.score == 1, b.score == 1) for a, b in pairs if a.status != "error" != b.status]
-    lenient, strict = (sum(pair == kind for pair in judged) for kind in ((True, False), (False, True)))
-    return {
-        "second/judged": len(judged),
-        "second/errors": sum(b.status == "error" for _, b in pairs),
-        "second/disagree": (lenient + strict) / len(judged) if judged else None,
-        "second/lenient": lenient / len(judged) if judged else None,
-        "second/strict": strict / len(judged) if judged else None,
-    }

@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from r1lab.errors import RecipeError
-from r1lab.feed import Maker
 from r1lab.objective import Objective
 from r1lab.recipe import SftStage
 from r1lab.recipe.data import Source
 from r1lab.records import Group, Sampling, Settled
 from r1lab.rollout.renderer import Renderer
+from r1lab.rollout.requests import RequestMaker
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.sampler import Sampler
 from r1lab.timing import Watch
@@ -22,7 +22,7 @@ class SftFeed:
     def __init__(self, *, stage: SftStage, seed: int, sampler: Sampler, renderer: Renderer, objective: Objective):
         self.sampler, self.objective, self.watch = sampler, objective, Watch()
         self.reward = Reward({"score": 1.0}, max_new_tokens=stage.max_new_tokens)
-        self.maker = Maker(renderer, f"train/{stage.name}", seed, Sampling(max_new_tokens=stage.max_new_tokens))
+        self.maker = RequestMaker(renderer, f"train/{stage.name}", seed, Sampling(max_new_tokens=stage.max_new_tokens))
 
     def block(self, prompts: int) -> list[Settled]:
         settled = []

@@ -18,7 +18,7 @@ import yaml
 from r1lab.distributed.ranks import by_first, first, rank, together
 from r1lab.errors import RecipeError, RunError
 from r1lab.recipe.load import Plan
-from r1lab.run.checkpoint import PARTIAL, atomic_file, require_space, sweep
+from r1lab.run.files import PARTIAL, atomic_file, require_space, sweep
 from r1lab.run.manifest import describe, differences, ends, identity, run_hash, watched
 
 MANIFEST, LOCK = "manifest.json", ".lock"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from r1lab.errors import RunError
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored, Settled
-from r1lab.run.checkpoint import atomic_file
+from r1lab.run.files import atomic_file
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -56,7 +57,7 @@ def describe(plan: Plan, own: dict[str, Any], verifier_versions: dict, extra: di
         "verifiers": verifier_versions,
         "packages": _packages(),
         "python": platform.python_version(),
-        "commit": _commit(Path(__file__).resolve().parents[2]),
+        "commit": _commit(ROOT),
         "machine": _machine(),
         "processes": ranks.size(),
         "threads": {stage.name: num_threads(stage) for stage in plan.stages},
@@ -110,14 +111,22 @@ def surroundings() -> dict[str, Any]:
     return {
         "packages": _packages(),
         "python": platform.python_version(),
-        "commit": _commit(Path(__file__).resolve().parents[2]),
+        "commit": _commit(ROOT),
         "machine": _machine(),
     }
 
 
+def r1lab_version() -> str:
+    """Of the checkout this runs from, or of the installed wheel."""
+    project = ROOT / "pyproject.toml"  # an editable install's metadata are those of the day it was made
+    if project.is_file():
+        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    return importlib.metadata.version("r1lab")
+
+
 def _packages() -> dict[str, str]:
     """Versions of those that are installed."""
-    versions = {}
+    versions = {"r1lab": r1lab_version()}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)

@@ -14,7 +14,6 @@ import numpy as np
 from r1lab.distributed.ranks import by_first, first
 from r1lab.errors import RunError
 from r1lab.records import Role, Sample, Scored, Settled, Update
-from r1lab.rollout import second_opinion
 from r1lab_verifiers.verdict import STATUSES
 
 
@@ -79,7 +78,24 @@ def rollout_metrics(block: Sequence[Settled]) -> dict:
         row[f"reward/part/{name}"] = _mean([member.parts[name] for member in members if name in member.parts])
     statuses = Counter(member.verdict.status for member in members)
     row |= {f"verdict/{status}": statuses[status] / len(members) if members else None for status in STATUSES}
-    return row | second_opinion.metrics(members) | _by_source(block) | _groups(block)
+    return row | second_opinion_metrics(members) | _by_source(block) | _groups(block)
+
+
+def second_opinion_metrics(members: Sequence[Scored]) -> dict[str, float | int | None]:
+    """Of the rollouts that both verifiers could judge: how many, on what share they disagree (right or not), and the
+    share that only the first (`lenient`) or only the second (`strict`) calls right. Empty where none has a second."""
+    pairs = [(each.verdict, each.second) for each in members if each.second is not None]
+    if not pairs:
+        return {}
+    judged = [(a.score == 1, b.score == 1) for a, b in pairs if a.status != "error" != b.status]
+    lenient, strict = (sum(pair == kind for pair in judged) for kind in ((True, False), (False, True)))
+    return {
+        "second/judged": len(judged),
+        "second/errors": sum(b.status == "error" for _, b in pairs),
+        "second/disagree": (lenient + strict) / len(judged) if judged else None,
+        "second/lenient": lenient / len(judged) if judged else None,
+        "second/strict": strict / len(judged) if judged else None,
+    }
 
 
 def _by_source(block: Sequence[Settled]) -> dict:

@@ -3,42 +3,56 @@
 import os
 from contextlib import ExitStack
 
-from r1lab.engines import Engine
+from r1lab.engines import Engine, factory
 from r1lab.feed import Feed
+from r1lab.policy.frozen import FrozenModel
+from r1lab.policy.policy import Policy
 from r1lab.recipe.load import Plan
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.verification import Judge
 from r1lab.run.folder import RunFolder
+from r1lab.run.progress import Progress
 from r1lab.seeds import derive
 from r1lab.stages.prepare import Ready
 
 
-def start(each: Ready, run: RunFolder) -> str:
+def start(ready: Ready, run: RunFolder) -> str:
     """Where the stage's first weights are."""
-    return each.location or str(run.stage_folder(each.stage.from_) / "model")
+    return ready.location or str(run.stage_folder(ready.stage.from_) / "model")
 
 
-def sampler(each: Ready, plan: Plan) -> Sampler:
-    weights = [source.weight for source in each.stage.data.values()]
-    return Sampler(each.sources, weights, derive(plan.seed, "sampler"))
+def sampler(ready: Ready, plan: Plan) -> Sampler:
+    weights = [source.weight for source in ready.stage.data.values()]
+    return Sampler(ready.sources, weights, derive(plan.seed, "sampler"))
 
 
-def judge(each: Ready, plan: Plan, stack: ExitStack) -> Judge:
-    judge = Judge(each.table, each.stage.workers, (str(plan.base), os.getcwd()))
-    stack.callback(judge.close)
-    return judge
+def judge(ready: Ready, plan: Plan, stack: ExitStack) -> Judge:
+    pool = Judge(ready.table, ready.stage.workers, (str(plan.base), os.getcwd()))
+    stack.callback(pool.close)
+    return pool
 
 
-def feed(each: Ready, plan: Plan, engine: Engine, judge: Judge) -> Feed:
+def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress: Progress, stack: ExitStack) -> Engine:
+    """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
+    pinned = run.pinned[ready.stage.name]
+    progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
+    opened = factory.opened(pinned["engine"], ready.stage.engine, policy, ready.renderer.verifier_text, progress.say)
+    stack.callback(opened.close)
+    if about := getattr(opened, "about", ""):
+        run.note(about)
+    return opened
+
+
+def feed(ready: Ready, plan: Plan, engine: Engine, judge: Judge) -> Feed:
     return Feed(
-        stage=each.stage,
+        stage=ready.stage,
         seed=plan.seed,
-        sampler=sampler(each, plan),
-        problems=each.problems,
-        renderer=each.renderer,
+        sampler=sampler(ready, plan),
+        problems=ready.problems,
+        renderer=ready.renderer,
         engine=engine,
         judge=judge,
-        reward=each.reward,
-        second=each.second,
-        objective=each.objective,
+        reward=ready.reward,
+        second=ready.second,
+        objective=ready.objective,
     )

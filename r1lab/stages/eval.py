@@ -9,11 +9,13 @@ from pathlib import Path
 
 from r1lab.evaluation import runner
 from r1lab.evaluation.completers import Sampled
-from r1lab.evaluation.evaluate import EvaluationSet, depths, sampling_of, summary
+from r1lab.evaluation.evaluate import evaluation_sampling
 from r1lab.evaluation.runner import Evaluation, Exam
+from r1lab.evaluation.scores import depths, summary
 from r1lab.policy import models
 from r1lab.recipe.load import Plan
-from r1lab.run import checkpoint
+from r1lab.records import EvaluationSet
+from r1lab.run import files
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
 from r1lab.run.metrics import MetricsFile
@@ -24,37 +26,39 @@ from r1lab.stages.prepare import Ready
 
 
 def run_stage(
-    each: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
+    ready: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
 ) -> None:
     """Evaluate every set and end in one row of metrics and the record that the stage is done."""
-    stage, folder, row = each.stage, run.stage_folder(each.stage.name), {}
+    stage, folder, row = ready.stage, run.stage_folder(ready.stage.name), {}
     progress.stage(stage.name, None, None)
-    for on in each.sets:
-        done = _evaluated(on, each, plan, run, folder / on.name, progress)
+    for eval_set in ready.sets:
+        done = _evaluated(eval_set, ready, plan, run, folder / eval_set.name, progress)
         rows = [(line["problem_id"], line["score"], line["status"], line["num_tokens"]) for line in done.rows]
-        weights = models.weights_by_config(models.load_config(build.start(each, run)))
-        prompts = sum(len(each.renderer.render(problem)) for problem in on.problems) * stage.eval.n
+        weights = models.weights_by_config(models.load_config(build.start(ready, run)))
+        prompts = sum(len(ready.renderer.render(problem)) for problem in eval_set.problems) * stage.eval.n
         ledger.evaluated(prompts, sum(line[3] for line in rows), weights)
-        row |= summary(on.name, rows, plan.seed)
+        row |= summary(eval_set.name, rows, plan.seed)
         if done.figures["maj"]:
-            row[f"eval/{on.name}/maj@{stage.eval.n}"] = done.figures["maj"]["value"]
+            row[f"eval/{eval_set.name}/maj@{stage.eval.n}"] = done.figures["maj"]["value"]
     row = {"stage": stage.name, "step": 0, **row, **ledger.row()}
     metrics.append(row)
     progress.step(row)
     record = {"goal": goal_of(stage), "ledger": ledger.state_dict(), "metrics": metrics.size}
-    checkpoint.atomic_file(folder / "stage.json", lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
+    files.atomic_file(folder / "stage.json", lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
 
 
-def _evaluated(on: EvaluationSet, each: Ready, plan: Plan, run: RunFolder, out: Path, progress: Progress) -> Evaluation:
-    stage, knobs = each.stage, each.stage.eval
+def _evaluated(
+    eval_set: EvaluationSet, ready: Ready, plan: Plan, run: RunFolder, out: Path, progress: Progress
+) -> Evaluation:
+    stage, knobs = ready.stage, ready.stage.eval
     engine = stage.engine.model_copy(update={"kind": run.pinned[stage.name]["engine"]})
-    origin = Sampled(build.start(each, run), stage.prompt, engine)
+    origin = Sampled(build.start(ready, run), stage.prompt, engine)
     exam = Exam(
-        on=on,
-        table={problem.verifier: each.table[problem.verifier] for problem in on.problems},
+        on=eval_set,
+        table={problem.verifier: ready.table[problem.verifier] for problem in eval_set.problems},
         n=knobs.n,
         ks=depths(knobs.n) if knobs.n > 1 else [],
-        sampling=sampling_of(knobs, stage.max_new_tokens, stage.sampling.stop),
+        sampling=evaluation_sampling(knobs, stage.max_new_tokens, stage.sampling.stop),
         prompt=stage.prompt.model_dump(mode="json"),
         seed=plan.seed,
         workers=stage.workers,

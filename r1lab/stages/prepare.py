@@ -11,15 +11,16 @@ from r1lab import objective, plugin
 from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.evaluation import leaks
-from r1lab.evaluation.evaluate import EvaluationSet, depths
+from r1lab.evaluation.scores import depths
 from r1lab.policy import compute, models
 from r1lab.recipe import AnyStage, RlStage, SftStage, Source, Stage
-from r1lab.recipe.data import load_problems
 from r1lab.recipe.eval import EvalStage
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import RejectStage
+from r1lab.records import EvaluationSet
 from r1lab.rollout import sft, verification
 from r1lab.rollout.gold_answers import Golds
+from r1lab.rollout.problems import load_problems
 from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.second_opinion import SecondOpinion

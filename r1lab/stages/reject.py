@@ -6,41 +6,57 @@ always taken from there. So a stage killed anywhere reads what it has, samples t
 """
 
 import json
+from contextlib import ExitStack
 from itertools import count
 
-from r1lab import loop
 from r1lab.distributed import ranks
 from r1lab.errors import RunError
 from r1lab.feed import Feed
-from r1lab.policy.frozen import Sampled
-from r1lab.rollout.verification import version_of
-from r1lab.run import checkpoint
-from r1lab.run import journal as tables
+from r1lab.hub import model_card
+from r1lab.policy.frozen import FrozenModel
+from r1lab.recipe.load import Plan
+from r1lab.rollout.verification import version_of, warnings
+from r1lab.run import files, journal
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
 from r1lab.run.metrics import MetricsFile, rollout_metrics
 from r1lab.run.progress import Clock, Progress
+from r1lab.run.record import record, seconds_of
 from r1lab.run.signals import Grace
 from r1lab.run.stopping import Stopping, goal_of
-from r1lab.stages import reject_dataset
+from r1lab.stages import build, reject_dataset
 from r1lab.stages.prepare import Ready
 from r1lab.stages.reject_selection import Selection
 
 
+def run_stage(
+    ready: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
+) -> None:
+    """Build a reject stage's parts, sample, hand on its dataset."""
+    stage = ready.stage
+    policy = FrozenModel(build.start(ready, run), stage.precision, stage.temperature or 1.0)
+    feed = build.feed(ready, plan, build.engine(ready, run, policy, progress, stack), build.judge(ready, plan, stack))
+    progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
+    progress.warnings = warnings(ready.table)
+    kept = sample(ready, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
+    model = f"the model of stage {stage.from_}" if stage.from_ else model_card.clean(stage.model, "model", plan)
+    ranks.first(hand_on, ready, kept, run=run, model=model, ledger=ledger, size=metrics.size)
+
+
 def sample(
-    each: Ready,
+    ready: Ready,
     *,
     run: RunFolder,
-    policy: Sampled,
+    policy: FrozenModel,
     feed: Feed,
     ledger: Ledger,
     metrics: MetricsFile,
     progress: Progress,
 ) -> Selection:
     """Go over the problems, or as far as steps and budget reach; every step ends in one row of metrics."""
-    stage, problems = each.stage, each.problems
-    stopping, selection = Stopping(stage, each.steps, each.longest_cost), Selection(stage.keep)
-    left = stage.steps * stage.prompts_per_step if stage.steps else sum(map(len, each.sources.values()))
+    stage, problems = ready.stage, ready.problems
+    stopping, selection = Stopping(stage, ready.steps, ready.longest_cost), Selection(stage.keep)
+    left = stage.steps * stage.prompts_per_step if stage.steps else sum(map(len, ready.sources.values()))
     if found := ranks.first(_journals, run, stage.name):
         run.resumed(stage.name, found)
     feed.publish(policy, policy.version)
@@ -52,10 +68,10 @@ def sample(
                 return selection
             before = (ledger.budget, ledger.training_flops)
             clock.start("rollout", step)
-            journal = run.rollouts(stage.name, step)
-            if not ranks.first(journal.exists):
-                ranks.first(tables.write_block, journal, feed.block(prompts), (), policy.prompt_text)
-            block = tables.read_block(journal, problems.__getitem__)
+            table = run.rollouts(stage.name, step)
+            if not ranks.first(table.exists):
+                ranks.first(journal.write_block, table, feed.block(prompts), (), policy.prompt_text)
+            block = journal.read_block(table, problems.__getitem__)
             clock.start("score")
             feed.observe(block)
             ledger.rollouts(block, policy.parameters)
@@ -65,8 +81,8 @@ def sample(
                 stopping.spent(prompts, spent, ledger.training_flops - before[1])
             left -= len(block)
             row = rollout_metrics(block) | selection.metrics() | ledger.row()
-            row |= loop.seconds_of(clock.lap(), block, stage, spent)
-            loop.record(run, metrics, progress, stage, step, row)
+            row |= seconds_of(clock.lap(), block, stage, spent)
+            record(run, metrics, progress, stage, step, row)
             grace.heard()
             grace.leave(f"after step {step} of stage {stage.name}")
 
@@ -76,12 +92,12 @@ def _journals(run: RunFolder, stage: str) -> int:
     return next(step for step in count(0) if not run.rollouts(stage, step + 1).exists())
 
 
-def hand_on(each: Ready, selection: Selection, *, run: RunFolder, model: str, ledger: Ledger, size: int) -> None:
+def hand_on(ready: Ready, selection: Selection, *, run: RunFolder, model: str, ledger: Ledger, size: int) -> None:
     """The stage's folder: its dataset and the record that it is done, whole or not there. RunError for an empty one.
 
     `size` is that of the metrics file, `model` what sampled, for people.
     """
-    stage = each.stage
+    stage = ready.stage
     if not selection.sampled:
         raise RunError(
             f"stage {stage.name}: the budget left nothing to sample; raise stop.max_tokens or spend less before"
@@ -91,9 +107,9 @@ def hand_on(each: Ready, selection: Selection, *, run: RunFolder, model: str, le
             f"stage {stage.name}: {selection.why_empty()}; loosen it with another out=, sample more, or start from a "
             "better model"
         )
-    versions = {key: version_of(resolved)["source"] for key, resolved in each.table.items()}
+    versions = {key: version_of(resolved)["source"] for key, resolved in ready.table.items()}
     shared = {"model": model, "recipe": run.manifest["hash"], "stage": stage.name}
     record = {"goal": goal_of(stage), "ledger": ledger.state_dict(), "metrics": size}
-    with checkpoint.atomic_folder(run.stage_folder(stage.name)) as made:
+    with files.atomic_folder(run.stage_folder(stage.name)) as made:
         reject_dataset.write(made / "data", selection, versions=versions, **shared)
         (made / "stage.json").write_text(json.dumps(record), encoding="utf-8")

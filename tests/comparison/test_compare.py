@@ -83,7 +83,7 @@ def test_one_seed_is_said_in_every_line_and_ranks_nothing(four):
     text = answer.text(found)
     lines = [line for line in text.splitlines() if re.search(r"zero|sft|reject", line)]
     assert len(lines) > 10 and all(re.search("one seed|One seed|one_seed", line) for line in lines)
-    summary = found.summary()
+    summary = found.summary(answer.answer(found))
     assert summary["one_seed"] and all(each["one_seed"] for each in summary["contrasts"])
 
 

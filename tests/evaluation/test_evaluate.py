@@ -2,7 +2,7 @@
 
 import pytest
 
-from r1lab.evaluation.evaluate import depths, summary
+from r1lab.evaluation.scores import depths, summary
 from r1lab.stats import intervals
 
 

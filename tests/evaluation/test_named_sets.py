@@ -7,7 +7,8 @@ import pytest
 
 from r1lab.errors import RecipeError
 from r1lab.evaluation.named_sets import SETS, source_of
-from r1lab.recipe.data import Source, load_problems
+from r1lab.recipe.data import Source
+from r1lab.rollout.problems import load_problems
 from r1lab_verifiers import resolve
 
 HERE = {

@@ -8,6 +8,8 @@ import torch
 
 from r1lab.objective import build
 from r1lab.objective.group import Keep
+from r1lab.objective.loss import row_loss
+from r1lab.objective.samples import prepared_update, samples_of_group
 from r1lab.policy.packing import pack
 from r1lab.recipe import Objective as Knobs
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sampling, Scored
@@ -84,16 +86,18 @@ def learned(objective, groups, *, step=1, shift=0.0, ref=-1.5):
     The current log-probability is -1, old is `shift` below it, the reference's `ref`, the entropy 0.5.
     """
     settled = [objective.rule.settle(group) for group in groups]
-    samples = [sample for each in settled if isinstance(each, Keep) for sample in objective.samples(each.group)]
+    samples = [
+        sample for each in settled if isinstance(each, Keep) for sample in samples_of_group(objective, each.group)
+    ]
     told = {"ref": ref, "old": -1.0 - shift, "entropy": 0.5, "values": 0.0}
     names = {*objective.needs, "old"}
     samples = [replace(s, **{name: np.full(len(s.role), told[name], np.float32) for name in names}) for s in samples]
-    samples = objective.ready(samples, step)
+    samples = prepared_update(objective, samples, step)
     found = {}
     for batch in pack(samples, micro_batch_tokens=10**6, device=torch.device("cpu")):
         logp = torch.full((len(batch.target),), -1.0, requires_grad=True)
         logq = logp * 1.0 if objective.kappa else None
-        loss = objective.row_loss(batch, logp, torch.full_like(logp, 0.5), slice(0, len(logp)), logq).sum()
+        loss = row_loss(objective, batch, logp, torch.full_like(logp, 0.5), slice(0, len(logp)), logq).sum()
         (by_logp,) = torch.autograd.grad(loss, logp)
         for index in batch.sequence.unique().tolist():
             at = batch.sequence == index

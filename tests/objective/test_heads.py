@@ -8,7 +8,9 @@ import torch
 
 from r1lab.kernels import policy_head, token_logps
 from r1lab.objective.group import Keep
+from r1lab.objective.loss import row_loss
 from r1lab.objective.presets import PRESETS
+from r1lab.objective.samples import prepared_update, samples_of_group
 from r1lab.policy.packing import pack
 
 VOCABULARY, WIDTH = 60, 16
@@ -23,14 +25,14 @@ def batch_of(draw_group):
         random, samples = np.random.default_rng(0), []
         for number in range(3):
             kept = objective.rule.settle(draw_group(objective, [1.0, 0.0, 1.0, 0.0], number=number, engine=-4.0))
-            samples += objective.samples(kept.group) if isinstance(kept, Keep) else []
+            samples += samples_of_group(objective, kept.group) if isinstance(kept, Keep) else []
         near = dict.fromkeys(("old", "ref"), -4.1) | {"entropy": 4.0, "values": 0.3}
         told = [
             {name: (near[name] + 0.3 * random.normal(size=len(s.role))).astype(np.float32)
              for name in sorted({*objective.needs, "old"})}
             for s in samples
         ]  # fmt: skip
-        samples = objective.ready([replace(s, **each) for s, each in zip(samples, told)], 1)
+        samples = prepared_update(objective, [replace(s, **each) for s, each in zip(samples, told)], 1)
         samples = [sample for sample in samples if not sample.left_out]
         (batch,) = pack(samples, micro_batch_tokens=10**6, device=torch.device("cpu"))
         return batch
@@ -44,7 +46,7 @@ def learned(objective, batch, hidden, weight, head):
 
     def spec(logp, entropy, *rest):
         *logq, at = rest
-        return objective.row_loss(batch, logp, entropy, at, *logq)
+        return row_loss(objective, batch, logp, entropy, at, *logq)
 
     kernel, is_one_pass = head
     options = {"kappa": objective.kappa, "kernel": kernel, "temperature": 0.9}
@@ -63,7 +65,7 @@ def exact(objective, batch, hidden, weight):
     logps = logits.log_softmax(-1)
     logp, entropy = logps.gather(1, column)[:, 0], -(logps.exp() * logps).sum(-1)
     logq = (logits / objective.kappa).log_softmax(-1).gather(1, column)[:, 0] if objective.kappa else None
-    loss = objective.row_loss(batch, logp, entropy, slice(0, len(logp)), logq).sum()
+    loss = row_loss(objective, batch, logp, entropy, slice(0, len(logp)), logq).sum()
     return loss.detach(), logp.detach(), entropy.detach(), *torch.autograd.grad(loss, (h, w))
 
 

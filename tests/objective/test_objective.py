@@ -9,6 +9,8 @@ import torch
 
 from r1lab.errors import RecipeError
 from r1lab.objective import build
+from r1lab.objective.loss import row_loss
+from r1lab.objective.samples import samples_of_group, scaled, why_left_out
 from r1lab.recipe import Objective as Knobs
 from r1lab.records import PackedBatch, Role, Scored
 
@@ -61,7 +63,7 @@ def slopes(objective, rows, logp, entropy=2.0):
     """Losses, and their derivatives by logp and entropy."""
     logp = torch.tensor(np.broadcast_to(np.asarray(logp, np.float32), len(rows.role)).copy(), requires_grad=True)
     entropy = torch.full_like(logp, entropy, requires_grad=True)
-    loss = objective.row_loss(rows, logp, entropy, slice(0, len(logp)))
+    loss = row_loss(objective, rows, logp, entropy, slice(0, len(logp)))
     by = torch.autograd.grad(loss.sum(), (logp, entropy), allow_unused=True)
     return loss.tolist(), by[0].tolist(), None if by[1] is None else by[1].tolist()
 
@@ -70,39 +72,39 @@ def test_an_advantage_stands_on_each_token_and_a_demonstrations_is_1(make_group,
     group = make_group([1.0, 0.0])
     prefix = make_rollout((5,), (7, 8, 9), role=[Role.DEMO, Role.DEMO, Role.POLICY])
     group = replace(group, members=(replace(group.members[0], rollout=prefix), group.members[1]))
-    first, second = made().samples(group)
+    first, second = samples_of_group(made(), group)
     assert first.advantage.tolist() == [1.0, 1.0, 0.5] and second.advantage.tolist() == [-0.5] * 3
     assert first.advantage.dtype == np.float32
 
 
 def test_members_without_a_group_to_compare_with_are_left_out_but_count(make_group):
     objective = made()
-    samples = [s for rewards in ([1.0, 1.0], [1.0, 0.0]) for s in objective.samples(make_group(rewards))]
-    samples = objective.scaled(samples, step=1)
-    assert [objective.weightless(sample) for sample in samples] == ["zero_advantage", "zero_advantage", "", ""]
+    samples = [s for rewards in ([1.0, 1.0], [1.0, 0.0]) for s in samples_of_group(objective, make_group(rewards))]
+    samples = scaled(objective, samples, step=1)
+    assert [why_left_out(objective, sample) for sample in samples] == ["zero_advantage", "zero_advantage", "", ""]
     assert samples[2].scale[0] == pytest.approx(1 / 12)  # 4 completions of 3 tokens, two of them left out
 
 
 @pytest.mark.parametrize("knobs", [{"kl": {"coef": 0.1}}, {"entropy": {"coef": 0.1}}, {"entropy": {"coef": -0.1}}])
 def test_with_a_regulariser_a_zero_advantage_is_no_reason_to_leave_out(make_group, knobs):
     objective = made(**knobs)
-    samples = objective.scaled(objective.samples(make_group([1.0, 1.0])), step=1)
-    assert [objective.weightless(sample) for sample in samples] == ["", ""]
+    samples = scaled(objective, samples_of_group(objective, make_group([1.0, 1.0])), step=1)
+    assert [why_left_out(objective, sample) for sample in samples] == ["", ""]
 
 
 def test_a_masked_completion_is_left_out_as_masked(make_group, make_rollout):
     objective, group = made(truncated="mask"), make_group([1.0, 0.0])
     cut = replace(group.members[0], rollout=make_rollout((5,), (7,), finish="length"))
-    samples = objective.scaled(objective.samples(replace(group, members=(cut, group.members[1]))), step=1)
-    assert [objective.weightless(sample) for sample in samples] == ["masked", ""]
+    samples = scaled(objective, samples_of_group(objective, replace(group, members=(cut, group.members[1]))), step=1)
+    assert [why_left_out(objective, sample) for sample in samples] == ["masked", ""]
     assert samples[1].scale[0] == pytest.approx(1 / 3)
 
 
 def test_the_demonstrations_of_sft_are_never_left_out(make_rollout, make_group):
     objective, rollout = made(preset="sft"), make_rollout((5,), (7,), role=Role.DEMO)
     group = replace(make_group([1.0]), members=(Scored(rollout, None, 1.0),))
-    (sample,) = objective.scaled(objective.samples(group), step=1)
-    assert objective.weightless(sample) == "" and sample.scale.tolist() == [1.0]
+    (sample,) = scaled(objective, samples_of_group(objective, group), step=1)
+    assert why_left_out(objective, sample) == "" and sample.scale.tolist() == [1.0]
 
 
 def test_the_loss_of_sft_is_the_negative_log_likelihood_times_scale():
@@ -169,20 +171,20 @@ def test_log_ratios_of_50_give_finite_losses_and_slopes(gap):
 def test_the_loss_of_a_slice_is_the_slice_of_the_loss():
     rows, objective = packed([Role.POLICY] * 3, advantage=[1, 2, 3], old=[-1, -2, -3], ref=-1.0), made(preset="grpo")
     logp, entropy = torch.tensor([-1.0, -1.5, -2.0]), torch.zeros(3)
-    whole = objective.row_loss(rows, logp, entropy, slice(0, 3))
-    assert torch.equal(objective.row_loss(rows, logp[1:], entropy[1:], slice(1, 3)), whole[1:])
+    whole = row_loss(objective, rows, logp, entropy, slice(0, 3))
+    assert torch.equal(row_loss(objective, rows, logp[1:], entropy[1:], slice(1, 3)), whole[1:])
 
 
 def test_an_advantage_of_ones_own_comes_by_dotted_path(own, make_group):
     objective = made(advantage={"use": "own_terms:median", "shift": 0.25}, group_size=1)
-    assert [s.advantage[0] for s in objective.samples(make_group([3.0, 1.0, 0.0]))] == [2.25, 0.25, -0.75]
+    assert [s.advantage[0] for s in samples_of_group(objective, make_group([3.0, 1.0, 0.0]))] == [2.25, 0.25, -0.75]
 
 
 @pytest.mark.parametrize("name", ["wrong_shape", "not_finite"])
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
 def test_an_advantage_of_ones_own_must_give_one_finite_number_each(own, make_group, name):
     with pytest.raises(RecipeError, match=r"^objective\.advantage: must return one finite number a completion"):
-        made(advantage=f"own_terms:{name}").samples(make_group([1.0, 0.0]))
+        samples_of_group(made(advantage=f"own_terms:{name}"), make_group([1.0, 0.0]))
 
 
 def test_a_weight_of_ones_own_comes_by_dotted_path_and_may_clip(own):

@@ -11,8 +11,9 @@ from r1lab.errors import RecipeError
 from r1lab.recipe import load
 from r1lab.records import Scored
 from r1lab.report.report import report
-from r1lab.rollout.second_opinion import SecondOpinion, metrics
+from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.run import journal
+from r1lab.run.metrics import second_opinion_metrics
 from r1lab.run.progress import Progress
 from r1lab_verifiers.verdict import Verdict
 
@@ -60,14 +61,14 @@ def test_disagreement_is_counted_by_side_and_errors_apart(make_rollout):
         (RIGHT, None),
     ]
     members = [Scored(make_rollout((3,), (4,)), first, 1.0, {}, {}, second) for first, second in pairs]
-    assert metrics(members) == {
+    assert second_opinion_metrics(members) == {
         "second/judged": 5,
         "second/errors": 1,
         "second/disagree": 0.6,
         "second/lenient": 0.4,
         "second/strict": 0.2,
     }
-    assert metrics(members[-1:]) == {}
+    assert second_opinion_metrics(members[-1:]) == {}
 
 
 def test_a_run_learns_the_same_with_and_without_it_and_says_what_it_found(tmp_path):

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from r1lab.errors import RecipeError, RunError
-from r1lab.run import checkpoint
+from r1lab.run import checkpoint, files
 
 
 class Holder:
@@ -165,8 +165,8 @@ def test_an_exception_leaves_the_old_version_and_no_temporary(tmp_path):
         raise KeyError("on purpose")
 
     with pytest.raises(KeyError):
-        checkpoint.atomic_file(tmp_path / "f", fail)
-    with pytest.raises(KeyError), checkpoint.atomic_folder(tmp_path / "d") as folder:
+        files.atomic_file(tmp_path / "f", fail)
+    with pytest.raises(KeyError), files.atomic_folder(tmp_path / "d") as folder:
         fail(folder / "x")
     assert names(tmp_path) == ["d", "f"]
     assert (tmp_path / "f").read_text() == (tmp_path / "d" / "x").read_text() == "old"
@@ -175,9 +175,9 @@ def test_an_exception_leaves_the_old_version_and_no_temporary(tmp_path):
 def test_replacing_leaves_the_new_version_alone(tmp_path):
     path = tmp_path / "deep" / "d"
     for text in ("old", "new"):
-        with checkpoint.atomic_folder(path) as folder:
+        with files.atomic_folder(path) as folder:
             (folder / text).write_text(text)
-        checkpoint.atomic_file(tmp_path / "f", lambda file, text=text: file.write_text(text))
+        files.atomic_file(tmp_path / "f", lambda file, text=text: file.write_text(text))
     assert names(path) == ["new"] and names(path.parent) == ["d"] and (tmp_path / "f").read_text() == "new"
 
 
@@ -191,7 +191,7 @@ def test_killed_while_writing_the_old_version_stays_and_sweep_removes_the_rest(t
     run_to_death(lambda: checkpoint.save(tmp_path / "rl-2", {}, write_model))
     assert len(names(tmp_path)) == 2
     assert checkpoint.latest(tmp_path, "rl") == (1, tmp_path / "rl-1")
-    checkpoint.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert names(tmp_path) == ["rl-1"]
 
 
@@ -199,33 +199,33 @@ def test_killed_while_writing_the_old_version_stays_and_sweep_removes_the_rest(t
 def test_killed_anywhere_in_a_replacement_one_whole_version_exists(tmp_path, call, survivor):
     """Call 1 of os.rename moves the old version aside, 2 puts the new one in place; 3: death before the old goes."""
     folder = tmp_path / "model"
-    with checkpoint.atomic_folder(folder) as new:
+    with files.atomic_folder(folder) as new:
         (new / "version").write_text("old")
 
     def replace():
-        calls, rename, remove = [], os.rename, checkpoint._remove
+        calls, rename, remove = [], os.rename, files.remove
 
         def counted(*ends):
             calls.append(ends)
             return die() if len(calls) == call else rename(*ends)
 
         os.rename = counted
-        checkpoint._remove = lambda path: die() if len(calls) == 2 else remove(path)
-        with checkpoint.atomic_folder(folder) as new:
+        files.remove = lambda path: die() if len(calls) == 2 else remove(path)
+        with files.atomic_folder(folder) as new:
             (new / "version").write_text("new")
 
     run_to_death(replace)
-    checkpoint.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert names(tmp_path) == ["model"] and (folder / "version").read_text() == survivor
 
 
 def test_a_new_version_after_a_kill_without_sweep_never_loses_the_only_whole_one(tmp_path):
-    with checkpoint.atomic_folder(tmp_path / "d") as folder:
+    with files.atomic_folder(tmp_path / "d") as folder:
         (folder / "version").write_text("old")
     os.rename(tmp_path / "d", tmp_path / ".d.replaced")
-    with pytest.raises(KeyError), checkpoint.atomic_folder(tmp_path / "d"):
+    with pytest.raises(KeyError), files.atomic_folder(tmp_path / "d"):
         raise KeyError
-    checkpoint.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert (tmp_path / "d" / "version").read_text() == "old"
 
 
@@ -240,7 +240,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(tmp_path):
                 checkpoint.save(tmp_path / "rl-2", resumables, write_model)
             assert "\n" not in str(error.value) and names(tmp_path) == ["rl-1"]
         with pytest.raises(RunError, match=r"disk full while writing .*f "):
-            checkpoint.atomic_file(tmp_path / "f", lambda path: path.write_bytes(bytes(3_000_000)))
+            files.atomic_file(tmp_path / "f", lambda path: path.write_bytes(bytes(3_000_000)))
         checkpoint.load(tmp_path / "rl-1", {"a": Holder()})
         assert names(tmp_path) == ["rl-1"]
 
@@ -254,9 +254,9 @@ def save_too_much(folder: Path) -> None:
 
 
 def test_too_little_space_is_said_before_anything_is_written(tmp_path):
-    checkpoint.require_space(tmp_path / "not" / "there", 1)
+    files.require_space(tmp_path / "not" / "there", 1)
     with pytest.raises(RecipeError, match=r"not enough disk at .*there: 1000000\.0 GB needed, .* free"):
-        checkpoint.require_space(tmp_path / "not" / "there", 10**15, RecipeError)
+        files.require_space(tmp_path / "not" / "there", 10**15, RecipeError)
     with pytest.raises(RunError):
-        checkpoint.require_space(tmp_path, 10**18)
+        files.require_space(tmp_path, 10**18)
     assert names(tmp_path) == []

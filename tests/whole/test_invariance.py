@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from r1lab import loop
 from r1lab.errors import RunError
 from r1lab.objective import build
+from r1lab.objective.samples import samples_of_group, scaled, why_left_out
 from r1lab.recipe import Objective as Knobs
 from r1lab.records import Role, Sample, Settled
 from r1lab.run.ledger import Ledger
@@ -116,9 +117,9 @@ def test_an_update_is_the_sum_of_its_parts(learn, make_samples):
 def test_leaving_out_what_weighs_nothing_changes_nothing_and_it_stays_in_z(learn, make_group):
     objective = made()
     samples = [s for draw, rewards in enumerate(([1.0, 1.0], [1.0, 0.0])) for s in
-               objective.samples(make_group(rewards, draw, lengths=[2, 5]))]  # fmt: skip
-    samples = objective.scaled(samples, step=1)
-    left_out = [replace(sample, left_out=objective.weightless(sample)) for sample in samples]
+               samples_of_group(objective, make_group(rewards, draw, lengths=[2, 5]))]  # fmt: skip
+    samples = scaled(objective, samples, step=1)
+    left_out = [replace(sample, left_out=why_left_out(objective, sample)) for sample in samples]
     assert [bool(s.left_out) for s in left_out] == [True, True, False, False]
     assert {s.scale[0] for s in samples} == {np.float32(1 / 14)}  # 2 + 5 tokens of each group
     same(learn(left_out, objective), learn(samples, objective))

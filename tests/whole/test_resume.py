@@ -35,7 +35,8 @@ RUN = """
 from r1lab import loop, pipeline, timing
 from r1lab.policy import policy
 from r1lab.recipe import load as recipe_file
-from r1lab.run import checkpoint, progress, journal as tables
+from r1lab.run import checkpoint, files, progress, journal as tables
+from r1lab.stages import train
 timing.SIZE = 64
 
 {death}
@@ -47,12 +48,12 @@ DEATHS = {
     "at a step boundary": "at_call(loop, 'record', 5, before=False)",
     "between rollout and update": "at_call(loop, 'learn', 4)",
     "between two updates of a block": "at_call(policy.Policy, 'update', 8)",
-    "while a checkpoint is written": "at_call(checkpoint, '_sync_tree', 4)",
+    "while a checkpoint is written": "at_call(files, '_sync_tree', 4)",
     "after a checkpoint, before the old one goes": "at_call(checkpoint, 'prune', 3)",
     "while a table is written": "at_call(tables, '_rollout_columns', 4, before=False)",
-    "while the rename of a table is due": "at_call(checkpoint.os, 'replace', 9)",
+    "while the rename of a table is due": "at_call(files.os, 'replace', 9)",
     "during an evaluation": "at_call(tables, 'write_evaluation', 2)",
-    "while a stage is handed on": "at_call(pipeline, '_hand_on', 1)",
+    "while a stage is handed on": "at_call(train, '_hand_on', 1)",
     "before the final model": "at_call(pipeline.shutil, 'copytree', 1)",
 }
 

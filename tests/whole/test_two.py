@@ -205,7 +205,7 @@ def test_a_run_of_two_that_lost_one_goes_on_bit_for_bit_or_with_one_process(trai
 SHORT = [{**RECIPE["stages"][1], "steps": 2, "eval": {}}]
 FAILS = {
     "rank 1 while it samples": (1, "at_call(feed.Feed, '_judged', 2, lambda: fail(errors.RunError('no more')))"),
-    "rank 0 while it writes": (0, "at_call(loop.tables, 'write_block', 1, lambda: fail(errors.RunError('no more')))"),
+    "rank 0 while it writes": (0, "at_call(loop.journal, 'write_block', 1, lambda: fail(errors.RunError('no more')))"),
     "rank 1 in its update": (1, "at_call(policy.Policy, '_learn', 1, lambda: fail(errors.RecipeError('no more')))"),
 }
 

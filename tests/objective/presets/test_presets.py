@@ -5,6 +5,7 @@ from r1lab.errors import RecipeError
 from r1lab.objective import build, filled
 from r1lab.objective.group import Demonstrations, DropZeroVariance
 from r1lab.objective.presets import DEFAULT, PRESETS
+from r1lab.objective.samples import samples_of_group, scaled
 from r1lab.recipe import Objective as Knobs
 from r1lab.records import Role
 
@@ -57,7 +58,7 @@ def test_the_knobs_are_the_axes():
 ])  # fmt: skip
 def test_denominators_of_the_presets_by_hand(make_group, name, denominators):
     objective = made(preset=name)
-    samples = objective.scaled(objective.samples(make_group([1.0, 0.0], lengths=[4, 2])), step=1)
+    samples = scaled(objective, samples_of_group(objective, make_group([1.0, 0.0], lengths=[4, 2])), step=1)
     assert [sample.scale[0] for sample in samples] == pytest.approx([1 / z for z in denominators])
 
 
@@ -66,7 +67,7 @@ def test_denominators_of_the_presets_by_hand(make_group, name, denominators):
     ("grpo", [2**-0.5, -(2**-0.5)]), ("dapo", [2**-0.5, -(2**-0.5)]),  # 0.5 / sqrt(0.5)
 ])  # fmt: skip
 def test_advantages_of_the_presets_by_hand(make_group, name, advantages):
-    samples = made(preset=name).samples(make_group([1.0, 0.0]))
+    samples = samples_of_group(made(preset=name), make_group([1.0, 0.0]))
     assert [sample.advantage.tolist() for sample in samples] == [pytest.approx([a] * 3, rel=1e-5) for a in advantages]
 
 

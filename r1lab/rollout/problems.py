@@ -1,0 +1,41 @@
+"""The problems of a recipe's data source, loaded or generated. Not what a source may say (`r1lab.recipe.data`)."""
+
+from pathlib import Path
+
+from r1lab.errors import RecipeError
+from r1lab.recipe import Source
+from r1lab_data import DataError, Problem, tasks
+from r1lab_data.loaders import load
+
+
+def load_problems(source: Source, name: str, verifier: str, base: Path, key: str = "") -> list[Problem]:
+    """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (the recipe's
+    `key`) and what is wrong."""
+    try:
+        if source.task is not None:
+            return tasks.generate(
+                source.task,
+                size=source.limit or source.size,
+                seed=source.seed,
+                split=source.split,
+                source=name,
+                settings=dict(source.settings),
+                verifier=verifier,
+            )
+        return load(
+            source.path,
+            source=name,
+            split=source.split,
+            config=source.config,
+            columns=source.columns,
+            answer_format=source.answer_format,
+            verifier=verifier,
+            where=source.where,
+            distinct=source.distinct,
+            holdout=source.holdout,
+            part=source.part,
+            limit=source.limit,
+            base=base,
+        )
+    except DataError as error:
+        raise RecipeError(f"{key or f'data {name}'}: {error}") from None

@@ -1,0 +1,68 @@
+"""How a request to an engine is made: prompt ids, seed and sampling of one completion. Not which are made (group rules,
+evaluation)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from r1lab.errors import RunError
+from r1lab.recipe import Stage
+from r1lab.records import Draw, Request, RequestId, Role, Rollout, Sampling
+from r1lab.rollout.renderer import Renderer
+from r1lab.seeds import derive
+from r1lab_data import Problem
+
+
+@dataclass(frozen=True)
+class RequestMaker:
+    """Requests of one purpose; what a group rule's plan is made of (`objective.group.Make`)."""
+
+    renderer: Renderer
+    purpose: str
+    """`train/<stage>`, or `eval/<set>`: it names the requests and seeds them."""
+    seed: int
+    sampling: Sampling
+
+    def request(
+        self,
+        draw: Draw,
+        index: int,
+        forced_ids: tuple[int, ...] = (),
+        forced_role: tuple[Role, ...] = (),
+        greedy: bool = False,
+    ) -> Request:
+        """Completion `index` of a draw, which may begin with forced ids, or be the greedy one."""
+        request = self.of_problem(draw.problem, draw.number, index)
+        sampling = replace(self.sampling, temperature=0.0) if greedy else self.sampling
+        return replace(request, sampling=sampling, forced_ids=forced_ids, forced_role=forced_role)
+
+    def of_problem(self, problem: Problem, number: int, index: int) -> Request:
+        """Completion `index` of a problem that was drawn as number `number`, or stands there in its set."""
+        return Request(
+            id=RequestId(self.purpose, number, index),
+            problem_id=problem.id,
+            prompt_ids=self.renderer.render(problem),
+            seed=derive(self.seed, self.purpose, number, index),
+            sampling=self.sampling,
+        )
+
+    def demonstration(self, draw: Draw, index: int) -> Rollout:
+        """The problem's solution as a rollout of role DEMO. RunError where the problem has none."""
+        if draw.problem.solution is None:
+            raise RunError(f"problem {draw.problem.id!r} has no solution to learn from")
+        ids = self.renderer.render_solution(draw.problem)
+        return Rollout(
+            self.request(draw, index),
+            ids,
+            np.full(len(ids), Role.DEMO, np.int8),
+            np.full(len(ids), np.nan, np.float32),
+            np.full(len(ids), -1, np.int32),
+            "eos",
+            draw.problem.solution,
+        )
+
+
+def training_sampling(stage: Stage) -> Sampling:
+    """How an RL stage samples its rollouts."""
+    own = stage.sampling
+    return Sampling(stage.temperature, own.top_p, own.top_k, own.min_p, stage.max_new_tokens, own.stop)

@@ -1,0 +1,130 @@
+"""Stages that train, `sft` and `rl`: build the parts, run the loop, hand on the model. What a step does stands in
+`r1lab.loop`."""
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from r1lab import loop
+from r1lab.distributed import ranks
+from r1lab.engines import Engine
+from r1lab.engines.sync import publish
+from r1lab.evaluation.evaluate import evaluate, evaluation_sampling
+from r1lab.evaluation.scores import summary
+from r1lab.policy.policy import Policy
+from r1lab.recipe import RlStage, SftStage
+from r1lab.recipe.base import digest
+from r1lab.recipe.load import Plan
+from r1lab.records import EvaluationSet
+from r1lab.rollout.sft import SftFeed
+from r1lab.rollout.verification import Judge, version_of, warnings
+from r1lab.run import files, journal
+from r1lab.run.folder import RunFolder
+from r1lab.run.ledger import Ledger
+from r1lab.run.metrics import MetricsFile
+from r1lab.run.progress import Progress
+from r1lab.run.stopping import Stopping, goal_of
+from r1lab.stages import build
+from r1lab.stages.prepare import Ready
+from r1lab_data.loaders import digest as content_digest
+
+
+def run_stage(
+    ready: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
+) -> None:
+    """Build a stage's parts, run it, hand on its model."""
+    stage, objective = ready.stage, ready.objective
+    if isinstance(stage, SftStage) and run.pinned[stage.name]["schedule_steps"] is None:
+        run.pin(stage.name, "schedule_steps", ready.steps)  # known since an earlier stage made its data
+    schedule = run.pinned[stage.name]["schedule_steps"] or 0
+    policy = Policy(
+        build.start(ready, run),
+        stage,
+        total_updates=schedule * stage.updates_per_step * stage.reuse,
+        temperature=stage.temperature,
+        needs_ref="ref" in objective.needs,
+        seed=plan.seed,
+        value_rate=objective.credit.value_rate if objective.has_values else None,
+    )
+    judge = engine = None
+    if ready.table:
+        judge, engine = build.judge(ready, plan, stack), build.engine(ready, run, policy, progress, stack)
+    if isinstance(stage, RlStage):
+        feed = build.feed(ready, plan, engine, judge)
+    else:
+        sampler = build.sampler(ready, plan)
+        feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=ready.renderer, objective=objective)
+    stopping = Stopping(stage, ready.steps, ready.longest_cost)
+    progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
+    progress.warnings = warnings(ready.table)
+    loop.train(
+        stage=stage,
+        run=run,
+        policy=policy,
+        feed=feed,
+        objective=objective,
+        ledger=ledger,
+        metrics=metrics,
+        stopping=stopping,
+        progress=progress,
+        problem_of=ready.problems.__getitem__,
+        evaluate=_evaluation(ready, plan.seed, run, policy, engine, judge, ledger),
+    )
+    if not policy.version:
+        note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
+        run.note(note)
+        progress.say(f"warning: {note}")
+    ranks.first(_hand_on, ready, run, policy.whole(), ledger, metrics)
+
+
+def _evaluation(
+    ready: Ready, seed: int, run: RunFolder, policy: Policy, engine: Engine | None, judge: Judge | None, ledger: Ledger
+) -> Callable[[int], dict]:
+    """evaluate(step) over the stage's sets; a table that is there is read instead of sampled again."""
+    stage = ready.stage
+    knobs = stage.eval
+    sampling = evaluation_sampling(knobs, stage.max_new_tokens, stage.sampling.stop)
+
+    judges = {key: version_of(resolved) for key, resolved in ready.table.items()}
+    content = {eval_set.name: [content_digest(eval_set.problems), judges] for eval_set in ready.sets}
+    prompts = {
+        eval_set.name: sum(len(ready.renderer.render(problem)) for problem in eval_set.problems)
+        for eval_set in ready.sets
+    }
+
+    def rows_of(eval_set: EvaluationSet, step: int) -> list[tuple[str, float | None, str, int]]:
+        path = run.evaluation(stage.name, step, eval_set.name)
+        settings = digest([content[eval_set.name], vars(sampling), knobs.n, seed, policy.version])
+        found = ranks.first(journal.read_evaluation, path)
+        if found is None or found[1] != settings:
+            publish(engine, policy.named_tensors, policy.version, policy)
+            judged = evaluate(
+                eval_set, engine=engine, judge=judge, renderer=ready.renderer, sampling=sampling, n=knobs.n, seed=seed
+            )
+            source, text = (lambda _: eval_set.name), policy.prompt_text
+            ranks.first(journal.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
+            found = ranks.first(journal.read_evaluation, path)
+        return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in found[0]]
+
+    def of_step(step: int) -> dict:
+        metrics = {}
+        for eval_set in ready.sets:
+            rows = rows_of(eval_set, step)
+            ledger.evaluated(prompts[eval_set.name] * knobs.n, sum(row[3] for row in rows), policy.parameters)
+            metrics |= summary(eval_set.name, rows, seed)
+        return metrics
+
+    return of_step
+
+
+def _hand_on(ready: Ready, run: RunFolder, policy: Policy, ledger: Ledger, metrics: MetricsFile) -> None:
+    """The stage's folder: its model and the record that it is done, whole or not there."""
+    best = run.best(ready.stage.name)
+    record = {"goal": goal_of(ready.stage), "ledger": ledger.state_dict(), "metrics": metrics.size}
+    with files.atomic_folder(run.stage_folder(ready.stage.name)) as folder:
+        if ready.stage.eval.keep_best and best.exists():
+            shutil.copytree(best, folder / "model")
+        else:
+            policy.save(folder / "model")
+        (folder / "stage.json").write_text(json.dumps(record), encoding="utf-8")
