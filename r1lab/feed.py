@@ -21,7 +21,7 @@ from r1lab.rollout.requests import RequestMaker, training_sampling
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.second_opinion import SecondOpinion
-from r1lab.rollout.verification import Judge
+from r1lab.rollout.verification import Verification
 from r1lab.timing import Watch
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -66,13 +66,13 @@ class Feed:
         problems: Mapping[str, Problem],
         renderer: Renderer,
         engine: Engine,
-        judge: Judge,
+        verification: Verification,
         reward: Reward,
         second: SecondOpinion,
         objective: Objective,
     ):
         self.stage, self.sampler, self.problems = stage, sampler, problems
-        self.engine, self.judge, self.objective = engine, judge, objective
+        self.engine, self.verification, self.objective = engine, verification, objective
         self.reward, self.second = reward, second
         self.maker = RequestMaker(renderer, f"train/{stage.name}", seed, training_sampling(stage))
         self.errors, self.watch = ErrorWindow(stage.max_error_rate), Watch()
@@ -140,8 +140,8 @@ class Feed:
         waiting = []
         for rollout, verdict in generate(self.engine, self._verify, requests, self.watch):
             problem = self.problems[rollout.request.problem_id]
-            parts = self.reward.submit(self.judge, rollout, problem)
-            waiting.append((rollout, verdict, parts, self.second.submit(self.judge, rollout, problem)))
+            parts = self.reward.submit(self.verification, rollout, problem)
+            waiting.append((rollout, verdict, parts, self.second.submit(self.verification, rollout, problem)))
         return [self._scored(*each) for each in waiting]
 
     def _scored(self, rollout: Rollout, verdict: Verdict, parts: dict[str, Future], second: Future | None) -> Scored:
@@ -149,7 +149,7 @@ class Feed:
         return self.second.beside(paid, second)
 
     def _verify(self, rollout: Rollout):
-        return self.judge(rollout, self.problems[rollout.request.problem_id])
+        return self.verification.submit(rollout, self.problems[rollout.request.problem_id])
 
     def _settle(self, group: Group) -> Keep | Drop | Again:
         """The rule's decision on the members that have a reward; a group that lost too many never reaches it."""

@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,7 +73,8 @@ def feed(tiny_model, make_stage):
 
         return Feed(
             stage=stage, seed=5, sampler=Sampler({"s": list(PROBLEMS.values())}, [1.0], 5), problems=PROBLEMS,
-            renderer=Renderer(load_tokenizer(str(tiny_model))), engine=Engine(), judge=judge,
+            renderer=Renderer(load_tokenizer(str(tiny_model))), engine=Engine(),
+            verification=SimpleNamespace(submit=judge),
             reward=Reward(reward or {"score": 1.0}, max_new_tokens=8), second=SecondOpinion(),
             objective=replace(objective, rule=rule) if rule else objective,
         )  # fmt: skip
@@ -181,16 +183,16 @@ def test_a_group_of_too_few_is_dropped(feed, advantage, errors, reason):
 
 
 def test_a_part_of_the_reward_that_is_an_error_is_one_too(feed):
-    class Judge:
+    class Verification:
         """The format verifier fails on the first of a group."""
 
-        def __call__(self, rollout, problem, verifier=""):
+        def submit(self, rollout, problem, verifier=""):
             future = Future()
             future.set_result(ERROR if verifier == "format" and rollout.request.id.index == 0 else RIGHT)
             return future
 
     made = feed(by_index, reward={"score": 1.0, "format": 0.5})
-    made.judge = Judge()
+    made.verification = Verification()
     settled = made.block(1)[0]
     assert [member.reward for member in settled.drawn.members] == [None, 1.5, 1.5]
     assert settled.kept.members[0].verdicts == {"format": RIGHT}

@@ -121,7 +121,7 @@ class Ours:
                 max_batch=stage.engine.max_batch,
                 text_of=self.renderer.verifier_text,
             ),
-            judge=self.judge,
+            verification=self,
             reward=Reward(stage.reward, max_new_tokens=stage.max_new_tokens),
             second=SecondOpinion(),
             objective=self.objective,
@@ -133,7 +133,7 @@ class Ours:
         draws = self.sampler.draw(0, self.work.num_problems * self.work.steps, 1)
         return [self.renderer.prompt_text(draw.problem) for draw in draws]
 
-    def judge(self, rollout: Rollout, problem, verifier: str = "") -> Future:
+    def submit(self, rollout: Rollout, problem, verifier: str = "") -> Future:
         """No check: the verdict is paid nothing."""
         verdict: Future = Future()
         verdict.set_result(Verdict(0.0, "wrong"))

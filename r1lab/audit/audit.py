@@ -15,7 +15,7 @@ from r1lab.evaluation.cases import Case, Cases
 from r1lab.recipe import Workers
 from r1lab.recipe.base import Use
 from r1lab.report.tables import Panel, Section, as_html, as_text, percent
-from r1lab.rollout import judging
+from r1lab.rollout import verification
 from r1lab.run.files import written
 from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
@@ -67,20 +67,20 @@ def audit(
     settings: Mapping[str, object] = {},
     columns: Mapping[str, str | Mapping[str, str]] = {},
     where: Mapping[str, object] = {},
-    workers: Workers = judging.WORKERS,
+    workers: Workers = verification.WORKERS,
 ) -> Audit:
     """Judge every row of `path` that has a label `expected` with one verifier or two. RecipeError as in `verify`."""
-    table = {judging.label(verifier, settings): judging.resolved(verifier, settings)}
+    table = {verification.verifier_label(verifier, settings): verification.resolve_one(verifier, settings)}
     if against is not None:
         if str(against) in table:
             raise RecipeError(f"--against {str(against)!r} is the verifier itself; give another one")
-        table[str(against)] = judging.resolved(against)
+        table[str(against)] = verification.resolve_one(against)
     meter = Meter("audit")
     cases = Cases(
         path,
         columns=columns,
         where=where,
-        needs_answer=any(map(judging.needs_answer, table.values())),
+        needs_answer=any(map(verification.needs_answer, table.values())),
         is_labelled=True,
         report=meter.say,
     )
@@ -89,9 +89,9 @@ def audit(
     with ExitStack() as stack:
         stack.enter_context(terminable("nothing was written"))
         stack.enter_context(meter)
-        pool = stack.enter_context(judging.opened(table, workers))
+        pool = stack.enter_context(verification.opened_pool(table, workers))
         asked = ((case, [pool.submit(case.item, name, case.solution) for name in table]) for case in cases)
-        for case, verdicts in judging.in_order(asked, workers):
+        for case, verdicts in verification.verdicts_in_order(asked, workers):
             for tally, verdict in zip(tallies.values(), verdicts):
                 tally.add(case, verdict)
             versus.add(case, verdicts)

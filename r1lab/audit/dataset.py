@@ -18,7 +18,7 @@ from r1lab.recipe import Workers
 from r1lab.recipe.base import Use
 from r1lab.recipe.data import Source
 from r1lab.report.tables import Panel, Section, percent
-from r1lab.rollout import judging
+from r1lab.rollout import verification
 from r1lab.rollout.problems import load_problems
 from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
@@ -54,21 +54,21 @@ def audit_golds(
     verifier: Use | None = None,
     *,
     settings: Mapping[str, object] = {},
-    workers: Workers = judging.WORKERS,
+    workers: Workers = verification.WORKERS,
 ) -> Audit:
     """Check every problem of a dataset or task. Without a verifier a task's own; else RecipeError, as for bad data."""
     problems = load_problems(source, "audit", "", Path.cwd())
     spec = verifier or problems[0].verifier
     if not spec:
         raise RecipeError("--verifier: a dataset names none; give one (math, numeric, ...)")
-    name, table = judging.label(spec, settings), tables(judging.resolved(spec, settings))
+    name, table = verification.verifier_label(spec, settings), tables(verification.resolve_one(spec, settings))
     found, meter = Found(), Meter("audit")
     with ExitStack() as stack:
         stack.enter_context(terminable("nothing was written"))
         stack.enter_context(meter)
-        pool = stack.enter_context(judging.opened(table, workers))
+        pool = stack.enter_context(verification.opened_pool(table, workers))
         asked = (each for problem in problems for each in _asked(problem, pool, table))
-        for check, verdicts in judging.in_order(asked, workers):
+        for check, verdicts in verification.verdicts_in_order(asked, workers):
             found.add(check, verdicts)
             meter.add()
     figures = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from r1lab.evaluation.cases import Cases
 from r1lab.recipe import Workers
 from r1lab.recipe.base import Use
-from r1lab.rollout import judging
+from r1lab.rollout import verification
 from r1lab.run.files import written
 from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
@@ -43,26 +43,28 @@ def verify(
     settings: Mapping[str, object] = {},
     columns: Mapping[str, str | Mapping[str, str]] = {},
     where: Mapping[str, object] = {},
-    workers: Workers = judging.WORKERS,
+    workers: Workers = verification.WORKERS,
 ) -> Verified:
     """Judge every row of `path` (`-`: stdin) and write it with score, status, extracted, reason and seconds added.
 
     Rows keep their order and other fields; one that cannot be read is reported on stderr and gives no row. `out` is
     there at the end, whole; None is stdout. RecipeError before anything is judged: verifier, settings, columns, files.
     """
-    resolved = judging.resolved(verifier, settings)
+    resolved = verification.resolve_one(verifier, settings)
     meter = Meter("verify", is_live=out is not None or not sys.stdout.isatty())
-    cases = Cases(path, columns=columns, where=where, needs_answer=judging.needs_answer(resolved), report=meter.say)
+    cases = Cases(
+        path, columns=columns, where=where, needs_answer=verification.needs_answer(resolved), report=meter.say
+    )
     statuses: Counter[str] = Counter()
     lost = f"{str(out)!r} was not written" if out is not None else "what was judged is on stdout"
     with (
         terminable(lost),
         written(out, "--out", but=path) as file,
         meter,
-        judging.opened({"verifier": resolved}, workers) as pool,
+        verification.opened_pool({"verifier": resolved}, workers) as pool,
     ):
         asked = ((case, [pool.submit(case.item, "verifier", case.solution)]) for case in cases)
-        for case, (verdict,) in judging.in_order(asked, workers):
+        for case, (verdict,) in verification.verdicts_in_order(asked, workers):
             file.write(line_of(case.row, verdict))
             statuses[verdict.status] += 1
             meter.add()

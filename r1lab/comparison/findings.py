@@ -99,7 +99,8 @@ class Findings:
         return next(each for each in self.contrasts if {each.a, each.b} == {a, b})
 
     def summary(self, answer: str, folder: Path | None = None) -> dict[str, Any]:
-        """As plain data, with the `answer` in words; paths are relative to `folder`. Only what stands under `seconds` may differ on another day."""
+        """As plain data, with the `answer` in words; paths are relative to `folder`. Only what stands under `seconds`
+        may differ on another day."""
         return {
             "answer": answer,
             "on": self.on,

@@ -11,7 +11,7 @@ from r1lab.records import EvaluationSet, Request, Rollout, Sampling
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
-from r1lab.rollout.verification import Judge
+from r1lab.rollout.verification import Verification
 from r1lab_verifiers.verdict import Verdict
 
 
@@ -34,13 +34,24 @@ def requests_of(
 
 
 def evaluate(
-    eval_set: EvaluationSet, *, engine: Engine, judge: Judge, renderer: Renderer, sampling: Sampling, n: int, seed: int
+    eval_set: EvaluationSet,
+    *,
+    engine: Engine,
+    verification: Verification,
+    renderer: Renderer,
+    sampling: Sampling,
+    n: int,
+    seed: int,
 ) -> list[tuple[Rollout, Verdict]]:
     """Every completion with its verdict, in the set's order."""
     problems = {problem.id: problem for problem in eval_set.problems}
     requests = requests_of(eval_set, renderer, sampling, n, seed)
 
     def judged(requests: list[Request]) -> list[tuple[Rollout, Verdict]]:
-        return list(generate(engine, lambda rollout: judge(rollout, problems[rollout.request.problem_id]), requests))
+        return list(
+            generate(
+                engine, lambda rollout: verification.submit(rollout, problems[rollout.request.problem_id]), requests
+            )
+        )
 
     return ranks.shared_out(requests, partition.by_draw, judged)

@@ -16,7 +16,7 @@ from r1lab.evaluation.arguments import Asked, exam_of
 from r1lab.evaluation.forecast import SIZES, Forecast, Share, difficulties, forecast, mixed_shares, scores_of, solved
 from r1lab.evaluation.runner import Evaluation, Exam
 from r1lab.recipe.base import digest
-from r1lab.rollout import judging
+from r1lab.rollout import verification
 from r1lab.run.files import atomic_file
 from r1lab_verifiers import Item, resolve
 
@@ -125,7 +125,7 @@ def _format(exam: Exam, rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Share of completions in the form that the prompt r1-zero asks for; None where nothing asks for one."""
     if exam.prompt.get("template") != "r1-zero":
         return None
-    with judging.opened({"format": resolve("format")}, exam.workers) as pool:
+    with verification.opened_pool({"format": resolve("format")}, exam.workers) as pool:
         verdicts = [pool.submit(Item(row["text"], ""), "format") for row in rows]
         return sum(verdict.result().score == 1.0 for verdict in verdicts) / len(rows)
 

@@ -27,7 +27,7 @@ from r1lab.evaluation.scores import figures
 from r1lab.recipe import Workers
 from r1lab.recipe.base import digest
 from r1lab.records import EvaluationSet, Sampling
-from r1lab.rollout import judging
+from r1lab.rollout import verification
 from r1lab.rollout.verification import item_of, version_of
 from r1lab.run.files import PARTIAL, atomic_file, sweep
 from r1lab.run.folder import LOCK, MANIFEST, locked
@@ -162,7 +162,7 @@ def _blocks(exam: Exam, origin: Origin, out: Path, settings: str, say: Callable[
     if missing:
         voting = Voting(exam.table)
         (out / PARTS).mkdir(exist_ok=True)
-        with judging.opened({**exam.table, **voting.table}, exam.workers, exam.base) as pool:
+        with verification.opened_pool({**exam.table, **voting.table}, exam.workers, exam.base) as pool:
             try:
                 for block, path in missing:
                     write_rows(path, _block(exam, origin, block, pool, voting), settings)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from r1lab.report.figures import draw
 from r1lab.report.pages import encoded, environment
-from r1lab.report.runs import Curves, evaluation_sets, manifest_of, read, samples, scores_of
+from r1lab.report.runs import Curves, evaluation_sets, manifest_of, read, samples, scores_of, second_opinion_alarm
 from r1lab.stats.intervals import Interval, paired_difference
 
 
@@ -143,6 +143,6 @@ def _render(folders, manifests, curves, pictures, notes: Sequence[str]) -> str:
         samples=[(run.label, samples(folder, run)) for folder, run in zip(folders, curves)],
         manifests=[(run.label, manifest) for run, manifest in zip(curves, manifests)],
         notes=notes,
-        alarms=list(filter(None, map(alarm, curves))),
+        alarms=list(filter(None, map(second_opinion_alarm, curves))),
         has_sft=any(run.sft for run in curves),
     )

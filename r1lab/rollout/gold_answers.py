@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError
 from r1lab.recipe import Workers
-from r1lab.rollout import judging
+from r1lab.rollout import verification
 from r1lab.run.progress import Meter
 from r1lab_data import Problem
 from r1lab_verifiers import Item
@@ -53,10 +53,10 @@ class Golds:
         asked = [each for each in problems if each.solution is not None and each.verifier in self.isolated]
         if not asked:
             return {}
-        with judging.opened(self.isolated, self.workers) as pool, Meter("references") as meter:
+        with verification.opened_pool(self.isolated, self.workers) as pool, Meter("references") as meter:
             futures = ((each, [pool.submit(_reference(each), each.verifier, each.solution)]) for each in asked)
             failed = {}
-            for problem, (verdict,) in judging.in_order(futures, self.workers):
+            for problem, (verdict,) in verification.verdicts_in_order(futures, self.workers):
                 meter.add()
                 if verdict.score != 1 and verdict.status != "timeout":  # a slow neighbour must not choose the data
                     failed[problem.id] = f"its own solution scores {verdict.score} ({verdict.status}: {verdict.reason})"

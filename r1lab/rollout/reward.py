@@ -18,7 +18,7 @@ import r1lab_verifiers as verifiers
 from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.records import Rollout, Scored
-from r1lab.rollout.verification import Judge, key_of, resolve
+from r1lab.rollout.verification import Verification, key_of, resolve
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import STATUSES, Verdict
 
@@ -68,9 +68,9 @@ class Reward:
                 self.prices[name] = price
                 self.keys[name] = key_of(spec)
 
-    def submit(self, judge: Judge, rollout: Rollout, problem: Problem) -> dict[str, Future[Verdict]]:
+    def submit(self, verification: Verification, rollout: Rollout, problem: Problem) -> dict[str, Future[Verdict]]:
         """Start the verifiers behind the other parts."""
-        return {name: judge(rollout, problem, self.keys[name]) for name in self.prices}
+        return {name: verification.submit(rollout, problem, self.keys[name]) for name in self.prices}
 
     def scored(self, rollout: Rollout, verdict: Verdict, verdicts: Mapping[str, Verdict]) -> Scored:
         """Reward and parts; reward None where a part is `error`, or has the price `drop`."""

@@ -1,19 +1,32 @@
-"""From a rollout to an item in the verifier pool. Not what training pays for the verdict (`r1lab.rollout.reward`)."""
+"""Verifiers of a run: resolved, versioned, asked in worker processes. Not what training pays for a verdict
+(`r1lab.rollout.reward`), nor the pool itself (`r1lab_verifiers.pool`)."""
 
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Mapping
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import r1lab_verifiers as verifiers
-from r1lab.errors import RecipeError
+from r1lab.errors import RecipeError, RunError
 from r1lab.recipe import Workers
 from r1lab.recipe.base import Use, digest
+from r1lab.recipe.load import parse_yaml
 from r1lab.records import Rollout
 from r1lab_data import Problem
+from r1lab_sandbox.forkserver.forkserver import SandboxError
+from r1lab_verifiers.plugin import load
 from r1lab_verifiers.pool.pool import Pool
 from r1lab_verifiers.verdict import Item, Verdict
+
+T = TypeVar("T")
+WORKERS = Workers()
+AHEAD_PER_WORKER = 16
+"""Completions in flight for each worker: enough that none waits, few enough that large ones fit into memory."""
 
 
 def key_of(spec: Use) -> str:
@@ -62,7 +75,7 @@ def item_of(problem: Problem, text: str, finish: str = "stop", num_tokens: int =
     )
 
 
-class Judge:
+class Verification:
     """The pool, spoken to in rollouts."""
 
     def __init__(self, table: Mapping[str, verifiers.Resolved], workers: Workers, import_paths: tuple[str, ...] = ()):
@@ -74,10 +87,75 @@ class Judge:
             import_paths=import_paths,
         )
 
-    def __call__(self, rollout: Rollout, problem: Problem, verifier: str = "") -> Future[Verdict]:
+    def submit(self, rollout: Rollout, problem: Problem, verifier: str = "") -> Future[Verdict]:
         """The verdict of the problem's own verifier, or of another one of the table."""
         item = item_of(problem, rollout.text, rollout.finish, len(rollout.completion_ids))
         return self.pool.submit(item, verifier or problem.verifier, problem.solution)
 
     def close(self) -> None:
         self.pool.close()
+
+
+def resolve_one(verifier: Use, settings: Mapping[str, object] = {}) -> verifiers.Resolved:
+    """What a recipe's `verifier:` means, here also as its YAML text. RecipeError in one line where it means nothing."""
+    spec = parse_yaml(verifier, "verifier") if isinstance(verifier, str) and verifier.startswith("{") else verifier
+    if settings:
+        spec = {**(spec if isinstance(spec, dict) else {"use": spec}), **settings}
+    try:
+        return verifiers.resolve(spec, [Path.cwd()])
+    except ValueError as error:
+        raise RecipeError(" ".join(str(error).split())) from None
+
+
+def verifier_label(verifier: Use, settings: Mapping[str, object] = {}) -> str:
+    """What a verifier is called in tables."""
+    return " ".join([str(verifier), *(f"{name}={value}" for name, value in settings.items())])
+
+
+def needs_answer(verifier: verifiers.Resolved) -> bool:
+    """Whether it compares with a gold answer at all; one that does not says `needs_answer = False`."""
+    return bool(getattr(load(verifier.path), "needs_answer", True))
+
+
+@contextmanager
+def opened_pool(table: Mapping[str, verifiers.Resolved], workers: Workers, base: Path | None = None) -> Iterator[Pool]:
+    """A pool, closed at the end; the folder `base` and the current one are importable. RunError where its sandbox
+    fails."""
+    for line in warnings(table):
+        print(f"r1lab: {line}", file=sys.stderr)
+    try:
+        with Pool(
+            table,
+            workers=workers.count,
+            deadline=workers.deadline,
+            memory_mb=workers.memory_mb,
+            import_paths=[*([str(base)] if base else []), str(Path.cwd())],
+        ) as pool:
+            yield pool
+    except SandboxError as error:
+        raise RunError(f"verifier: {error}") from None
+
+
+def verdicts_in_order(
+    asked: Iterable[tuple[T, list[Future[Verdict]]]], workers: Workers
+) -> Iterator[tuple[T, list[Verdict]]]:
+    """Each with its verdicts, as asked; what is asked for next is drawn only while less than a window is in flight."""
+    waiting: deque[tuple[T, list[Future[Verdict]]]] = deque()
+    for each in asked:
+        waiting.append(each)
+        while waiting and (
+            len(waiting) > AHEAD_PER_WORKER * workers.count or all(future.done() for future in waiting[0][1])
+        ):
+            yield _finished(*waiting.popleft())
+    yield from (_finished(*each) for each in waiting)
+
+
+def _finished(what: T, futures: list[Future[Verdict]]) -> tuple[T, list[Verdict]]:
+    return what, [_verdict(future) for future in futures]
+
+
+def _verdict(future: Future[Verdict]) -> Verdict:
+    try:
+        return future.result()
+    except Exception as error:  # an item that no worker can be sent: nested too deeply to be pickled
+        return Verdict(None, "error", reason=f"it cannot be sent to a worker: {type(error).__name__}: {error}"[:500])

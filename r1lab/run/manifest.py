@@ -19,7 +19,9 @@ from r1lab.recipe import AnyStage
 from r1lab.recipe.base import digest, select
 from r1lab.recipe.load import Plan
 
-PACKAGES = ("r1lab", "torch", "transformers", "accelerate", "datasets", "sympy", "numpy", "pyarrow", "triton", "vllm")
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout, or where packages are installed."""
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "sympy", "numpy", "pyarrow", "triton", "vllm")
 
 
 def identity(plan: Plan, data_digests: dict[str, str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from r1lab.policy.frozen import FrozenModel
 from r1lab.policy.policy import Policy
 from r1lab.recipe.load import Plan
 from r1lab.rollout.sampler import Sampler
-from r1lab.rollout.verification import Judge
+from r1lab.rollout.verification import Verification
 from r1lab.run.folder import RunFolder
 from r1lab.run.progress import Progress
 from r1lab.seeds import derive
@@ -26,8 +26,8 @@ def sampler(ready: Ready, plan: Plan) -> Sampler:
     return Sampler(ready.sources, weights, derive(plan.seed, "sampler"))
 
 
-def judge(ready: Ready, plan: Plan, stack: ExitStack) -> Judge:
-    pool = Judge(ready.table, ready.stage.workers, (str(plan.base), os.getcwd()))
+def verification(ready: Ready, plan: Plan, stack: ExitStack) -> Verification:
+    pool = Verification(ready.table, ready.stage.workers, (str(plan.base), os.getcwd()))
     stack.callback(pool.close)
     return pool
 
@@ -43,7 +43,7 @@ def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress:
     return opened
 
 
-def feed(ready: Ready, plan: Plan, engine: Engine, judge: Judge) -> Feed:
+def feed(ready: Ready, plan: Plan, engine: Engine, verification: Verification) -> Feed:
     return Feed(
         stage=ready.stage,
         seed=plan.seed,
@@ -51,7 +51,7 @@ def feed(ready: Ready, plan: Plan, engine: Engine, judge: Judge) -> Feed:
         problems=ready.problems,
         renderer=ready.renderer,
         engine=engine,
-        judge=judge,
+        verification=verification,
         reward=ready.reward,
         second=ready.second,
         objective=ready.objective,

@@ -35,7 +35,9 @@ def run_stage(
     """Build a reject stage's parts, sample, hand on its dataset."""
     stage = ready.stage
     policy = FrozenModel(build.start(ready, run), stage.precision, stage.temperature or 1.0)
-    feed = build.feed(ready, plan, build.engine(ready, run, policy, progress, stack), build.judge(ready, plan, stack))
+    feed = build.feed(
+        ready, plan, build.engine(ready, run, policy, progress, stack), build.verification(ready, plan, stack)
+    )
     progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
     progress.warnings = warnings(ready.table)
     kept = sample(ready, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)

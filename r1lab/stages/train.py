@@ -18,7 +18,7 @@ from r1lab.recipe.base import digest
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
 from r1lab.rollout.sft import SftFeed
-from r1lab.rollout.verification import Judge, version_of, warnings
+from r1lab.rollout.verification import Verification, version_of, warnings
 from r1lab.run import files, journal
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
@@ -47,11 +47,11 @@ def run_stage(
         seed=plan.seed,
         value_rate=objective.credit.value_rate if objective.has_values else None,
     )
-    judge = engine = None
+    verification = engine = None
     if ready.table:
-        judge, engine = build.judge(ready, plan, stack), build.engine(ready, run, policy, progress, stack)
+        verification, engine = build.verification(ready, plan, stack), build.engine(ready, run, policy, progress, stack)
     if isinstance(stage, RlStage):
-        feed = build.feed(ready, plan, engine, judge)
+        feed = build.feed(ready, plan, engine, verification)
     else:
         sampler = build.sampler(ready, plan)
         feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=ready.renderer, objective=objective)
@@ -69,7 +69,7 @@ def run_stage(
         stopping=stopping,
         progress=progress,
         problem_of=ready.problems.__getitem__,
-        evaluate=_evaluation(ready, plan.seed, run, policy, engine, judge, ledger),
+        evaluate=_evaluation(ready, plan.seed, run, policy, engine, verification, ledger),
     )
     if not policy.version:
         note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
@@ -79,7 +79,13 @@ def run_stage(
 
 
 def _evaluation(
-    ready: Ready, seed: int, run: RunFolder, policy: Policy, engine: Engine | None, judge: Judge | None, ledger: Ledger
+    ready: Ready,
+    seed: int,
+    run: RunFolder,
+    policy: Policy,
+    engine: Engine | None,
+    verification: Verification | None,
+    ledger: Ledger,
 ) -> Callable[[int], dict]:
     """evaluate(step) over the stage's sets; a table that is there is read instead of sampled again."""
     stage = ready.stage
@@ -100,7 +106,13 @@ def _evaluation(
         if found is None or found[1] != settings:
             publish(engine, policy.named_tensors, policy.version, policy)
             judged = evaluate(
-                eval_set, engine=engine, judge=judge, renderer=ready.renderer, sampling=sampling, n=knobs.n, seed=seed
+                eval_set,
+                engine=engine,
+                verification=verification,
+                renderer=ready.renderer,
+                sampling=sampling,
+                n=knobs.n,
+                seed=seed,
             )
             source, text = (lambda _: eval_set.name), policy.prompt_text
             ranks.first(journal.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from r1lab.rollout import judging
+from r1lab.rollout import verification
 from r1lab.stats.intervals import wilson
 
 SHARED = os.environ.get("R1LAB_SHARED")
@@ -121,7 +121,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_line_and_exit_2_and_nothing_is_judged(name, command, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(judging, "opened", None)
+    monkeypatch.setattr(verification, "opened_pool", None)
     arguments, message = MISTAKES[name]
     before = rows({"prompt": "1+1", **LABELLED[0]})
     code, out, err = command("audit", "--verifier", "numeric", *arguments)
@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_no_file(command, rows, tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(judging, "in_order", stopped)
+    monkeypatch.setattr(verification, "verdicts_in_order", stopped)
     path = rows(*LABELLED)
     for what in ([path], ["--dataset", "task:addition", "--limit", "2"]):
         code, out, err = command(

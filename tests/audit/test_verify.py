@@ -13,7 +13,7 @@ import pytest
 
 from r1lab.evaluation import cases as cases_module
 from r1lab.recipe import Workers
-from r1lab.rollout import judging
+from r1lab.rollout import verification
 from r1lab_verifiers import Verdict
 
 RIGHT = {"id": "a", "completion": "The answer is 5", "answer": "5"}
@@ -158,7 +158,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_line_and_exit_2_and_nothing_is_judged(name, command, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(judging, "opened", None)
+    monkeypatch.setattr(verification, "opened_pool", None)
     arguments, message = MISTAKES[name]
     path = rows(RIGHT)
     (tmp_path / "folder").mkdir()
@@ -292,6 +292,6 @@ def test_no_more_than_a_window_is_in_flight():
             yield number, [future]
 
     workers = Workers(count=2)
-    for number, _ in judging.in_order(asked(), workers):
-        assert len(drawn) - number <= judging.AHEAD * workers.count + 1
+    for number, _ in verification.verdicts_in_order(asked(), workers):
+        assert len(drawn) - number <= verification.AHEAD * workers.count + 1
     assert number == 499

@@ -128,7 +128,7 @@ PROMPTS = {
 def test_the_card_asks_with_the_very_tokens_of_training(kind, question):
     stages = [{"kind": "rl", "steps": 1, "prompt": PROMPTS[kind]}]
     (ready,) = prepare(load.resolve({**BASE, "eval": {}, "prompt": {}, "stages": stages}))
-    block = usage_example.example(ready)
+    block = usage_example.example(ready.stage, ready.sources, ready.renderer)
     fence = block.partition("python")[0]
     lines = block.removeprefix(f"{fence}python\n").removesuffix(f"{fence}\n").splitlines()
     said = next(number for number, line in enumerate(lines) if line.startswith("said = "))

@@ -1,5 +1,6 @@
 import math
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
@@ -103,7 +104,8 @@ def test_other_names_are_verifiers_run_by_the_judge_each_with_its_settings(of):
         return future
 
     made = reward(score=1, format=0.5, strict={"use": "regex", "pattern": "x", "weight": 2, "wrong": -1})
-    verdicts = {n: f.result() for n, f in made.submit(judge, of(3), Problem("p", "q", "a")).items()}
+    pool = SimpleNamespace(submit=judge)
+    verdicts = {n: f.result() for n, f in made.submit(pool, of(3), Problem("p", "q", "a")).items()}
     assert list(verdicts) == ["format", "strict"] and asked == list(made.table) and asked[0] == "format"
     assert made.scored(of(3), WRONG, verdicts).parts == {"score": 0, "format": 0.5, "strict": 2}
     assert made.scored(of(3), WRONG, {**verdicts, "strict": WRONG}).parts["strict"] == -1

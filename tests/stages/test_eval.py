@@ -9,7 +9,7 @@ from r1lab import pipeline
 from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation import difference, runner
 from r1lab.recipe import load
-from r1lab.rollout import judging
+from r1lab.rollout import verification
 from r1lab.run.progress import Progress
 from r1lab.stages import costs, eval
 from r1lab.stages.prepare import prepare
@@ -95,7 +95,7 @@ def test_a_finished_stage_is_not_asked_again_when_the_run_goes_on(whole, tmp_pat
         raise AssertionError("asked again")
 
     run = pipeline.train(plan(tmp_path / "run", STAGES[:2]), Progress(quiet=True))
-    monkeypatch.setattr(judging, "opened", refuse)
+    monkeypatch.setattr(verification, "opened_pool", refuse)
     monkeypatch.setattr(eval, "_evaluated", refuse)
     raised = [STAGES[0], {"kind": "sft", "steps": 2}]
     assert pipeline.train(plan(tmp_path / "run", raised), Progress(quiet=True)).metrics[:2] == run.metrics[:2]
