@@ -13,7 +13,7 @@ from r1lab.engines.sync import publish
 from r1lab.errors import RunError
 from r1lab.objective import Objective
 from r1lab.objective.group import Again, Drop, Keep
-from r1lab.recipe import Stage
+from r1lab.recipe import TrainStageConfig
 from r1lab.records import Draw, Group, Request, Rollout, Scored, Settled
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import Renderer
@@ -60,7 +60,7 @@ class Feed:
     def __init__(
         self,
         *,
-        stage: Stage,
+        stage: TrainStageConfig,
         seed: int,
         sampler: Sampler,
         problems: Mapping[str, Problem],

@@ -15,13 +15,13 @@ from r1lab.distributed import ranks
 from r1lab.objective import Objective
 from r1lab.objective.samples import prepared_update, samples_of_group
 from r1lab.policy.policy import Policy
-from r1lab.recipe import Stage
+from r1lab.recipe import TrainStageConfig
 from r1lab.records import Sample, Settled, Update
 from r1lab.run import checkpoint, journal
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
 from r1lab.run.metrics import MetricsFile, rollout_metrics, update_metrics
-from r1lab.run.progress import Clock, Progress
+from r1lab.run.progress import PhaseClock, Progress
 from r1lab.run.record import record, times
 from r1lab.run.signals import Grace
 from r1lab.run.stopping import Stopping
@@ -29,7 +29,7 @@ from r1lab.run.stopping import Stopping
 
 def train(
     *,
-    stage: Stage,
+    stage: TrainStageConfig,
     run: RunFolder,
     policy: Policy,
     feed,
@@ -50,7 +50,7 @@ def train(
         first = after_evaluation(0, evaluate, stopping, policy, run, stage)
         record(run, metrics, progress, stage, 0, first | ledger.row())
 
-    clock = Clock(progress)
+    clock = PhaseClock(progress)
     with Grace(ranks.any_of) as grace:
         while prompts := stopping.prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
@@ -103,7 +103,7 @@ def state_of(
     }
 
 
-def resume(run: RunFolder, stage: Stage, policy: Policy, resumables: dict) -> int:
+def resume(run: RunFolder, stage: TrainStageConfig, policy: Policy, resumables: dict) -> int:
     """The step the stage goes on from: its newest whole checkpoint's, or 0."""
     found = checkpoint.latest(run.checkpoints, stage.name)
     if found is None:
@@ -115,14 +115,14 @@ def resume(run: RunFolder, stage: Stage, policy: Policy, resumables: dict) -> in
     return step
 
 
-def save(run: RunFolder, stage: Stage, step: int, policy: Policy, resumables: dict) -> None:
+def save(run: RunFolder, stage: TrainStageConfig, step: int, policy: Policy, resumables: dict) -> None:
     """A whole checkpoint, then the older ones go."""
     folder, whole = run.checkpoints / f"{stage.name}-{step}", policy.whole()
     ranks.first(checkpoint.save, folder, {**resumables, "policy": whole}, whole.save)
     checkpoint.prune(run.checkpoints, stage.name, stage.keep_last)
 
 
-def cut(block: Sequence[Settled], objective: Objective, stage: Stage) -> list[list[Sample]]:
+def cut(block: Sequence[Settled], objective: Objective, stage: TrainStageConfig) -> list[list[Sample]]:
     """The block's kept groups in draw order as `updates_per_step` batches of samples; a batch may be empty."""
     kept = [settled.kept for settled in block if settled.kept is not None]
     k = stage.updates_per_step
@@ -131,7 +131,12 @@ def cut(block: Sequence[Settled], objective: Objective, stage: Stage) -> list[li
 
 
 def prepared(
-    batches: list[list[Sample]], step: int, objective: Objective, policy: Policy, stage: Stage, ledger: Ledger
+    batches: list[list[Sample]],
+    step: int,
+    objective: Objective,
+    policy: Policy,
+    stage: TrainStageConfig,
+    ledger: Ledger,
 ) -> list[list[Sample]]:
     """The batches with final advantages, scales and the scores that their terms read.
 
@@ -145,7 +150,9 @@ def prepared(
     return [scored(prepared_update(objective, samples, step), objective, policy, stage, ledger) for samples in batches]
 
 
-def scored(samples: list[Sample], objective: Objective, policy: Policy, stage: Stage, ledger: Ledger) -> list[Sample]:
+def scored(
+    samples: list[Sample], objective: Objective, policy: Policy, stage: TrainStageConfig, ledger: Ledger
+) -> list[Sample]:
     """Old and reference log-probabilities, entropies and values on the samples, where something needs them before the
     update."""
     several = stage.updates_per_step * stage.reuse > 1
@@ -168,7 +175,7 @@ def scored(samples: list[Sample], objective: Objective, policy: Policy, stage: S
 
 
 def learn(
-    batches: list[list[Sample]], policy: Policy, objective: Objective, stage: Stage, ledger: Ledger
+    batches: list[list[Sample]], policy: Policy, objective: Objective, stage: TrainStageConfig, ledger: Ledger
 ) -> list[Update]:
     """`updates_per_step` x `reuse` optimizer steps, always, also where a batch carries nothing."""
     updates = []
@@ -188,13 +195,18 @@ def step_on(updates: list[Update], policy: Policy, objective: Objective, step: i
         policy.refresh_reference()
 
 
-def is_due(stage: Stage, step: int) -> bool:
+def is_due(stage: TrainStageConfig, step: int) -> bool:
     """Every `eval.every` steps; the stage's end is evaluated always."""
     return bool(stage.eval.every) and step % stage.eval.every == 0
 
 
 def after_evaluation(
-    step: int, evaluate: Callable[[int], dict], stopping: Stopping, policy: Policy, run: RunFolder, stage: Stage
+    step: int,
+    evaluate: Callable[[int], dict],
+    stopping: Stopping,
+    policy: Policy,
+    run: RunFolder,
+    stage: TrainStageConfig,
 ) -> dict:
     """The evaluation's metrics; the best step's model is kept aside where the recipe asks for it."""
     row = evaluate(step)

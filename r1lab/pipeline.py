@@ -13,7 +13,7 @@ from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.hub import model_card
 from r1lab.policy import models
-from r1lab.recipe import Stage
+from r1lab.recipe import TrainStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.rollout.verification import version_of
 from r1lab.run import checkpoint, files
@@ -82,7 +82,7 @@ def _train(plan: Plan, progress: Progress) -> Run:
 
 def _trained(ready: list[Ready]) -> list[Ready]:
     """The stages that make a model."""
-    return [each for each in ready if isinstance(each.stage, Stage)]
+    return [each for each in ready if isinstance(each.stage, TrainStageConfig)]
 
 
 def _pinned(ready: list[Ready]) -> dict:
@@ -93,7 +93,11 @@ def _pinned(ready: list[Ready]) -> dict:
         configs[name] = models.load_config(each.location) if each.location else configs[each.stage.from_]
         taken = factory.choose(each.stage.engine.kind, configs[name], getattr(each.stage, "lora", None))
         pinned[name] = {
-            **({"schedule_steps": each.stage.schedule_steps or each.steps} if isinstance(each.stage, Stage) else {}),
+            **(
+                {"schedule_steps": each.stage.schedule_steps or each.steps}
+                if isinstance(each.stage, TrainStageConfig)
+                else {}
+            ),
             "engine": taken.name,
             "engine_reason": taken.why,
             "device": "cuda" if torch.cuda.is_available() else "cpu",

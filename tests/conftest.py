@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from r1lab import embedded
 from r1lab.cli import main as cli
 from r1lab.policy.policy import Policy
-from r1lab.recipe import RlStage
+from r1lab.recipe import RlStageConfig
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored
 from r1lab_data import Problem
 from r1lab_sandbox.box import Sandbox
@@ -128,7 +128,7 @@ def make_stage():
         "learning_rate": 1e-3,
         "steps": 1,
     }
-    return lambda **settings: RlStage(**{**quiet, "data": {"task": "addition"}, **settings})
+    return lambda **settings: RlStageConfig(**{**quiet, "data": {"task": "addition"}, **settings})
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from r1lab.objective import build
 from r1lab.objective.group import Again, All, Keep
 from r1lab.objective.samples import samples_of_group
 from r1lab.policy.models import load_tokenizer
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Group, Role, Rollout, Settled
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.reward import Reward
@@ -63,7 +63,7 @@ def feed(tiny_model, make_stage):
 
     def make(verdict_of, rule=None, reward=None, max_error_rate=0.02, **knobs):
         stage = make_stage(group_size=3, prompts_per_step=4, max_error_rate=max_error_rate)
-        objective = build(Knobs(**knobs), max_new_tokens=8, group_size=3)
+        objective = build(ObjectiveConfig(**knobs), max_new_tokens=8, group_size=3)
 
         def judge(rollout, problem, verifier=""):
             assert problem.id == rollout.request.problem_id

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from r1lab.run.progress import Clock, Progress
+from r1lab.run.progress import PhaseClock, Progress
 from r1lab.timing import Watch, details, matmul_rate
 
 
@@ -42,7 +42,7 @@ def test_a_step_read_back_from_its_journal_sampled_nothing_and_an_empty_update_h
 def test_a_phase_that_comes_twice_is_added_and_what_follows_a_lap_is_recording(monkeypatch):
     now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 21.0])
     monkeypatch.setattr("r1lab.run.progress.time.monotonic", lambda: next(now))
-    clock = Clock(Progress(quiet=True))
+    clock = PhaseClock(Progress(quiet=True))
     for phase in ("rollout", "record", "update", "record"):
         clock.start(phase)
     assert clock.lap() == {"rollout": 1.0, "record": 2.0 + 4.0, "update": 3.0}

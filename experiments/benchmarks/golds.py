@@ -19,8 +19,8 @@ from bars import finish, line, row
 from r1lab.audit.audit import audit
 from r1lab.audit.dataset import audit_golds
 from r1lab.errors import RecipeError
-from r1lab.recipe import Workers
-from r1lab.recipe.data import Source, load_problems
+from r1lab.recipe import WorkersConfig
+from r1lab.recipe.data import SourceConfig, load_problems
 from r1lab_verifiers import resolve
 
 SETS = {
@@ -50,9 +50,9 @@ SETS = {
 SOLUTIONS = "gsm8k/example_model_solutions.jsonl"
 
 
-def of_set(name: str, data: Path, workers: Workers) -> tuple[list[dict], list[dict]]:
+def of_set(name: str, data: Path, workers: WorkersConfig) -> tuple[list[dict], list[dict]]:
     """A set's rows, and every check of it that failed."""
-    source = Source(**SETS[name] | {"path": str(data / SETS[name]["path"])})
+    source = SourceConfig(**SETS[name] | {"path": str(data / SETS[name]["path"])})
     found = audit_golds(source, "math", workers=workers).figures
     describe = resolve("math").build().target.describe
     texts = [each.answer for each in load_problems(source, name, "math", Path()) if describe(each.answer) == "text"]
@@ -80,7 +80,7 @@ def labelled(path: Path) -> Iterator[dict]:
                 }  # fmt: skip
 
 
-def of_solutions(path: Path, workers: Workers) -> tuple[list[dict], list[dict]]:
+def of_solutions(path: Path, workers: WorkersConfig) -> tuple[list[dict], list[dict]]:
     """Verdicts beside the labels, the answer standing after `A:`."""
     with tempfile.TemporaryDirectory() as folder:
         cases = Path(folder) / "cases.jsonl"
@@ -99,7 +99,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--failed", type=Path, help="write every check that failed there, as JSONL")
     given = parser.parse_args()
-    workers, rows, failed = Workers(), [], []
+    workers, rows, failed = WorkersConfig(), [], []
     try:
         for name in SETS:
             found, bad = of_set(name, given.data, workers)

@@ -26,7 +26,7 @@ from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.engine import VllmEngine, parameters
 from r1lab.engines.vllm.start import for_cpu, untouched
 from r1lab.policy.policy import Policy
-from r1lab.recipe import RlStage
+from r1lab.recipe import RlStageConfig
 from r1lab.records import Request, RequestId, Sampling
 from r1lab.rollout.renderer import Renderer
 from r1lab.seeds import derive
@@ -41,7 +41,9 @@ def main() -> int:
     options = parse()
     if reason := diagnose.missing():
         sys.exit(f"rollout: {reason}")
-    stage = RlStage(data=source_of(options.model), model=options.model, precision="float32", threads=options.threads)
+    stage = RlStageConfig(
+        data=source_of(options.model), model=options.model, precision="float32", threads=options.threads
+    )
     torch.set_num_threads(options.threads)
     policy = Policy(located(options.model), stage, total_updates=1, temperature=1.0, needs_ref=False)
     asked = requests(stage, policy, options)
@@ -71,7 +73,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def requests(stage: RlStage, policy: Policy, options: argparse.Namespace) -> list[Request]:
+def requests(stage: RlStageConfig, policy: Policy, options: argparse.Namespace) -> list[Request]:
     """The first problems of the step benchmark, a group each."""
     ((name, source),) = stage.data.items()
     renderer = Renderer(policy.tokenizer, format="Q: {prompt}\nA:" if options.model == "embedded" else "{prompt}")

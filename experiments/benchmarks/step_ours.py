@@ -22,7 +22,7 @@ from r1lab.feed import Feed
 from r1lab.hub import small_models
 from r1lab.policy import models
 from r1lab.policy.policy import Policy
-from r1lab.recipe import RlStage
+from r1lab.recipe import RlStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.records import Rollout, Settled
 from r1lab.rollout.renderer import Renderer
@@ -183,9 +183,9 @@ def without_engine(settled: Settled) -> Settled:
     return replace(settled, kept=replace(settled.kept, members=members))
 
 
-def stage_of(work: Work) -> RlStage:
+def stage_of(work: Work) -> RlStageConfig:
     """The recipe: the default objective without a correction for the sampler, which TRL has for vLLM only."""
-    return RlStage(
+    return RlStageConfig(
         name="rl",
         model=work.folder,
         data=source_of(work.model),

@@ -12,7 +12,7 @@ from pathlib import Path
 from r1lab.audit.rates import MAX_KEPT, Tally, interval, is_right, row_of
 from r1lab.errors import RecipeError
 from r1lab.evaluation.cases import Case, Cases
-from r1lab.recipe import Workers
+from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import Use
 from r1lab.report.tables import Panel, Section, as_html, as_text, percent
 from r1lab.rollout import verification
@@ -67,7 +67,7 @@ def audit(
     settings: Mapping[str, object] = {},
     columns: Mapping[str, str | Mapping[str, str]] = {},
     where: Mapping[str, object] = {},
-    workers: Workers = verification.WORKERS,
+    workers: WorkersConfig = verification.WORKERS,
 ) -> Audit:
     """Judge every row of `path` that has a label `expected` with one verifier or two. RecipeError as in `verify`."""
     table = {verification.verifier_label(verifier, settings): verification.resolve_one(verifier, settings)}

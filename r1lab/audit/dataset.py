@@ -14,9 +14,9 @@ from r1lab.audit.audit import Audit
 from r1lab.audit.metamorphic import DOLLARS, OTHER, SAME, Variant, variants
 from r1lab.audit.rates import interval, share
 from r1lab.errors import RecipeError
-from r1lab.recipe import Workers
+from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import Use
-from r1lab.recipe.data import Source
+from r1lab.recipe.data import SourceConfig
 from r1lab.report.tables import Panel, Section, percent
 from r1lab.rollout import verification
 from r1lab.rollout.problems import load_problems
@@ -33,7 +33,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Check:
+class GoldCheck:
     """One thing that must hold of a problem."""
 
     problem: Problem
@@ -50,11 +50,11 @@ class Check:
 
 
 def audit_golds(
-    source: Source,
+    source: SourceConfig,
     verifier: Use | None = None,
     *,
     settings: Mapping[str, object] = {},
-    workers: Workers = verification.WORKERS,
+    workers: WorkersConfig = verification.WORKERS,
 ) -> Audit:
     """Check every problem of a dataset or task. Without a verifier a task's own; else RecipeError, as for bad data."""
     problems = load_problems(source, "audit", "", Path.cwd())
@@ -62,7 +62,7 @@ def audit_golds(
     if not spec:
         raise RecipeError("--verifier: a dataset names none; give one (math, numeric, ...)")
     name, table = verification.verifier_label(spec, settings), tables(verification.resolve_one(spec, settings))
-    found, meter = Found(), Meter("audit")
+    found, meter = GoldFindings(), Meter("audit")
     with ExitStack() as stack:
         stack.enter_context(terminable("nothing was written"))
         stack.enter_context(meter)
@@ -97,7 +97,7 @@ def tables(resolved: Resolved) -> dict[str, Resolved]:
 
 def _asked(
     problem: Problem, pool: Pool, table: Mapping[str, Resolved]
-) -> Iterator[tuple[Check, list[Future[Verdict]]]]:
+) -> Iterator[tuple[GoldCheck, list[Future[Verdict]]]]:
     """The problem's checks; the reference's comes with the kind of the gold, where the verifier can say it."""
 
     def ask(verifier: str, completion: str) -> Future[Verdict]:
@@ -110,14 +110,14 @@ def _asked(
         futures = [ask(REFERENCE, "")]
     else:
         return
-    yield Check(problem, None), futures + ([ask("kind", "")] if "kind" in table else [])
+    yield GoldCheck(problem, None), futures + ([ask("kind", "")] if "kind" in table else [])
     if isinstance(problem.answer, str) and "stated" in table:
         for variant in variants(problem.answer):
-            yield Check(problem, variant), [ask("stated", variant.text)]
+            yield GoldCheck(problem, variant), [ask("stated", variant.text)]
 
 
 @dataclass
-class Found:
+class GoldFindings:
     """Checks and failures by rule, and the kinds of the golds."""
 
     total: Counter[str] = field(default_factory=Counter)
@@ -125,7 +125,7 @@ class Found:
     kinds: Counter[str] = field(default_factory=Counter)
     failed: list[dict] = field(default_factory=list)
 
-    def add(self, check: Check, verdicts: Sequence[Verdict]) -> None:
+    def add(self, check: GoldCheck, verdicts: Sequence[Verdict]) -> None:
         verdict, *kind = verdicts
         self.total[check.rule] += 1
         if verdict.score == check.wanted:
@@ -151,7 +151,7 @@ class Found:
         }
 
 
-def _row(check: Check, verdict: Verdict) -> dict:
+def _row(check: GoldCheck, verdict: Verdict) -> dict:
     return {
         "id": check.problem.id,
         "check": check.rule,

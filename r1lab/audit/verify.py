@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r1lab.evaluation.cases import Cases
-from r1lab.recipe import Workers
+from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import Use
 from r1lab.rollout import verification
 from r1lab.run.files import written
@@ -43,7 +43,7 @@ def verify(
     settings: Mapping[str, object] = {},
     columns: Mapping[str, str | Mapping[str, str]] = {},
     where: Mapping[str, object] = {},
-    workers: Workers = verification.WORKERS,
+    workers: WorkersConfig = verification.WORKERS,
 ) -> Verified:
     """Judge every row of `path` (`-`: stdin) and write it with score, status, extracted, reason and seconds added.
 

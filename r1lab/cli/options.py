@@ -11,7 +11,7 @@ import typer
 from r1lab.errors import RecipeError
 
 if TYPE_CHECKING:
-    from r1lab.recipe import Source, Workers
+    from r1lab.recipe import SourceConfig, WorkersConfig
 
 NAMED = "A verifier's name, package.module:name, or {use: name, setting: value}"
 DEADLINE, MEMORY_MB = 5.0, 2048
@@ -28,7 +28,7 @@ Where = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value, or one of [a, b]; null: without one"),
 ]
-Workers = Annotated[int | None, typer.Option(help="Processes at once; as many as cores where not said")]
+WorkersConfig = Annotated[int | None, typer.Option(help="Processes at once; as many as cores where not said")]
 Deadline = Annotated[float, typer.Option(help="Seconds a check may take")]
 Memory = Annotated[int, typer.Option(help="MiB of one process")]
 TASK = "task:"
@@ -67,15 +67,15 @@ def columns(texts: list[str] | None) -> dict[str, str | dict[str, str]]:
     return found
 
 
-def pool(count: int | None, deadline: float, memory_mb: int) -> "Workers":
+def pool(count: int | None, deadline: float, memory_mb: int) -> "WorkersConfig":
     """RecipeError names the option whose value cannot be."""
     from pydantic import ValidationError
 
-    from r1lab.recipe import Workers
+    from r1lab.recipe import WorkersConfig
 
     try:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return Workers(count=cores if count is None else count, deadline=deadline, memory_mb=memory_mb)
+        return WorkersConfig(count=cores if count is None else count, deadline=deadline, memory_mb=memory_mb)
     except ValidationError as error:
         fault = error.errors()[0]
         option = {"count": "--workers", "deadline": "--deadline", "memory_mb": "--memory-mb"}[fault["loc"][0]]
@@ -93,16 +93,16 @@ def is_dataset(cases: Path | None, dataset: str | None, verifier: str | None, ag
     return dataset is not None
 
 
-def source(dataset: str, **knobs: Any) -> "Source":
+def source(dataset: str, **knobs: Any) -> "SourceConfig":
     """The data source that a dataset's path, hub id or `task:NAME` stands for."""
     from pydantic import ValidationError
 
-    from r1lab.recipe import Source
+    from r1lab.recipe import SourceConfig
 
     is_task = dataset.startswith(TASK)
     place = {"task": dataset.removeprefix(TASK)} if is_task else {"path": dataset}
     try:
-        return Source(**place, **knobs)
+        return SourceConfig(**place, **knobs)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))

@@ -26,7 +26,7 @@ FLOPS = ("flops/rollout", "flops/score", "flops/update")
 
 
 @dataclass(frozen=True)
-class Exam:
+class LastEvaluation:
     """A run's last evaluation on a set."""
 
     problems: tuple[str, ...]
@@ -56,7 +56,7 @@ class Trial:
     path: Path
     manifest: Mapping[str, Any]
     curves: Curves
-    _exams: dict[str, Exam] = field(default_factory=dict, repr=False, compare=False)
+    _exams: dict[str, LastEvaluation] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -104,13 +104,13 @@ class Trial:
         """(budget tokens so far, share of right answers) of every evaluation on a set."""
         return list(zip(*self.curves.series(f"eval/{name}/avg", "at/tokens")))
 
-    def exam(self, name: str) -> Exam:
+    def exam(self, name: str) -> LastEvaluation:
         """The last evaluation on a set. RunError where its table is missing or damaged."""
         if name not in self._exams:
             self._exams[name] = self._exam(name)
         return self._exams[name]
 
-    def _exam(self, name: str) -> Exam:
+    def _exam(self, name: str) -> LastEvaluation:
         row = [row for row in self.curves.rows if f"eval/{name}/avg" in row][-1]
         path = self.path / "eval" / f"{row['stage']}-{row.get('step', 0):.0f}-{name}.parquet"
         found = journal.read_evaluation(path)
@@ -148,7 +148,7 @@ class Trial:
         return {key: json.dumps(value, sort_keys=True) for key, value in asked.items()}
 
 
-def exam_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> Exam:
+def exam_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> LastEvaluation:
     """The rows of an evaluation's table, taken together by problem."""
     right: dict[str, list[bool]] = {}
     prompts: dict[str, str | None] = {}
@@ -161,7 +161,7 @@ def exam_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> Exam
         "completions a problem": str(completions),
         **{key: value for key, value in asked.items() if key != "verifier"},
     }
-    return Exam(
+    return LastEvaluation(
         tuple(right),
         np.array([sum(right_K) / len(right_K) for right_K in right.values()], np.float64),
         completions,

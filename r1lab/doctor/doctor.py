@@ -13,7 +13,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from r1lab.doctor import finding, hardware, isolation, probes, versions
-from r1lab.doctor.finding import Answer, Finding
+from r1lab.doctor.finding import Finding, ProbeAnswer
 from r1lab.doctor.versions import ENGINES, Ranges, pip, version
 
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
@@ -64,7 +64,7 @@ def run(*, as_json: bool = False, repair: bool = False) -> int:
     return 1 if any(each.is_fatal for each in findings) else 0
 
 
-def gather(supported: Ranges) -> dict[str, Answer]:
+def gather(supported: Ranges) -> dict[str, ProbeAnswer]:
     """Answers of all children by name; a package that is not installed is not asked."""
     core = [MODULES.get(name, name.replace("-", "_")) for name in supported.get("", ()) if version(name)]
     questions: dict[str, tuple[str, ...]] = {
@@ -91,7 +91,7 @@ def gather(supported: Ranges) -> dict[str, Answer]:
         return {name: answer.result() for name, answer in waiting.items()}
 
 
-def devices(torch: Answer, supported: Ranges) -> list[Finding]:
+def devices(torch: ProbeAnswer, supported: Ranges) -> list[Finding]:
     """The processor and the GPUs that torch can compute on."""
     facts = torch.facts
     found = [Finding("devices", "cpu", "ok", hardware.processor(hardware.cpuinfo()))]
@@ -120,7 +120,7 @@ def devices(torch: Answer, supported: Ranges) -> list[Finding]:
     return [*found, Finding("devices", "gpu", state, detail.rstrip(": "), remedy)]
 
 
-def imports(answers: dict[str, Answer], supported: Ranges) -> list[Finding]:
+def imports(answers: dict[str, ProbeAnswer], supported: Ranges) -> list[Finding]:
     """Whether the core's packages really import, and who breaks transformers."""
     core = supported.get("", {})
     is_torch_broken = answers["torch"].problem is not None
@@ -146,7 +146,7 @@ def imports(answers: dict[str, Answer], supported: Ranges) -> list[Finding]:
     return [Finding("imports", "imports", "ok", ", ".join(good), core=True), *found] if good else found
 
 
-def _fault(answer: Answer, name: str) -> str | None:
+def _fault(answer: ProbeAnswer, name: str) -> str | None:
     """Why a distribution of an `imports` answer does not import; None also where the child did not come that far."""
     module = MODULES.get(name, name.replace("-", "_"))
     if module in answer.facts:
@@ -154,7 +154,7 @@ def _fault(answer: Answer, name: str) -> str | None:
     return answer.problem if answer.facts.get("importing") == module else None
 
 
-def _spoilt(answers: dict[str, Answer]) -> list[str]:
+def _spoilt(answers: dict[str, ProbeAnswer]) -> list[str]:
     """Companions that fail; one that is only late is not blamed."""
     faults = {name: _fault(answers[name], name) for name in COMPANIONS if name in answers}
     return [name for name, problem in faults.items() if problem and not problem.startswith(probes.LATE)]
@@ -177,7 +177,7 @@ def _take_out(distributions: list[str]) -> str:
     return f"{pip()} uninstall -y {' '.join(distributions)}"
 
 
-def triton(answers: dict[str, Answer], supported: Ranges) -> list[Finding]:
+def triton(answers: dict[str, ProbeAnswer], supported: Ranges) -> list[Finding]:
     """Triton's interpreter (kernels without a GPU) and, beside a GPU, its compiler."""
     own, extra = version("triton"), "gpu" if hardware.has_nvidia() else "test"
     wanted = supported.get(extra, {}).get("triton", "")
@@ -196,7 +196,7 @@ def triton(answers: dict[str, Answer], supported: Ranges) -> list[Finding]:
     return found
 
 
-def vllm(answers: dict[str, Answer], supported: Ranges) -> list[Finding]:
+def vllm(answers: dict[str, ProbeAnswer], supported: Ranges) -> list[Finding]:
     """The engine of either name: there, in the supported range, and importable."""
     installed = [name for name in ENGINES if version(name) is not None]
     if not installed:
@@ -220,7 +220,7 @@ def vllm(answers: dict[str, Answer], supported: Ranges) -> list[Finding]:
     return found
 
 
-def hub(answer: Answer | None) -> Finding:
+def hub(answer: ProbeAnswer | None) -> Finding:
     """A note at worst: everything runs from local folders too."""
     address = _hub_address()
     if answer is None:

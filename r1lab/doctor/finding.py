@@ -31,7 +31,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProbeAnswer:
     """What came back from a probe (`r1lab.doctor.probes`)."""
 
     facts: dict[str, Any] = field(default_factory=dict)

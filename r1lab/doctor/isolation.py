@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from r1lab.doctor import hardware
-from r1lab.doctor.finding import Answer, Finding
+from r1lab.doctor.finding import Finding, ProbeAnswer
 from r1lab_sandbox import probe
 from r1lab_sandbox.box import Sandbox
 from r1lab_sandbox.isolation import kernel
@@ -26,7 +26,7 @@ SECCOMP_MODE_FILTER = 2
 LANDLOCK_CREATE_RULESET, LANDLOCK_VERSION = 444, 1
 
 
-def findings(answer: Answer) -> list[Finding]:
+def findings(answer: ProbeAnswer) -> list[Finding]:
     """What the child met, first the level that it comes to."""
     if sys.platform != "linux":
         return [Finding("isolation", "level", "note", f"none: {sys.platform} has no such walls", "use Linux")]

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from r1lab.doctor.finding import Answer
+from r1lab.doctor.finding import ProbeAnswer
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where the package `r1lab` lies: a folder that is always there."""
@@ -35,7 +35,7 @@ CHILD = (
 )
 
 
-def ask(name: str, *arguments: str, deadline: float = DEADLINE) -> Answer:
+def ask(name: str, *arguments: str, deadline: float = DEADLINE) -> ProbeAnswer:
     """Run a probe in a fresh interpreter that does not import from the current folder."""
     command = [sys.executable, "-c", CHILD, os.pathsep.join(filter(None, sys.path)), name, *arguments]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -53,7 +53,7 @@ def ask(name: str, *arguments: str, deadline: float = DEADLINE) -> Answer:
             word = json.loads(line.removeprefix(MARK))
             is_done = is_done or word is None
             facts |= word or {}
-    return Answer(facts, None if is_done else problem or _reason(child.returncode, complaint))
+    return ProbeAnswer(facts, None if is_done else problem or _reason(child.returncode, complaint))
 
 
 def answer(name: str, *arguments: str) -> None:

@@ -29,26 +29,26 @@ transformers at 256 sequences, one of 135M (bfloat16) at 886 against 379 at 64 s
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineChoice:
     """An engine by name, and the reason for people."""
 
     name: str
     why: str
 
 
-def choose(kind: str, config: PretrainedConfig, lora: stages.Lora | None = None) -> Choice:
+def choose(kind: str, config: PretrainedConfig, lora: stages.Lora | None = None) -> EngineChoice:
     """`auto` is vLLM where it is installed, runs this model and is worth it; any other kind is what it says."""
     if kind != "auto":
-        return Choice(kind, "the recipe names it")
+        return EngineChoice(kind, "the recipe names it")
     size = models.num_parameters(config)
     if reason := diagnose.missing():
-        return Choice("local", reason)
+        return EngineChoice("local", reason)
     if size < WORTH:
-        return Choice("local", f"{size / 1e6:.1f}M parameters: below {WORTH // 10**6}M it is faster than vLLM")
+        return EngineChoice("local", f"{size / 1e6:.1f}M parameters: below {WORTH // 10**6}M it is faster than vLLM")
     if reason := diagnose.unsupported(config) or vllm_adapter.too_wide(lora):
-        return Choice("local", reason)
+        return EngineChoice("local", reason)
     found = next(name for name in diagnose.EXTRA if versions.version(name))
-    return Choice("vllm", f"{found} {versions.version(found)} is installed, {size / 1e6:.1f}M parameters")
+    return EngineChoice("vllm", f"{found} {versions.version(found)} is installed, {size / 1e6:.1f}M parameters")
 
 
 def check(knobs: stages.Engine, config: PretrainedConfig | None, lora: stages.Lora | None = None) -> int | None:

@@ -15,14 +15,14 @@ from pydantic import ValidationError
 from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.evaluation import leaks, named_sets
-from r1lab.evaluation.completers import Given, Origin, Sampled
-from r1lab.evaluation.runner import Exam
+from r1lab.evaluation.completers import Completer, FileCompleter, ModelCompleter
+from r1lab.evaluation.runner import EvaluationRequest
 from r1lab.evaluation.scores import checked_ks
 from r1lab.evaluation.server_completer import KEY_VARIABLE, Served
 from r1lab.policy import models
-from r1lab.recipe import Engine, Stage, Workers, load
+from r1lab.recipe import EngineConfig, TrainStageConfig, WorkersConfig, load
 from r1lab.recipe.base import Use
-from r1lab.recipe.data import Prompt, Source
+from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.load import Plan, parse_yaml
 from r1lab.records import EvaluationSet, Sampling
 from r1lab.rollout import verification
@@ -63,7 +63,7 @@ class Asked:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the verifier."""
     source: Mapping[str, Any] = field(default_factory=dict)
-    """Knobs of `r1lab.recipe.data.Source` that differ from the set's: path, split, columns, where, limit, settings
+    """Knobs of `r1lab.recipe.data.SourceConfig` that differ from the set's: path, split, columns, where, limit, settings
     ..."""
     on_bad_gold: str = "error"
     """Reference answers that the verifier cannot use: `error`, or `drop` them."""
@@ -83,12 +83,12 @@ class Asked:
     key_variable: str = KEY_VARIABLE
     """Environment variable that holds the server's key."""
     seed: int = 0
-    workers: Workers | None = None
+    workers: WorkersConfig | None = None
     as_training: bool = False
     """Ask as the recipe's RL stage does (its sampling, and its own data where `on` is not said), not as its `eval`."""
 
 
-def exam_of(asked: Asked) -> tuple[Exam, Origin]:
+def exam_of(asked: Asked) -> tuple[EvaluationRequest, Completer]:
     """What is asked of whom. RecipeError in one line for whatever is wrong, before anything is written."""
     if asked.n is not None and (type(asked.n) is not int or asked.n < 1):
         raise RecipeError(f"--n: {asked.n!r} is no whole number from 1 on")
@@ -98,7 +98,7 @@ def exam_of(asked: Asked) -> tuple[Exam, Origin]:
     base = plan.base if plan else Path.cwd()
     plugin.importable(base, Path.cwd())
     stage = _stage(plan, asked) if plan else None
-    workers = asked.workers or (stage.workers if stage else Workers())
+    workers = asked.workers or (stage.workers if stage else WorkersConfig())
     name, source = _source(asked, stage, base)
     key = verification.key_of(source.verifier)
     table = verification.resolve([source.verifier])
@@ -107,14 +107,16 @@ def exam_of(asked: Asked) -> tuple[Exam, Origin]:
     if plan and not asked.as_training:
         _refuse_leaks(on, source, plan)
     origin, prompt = _origin(asked, stage, base)
-    n = asked.n or (origin.least if isinstance(origin, Given) else 1)
+    n = asked.n or (origin.least if isinstance(origin, FileCompleter) else 1)
     note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
-    sampling = Sampling() if isinstance(origin, Given) else _sampling(asked, stage)
-    plain = {} if isinstance(origin, Given) else prompt.model_dump(mode="json")
-    return Exam(on, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note, base), origin
+    sampling = Sampling() if isinstance(origin, FileCompleter) else _sampling(asked, stage)
+    plain = {} if isinstance(origin, FileCompleter) else prompt.model_dump(mode="json")
+    return EvaluationRequest(
+        on, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note, base
+    ), origin
 
 
-def _stage(plan: Plan, asked: Asked) -> Stage:
+def _stage(plan: Plan, asked: Asked) -> TrainStageConfig:
     """The stage that is asked like: the last one, or the last of RL."""
     if not asked.as_training:
         return plan.stages[-1]
@@ -124,7 +126,7 @@ def _stage(plan: Plan, asked: Asked) -> Stage:
     return found[-1]
 
 
-def _source(asked: Asked, stage: Stage | None, base: Path) -> tuple[str, Source]:
+def _source(asked: Asked, stage: TrainStageConfig | None, base: Path) -> tuple[str, SourceConfig]:
     """The set's name and source, its verifier resolved: the argument's, its own, else the recipe's."""
     named = dict(stage.eval.sets) if stage is not None else {}
     if asked.as_training and stage is not None:
@@ -161,13 +163,13 @@ def _verifier(asked: Asked) -> Use | None:
     return {**(spec if isinstance(spec, dict) else {"use": spec}), **asked.settings} if asked.settings else spec
 
 
-def _origin(asked: Asked, stage: Stage | None, base: Path) -> tuple[Origin, Prompt]:
+def _origin(asked: Asked, stage: TrainStageConfig | None, base: Path) -> tuple[Completer, PromptConfig]:
     """Who answers. Exactly one of a model, a file and a server does."""
     prompt = _prompt(asked, stage)
     if asked.completions is not None:
         if asked.model is not None or asked.server is not None:
             raise RecipeError("--completions: a file answers instead of a model or a server; leave those out")
-        return Given(Path(asked.completions)), prompt
+        return FileCompleter(Path(asked.completions)), prompt
     if asked.model is None:
         raise RecipeError("MODEL: missing; name a model (embedded, a folder, a hub id), or give --completions FILE")
     if asked.server is not None:
@@ -175,22 +177,22 @@ def _origin(asked: Asked, stage: Stage | None, base: Path) -> tuple[Origin, Prom
     if type(asked.threads) is not int or asked.threads < 0:
         raise RecipeError(f"--threads: {asked.threads!r} is no count")
     location = models.locate(asked.model, base)
-    return Sampled(location, prompt, _engine(asked, stage), threads=asked.threads), prompt
+    return ModelCompleter(location, prompt, _engine(asked, stage), threads=asked.threads), prompt
 
 
-def _engine(asked: Asked, stage: Stage | None) -> Engine:
+def _engine(asked: Asked, stage: TrainStageConfig | None) -> EngineConfig:
     """The recipe's engine with what the arguments say put in its place."""
     own = {"kind": asked.engine, "max_batch": asked.max_batch}
     base = stage.engine.model_dump() if stage is not None and asked.engine is None else {"max_batch": MAX_BATCH}
     try:
-        return Engine(**{**base, **{key: value for key, value in own.items() if value is not None}})
+        return EngineConfig(**{**base, **{key: value for key, value in own.items() if value is not None}})
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])).replace("_", "-") or "engine"
         raise RecipeError(f"--{where}: {fault['msg'].removeprefix('Value error, ')}, got {fault['input']!r}") from None
 
 
-def _prompt(asked: Asked, stage: Stage | None) -> Prompt:
+def _prompt(asked: Asked, stage: TrainStageConfig | None) -> PromptConfig:
     """The recipe's prompt with what the arguments say put in its place."""
     given = {
         "template": asked.prompt,
@@ -203,7 +205,7 @@ def _prompt(asked: Asked, stage: Stage | None) -> Prompt:
     if stage is not None and "template" not in own:
         own = {**stage.prompt.model_dump(), **own}
     try:
-        return Prompt(**own)
+        return PromptConfig(**own)
     except ValidationError as error:
         fault = error.errors()[0]
         raise RecipeError(f"--prompt: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
@@ -225,7 +227,7 @@ def _examples(given: Sequence[Mapping[str, str]] | Path) -> Sequence[Mapping[str
     return found
 
 
-def _sampling(asked: Asked, stage: Stage | None) -> Sampling:
+def _sampling(asked: Asked, stage: TrainStageConfig | None) -> Sampling:
     """The evaluation's sampling: the recipe's under `eval`, else untruncated at temperature 1."""
     heat, nucleus, longest = 1.0, 1.0, 512
     if stage is not None:
@@ -251,7 +253,7 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def _refuse_leaks(on: EvaluationSet, source: Source, plan: Plan) -> None:
+def _refuse_leaks(on: EvaluationSet, source: SourceConfig, plan: Plan) -> None:
     """RecipeError where the set shares problems with the training data of any stage of the recipe."""
     trained = [pair for stage in plan.stages for pair in stage.data.items() if not pair[1].stage]
     train: list[Problem] = []

@@ -22,8 +22,8 @@ from r1lab.evaluation.cases import Cases
 from r1lab.evaluation.evaluate import requests_of
 from r1lab.policy import models
 from r1lab.policy.frozen import FrozenModel
-from r1lab.recipe import Engine
-from r1lab.recipe.data import Prompt
+from r1lab.recipe import EngineConfig
+from r1lab.recipe.data import PromptConfig
 from r1lab.records import EvaluationSet, Rollout, Sampling
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import renderer_of
@@ -36,7 +36,7 @@ WAVES = 4
 
 
 @dataclass(frozen=True)
-class Answer:
+class Completion:
     """One completion of a problem."""
 
     problem_id: str
@@ -50,10 +50,10 @@ class Answer:
     """None where there are none: from a file or a server."""
 
 
-Verify = Callable[[Answer, Problem], Future[Verdict]]
+Verify = Callable[[Completion, Problem], Future[Verdict]]
 
 
-class Origin(Protocol):
+class Completer(Protocol):
     """What `r1lab.evaluation.runner` asks for completions."""
 
     identity: dict[str, Any]
@@ -69,16 +69,16 @@ class Origin(Protocol):
 
     def answers(
         self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
-    ) -> Iterator[tuple[Answer, Verdict]]:
+    ) -> Iterator[tuple[Completion, Verdict]]:
         """n completions of each of the problems at `rows`, in order, judged."""
 
     def close(self) -> None: ...
 
 
-class Sampled:
+class ModelCompleter:
     """A model's completions, sampled by an engine of this process; it is loaded when the first one is asked for."""
 
-    def __init__(self, location: str, prompt: Prompt, knobs: Engine, *, threads: int = 0):
+    def __init__(self, location: str, prompt: PromptConfig, knobs: EngineConfig, *, threads: int = 0):
         """RecipeError where the engine that the knobs name, or such a model, cannot run here."""
         models.check(location)
         self.threads, self.knobs, self.engine = threads, knobs, None
@@ -101,7 +101,7 @@ class Sampled:
 
     def answers(
         self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
-    ) -> Iterator[tuple[Answer, Verdict]]:
+    ) -> Iterator[tuple[Completion, Verdict]]:
         problems = {on.problems[row].id: on.problems[row] for row in rows}
         requests = requests_of(on, self.renderer, sampling, n, seed, rows)
         sampled = generate(
@@ -123,7 +123,7 @@ class Sampled:
             self.engine.close()
 
 
-class Given:
+class FileCompleter:
     """Completions that a JSONL file holds: `id` (the problem's, with or without the set's name in front) and
     `completion` in each row, several rows an id; `finish` and `num_tokens` where known."""
 
@@ -131,7 +131,7 @@ class Given:
 
     def __init__(self, path: Path):
         self.path = path
-        self.texts: dict[str, list[Answer]] = defaultdict(list)
+        self.texts: dict[str, list[Completion]] = defaultdict(list)
         digest = hashlib.blake2b(digest_size=12)
         for case in Cases(path, needs_answer=False, report=self._refuse):
             if case.row.get("id") is None:
@@ -143,7 +143,7 @@ class Given:
                     f"finish is one of {', '.join(FINISHES)}, num_tokens a count"
                 )
             mine = self.texts[case.id]
-            mine.append(Answer(case.id, len(mine), case.item.completion, finish, tokens))
+            mine.append(Completion(case.id, len(mine), case.item.completion, finish, tokens))
             digest.update(repr((case.id, case.item.completion, finish, tokens)).encode("utf-8", "backslashreplace"))
         if not self.texts:
             self._refuse(f"{path}: holds no completion; give rows of id and completion")
@@ -158,7 +158,7 @@ class Given:
         """The fewest completions of a problem."""
         return min(map(len, self.texts.values()))
 
-    def of(self, on: EvaluationSet, problem: Problem) -> list[Answer]:
+    def of(self, on: EvaluationSet, problem: Problem) -> list[Completion]:
         return self.texts.get(problem.id) or self.texts.get(problem.id.removeprefix(f"{on.name}/"), [])
 
     def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
@@ -189,12 +189,12 @@ class Given:
 
     def answers(
         self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
-    ) -> Iterator[tuple[Answer, Verdict]]:
+    ) -> Iterator[tuple[Completion, Verdict]]:
         asked = []
         for row in rows:
             problem = on.problems[row]
             for index, each in enumerate(self.of(on, problem)[:n]):
-                answer = Answer(problem.id, index, each.text, each.finish, each.num_tokens)
+                answer = Completion(problem.id, index, each.text, each.finish, each.num_tokens)
                 asked.append((answer, verify(answer, problem)))
         for answer, verdict in asked:
             yield answer, verdict.result()
@@ -202,9 +202,9 @@ class Given:
     def close(self) -> None: ...
 
 
-def answer_of(rollout: Rollout) -> Answer:
+def answer_of(rollout: Rollout) -> Completion:
     ids = rollout.completion_ids
-    return Answer(
+    return Completion(
         rollout.request.problem_id, rollout.request.id.index, rollout.text, rollout.finish, len(ids), tuple(ids)
     )
 

@@ -6,7 +6,7 @@ so two evaluations are paired by problem and by random stream.
 
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
-from r1lab.recipe import Evaluation
+from r1lab.recipe import EvalConfig
 from r1lab.records import EvaluationSet, Request, Rollout, Sampling
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import Renderer
@@ -15,7 +15,7 @@ from r1lab.rollout.verification import Verification
 from r1lab_verifiers.verdict import Verdict
 
 
-def evaluation_sampling(knobs: Evaluation, max_new_tokens: int, stop: tuple[str, ...]) -> Sampling:
+def evaluation_sampling(knobs: EvalConfig, max_new_tokens: int, stop: tuple[str, ...]) -> Sampling:
     return Sampling(
         temperature=knobs.temperature,
         top_p=knobs.top_p,

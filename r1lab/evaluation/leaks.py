@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from r1lab.errors import RecipeError
-from r1lab.recipe import AnyStage
+from r1lab.recipe import StageConfig
 from r1lab.records import EvaluationSet
 from r1lab_data import Problem
 from r1lab_data.overlap import overlap
 
-Parts = tuple[AnyStage, Mapping[str, Sequence[Problem]], Sequence[EvaluationSet]]
+Parts = tuple[StageConfig, Mapping[str, Sequence[Problem]], Sequence[EvaluationSet]]
 
 
 def check(stages: Sequence[Parts]) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from r1lab import plugin
 from r1lab.errors import RecipeError
-from r1lab.recipe.data import Source
+from r1lab.recipe.data import SourceConfig
 from r1lab_data.files import local
 from r1lab_data.rows import suffix
 from r1lab_data.tasks import TASKS, VERIFIERS
@@ -63,7 +63,7 @@ SETS: dict[str, dict[str, Any]] = {
 """Knobs of a source each, as in a recipe."""
 
 
-def source_of(on: str, base: Path | None = None, **knobs: Any) -> tuple[str, Source]:
+def source_of(on: str, base: Path | None = None, **knobs: Any) -> tuple[str, SourceConfig]:
     """A set's short name and its source; `knobs` that are not None win over the table's.
 
     RecipeError for a name that is none and no place either, with the nearest; for knobs that do not fit; for a set
@@ -79,10 +79,10 @@ def source_of(on: str, base: Path | None = None, **knobs: Any) -> tuple[str, Sou
     return name, source
 
 
-def made(on: str, knobs: Mapping[str, Any]) -> Source:
+def made(on: str, knobs: Mapping[str, Any]) -> SourceConfig:
     """RecipeError where the knobs are no source's."""
     try:
-        return Source(**knobs)
+        return SourceConfig(**knobs)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])) or "its settings"

@@ -14,7 +14,7 @@ from r1lab.errors import RecipeError
 from r1lab.evaluation import runner, scores
 from r1lab.evaluation.arguments import Asked, exam_of
 from r1lab.evaluation.forecast import SIZES, Forecast, Share, difficulties, forecast, mixed_shares, scores_of, solved
-from r1lab.evaluation.runner import Evaluation, Exam
+from r1lab.evaluation.runner import Evaluation, EvaluationRequest
 from r1lab.recipe.base import digest
 from r1lab.rollout import verification
 from r1lab.run.files import atomic_file
@@ -102,7 +102,7 @@ def _size(size: int | None, asked: Asked, n: int) -> int:
     return min(wanted, n)
 
 
-def _probed(name: str, exam: Exam, done: Evaluation, size: int) -> Probed:
+def _probed(name: str, exam: EvaluationRequest, done: Evaluation, size: int) -> Probed:
     rows = done.rows
     by_scores = scores_of(rows)
     mixed = mixed_shares(by_scores, sorted({each for each in (*SIZES, size, exam.n) if each <= exam.n}), exam.seed)
@@ -121,7 +121,7 @@ def _probed(name: str, exam: Exam, done: Evaluation, size: int) -> Probed:
     return Probed(name, figures, mixed, forecast(figures, mixed, kinds, size), done.path)
 
 
-def _format(exam: Exam, rows: Sequence[Mapping[str, Any]]) -> float | None:
+def _format(exam: EvaluationRequest, rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Share of completions in the form that the prompt r1-zero asks for; None where nothing asks for one."""
     if exam.prompt.get("template") != "r1-zero":
         return None

@@ -20,11 +20,11 @@ from typing import Any
 import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError
 from r1lab.evaluation import difference as against
-from r1lab.evaluation.completers import Answer, Origin
+from r1lab.evaluation.completers import Completer, Completion
 from r1lab.evaluation.folder import COMPLETIONS, RESULTS, is_done, read_manifest, read_rows, write_rows
 from r1lab.evaluation.majority import Voting
 from r1lab.evaluation.scores import figures
-from r1lab.recipe import Workers
+from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import digest
 from r1lab.records import EvaluationSet, Sampling
 from r1lab.rollout import verification
@@ -40,7 +40,7 @@ PARTS = "parts"
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvaluationRequest:
     """What is asked: everything that decides the result but who answers."""
 
     on: EvaluationSet
@@ -51,7 +51,7 @@ class Exam:
     sampling: Sampling
     prompt: Mapping[str, Any]
     seed: int
-    workers: Workers
+    workers: WorkersConfig
     note: Mapping[str, Any]
     """What only informs: it is in the manifest and not in its hash."""
     base: Path | None = None
@@ -74,7 +74,7 @@ class Evaluation:
         return read_rows(self.path / COMPLETIONS)
 
 
-def identity(exam: Exam, origin: Origin) -> dict[str, Any]:
+def identity(exam: EvaluationRequest, origin: Completer) -> dict[str, Any]:
     """What makes two evaluations the same one, as plain data."""
     asked = [replace(problem, verifier="") for problem in exam.on.problems]  # who judges is another matter
     made_of = {
@@ -91,13 +91,13 @@ def identity(exam: Exam, origin: Origin) -> dict[str, Any]:
     return json.loads(json.dumps(made_of, default=str))
 
 
-def folder_of(exam: Exam, origin: Origin) -> Path:
+def folder_of(exam: EvaluationRequest, origin: Completer) -> Path:
     """Where an evaluation goes that was not told where."""
     return Path("evals") / f"{exam.on.name}-{digest(identity(exam, origin))}"
 
 
 def evaluate(
-    exam: Exam, origin: Origin, out: Path, say: Callable[[str], None], other: Path | None = None
+    exam: EvaluationRequest, origin: Completer, out: Path, say: Callable[[str], None], other: Path | None = None
 ) -> Evaluation:
     """Ask, judge and write; go on where the folder stands. RecipeError where it is another evaluation's, or where
     `other`, an evaluation to compare with, is of another set or verifier."""
@@ -141,7 +141,7 @@ def _admit(out: Path, own: dict[str, Any]) -> None:
         raise RecipeError(f"--out: {out} is another evaluation ({'; '.join(changed[:3])}{more}); name another folder")
 
 
-def _note_start(out: Path, own: dict[str, Any], exam: Exam, origin: Origin) -> None:
+def _note_start(out: Path, own: dict[str, Any], exam: EvaluationRequest, origin: Completer) -> None:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = {
         "kind": "evaluation", "hash": digest(own), "identity": own, "together": origin.together, **exam.note,
@@ -151,7 +151,9 @@ def _note_start(out: Path, own: dict[str, Any], exam: Exam, origin: Origin) -> N
     atomic_file(out / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _blocks(exam: Exam, origin: Origin, out: Path, settings: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def _blocks(
+    exam: EvaluationRequest, origin: Completer, out: Path, settings: str, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """The rows of all blocks; those that are there are read, the others asked for."""
     num, size = len(exam.on.problems), max(1, origin.together // exam.n)
     blocks = [range(start, min(num, start + size)) for start in range(0, num, size)]
@@ -172,8 +174,8 @@ def _blocks(exam: Exam, origin: Origin, out: Path, settings: str, say: Callable[
     return [row for path in paths for row in read_rows(path)]
 
 
-def _block(exam: Exam, origin: Origin, block: range, pool, voting: Voting) -> list[dict[str, Any]]:
-    def verify(answer: Answer, problem):
+def _block(exam: EvaluationRequest, origin: Completer, block: range, pool, voting: Voting) -> list[dict[str, Any]]:
+    def verify(answer: Completion, problem):
         item = item_of(problem, answer.text, answer.finish, answer.num_tokens or 0)
         return pool.submit(item, problem.verifier, problem.solution)
 
@@ -188,7 +190,7 @@ def _block(exam: Exam, origin: Origin, block: range, pool, voting: Voting) -> li
     return [row_of(answer, verdict, vote, prompts[answer.problem_id]) for (answer, verdict), vote in zip(judged, votes)]
 
 
-def row_of(answer: Answer, verdict: Verdict, vote: int | None, prompt: str | None) -> dict[str, Any]:
+def row_of(answer: Completion, verdict: Verdict, vote: int | None, prompt: str | None) -> dict[str, Any]:
     """A row of the table: plain, and text that any file can hold."""
     row = {
         **asdict(answer),

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from r1lab.errors import RecipeError, RunError
-from r1lab.evaluation.completers import Answer, Verify
-from r1lab.recipe.data import Prompt
+from r1lab.evaluation.completers import Completion, Verify
+from r1lab.recipe.data import PromptConfig
 from r1lab.records import EvaluationSet, Sampling
 from r1lab.rollout.renderer import renderer_of
 from r1lab.seeds import derive
@@ -40,7 +40,7 @@ class Served:
 
     together = 256
 
-    def __init__(self, url: str, model: str, prompt: Prompt, *, key_variable: str = KEY_VARIABLE):
+    def __init__(self, url: str, model: str, prompt: PromptConfig, *, key_variable: str = KEY_VARIABLE):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
             raise RecipeError(
@@ -73,7 +73,7 @@ class Served:
 
     def answers(
         self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
-    ) -> Iterator[tuple[Answer, Verdict]]:
+    ) -> Iterator[tuple[Completion, Verdict]]:
         """A completion is one request of its own, with its own seed; several are asked for at once."""
 
         def ask(row: int, index: int):
@@ -90,7 +90,7 @@ class Served:
         finally:
             threads.shutdown(cancel_futures=True)
 
-    def _ask(self, problem: Problem, index: int, sampling: Sampling, seed: int) -> Answer:
+    def _ask(self, problem: Problem, index: int, sampling: Sampling, seed: int) -> Completion:
         body: dict[str, Any] = {
             "model": self.model, "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature,
             "top_p": sampling.top_p, "seed": seed % 2**31, "n": 1,
@@ -117,7 +117,7 @@ class Served:
             raise RunError(f"server {_place(self.url)}: a completion of {problem.id!r} is no text")
         counted = tokens if type(tokens) is int and tokens >= 0 else None
         finish = FINISH.get(finish, "stop") if isinstance(finish, str) else "stop"
-        return Answer(problem.id, index, self.renderer.opening + (text or ""), finish, counted)
+        return Completion(problem.id, index, self.renderer.opening + (text or ""), finish, counted)
 
     def _reply(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         """What the server says, after some tries where it is busy. RunError in one line."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from r1lab.hub import usage_example
-from r1lab.recipe import Source, Stage
+from r1lab.recipe import SourceConfig, TrainStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
 from r1lab.rollout.renderer import Renderer
@@ -30,7 +30,7 @@ REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 class CardStage(Protocol):
     """What a card reads of a stage."""
 
-    stage: Stage
+    stage: TrainStageConfig
     location: str | None
     """Where its model is, or None where it starts from the stage `from`."""
     sources: Mapping[str, Sequence[Problem]]
@@ -128,12 +128,12 @@ def front_matter(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, li
     }
 
 
-def is_on_hub(source: Source, plan: Plan) -> bool:
+def is_on_hub(source: SourceConfig, plan: Plan) -> bool:
     """Whether the source's path is a hub id, decided as the loader does."""
     return bool(source.path and HUB_ID.fullmatch(source.path) and local(source.path, plan.base) is None)
 
 
-def dataset_of(name: str, source: Source, plan: Plan) -> dict[str, str]:
+def dataset_of(name: str, source: SourceConfig, plan: Plan) -> dict[str, str]:
     """`type` is the hub id where there is one, else a name that no hub id can be taken for."""
     kind = source.path if is_on_hub(source, plan) else f"r1lab-{source.task}" if source.task else f"local-{name}"
     config = {"config": source.config} if is_on_hub(source, plan) and source.config else {}
@@ -201,7 +201,7 @@ def data_table(chain: Sequence[CardStage], plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _data_line(use: str, name: str, source: Source, problems, plan: Plan) -> str:
+def _data_line(use: str, name: str, source: SourceConfig, problems, plan: Plan) -> str:
     made = f"task {source.task}" if source.task else f"verified samples of stage {source.stage}"
     origin = clean(source.path, "path", plan) if source.path else made
     if is_on_hub(source, plan):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pprint import pformat
 
-from r1lab.recipe import Stage
+from r1lab.recipe import TrainStageConfig
 from r1lab.rollout.renderer import THINK, Renderer
 from r1lab_data import Problem
 
@@ -19,7 +19,7 @@ model = AutoModelForCausalLM.from_pretrained(folder)
 """
 
 
-def example(stage: Stage, sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> str:
+def example(stage: TrainStageConfig, sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> str:
     """A Python block that prints a greedy answer, asked as in training."""
     tasks = [name for name, source in stage.data.items() if source.task]
     first = sources[tasks[0]][0].prompt if tasks else QUESTION  # of a task, for no one's rows are shown

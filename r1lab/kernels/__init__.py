@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r1lab.kernels import torch_head
 from r1lab.kernels.layer import Layer, check
-from r1lab.kernels.one_pass import Plan, PolicyHead, TokenLogps
+from r1lab.kernels.one_pass import HeadPlan, PolicyHead, TokenLogps
 
 Spec = Callable[..., Tensor]
 """(logp [n], entropy [n], the rows) -> loss [n], differentiable in both, local to its rows; with `kappa`
@@ -24,7 +24,7 @@ KERNELS = ("auto", "torch", "triton")
 """auto: triton on a GPU where it is installed, else torch."""
 
 
-class Policy(NamedTuple):
+class PolicyHeadOutput(NamedTuple):
     """What `policy_head` returns; all but the loss are float32 [N] without gradient."""
 
     loss: Tensor
@@ -35,7 +35,7 @@ class Policy(NamedTuple):
     """With `kappa`: log softmax(z / kappa) of the target."""
 
 
-class Scores(NamedTuple):
+class TokenScores(NamedTuple):
     """What `token_logps` returns, float32 [N], each differentiable."""
 
     logp: Tensor
@@ -56,7 +56,7 @@ def policy_head(
     anchor: Tensor | None = None,
     mixed: bool = False,
     kernel: str = "auto",
-) -> Policy:
+) -> PolicyHeadOutput:
     """One pass, three matrix products, two where weight carries no gradient. hidden [N, D], weight [V, D], target
     int64 [N], bias [V].
 
@@ -67,7 +67,7 @@ def policy_head(
     """
     layer = Layer(weight, bias, temperature, softcap, kappa)
     plan = _plan(hidden, target, layer, kernel=kernel, mixed=mixed, anchor=anchor)
-    return Policy(*PolicyHead.apply(hidden, weight, bias, target, spec, plan))
+    return PolicyHeadOutput(*PolicyHead.apply(hidden, weight, bias, target, spec, plan))
 
 
 def token_logps(
@@ -83,7 +83,7 @@ def token_logps(
     anchor: Tensor | None = None,
     mixed: bool = False,
     kernel: str = "auto",
-) -> Scores:
+) -> TokenScores:
     """Log-probabilities, entropies and, with `kappa`, log softmax(z / kappa): any loss may be made of them.
 
     The arguments are those of `policy_head`. The backward pass computes the logits again; without gradient it is
@@ -91,14 +91,14 @@ def token_logps(
     """
     layer = Layer(weight, bias, temperature, softcap, kappa)
     plan = _plan(hidden, target, layer, kernel=kernel, mixed=mixed, anchor=anchor, entropy=entropy)
-    return Scores(*TokenLogps.apply(hidden, weight, bias, target, plan))
+    return TokenScores(*TokenLogps.apply(hidden, weight, bias, target, plan))
 
 
-def _plan(hidden: Tensor, target: Tensor, layer: Layer, *, kernel: str, mixed: bool, **options) -> Plan:
+def _plan(hidden: Tensor, target: Tensor, layer: Layer, *, kernel: str, mixed: bool, **options) -> HeadPlan:
     """ValueError where the arguments do not fit each other or the machine."""
     check(hidden, target, layer)
     make, chunk_rows = _implementation(kernel, hidden.device)
-    return Plan(
+    return HeadPlan(
         layer=layer,
         make=make,
         chunk_rows=chunk_rows,

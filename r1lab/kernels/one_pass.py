@@ -19,7 +19,7 @@ COMPACT_BELOW = 0.75
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class HeadPlan:
     """How a head is computed."""
 
     layer: Layer
@@ -39,7 +39,7 @@ class Plan:
 class Chunks:
     """A way over the rows: values of each chunk and, for those that are asked for, its part of the gradients."""
 
-    def __init__(self, plan: Plan, hidden: Tensor, target: Tensor, needs: tuple[bool, bool, bool]):
+    def __init__(self, plan: HeadPlan, hidden: Tensor, target: Tensor, needs: tuple[bool, bool, bool]):
         self.hidden, self.target, self.plan = hidden.detach(), target, plan
         self.products = Products(plan.layer, mixed=plan.mixed)
         self.size = plan.chunk_rows(len(target), len(plan.layer.weight), on_gpu=hidden.device.type == "cuda")
@@ -141,7 +141,7 @@ class TokenLogps(torch.autograd.Function):
 class _Values:
     """logp, entropy and logq [N] of all rows, filled chunk by chunk; None for what was not asked for."""
 
-    def __init__(self, target: Tensor, plan: Plan):
+    def __init__(self, target: Tensor, plan: HeadPlan):
         self.kappa = plan.layer.kappa
         wanted = (True, plan.entropy, self.kappa is not None)
         make = {"dtype": torch.float32, "device": target.device}

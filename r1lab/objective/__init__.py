@@ -21,11 +21,11 @@ from r1lab.objective.credit import SCALES
 from r1lab.objective.kl import ESTIMATORS
 from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
-from r1lab.objective.objective import Credit, Kl, Objective
+from r1lab.objective.objective import Credit, KlTerm, Objective
 from r1lab.objective.presets import DEFAULT, PRESETS, Preset
 from r1lab.objective.term import Term, lookup
 from r1lab.objective.weight import WEIGHTS
-from r1lab.recipe import Objective as ObjectiveKnobs
+from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role
 
 CLIPS = ("clip_low", "clip_high")
@@ -33,7 +33,7 @@ GAE_ONLY = ("gamma", "lam", "value_coef", "value_rate")
 __all__ = ["Objective", "build", "filled"]
 
 
-def build(knobs: ObjectiveKnobs, *, max_new_tokens: int, truncated: str = "score", group_size: int = 1) -> Objective:
+def build(knobs: ObjectiveConfig, *, max_new_tokens: int, truncated: str = "score", group_size: int = 1) -> Objective:
     """The objective that a stage's knobs describe. RecipeError for an unknown name or a contradiction."""
     fields = filled(knobs)
     rule, max_draws = rules.build(fields["group"], group_size)
@@ -62,7 +62,7 @@ def build(knobs: ObjectiveKnobs, *, max_new_tokens: int, truncated: str = "score
     return built
 
 
-def filled(knobs: ObjectiveKnobs) -> dict:
+def filled(knobs: ObjectiveConfig) -> dict:
     """DEFAULT, overlaid by the preset's fields, overlaid by what the recipe states.
 
     A mapping is overlaid key by key (`kl: {coef: 0.1}` keeps the estimator), one that names a function replaced.
@@ -142,7 +142,7 @@ def _masks(spec: Any) -> tuple[Term, ...]:
     return tuple(replace(term, scope="batch") if term.scope == "token" else term for term in terms)
 
 
-def _kl(settings: dict) -> Kl:
+def _kl(settings: dict) -> KlTerm:
     given = {"estimator": "k3", "coef": 0.0, "where": "loss", "to_go": True, "ref_refresh_steps": 0, **settings}
     coef, refresh, where = given["coef"], given["ref_refresh_steps"], given["where"]
     is_number = type(coef) in (int, float) and 0 <= coef < math.inf
@@ -164,4 +164,4 @@ def _kl(settings: dict) -> Kl:
             "objective.kl: k1 as a loss has a gradient of mean zero and teaches nothing; use estimator: k2 or k3, "
             "or where: reward"
         )
-    return Kl(term, float(coef), where, bool(given["to_go"]), refresh)
+    return KlTerm(term, float(coef), where, bool(given["to_go"]), refresh)

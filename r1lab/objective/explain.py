@@ -15,7 +15,7 @@ from r1lab.objective.objective import Objective
 from r1lab.objective.presets import DEFAULT, PRESETS, Preset
 from r1lab.objective.rules import GROUPS
 from r1lab.objective.weight import WEIGHTS
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role
 
 TABLES = {
@@ -75,7 +75,7 @@ def _said(key: str, value: Any) -> Iterator[str]:
 def _needs(preset: Preset, fields: dict) -> Iterator[str]:
     if preset.missing:
         yield f"{preset.missing}: a data path that does not exist, so a recipe that names it is refused"
-    built = build(Knobs(**fields), max_new_tokens=512, group_size=GROUP_SIZE)
+    built = build(ObjectiveConfig(**fields), max_new_tokens=512, group_size=GROUP_SIZE)
     yield f"a stage of kind {'rl' if built.rule.samples else 'sft'}"
     yield from (text for is_needed, text in _parts(built) if is_needed)
     yield f"the {'one-pass' if built.is_local else 'two-phase'} head, which is chosen by itself"

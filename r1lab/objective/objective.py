@@ -32,7 +32,7 @@ class Credit:
 
 
 @dataclass(frozen=True)
-class Kl:
+class KlTerm:
     """The distance to the reference model."""
 
     term: Term
@@ -67,7 +67,7 @@ class Objective:
     clips_sequences: bool
     """Whether it is a sequence's mean ratio that is clipped, not a token's."""
     masks: tuple[Term, ...]
-    kl: Kl
+    kl: KlTerm
     entropy: Coefficient
     correction: Term
     aggregate: Term

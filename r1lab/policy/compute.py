@@ -12,13 +12,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from r1lab.errors import RecipeError
-from r1lab.recipe import Stage
+from r1lab.recipe import TrainStageConfig
 
 LIGER = {"rope": True, "rms_norm": True, "swiglu": True, "geglu": True}
 """Its kernels that may replace a model's parts; the loss is this project's own."""
 
 
-def check(stage: Stage) -> None:
+def check(stage: TrainStageConfig) -> None:
     """RecipeError where this machine cannot do what the stage asks for."""
     if stage.model_kernels == "liger":
         if importlib.util.find_spec("liger_kernel") is None:
@@ -31,7 +31,7 @@ def check(stage: Stage) -> None:
         raise RecipeError("lora: peft is not installed; pip install 'r1lab[lora]', or leave lora out")
 
 
-def equip(model, stage: Stage) -> None:
+def equip(model, stage: TrainStageConfig) -> None:
     """Change the model in place as the stage says. RecipeError where its family cannot do that."""
     if stage.model_kernels == "liger":
         _take_kernels(model)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from r1lab.errors import RecipeError
-from r1lab.recipe import Lora
+from r1lab.recipe import LoraConfig
 
 FOLDER = "adapter"
 NAME = "default"
@@ -32,7 +32,7 @@ class Adapter:
     """The layers adapted, by the names that they have without an adapter."""
 
 
-def add(model, lora: Lora, seed: int) -> None:
+def add(model, lora: LoraConfig, seed: int) -> None:
     """Put an adapter of no effect beside the chosen weights and train it alone; `seed` says how its first matrices
     are drawn. RecipeError where peft finds nothing to adapt."""
     from peft import LoraConfig, inject_adapter_in_model

@@ -26,7 +26,7 @@ from r1lab.policy.compute import equip
 from r1lab.policy.nonfinite import blame
 from r1lab.policy.packing import empty_batch, pack
 from r1lab.policy.weights import Saved
-from r1lab.recipe import Stage
+from r1lab.recipe import TrainStageConfig
 from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
 from r1lab.seeds import derive
 from r1lab.timing import Watch, matmul_rate
@@ -38,7 +38,7 @@ class Policy(Saved):
     def __init__(
         self,
         location: str,
-        stage: Stage,
+        stage: TrainStageConfig,
         *,
         total_updates: int,
         temperature: float,

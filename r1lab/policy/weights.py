@@ -15,7 +15,7 @@ from torch import Tensor
 
 from r1lab.distributed import sharding
 from r1lab.policy import lora, models
-from r1lab.recipe import Stage
+from r1lab.recipe import TrainStageConfig
 
 
 class Saved:
@@ -26,7 +26,7 @@ class Saved:
     value_head: torch.nn.Module | None
     optimizer: torch.optim.Optimizer
     tokenizer: Any
-    stage: Stage
+    stage: TrainStageConfig
     version: int
     kept: dict[str, Any] | None = None
     """Weights and state put together, in the copy that `whole` makes."""

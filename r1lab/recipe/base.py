@@ -21,7 +21,7 @@ Use = str | dict[str, Any]
 Kind = Literal["Result.", "Rounding.", "Free."]
 
 
-class Knobs(BaseModel):
+class Config(BaseModel):
     """Frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
@@ -38,12 +38,12 @@ def by_name(sources: Any) -> Any:
     return named
 
 
-def kind_of(model: type[Knobs], field: str) -> Kind:
+def kind_of(model: type[Config], field: str) -> Kind:
     """The last word of the field's docstring."""
     return model.model_fields[field].description.rsplit(maxsplit=1)[-1]
 
 
-def select(knobs: Knobs, kind: Kind) -> dict[str, Any]:
+def select(knobs: Config, kind: Kind) -> dict[str, Any]:
     """The values of one kind as plain data, nested as in the recipe; knobs inside knobs go by their own kind."""
     kept: dict[str, Any] = {}
     for name in type(knobs).model_fields:
@@ -55,11 +55,11 @@ def select(knobs: Knobs, kind: Kind) -> dict[str, Any]:
 
 def _select(value: Any, kind: Kind, matches: bool) -> Any:
     """None where nothing of the kind is in it."""
-    if isinstance(value, Knobs):
+    if isinstance(value, Config):
         return select(value, kind) or None
-    if isinstance(value, dict) and any(isinstance(item, Knobs) for item in value.values()):
+    if isinstance(value, dict) and any(isinstance(item, Config) for item in value.values()):
         return {key: _select(item, kind, matches) for key, item in value.items()} if matches else None
-    if isinstance(value, tuple) and any(isinstance(item, Knobs) for item in value):
+    if isinstance(value, tuple) and any(isinstance(item, Config) for item in value):
         return [_select(item, kind, matches) for item in value] if matches else None
     if not matches:
         return None

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from r1lab.recipe.base import Above, Count, Knobs, Positive, Use
+from r1lab.recipe.base import Above, Config, Count, Positive, Use
 
 
-class Source(Knobs):
+class SourceConfig(Config):
     """Where problems come from: a dataset (`path`), a procedural task (`task`) or an earlier `reject` stage (`stage`).
 
     What says which problems is free: the hash of their content is part of the run's identity instead.
@@ -69,7 +69,7 @@ class Source(Knobs):
         return self
 
 
-class Prompt(Knobs):
+class PromptConfig(Config):
     """How a problem becomes tokens; one renderer for SFT, RL and evaluation."""
 
     template: Literal["plain", "chat", "r1-zero"] = "plain"

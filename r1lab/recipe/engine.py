@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from r1lab.recipe.base import Above, Knobs, Positive
+from r1lab.recipe.base import Above, Config, Positive
 
 
-class Engine(Knobs):
+class EngineConfig(Config):
     """What samples completions."""
 
     kind: str = "auto"

@@ -13,24 +13,24 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from r1lab.recipe.data import Source
-from r1lab.recipe.stages import AnyStage, Evaluation, Objective
+from r1lab.recipe.data import SourceConfig
+from r1lab.recipe.stages import EvalConfig, ObjectiveConfig, StageConfig
 
 
-class EvalStage(AnyStage):
+class EvalStageConfig(StageConfig):
     """Sampling held-out problems, and nothing else."""
 
     kind: Literal["eval"] = "eval"
     """Evaluates. Result."""
-    data: dict[str, Source] = {}
+    data: dict[str, SourceConfig] = {}
     """None: the sets stand under `eval`. Result."""
-    eval: Evaluation = Evaluation()
+    eval: EvalConfig = EvalConfig()
     """The sets, and how they are sampled; `every`, `at_start` and `keep_best` are training's. Free."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"data", "steps", "stop", "prompts_per_step"})
     """Keys that it does not have: one at the recipe's top is not its default."""
     # What nothing is learned from, in the terms of what checks a stage.
-    objective: ClassVar[Objective] = Objective(preset="reinforce")
+    objective: ClassVar[ObjectiveConfig] = ObjectiveConfig(preset="reinforce")
     reward: ClassVar[dict[str, float]] = {"score": 1.0}
     truncated: ClassVar[str] = "score"
     group_size: ClassVar[int] = 1

@@ -11,13 +11,13 @@ import yaml
 from pydantic import ValidationError
 
 from r1lab.errors import RecipeError
-from r1lab.recipe.base import Knobs
-from r1lab.recipe.eval import EvalStage
-from r1lab.recipe.reject import RejectStage
-from r1lab.recipe.stages import AnyStage, RlStage, SftStage, Stage
+from r1lab.recipe.base import Config
+from r1lab.recipe.eval import EvalStageConfig
+from r1lab.recipe.reject import RejectStageConfig
+from r1lab.recipe.stages import RlStageConfig, SftStageConfig, StageConfig, TrainStageConfig
 
 TOP = ("name", "seed", "out", "stages")
-KIND_OF_STAGE = {"sft": SftStage, "rl": RlStage, "reject": RejectStage, "eval": EvalStage}
+KIND_OF_STAGE = {"sft": SftStageConfig, "rl": RlStageConfig, "reject": RejectStageConfig, "eval": EvalStageConfig}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Plan:
     name: str
     seed: int
     out: Path | None
-    stages: tuple[AnyStage, ...]
+    stages: tuple[StageConfig, ...]
     base: Path
     """Folder that relative data paths and plug-ins are looked up from first."""
 
@@ -157,7 +157,7 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     listed = raw.get("stages", [{}])
     if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
         raise RecipeError("stages: must be a list of mappings, each with a kind (sft, rl, reject or eval)")
-    stages: list[AnyStage] = []
+    stages: list[StageConfig] = []
     for own in listed:
         stages.append(_stage(_from(own, stages), top, single="stages" not in raw))
     _check_names(stages)
@@ -165,13 +165,13 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     return Plan(name, seed, Path(out) if out else None, tuple(stages), base or Path.cwd())
 
 
-def _from(own: dict, before: list[AnyStage]) -> dict:
+def _from(own: dict, before: list[StageConfig]) -> dict:
     """A stage starts from the newest model of those before, unless it says `from`, or `model` alone."""
-    trained = [stage.name for stage in before if isinstance(stage, Stage)]
+    trained = [stage.name for stage in before if isinstance(stage, TrainStageConfig)]
     return {"from": trained[-1], **own} if trained and "model" not in own else own
 
 
-def _stage(own: dict, top: dict, *, single: bool) -> AnyStage:
+def _stage(own: dict, top: dict, *, single: bool) -> StageConfig:
     kind = own.get("kind", top.get("kind", "rl"))
     if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
         raise RecipeError(f"kind: {kind!r} must be one of {', '.join(KIND_OF_STAGE)}")
@@ -184,25 +184,25 @@ def _stage(own: dict, top: dict, *, single: bool) -> AnyStage:
     inherited = {key: value for key, value in top.items() if (single or key in _keys(model)) and key not in length}
     values = {**inherited, **own, "kind": kind}
     values.setdefault("name", kind)
-    if issubclass(model, Stage) and isinstance(values.get("objective", {}), dict):
+    if issubclass(model, TrainStageConfig) and isinstance(values.get("objective", {}), dict):
         values["objective"] = {"preset": "sft" if kind == "sft" else "default", **values.get("objective", {})}
     try:
         stage = model.model_validate(values)
     except ValidationError as error:
         raise RecipeError(_one_line(error, model)) from None
     if (
-        isinstance(stage, Stage)
+        isinstance(stage, TrainStageConfig)
         and stage.optimizer.schedule != "constant"
         and kind == "rl"
         and not (stage.schedule_steps or stage.steps)
     ):
         raise RecipeError(f"schedule_steps: needed by optimizer.schedule {stage.optimizer.schedule!r} without steps")
-    if isinstance(stage, RlStage) and stage.steps is None and not (stage.stop.max_tokens or stage.stop.max_flops):
+    if isinstance(stage, RlStageConfig) and stage.steps is None and not (stage.stop.max_tokens or stage.stop.max_flops):
         raise RecipeError(f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens")
     return stage
 
 
-def _check_names(stages: list[AnyStage]) -> None:
+def _check_names(stages: list[StageConfig]) -> None:
     names = [stage.name for stage in stages]
     for position, stage in enumerate(stages):
         if not re.fullmatch(r"\w[\w.]*", stage.name):
@@ -214,20 +214,22 @@ def _check_names(stages: list[AnyStage]) -> None:
             raise RecipeError(f"from: {stage.from_!r} is no earlier stage of {stage.name!r} ({earlier})")
 
 
-def _check_origins(stages: list[AnyStage]) -> None:
+def _check_origins(stages: list[StageConfig]) -> None:
     """`from` is a stage that makes a model, `data: {stage: ...}` an earlier one that makes a dataset."""
     for position, stage in enumerate(stages):
         earlier = {each.name: each for each in stages[:position]}
-        if stage.from_ is not None and not isinstance(earlier[stage.from_], Stage):
-            if isinstance(earlier[stage.from_], EvalStage):
+        if stage.from_ is not None and not isinstance(earlier[stage.from_], TrainStageConfig):
+            if isinstance(earlier[stage.from_], EvalStageConfig):
                 raise RecipeError(f"from: {stage.from_!r} is an eval stage, which makes no model; leave `from` out")
             raise RecipeError(
                 f"from: {stage.from_!r} is a reject stage, which makes a dataset and no model; leave `from` out, or "
                 f"read it by data: {{stage: {stage.from_}}}"
             )
-        made = ", ".join(name for name, each in earlier.items() if isinstance(each, RejectStage)) or "there is none"
+        made = (
+            ", ".join(name for name, each in earlier.items() if isinstance(each, RejectStageConfig)) or "there is none"
+        )
         for name, source in stage.data.items():
-            if source.stage is not None and not isinstance(earlier.get(source.stage), RejectStage):
+            if source.stage is not None and not isinstance(earlier.get(source.stage), RejectStageConfig):
                 raise RecipeError(
                     f"data.{name}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({made})"
                 )
@@ -269,7 +271,7 @@ def _siblings(model, steps: list[str]) -> list[str]:
         field = model.model_fields.get(step)
         if field is not None:
             inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-            model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, Knobs)), model)
+            model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, Config)), model)
     return _keys(model)
 
 

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from r1lab.recipe.base import Above, Amount, Count, Knobs, Positive, Share
+from r1lab.recipe.base import Above, Amount, Config, Count, Positive, Share
 
 
-class Optimizer(Knobs):
+class OptimizerConfig(Config):
     """AdamW."""
 
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -24,7 +24,7 @@ class Optimizer(Knobs):
     """Largest gradient norm; 0: off. Result."""
 
 
-class Lora(Knobs):
+class LoraConfig(Config):
     """A low-rank adapter that is trained in the weights' place.
 
     vLLM in this process samples from weights and adapter as they are; other engines get one merged into the other.

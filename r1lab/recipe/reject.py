@@ -14,12 +14,12 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from r1lab.recipe.base import Above, Count, Knobs, Positive, Share
-from r1lab.recipe.stages import AnyStage, Evaluation, Objective
+from r1lab.recipe.base import Above, Config, Count, Positive, Share
+from r1lab.recipe.stages import EvalConfig, ObjectiveConfig, StageConfig
 from r1lab_data.language import SCRIPTS
 
 
-class Keep(Knobs):
+class KeepConfig(Config):
     """Which verified completions become demonstrations, asked in this order."""
 
     threshold: Share = 1.0
@@ -45,7 +45,7 @@ class Keep(Knobs):
         return self
 
 
-class RejectStage(AnyStage):
+class RejectStageConfig(StageConfig):
     """Sampling a dataset of verified demonstrations. Without `steps` it goes over the problems once."""
 
     kind: Literal["reject"] = "reject"
@@ -54,14 +54,14 @@ class RejectStage(AnyStage):
     """Completions per problem. Result."""
     temperature: Above = 1.0
     """Of the completions. Result."""
-    keep: Keep = Keep()
+    keep: KeepConfig = KeepConfig()
     """Which of them become demonstrations. Result."""
     max_error_rate: Share = 0.02
     """Largest share of `error` verdicts in the last 1,000 completions. Free."""
 
     # What a step of samples is in the feed's terms: groups as they come, learned from by no one.
-    eval: ClassVar[Evaluation] = Evaluation()
-    objective: ClassVar[Objective] = Objective(preset="reinforce")
+    eval: ClassVar[EvalConfig] = EvalConfig()
+    objective: ClassVar[ObjectiveConfig] = ObjectiveConfig(preset="reinforce")
     reward: ClassVar[dict[str, float]] = {"score": 1.0}
     truncated: ClassVar[str] = "score"
     updates_per_step: ClassVar[int] = 1

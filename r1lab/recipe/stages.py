@@ -4,13 +4,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from r1lab.recipe.base import Above, Amount, Count, Knobs, Nucleus, Positive, Share, Use, by_name
-from r1lab.recipe.data import Prompt, Source
-from r1lab.recipe.engine import Engine
-from r1lab.recipe.optimizer import Lora, Optimizer
+from r1lab.recipe.base import Above, Amount, Config, Count, Nucleus, Positive, Share, Use, by_name
+from r1lab.recipe.data import PromptConfig, SourceConfig
+from r1lab.recipe.engine import EngineConfig
+from r1lab.recipe.optimizer import LoraConfig, OptimizerConfig
 
 
-class Sampling(Knobs):
+class SamplingConfig(Config):
     """Beyond temperature and length; training samples from the policy itself unless biased sampling is allowed."""
 
     top_p: Nucleus = 1.0
@@ -29,7 +29,7 @@ class Sampling(Knobs):
         return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
 
 
-class Workers(Knobs):
+class WorkersConfig(Config):
     """The pool of verifier processes."""
 
     count: Positive = 2
@@ -40,10 +40,10 @@ class Workers(Knobs):
     """Address space of one process, in MiB. Result."""
 
 
-class Evaluation(Knobs):
+class EvalConfig(Config):
     """Held-out problems, judged by the same verifiers; never touches training randomness."""
 
-    sets: dict[str, Source] = {}
+    sets: dict[str, SourceConfig] = {}
     """Sets by name. Free."""
     every: Count = 0
     """Steps between evaluations; 0: only at the stage's end. Free."""
@@ -63,7 +63,7 @@ class Evaluation(Knobs):
     """Metric, such as `eval/test/avg`, whose best step becomes the stage's model. Result."""
 
 
-class Stop(Knobs):
+class StopConfig(Config):
     """When a stage ends before its steps are done."""
 
     max_tokens: Positive | None = None
@@ -84,7 +84,7 @@ class Stop(Knobs):
         return self
 
 
-class Objective(Knobs):
+class ObjectiveConfig(Config):
     """What is learned from a block: a preset, and what differs from it (METHODS: the eight axes)."""
 
     preset: str | None = None
@@ -113,7 +113,7 @@ class Objective(Knobs):
     """none: one denominator for all roles; {use: const, mu}, {use: cos, ...} or {use: roles, ...}: one each. Result."""
 
 
-class AnyStage(Knobs):
+class StageConfig(Config):
     """What every kind of stage has."""
 
     name: str = ""
@@ -122,19 +122,19 @@ class AnyStage(Knobs):
     """Stage whose model this one starts from; default: the one before. Result."""
     model: str = "embedded"
     """`embedded`, a Hugging Face folder, or a hub id. Result."""
-    data: Annotated[dict[str, Source], Field(min_length=1)]
+    data: Annotated[dict[str, SourceConfig], Field(min_length=1)]
     """One source, a list, or sources by name. Result."""
-    prompt: Prompt = Prompt()
+    prompt: PromptConfig = PromptConfig()
     """How a problem becomes tokens. Result."""
     verifier: Use | None = None
     """Verifier of every source that names none. Result."""
     on_bad_gold: Literal["error", "drop"] = "error"
     """Reference answers that their verifier cannot use: refuse the recipe, or leave these problems out. Free."""
-    workers: Workers = Workers()
+    workers: WorkersConfig = WorkersConfig()
     """The pool that runs verifiers. Result."""
-    engine: Engine = Engine()
+    engine: EngineConfig = EngineConfig()
     """What samples completions. Result."""
-    stop: Stop = Stop()
+    stop: StopConfig = StopConfig()
     """When the stage ends early. Free."""
     steps: Positive | None = None
     """Steps of the stage; may be raised on resume. Free."""
@@ -142,7 +142,7 @@ class AnyStage(Knobs):
     """Problems (demonstrations) a step learns from. Result."""
     max_new_tokens: Positive = 512
     """Longest completion, in tokens. Result."""
-    sampling: Sampling = Sampling()
+    sampling: SamplingConfig = SamplingConfig()
     """Truncation of the rollouts; its stop strings hold for evaluation too. Result."""
     precision: Literal["auto", "float32", "bf16_autocast", "pure_bf16"] = "auto"
     """auto: float32 weights, under bf16 autocast on GPUs. `pure_bf16` weights lose updates of 1e-6. Result."""
@@ -154,18 +154,18 @@ class AnyStage(Knobs):
     _data_by_name = field_validator("data", mode="before")(by_name)
 
 
-class Stage(AnyStage):
+class TrainStageConfig(StageConfig):
     """What SFT and RL share."""
 
-    objective: Objective = Objective()
+    objective: ObjectiveConfig = ObjectiveConfig()
     """What is learned from a block. Result."""
-    eval: Evaluation = Evaluation()
+    eval: EvalConfig = EvalConfig()
     """Held-out problems, and when. Free."""
     schedule_steps: Positive | None = None
     """Steps the schedules run over; default: `steps` at the first start. Result."""
     learning_rate: Above = 1e-6
     """Learning rate after the warm-up. Result."""
-    optimizer: Optimizer = Optimizer()
+    optimizer: OptimizerConfig = OptimizerConfig()
     """AdamW and its schedule. Result."""
     micro_batch_tokens: Positive = 8192
     """Tokens forwarded at once, padding counted. Rounding."""
@@ -175,7 +175,7 @@ class Stage(AnyStage):
     """Compute each layer's activations again in the backward pass: less memory, a third more time. Rounding."""
     model_kernels: Literal["model", "liger"] = "model"
     """Norms, rotations and activations: the model's own, or liger-kernel's (GPU, `r1lab[gpu]`). Rounding."""
-    lora: Lora | None = None
+    lora: LoraConfig | None = None
     """Train an adapter alone (`r1lab[lora]`); the model's folder has it merged, and apart in `adapter`. Result."""
     kernel: Literal["auto", "torch", "triton"] = "auto"
     """The loss head's implementation; auto: triton on a GPU, else torch. Rounding."""
@@ -188,7 +188,7 @@ class Stage(AnyStage):
     """Checkpoints to keep of a stage. Free."""
 
 
-class SftStage(Stage):
+class SftStageConfig(TrainStageConfig):
     """Learning from the data's solutions."""
 
     kind: Literal["sft"] = "sft"
@@ -211,7 +211,7 @@ class SftStage(Stage):
         return self
 
 
-class RlStage(Stage):
+class RlStageConfig(TrainStageConfig):
     """Learning from rollouts and what verifiers say of them."""
 
     kind: Literal["rl"] = "rl"

@@ -15,7 +15,7 @@ from r1lab.stats.intervals import Interval, paired_difference
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ArmOutcome:
     """A line of the summary: one arm on one evaluation set. None is unknown, or not evaluated."""
 
     label: str
@@ -36,7 +36,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Contrast:
+class ArmContrast:
     """One arm's final score against the first arm's, paired by problem."""
 
     label: str
@@ -68,18 +68,18 @@ def report(
     return page
 
 
-def summary_table(folders: Sequence[Path], curves: Sequence[Curves]) -> list[Outcome]:
+def summary_table(folders: Sequence[Path], curves: Sequence[Curves]) -> list[ArmOutcome]:
     """A line for each run and evaluation set; a run that was never evaluated has one line."""
     pairs = zip(folders, curves)
     return [_outcome(folder, run, name) for folder, run in pairs for name in evaluation_sets(run) or [None]]
 
 
-def _outcome(folder: Path, run: Curves, name: str | None) -> Outcome:
+def _outcome(folder: Path, run: Curves, name: str | None) -> ArmOutcome:
     rows = [row for row in run.rows if f"eval/{name}/avg" in row]
     has_base = bool(rows) and rows[0]["at/step"] == 0
     base = _interval(rows[0], name) if has_base else None
     flops = [max((row[key] for row in run.rows if key in row), default=0) for key in ("flops/rollout", "flops/update")]
-    return Outcome(
+    return ArmOutcome(
         label=run.label,
         set=name,
         base=base,
@@ -105,7 +105,7 @@ def _gain(folder: Path, rows: Sequence[Mapping], name: str) -> Interval:
     return Interval(rows[-1][f"eval/{name}/avg"] - rows[0][f"eval/{name}/avg"], None, None, None)
 
 
-def contrasts(folders: Sequence[Path], curves: Sequence[Curves]) -> list[Contrast]:
+def contrasts(folders: Sequence[Path], curves: Sequence[Curves]) -> list[ArmContrast]:
     """Every other run's final score against the first run's, on each set both have."""
     found = []
     for name in evaluation_sets(curves[0]):
@@ -115,7 +115,7 @@ def contrasts(folders: Sequence[Path], curves: Sequence[Curves]) -> list[Contras
         for (_, run), scores in list(zip(having, lasts))[1:]:
             is_paired = scores.keys() == lasts[0].keys() and len(scores) > 1
             difference = paired_difference(scores, lasts[0]) if is_paired else None
-            found.append(Contrast(run.label, curves[0].label, name, difference))
+            found.append(ArmContrast(run.label, curves[0].label, name, difference))
     return found
 
 

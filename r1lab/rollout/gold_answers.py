@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError
-from r1lab.recipe import Workers
+from r1lab.recipe import WorkersConfig
 from r1lab.rollout import verification
 from r1lab.run.progress import Meter
 from r1lab_data import Problem
@@ -20,7 +20,7 @@ SHOWN = 5
 class Golds:
     """The verifiers of a run's table, built once, and what is done with a bad gold (`error` or `drop`)."""
 
-    def __init__(self, table: Mapping[str, verifiers.Resolved], on_bad_gold: str, workers: Workers):
+    def __init__(self, table: Mapping[str, verifiers.Resolved], on_bad_gold: str, workers: WorkersConfig):
         ours = verifiers.BUILT_IN.values()
         self.isolated, self.workers = {key: each for key, each in table.items() if each.isolated}, workers
         self.checks = {key: each.build().check for key, each in table.items() if each.path in ours}

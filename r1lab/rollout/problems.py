@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from r1lab.errors import RecipeError
-from r1lab.recipe import Source
+from r1lab.recipe import SourceConfig
 from r1lab_data import DataError, Problem, tasks
 from r1lab_data.loaders import load
 
 
-def load_problems(source: Source, name: str, verifier: str, base: Path, key: str = "") -> list[Problem]:
+def load_problems(source: SourceConfig, name: str, verifier: str, base: Path, key: str = "") -> list[Problem]:
     """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (the recipe's
     `key`) and what is wrong."""
     try:

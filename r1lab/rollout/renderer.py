@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from jinja2 import TemplateError
 
 from r1lab.errors import RecipeError
-from r1lab.recipe.data import Prompt
+from r1lab.recipe.data import PromptConfig
 from r1lab_data import Problem
 
 FORMAT = "Question: {prompt}\nAnswer:"
@@ -208,7 +208,7 @@ def remedy(room: int) -> str:
     return f"lower max_new_tokens to at most {room}" if room > 0 else "shorten the format or the examples"
 
 
-def renderer_of(tokenizer, prompt: Prompt, context: int | None) -> Renderer:
+def renderer_of(tokenizer, prompt: PromptConfig, context: int | None) -> Renderer:
     """RecipeError where the prompt's settings contradict each other or the tokenizer."""
     try:
         return Renderer(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from r1lab.errors import RunError
-from r1lab.recipe import Stage
+from r1lab.recipe import TrainStageConfig
 from r1lab.records import Draw, Request, RequestId, Role, Rollout, Sampling
 from r1lab.rollout.renderer import Renderer
 from r1lab.seeds import derive
@@ -62,7 +62,7 @@ class RequestMaker:
         )
 
 
-def training_sampling(stage: Stage) -> Sampling:
+def training_sampling(stage: TrainStageConfig) -> Sampling:
     """How an RL stage samples its rollouts."""
     own = stage.sampling
     return Sampling(stage.temperature, own.top_p, own.top_k, own.min_p, stage.max_new_tokens, own.stop)

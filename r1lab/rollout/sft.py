@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from r1lab.errors import RecipeError
 from r1lab.objective import Objective
-from r1lab.recipe import SftStage
-from r1lab.recipe.data import Source
+from r1lab.recipe import SftStageConfig
+from r1lab.recipe.data import SourceConfig
 from r1lab.records import Group, Sampling, Settled
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
@@ -19,7 +19,7 @@ from r1lab_data import Problem
 class SftFeed:
     """Groups from demonstrations; `r1lab.feed.Feed` in all that the loop asks of it."""
 
-    def __init__(self, *, stage: SftStage, seed: int, sampler: Sampler, renderer: Renderer, objective: Objective):
+    def __init__(self, *, stage: SftStageConfig, seed: int, sampler: Sampler, renderer: Renderer, objective: Objective):
         self.sampler, self.objective, self.watch = sampler, objective, Watch()
         self.reward = Reward({"score": 1.0}, max_new_tokens=stage.max_new_tokens)
         self.maker = RequestMaker(renderer, f"train/{stage.name}", seed, Sampling(max_new_tokens=stage.max_new_tokens))
@@ -45,7 +45,7 @@ class SftFeed:
         self.sampler.load_state_dict(state)
 
 
-def demonstrations(source: Source) -> Source:
+def demonstrations(source: SourceConfig) -> SourceConfig:
     """The source read for its solutions: an answer, which no verifier will ask for, need not be there."""
     columns = source.columns
     if "solution" not in columns or "answer" in columns or source.answer_format != "plain":
@@ -53,7 +53,7 @@ def demonstrations(source: Source) -> Source:
     return source.model_copy(update={"columns": {**columns, "answer": columns["solution"]}})
 
 
-def steps_of(stage: SftStage, problems: int) -> int:
+def steps_of(stage: SftStageConfig, problems: int) -> int:
     """`steps`, or as many as `epochs` passes over the demonstrations take; one pass where neither is said."""
     return stage.steps or max(1, math.ceil((stage.epochs or 1.0) * problems / stage.prompts_per_step))
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError, RunError
-from r1lab.recipe import Workers
+from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import Use, digest
 from r1lab.recipe.load import parse_yaml
 from r1lab.records import Rollout
@@ -24,7 +24,7 @@ from r1lab_verifiers.pool.pool import Pool
 from r1lab_verifiers.verdict import Item, Verdict
 
 T = TypeVar("T")
-WORKERS = Workers()
+WORKERS = WorkersConfig()
 AHEAD_PER_WORKER = 16
 """Completions in flight for each worker: enough that none waits, few enough that large ones fit into memory."""
 
@@ -78,7 +78,9 @@ def item_of(problem: Problem, text: str, finish: str = "stop", num_tokens: int =
 class Verification:
     """The pool, spoken to in rollouts."""
 
-    def __init__(self, table: Mapping[str, verifiers.Resolved], workers: Workers, import_paths: tuple[str, ...] = ()):
+    def __init__(
+        self, table: Mapping[str, verifiers.Resolved], workers: WorkersConfig, import_paths: tuple[str, ...] = ()
+    ):
         self.pool = Pool(
             table,
             workers=workers.count,
@@ -118,7 +120,9 @@ def needs_answer(verifier: verifiers.Resolved) -> bool:
 
 
 @contextmanager
-def opened_pool(table: Mapping[str, verifiers.Resolved], workers: Workers, base: Path | None = None) -> Iterator[Pool]:
+def opened_pool(
+    table: Mapping[str, verifiers.Resolved], workers: WorkersConfig, base: Path | None = None
+) -> Iterator[Pool]:
     """A pool, closed at the end; the folder `base` and the current one are importable. RunError where its sandbox
     fails."""
     for line in warnings(table):
@@ -137,7 +141,7 @@ def opened_pool(table: Mapping[str, verifiers.Resolved], workers: Workers, base:
 
 
 def verdicts_in_order(
-    asked: Iterable[tuple[T, list[Future[Verdict]]]], workers: Workers
+    asked: Iterable[tuple[T, list[Future[Verdict]]]], workers: WorkersConfig
 ) -> Iterator[tuple[T, list[Verdict]]]:
     """Each with its verdicts, as asked; what is asked for next is drawn only while less than a window is in flight."""
     waiting: deque[tuple[T, list[Future[Verdict]]]] = deque()

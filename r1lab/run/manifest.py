@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from r1lab.distributed import ranks
-from r1lab.recipe import AnyStage
+from r1lab.recipe import StageConfig
 from r1lab.recipe.base import digest, select
 from r1lab.recipe.load import Plan
 
@@ -38,7 +38,7 @@ def identity(plan: Plan, data_digests: dict[str, str]) -> dict[str, Any]:
     return json.loads(json.dumps(made_of, default=str))  # as the manifest gives it back
 
 
-def num_threads(stage: AnyStage) -> int:
+def num_threads(stage: StageConfig) -> int:
     """CPU threads of a stage, `0: all cores` resolved to those this process may use, shared with others of the run."""
     return stage.threads or max(1, len(os.sched_getaffinity(0)) // ranks.neighbours())
 

@@ -119,7 +119,7 @@ class Meter:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class Clock:
+class PhaseClock:
     """Seconds of the phases of one step after another; each is shown while it lasts."""
 
     def __init__(self, progress: Progress):

@@ -3,7 +3,7 @@
 import resource
 from collections.abc import Sequence
 
-from r1lab.recipe import AnyStage
+from r1lab.recipe import StageConfig
 from r1lab.records import Settled
 from r1lab.run.folder import RunFolder
 from r1lab.run.metrics import MetricsFile
@@ -11,13 +11,13 @@ from r1lab.run.progress import Progress
 from r1lab.timing import details
 
 
-def times(seconds: dict[str, float], block: Sequence[Settled], stage: AnyStage, tokens: int, policy, feed) -> dict:
+def times(seconds: dict[str, float], block: Sequence[Settled], stage: StageConfig, tokens: int, policy, feed) -> dict:
     """Of a step that learns: beside `seconds_of`, where the update's time went."""
     own = details(seconds, policy.watch, feed.watch, peak=policy.matmul_rate())
     return seconds_of(seconds, block, stage, tokens) | own
 
 
-def seconds_of(seconds: dict[str, float], block: Sequence[Settled], stage: AnyStage, tokens: int) -> dict:
+def seconds_of(seconds: dict[str, float], block: Sequence[Settled], stage: StageConfig, tokens: int) -> dict:
     """Seconds of each phase, budget tokens a second, and the share of verdicts that took over half of the deadline:
     the only figures that may differ between equal runs."""
     total = sum(seconds.values())
@@ -31,7 +31,7 @@ def seconds_of(seconds: dict[str, float], block: Sequence[Settled], stage: AnySt
     }
 
 
-def record(run: RunFolder, metrics: MetricsFile, progress: Progress, stage: AnyStage, step: int, row: dict) -> None:
+def record(run: RunFolder, metrics: MetricsFile, progress: Progress, stage: StageConfig, step: int, row: dict) -> None:
     """One row, one line; the manifest says whether a verdict was ever decided by the clock."""
     row = {"stage": stage.name, "step": step, **row}
     metrics.append(row)

@@ -5,14 +5,14 @@ import time
 
 from r1lab.distributed.ranks import first
 from r1lab.errors import RecipeError
-from r1lab.recipe import AnyStage
+from r1lab.recipe import StageConfig
 from r1lab.run.ledger import Ledger
 
 
 class Stopping:
     """`prompts` of the next step; 0 ends the stage."""
 
-    def __init__(self, stage: AnyStage, steps: int | None, longest_cost: float):
+    def __init__(self, stage: StageConfig, steps: int | None, longest_cost: float):
         self.stage, self.steps = stage, steps
         self.cost = longest_cost
         """Budget tokens of one problem: the longest possible in the first step, then the mean of the step before."""
@@ -79,7 +79,7 @@ class Stopping:
         self.ended, self.goal, self.since = ended, goal_of(self.stage), time.monotonic()
 
 
-def goal_of(stage: AnyStage) -> dict:
+def goal_of(stage: StageConfig) -> dict:
     """What says where the stage ends, as plain data."""
     return {"steps": stage.steps, "epochs": getattr(stage, "epochs", None), **stage.stop.model_dump()}
 

@@ -6,8 +6,8 @@ from transformers import PretrainedConfig
 
 from r1lab.kernels.torch_head import CHUNK_BYTES
 from r1lab.policy import models
-from r1lab.recipe import SftStage, Stage
-from r1lab.recipe.eval import EvalStage
+from r1lab.recipe import SftStageConfig, TrainStageConfig
+from r1lab.recipe.eval import EvalStageConfig
 from r1lab.stages import model_shapes
 from r1lab.stages.prepare import Ready
 
@@ -19,12 +19,12 @@ PROMPT = 1024
 def tokens(each: Ready) -> dict[str, int | None]:
     """Most completion tokens that the stage samples and trains on; None where only its budget bounds it."""
     stage = each.stage
-    if isinstance(stage, EvalStage):  # evaluation is in no budget
+    if isinstance(stage, EvalStageConfig):  # evaluation is in no budget
         return {"sampled": 0, "trained": 0, "budget": 0}
     if each.steps is None:
         return {"sampled": None, "trained": None, "budget": stage.stop.max_tokens}
     per_problem = stage.group_size * stage.max_new_tokens
-    samples = not isinstance(stage, SftStage)
+    samples = not isinstance(stage, SftStageConfig)
     sampled = per_problem * each.objective.max_draws * each.objective.rule.attempts if samples else 0
     trained = per_problem * stage.reuse if samples else each.longest_cost
     problems = each.steps * stage.prompts_per_step
@@ -41,7 +41,7 @@ def memory(each: Ready, config: PretrainedConfig, processes: int = 1) -> dict[st
     reference's copy, keys and values of one wave, activations of one micro-batch and the head's chunks. What samples
     only has no more than weights, keys and values."""
     stage, copy = each.stage, 4 * models.num_parameters(config)
-    weights = copy / processes if isinstance(stage, Stage) and stage.parallel == "fsdp2" else copy
+    weights = copy / processes if isinstance(stage, TrainStageConfig) and stage.parallel == "fsdp2" else copy
     text = config.get_text_config()
     width, layers = text.hidden_size, text.num_hidden_layers
     head = getattr(text, "head_dim", None) or width // text.num_attention_heads
@@ -55,7 +55,7 @@ def memory(each: Ready, config: PretrainedConfig, processes: int = 1) -> dict[st
         "engine weights": copy if each.table else 0,
         "keys and values": 2 * 4 * layers * heads * head * sequences * (prompt + stage.max_new_tokens),
     }
-    if isinstance(stage, Stage):
+    if isinstance(stage, TrainStageConfig):
         parts |= {
             "gradients": weights,
             "optimizer": 2 * weights,
@@ -74,7 +74,7 @@ def disk(ready: list[Ready]) -> int:
     total = peak = weights = 0
     for each in ready:
         weights = 4 * models.num_parameters(model_shapes.config_of(each.location)) if each.location else weights
-        if not isinstance(each.stage, Stage):
+        if not isinstance(each.stage, TrainStageConfig):
             continue  # it leaves a dataset
         checkpoint = (4 if "ref" in each.objective.needs else 3) * weights
         peak = max(peak, total + (each.stage.keep_last + 1) * checkpoint)
@@ -85,14 +85,14 @@ def disk(ready: list[Ready]) -> int:
 def _problems(each: Ready) -> str:
     made = [f"those of stage {source.stage}" for source in each.stage.data.values() if source.stage]
     known = sum(map(len, each.sources.values()))
-    if isinstance(each.stage, EvalStage):
+    if isinstance(each.stage, EvalStageConfig):
         return f"{sum(len(on.problems) for on in each.sets):,} held-out problems x {each.stage.eval.n}"
     return " and ".join([f"{known:,} problems"] * bool(known) + made) or "problems not counted"
 
 
 def _until(each: Ready) -> str:
     """What ends a stage whose steps are not known yet."""
-    by_epochs = isinstance(each.stage, SftStage) and any(source.stage for source in each.stage.data.values())
+    by_epochs = isinstance(each.stage, SftStageConfig) and any(source.stage for source in each.stage.data.values())
     return "until its data is there" if by_epochs else "until the budget"
 
 
@@ -104,7 +104,7 @@ def lines(ready: list[Ready], processes: int = 1) -> list[str]:
         count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in tokens(each).items()}
         sizes = memory(each, config, processes)
         parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items() if size >= 0.005)
-        steps = "" if isinstance(each.stage, EvalStage) else f", steps {each.steps or _until(each)}"
+        steps = "" if isinstance(each.stage, EvalStageConfig) else f", steps {each.steps or _until(each)}"
         text.append(f"stage {each.stage.name}: {_problems(each)}{steps}")
         text.append(
             f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"

@@ -12,7 +12,7 @@ from r1lab import plugin
 from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.policy import models
-from r1lab.recipe import AnyStage, RlStage, SftStage, load
+from r1lab.recipe import RlStageConfig, SftStageConfig, StageConfig, load
 from r1lab.recipe.load import Plan
 from r1lab.rollout import verification
 from r1lab.rollout.reward import Reward
@@ -47,14 +47,14 @@ def outlined(plan: Plan) -> list[Ready]:
     return list(ready.values())
 
 
-def _outlined(stage: AnyStage, plan: Plan, before: Mapping[str, Ready]) -> Ready:
+def _outlined(stage: StageConfig, plan: Plan, before: Mapping[str, Ready]) -> Ready:
     built = prepare.objective_of(stage)
     factory.check(stage.engine, None, getattr(stage, "lora", None))
     trackers.require(stage.trackers)
     reward = None
-    if not isinstance(stage, SftStage):
+    if not isinstance(stage, SftStageConfig):
         reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
-    second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStage) else None)
+    second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStageConfig) else None)
     prepare.check_names(stage)
     prepare.check_metrics(stage)
     table = verification.resolve(prepare.specs_of(stage)) | (reward.table if reward else {}) | second.table
@@ -75,7 +75,7 @@ def _outlined(stage: AnyStage, plan: Plan, before: Mapping[str, Ready]) -> Ready
     return Ready(stage, location, None, sources, (), None, built, reward, second, table, stage.steps, cost)
 
 
-def _lineage(stage: AnyStage, before: Mapping[str, Ready]) -> list[Ready]:
+def _lineage(stage: StageConfig, before: Mapping[str, Ready]) -> list[Ready]:
     """The stages that the stage's model went through, the last one first."""
     chain = []
     while stage.from_ is not None:

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from r1lab.evaluation import runner
-from r1lab.evaluation.completers import Sampled
+from r1lab.evaluation.completers import ModelCompleter
 from r1lab.evaluation.evaluate import evaluation_sampling
-from r1lab.evaluation.runner import Evaluation, Exam
+from r1lab.evaluation.runner import Evaluation, EvaluationRequest
 from r1lab.evaluation.scores import depths, summary
 from r1lab.policy import models
 from r1lab.recipe.load import Plan
@@ -52,8 +52,8 @@ def _evaluated(
 ) -> Evaluation:
     stage, knobs = ready.stage, ready.stage.eval
     engine = stage.engine.model_copy(update={"kind": run.pinned[stage.name]["engine"]})
-    origin = Sampled(build.start(ready, run), stage.prompt, engine)
-    exam = Exam(
+    origin = ModelCompleter(build.start(ready, run), stage.prompt, engine)
+    exam = EvaluationRequest(
         on=eval_set,
         table={problem.verifier: ready.table[problem.verifier] for problem in eval_set.problems},
         n=knobs.n,

@@ -13,10 +13,10 @@ from r1lab.errors import RecipeError
 from r1lab.evaluation import leaks
 from r1lab.evaluation.scores import depths
 from r1lab.policy import compute, models
-from r1lab.recipe import AnyStage, RlStage, SftStage, Source, Stage
-from r1lab.recipe.eval import EvalStage
+from r1lab.recipe import RlStageConfig, SftStageConfig, SourceConfig, StageConfig, TrainStageConfig
+from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
-from r1lab.recipe.reject import RejectStage
+from r1lab.recipe.reject import RejectStageConfig
 from r1lab.records import EvaluationSet
 from r1lab.rollout import sft, verification
 from r1lab.rollout.gold_answers import Golds
@@ -35,7 +35,7 @@ from r1lab_data.split import distinct
 class Ready:
     """A stage with its data, checked."""
 
-    stage: AnyStage
+    stage: StageConfig
     location: str | None
     """Where its model is, or None where it starts from the stage `from`."""
     tokenizer: object
@@ -101,14 +101,14 @@ def filled(each: Ready, folder: Callable[[str], Path]) -> Ready:
     return replace(each, sources=sources, steps=steps, longest_cost=longest)
 
 
-def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
+def _ready(stage: StageConfig, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
     built = objective_of(stage)
     limit = factory.check(stage.engine, None, getattr(stage, "lora", None))
     trackers.require(stage.trackers)
     reward = None
-    if not isinstance(stage, SftStage):
+    if not isinstance(stage, SftStageConfig):
         reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
-    second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStage) else None)
+    second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStageConfig) else None)
     sources = {
         name: problems_of(source, name, stage, plan.base, "data" if len(stage.data) == 1 else f"data.{name}")
         for name, source in stage.data.items()
@@ -140,7 +140,7 @@ def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[st
         tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
         models.check(location)
-        if isinstance(stage, Stage):
+        if isinstance(stage, TrainStageConfig):
             compute.check(stage)
         tokenizer, config = models.load_tokenizer(location), models.load_config(location)
         context = models.context_length(config)
@@ -156,30 +156,30 @@ def _ready(stage: AnyStage, plan: Plan, location: str | None, before: Mapping[st
     )
 
 
-def problems_of(source: Source, name: str, stage: AnyStage, base: Path, key: str = "") -> list[Problem]:
+def problems_of(source: SourceConfig, name: str, stage: StageConfig, base: Path, key: str = "") -> list[Problem]:
     """The problems of one source of a stage, which stands under `key` of the recipe; none yet of one that an earlier
     stage makes (`filled`)."""
     if source.stage is not None:
         return []
-    if isinstance(stage, SftStage) and source in stage.data.values():
+    if isinstance(stage, SftStageConfig) and source in stage.data.values():
         source = sft.demonstrations(source)
     spec = source.verifier or stage.verifier
     return load_problems(source, name, verification.key_of(spec) if spec else "", base, key)
 
 
-def _origins(stage: AnyStage) -> list[str]:
+def _origins(stage: StageConfig) -> list[str]:
     """Earlier stages whose datasets it reads."""
     return [source.stage for source in stage.data.values() if source.stage]
 
 
-def objective_of(stage: AnyStage) -> objective.Objective:
+def objective_of(stage: StageConfig) -> objective.Objective:
     built = objective.build(
         stage.objective,
         max_new_tokens=stage.max_new_tokens,
         truncated=stage.truncated,
         group_size=stage.group_size,
     )
-    if built.rule.samples != (not isinstance(stage, SftStage)):
+    if built.rule.samples != (not isinstance(stage, SftStageConfig)):
         raise RecipeError(
             f"objective: preset {stage.objective.preset!r} in a stage of kind {stage.kind}; "
             f"{'sft learns from demonstrations only, use kind: rl' if built.rule.samples else 'use kind: sft'}"
@@ -187,12 +187,12 @@ def objective_of(stage: AnyStage) -> objective.Objective:
     return built
 
 
-def specs_of(stage: AnyStage) -> list:
+def specs_of(stage: StageConfig) -> list:
     sources = [*stage.data.values(), *stage.eval.sets.values()]
     return [spec for spec in (stage.verifier, *(source.verifier for source in sources)) if spec]
 
 
-def check_metrics(stage: AnyStage) -> None:
+def check_metrics(stage: StageConfig) -> None:
     keys = ["avg", "low", "high", "score", "errors", "completion"]
     keys += [f"pass@{k}" for k in depths(stage.eval.n) if stage.eval.n > 1]
     known = [f"eval/{name}/{key}" for name in stage.eval.sets for key in keys]
@@ -201,7 +201,7 @@ def check_metrics(stage: AnyStage) -> None:
             raise RecipeError(f"{what}: {metric!r} is not evaluated; use one of {', '.join(known) or '(no eval.sets)'}")
 
 
-def check_names(stage: AnyStage) -> None:
+def check_names(stage: StageConfig) -> None:
     """Names of sources and sets become file names and metric keys."""
     for what, names in (("data", stage.data), ("eval.sets", stage.eval.sets)):
         for name in names:
@@ -220,7 +220,7 @@ def _check_ids(sources: Mapping[str, list[Problem]]) -> None:
 
 
 def _check_lengths(
-    stage: AnyStage,
+    stage: StageConfig,
     sources: Mapping[str, list[Problem]],
     sets: tuple[EvaluationSet, ...],
     renderer: Renderer,
@@ -230,9 +230,9 @@ def _check_lengths(
     try:
         for on in sets:
             renderer.check(on.problems, stage.eval.max_new_tokens or stage.max_new_tokens)
-        if isinstance(stage, EvalStage):
+        if isinstance(stage, EvalStageConfig):
             return None, 0
-        if isinstance(stage, SftStage):
+        if isinstance(stage, SftStageConfig):
             longest = sft.check(sources, renderer)
             if not all(sources.values()):  # an earlier stage has still to make them
                 return stage.steps, stage.max_new_tokens
@@ -245,6 +245,6 @@ def _check_lengths(
     except ValueError as error:
         raise RecipeError(str(error)) from None
     sampled = stage.group_size * stage.max_new_tokens
-    if isinstance(stage, RejectStage):
+    if isinstance(stage, RejectStageConfig):
         return stage.steps or math.ceil(sum(map(len, sources.values())) / stage.prompts_per_step), sampled
     return stage.steps, sampled * (built.max_draws * built.rule.attempts + stage.reuse) + shown * stage.reuse

@@ -20,7 +20,7 @@ from r1lab.run import files, journal
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
 from r1lab.run.metrics import MetricsFile, rollout_metrics
-from r1lab.run.progress import Clock, Progress
+from r1lab.run.progress import PhaseClock, Progress
 from r1lab.run.record import record, seconds_of
 from r1lab.run.signals import Grace
 from r1lab.run.stopping import Stopping, goal_of
@@ -62,7 +62,7 @@ def sample(
     if found := ranks.first(_journals, run, stage.name):
         run.resumed(stage.name, found)
     feed.publish(policy, policy.version)
-    clock = Clock(progress)
+    clock = PhaseClock(progress)
     with Grace(ranks.any_of) as grace:
         for step in count(1):
             prompts = min(left, stopping.prompts(step, ledger))

@@ -7,7 +7,7 @@ one is counted for it.
 from collections import Counter
 from collections.abc import Sequence
 
-from r1lab.recipe.reject import Keep
+from r1lab.recipe.reject import KeepConfig
 from r1lab.records import Draw, Scored, Settled
 from r1lab_data.language import is_in
 from r1lab_data.overlap import normalise, prompt_text
@@ -29,7 +29,7 @@ FILTERS = {
 class Selection:
     """What was kept so far and what refused the rest; blocks are added in the order of their steps."""
 
-    def __init__(self, keep: Keep):
+    def __init__(self, keep: KeepConfig):
         self.keep = keep
         self.rows: list[tuple[Draw, Scored]] = []
         self.refused: Counter[str] = Counter()

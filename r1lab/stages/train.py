@@ -13,7 +13,7 @@ from r1lab.engines.sync import publish
 from r1lab.evaluation.evaluate import evaluate, evaluation_sampling
 from r1lab.evaluation.scores import summary
 from r1lab.policy.policy import Policy
-from r1lab.recipe import RlStage, SftStage
+from r1lab.recipe import RlStageConfig, SftStageConfig
 from r1lab.recipe.base import digest
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
@@ -35,7 +35,7 @@ def run_stage(
 ) -> None:
     """Build a stage's parts, run it, hand on its model."""
     stage, objective = ready.stage, ready.objective
-    if isinstance(stage, SftStage) and run.pinned[stage.name]["schedule_steps"] is None:
+    if isinstance(stage, SftStageConfig) and run.pinned[stage.name]["schedule_steps"] is None:
         run.pin(stage.name, "schedule_steps", ready.steps)  # known since an earlier stage made its data
     schedule = run.pinned[stage.name]["schedule_steps"] or 0
     policy = Policy(
@@ -50,7 +50,7 @@ def run_stage(
     verification = engine = None
     if ready.table:
         verification, engine = build.verification(ready, plan, stack), build.engine(ready, run, policy, progress, stack)
-    if isinstance(stage, RlStage):
+    if isinstance(stage, RlStageConfig):
         feed = build.feed(ready, plan, engine, verification)
     else:
         sampler = build.sampler(ready, plan)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from r1lab.evaluation import cases as cases_module
-from r1lab.recipe import Workers
+from r1lab.recipe import WorkersConfig
 from r1lab.rollout import verification
 from r1lab_verifiers import Verdict
 
@@ -291,7 +291,7 @@ def test_no_more_than_a_window_is_in_flight():
             drawn.append(number)
             yield number, [future]
 
-    workers = Workers(count=2)
+    workers = WorkersConfig(count=2)
     for number, _ in verification.verdicts_in_order(asked(), workers):
         assert len(drawn) - number <= verification.AHEAD * workers.count + 1
     assert number == 499

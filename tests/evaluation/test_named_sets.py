@@ -7,7 +7,7 @@ import pytest
 
 from r1lab.errors import RecipeError
 from r1lab.evaluation.named_sets import SETS, source_of
-from r1lab.recipe.data import Source
+from r1lab.recipe.data import SourceConfig
 from r1lab.rollout.problems import load_problems
 from r1lab_verifiers import resolve
 
@@ -32,7 +32,7 @@ def test_every_sets_local_copy_is_read_and_its_golds_can_be_judged(name):
 def test_every_set_names_a_verifier_and_only_knobs_of_a_source():
     for name in SETS:
         found, source = source_of(name)
-        assert found == name and isinstance(source, Source) and resolve(source.verifier)
+        assert found == name and isinstance(source, SourceConfig) and resolve(source.verifier)
 
 
 def test_tasks_files_and_hub_ids_are_sets_too(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import r1lab
 from r1lab import pipeline
 from r1lab.errors import RecipeError
-from r1lab.recipe import Workers, load
+from r1lab.recipe import WorkersConfig, load
 from r1lab.run.progress import Progress
 
 PROMPT = "Q: {prompt}\nA:"
@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def probe(models="embedded", on=None, **asked):
-    return r1lab.probe(models, on, **{"workers": Workers(count=1), "threads": 1, **asked})
+    return r1lab.probe(models, on, **{"workers": WorkersConfig(count=1), "threads": 1, **asked})
 
 
 def recipe(**changes):

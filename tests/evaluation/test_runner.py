@@ -13,11 +13,11 @@ import r1lab
 from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation import completers, runner
 from r1lab.evaluation.scores import figures
-from r1lab.recipe import Workers
+from r1lab.recipe import WorkersConfig
 from r1lab.stats import intervals
 
 SUMS = [{"prompt": f"{a}+2", "answer": str(a + 2), "id": f"s{a}"} for a in range(6)]
-ONE = Workers(count=1)
+ONE = WorkersConfig(count=1)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_pass_at_k_of_the_figures_agrees_with_brute_force(right_NK, k):
 def test_an_evaluation_killed_anywhere_and_resumed_has_the_same_bytes(folder, monkeypatch):
     texts = {f"s{a}": [str(a), str(a + 2)] for a in range(6)}
     asked = {"completions": lines(folder / "c.jsonl", written(texts))}
-    monkeypatch.setattr(completers.Given, "together", 4)  # blocks of two problems
+    monkeypatch.setattr(completers.FileCompleter, "together", 4)  # blocks of two problems
     whole = evaluate(**asked, out="whole")
     real, count = runner.write_rows, itertools.count()
 

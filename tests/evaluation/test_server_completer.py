@@ -9,7 +9,7 @@ import pytest
 import r1lab
 from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation import server_completer
-from r1lab.recipe import Workers
+from r1lab.recipe import WorkersConfig
 
 KEY = "secret-key"
 
@@ -55,7 +55,7 @@ def server(tmp_path, monkeypatch):
 
 
 def evaluate(url, model="small", **asked):
-    own = {"verifier": "numeric", "workers": Workers(count=1), "out": "e", "server": url}
+    own = {"verifier": "numeric", "workers": WorkersConfig(count=1), "out": "e", "server": url}
     return r1lab.evaluate(model, "sums.jsonl", **{**own, **asked})
 
 

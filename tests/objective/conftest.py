@@ -11,7 +11,7 @@ from r1lab.objective.group import Keep
 from r1lab.objective.loss import row_loss
 from r1lab.objective.samples import prepared_update, samples_of_group
 from r1lab.policy.packing import pack
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sampling, Scored
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -45,7 +45,7 @@ def make():
 @pytest.fixture(scope="session")
 def made():
     """An objective of these knobs."""
-    return lambda group_size=8, **knobs: build(Knobs(**knobs), max_new_tokens=16, group_size=group_size)
+    return lambda group_size=8, **knobs: build(ObjectiveConfig(**knobs), max_new_tokens=16, group_size=group_size)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ import pytest
 
 from r1lab.errors import RecipeError
 from r1lab.objective import build
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import ObjectiveConfig
 
 GAE = {"use": "gae", "lam": 0.9}
 
@@ -35,14 +35,14 @@ GAE = {"use": "gae", "lam": 0.9}
 ])  # fmt: skip
 def test_a_contradiction_is_one_clear_line_before_any_compute(knobs, says):
     with pytest.raises(RecipeError, match=f"^{says}") as error:
-        build(Knobs(**knobs), max_new_tokens=16, group_size=8)
+        build(ObjectiveConfig(**knobs), max_new_tokens=16, group_size=8)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("preset", ["luffy", "dpo", "gfpo", "pods"])
 def test_a_group_of_one_is_too_small(preset):
     with pytest.raises(RecipeError, match="group_size"):
-        build(Knobs(preset=preset), max_new_tokens=16, group_size=1)
+        build(ObjectiveConfig(preset=preset), max_new_tokens=16, group_size=1)
 
 
 @pytest.mark.parametrize("knobs", [
@@ -51,4 +51,4 @@ def test_a_group_of_one_is_too_small(preset):
     {"mask": ["off_policy", {"use": "clip_cov", "share": 0.1}]}, {"preset": "hpt", "mix": "const"},
 ])  # fmt: skip
 def test_what_does_not_contradict_builds(knobs):
-    assert build(Knobs(**knobs), max_new_tokens=16, group_size=8)
+    assert build(ObjectiveConfig(**knobs), max_new_tokens=16, group_size=8)

@@ -11,7 +11,7 @@ from r1lab.errors import RecipeError
 from r1lab.objective import build
 from r1lab.objective.loss import row_loss
 from r1lab.objective.samples import samples_of_group, scaled, why_left_out
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import ObjectiveConfig
 from r1lab.records import PackedBatch, Role, Scored
 
 PLUGINS = """
@@ -42,7 +42,7 @@ def own(tmp_path, monkeypatch):
 
 
 def made(truncated="score", group_size=8, **knobs):
-    return build(Knobs(**knobs), max_new_tokens=16, truncated=truncated, group_size=group_size)
+    return build(ObjectiveConfig(**knobs), max_new_tokens=16, truncated=truncated, group_size=group_size)
 
 
 def packed(role, *, advantage=1.0, scale=1.0, engine=-1.0, old=None, ref=None):

@@ -7,12 +7,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from r1lab.errors import RecipeError
 from r1lab.objective import build
 from r1lab.policy import compute
-from r1lab.recipe import Lora
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import LoraConfig, ObjectiveConfig
 
 
 def learned(policy, samples):
-    update = policy.update(samples, build(Knobs(preset="default"), max_new_tokens=16, group_size=8))
+    update = policy.update(samples, build(ObjectiveConfig(preset="default"), max_new_tokens=16, group_size=8))
     return update.loss, [weight.grad for weight in policy.model.parameters()]
 
 
@@ -54,7 +53,7 @@ def test_what_this_machine_lacks_is_said_before_the_run(make_stage, monkeypatch)
     with pytest.raises(RecipeError, match=r"liger is not installed; pip install 'r1lab\[gpu\]'"):
         compute.check(make_stage(model_kernels="liger"))
     with pytest.raises(RecipeError, match=r"peft is not installed; pip install 'r1lab\[lora\]'"):
-        compute.check(make_stage(lora=Lora()))
+        compute.check(make_stage(lora=LoraConfig()))
     monkeypatch.setattr(compute.importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RecipeError, match="liger needs a GPU"):

@@ -11,17 +11,16 @@ from r1lab import embedded
 from r1lab.errors import RecipeError
 from r1lab.objective import build
 from r1lab.policy import lora
-from r1lab.recipe import Lora
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import LoraConfig, ObjectiveConfig
 
 peft = pytest.importorskip("peft")
-DEFAULT = build(Knobs(preset="default"), max_new_tokens=16, group_size=8)
+DEFAULT = build(ObjectiveConfig(preset="default"), max_new_tokens=16, group_size=8)
 
 
 @pytest.fixture
 def adapted(make_policy, make_samples):
     """A policy with an adapter after two updates, and what it learned from."""
-    policy, samples = make_policy(lora=Lora(rank=4)), make_samples(4, engine=-4.0)
+    policy, samples = make_policy(lora=LoraConfig(rank=4)), make_samples(4, engine=-4.0)
     for _ in range(2):
         policy.update(samples, DEFAULT)
     return policy, samples
@@ -29,7 +28,7 @@ def adapted(make_policy, make_samples):
 
 def test_an_adapter_begins_without_effect_and_as_its_seed_says(make_policy, make_samples):
     samples = make_samples(3)
-    plain, one, two = make_policy(), make_policy(lora=Lora()), make_policy(lora=Lora())
+    plain, one, two = make_policy(), make_policy(lora=LoraConfig()), make_policy(lora=LoraConfig())
     assert all((a == b).all() for a, b in zip(plain.score(samples), one.score(samples)))
     assert all(torch.equal(*pair) for pair in zip(one.model.parameters(), two.model.parameters()))
 
@@ -83,7 +82,7 @@ def test_peft_reads_the_adapter(adapted, tiny_model, tmp_path):
 def test_it_comes_back_bit_for_bit(adapted, make_policy, tmp_path):
     policy, samples = adapted
     policy.save(tmp_path)
-    other = make_policy(lora=Lora(rank=4))
+    other = make_policy(lora=LoraConfig(rank=4))
     other.restore(tmp_path)
     other.load_state_dict(copy.deepcopy(policy.state_dict()))
     one, two = (each.update(samples, DEFAULT) for each in (policy, other))
@@ -92,7 +91,7 @@ def test_it_comes_back_bit_for_bit(adapted, make_policy, tmp_path):
 
 
 def test_a_reference_takes_the_merged_weights(make_policy, make_samples):
-    policy, samples = make_policy(lora=Lora(), needs_ref=True), make_samples(4, engine=-4.0)
+    policy, samples = make_policy(lora=LoraConfig(), needs_ref=True), make_samples(4, engine=-4.0)
     for _ in range(2):
         policy.update(samples, DEFAULT)
     policy.refresh_reference()
@@ -102,10 +101,10 @@ def test_a_reference_takes_the_merged_weights(make_policy, make_samples):
 
 def test_targets_that_the_model_has_not_are_one_line(make_policy):
     with pytest.raises(RecipeError, match=r"lora.targets: \('nowhere',\) does not fit llama"):
-        make_policy(lora=Lora(targets=("nowhere",)))
+        make_policy(lora=LoraConfig(targets=("nowhere",)))
 
 
 def test_an_embedding_that_is_the_output_layer_too_is_not_adapted():
     model = AutoModelForCausalLM.from_pretrained(embedded.path())
     with pytest.raises(RecipeError, match=r"\('embed_tokens',\) adapts the embedding, which is the output layer's"):
-        lora.add(model, Lora(targets=("embed_tokens",)), seed=0)
+        lora.add(model, LoraConfig(targets=("embed_tokens",)), seed=0)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from r1lab.errors import RecipeError
-from r1lab.recipe import RlStage, SftStage
+from r1lab.recipe import RlStageConfig, SftStageConfig
 from r1lab.recipe.base import select
 from r1lab.recipe.load import dump, parse_yaml, path_of, read, resolve, shipped, shipped_names
 
@@ -30,8 +30,8 @@ def refused(says, raw, *overrides):
 def test_a_recipe_without_stages_is_one_stage():
     made = plan(ONE)
     assert (made.name, made.seed, made.out, len(made.stages)) == ("run", 0, None, 1)
-    assert isinstance(made.stages[0], RlStage) and made.stages[0].name == "rl"
-    assert isinstance(plan({**ONE, "kind": "sft"}).stages[0], SftStage)
+    assert isinstance(made.stages[0], RlStageConfig) and made.stages[0].name == "rl"
+    assert isinstance(plan({**ONE, "kind": "sft"}).stages[0], SftStageConfig)
 
 
 def test_a_key_at_the_top_is_the_default_of_every_stage_that_has_it_and_the_stages_own_wins():

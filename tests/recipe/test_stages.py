@@ -5,18 +5,28 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from r1lab.recipe import Evaluation, Objective, Optimizer, RlStage, Sampling, SftStage, Source, Stop, stages
-from r1lab.recipe.base import Knobs, kind_of, select
+from r1lab.recipe import (
+    EvalConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    RlStageConfig,
+    SamplingConfig,
+    SftStageConfig,
+    SourceConfig,
+    StopConfig,
+    stages,
+)
+from r1lab.recipe.base import Config, kind_of, select
 
 MODELS = [
-    each for each in vars(stages).values() if isinstance(each, type) and issubclass(each, Knobs) and each != Knobs
+    each for each in vars(stages).values() if isinstance(each, type) and issubclass(each, Config) and each != Config
 ]
 FIELDS = [(model, name) for model in MODELS for name in model.model_fields]
 KINDS = ("Result.", "Rounding.", "Free.")
 SOURCE = {"task": "addition"}
 
 
-def stage(kind=RlStage, **settings):
+def stage(kind=RlStageConfig, **settings):
     return kind(**{"data": SOURCE, "steps": 1, **settings})
 
 
@@ -59,11 +69,11 @@ def test_what_is_of_another_kind_is_refused(settings):
 
 
 @pytest.mark.parametrize("model, settings", [
-    (Optimizer, {"beta1": 1.1}), (Optimizer, {"epsilon": 0}), (Optimizer, {"grad_clip": -1}),
-    (Optimizer, {"schedule": "step"}), (Sampling, {"top_p": 0}), (Sampling, {"top_k": -1}), (Sampling, {"min_p": 2}),
-    (Evaluation, {"n": 0}), (Evaluation, {"temperature": -1}), (Stop, {"max_tokens": 0}), (Stop, {"max_hours": 0}),
-    (Source, {}), (Source, {**SOURCE, "path": "x"}), (Source, {**SOURCE, "weight": 0}), (Source, {**SOURCE, "size": 0}),
-    (Objective, {"clip_low": -0.1}), (Objective, {"clip_high": math.nan}), (Objective, {"advantage": 3}),
+    (OptimizerConfig, {"beta1": 1.1}), (OptimizerConfig, {"epsilon": 0}), (OptimizerConfig, {"grad_clip": -1}),
+    (OptimizerConfig, {"schedule": "step"}), (SamplingConfig, {"top_p": 0}), (SamplingConfig, {"top_k": -1}), (SamplingConfig, {"min_p": 2}),
+    (EvalConfig, {"n": 0}), (EvalConfig, {"temperature": -1}), (StopConfig, {"max_tokens": 0}), (StopConfig, {"max_hours": 0}),
+    (SourceConfig, {}), (SourceConfig, {**SOURCE, "path": "x"}), (SourceConfig, {**SOURCE, "weight": 0}), (SourceConfig, {**SOURCE, "size": 0}),
+    (ObjectiveConfig, {"clip_low": -0.1}), (ObjectiveConfig, {"clip_high": math.nan}), (ObjectiveConfig, {"advantage": 3}),
 ])  # fmt: skip
 def test_what_is_out_of_range_is_refused(model, settings):
     with pytest.raises(ValidationError):
@@ -71,10 +81,10 @@ def test_what_is_out_of_range_is_refused(model, settings):
 
 
 def test_patience_and_metric_go_together():
-    assert Stop(patience=2, metric="eval/test/avg").patience == 2
+    assert StopConfig(patience=2, metric="eval/test/avg").patience == 2
     for half in ({"patience": 2}, {"metric": "eval/test/avg"}):
         with pytest.raises(ValidationError, match="`patience` and `metric` go together"):
-            Stop(**half)
+            StopConfig(**half)
 
 
 @pytest.mark.parametrize("sampling", [{"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}])
@@ -94,12 +104,12 @@ def test_one_source_a_list_and_a_mapping_are_sources_by_name(data, names):
 
 
 def test_an_sft_stage_has_no_knobs_of_rl():
-    assert set(RlStage.model_fields) - set(SftStage.model_fields) == {
+    assert set(RlStageConfig.model_fields) - set(SftStageConfig.model_fields) == {
         "group_size", "updates_per_step", "reuse", "temperature", "reward", "truncated", "old_logprobs",
         "max_error_rate", "second_verifier",
     }  # fmt: skip
     with pytest.raises(ValidationError):
-        stage(SftStage, group_size=2)
+        stage(SftStageConfig, group_size=2)
 
 
 def test_each_knob_is_selected_under_one_kind():

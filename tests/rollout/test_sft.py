@@ -6,8 +6,7 @@ from r1lab.errors import RecipeError
 from r1lab.objective import build
 from r1lab.objective.samples import prepared_update, samples_of_group
 from r1lab.policy.models import load_tokenizer
-from r1lab.recipe import Objective as Knobs
-from r1lab.recipe import SftStage
+from r1lab.recipe import ObjectiveConfig, SftStageConfig
 from r1lab.records import Role
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.sampler import Sampler
@@ -19,7 +18,7 @@ PROBLEMS = [Problem(f"p{i}", f"{i}+1", str(i + 1), solution=f"it is {i + 1}") fo
 
 
 def stage(**settings):
-    return SftStage(data={"task": "addition"}, **settings)
+    return SftStageConfig(data={"task": "addition"}, **settings)
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def test_steps_are_stated_or_as_many_as_the_epochs_take():
 
 
 def test_a_block_is_groups_of_one_demonstration_in_draw_order(renderer):
-    sampler, objective = Sampler({"s": PROBLEMS}, [1.0], 0), build(Knobs(preset="sft"), max_new_tokens=16)
+    sampler, objective = Sampler({"s": PROBLEMS}, [1.0], 0), build(ObjectiveConfig(preset="sft"), max_new_tokens=16)
     feed = SftFeed(stage=stage(), seed=0, sampler=sampler, renderer=renderer, objective=objective)
     block = feed.block(4)
     assert [settled.drawn.draw.number for settled in block] == [0, 1, 2, 3]
@@ -60,7 +59,7 @@ def test_every_demonstration_is_checked_before_the_run(renderer):
 
 def test_of_a_conversation_in_the_tokenizers_template_only_what_the_assistant_says_is_learned(tiny_model):
     tokenizer = load_tokenizer(str(tiny_model))
-    sampler, objective = Sampler({"s": PROBLEMS[:1]}, [1.0], 0), build(Knobs(preset="sft"), max_new_tokens=16)
+    sampler, objective = Sampler({"s": PROBLEMS[:1]}, [1.0], 0), build(ObjectiveConfig(preset="sft"), max_new_tokens=16)
     renderer = Renderer(tokenizer, template="chat")
     feed = SftFeed(stage=stage(), seed=0, sampler=sampler, renderer=renderer, objective=objective)
     (member,) = feed.block(1)[0].kept.members
@@ -78,6 +77,6 @@ def test_demonstrations_of_a_file_need_no_answers(tmp_path):
     talks = [[{"role": "user", "content": f"{i}+1"}, {"role": "assistant", "content": str(i + 1)}] for i in (1, 2)]
     (tmp_path / "demos.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
     columns = {"prompt": "messages.0.content", "solution": "messages.1.content"}
-    own = SftStage(data={"path": str(tmp_path / "demos.jsonl"), "columns": columns})
+    own = SftStageConfig(data={"path": str(tmp_path / "demos.jsonl"), "columns": columns})
     made = problems_of(own.data["data"], "data", own, tmp_path)
     assert [(problem.prompt, problem.solution) for problem in made] == [("1+1", "2"), ("2+1", "3")]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from r1lab.errors import RunError
-from r1lab.recipe.reject import Keep
+from r1lab.recipe.reject import KeepConfig
 from r1lab.records import Draw, Group, Scored, Settled
 from r1lab.stages import reject_dataset
 from r1lab.stages.reject_selection import Selection
@@ -38,7 +38,7 @@ def block(make_rollout):
 
 
 def selected(block, **keep) -> Selection:
-    selection = Selection(Keep(**keep))
+    selection = Selection(KeepConfig(**keep))
     selection.add(block)
     return selection
 
@@ -70,7 +70,7 @@ def test_each_completion_is_refused_by_the_first_filter_it_does_not_pass(block):
 
 def test_a_text_is_a_duplicate_within_its_problem_only_also_across_steps(block):
     first, second = block([(" 2", 1.0, 2, "eos")], [(" 2", 1.0, 2, "eos")])
-    selection = Selection(Keep())
+    selection = Selection(KeepConfig())
     for part in ([first], [second], [first]):
         selection.add(part)
     assert len(selection.rows) == 2 and selection.refused["duplicate"] == 1 and selection.problems == 2

@@ -11,7 +11,7 @@ from r1lab.objective import build
 from r1lab.objective.objective import Objective
 from r1lab.objective.presets import PRESETS
 from r1lab.policy.packing import pack
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role
 
 COUPLED = ("gspo", "srft", "iw_sft", "gem", "one_token_rollout", "dpo", "rpo", "ppo", "kl_cov", "off_policy", "seq_tis")
@@ -23,7 +23,7 @@ KNOBS = {
 
 def made(preset):
     knobs = KNOBS.get(preset) or {"preset": preset}
-    return build(Knobs(**knobs), max_new_tokens=16, group_size=8)
+    return build(ObjectiveConfig(**knobs), max_new_tokens=16, group_size=8)
 
 
 ROLES = {"iw_sft": Role.DEMO, "gem": Role.DEMO, "one_token_rollout": Role.DEMO, "dpo": Role.PAIR, "rpo": Role.PAIR}
@@ -96,7 +96,7 @@ LOCAL = [
 
 @pytest.mark.parametrize("preset", LOCAL)
 def test_two_phases_are_one(learn, make_samples, monkeypatch, preset):
-    objective = build(Knobs(preset=preset), max_new_tokens=16, group_size=8)
+    objective = build(ObjectiveConfig(preset=preset), max_new_tokens=16, group_size=8)
     assert objective.is_local
     role = Role.DEMO if not objective.rule.samples else Role.POLICY
     samples = [

@@ -14,7 +14,7 @@ from r1lab import loop
 from r1lab.errors import RunError
 from r1lab.objective import build
 from r1lab.objective.samples import samples_of_group, scaled, why_left_out
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role, Sample, Settled
 from r1lab.run.ledger import Ledger
 from r1lab.run.metrics import update_metrics
@@ -23,7 +23,7 @@ PRESETS = ("default", "grpo", "reinforce", "sft")
 
 
 def made(preset="default", **knobs):
-    return build(Knobs(preset=preset, **knobs), max_new_tokens=16, group_size=8)
+    return build(ObjectiveConfig(preset=preset, **knobs), max_new_tokens=16, group_size=8)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from r1lab.objective import advantage, build, presets
 from r1lab.objective.term import Term
-from r1lab.recipe import Objective, load
+from r1lab.recipe import ObjectiveConfig, load
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -62,7 +62,7 @@ def test_a_new_advantage_is_one_function_and_one_row(monkeypatch):
     monkeypatch.setattr("r1lab.objective.PRESETS", dict(presets.PRESETS))
     exec(function, {"np": np, "Term": Term, "ADVANTAGES": advantage.ADVANTAGES})
     exec(row, {"PRESETS": sys.modules["r1lab.objective"].PRESETS, "Preset": presets.Preset})
-    built = build(Objective(preset="median_grpo"), max_new_tokens=8, group_size=4)
+    built = build(ObjectiveConfig(preset="median_grpo"), max_new_tokens=8, group_size=4)
     assert built.advantage.fn(np.array([0.0, 0.0, 1.0, 9.0])).tolist() == [-0.5, -0.5, 0.5, 8.5]
 
 

@@ -18,7 +18,7 @@ class Gone(Exception):
     """Nothing sensible came back: refused, reset, cut off or past the deadline. The text says what was waited for."""
 
 
-class Refusal(Exception):
+class ServerRefusal(Exception):
     """The server answered with an error."""
 
     def __init__(self, asked: str, status: int, said: str):
@@ -62,7 +62,7 @@ class Wire:
         try:
             return json.loads(text)
         except ValueError:
-            raise Refusal(f"{method} {self.url}{route}", response.status, f"no JSON: {text[:SHOWN]!r}") from None
+            raise ServerRefusal(f"{method} {self.url}{route}", response.status, f"no JSON: {text[:SHOWN]!r}") from None
 
     def stream(self, route: str, body: dict, opened: Callable[[socket.socket], None]) -> Iterator[dict]:
         """Server-sent events until the server says that it is done. Gone where they end before that.
@@ -79,7 +79,9 @@ class Wire:
                     return
                 event = json.loads(line[6:])
                 if "error" in event:
-                    raise Refusal(asked, int(event["error"].get("code") or 500), str(event["error"].get("message")))
+                    raise ServerRefusal(
+                        asked, int(event["error"].get("code") or 500), str(event["error"].get("message"))
+                    )
                 yield event
         raise Gone(f"{asked} ended in the middle of an answer")
 
@@ -99,7 +101,7 @@ class Wire:
             connection.request(method, self.path + route, data, self._headers())
             response = connection.getresponse()
             if response.status != 200:
-                raise Refusal(asked, response.status, said(response.read(1 << 16)))
+                raise ServerRefusal(asked, response.status, said(response.read(1 << 16)))
             yield response
         except TimeoutError:
             raise Gone(f"{asked} gave no sign for {deadline:g} s") from None

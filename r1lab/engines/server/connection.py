@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-from r1lab.engines.server.client import Gone, Refusal, Wire, shut
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire, shut
 from r1lab.engines.vllm import requests
 from r1lab.records import Request, RequestId
 
@@ -44,7 +44,7 @@ class Facts:
 
 
 @dataclass(eq=False)
-class Answer:
+class ServerAnswer:
     """What came of a request so far."""
 
     token_ids: list[int] = field(default_factory=list)
@@ -75,15 +75,15 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class RequestOutcome:
     """A request that ended, one way or the other."""
 
     server: "Server"
     life: int
     """The server's, when the request was sent: what comes from a life that is over is void."""
     request: Request
-    answer: Answer
-    error: Gone | Refusal | None
+    answer: ServerAnswer
+    error: Gone | ServerRefusal | None
 
 
 @dataclass(eq=False)
@@ -133,9 +133,9 @@ class Server:
         body = self._body(request, label) | {"stream": True}
         threading.Thread(target=self._read, args=(flight, body, self.life), daemon=True).start()
 
-    def sample(self, request: Request, label: str) -> Answer:
+    def sample(self, request: Request, label: str) -> ServerAnswer:
         """One request, waited for. Gone and Refusal as the wire raises them."""
-        answer = Answer()
+        answer = ServerAnswer()
         answer.take(self.wire.post(GENERATE, self._body(request, label)))
         return answer
 
@@ -151,16 +151,16 @@ class Server:
         }
 
     def _read(self, flight: Flight, body: dict, life: int) -> None:
-        answer, error = Answer(), None
+        answer, error = ServerAnswer(), None
         try:
             for event in self.wire.stream(GENERATE, body, flight.opened):
                 self.heard = time.monotonic()
                 answer.take(event)
-        except (Gone, Refusal) as caught:
+        except (Gone, ServerRefusal) as caught:
             error = caught
         except (KeyError, TypeError, AttributeError, ValueError) as caught:
             error = Gone(f"{self.url} sent an event of another shape ({caught!r}); is its vLLM of a supported version?")
-        self.outcomes.put(Outcome(self, life, flight.request, answer, error))
+        self.outcomes.put(RequestOutcome(self, life, flight.request, answer, error))
 
     def lose(self, why: str) -> list[Request]:
         """It is given up for now; returns what it was working on, which is void from here on."""

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from r1lab.engines import rollouts as border
 from r1lab.engines.rollouts import TextOf
-from r1lab.engines.server.client import Gone, Refusal, Wire
-from r1lab.engines.server.connection import Answer, Outcome, Server
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire
+from r1lab.engines.server.connection import RequestOutcome, Server, ServerAnswer
 from r1lab.engines.server.fleet import TICK, Fleet
 from r1lab.engines.server.scorer import Scorer
 from r1lab.engines.server.transfer import Parcel
 from r1lab.engines.sync import batch, prove
 from r1lab.engines.vllm import requests as vllm_requests
-from r1lab.engines.vllm.requests import Sampled
+from r1lab.engines.vllm.requests import VllmCompletion
 from r1lab.errors import RunError
 from r1lab.records import Request, RequestId, Rollout
 
@@ -169,7 +169,7 @@ class ServerEngine:
             while waiting and len(server.flights) < min(self.max_num_seqs, server.facts.max_num_seqs):
                 server.start(waiting.popleft(), self.fleet.parcel.label)
 
-    def take(self, outcome: Outcome) -> None:
+    def take(self, outcome: RequestOutcome) -> None:
         """One request ended: a rollout, or the end of its server."""
         server, request = outcome.server, outcome.request
         if outcome.life != server.life or request.id not in server.flights:
@@ -184,10 +184,10 @@ class ServerEngine:
         self.aborted.discard(request.id)
         self.losses.pop(request.id, None)
 
-    def trouble(self, outcome: Outcome) -> str | None:
+    def trouble(self, outcome: RequestOutcome) -> str | None:
         """Why the server cannot be trusted any more, None where it can. RunError where the request is to blame."""
         error, answer, name = outcome.error, outcome.answer, border.called(outcome.request)
-        if isinstance(error, Refusal) and error.status in (400, 422):
+        if isinstance(error, ServerRefusal) and error.status in (400, 422):
             raise RunError(f"{name}: {error}")
         if error is not None:
             return str(error)
@@ -195,10 +195,10 @@ class ServerEngine:
             return f"{name} ended there with {answer.finish_reason!r}, which nobody asked for"
         return answer.strange(self.fleet.parcel.label)
 
-    def rollout(self, request: Request, answer: Answer, parcel: Parcel, is_aborted: bool = False) -> Rollout:
+    def rollout(self, request: Request, answer: ServerAnswer, parcel: Parcel, is_aborted: bool = False) -> Rollout:
         reason = "abort" if is_aborted else answer.finish_reason
         versions = [(parcel.version, len(answer.token_ids))]
-        sampled = Sampled(answer.token_ids, answer.logprobs, reason, answer.stop_reason, versions)
+        sampled = VllmCompletion(answer.token_ids, answer.logprobs, reason, answer.stop_reason, versions)
         return vllm_requests.rollout(request, sampled, self.text_of)
 
     def lose(self, server: Server, why: str) -> None:

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from r1lab.engines.server import handshake
-from r1lab.engines.server.client import Gone, Refusal, Wire
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import Facts, Server
 from r1lab.engines.server.transfer import FILE, FileRoute, NcclRoute, Parcel
 from r1lab.errors import RunError
@@ -82,8 +82,8 @@ class Fleet:
             self.parcel.send(server.wire, self.route)
             self.drop_prefixes(server)
             self.prove(server, self.parcel)
-        except (Gone, Refusal) as error:
-            self.refusals[server] += isinstance(error, Refusal)
+        except (Gone, ServerRefusal) as error:
+            self.refusals[server] += isinstance(error, ServerRefusal)
             if self.refusals[server] == REFUSALS:
                 raise RunError(
                     f"server {server.url} does not take weights {self.parcel.label}, tried {REFUSALS} times: {error} "
@@ -108,7 +108,7 @@ class Fleet:
     def forget_prefixes(self) -> None:
         """What was served before must not show in what comes, not even by rounding."""
         for server in self.alive:
-            with suppress(Gone, Refusal):
+            with suppress(Gone, ServerRefusal):
                 server.wire.post("/reset_prefix_cache", deadline=min(server.wire.deadline, handshake.PATIENCE))
 
     def lose(self, server: Server, why: str) -> list[Request]:
@@ -135,7 +135,7 @@ class Fleet:
         try:
             server.facts = asked.result()
             self.route.connect(server.wire)
-        except (Gone, Refusal) as error:
+        except (Gone, ServerRefusal) as error:
             server.why = str(error)
             return
         except ValueError as error:
@@ -170,7 +170,7 @@ def aside(question: Callable[[], Facts]) -> Future[Facts]:
     def ask() -> None:
         try:
             future.set_result(question())
-        except (Gone, Refusal, ValueError) as error:
+        except (Gone, ServerRefusal, ValueError) as error:
             future.set_exception(error)
 
     threading.Thread(target=ask, daemon=True).start()

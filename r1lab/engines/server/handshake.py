@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from r1lab.engines.server.client import Gone, Refusal, Wire
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import Facts
 from r1lab.engines.server.transfer import FILE, NCCL
 
@@ -59,7 +59,7 @@ def greet(wire: Wire, config: Mapping[str, Any] | None) -> Facts:
 def require_vllm(wire: Wire) -> None:
     try:
         version = wire.get("/version", PATIENCE)
-    except Refusal as error:
+    except ServerRefusal as error:
         raise ValueError(f"{wire.url} is not a vLLM server (/version: {error.status} {error.said}); {SERVE}") from None
     if not isinstance(version, dict) or "version" not in version:
         raise ValueError(f"{wire.url} is not a vLLM server (/version says {str(version)[:80]!r}); {SERVE}")
@@ -72,7 +72,7 @@ def ask(wire: Wire) -> Facts:
         found = wire.post("/collective_rpc", {"method": "r1lab_facts"}, PATIENCE)["results"][0]
         wire.post("/collective_rpc", {"method": "r1lab_prepare"}, PATIENCE)
         return Facts(model=model, **found)
-    except Refusal as error:
+    except ServerRefusal as error:
         if error.status in (401, 403):
             raise ValueError(f"{wire.url} {key_trouble(wire.key_env)}") from None
         if error.status == 404:
@@ -98,7 +98,7 @@ def require_start(wire: Wire, facts: Facts) -> None:
     body = {"token_ids": [0], "sampling_params": {"max_tokens": 1}}
     try:
         wire.post("/inference/v1/generate", body, PATIENCE)
-    except Refusal as error:
+    except ServerRefusal as error:
         raise ValueError(f"{wire.url} does not take token ids ({error.said}); {SERVE}") from None
 
 

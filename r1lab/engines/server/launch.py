@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from r1lab.engines.server.client import Gone, Refusal, Wire
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 from r1lab.engines.server.transfer import FILE, NCCL
 from r1lab.errors import RecipeError, RunError
 
@@ -70,7 +70,7 @@ def serve(model: str, **options) -> None:
     os.execve(arguments[0], arguments, os.environ | environment)
 
 
-class Group(subprocess.Popen):
+class ProcessTree(subprocess.Popen):
     """A process and those it starts, which end with the program that started it however that ends, SIGKILL too.
 
     A guard waits for the end of a pipe whose other end only that program holds. (PR_SET_PDEATHSIG would reach one
@@ -116,13 +116,13 @@ class Child:
 
     def start(self) -> None:
         with self.log.open("a") as log:
-            self.process = Group(self.arguments, env=os.environ | self.environment, stdout=log, stderr=log)
+            self.process = ProcessTree(self.arguments, env=os.environ | self.environment, stdout=log, stderr=log)
 
     def wait(self, seconds: float = 300.0) -> None:
         """Until it answers. RunError where it ended before, or after so long."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends and self.process.poll() is None:
-            with suppress(Gone, Refusal):
+            with suppress(Gone, ServerRefusal):
                 self.wire.get("/health", 1.0)
                 return
             time.sleep(0.5)

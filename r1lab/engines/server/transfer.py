@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from r1lab.engines.checksum import Checksum
-from r1lab.engines.server.client import Refusal, Wire
+from r1lab.engines.server.client import ServerRefusal, Wire
 from r1lab.errors import RunError
 
 FILE, NCCL = "r1lab_file", "r1lab_nccl"
@@ -57,8 +57,8 @@ def begin(wire: Wire) -> None:
     """Start an update; one that a trainer left unfinished is finished first (what it loaded is replaced now)."""
     try:
         wire.post("/start_weight_update")
-    except Refusal:
-        with suppress(Refusal):
+    except ServerRefusal:
+        with suppress(ServerRefusal):
             wire.post("/finish_weight_update")
         wire.post("/start_weight_update")
 
@@ -157,7 +157,7 @@ def _source():
     """vLLM's `WeightSource` over the newest parcel's tensors."""
     from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
-    class Source(WeightSource):
+    class WeightSource(WeightSource):
         tensors: Mapping[str, Tensor] = {}
 
         def metadata(self) -> list[ParamMeta]:
@@ -166,7 +166,7 @@ def _source():
         def __iter__(self) -> Iterator[tuple[str, Tensor]]:
             return iter(self.tensors.items())
 
-    return Source()
+    return WeightSource()
 
 
 def sweep() -> None:

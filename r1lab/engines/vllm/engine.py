@@ -239,17 +239,17 @@ def parameters(request: Request, eos: set[int]):
     )
 
 
-def sampled(output) -> vllm_requests.Sampled:
+def sampled(output) -> vllm_requests.VllmCompletion:
     """Of a finished `vllm.outputs.CompletionOutput` with flat log-probabilities."""
     versions = vllm_requests.spans((each.version, each.start, each.end) for each in output.weight_versions or ())
-    return vllm_requests.Sampled(
+    return vllm_requests.VllmCompletion(
         output.token_ids, output.logprobs.logprobs, output.finish_reason, output.stop_reason, versions
     )
 
 
-def sampled_so_far(processor, name: str) -> vllm_requests.Sampled:
+def sampled_so_far(processor, name: str) -> vllm_requests.VllmCompletion:
     """Of a request that is still in vLLM's output processor."""
     state = processor.request_states[processor.external_req_ids[name][0]]
     versions = [(each.version, each.start, each.end) for each in state._weight_version_spans() or ()]
     tokens, logprobs = list(state.detokenizer.output_token_ids), list(state.logprobs_processor.logprobs.logprobs)
-    return vllm_requests.Sampled(tokens, logprobs, "abort", None, vllm_requests.spans(versions))
+    return vllm_requests.VllmCompletion(tokens, logprobs, "abort", None, vllm_requests.spans(versions))

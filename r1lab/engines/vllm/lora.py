@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from r1lab.policy.lora import Adapter
-from r1lab.recipe import Lora
+from r1lab.recipe import LoraConfig
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """That vLLM has room for."""
@@ -20,7 +20,7 @@ NUMBER, NOWHERE = 1, "/nowhere"
 """The adapter's in vLLM, and the path that it wants a request to name."""
 
 
-def too_wide(lora: Lora | None) -> str | None:
+def too_wide(lora: LoraConfig | None) -> str | None:
     """Why vLLM has no room for such an adapter, None where it has."""
     if lora is None or lora.rank <= RANKS[-1]:
         return None

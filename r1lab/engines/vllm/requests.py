@@ -19,7 +19,7 @@ COLDEST, HOTTEST = 0.01, 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class Sampled:
+class VllmCompletion:
     """What vLLM says of one request that ended."""
 
     token_ids: Sequence[int]
@@ -71,14 +71,14 @@ def parameters(request: Request, eos: Collection[int]) -> dict[str, Any]:
     }
 
 
-def finish(sampled: Sampled) -> str:
+def finish(sampled: VllmCompletion) -> str:
     """`eos`, `stop`, `length` or `abort`: vLLM says `stop` of ids and of strings."""
     if sampled.finish_reason != "stop":
         return sampled.finish_reason
     return "eos" if isinstance(sampled.stop_reason, int) else "stop"
 
 
-def rollout(request: Request, sampled: Sampled, text_of: rollouts.TextOf) -> Rollout:
+def rollout(request: Request, sampled: VllmCompletion, text_of: rollouts.TextOf) -> Rollout:
     """A request's rollout. RunError that names it where a log-probability is not finite or something is missing."""
     logprobs = np.asarray(sampled.logprobs, np.float32)
     version = np.repeat(*np.array(sampled.versions, np.int64).reshape(-1, 2).T)

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from r1lab.engines.server.client import Gone, Refusal, Wire, said
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire, said
 
 
 @pytest.mark.parametrize("url", ["ftp://host:1", "http://", "http://host:port", "http://host:70000"])
@@ -30,7 +30,7 @@ def test_nobody_there_and_nobody_who_answers(lab):
 def test_an_answer_that_is_no_json_and_one_that_is_no_http(serve):
     server = serve()
     server.replies["/version"] = (500, {"error": {"message": "it\nbroke"}})
-    with pytest.raises(Refusal, match=r"GET http://127.*/version answered 500: it broke"):
+    with pytest.raises(ServerRefusal, match=r"GET http://127.*/version answered 500: it broke"):
         Wire(server.url).get("/version")
     with pytest.raises(Gone, match="https://127"):
         Wire(server.url.replace("http", "https")).get("/version")

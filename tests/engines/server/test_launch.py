@@ -73,7 +73,7 @@ def test_a_server_and_what_it_started_end_with_the_program(forked_in, tmp_path, 
 
 
 def test_what_was_killed_leaves_no_guard():
-    group = launch.Group(["sleep", "600"])
+    group = launch.ProcessTree(["sleep", "600"])
     group.signal_all(signal.SIGKILL)
     assert (group.returncode, group.guard.returncode) == (-9, -9)
     group.signal_all(signal.SIGKILL)

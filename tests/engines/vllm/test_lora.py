@@ -9,7 +9,7 @@ from r1lab.engines import factory
 from r1lab.engines.vllm import lora
 from r1lab.errors import RecipeError
 from r1lab.policy.lora import Adapter
-from r1lab.recipe import Engine, Lora
+from r1lab.recipe import EngineConfig, LoraConfig
 
 LAYERS = ("model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.0.mlp.down_proj")
 
@@ -24,9 +24,9 @@ def test_room_is_made_for_the_smallest_rank_that_fits_beside_these_layers_alone(
 def test_a_rank_that_vllm_has_no_room_for_is_refused_before_anything_else():
     said = r"lora.rank: 513 is more than 512, the most that vLLM takes; lower it, or take engine.kind: local"
     with pytest.raises(RecipeError, match=said):
-        factory.check(Engine(kind="vllm"), None, Lora(rank=513))
-    assert factory.check(Engine(kind="local"), None, Lora(rank=513)) is None
-    assert lora.too_wide(Lora(rank=512)) is None and lora.too_wide(None) is None
+        factory.check(EngineConfig(kind="vllm"), None, LoraConfig(rank=513))
+    assert factory.check(EngineConfig(kind="local"), None, LoraConfig(rank=513)) is None
+    assert lora.too_wide(LoraConfig(rank=512)) is None and lora.too_wide(None) is None
 
 
 def test_the_products_are_those_of_the_two_matrices():

@@ -16,7 +16,7 @@ from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.errors import RunError
 from r1lab.policy import lora as adapters
 from r1lab.policy.policy import Policy
-from r1lab.recipe import Lora
+from r1lab.recipe import LoraConfig
 
 pytest.importorskip("peft")
 pytestmark = [
@@ -29,7 +29,7 @@ SHARED = {"total_updates": 9, "temperature": 1.0, "needs_ref": False}
 @pytest.fixture
 def policy_of(make_stage):
     torch.set_num_threads(1)
-    return lambda **lora: Policy(str(embedded.path()), make_stage(threads=1, lora=Lora(**lora)), **SHARED)
+    return lambda **lora: Policy(str(embedded.path()), make_stage(threads=1, lora=LoraConfig(**lora)), **SHARED)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from r1lab.engines.vllm import requests
-from r1lab.engines.vllm.requests import Sampled
+from r1lab.engines.vllm.requests import VllmCompletion
 from r1lab.errors import RunError
 from r1lab.records import Role
 
@@ -16,7 +16,7 @@ def text_of(ids, prompt_ids):
 
 
 def sampled(token_ids=(7, 1), logprobs=(-0.5, -0.25), reason="stop", stop=1, versions=((3, 2),)):
-    return Sampled(token_ids, logprobs, reason, stop, versions)
+    return VllmCompletion(token_ids, logprobs, reason, stop, versions)
 
 
 def test_every_eos_id_stops_and_forced_tokens_count(lab):

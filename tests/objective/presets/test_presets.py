@@ -6,12 +6,12 @@ from r1lab.objective import build, filled
 from r1lab.objective.group import Demonstrations, DropZeroVariance
 from r1lab.objective.presets import DEFAULT, PRESETS
 from r1lab.objective.samples import samples_of_group, scaled
-from r1lab.recipe import Objective as Knobs
+from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role
 
 
 def made(group_size=2, max_new_tokens=100, **knobs):
-    return build(Knobs(**knobs), max_new_tokens=max_new_tokens, group_size=group_size)
+    return build(ObjectiveConfig(**knobs), max_new_tokens=max_new_tokens, group_size=group_size)
 
 
 RUNNABLE = [name for name, preset in PRESETS.items() if not preset.missing]
@@ -20,7 +20,7 @@ FROM_DEMONSTRATIONS = {"sft", "dft", "iw_sft", "gem", "one_token_rollout", "toke
 
 def fields_of(name):
     """The objective of a preset's fields, also where its data path is missing."""
-    return build(Knobs(**{**DEFAULT, **PRESETS[name].fields}), max_new_tokens=100, group_size=8)
+    return build(ObjectiveConfig(**{**DEFAULT, **PRESETS[name].fields}), max_new_tokens=100, group_size=8)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -47,7 +47,7 @@ def test_which_presets_need_the_two_phase_head():
 
 
 def test_the_knobs_are_the_axes():
-    assert set(Knobs.model_fields) == {"preset", *DEFAULT}
+    assert set(ObjectiveConfig.model_fields) == {"preset", *DEFAULT}
 
 
 @pytest.mark.parametrize("name, denominators", [
@@ -87,12 +87,12 @@ def test_what_the_recipe_states_wins():
 
 
 def test_a_mapping_is_overlaid_key_by_key_and_one_that_names_a_function_replaced():
-    assert filled(Knobs(preset="grpo", kl={"estimator": "k2"}))["kl"] == {"estimator": "k2", "coef": 0.04}
-    kept = filled(Knobs(preset="dapo", group={"refill": {"max_draws": 9}}))["group"]
+    assert filled(ObjectiveConfig(preset="grpo", kl={"estimator": "k2"}))["kl"] == {"estimator": "k2", "coef": 0.04}
+    kept = filled(ObjectiveConfig(preset="dapo", group={"refill": {"max_draws": 9}}))["group"]
     assert kept == {"select": "drop_zero_variance", "refill": {"max_draws": 9}}
-    assert filled(Knobs(preset="dapo", group={"select": "all"}))["group"] == {"select": "all"}
-    assert filled(Knobs(weight={"policy": "one"}))["weight"] == {"policy": "one", "demo": "one"}
-    assert filled(Knobs(correction="none"))["correction"] == "none"
+    assert filled(ObjectiveConfig(preset="dapo", group={"select": "all"}))["group"] == {"select": "all"}
+    assert filled(ObjectiveConfig(weight={"policy": "one"}))["weight"] == {"policy": "one", "demo": "one"}
+    assert filled(ObjectiveConfig(correction="none"))["correction"] == "none"
 
 
 def test_a_weights_own_clip_is_the_one_reported():
