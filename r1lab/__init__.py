@@ -58,11 +58,11 @@ def evaluate(
     failed.
     """
     from r1lab.evaluation import runner
-    from r1lab.evaluation.arguments import Asked, exam_of
+    from r1lab.evaluation.arguments import Asked, evaluation_spec
 
-    exam, origin = exam_of(Asked(model=model, on=on, **asked))
-    folder = Path(out) if out else runner.folder_of(exam, origin)
-    return runner.evaluate(exam, origin, folder, say, Path(against) if against else None)
+    spec, origin = evaluation_spec(Asked(model=model, on=on, **asked))
+    folder = Path(out) if out else runner.folder_of(spec, origin)
+    return runner.evaluate(spec, origin, folder, say, Path(against) if against else None)
 
 
 def probe(

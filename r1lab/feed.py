@@ -9,24 +9,24 @@ from concurrent.futures import Future
 
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import PolicyProtocol, publish
 from r1lab.errors import RunError
 from r1lab.objective import Objective
 from r1lab.objective.group import Again, Drop, Keep
 from r1lab.recipe import TrainStageConfig
 from r1lab.records import Draw, Group, Request, Rollout, Scored, Settled
 from r1lab.rollout.generate import generate
+from r1lab.rollout.protocol import VerificationProtocol
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker, training_sampling
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.second_opinion import SecondOpinion
-from r1lab.rollout.verification import Verification
 from r1lab.timing import Watch
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
-WINDOW, JUDGED_FROM = 1000, 200
+WINDOW_ROLLOUTS, JUDGED_FROM_ROLLOUTS = 1000, 200
 """Rollouts over which errors are counted, and from how many on."""
 
 
@@ -34,14 +34,14 @@ class ErrorWindow:
     """The share of `error` among the last rollouts; past the limit what we measure is no reward any more."""
 
     def __init__(self, limit: float):
-        self.limit, self.recent, self.reason = limit, deque(maxlen=WINDOW), "a part of the reward"
+        self.limit, self.recent, self.reason = limit, deque(maxlen=WINDOW_ROLLOUTS), "a part of the reward"
 
     def observe(self, block: Sequence[Settled]) -> None:
         """RunError once too many of the last rollouts could not be judged."""
-        failed = [member.failed for each in block for member in each.drawn.members if member.verdict is not None]
+        failed = [member.failed for group in block for member in group.drawn.members if member.verdict is not None]
         self.recent.extend(int(verdict is not None) for verdict in failed)
         self.reason = next((verdict.reason for verdict in reversed(failed) if verdict is not None), self.reason)
-        if len(self.recent) >= JUDGED_FROM and sum(self.recent) > self.limit * len(self.recent):
+        if len(self.recent) >= JUDGED_FROM_ROLLOUTS and sum(self.recent) > self.limit * len(self.recent):
             raise RunError(
                 f"{sum(self.recent)} of the last {len(self.recent)} rollouts could not be judged (max_error_rate "
                 f"{self.limit}); the verifier itself fails: {self.reason}; mend it and start anew with another out="
@@ -51,11 +51,11 @@ class ErrorWindow:
         return {"recent": list(self.recent), "reason": self.reason}
 
     def load_state_dict(self, state: dict) -> None:
-        self.recent, self.reason = deque(state["recent"], maxlen=WINDOW), state["reason"]
+        self.recent, self.reason = deque(state["recent"], maxlen=WINDOW_ROLLOUTS), state["reason"]
 
 
 class Feed:
-    """Groups from rollouts."""
+    """Samples and verifies the groups of each step of an RL or `reject` stage."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Feed:
         problems: Mapping[str, Problem],
         renderer: Renderer,
         engine: Engine,
-        verification: Verification,
+        verification: VerificationProtocol,
         reward: Reward,
         second: SecondOpinion,
         objective: Objective,
@@ -81,14 +81,15 @@ class Feed:
         """A step's groups in draw order: waves of as many problems as are still missing, until `prompts` are kept or
         `max_draws` x `prompts` were drawn."""
         settled: list[Settled] = []
-        self.engine.wake()
+        self.engine.wake()  # vLLM colocated with the trainer gave its memory back while the policy learned
         limit = self.objective.max_draws * prompts
         while len(settled) < limit:
-            missing = prompts - sum(each.kept is not None for each in settled)
+            missing = prompts - sum(group.kept is not None for group in settled)
             if not missing:
                 break
-            count = min(missing, limit - len(settled))
-            settled += self._wave(self.sampler.draw(len(settled), count, self.stage.group_size))
+            # Draw: nothing kept is thrown away, so a wave draws as many problems as are still missing.
+            draws = self.sampler.draw(len(settled), min(missing, limit - len(settled)), self.stage.group_size)
+            settled += self._settle_wave(draws)
         self.engine.sleep()
         return settled
 
@@ -97,7 +98,7 @@ class Feed:
         self.sampler.observe(block)
         self.errors.observe(block)
 
-    def publish(self, policy, version: int) -> None:
+    def publish(self, policy: PolicyProtocol, version: int) -> None:
         """Weights to the engine."""
         publish(self.engine, policy.named_tensors, version, policy)
 
@@ -108,57 +109,62 @@ class Feed:
         self.sampler.load_state_dict(state["sampler"])
         self.errors.load_state_dict(state["errors"])
 
-    def _wave(self, draws: list[Draw]) -> list[Settled]:
+    def _settle_wave(self, draws: list[Draw]) -> list[Settled]:
+        """The groups of these draws, sampled until the group rule has decided on each; in draw order."""
         groups = {draw.number: Group(draw, ()) for draw in draws}
-        done: dict[int, Settled] = {}
+        settled: dict[int, Settled] = {}
+        # Plan: each Draw -> what its group consists of, Requests to sample and Rollouts that are there (demonstrations).
         plans = [(draw, self.objective.rule.plan(draw, self.maker)) for draw in draws]
         while plans:
-            again = []
+            planned_again = []
+            # Generate, verify, reward: the plans of the wave together -> the new members of each group, tuple[Scored].
             for (draw, _), members in zip(plans, self._members(plans), strict=True):
                 group = groups[draw.number] = Group(draw, groups[draw.number].members + members)
+                # Settle: the group with all its members -> kept, dropped with a reason, or sampled further.
                 decision = self._settle(group)
                 if isinstance(decision, Again):
-                    again.append((draw, decision.requests))
+                    planned_again.append((draw, decision.requests))
                 elif isinstance(decision, Drop):
-                    done[draw.number] = Settled(group, None, decision.reason)
+                    settled[draw.number] = Settled(group, None, decision.reason)
                 else:
-                    done[draw.number] = Settled(group, decision.group, "kept")
-            plans = again
-        return [done[draw.number] for draw in draws]
+                    settled[draw.number] = Settled(group, decision.group, "kept")
+            plans = planned_again
+        return [settled[draw.number] for draw in draws]
 
     def _members(self, plans: list[tuple[Draw, list[Request | Rollout]]]) -> list[tuple[Scored, ...]]:
-        """Each plan's requests sampled and judged, its rollouts as they are."""
+        """Each plan's requests sampled, verified and rewarded, its rollouts rewarded as they are."""
         requests = [item for _, plan in plans for item in plan if isinstance(item, Request)]
-        scored = iter(ranks.shared_out(requests, partition.by_draw, self._judged))
+        # Every rank samples the requests of its own draws, and gets the results of all.
+        scored = iter(ranks.shared_out(requests, partition.by_draw, self._sample))
         return [
             tuple(next(scored) if isinstance(item, Request) else self.reward.demonstration(item) for item in plan)
             for _, plan in plans
         ]
 
-    def _judged(self, requests: list[Request]) -> list[Scored]:
-        """Each request sampled and judged."""
+    def _sample(self, requests: list[Request]) -> list[Scored]:
+        """Each request sampled, verified and rewarded, in the order of the requests."""
         waiting = []
         for rollout, verdict in generate(self.engine, self._verify, requests, self.watch):
             problem = self.problems[rollout.request.problem_id]
             parts = self.reward.submit(self.verification, rollout, problem)
             waiting.append((rollout, verdict, parts, self.second.submit(self.verification, rollout, problem)))
-        return [self._scored(*each) for each in waiting]
+        return [self._rewarded(*judged) for judged in waiting]
 
-    def _scored(self, rollout: Rollout, verdict: Verdict, parts: dict[str, Future], second: Future | None) -> Scored:
-        paid = self.reward.scored(rollout, verdict, {name: future.result() for name, future in parts.items()})
-        return self.second.beside(paid, second)
+    def _rewarded(self, rollout: Rollout, verdict: Verdict, parts: dict[str, Future], second: Future | None) -> Scored:
+        scored = self.reward.scored(rollout, verdict, {name: future.result() for name, future in parts.items()})
+        return self.second.beside(scored, second)
 
-    def _verify(self, rollout: Rollout):
+    def _verify(self, rollout: Rollout) -> Future[Verdict]:
         return self.verification.submit(rollout, self.problems[rollout.request.problem_id])
 
     def _settle(self, group: Group) -> Keep | Drop | Again:
         """The rule's decision on the members that have a reward; a group that lost too many never reaches it."""
-        able = tuple(member for member in group.members if member.reward is not None)
-        sampled = sum(member.verdict is not None for member in able)
+        rewarded = tuple(member for member in group.members if member.reward is not None)
+        sampled = sum(member.verdict is not None for member in rewarded)
         needed = 2 if self.objective.advantage.relative else 1
-        if len(able) < len(group.members) and sampled < needed:
+        if len(rewarded) < len(group.members) and sampled < needed:
             return Drop("error" if any(member.failed for member in group.members) else "undecided")
-        decision = self.objective.rule.settle(Group(group.draw, able))
+        decision = self.objective.rule.settle(Group(group.draw, rewarded))
         known = {member.rollout.request.id for member in group.members}
         if isinstance(decision, Again) and any(request.id in known for request in decision.requests):
             return Drop("error")  # what it asks for once more was sampled, and none of it could be judged

@@ -17,6 +17,7 @@ from r1lab.objective.samples import prepared_update, samples_of_group
 from r1lab.policy.policy import Policy
 from r1lab.recipe import TrainStageConfig
 from r1lab.records import Sample, Settled, Update
+from r1lab.rollout.protocol import FeedProtocol
 from r1lab.run import checkpoint, journal
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
@@ -25,6 +26,7 @@ from r1lab.run.progress import PhaseClock, Progress
 from r1lab.run.record import record, times
 from r1lab.run.signals import Grace
 from r1lab.run.stopping import Stopping
+from r1lab_data import Problem
 
 
 def train(
@@ -32,22 +34,22 @@ def train(
     stage: TrainStageConfig,
     run: RunFolder,
     policy: Policy,
-    feed,
+    feed: FeedProtocol,
     objective: Objective,
     evaluate: Callable[[int], dict],
     ledger: Ledger,
     metrics: MetricsFile,
     stopping: Stopping,
     progress: Progress,
-    problem_of: Callable,
+    problem_of: Callable[[str], Problem],
 ) -> None:
     """Run a stage from where it stands to its end; every step ends in one row of metrics. `evaluate(step)` returns
     those of the held-out sets; `problem_of(id)` finds a journal's problems again."""
-    resumables = state_of(policy, objective, feed, ledger, stopping, metrics)
+    resumables = checkpointed_state(policy, objective, feed, ledger, stopping, metrics)
     step = resume(run, stage, policy, resumables)
     feed.publish(policy, policy.version)
     if step == 0 and stage.eval.sets and stage.eval.at_start:
-        first = after_evaluation(0, evaluate, stopping, policy, run, stage)
+        first = run_evaluation(0, evaluate, stopping, policy, run, stage)
         record(run, metrics, progress, stage, 0, first | ledger.row())
 
     clock = PhaseClock(progress)
@@ -55,33 +57,43 @@ def train(
         while prompts := stopping.prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
 
+            # Rollout: a number of prompts -> the step's block, list[Settled]: sampled, or read from the journal.
             clock.start("rollout", step)
             table = run.rollouts(stage.name, step)
             is_fresh = not ranks.first(table.exists)
             block = feed.block(prompts) if is_fresh else journal.read_block(table, problem_of)
 
+            # Score: kept groups -> one list[Sample] an update, with final advantages, scales and old/ref log-probs.
             clock.start("score")
-            batches = prepared(cut(block, objective, stage), step, objective, policy, stage, ledger)
+            batches = prepare_updates(
+                split_into_updates(block, objective, stage), step, objective, policy, stage, ledger
+            )
             samples = [sample for batch in batches for sample in batch]
+
+            # Record: the block is on disk before its first update; sampler, error window and ledger learn from it.
             clock.start("record")
             if is_fresh:
                 ranks.first(journal.write_block, table, block, samples, policy.prompt_text)
             feed.observe(block)
             ledger.rollouts(block, policy.parameters)
 
+            # Update: list[Sample] -> optimizer steps, one Update each; then the new weights go to the engine.
             clock.start("update")
             updates = learn(batches, policy, objective, stage, ledger)
-            step_on(updates, policy, objective, step)
+            finish_updates(updates, policy, objective, step)
             clock.start("sync")
             feed.publish(policy, policy.version)
 
+            # Evaluate: the new weights on the held-out sets, where they are due -> keys `eval/<set>/...` of the row.
             clock.start("evaluate")
             stopping.spent(prompts, ledger.budget - before[0], ledger.training_flops - before[1])
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
             is_last = not stopping.prompts(step + 1, ledger)
             if stage.eval.sets and (is_last or is_due(stage, step)):
-                row |= after_evaluation(step, evaluate, stopping, policy, run, stage)
+                row |= run_evaluation(step, evaluate, stopping, policy, run, stage)
                 is_last = bool(is_last or stopping.ended)
+
+            # Row and checkpoint: one line of metrics.jsonl, then the state that the next step starts from.
             row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
             record(run, metrics, progress, stage, step, row)
             if grace.heard() or is_last or step % stage.checkpoint_every == 0:
@@ -89,10 +101,10 @@ def train(
             grace.leave(f"after step {step} of stage {stage.name}")
 
 
-def state_of(
-    policy: Policy, objective: Objective, feed, ledger: Ledger, stopping: Stopping, metrics: MetricsFile
+def checkpointed_state(
+    policy: Policy, objective: Objective, feed: FeedProtocol, ledger: Ledger, stopping: Stopping, metrics: MetricsFile
 ) -> dict:
-    """Everything that a checkpoint holds, by name."""
+    """Everything that a checkpoint holds, by name. `checkpoint` knows no names: this dict literal is the list."""
     return {
         "policy": policy,
         "objective": objective,
@@ -122,7 +134,7 @@ def save(run: RunFolder, stage: TrainStageConfig, step: int, policy: Policy, res
     checkpoint.prune(run.checkpoints, stage.name, stage.keep_last)
 
 
-def cut(block: Sequence[Settled], objective: Objective, stage: TrainStageConfig) -> list[list[Sample]]:
+def split_into_updates(block: Sequence[Settled], objective: Objective, stage: TrainStageConfig) -> list[list[Sample]]:
     """The block's kept groups in draw order as `updates_per_step` batches of samples; a batch may be empty."""
     kept = [settled.kept for settled in block if settled.kept is not None]
     k = stage.updates_per_step
@@ -130,7 +142,7 @@ def cut(block: Sequence[Settled], objective: Objective, stage: TrainStageConfig)
     return [[sample for group in groups for sample in samples_of_group(objective, group)] for groups in parts]
 
 
-def prepared(
+def prepare_updates(
     batches: list[list[Sample]],
     step: int,
     objective: Objective,
@@ -145,31 +157,36 @@ def prepared(
     """
     if objective.waits:
         return [
-            prepared_update(objective, scored(samples, objective, policy, stage, ledger), step) for samples in batches
+            prepared_update(objective, with_scores(samples, objective, policy, stage, ledger), step)
+            for samples in batches
         ]
-    return [scored(prepared_update(objective, samples, step), objective, policy, stage, ledger) for samples in batches]
+    return [
+        with_scores(prepared_update(objective, samples, step), objective, policy, stage, ledger) for samples in batches
+    ]
 
 
-def scored(
+def with_scores(
     samples: list[Sample], objective: Objective, policy: Policy, stage: TrainStageConfig, ledger: Ledger
 ) -> list[Sample]:
     """Old and reference log-probabilities, entropies and values on the samples, where something needs them before the
     update."""
-    several = stage.updates_per_step * stage.reuse > 1
+    num_updates = stage.updates_per_step * stage.reuse
     needs = objective.needs
-    own = stage.old_logprobs == "recompute" if several else "old" in needs
-    measures = own or needs & {"entropy", "values"}
+    # With several updates a block, the ratio is to the weights that sampled it: by the policy itself, or by the engine.
+    needs_old = stage.old_logprobs == "recompute" if num_updates > 1 else "old" in needs
+    needs_policy = needs_old or needs & {"entropy", "values"}
     forwarded = [sample for sample in samples if not sample.left_out]
     tokens = sum(len(s.rollout.request.prompt_ids) + len(s.rollout.completion_ids) for s in forwarded)
-    ledger.scored(tokens * (bool(measures) + ("ref" in needs)), policy.parameters)
-    current = iter(policy.scores(forwarded, entropy="entropy" in needs)) if measures else None
-    ref = iter(policy.score(forwarded, reference=True)) if "ref" in needs else None
+    ledger.scored(tokens * (bool(needs_policy) + ("ref" in needs)), policy.parameters)
+    policy_scores = iter(policy.scores(forwarded, entropy="entropy" in needs)) if needs_policy else None
+    ref_logprobs = iter(policy.score(forwarded, reference=True)) if "ref" in needs else None
     done = []
     for sample in samples:
         if not sample.left_out:
-            old, entropy, values = next(current) if current else (None, None, None)
-            old = old if own else sample.rollout.engine_logprobs if several else None
-            sample = replace(sample, old=old, entropy=entropy, values=values, ref=next(ref) if ref else None)
+            old, entropy, values = next(policy_scores) if policy_scores else (None, None, None)
+            old = old if needs_old else sample.rollout.engine_logprobs if num_updates > 1 else None
+            ref = next(ref_logprobs) if ref_logprobs else None
+            sample = replace(sample, old=old, entropy=entropy, values=values, ref=ref)
         done.append(sample)
     return done
 
@@ -187,7 +204,7 @@ def learn(
     return updates
 
 
-def step_on(updates: list[Update], policy: Policy, objective: Objective, step: int) -> None:
+def finish_updates(updates: list[Update], policy: Policy, objective: Objective, step: int) -> None:
     """What changes between steps: the objective by what it sees, the reference every `kl.ref_refresh_steps` steps."""
     objective.observe([update.rows for update in updates if update.rows])
     every = objective.kl.ref_refresh_steps
@@ -200,7 +217,7 @@ def is_due(stage: TrainStageConfig, step: int) -> bool:
     return bool(stage.eval.every) and step % stage.eval.every == 0
 
 
-def after_evaluation(
+def run_evaluation(
     step: int,
     evaluate: Callable[[int], dict],
     stopping: Stopping,

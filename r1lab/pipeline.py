@@ -155,13 +155,13 @@ def _refuse_changed_ends(ready: list[Ready], path: Path) -> None:
 
 
 @ranks.by_first
-def _ended(run: RunFolder, each: Ready) -> dict | None:
+def _ended(run: RunFolder, ready_stage: Ready) -> dict | None:
     """The record of a stage that is done, or None where it has to run, or to go on to another end."""
-    record = run.stage_folder(each.stage.name) / "stage.json"
+    record = run.stage_folder(ready_stage.stage.name) / "stage.json"
     if not record.exists():
         return None
     ended = json.loads(record.read_text(encoding="utf-8"))
-    if ended["goal"] == goal_of(each.stage):
+    if ended["goal"] == goal_of(ready_stage.stage):
         return ended
-    shutil.rmtree(run.stage_folder(each.stage.name))
+    shutil.rmtree(run.stage_folder(ready_stage.stage.name))
     return None

@@ -142,8 +142,8 @@ class Ours:
     def learn(self, block: Sequence[Settled]) -> None:
         """The block's one update, as the loop makes it."""
         stage, ledger = self.stage, Ledger()
-        cut, step = loop.cut(block, self.objective, stage), self.policy.version + 1
-        batches = loop.prepared(cut, step, self.objective, self.policy, stage, ledger)
+        cut, step = loop.split_into_updates(block, self.objective, stage), self.policy.version + 1
+        batches = loop.prepare_updates(cut, step, self.objective, self.policy, stage, ledger)
         loop.learn(batches, self.policy, self.objective, stage, ledger)
 
     def prove(self, path: Path) -> dict:
@@ -164,7 +164,7 @@ class Ours:
         """Mean and largest |log p in mixed precision - in float32| over the tokens of a block, same weights."""
         stage = self.stage.model_copy(update={"precision": "bf16_autocast"})
         mixed = Policy(self.folder, stage, total_updates=1, temperature=stage.temperature, needs_ref=False)
-        samples = [sample for batch in loop.cut(block, self.objective, stage) for sample in batch]
+        samples = [sample for batch in loop.split_into_updates(block, self.objective, stage) for sample in batch]
         gaps = np.abs(np.concatenate(mixed.score(samples)) - np.concatenate(self.policy.score(samples)))
         return {"mean": float(gaps.mean()), "max": float(gaps.max())}
 

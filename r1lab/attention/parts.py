@@ -70,13 +70,13 @@ def parts(segments: Sequence[Segment], window: int | None = None) -> list[Part]:
     return made
 
 
-def _causal(own: slice, window: int | None) -> list[Part]:
-    size = own.stop - own.start
+def _causal(positions: slice, window: int | None) -> list[Part]:
+    size = positions.stop - positions.start
     if not size:
         return []
     if window is None or size <= window:
-        return [Part(own, own, is_causal=True)]
-    return [Part(own, own, is_causal=False, window=(window, 0))]
+        return [Part(positions, positions, is_causal=True)]
+    return [Part(positions, positions, is_causal=False, window=(window, 0))]
 
 
 def _windowed(prompt: slice, completions: Sequence[int], window: int) -> list[Part]:

@@ -29,11 +29,11 @@ class Attention(torch.autograd.Function):
     """Every part on views [H_kv, H / H_kv, its tokens, d]: heads that share keys read the same memory."""
 
     @staticmethod
-    def forward(ctx, query, key, value, made: list[Part], scale: float | None):
+    def forward(ctx, query, key, value, parts: list[Part], scale: float | None):
         q, k, v = _views(query, key, value)
         row = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
         out, sums = _heads(row, k.shape[0]), torch.empty(q.shape[:-1], dtype=torch.float32)
-        for part in made:
+        for part in parts:
             at, seen = part.queries, part.keys
             found, total = FLASH(
                 q[:, :, at], k[:, :, seen], v[:, :, seen], 0.0, part.is_causal, attn_mask=part.mask(q), scale=scale
@@ -42,7 +42,7 @@ class Attention(torch.autograd.Function):
                 found, total = _merged(out[:, :, at], sums[:, :, at], found, total)
             out[:, :, at], sums[:, :, at] = found, total
         ctx.save_for_backward(query, key, value, row, sums)
-        ctx.made, ctx.scale = made, scale
+        ctx.made, ctx.scale = parts, scale
         return row
 
     @staticmethod

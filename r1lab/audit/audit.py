@@ -50,11 +50,11 @@ def reported(json_path: Path | None, html_path: Path | None, *, but: Path | None
             for path, option in ((json_path, "--json"), (html_path, "--html"))
         ]
 
-        def write(found: Audit) -> None:
+        def write(audit: Audit) -> None:
             if files[0]:
-                files[0].write(json.dumps(found.figures, indent=1).encode() + b"\n")
+                files[0].write(json.dumps(audit.figures, indent=1).encode() + b"\n")
             if files[1]:
-                files[1].write(as_html(found.title, found.sections, found.panels, found.series))
+                files[1].write(as_html(audit.title, audit.sections, audit.panels, audit.series))
 
         yield write
 
@@ -202,12 +202,12 @@ def _by(key: str, verifiers: Mapping) -> Section:
     )  # fmt: skip
 
 
-def _wrong(name: str, found: Mapping) -> Section:
+def _wrong(name: str, figure: Mapping) -> Section:
     columns = ("id", "expected", "completion", "answer", "extracted", "status", "reason")
-    rows = [[row[key] for key in columns] for row in found["judged_wrongly"]]
+    rows = [[row[key] for key in columns] for row in figure["judged_wrongly"]]
     for row in rows:
         row[1] = _label(row[1])
-    right = found["right"]
+    right = figure["right"]
     title = f"Judged wrongly by {name}: {right['n'] - right['count'] if right else 0}"
     return Section(title, ("id", "label", *columns[2:]), rows, num_words=len(columns), shown=SHOWN)
 

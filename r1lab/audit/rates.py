@@ -93,8 +93,8 @@ def share(count: int, n: int) -> dict | None:
     return {"count": count, **wilson(count, n)._asdict()} if n else None
 
 
-def interval(found: Mapping | None) -> Interval | None:
-    return None if found is None else Interval(found["value"], found["low"], found["high"], found["n"])
+def interval(figure: Mapping | None) -> Interval | None:
+    return None if figure is None else Interval(figure["value"], figure["low"], figure["high"], figure["n"])
 
 
 def row_of(case: Case, verdict: Verdict) -> dict:

@@ -25,7 +25,7 @@ class Refusal:
     reason: str
 
 
-def of(a: Sequence[Trial], b: Sequence[Trial], on: str, unit: str, failed: Mapping[str, str]) -> list[Refusal]:
+def of(a: Sequence[Trial], b: Sequence[Trial], set_name: str, unit: str, failed: Mapping[str, str]) -> list[Refusal]:
     """Every reason not to rank two regimes on a set; `failed` says of runs that ended in an error, by `Trial.name`."""
     trials = [*a, *b]
     regimes = (a[0].regime, b[0].regime)
@@ -34,16 +34,16 @@ def of(a: Sequence[Trial], b: Sequence[Trial], on: str, unit: str, failed: Mappi
         *(Refusal("failed", each) for each in gone),
         *(Refusal("unfinished", f"{each.name} has not finished") for each in trials if not each.is_finished),
         *_seeds(a, b),
-        *_differing(trials, "evaluation_set", lambda each: each.exam(on).conditions),
-        *_differing(trials, "verifier_version", lambda each: each.verifiers(on)),
+        *_differing(trials, "evaluation_set", lambda each: each.last_evaluation(set_name).conditions),
+        *_differing(trials, "verifier_version", lambda each: each.verifiers(set_name)),
         *_budget(trials, unit),
     ]
-    exams = [(each.name, each.exam(on)) for each in trials]
-    for name, exam in exams:
-        if exam.error_share > MOST_ERRORS:
-            share = f"{exam.errors} of {len(exam.rows)} completions of {name} could not be judged"
+    last_evaluations = [(each.name, each.last_evaluation(set_name)) for each in trials]
+    for name, last_evaluation in last_evaluations:
+        if last_evaluation.error_share > MOST_ERRORS:
+            share = f"{last_evaluation.errors} of {len(last_evaluation.rows)} completions of {name} could not be judged"
             found.append(Refusal("errors", f"{share}, over {MOST_ERRORS:.0%}"))
-    if len(exams[0][1].problems) < 2:
+    if len(last_evaluations[0][1].problems) < 2:
         found.append(Refusal("too_few_problems", "one problem has no spread to judge by; evaluate on more"))
     if len({each.seed for each in a} & {each.seed for each in b}) == 1:
         found.append(Refusal("one_seed", "one seed: it says how these two runs differ, not which way is better"))

@@ -84,13 +84,13 @@ def compare(
     return comparison
 
 
-def _written(folder: Path, found: Findings) -> Comparison:
+def _written(folder: Path, result: Findings) -> Comparison:
     from r1lab.comparison.page import write
 
-    page = write(found, folder / "report")
-    text = json.dumps(found.summary(answer(found), folder), indent=1) + "\n"
+    page = write(result, folder / "report")
+    text = json.dumps(result.summary(answer(result), folder), indent=1) + "\n"
     atomic_file(folder / "comparison.json", lambda path: path.write_text(text, encoding="utf-8"))
-    return Comparison(folder, page, found)
+    return Comparison(folder, page, result)
 
 
 def _planned(recipes: Sequence, overrides: Sequence[str], seeds: int, folder: Path) -> list[Planned]:
@@ -149,15 +149,18 @@ def _check_ready(planned: Sequence[Planned]) -> None:
             raise RecipeError(f"{name}: {error}") from None
 
 
-def _has_rows(each: Planned) -> bool:
-    metrics = each.folder / "metrics.jsonl"
-    return (each.folder / MANIFEST).is_file() and metrics.is_file() and metrics.stat().st_size > 0
+def _has_rows(planned: Planned) -> bool:
+    metrics = planned.folder / "metrics.jsonl"
+    return (planned.folder / MANIFEST).is_file() and metrics.is_file() and metrics.stat().st_size > 0
 
 
-def _by_regime(found: Sequence[Trial], planned: Sequence[Planned]) -> Mapping[str, list[Trial]]:
+def _by_regime(trials_read: Sequence[Trial], planned: Sequence[Planned]) -> Mapping[str, list[Trial]]:
     """In the order given; a regime all of whose runs failed has none."""
-    order = dict.fromkeys([*(each.regime for each in planned), *(each.regime for each in found)])
-    return {name: sorted((each for each in found if each.regime == name), key=lambda each: each.seed) for name in order}
+    order = dict.fromkeys([*(each.regime for each in planned), *(each.regime for each in trials_read)])
+    return {
+        name: sorted((each for each in trials_read if each.regime == name), key=lambda each: each.seed)
+        for name in order
+    }
 
 
 def _name(recipe: str | Path | dict) -> str:

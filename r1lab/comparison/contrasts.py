@@ -61,17 +61,20 @@ class Contrast:
 
 
 def contrasts(
-    regimes: Mapping[str, Sequence[Trial]], on: str, unit: str = "tokens", failed: Mapping[str, str] | None = None
+    regimes: Mapping[str, Sequence[Trial]], set_name: str, unit: str = "tokens", failed: Mapping[str, str] | None = None
 ) -> list[Contrast]:
     """All pairs, in the regimes' order; regimes without a run are left out."""
     having = {name: trials for name, trials in regimes.items() if trials}
-    found = [_contrast(having[a], having[b], on, unit, failed or {}) for a, b in combinations(having, 2)]
+    found = [_contrast(having[a], having[b], set_name, unit, failed or {}) for a, b in combinations(having, 2)]
     return _corrected(found)
 
 
-def score(trials: Sequence[Trial], on: str) -> Interval:
+def score(trials: Sequence[Trial], set_name: str) -> Interval:
     """A regime's mean score: over seeds and problems, of one seed over problems alone."""
-    return _of_outcomes(np.stack([each.exam(on).right_N for each in trials]), trials[0].exam(on).completions)
+    return _of_outcomes(
+        np.stack([each.last_evaluation(set_name).right_N for each in trials]),
+        trials[0].last_evaluation(set_name).completions,
+    )
 
 
 def _of_outcomes(right_SN: np.ndarray, completions: int) -> Interval:
@@ -84,20 +87,20 @@ def _of_outcomes(right_SN: np.ndarray, completions: int) -> Interval:
     return mean_interval(values.tolist())
 
 
-def _contrast(a: Sequence[Trial], b: Sequence[Trial], on: str, unit: str, failed: Mapping[str, str]) -> Contrast:
-    made = Contrast(a[0].regime, b[0].regime, refusals=tuple(refusals.of(a, b, on, unit, failed)))
-    exams = [{each.seed: each.exam(on) for each in trials} for trials in (a, b)]
-    seeds = sorted(exams[0].keys() & exams[1].keys())
-    problems = {exam.problems for each in exams for exam in each.values()}
+def _contrast(a: Sequence[Trial], b: Sequence[Trial], set_name: str, unit: str, failed: Mapping[str, str]) -> Contrast:
+    made = Contrast(a[0].regime, b[0].regime, refusals=tuple(refusals.of(a, b, set_name, unit, failed)))
+    last_evaluations = [{each.seed: each.last_evaluation(set_name) for each in trials} for trials in (a, b)]
+    seeds = sorted(last_evaluations[0].keys() & last_evaluations[1].keys())
+    problems = {last_evaluation.problems for each in last_evaluations for last_evaluation in each.values()}
     if not seeds or len(problems) > 1:
         return made
-    difference_SN = np.stack([exams[0][seed].right_N - exams[1][seed].right_N for seed in seeds])
+    difference_SN = np.stack([last_evaluations[0][seed].right_N - last_evaluations[1][seed].right_N for seed in seeds])
     made = replace(made, by_seed={seed: float(row.mean()) for seed, row in zip(seeds, difference_SN)})
     if difference_SN.shape[1] < 2:
         return made
     if len(seeds) == 1:
         return replace(made, difference=mean_interval(difference_SN[0].tolist()))
-    parts = paired.parts(difference_SN, 1 / exams[0][seeds[0]].completions)
+    parts = paired.parts(difference_SN, 1 / last_evaluations[0][seeds[0]].completions)
     return replace(
         made,
         difference=paired.interval(parts),
@@ -106,27 +109,27 @@ def _contrast(a: Sequence[Trial], b: Sequence[Trial], on: str, unit: str, failed
     )
 
 
-def _corrected(found: Sequence[Contrast]) -> list[Contrast]:
+def _corrected(pairs: Sequence[Contrast]) -> list[Contrast]:
     """Holm over the differences that could be ranked; those that it does not separate are refused."""
-    tested = [each for each in found if each.is_tested]
+    tested = [each for each in pairs if each.is_tested]
     adjusted, levels = paired.holm([each.p for each in tested])
     table = {(each.a, each.b): (p, level) for each, p, level in zip(tested, adjusted, levels)}
     strictest = paired.ALPHA / max(1, len(tested))
-    return [_decided(each, *table[each.a, each.b], strictest) if each.is_tested else each for each in found]
+    return [_decided(each, *table[each.a, each.b], strictest) if each.is_tested else each for each in pairs]
 
 
-def _decided(each: Contrast, adjusted: float, level: float, strictest: float) -> Contrast:
-    sizes = sorted({each.num_seeds, *MORE_SEEDS})
+def _decided(contrast: Contrast, adjusted: float, level: float, strictest: float) -> Contrast:
+    sizes = sorted({contrast.num_seeds, *MORE_SEEDS})
     made = replace(
-        each,
+        contrast,
         adjusted_p=adjusted,
-        corrected=paired.interval(each.parts, level),
-        win=paired.win_probability(list(each.by_seed.values())),
-        resolvable={size: paired.resolvable(each.parts, strictest, size) for size in sizes},
+        corrected=paired.interval(contrast.parts, level),
+        win=paired.win_probability(list(contrast.by_seed.values())),
+        resolvable={size: paired.resolvable(contrast.parts, strictest, size) for size in sizes},
     )
     if adjusted <= paired.ALPHA:
         return made
-    if each.p <= paired.ALPHA:
+    if contrast.p <= paired.ALPHA:
         reason = (
             f"its interval leaves out zero, but not after Holm's correction for {round(paired.ALPHA / strictest)} pairs"
         )
@@ -135,6 +138,6 @@ def _decided(each: Contrast, adjusted: float, level: float, strictest: float) ->
     return replace(made, refusals=(*made.refusals, Refusal("not_separated", reason)))
 
 
-def ranking(found: Sequence[Contrast]) -> list[tuple[str, str]]:
+def ranking(pairs: Sequence[Contrast]) -> list[tuple[str, str]]:
     """(higher, lower) of every pair that is ranked."""
-    return [(each.winner, each.b if each.winner == each.a else each.a) for each in found if each.winner]
+    return [(each.winner, each.b if each.winner == each.a else each.a) for each in pairs if each.winner]

@@ -17,32 +17,32 @@ GRID = 200
 """Places at which seeds' curves are averaged."""
 
 
-def draw(found: Findings) -> list[Picture]:
+def draw(findings: Findings) -> list[Picture]:
     """Every figure that has numbers, in the page's order."""
-    paired = [each for each in found.contrasts if each.difference is not None]
-    made = [Picture("curves", True, *both((9.6, 4.2), lambda figure, theme: _curves(figure, found, theme)))]
+    paired = [each for each in findings.contrasts if each.difference is not None]
+    made = [Picture("curves", True, *both((9.6, 4.2), lambda figure, theme: _curves(figure, findings, theme)))]
     if paired:
         size = (9.6, 1.1 + 0.42 * len(paired))
         made.insert(0, Picture("differences", True, *both(size, lambda figure, theme: _forest(figure, paired, theme))))
-    size = (9.6, 1.1 + 0.42 * len(found.regimes))
-    return [*made, Picture("ends", True, *both(size, lambda figure, theme: _ends(figure, found, theme)))]
+    size = (9.6, 1.1 + 0.42 * len(findings.regimes))
+    return [*made, Picture("ends", True, *both(size, lambda figure, theme: _ends(figure, findings, theme)))]
 
 
-def band(regime: Regime, on: str) -> tuple[np.ndarray, np.ndarray]:
+def band(regime: Regime, set_name: str) -> tuple[np.ndarray, np.ndarray]:
     """Tokens [GRID], scores_SX [seeds, GRID] on straight lines between evaluations, as far as every seed went."""
-    points = [np.array(trial.points(on)) for trial in regime.trials]
+    points = [np.array(trial.points(set_name)) for trial in regime.trials]
     start, end = max(each[0, 0] for each in points), min(each[-1, 0] for each in points)
     x = np.linspace(start, max(start, end), GRID)
     return x, np.stack([np.interp(x, each[:, 0], each[:, 1]) for each in points])
 
 
-def _curves(figure: Figure, found: Findings, theme: Theme) -> None:
+def _curves(figure: Figure, findings: Findings, theme: Theme) -> None:
     """A line a regime, the mean over its seeds; the band from the lowest seed to the highest."""
     (ax,) = panels(figure, 1, 1)
-    dress(ax, theme, "training budget so far (tokens)", f"{plain(found.on)}: right answers")
-    looks = list(zip(found.regimes, cycle(theme.runs), cycle(MARKERS), cycle(DASHES)))
+    dress(ax, theme, "training budget so far (tokens)", f"{plain(findings.on)}: right answers")
+    looks = list(zip(findings.regimes, cycle(theme.runs), cycle(MARKERS), cycle(DASHES)))
     for regime, colour, marker, dash in looks:
-        x, scores_SX = band(regime, found.on)
+        x, scores_SX = band(regime, findings.on)
         ax.fill_between(x, scores_SX.min(0), scores_SX.max(0), color=colour, alpha=0.16, linewidth=0)
         ax.plot(x, scores_SX.mean(0), color=colour, linestyle=dash, linewidth=1.9, marker=marker, markersize=5,
                 markevery=(GRID // 12, GRID // 6))  # fmt: skip
@@ -77,11 +77,11 @@ def _forest(figure: Figure, paired: Sequence[Contrast], theme: Theme) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def _ends(figure: Figure, found: Findings, theme: Theme) -> None:
+def _ends(figure: Figure, findings: Findings, theme: Theme) -> None:
     """A line a regime: a mark a run, the mean with its interval."""
     (ax,) = panels(figure, 1, 1)
-    dress(ax, theme, f"{plain(found.on)}: right answers at the end", "")
-    for row, (each, colour, marker) in enumerate(zip(found.regimes, cycle(theme.runs), cycle(MARKERS))):
+    dress(ax, theme, f"{plain(findings.on)}: right answers at the end", "")
+    for row, (each, colour, marker) in enumerate(zip(findings.regimes, cycle(theme.runs), cycle(MARKERS))):
         ax.plot([100 * each.score.low, 100 * each.score.high], [row, row], color=colour, linewidth=3.4)
         ax.plot(100 * each.score.value, row, marker, color=colour, markersize=8)
         ends = [100 * value for value in each.by_seed.values()]
@@ -89,6 +89,6 @@ def _ends(figure: Figure, found: Findings, theme: Theme) -> None:
         if each.base is not None:
             ax.plot(100 * each.base, row, marker, color=colour, markersize=7, markerfacecolor=theme.paper)
     ax.xaxis.set_major_formatter(PercentFormatter(100))
-    ax.set_yticks(range(len(found.regimes)), [plain(each.name) for each in found.regimes])
-    ax.set_ylim(len(found.regimes) - 0.4, -0.6)
+    ax.set_yticks(range(len(findings.regimes)), [plain(each.name) for each in findings.regimes])
+    ax.set_ylim(len(findings.regimes) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)

@@ -118,26 +118,26 @@ class Findings:
 
 
 def findings(
-    regimes: Mapping[str, Sequence[Trial]], on: str | None, targets: Sequence[float], failed: Mapping[str, str]
+    regimes: Mapping[str, Sequence[Trial]], set_name: str | None, targets: Sequence[float], failed: Mapping[str, str]
 ) -> Findings:
     """Compare what is there. RunError where fewer than two regimes have a run that was evaluated."""
     having = {name: trials for name, trials in regimes.items() if trials}
     if len(having) < 2:
         why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise RunError(f"only {', '.join(having) or 'none'} of the regimes has a run to compare ({why})")
-    name = _set_of([each for trials in having.values() for each in trials], on)
+    name = _set_of([each for trials in having.values() for each in trials], set_name)
     unit = _unit([each for trials in having.values() for each in trials])
     aims = sorted({*_targets(having, name), *targets})
     made = [_of_regime(regime, trials, name, aims) for regime, trials in having.items()]
     return Findings(name, unit, made, contrasts(having, name, unit, failed), failed)
 
 
-def _set_of(trials: Sequence[Trial], on: str | None) -> str:
+def _set_of(trials: Sequence[Trial], set_name: str | None) -> str:
     shared = [name for name in trials[0].sets if all(name in each.sets for each in trials)]
-    if on in shared or (on is None and shared):
-        return on or shared[0]
+    if set_name in shared or (set_name is None and shared):
+        return set_name or shared[0]
     said = ", ".join(f"{each.name}: {', '.join(each.sets) or 'none'}" for each in trials)
-    wanted = f"evaluation set {on!r} is not of all runs" if on else "no evaluation set is of all runs"
+    wanted = f"evaluation set {set_name!r} is not of all runs" if set_name else "no evaluation set is of all runs"
     raise RecipeError(f"{wanted} ({said}); give each the same eval.sets, or name one with --on")
 
 
@@ -147,22 +147,22 @@ def _unit(trials: Sequence[Trial]) -> str:
     )
 
 
-def _targets(regimes: Mapping[str, Sequence[Trial]], on: str) -> list[float]:
+def _targets(regimes: Mapping[str, Sequence[Trial]], set_name: str) -> list[float]:
     """Scores at a quarter, a half and three quarters of the way from the lowest start to the best mean end."""
-    start = min(each.points(on)[0][1] for trials in regimes.values() for each in trials)
-    end = max(fmean(each.points(on)[-1][1] for each in trials) for trials in regimes.values())
+    start = min(each.points(set_name)[0][1] for trials in regimes.values() for each in trials)
+    end = max(fmean(each.points(set_name)[-1][1] for each in trials) for trials in regimes.values())
     return [round(start + share * (end - start), 3) for share in STEPS] if end > start else []
 
 
-def _of_regime(name: str, trials: Sequence[Trial], on: str, aims: Sequence[float]) -> Regime:
-    firsts = [each.points(on)[0][1] for each in trials if each.points(on)[0][0] == 0]
+def _of_regime(name: str, trials: Sequence[Trial], set_name: str, aims: Sequence[float]) -> Regime:
+    firsts = [each.points(set_name)[0][1] for each in trials if each.points(set_name)[0][0] == 0]
     return Regime(
         name,
         trials,
-        score(trials, on),
-        {each.seed: float(each.exam(on).right_N.mean()) for each in trials},
+        score(trials, set_name),
+        {each.seed: float(each.last_evaluation(set_name).right_N.mean()) for each in trials},
         fmean(firsts) if len(firsts) == len(trials) else None,
-        [Reached(aim, {each.seed: tokens_to(each.points(on), aim) for each in trials}) for aim in aims],
+        [Reached(aim, {each.seed: tokens_to(each.points(set_name), aim) for each in trials}) for aim in aims],
     )
 
 
@@ -180,42 +180,42 @@ def tokens_to(points: Sequence[tuple[float, float]], target: float) -> float | N
     return None
 
 
-def _regime(each: Regime, folder: Path | None) -> dict[str, Any]:
+def _regime(regime: Regime, folder: Path | None) -> dict[str, Any]:
     def place(path: Path) -> str:
         return os.path.relpath(path, folder) if folder else str(path)
 
     return {
-        "score": each.score._asdict(),
-        "by_seed": {str(seed): value for seed, value in each.by_seed.items()},
-        "one_seed": each.has_one_seed,
-        "base": each.base,
-        "tokens": {str(trial.seed): trial.tokens for trial in each.trials},
-        "flops": {str(trial.seed): trial.flops for trial in each.trials},
-        "seconds": {str(trial.seed): trial.seconds for trial in each.trials},
-        "runs": {str(trial.seed): place(trial.path) for trial in each.trials},
-        "hashes": {str(trial.seed): trial.manifest.get("hash") for trial in each.trials},
+        "score": regime.score._asdict(),
+        "by_seed": {str(seed): value for seed, value in regime.by_seed.items()},
+        "one_seed": regime.has_one_seed,
+        "base": regime.base,
+        "tokens": {str(trial.seed): trial.tokens for trial in regime.trials},
+        "flops": {str(trial.seed): trial.flops for trial in regime.trials},
+        "seconds": {str(trial.seed): trial.seconds for trial in regime.trials},
+        "runs": {str(trial.seed): place(trial.path) for trial in regime.trials},
+        "hashes": {str(trial.seed): trial.manifest.get("hash") for trial in regime.trials},
         "tokens_to_reach": [
             {"score": aim.target, "by_seed": {str(seed): value for seed, value in aim.by_seed.items()}}
-            for aim in each.reached
+            for aim in regime.reached
         ],
     }
 
 
-def _contrast(each: Contrast) -> dict[str, Any]:
+def _contrast(contrast: Contrast) -> dict[str, Any]:
     def bounds(interval: Interval | None) -> dict | None:
         return interval._asdict() if interval else None
 
     return {
-        "a": each.a,
-        "b": each.b,
-        "difference": bounds(each.difference),
-        "by_seed": {str(seed): value for seed, value in each.by_seed.items()},
-        "one_seed": each.num_seeds == 1,
-        "p": each.p,
-        "p_holm": each.adjusted_p,
-        "holm_interval": bounds(each.corrected),
-        "win_probability": bounds(each.win),
-        "resolvable": {str(size): value for size, value in each.resolvable.items()},
-        "winner": each.winner,
-        "refused": [asdict(refusal) for refusal in each.refusals],
+        "a": contrast.a,
+        "b": contrast.b,
+        "difference": bounds(contrast.difference),
+        "by_seed": {str(seed): value for seed, value in contrast.by_seed.items()},
+        "one_seed": contrast.num_seeds == 1,
+        "p": contrast.p,
+        "p_holm": contrast.adjusted_p,
+        "holm_interval": bounds(contrast.corrected),
+        "win_probability": bounds(contrast.win),
+        "resolvable": {str(size): value for size, value in contrast.resolvable.items()},
+        "winner": contrast.winner,
+        "refused": [asdict(refusal) for refusal in contrast.refusals],
     }

@@ -63,10 +63,10 @@ def run_all(planned: Sequence[Planned], jobs: int = 1) -> dict[str, str]:
     return {each.name: why for each, why in said if why}
 
 
-def _here(each: Planned) -> str:
+def _here(planned: Planned) -> str:
     """Run it in this process; why it failed, or nothing."""
     try:
-        pipeline.train(each.plan(), Progress(each.name))
+        pipeline.train(planned.plan(), Progress(planned.name))
     except Stopped:
         raise
     except RunError as error:
@@ -86,16 +86,16 @@ def _beside(planned: Sequence[Planned], jobs: int) -> list[tuple[Planned, str]]:
     children: dict[str, subprocess.Popen] = {}
     stopped = threading.Event()
 
-    def one(each: Planned) -> str:
+    def one(planned: Planned) -> str:
         slot = slots.get()
         try:
             if stopped.is_set():
                 return ""
             device = {"CUDA_VISIBLE_DEVICES": _device(slot, num_gpus)} if num_gpus else {}
-            children[each.name] = child = _child(each, threads, device)
+            children[planned.name] = child = _child(planned, threads, device)
             return _outcome(child, stopped)
         finally:
-            children.pop(each.name, None)
+            children.pop(planned.name, None)
             slots.put(slot)
 
     with terminable("the same command goes on from where its runs stand"), ThreadPoolExecutor(jobs) as pool:
@@ -118,7 +118,7 @@ def _device(slot: int, num_gpus: int) -> str:
     return allowed[slot % num_gpus] if len(allowed) >= num_gpus else str(slot % num_gpus)
 
 
-def _child(each: Planned, threads: int, device: dict[str, str]) -> subprocess.Popen:
+def _child(planned: Planned, threads: int, device: dict[str, str]) -> subprocess.Popen:
     imports = {
         "PYTHONSAFEPATH": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
@@ -127,7 +127,13 @@ def _child(each: Planned, threads: int, device: dict[str, str]) -> subprocess.Po
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     command = [sys.executable, "-m", "r1lab.comparison.jobs"]
     child = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)  # Ctrl-C is the parent's alone
-    job = {"regime": each.regime, "seed": each.seed, "raw": each.raw, "base": str(each.base), "threads": threads}
+    job = {
+        "regime": planned.regime,
+        "seed": planned.seed,
+        "raw": planned.raw,
+        "base": str(planned.base),
+        "threads": threads,
+    }
     try:
         child.stdin.write(json.dumps(job, default=str) + "\n")
         child.stdin.flush()

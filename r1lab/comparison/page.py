@@ -14,29 +14,29 @@ from r1lab.comparison.findings import Findings
 from r1lab.report.pages import encoded, environment
 
 
-def write(found: Findings, folder: Path) -> Path:
+def write(findings: Findings, folder: Path) -> Path:
     """The page index.html and its figures in `folder`; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = draw(found)
+    pictures = draw(findings)
     for picture in pictures:
         (folder / f"{picture.key}.png").write_bytes(picture.light)
     page = folder / "index.html"
-    page.write_text(_render(found, pictures), encoding="utf-8")
+    page.write_text(_render(findings, pictures), encoding="utf-8")
     return page
 
 
-def _render(found: Findings, pictures: Sequence) -> str:
+def _render(findings: Findings, pictures: Sequence) -> str:
     template = environment().get_template("comparison.html.j2")
     return template.render(
-        found=found,
-        lead=summary.lead(found),
-        more=summary.more(found),
+        found=findings,
+        lead=summary.lead(findings),
+        more=summary.more(findings),
         points_of=summary.points,
         verdict=summary.verdict,
         pictures={each.key: (each.is_wide, encoded(each.light), encoded(each.dark)) for each in pictures},
-        compared=side_by_side(found),
-        power=[each for each in found.contrasts if each.resolvable],
-        closest=closest(found.contrasts),
+        compared=side_by_side(findings),
+        power=[each for each in findings.contrasts if each.resolvable],
+        closest=closest(findings.contrasts),
     )
 
 
@@ -46,13 +46,13 @@ def closest(contrasts: Sequence[Contrast]) -> Contrast | None:
     return max(tested, key=lambda each: each.resolvable[each.num_seeds], default=None)
 
 
-def side_by_side(found: Findings) -> list[tuple[str, list[tuple[str, dict[str, Any]]]]]:
+def side_by_side(findings: Findings) -> list[tuple[str, list[tuple[str, dict[str, Any]]]]]:
     """For a few problems, each regime's completion at its first seed, last evaluation: (prompt, [(regime, row)]).
 
     Chosen by rule, not by eye: of the problems that all were asked, the first that all got right, the first that some
     did, the first that none did.
     """
-    firsts = [(each.name, each.trials[0].exam(found.on).rows) for each in found.regimes]
+    firsts = [(each.name, each.trials[0].last_evaluation(findings.on).rows) for each in findings.regimes]
     tables = [(name, {row["problem_id"]: row for row in reversed(rows)}) for name, rows in firsts]
     shared = [row["problem_id"] for row in firsts[0][1] if all(row["problem_id"] in table for _, table in tables)]
     kinds: dict[str, str] = {}

@@ -14,18 +14,18 @@ from r1lab.stats.intervals import Interval
 ONE = "one seed"
 
 
-def answer(found: Findings) -> str:
+def answer(findings: Findings) -> str:
     """Which regime ends higher, or why that cannot be said; what else is ranked; what it rests on."""
-    return " ".join([lead(found), *more(found)])
+    return " ".join([lead(findings), *more(findings)])
 
 
-def lead(found: Findings) -> str:
+def lead(findings: Findings) -> str:
     """The first sentence."""
-    best, *others = found.best_first
-    pairs = [found.between(best.name, each.name) for each in others]
-    if found.num_seeds == 1:
-        return _one_seed(best, others[0], found)
-    if not any(each.is_tested for each in found.contrasts):
+    best, *others = findings.best_first
+    pairs = [findings.between(best.name, each.name) for each in others]
+    if findings.num_seeds == 1:
+        return _one_seed(best, others[0], findings)
+    if not any(each.is_tested for each in findings.contrasts):
         why, said = pairs[0].refusals[0], points(turned(pairs[0], best.name)) if pairs[0].difference else ""
         differ = f" As they ran, {best.name} differs from {others[0].name} by {said}." if said else ""
         return f"Not ranked ({why.name.replace('_', ' ')}): {why.reason}.{differ}"
@@ -36,23 +36,23 @@ def lead(found: Findings) -> str:
     return f"No regime is shown to end highest: {best.name} scores most, but is not told from {unsettled}."
 
 
-def more(found: Findings) -> list[str]:
+def more(findings: Findings) -> list[str]:
     """What else is ranked, what these seeds could have resolved, and what it rests on."""
     ranked: dict[str, list[str]] = {}
-    for higher, lower in found.ranking:
+    for higher, lower in findings.ranking:
         ranked.setdefault(higher, []).append(lower)
-    order = [each.name for each in found.best_first if each.name in ranked]
-    has_winner = order and len(ranked[order[0]]) == len(found.regimes) - 1
+    order = [each.name for each in findings.best_first if each.name in ranked]
+    has_winner = order and len(ranked[order[0]]) == len(findings.regimes) - 1
     said = [f"{name} is above {_listed(ranked[name])}." for name in (order[1:] if has_winner else order)]
-    unsettled = [each for each in found.contrasts if each.is_tested and not each.winner]
+    unsettled = [each for each in findings.contrasts if each.is_tested and not each.winner]
     if unsettled:
         size = max(each.resolvable[each.num_seeds] for each in unsettled)
-        said.append(f"With {found.num_seeds} seeds this could resolve about {100 * size:.0f} points there.")
-    return [*said, design(found)]
+        said.append(f"With {findings.num_seeds} seeds this could resolve about {100 * size:.0f} points there.")
+    return [*said, design(findings)]
 
 
-def _one_seed(best: Regime, other: Regime, found: Findings) -> str:
-    pair = found.between(best.name, other.name)
+def _one_seed(best: Regime, other: Regime, findings: Findings) -> str:
+    pair = findings.between(best.name, other.name)
     if pair.difference is None:
         return f"One seed, and not the same problems: nothing can be said of {best.name} and {other.name}."
     return (
@@ -61,56 +61,58 @@ def _one_seed(best: Regime, other: Regime, found: Findings) -> str:
     )
 
 
-def _against(each: Contrast, best: str) -> str:
-    other, refused = each.b if each.a == best else each.a, each.refusals[0]
-    if refused.name != "not_separated" or each.difference is None:
+def _against(contrast: Contrast, best: str) -> str:
+    other, refused = contrast.b if contrast.a == best else contrast.a, contrast.refusals[0]
+    if refused.name != "not_separated" or contrast.difference is None:
         return f"{other} ({refused.name.replace('_', ' ')}: {refused.reason})"
-    return f"{other} ({points(turned(each, best))})"
+    return f"{other} ({points(turned(contrast, best))})"
 
 
-def design(found: Findings) -> str:
+def design(findings: Findings) -> str:
     """What the sentence rests on."""
-    spent = [getattr(trial, found.unit) for each in found.regimes for trial in each.trials]
-    unit = "budget tokens" if found.unit == "tokens" else "training FLOPs"
+    spent = [getattr(trial, findings.unit) for each in findings.regimes for trial in each.trials]
+    unit = "budget tokens" if findings.unit == "tokens" else "training FLOPs"
     least, most = count(min(spent)), count(max(spent))
     budget = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
-    seeds = "one seed" if found.num_seeds == 1 else f"{found.num_seeds} seeds"
-    return f"({seeds}, {found.num_problems} problems of {found.on}, {budget} a run.)"
+    seeds = "one seed" if findings.num_seeds == 1 else f"{findings.num_seeds} seeds"
+    return f"({seeds}, {findings.num_problems} problems of {findings.on}, {budget} a run.)"
 
 
-def turned(each: Contrast, first: str) -> Interval:
+def turned(contrast: Contrast, first: str) -> Interval:
     """The difference as `first` minus the other."""
-    found = each.difference
-    return found if each.a == first else Interval(-found.value, -found.high, -found.low, found.n)
+    found = contrast.difference
+    return found if contrast.a == first else Interval(-found.value, -found.high, -found.low, found.n)
 
 
-def points(found: Interval | None) -> str:
+def points(interval: Interval | None) -> str:
     """`+3.1 points [+1.0, +5.2]`, or a dash."""
-    if found is None:
+    if interval is None:
         return "-"
-    return f"{100 * found.value:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return f"{100 * interval.value:+.1f} points [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
 
 
-def verdict(each: Contrast) -> str:
+def verdict(contrast: Contrast) -> str:
     """What is to be said of a pair, in a few words; of one seed, that it is one."""
-    if each.winner:
-        return f"{each.winner} higher"
-    names = [refusal.name.replace("_", " ") for refusal in each.refusals]
+    if contrast.winner:
+        return f"{contrast.winner} higher"
+    names = [refusal.name.replace("_", " ") for refusal in contrast.refusals]
     return "not ranked: " + ", ".join(dict.fromkeys(names))
 
 
-def text(found: Findings) -> str:
+def text(findings: Findings) -> str:
     """The answer, the regimes and their differences, every refusal."""
     refused = [
         f"  {each.a} - {each.b}: {refusal.reason} ({refusal.name})"
-        for each in found.contrasts
+        for each in findings.contrasts
         for refusal in each.refusals
     ]
-    tables = as_text([_regimes(found), _contrasts(found)])
-    return "\n".join([answer(found), "", tables, *(["", "Not ranked", *refused] if refused else []), *found.notes])
+    tables = as_text([_regimes(findings), _contrasts(findings)])
+    return "\n".join(
+        [answer(findings), "", tables, *(["", "Not ranked", *refused] if refused else []), *findings.notes]
+    )
 
 
-def _regimes(found: Findings) -> Section:
+def _regimes(findings: Findings) -> Section:
     rows = [
         (
             each.name,
@@ -120,13 +122,13 @@ def _regimes(found: Findings) -> Section:
             count(each.mean("flops")),
             duration(each.mean("seconds")),
         )
-        for each in found.best_first
+        for each in findings.best_first
     ]
     header = ("regime", "right, % [95 %]", "seeds", "tokens", "FLOPs", "time")
-    return Section(f"Right answers on {found.on}, and the mean cost of a run", header, rows)
+    return Section(f"Right answers on {findings.on}, and the mean cost of a run", header, rows)
 
 
-def _contrasts(found: Findings) -> Section:
+def _contrasts(findings: Findings) -> Section:
     rows = [
         (
             f"{each.a} - {each.b}",
@@ -135,13 +137,13 @@ def _contrasts(found: Findings) -> Section:
             ONE if each.num_seeds == 1 else f"{each.num_seeds} seeds",
             verdict(each),
         )
-        for each in found.contrasts
+        for each in findings.contrasts
     ]
     return Section("Differences", ("pair", "difference [95 %]", "p (Holm)", "seeds", "verdict"), rows)
 
 
-def _percent(found: Interval) -> str:
-    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ class LastEvaluation:
     errors: int
     """Completions that could not be judged."""
     conditions: Mapping[str, str]
-    """What must be equal for two exams to be one, by name: the problems, their source, how they were sampled."""
+    """What must be equal for two evaluations to be one, by name: the problems, their source, how they were sampled."""
     rows: Sequence[Mapping[str, Any]]
     """The table's rows, one a completion."""
 
@@ -56,7 +56,7 @@ class Trial:
     path: Path
     manifest: Mapping[str, Any]
     curves: Curves
-    _exams: dict[str, LastEvaluation] = field(default_factory=dict, repr=False, compare=False)
+    _last_evaluations: dict[str, LastEvaluation] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -104,19 +104,19 @@ class Trial:
         """(budget tokens so far, share of right answers) of every evaluation on a set."""
         return list(zip(*self.curves.series(f"eval/{name}/avg", "at/tokens")))
 
-    def exam(self, name: str) -> LastEvaluation:
+    def last_evaluation(self, name: str) -> LastEvaluation:
         """The last evaluation on a set. RunError where its table is missing or damaged."""
-        if name not in self._exams:
-            self._exams[name] = self._exam(name)
-        return self._exams[name]
+        if name not in self._last_evaluations:
+            self._last_evaluations[name] = self._last_evaluation(name)
+        return self._last_evaluations[name]
 
-    def _exam(self, name: str) -> LastEvaluation:
+    def _last_evaluation(self, name: str) -> LastEvaluation:
         row = [row for row in self.curves.rows if f"eval/{name}/avg" in row][-1]
         path = self.path / "eval" / f"{row['stage']}-{row.get('step', 0):.0f}-{name}.parquet"
         found = journal.read_evaluation(path)
         if found is None or not found[0]:
             raise RunError(f"{path}: missing or empty, the last evaluation of {self.name}; evaluate it again")
-        return exam_of(found[0], self._asked(row["stage"], name))
+        return last_evaluation_of(found[0], self._asked(row["stage"], name))
 
     def verifiers(self, name: str) -> dict[str, str]:
         """What judged a set: the verifier asked for (empty: the problems' own), and every version the run pinned."""
@@ -148,7 +148,7 @@ class Trial:
         return {key: json.dumps(value, sort_keys=True) for key, value in asked.items()}
 
 
-def exam_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> LastEvaluation:
+def last_evaluation_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> LastEvaluation:
     """The rows of an evaluation's table, taken together by problem."""
     right: dict[str, list[bool]] = {}
     prompts: dict[str, str | None] = {}

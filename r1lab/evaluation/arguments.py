@@ -16,7 +16,7 @@ from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.evaluation import leaks, named_sets
 from r1lab.evaluation.completers import Completer, FileCompleter, ModelCompleter
-from r1lab.evaluation.runner import EvaluationRequest
+from r1lab.evaluation.runner import EvaluationSpec
 from r1lab.evaluation.scores import checked_ks
 from r1lab.evaluation.server_completer import KEY_VARIABLE, Served
 from r1lab.policy import models
@@ -63,7 +63,7 @@ class Asked:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the verifier."""
     source: Mapping[str, Any] = field(default_factory=dict)
-    """Knobs of `r1lab.recipe.data.SourceConfig` that differ from the set's: path, split, columns, where, limit, settings
+    """Keys of `r1lab.recipe.SourceConfig` that differ from the set's: path, split, columns, where, limit, settings
     ..."""
     on_bad_gold: str = "error"
     """Reference answers that the verifier cannot use: `error`, or `drop` them."""
@@ -88,7 +88,7 @@ class Asked:
     """Ask as the recipe's RL stage does (its sampling, and its own data where `on` is not said), not as its `eval`."""
 
 
-def exam_of(asked: Asked) -> tuple[EvaluationRequest, Completer]:
+def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     """What is asked of whom. RecipeError in one line for whatever is wrong, before anything is written."""
     if asked.n is not None and (type(asked.n) is not int or asked.n < 1):
         raise RecipeError(f"--n: {asked.n!r} is no whole number from 1 on")
@@ -111,7 +111,7 @@ def exam_of(asked: Asked) -> tuple[EvaluationRequest, Completer]:
     note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
     sampling = Sampling() if isinstance(origin, FileCompleter) else _sampling(asked, stage)
     plain = {} if isinstance(origin, FileCompleter) else prompt.model_dump(mode="json")
-    return EvaluationRequest(
+    return EvaluationSpec(
         on, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note, base
     ), origin
 
@@ -253,15 +253,15 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def _refuse_leaks(on: EvaluationSet, source: SourceConfig, plan: Plan) -> None:
+def _refuse_leaks(eval_set: EvaluationSet, source: SourceConfig, plan: Plan) -> None:
     """RecipeError where the set shares problems with the training data of any stage of the recipe."""
     trained = [pair for stage in plan.stages for pair in stage.data.items() if not pair[1].stage]
     train: list[Problem] = []
     for name, each in trained:
         train += load_problems(each, name, "", plan.base)
     by_nature = leaks.is_ours(source.task) and all(leaks.is_ours(each.task) for _, each in trained)
-    allowed = any(on.name in stage.eval.allow_masked_overlap for stage in plan.stages)
-    leaks.check_set(on, train, may_mask=by_nature or allowed)
+    allowed = any(eval_set.name in stage.eval.allow_masked_overlap for stage in plan.stages)
+    leaks.check_set(eval_set, train, may_mask=by_nature or allowed)
 
 
 def _run_of(model: str | None) -> str | None:

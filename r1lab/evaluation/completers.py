@@ -61,14 +61,14 @@ class Completer(Protocol):
     together: int
     """Completions asked for at once: a block of an evaluation that is resumed."""
 
-    def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
+    def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
         """RecipeError for what cannot be answered, before anything is."""
 
     def prompt_of(self, problem: Problem) -> str | None:
         """The prompt for people, as the model reads it."""
 
     def answers(
-        self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
+        self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
     ) -> Iterator[tuple[Completion, Verdict]]:
         """n completions of each of the problems at `rows`, in order, judged."""
 
@@ -158,8 +158,8 @@ class FileCompleter:
         """The fewest completions of a problem."""
         return min(map(len, self.texts.values()))
 
-    def of(self, on: EvaluationSet, problem: Problem) -> list[Completion]:
-        return self.texts.get(problem.id) or self.texts.get(problem.id.removeprefix(f"{on.name}/"), [])
+    def of(self, eval_set: EvaluationSet, problem: Problem) -> list[Completion]:
+        return self.texts.get(problem.id) or self.texts.get(problem.id.removeprefix(f"{eval_set.name}/"), [])
 
     def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
         """Every problem has n completions, and every completion a problem."""

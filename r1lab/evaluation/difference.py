@@ -23,16 +23,16 @@ def folder_of(path: Path) -> Path:
     return path.parent if path.name == RESULTS else path
 
 
-def refuse(own: Mapping[str, Any], other: Path) -> None:
+def refuse(identity_now: Mapping[str, Any], other: Path) -> None:
     """RecipeError where the finished evaluation in `other` cannot be compared with one of this identity."""
     theirs = read_manifest(other)["identity"]
     for what in ("set", "verifiers"):
-        if differing := differences(own[what], theirs[what], "here", "there"):
+        if differing := differences(identity_now[what], theirs[what], "here", "there"):
             raise RecipeError(
                 f"--against {other}: another {what.removesuffix('s')} ({'; '.join(differing[:3])}); compare "
                 "evaluations of the same set by the same verifiers"
             )
-    if own["set"]["problems"] < 2:
+    if identity_now["set"]["problems"] < 2:
         raise RecipeError(f"--against {other}: one problem has no interval; compare on more")
     if not (other / COMPLETIONS).is_file():
         raise RecipeError(f"--against {other}: it is not finished; run it to its end first")
@@ -64,14 +64,14 @@ def _errors(table: Mapping[str, list]) -> float:
     return sum(row["status"] == "error" for row in rows) / len(rows)
 
 
-def text(found: Mapping[str, Any]) -> str:
+def text(figures: Mapping[str, Any]) -> str:
     """A few lines for people."""
-    gap, problems = found["difference"], found["problems"]
-    verdict = "" if found["is_resolved"] else ": the interval does not separate them"
-    if max(found["errors"]) > ERRORS:
+    gap, problems = figures["difference"], figures["problems"]
+    verdict = "" if figures["is_resolved"] else ": the interval does not separate them"
+    if max(figures["errors"]) > ERRORS:
         verdict = f": over {ERRORS:.0%} of one's completions could not be judged, so this ranks nothing"
     lines = [
         f"paired difference {gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]{verdict}",
         f"problems: {problems['better']} better, {problems['same']} the same, {problems['worse']} worse",
     ]
-    return "\n".join(lines + [f"differs in {each}" for each in found["differs_in"][:6]])
+    return "\n".join(lines + [f"differs in {each}" for each in figures["differs_in"][:6]])

@@ -30,18 +30,18 @@ def check(stages: Sequence[Parts]) -> None:
                 check_set(on, train, may_mask=by_nature or on.name in stage.eval.allow_masked_overlap)
 
 
-def check_set(on: EvaluationSet, train: Sequence[Problem], *, may_mask: bool) -> None:
+def check_set(eval_set: EvaluationSet, train: Sequence[Problem], *, may_mask: bool) -> None:
     """RecipeError where problems of the set stand in `train`, or are those with other numbers and may not be."""
-    found = overlap(train, on.problems)
+    found = overlap(train, eval_set.problems)
     if found.exact:
         raise RecipeError(
-            f"eval.sets.{on.name}: {found.exact} of {len(on.problems)} problems stand in the training data too "
-            f"({found.masked} once numbers are masked); take them out of one of the two"
+            f"eval.sets.{eval_set.name}: {found.exact} of {len(eval_set.problems)} problems stand in the training data "
+            f"too ({found.masked} once numbers are masked); take them out of one of the two"
         )
     if found.masked and not may_mask:
         raise RecipeError(
-            f"eval.sets.{on.name}: {found.masked} of {len(on.problems)} problems are training problems with other "
-            f"numbers (0 exactly); allow it with eval.allow_masked_overlap: [{on.name}]"
+            f"eval.sets.{eval_set.name}: {found.masked} of {len(eval_set.problems)} problems are training problems "
+            f"with other numbers (0 exactly); allow it with eval.allow_masked_overlap: [{eval_set.name}]"
         )
 
 

@@ -63,51 +63,57 @@ SETS: dict[str, dict[str, Any]] = {
 """Knobs of a source each, as in a recipe."""
 
 
-def source_of(on: str, base: Path | None = None, **knobs: Any) -> tuple[str, SourceConfig]:
+def source_of(set_name: str, base: Path | None = None, **knobs: Any) -> tuple[str, SourceConfig]:
     """A set's short name and its source; `knobs` that are not None win over the table's.
 
     RecipeError for a name that is none and no place either, with the nearest; for knobs that do not fit; for a set
     without a verifier.
     """
     own = {key: value for key, value in knobs.items() if value not in (None, {}, ())}
-    name, table = named(on, base)
+    name, table = named(set_name, base)
     if "path" in own and "path" in table:  # a copy: where the hub keeps it says nothing of where it lies here
         table = {key: value for key, value in table.items() if key != "config"} | {"split": "test"}
-    source = made(on, {**table, **own})
+    source = made(set_name, {**table, **own})
     if source.verifier is None and source.task is None:
-        raise RecipeError(f"--on {on}: the set names no verifier; give --verifier (numeric, math, code, ...)")
+        raise RecipeError(f"--on {set_name}: the set names no verifier; give --verifier (numeric, math, code, ...)")
     return name, source
 
 
-def made(on: str, knobs: Mapping[str, Any]) -> SourceConfig:
+def made(set_name: str, knobs: Mapping[str, Any]) -> SourceConfig:
     """RecipeError where the knobs are no source's."""
     try:
         return SourceConfig(**knobs)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])) or "its settings"
-        raise RecipeError(f"--on {on}: {where}: {fault['msg'].removeprefix('Value error, ')}") from None
+        raise RecipeError(f"--on {set_name}: {where}: {fault['msg'].removeprefix('Value error, ')}") from None
 
 
-def named(on: str, base: Path | None) -> tuple[str, dict[str, Any]]:
+def named(set_name: str, base: Path | None) -> tuple[str, dict[str, Any]]:
     """The short name and the knobs behind what a set is called by."""
-    if on in SETS:
-        return on, SETS[on]
-    if on in TASKS or on.startswith(GYM):
-        return on.replace(":", "_"), {"task": on, "split": "eval", "size": 512, "verifier": verifier_of(on)}
-    if is_place(on, base):
-        return Path(urlparse(on).path).name.partition(".")[0] or "set", {"path": on}
+    if set_name in SETS:
+        return set_name, SETS[set_name]
+    if set_name in TASKS or set_name.startswith(GYM):
+        return set_name.replace(":", "_"), {
+            "task": set_name,
+            "split": "eval",
+            "size": 512,
+            "verifier": verifier_of(set_name),
+        }
+    if is_place(set_name, base):
+        return Path(urlparse(set_name).path).name.partition(".")[0] or "set", {"path": set_name}
     known = (*SETS, *TASKS)
-    close = plugin.nearest(on, known)
+    close = plugin.nearest(set_name, known)
     hint = f"; did you mean {close!r}?" if close else ""
     raise RecipeError(
-        f"--on {on!r} is no set ({', '.join(known)}, gym:<task>), no file or folder here and no hub id org/name{hint}"
+        f"--on {set_name!r} is no set ({', '.join(known)}, gym:<task>), no file or folder here and no hub id "
+        f"org/name{hint}"
     )
 
 
-def is_place(on: str, base: Path | None) -> bool:
+def is_place(set_name: str, base: Path | None) -> bool:
     """A file, a folder, a URL or a hub id; whether anything is there the loader says."""
-    return "/" in on or bool(suffix(on)) or local(on, base) is not None
+    return "/" in set_name or bool(suffix(set_name)) or local(set_name, base) is not None
 
 
 def verifier_of(task: str) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 from r1lab.errors import RecipeError
 from r1lab.evaluation import runner, scores
-from r1lab.evaluation.arguments import Asked, exam_of
+from r1lab.evaluation.arguments import Asked, evaluation_spec
 from r1lab.evaluation.forecast import SIZES, Forecast, Share, difficulties, forecast, mixed_shares, scores_of, solved
-from r1lab.evaluation.runner import Evaluation, EvaluationRequest
+from r1lab.evaluation.runner import Evaluation, EvaluationSpec
 from r1lab.recipe.base import digest
 from r1lab.rollout import verification
 from r1lab.run.files import atomic_file
@@ -69,16 +69,16 @@ def probe(
     asked = replace(asked, as_training=True)
     if asked.n is None and asked.completions is None:
         asked = replace(asked, n=DEFAULT_N)
-    exams = [exam_of(replace(asked, model=model)) for model in models or [None]]
-    size = _size(size, asked, exams[0][0].n)
-    own = [runner.identity(*each) for each in exams]
-    folder = out or Path("probes") / f"{exams[0][0].on.name}-{digest(own)}"
+    specs = [evaluation_spec(replace(asked, model=model)) for model in models or [None]]
+    size = _size(size, asked, specs[0][0].n)
+    own = [runner.identity(*each) for each in specs]
+    folder = out or Path("probes") / f"{specs[0][0].on.name}-{digest(own)}"
     found = []
-    for number, (exam, origin) in enumerate(exams):
+    for number, (spec, origin) in enumerate(specs):
         name = str(next(iter(origin.identity.values())))
         place = folder / f"{number}-{Path(name).name}"
         say(f"probing {name}")
-        found.append(_probed(name, exam, runner.evaluate(exam, origin, place, say), size))
+        found.append(_probed(name, spec, runner.evaluate(spec, origin, place, say), size))
     text = json.dumps([each.plain() for each in found], indent=1) + "\n"
     atomic_file(folder / "probe.json", lambda path: path.write_text(text, encoding="utf-8"))
     return Probe(tuple(found), folder)
@@ -102,45 +102,45 @@ def _size(size: int | None, asked: Asked, n: int) -> int:
     return min(wanted, n)
 
 
-def _probed(name: str, exam: EvaluationRequest, done: Evaluation, size: int) -> Probed:
+def _probed(name: str, spec: EvaluationSpec, done: Evaluation, size: int) -> Probed:
     rows = done.rows
     by_scores = scores_of(rows)
-    mixed = mixed_shares(by_scores, sorted({each for each in (*SIZES, size, exam.n) if each <= exam.n}), exam.seed)
+    mixed = mixed_shares(by_scores, sorted({each for each in (*SIZES, size, spec.n) if each <= spec.n}), spec.seed)
     if not mixed:
         raise RecipeError(
-            f"--on {exam.on.name}: every verdict is an error, so nothing can be forecast; see {done.path}"
+            f"--on {spec.eval_set.name}: every verdict is an error, so nothing can be forecast; see {done.path}"
         )
     figures = {
         **done.figures,
         "readable": 1 - sum(row["status"] in UNREADABLE for row in rows) / len(rows),
-        "format": _format(exam, rows),
+        "format": _format(spec, rows),
         "solved": solved(by_scores),
     }
-    meta_of = {problem.id: problem.meta for problem in exam.on.problems}
+    meta_of = {problem.id: problem.meta for problem in spec.eval_set.problems}
     kinds = difficulties(rows, meta_of, min(size, max(mixed)))
     return Probed(name, figures, mixed, forecast(figures, mixed, kinds, size), done.path)
 
 
-def _format(exam: EvaluationRequest, rows: Sequence[Mapping[str, Any]]) -> float | None:
+def _format(spec: EvaluationSpec, rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Share of completions in the form that the prompt r1-zero asks for; None where nothing asks for one."""
-    if exam.prompt.get("template") != "r1-zero":
+    if spec.prompt.get("template") != "r1-zero":
         return None
-    with verification.opened_pool({"format": resolve("format")}, exam.workers) as pool:
+    with verification.opened_pool({"format": resolve("format")}, spec.workers) as pool:
         verdicts = [pool.submit(Item(row["text"], ""), "format") for row in rows]
         return sum(verdict.result().score == 1.0 for verdict in verdicts) / len(rows)
 
 
-def _text(each: Probed) -> str:
-    found = each.figures
+def _text(probed: Probed) -> str:
+    found = probed.figures
     kept = found["solved"]
     lines = [
-        f"{each.model}",
+        f"{probed.model}",
         scores.text(found),
         f"  readable  {found['readable']:.1%} of the completions hold an answer"
         + ("" if found["format"] is None else f"; {found['format']:.1%} have the form <think>, <answer>"),
         f"  problems  {kept['never']:.0%} never solved, {kept['sometimes']:.0%} sometimes, {kept['always']:.0%} always",
-        "  mixed     " + ", ".join(f"{share} of groups of {size}" for size, share in each.mixed.items()),
-        f"  zero var. {', '.join(f'{1 - share.value:.2f} of {size}' for size, share in each.mixed.items())}",
-        each.forecast.sentence,
+        "  mixed     " + ", ".join(f"{share} of groups of {size}" for size, share in probed.mixed.items()),
+        f"  zero var. {', '.join(f'{1 - share.value:.2f} of {size}' for size, share in probed.mixed.items())}",
+        probed.forecast.sentence,
     ]
-    return "\n".join(lines + [f"  - {remedy}" for remedy in each.forecast.remedies])
+    return "\n".join(lines + [f"  - {remedy}" for remedy in probed.forecast.remedies])

@@ -40,10 +40,10 @@ PARTS = "parts"
 
 
 @dataclass(frozen=True)
-class EvaluationRequest:
+class EvaluationSpec:
     """What is asked: everything that decides the result but who answers."""
 
-    on: EvaluationSet
+    eval_set: EvaluationSet
     table: Mapping[str, verifiers.Resolved]
     """Verifiers of the set's problems by key."""
     n: int
@@ -74,114 +74,114 @@ class Evaluation:
         return read_rows(self.path / COMPLETIONS)
 
 
-def identity(exam: EvaluationRequest, origin: Completer) -> dict[str, Any]:
+def identity(spec: EvaluationSpec, origin: Completer) -> dict[str, Any]:
     """What makes two evaluations the same one, as plain data."""
-    asked = [replace(problem, verifier="") for problem in exam.on.problems]  # who judges is another matter
+    asked = [replace(problem, verifier="") for problem in spec.eval_set.problems]  # who judges is another matter
     made_of = {
-        "set": {"name": exam.on.name, "problems": len(asked), "content": content_digest(asked)},
-        "verifiers": {key: version_of(each) for key, each in sorted(exam.table.items())},
+        "set": {"name": spec.eval_set.name, "problems": len(asked), "content": content_digest(asked)},
+        "verifiers": {key: version_of(each) for key, each in sorted(spec.table.items())},
         "origin": origin.identity,
-        "n": exam.n,
-        "seed": exam.seed,
-        "sampling": asdict(exam.sampling),
-        "prompt": exam.prompt,
-        "deadline": exam.workers.deadline,
-        "memory_mb": exam.workers.memory_mb,
+        "n": spec.n,
+        "seed": spec.seed,
+        "sampling": asdict(spec.sampling),
+        "prompt": spec.prompt,
+        "deadline": spec.workers.deadline,
+        "memory_mb": spec.workers.memory_mb,
     }
     return json.loads(json.dumps(made_of, default=str))
 
 
-def folder_of(exam: EvaluationRequest, origin: Completer) -> Path:
+def folder_of(spec: EvaluationSpec, origin: Completer) -> Path:
     """Where an evaluation goes that was not told where."""
-    return Path("evals") / f"{exam.on.name}-{digest(identity(exam, origin))}"
+    return Path("evals") / f"{spec.eval_set.name}-{digest(identity(spec, origin))}"
 
 
 def evaluate(
-    exam: EvaluationRequest, origin: Completer, out: Path, say: Callable[[str], None], other: Path | None = None
+    spec: EvaluationSpec, origin: Completer, out: Path, say: Callable[[str], None], other: Path | None = None
 ) -> Evaluation:
     """Ask, judge and write; go on where the folder stands. RecipeError where it is another evaluation's, or where
     `other`, an evaluation to compare with, is of another set or verifier."""
-    own = identity(exam, origin)
+    own = identity(spec, origin)
     if other is not None:
         against.refuse(own, against.folder_of(other))
     _admit(out, own)
     if not is_done(out / COMPLETIONS, digest(own)):
-        origin.check(exam.on, exam.n, exam.sampling)
+        origin.check(spec.eval_set, spec.n, spec.sampling)
     with terminable(f"finished blocks are in {out}: the same command goes on"), locked(out):
         _admit(out, own)  # once more: another process may have held it in the meantime
         sweep(out)
-        results = {"manifest": digest(own), "set": exam.on.name, **_heading(own)}
+        results = {"manifest": digest(own), "set": spec.eval_set.name, **_heading(own)}
         if not is_done(out / COMPLETIONS, digest(own)):
-            _note_start(out, own, exam, origin)
-            rows = _blocks(exam, origin, out, digest([own, origin.together]), say)
+            _note_start(out, own, spec, origin)
+            rows = _blocks(spec, origin, out, digest([own, origin.together]), say)
             write_rows(out / COMPLETIONS, rows, digest(own))
         shutil.rmtree(out / PARTS, ignore_errors=True)
         rows = read_rows(out / COMPLETIONS)
-        results |= figures(rows, name=exam.on.name, seed=exam.seed, ks=exam.ks)
+        results |= figures(rows, name=spec.eval_set.name, seed=spec.seed, ks=spec.ks)
         text = json.dumps(results, indent=1) + "\n"
         atomic_file(out / RESULTS, lambda path: path.write_text(text, encoding="utf-8"))
     return Evaluation(out, results, None if other is None else against.compare(out, against.folder_of(other)))
 
 
-def _heading(own: Mapping[str, Any]) -> dict[str, Any]:
+def _heading(identity_now: Mapping[str, Any]) -> dict[str, Any]:
     """Who answered, and how they were asked, for who reads the results alone."""
-    return {"origin": own["origin"], "sampling": own["sampling"], "seed": own["seed"]}
+    return {"origin": identity_now["origin"], "sampling": identity_now["sampling"], "seed": identity_now["seed"]}
 
 
-def _admit(out: Path, own: dict[str, Any]) -> None:
+def _admit(out: Path, identity_now: dict[str, Any]) -> None:
     if out.exists() and not out.is_dir():
         raise RecipeError(f"--out: {out} is a file; name a folder")
     if not (out / MANIFEST).exists():
         if any(each.name not in (LOCK, PARTS) and not each.name.endswith(PARTIAL) for each in out.glob("*")):
             raise RecipeError(f"--out: {out} is not an evaluation's folder (no {MANIFEST}) and not empty; name another")
         return
-    changed = differences(own, read_manifest(out)["identity"], "here", "in the folder")
+    changed = differences(identity_now, read_manifest(out)["identity"], "here", "in the folder")
     if changed:
         more = f"; {len(changed) - 3} more" if len(changed) > 3 else ""
         raise RecipeError(f"--out: {out} is another evaluation ({'; '.join(changed[:3])}{more}); name another folder")
 
 
-def _note_start(out: Path, own: dict[str, Any], exam: EvaluationRequest, origin: Completer) -> None:
+def _note_start(out: Path, identity_now: dict[str, Any], spec: EvaluationSpec, origin: Completer) -> None:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = {
-        "kind": "evaluation", "hash": digest(own), "identity": own, "together": origin.together, **exam.note,
-        **surroundings(), "started": started,
+        "kind": "evaluation", "hash": digest(identity_now), "identity": identity_now, "together": origin.together,
+        **spec.note, **surroundings(), "started": started,
     }  # fmt: skip
     text = json.dumps(manifest, indent=1, default=str) + "\n"
     atomic_file(out / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _blocks(
-    exam: EvaluationRequest, origin: Completer, out: Path, settings: str, say: Callable[[str], None]
+    spec: EvaluationSpec, origin: Completer, out: Path, settings: str, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """The rows of all blocks; those that are there are read, the others asked for."""
-    num, size = len(exam.on.problems), max(1, origin.together // exam.n)
+    num, size = len(spec.eval_set.problems), max(1, origin.together // spec.n)
     blocks = [range(start, min(num, start + size)) for start in range(0, num, size)]
     paths = [out / PARTS / f"{number:05}.parquet" for number in range(len(blocks))]
     missing = [(block, path) for block, path in zip(blocks, paths) if not is_done(path, settings)]
     if len(missing) < len(blocks):
         say(f"{out}: goes on with block {len(blocks) - len(missing) + 1} of {len(blocks)}")
     if missing:
-        voting = Voting(exam.table)
+        voting = Voting(spec.table)
         (out / PARTS).mkdir(exist_ok=True)
-        with verification.opened_pool({**exam.table, **voting.table}, exam.workers, exam.base) as pool:
+        with verification.opened_pool({**spec.table, **voting.table}, spec.workers, spec.base) as pool:
             try:
                 for block, path in missing:
-                    write_rows(path, _block(exam, origin, block, pool, voting), settings)
-                    say(f"{exam.on.name}: {block.stop} of {num} problems, {exam.n} completions each")
+                    write_rows(path, _block(spec, origin, block, pool, voting), settings)
+                    say(f"{spec.eval_set.name}: {block.stop} of {num} problems, {spec.n} completions each")
             finally:
                 origin.close()
     return [row for path in paths for row in read_rows(path)]
 
 
-def _block(exam: EvaluationRequest, origin: Completer, block: range, pool, voting: Voting) -> list[dict[str, Any]]:
+def _block(spec: EvaluationSpec, origin: Completer, block: range, pool, voting: Voting) -> list[dict[str, Any]]:
     def verify(answer: Completion, problem):
         item = item_of(problem, answer.text, answer.finish, answer.num_tokens or 0)
         return pool.submit(item, problem.verifier, problem.solution)
 
-    judged = list(origin.answers(exam.on, block, exam.n, exam.seed, exam.sampling, verify))
-    groups = [judged[start : start + exam.n] for start in range(0, len(judged), exam.n)]
-    problems = [exam.on.problems[row] for row in block]
+    judged = list(origin.answers(spec.eval_set, block, spec.n, spec.seed, spec.sampling, verify))
+    groups = [judged[start : start + spec.n] for start in range(0, len(judged), spec.n)]
+    problems = [spec.eval_set.problems[row] for row in block]
     asked = [
         (problem.verifier, [verdict.extracted for _, verdict in group]) for problem, group in zip(problems, groups)
     ]

@@ -108,28 +108,30 @@ def lengths(rows: Sequence[Row]) -> dict[str, float | None]:
     }
 
 
-def text(found: Mapping[str, Any]) -> str:
+def text(figures: Mapping[str, Any]) -> str:
     """The figures for people, a line each; every interval is of 95 %, over problems."""
-    count, n = found["problems"], found["n"]
-    lines = [f"{found['set']}: {count} problems x {n} completions", _line(f"avg@{n}", found["avg"])]
-    lines += [_line(f"pass@{k}", each) for k, each in found["pass"].items()]
-    if found["maj"]:
-        lines.append(_line(f"maj@{n}", found["maj"]))
+    count, n = figures["problems"], figures["n"]
+    lines = [f"{figures['set']}: {count} problems x {n} completions", _line(f"avg@{n}", figures["avg"])]
+    lines += [_line(f"pass@{k}", each) for k, each in figures["pass"].items()]
+    if figures["maj"]:
+        lines.append(_line(f"maj@{n}", figures["maj"]))
     elif n > 1:
         lines.append(f"  maj@{n}    none: the verifier extracts no answers to group")
-    lines.append(f"  score     {found['score']:.4f} on average")
-    lines.append("  verdicts  " + ", ".join(f"{count} {status}" for status, count in found["statuses"].items()))
-    if found["tokens_mean"] is not None:
-        lines.append(f"  length    {found['tokens_mean']:.1f} tokens, 95 % below {found['tokens_p95'] + 1}")
-    lines.append(f"  cut off   {found['truncated']:.1%}")
-    if found["errors"] or found["undecided"]:
-        lines.append(f"  counted as not right: {found['errors']} error (not judged), {found['undecided']} undecided")
+    lines.append(f"  score     {figures['score']:.4f} on average")
+    lines.append("  verdicts  " + ", ".join(f"{count} {status}" for status, count in figures["statuses"].items()))
+    if figures["tokens_mean"] is not None:
+        lines.append(f"  length    {figures['tokens_mean']:.1f} tokens, 95 % below {figures['tokens_p95'] + 1}")
+    lines.append(f"  cut off   {figures['truncated']:.1%}")
+    if figures["errors"] or figures["undecided"]:
+        lines.append(
+            f"  counted as not right: {figures['errors']} error (not judged), {figures['undecided']} undecided"
+        )
     return "\n".join(lines)
 
 
-def _line(name: str, found: Mapping[str, float | None]) -> str:
-    bounds = "one problem has no interval" if found["low"] is None else f"[{found['low']:.4f}, {found['high']:.4f}]"
-    return f"  {name:<9} {found['value']:.4f} {bounds}"
+def _line(name: str, figure: Mapping[str, float | None]) -> str:
+    bounds = "one problem has no interval" if figure["low"] is None else f"[{figure['low']:.4f}, {figure['high']:.4f}]"
+    return f"  {name:<9} {figure['value']:.4f} {bounds}"
 
 
 def summary(name: str, rows: Sequence[tuple[str, float | None, str, int]], seed: int) -> dict:

@@ -56,7 +56,7 @@ class Served:
         self.renderer = renderer_of(_ServersTokenizer(), prompt, None)
         self.identity = {"server": _place(self.url), "model": model}
 
-    def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
+    def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
         """RecipeError where the server cannot be asked, or does not serve the model."""
         try:
             reply = self._reply("models", None)
@@ -72,13 +72,13 @@ class Served:
         return None if self.is_chat else self.renderer.prompt_text(problem)
 
     def answers(
-        self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
+        self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
     ) -> Iterator[tuple[Completion, Verdict]]:
         """A completion is one request of its own, with its own seed; several are asked for at once."""
 
         def ask(row: int, index: int):
-            problem = on.problems[row]
-            answer = self._ask(problem, index, sampling, derive(seed, f"eval/{on.name}", row, index))
+            problem = eval_set.problems[row]
+            answer = self._ask(problem, index, sampling, derive(seed, f"eval/{eval_set.name}", row, index))
             return answer, verify(answer, problem)
 
         threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ask")

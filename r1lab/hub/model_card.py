@@ -157,12 +157,12 @@ def scores(name: str, chain: Sequence[CardStage], rows: list[dict]) -> list[dict
     return [{key: row.get(f"eval/{name}/{key}") for key in keys} | {"at": (row["stage"], row["step"])} for row in shown]
 
 
-def setting(each: CardStage, name: str) -> Any:
+def setting(card_stage: CardStage, name: str) -> Any:
     """What two evaluations must share to be compared; None where the stage has no such set."""
-    on = next((on for on in each.sets if on.name == name), None)
+    on = next((on for on in card_stage.sets if on.name == name), None)
     if on is None:
         return None
-    stage, knobs = each.stage, each.stage.eval
+    stage, knobs = card_stage.stage, card_stage.stage.eval
     longest = knobs.max_new_tokens or stage.max_new_tokens
     return digest(on.problems), knobs.n, knobs.temperature, knobs.top_p, longest, stage.sampling.stop, stage.prompt
 
@@ -185,9 +185,9 @@ def score_table(scored: Mapping[str, list[dict]], last: CardStage) -> str:
     return head + "\n".join(lines) + "\n\n" + note
 
 
-def moment(each: dict, shown: list[dict]) -> str:
+def moment(score_row: dict, shown: list[dict]) -> str:
     """What is called before is an evaluation before a stage's first step."""
-    return "after" if each is shown[-1] else "before" if each["at"][1] == 0 else "earlier"
+    return "after" if score_row is shown[-1] else "before" if score_row["at"][1] == 0 else "earlier"
 
 
 def data_table(chain: Sequence[CardStage], plan: Plan) -> str:

@@ -1,11 +1,13 @@
-"""The model being trained: scoring and updating. The only user of accelerate's devices.
+"""The model being trained: scoring, updating, and weights and state as engines, folders and checkpoints take them.
 
-Not the loss (`r1lab.objective`) nor the head (`r1lab.kernels`), nor where weights go (`r1lab.policy.weights`); no
-denominator exists here.
+Not the loss (`r1lab.objective`) nor the loss head (`r1lab.kernels`): no denominator exists here. Where several processes
+hold parts of the weights (`r1lab.distributed.sharding`) each gives and takes its own; what is written is whole.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,16 +25,14 @@ from r1lab.objective.samples import check_update
 from r1lab.objective.schedule import learning_rate
 from r1lab.policy import lora, models
 from r1lab.policy.compute import equip
-from r1lab.policy.nonfinite import blame
 from r1lab.policy.packing import empty_batch, pack
-from r1lab.policy.weights import Saved
 from r1lab.recipe import TrainStageConfig
 from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
 from r1lab.seeds import derive
 from r1lab.timing import Watch, matmul_rate
 
 
-class Policy(Saved):
+class Policy:
     """A causal language model with its optimizer; `version` counts updates."""
 
     def __init__(
@@ -76,6 +76,8 @@ class Policy(Saved):
             fused=True,
         )
         self.version, self.watch = 0, Watch()
+        self.kept: dict[str, Any] | None = None
+        """Weights and state put together, in the copy that `whole` makes."""
 
     @property
     def parameters(self) -> int:
@@ -100,8 +102,8 @@ class Policy(Saved):
         model = self.reference if reference else self.model
 
         @torch.no_grad()
-        def compute(own: list[Sample]) -> list[Scores]:
-            return self._scores(own, model, entropy)
+        def compute(own_samples: list[Sample]) -> list[Scores]:
+            return self._scores(own_samples, model, entropy)
 
         return ranks.shared_out(samples, by_tokens, compute, alone=not sharding.is_sharded(model))
 
@@ -140,18 +142,18 @@ class Policy(Saved):
         rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows} if parts else {}
         return Update(sum(part.loss for part in parts), norm, rate, sum(part.tokens for part in parts), rows)
 
-    def _learn(self, samples: Sequence[Sample], own: np.ndarray, objective: Objective) -> list[Learned]:
-        """Add the gradient of this rank's `own` samples, a micro-batch at a time."""
+    def _learn(self, samples: Sequence[Sample], own_samples: np.ndarray, objective: Objective) -> list[Learned]:
+        """Add the gradient of this rank's `own_samples` samples, a micro-batch at a time."""
         with self.watch("pack"):
-            parts, mine = [], [samples[index] for index in own]
+            parts, mine = [], [samples[index] for index in own_samples]
             batches = self._pack(mine)
         for batch in batches + [None] * sharding.missing(self.model, len(batches)):
             if batch is None:
                 self._idle()
                 continue
             loss, rows = self._accumulate(batch, objective)
-            fault = "" if np.isfinite(loss) else blame(batch, rows, mine)
-            rows["sequence"] = own[rows["sequence"]]
+            fault = "" if np.isfinite(loss) else nonfinite_reason(batch, rows, mine)
+            rows["sequence"] = own_samples[rows["sequence"]]
             prompts = sum(len(samples[index].rollout.request.prompt_ids) for index in np.unique(rows["sequence"]))
             parts.append(Learned(loss, rows, prompts + len(batch.target), fault))
         return parts
@@ -279,3 +281,75 @@ class Policy(Saved):
         logp, entropy, logq = kernels.token_logps(hidden, weight, batch.target, **options)
         loss = row_loss(objective, batch, logp, entropy, slice(0, len(logp)), logq).sum()
         return loss, logp.detach(), entropy.detach()
+
+    def refresh_reference(self) -> None:
+        """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
+        sharding.load(self.reference, dict(self.named_tensors()), strict=False)
+
+    def whole(self) -> "Policy":
+        """What rank 0 can save: itself, or a copy that keeps the parts of all ranks put together (a collective)."""
+        if not sharding.is_sharded(self.model):
+            return self
+        copied = copy.copy(self)
+        copied.kept = sharding.whole({"weights": sharding.weights(self.model), "state": self.state_dict()})
+        return copied
+
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Weights for an engine, a tied one once and an adapter merged; a collective where they are sharded."""
+        return ((name, sharding.full(weight)) for name, weight in lora.merged(self.model))
+
+    def named_parts(self, with_base: bool) -> Iterator[tuple[str, Tensor]]:
+        """For an engine that holds the adapter apart: its matrices by peft's names, before them the weights below it
+        if asked for."""
+        below = lora.base(self.model) if with_base else ()
+        return ((name, weight.detach()) for name, weight in chain(below, lora.matrices(self.model)))
+
+    def save(self, folder: Path) -> None:
+        """A Hugging Face folder that transformers and vLLM load as it is; where sharded, of what `whole` keeps."""
+        merged = (self.kept and self.kept["weights"]) if self.stage.lora is None else dict(self.named_tensors())
+        self.model.save_pretrained(folder, state_dict=merged, safe_serialization=True)
+        if self.stage.lora is not None:
+            lora.save(self.model, folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights of a folder that `save` wrote."""
+        if self.stage.lora is not None:
+            return lora.restore(self.model, folder)
+        sharding.load(self.model, models.load_model(str(folder), self.model.dtype).state_dict())
+
+    def state_dict(self) -> dict:
+        """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
+        if self.kept:
+            return self.kept["state"]
+        reference = None if self.reference is None else self.reference.state_dict()
+        values = None if self.value_head is None else self.value_head.state_dict()
+        return {
+            "version": self.version,
+            "optimizer": self.optimizer.state_dict(),
+            "reference": reference,
+            "value_head": values,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.version = state["version"]
+        sharding.load_moments(self.optimizer, state["optimizer"])
+        for module, name in ((self.reference, "reference"), (self.value_head, "value_head")):
+            if module is not None:
+                sharding.load(module, state[name])
+
+
+def nonfinite_reason(batch: PackedBatch, rows: dict[str, np.ndarray], samples: Sequence[Sample]) -> str:
+    """Which problem and request made a loss that is not finite."""
+    used_old = np.where(rows["scale"] != 0, rows["old"], 0.0)
+    bad = np.flatnonzero(~np.isfinite(rows["logp"] + rows["entropy"] + used_old))
+    if not len(bad):
+        return (
+            "the loss is not finite though the policy's log-probabilities are; the weights are unchanged "
+            "(look at functions of your own under objective:)"
+        )
+    request = samples[batch.sequence.cpu().numpy()[bad[0]]].rollout.request
+    return (
+        f"the loss is not finite at problem {request.problem_id!r}, request {request.id}; the weights are unchanged "
+        "(a smaller learning_rate or optimizer.grad_clip may help)"
+    )

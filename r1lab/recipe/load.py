@@ -165,14 +165,14 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     return Plan(name, seed, Path(out) if out else None, tuple(stages), base or Path.cwd())
 
 
-def _from(own: dict, before: list[StageConfig]) -> dict:
+def _from(stage_keys: dict, before: list[StageConfig]) -> dict:
     """A stage starts from the newest model of those before, unless it says `from`, or `model` alone."""
     trained = [stage.name for stage in before if isinstance(stage, TrainStageConfig)]
-    return {"from": trained[-1], **own} if trained and "model" not in own else own
+    return {"from": trained[-1], **stage_keys} if trained and "model" not in stage_keys else stage_keys
 
 
-def _stage(own: dict, top: dict, *, single: bool) -> StageConfig:
-    kind = own.get("kind", top.get("kind", "rl"))
+def _stage(stage_keys: dict, top: dict, *, single: bool) -> StageConfig:
+    kind = stage_keys.get("kind", top.get("kind", "rl"))
     if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
         raise RecipeError(f"kind: {kind!r} must be one of {', '.join(KIND_OF_STAGE)}")
     model = KIND_OF_STAGE[kind]
@@ -180,9 +180,11 @@ def _stage(own: dict, top: dict, *, single: bool) -> StageConfig:
     for key in top:
         if key not in known:
             raise RecipeError(f"{key}: unknown key{_nearest(key, known | set(TOP))}")
-    length = {"steps", "epochs"} if {"steps", "epochs"} & set(own) else set()  # its own wins over the other at the top
+    length = (
+        {"steps", "epochs"} if {"steps", "epochs"} & set(stage_keys) else set()
+    )  # its own wins over the other at the top
     inherited = {key: value for key, value in top.items() if (single or key in _keys(model)) and key not in length}
-    values = {**inherited, **own, "kind": kind}
+    values = {**inherited, **stage_keys, "kind": kind}
     values.setdefault("name", kind)
     if issubclass(model, TrainStageConfig) and isinstance(values.get("objective", {}), dict):
         values["objective"] = {"preset": "sft" if kind == "sft" else "default", **values.get("objective", {})}

@@ -18,7 +18,8 @@ import r1lab_verifiers as verifiers
 from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.records import Rollout, Scored
-from r1lab.rollout.verification import Verification, key_of, resolve
+from r1lab.rollout.protocol import VerificationProtocol
+from r1lab.rollout.verification import key_of, resolve
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import STATUSES, Verdict
 
@@ -68,7 +69,9 @@ class Reward:
                 self.prices[name] = price
                 self.keys[name] = key_of(spec)
 
-    def submit(self, verification: Verification, rollout: Rollout, problem: Problem) -> dict[str, Future[Verdict]]:
+    def submit(
+        self, verification: VerificationProtocol, rollout: Rollout, problem: Problem
+    ) -> dict[str, Future[Verdict]]:
         """Start the verifiers behind the other parts."""
         return {name: verification.submit(rollout, problem, self.keys[name]) for name in self.prices}
 

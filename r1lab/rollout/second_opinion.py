@@ -12,7 +12,8 @@ from typing import Any
 
 from r1lab.errors import RecipeError
 from r1lab.records import Rollout, Scored
-from r1lab.rollout.verification import Verification, key_of, resolve
+from r1lab.rollout.protocol import VerificationProtocol
+from r1lab.rollout.verification import key_of, resolve
 from r1lab.seeds import derive
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -32,7 +33,7 @@ class SecondOpinion:
         self.table = resolve([spec]) if setting is not None else {}
         self.key = key_of(spec) if setting is not None else ""
 
-    def submit(self, verification: Verification, rollout: Rollout, problem: Problem) -> Future[Verdict] | None:
+    def submit(self, verification: VerificationProtocol, rollout: Rollout, problem: Problem) -> Future[Verdict] | None:
         """Start it where this rollout is of the sample, which its seed decides."""
         if not self.key or derive(rollout.request.seed, "second_verifier") >= self.share * 2**63:
             return None

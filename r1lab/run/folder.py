@@ -147,7 +147,7 @@ def _check_same(run: RunFolder, held: RunFolder) -> None:
         raise RunError(f"rank {rank()} does not see {held.path}; set out= to a disk that every process can read")
 
 
-def admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
+def admit(path: Path, identity_now: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of a run to resume, None where the folder is free for a new one; else a refusal."""
     if path.exists() and not path.is_dir():
         raise RecipeError(f"out: {path} is a file; name a folder")
@@ -157,7 +157,7 @@ def admit(path: Path, own: dict[str, Any]) -> dict[str, Any] | None:
         return None
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        changed = differences(own, manifest["identity"], "here", "in the folder")
+        changed = differences(identity_now, manifest["identity"], "here", "in the folder")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(f"{path / MANIFEST} cannot be read ({error}); restore it or set another out=") from None
     if changed:

@@ -47,15 +47,15 @@ def run_hash(identity: dict[str, Any]) -> str:
     return digest(identity)
 
 
-def describe(plan: Plan, own: dict[str, Any], verifier_versions: dict, extra: dict) -> dict[str, Any]:
+def describe(plan: Plan, identity_now: dict[str, Any], verifier_versions: dict, extra: dict) -> dict[str, Any]:
     """Of a first start, as plain data."""
     stages = [stage.model_dump(mode="json", by_alias=True) for stage in plan.stages]
     manifest = {
         "name": plan.name,
-        "hash": run_hash(own),
-        "identity": own,
+        "hash": run_hash(identity_now),
+        "identity": identity_now,
         "recipe": {"name": plan.name, "seed": plan.seed, "stages": stages},
-        "data": own["data"],
+        "data": identity_now["data"],
         "verifiers": verifier_versions,
         "packages": _packages(),
         "python": platform.python_version(),

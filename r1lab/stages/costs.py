@@ -16,18 +16,18 @@ PROMPT = 1024
 """Tokens of a prompt that cannot be rendered yet."""
 
 
-def tokens(each: Ready) -> dict[str, int | None]:
+def tokens(ready_stage: Ready) -> dict[str, int | None]:
     """Most completion tokens that the stage samples and trains on; None where only its budget bounds it."""
-    stage = each.stage
+    stage = ready_stage.stage
     if isinstance(stage, EvalStageConfig):  # evaluation is in no budget
         return {"sampled": 0, "trained": 0, "budget": 0}
-    if each.steps is None:
+    if ready_stage.steps is None:
         return {"sampled": None, "trained": None, "budget": stage.stop.max_tokens}
     per_problem = stage.group_size * stage.max_new_tokens
     samples = not isinstance(stage, SftStageConfig)
-    sampled = per_problem * each.objective.max_draws * each.objective.rule.attempts if samples else 0
-    trained = per_problem * stage.reuse if samples else each.longest_cost
-    problems = each.steps * stage.prompts_per_step
+    sampled = per_problem * ready_stage.objective.max_draws * ready_stage.objective.rule.attempts if samples else 0
+    trained = per_problem * stage.reuse if samples else ready_stage.longest_cost
+    problems = ready_stage.steps * stage.prompts_per_step
     most = int(problems * (sampled + trained))
     return {
         "sampled": int(problems * sampled),
@@ -36,30 +36,30 @@ def tokens(each: Ready) -> dict[str, int | None]:
     }
 
 
-def memory(each: Ready, config: PretrainedConfig, processes: int = 1) -> dict[str, float]:
+def memory(ready_stage: Ready, config: PretrainedConfig, processes: int = 1) -> dict[str, float]:
     """Estimated GiB of each process by purpose: float32 weights, gradients, AdamW's two moments, the engine's and a
     reference's copy, keys and values of one wave, activations of one micro-batch and the head's chunks. What samples
     only has no more than weights, keys and values."""
-    stage, copy = each.stage, 4 * models.num_parameters(config)
+    stage, copy = ready_stage.stage, 4 * models.num_parameters(config)
     weights = copy / processes if isinstance(stage, TrainStageConfig) and stage.parallel == "fsdp2" else copy
     text = config.get_text_config()
     width, layers = text.hidden_size, text.num_hidden_layers
     head = getattr(text, "head_dim", None) or width // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    first = each.renderer and [problem for problems in each.sources.values() for problem in problems[:64]]
-    prompt = max((len(each.renderer.render(problem)) for problem in first), default=PROMPT) if first else PROMPT
+    first = ready_stage.renderer and [problem for problems in ready_stage.sources.values() for problem in problems[:64]]
+    prompt = max((len(ready_stage.renderer.render(problem)) for problem in first), default=PROMPT) if first else PROMPT
     sequences = min(stage.engine.max_batch, math.ceil(stage.prompts_per_step / processes) * stage.group_size)
     inner = getattr(text, "intermediate_size", 4 * width)
     parts = {
         "weights": weights,
-        "engine weights": copy if each.table else 0,
+        "engine weights": copy if ready_stage.table else 0,
         "keys and values": 2 * 4 * layers * heads * head * sequences * (prompt + stage.max_new_tokens),
     }
     if isinstance(stage, TrainStageConfig):
         parts |= {
             "gradients": weights,
             "optimizer": 2 * weights,
-            "reference": weights if "ref" in each.objective.needs else 0,
+            "reference": weights if "ref" in ready_stage.objective.needs else 0,
             "activations": 4 * stage.micro_batch_tokens * layers * (10 * width + 4 * inner),
             "loss head": 2 * CHUNK_BYTES + 4 * text.vocab_size * width,
         }
@@ -82,17 +82,19 @@ def disk(ready: list[Ready]) -> int:
     return max(peak, total) + 2 * weights
 
 
-def _problems(each: Ready) -> str:
-    made = [f"those of stage {source.stage}" for source in each.stage.data.values() if source.stage]
-    known = sum(map(len, each.sources.values()))
-    if isinstance(each.stage, EvalStageConfig):
-        return f"{sum(len(on.problems) for on in each.sets):,} held-out problems x {each.stage.eval.n}"
+def _problems(ready_stage: Ready) -> str:
+    made = [f"those of stage {source.stage}" for source in ready_stage.stage.data.values() if source.stage]
+    known = sum(map(len, ready_stage.sources.values()))
+    if isinstance(ready_stage.stage, EvalStageConfig):
+        return f"{sum(len(on.problems) for on in ready_stage.sets):,} held-out problems x {ready_stage.stage.eval.n}"
     return " and ".join([f"{known:,} problems"] * bool(known) + made) or "problems not counted"
 
 
-def _until(each: Ready) -> str:
+def _until(ready_stage: Ready) -> str:
     """What ends a stage whose steps are not known yet."""
-    by_epochs = isinstance(each.stage, SftStageConfig) and any(source.stage for source in each.stage.data.values())
+    by_epochs = isinstance(ready_stage.stage, SftStageConfig) and any(
+        source.stage for source in ready_stage.stage.data.values()
+    )
     return "until its data is there" if by_epochs else "until the budget"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from r1lab.evaluation import runner
 from r1lab.evaluation.completers import ModelCompleter
 from r1lab.evaluation.evaluate import evaluation_sampling
-from r1lab.evaluation.runner import Evaluation, EvaluationRequest
+from r1lab.evaluation.runner import Evaluation, EvaluationSpec
 from r1lab.evaluation.scores import depths, summary
 from r1lab.policy import models
 from r1lab.recipe.load import Plan
@@ -53,8 +53,8 @@ def _evaluated(
     stage, knobs = ready.stage, ready.stage.eval
     engine = stage.engine.model_copy(update={"kind": run.pinned[stage.name]["engine"]})
     origin = ModelCompleter(build.start(ready, run), stage.prompt, engine)
-    exam = EvaluationRequest(
-        on=eval_set,
+    spec = EvaluationSpec(
+        eval_set=eval_set,
         table={problem.verifier: ready.table[problem.verifier] for problem in eval_set.problems},
         n=knobs.n,
         ks=depths(knobs.n) if knobs.n > 1 else [],
@@ -65,4 +65,4 @@ def _evaluated(
         note={"run": run.manifest["hash"], "stage": stage.name},
         base=plan.base,
     )
-    return runner.evaluate(exam, origin, out, progress.say)
+    return runner.evaluate(spec, origin, out, progress.say)

@@ -82,12 +82,12 @@ def prepare(plan: Plan) -> list[Ready]:
     return ready
 
 
-def filled(each: Ready, folder: Callable[[str], Path]) -> Ready:
+def filled(ready_stage: Ready, folder: Callable[[str], Path]) -> Ready:
     """The same with the datasets that earlier stages made, in their folders. RecipeError where one does not fit."""
-    stage = each.stage
+    stage = ready_stage.stage
     if not _origins(stage):
-        return each
-    sources = dict(each.sources)
+        return ready_stage
+    sources = dict(ready_stage.sources)
     for name, source in ((name, source) for name, source in stage.data.items() if source.stage):
         spec = source.verifier or stage.verifier
         sources[name] = reject_dataset.read(
@@ -95,10 +95,10 @@ def filled(each: Ready, folder: Callable[[str], Path]) -> Ready:
         )
         sources[name] = distinct(sources[name], source.distinct)[: source.limit]
     try:
-        steps, longest = _check_lengths(stage, sources, each.sets, each.renderer, each.objective)
+        steps, longest = _check_lengths(stage, sources, ready_stage.sets, ready_stage.renderer, ready_stage.objective)
     except RecipeError as error:
         raise RecipeError(f"stage {stage.name}: {error}") from None
-    return replace(each, sources=sources, steps=steps, longest_cost=longest)
+    return replace(ready_stage, sources=sources, steps=steps, longest_cost=longest)
 
 
 def _ready(stage: StageConfig, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:

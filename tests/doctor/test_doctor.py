@@ -14,7 +14,8 @@ from r1lab.doctor.finding import Finding, ProbeAnswer
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {"area", "name", "state", "detail", "remedy", "core", "fix"}
-HEALTHY = {"torch": ProbeAnswer({"version": "2.13.0", "cuda": None, "gpus": [], "threads": 1}), "transformers": ProbeAnswer(),
+HEALTHY = {"torch": ProbeAnswer({"version": "2.13.0", "cuda": None, "gpus": [], "threads": 1}),
+           "transformers": ProbeAnswer(),
            "core": ProbeAnswer(), "isolation": ProbeAnswer()}  # fmt: skip
 INSIDE = """
 import sys

@@ -70,10 +70,12 @@ def test_what_is_of_another_kind_is_refused(settings):
 
 @pytest.mark.parametrize("model, settings", [
     (OptimizerConfig, {"beta1": 1.1}), (OptimizerConfig, {"epsilon": 0}), (OptimizerConfig, {"grad_clip": -1}),
-    (OptimizerConfig, {"schedule": "step"}), (SamplingConfig, {"top_p": 0}), (SamplingConfig, {"top_k": -1}), (SamplingConfig, {"min_p": 2}),
-    (EvalConfig, {"n": 0}), (EvalConfig, {"temperature": -1}), (StopConfig, {"max_tokens": 0}), (StopConfig, {"max_hours": 0}),
-    (SourceConfig, {}), (SourceConfig, {**SOURCE, "path": "x"}), (SourceConfig, {**SOURCE, "weight": 0}), (SourceConfig, {**SOURCE, "size": 0}),
-    (ObjectiveConfig, {"clip_low": -0.1}), (ObjectiveConfig, {"clip_high": math.nan}), (ObjectiveConfig, {"advantage": 3}),
+    (OptimizerConfig, {"schedule": "step"}), (SamplingConfig, {"top_p": 0}), (SamplingConfig, {"top_k": -1}),
+    (SamplingConfig, {"min_p": 2}), (EvalConfig, {"n": 0}), (EvalConfig, {"temperature": -1}),
+    (StopConfig, {"max_tokens": 0}), (StopConfig, {"max_hours": 0}), (SourceConfig, {}),
+    (SourceConfig, {**SOURCE, "path": "x"}), (SourceConfig, {**SOURCE, "weight": 0}),
+    (SourceConfig, {**SOURCE, "size": 0}), (ObjectiveConfig, {"clip_low": -0.1}),
+    (ObjectiveConfig, {"clip_high": math.nan}), (ObjectiveConfig, {"advantage": 3}),
 ])  # fmt: skip
 def test_what_is_out_of_range_is_refused(model, settings):
     with pytest.raises(ValidationError):

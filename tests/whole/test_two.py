@@ -204,7 +204,7 @@ def test_a_run_of_two_that_lost_one_goes_on_bit_for_bit_or_with_one_process(trai
 
 SHORT = [{**RECIPE["stages"][1], "steps": 2, "eval": {}}]
 FAILS = {
-    "rank 1 while it samples": (1, "at_call(feed.Feed, '_judged', 2, lambda: fail(errors.RunError('no more')))"),
+    "rank 1 while it samples": (1, "at_call(feed.Feed, '_sample', 2, lambda: fail(errors.RunError('no more')))"),
     "rank 0 while it writes": (0, "at_call(loop.journal, 'write_block', 1, lambda: fail(errors.RunError('no more')))"),
     "rank 1 in its update": (1, "at_call(policy.Policy, '_learn', 1, lambda: fail(errors.RecipeError('no more')))"),
 }
@@ -218,7 +218,7 @@ def test_a_rank_that_fails_ends_all_with_one_line(train, tmp_path, where):
 
 
 def test_a_rank_that_hangs_is_waited_for_until_the_deadline(train, tmp_path):
-    death = "at_call(feed.Feed, '_judged', 1, lambda: kill(signal.SIGSTOP))"
+    death = "at_call(feed.Feed, '_sample', 1, lambda: kill(signal.SIGSTOP))"
     codes = train(tmp_path / "run", death=death, stages=SHORT, deadline="3", waited_for=1)
     assert codes == [1, None]
     assert "another process did not answer within 3 s (R1LAB_RANK_DEADLINE)" in said(tmp_path / "run")[0]

@@ -1,0 +1,42 @@
+"""What the training loop asks of a feed, and a feed of its verifiers. The engine's protocol stands
+in `r1lab.engines.protocol`."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from r1lab.engines.sync import PolicyProtocol
+from r1lab.records import Rollout, Settled
+from r1lab.timing import Watch
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Verdict
+
+
+class FeedProtocol(Protocol):
+    """Groups of rollouts for each step: `r1lab.feed.Feed` samples them, `r1lab.rollout.sft.SftFeed` reads them."""
+
+    watch: Watch
+
+    def block(self, prompts: int) -> list[Settled]:
+        """The groups of one step, `prompts` of them kept, in draw order."""
+        ...
+
+    def observe(self, block: Sequence[Settled]) -> None:
+        """Learn the outcomes of a step's block, freshly made or read back from the journal."""
+        ...
+
+    def publish(self, policy: PolicyProtocol, version: int) -> None:
+        """Bring what samples to the policy's weights."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class VerificationProtocol(Protocol):
+    """What judges rollouts: `r1lab.rollout.verification.Verification`, which asks worker processes."""
+
+    def submit(self, rollout: Rollout, problem: Problem, verifier: str = "") -> Future[Verdict]:
+        """Start judging with the problem's own verifier, or another one of the run's table."""
+        ...
