@@ -113,7 +113,7 @@ class Feed:
         """The groups of these draws, sampled until the group rule has decided on each; in draw order."""
         groups = {draw.number: Group(draw, ()) for draw in draws}
         settled: dict[int, Settled] = {}
-        # Plan: each Draw -> what its group consists of, Requests to sample and Rollouts that are there (demonstrations).
+        # Plan: each Draw -> what its group consists of, Requests to sample and Rollouts (demonstrations).
         plans = [(draw, self.objective.rule.plan(draw, self.maker)) for draw in draws]
         while plans:
             planned_again = []

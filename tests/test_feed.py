@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from r1lab.errors import RunError
-from r1lab.feed import JUDGED_FROM, ErrorWindow, Feed
+from r1lab.feed import JUDGED_FROM_ROLLOUTS, ErrorWindow, Feed
 from r1lab.objective import build
 from r1lab.objective.group import Again, All, Keep
 from r1lab.objective.samples import samples_of_group
@@ -239,14 +239,14 @@ def judged(make_group, *verdicts):
 
 def test_errors_past_the_limit_end_the_run_from_200_rollouts_on(make_group):
     window = ErrorWindow(0.02)
-    window.observe(judged(make_group, *[ERROR] * (JUDGED_FROM - 1)))
+    window.observe(judged(make_group, *[ERROR] * (JUDGED_FROM_ROLLOUTS - 1)))
     with pytest.raises(RunError, match=r"200 of the last 200 rollouts could not be judged .*: no gold; mend it"):
         window.observe(judged(make_group, ERROR))
 
 
 def test_the_reason_given_is_the_last_errors_also_of_an_earlier_step_or_part(make_group):
     window = ErrorWindow(0.02)
-    window.observe(judged(make_group, *[ERROR] * (JUDGED_FROM - 1)))
+    window.observe(judged(make_group, *[ERROR] * (JUDGED_FROM_ROLLOUTS - 1)))
     with pytest.raises(RunError, match=r"199 of the last 200 .*: no gold; mend it"):
         window.observe(judged(make_group, RIGHT))
 

@@ -1,7 +1,8 @@
 """The model being trained: scoring, updating, and weights and state as engines, folders and checkpoints take them.
 
-Not the loss (`r1lab.objective`) nor the loss head (`r1lab.kernels`): no denominator exists here. Where several processes
-hold parts of the weights (`r1lab.distributed.sharding`) each gives and takes its own; what is written is whole.
+Not the loss (`r1lab.objective`) nor the loss head (`r1lab.kernels`): no denominator exists here. Where several
+processes hold parts of the weights (`r1lab.distributed.sharding`) each gives and takes its own; what is
+written is whole.
 """
 
 import copy
