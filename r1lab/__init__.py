@@ -4,13 +4,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r1lab.errors import RecipeError, RunError
+
 if TYPE_CHECKING:
     from r1lab.comparison.compare import Comparison
     from r1lab.evaluation.probe import Probe
     from r1lab.evaluation.runner import Evaluation
     from r1lab.pipeline import Run
 
-__version__ = "0.1.0"
+__all__ = ["RecipeError", "RunError", "compare", "evaluate", "probe", "train"]
+__version__ = "0.2.0"
 
 
 def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callable | None = None) -> "Run":

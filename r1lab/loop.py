@@ -56,44 +56,32 @@ def train(
     with Grace(ranks.any_of) as grace:
         while prompts := stopping.prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
-
-            # Rollout: a number of prompts -> the step's block, list[Settled]: sampled, or read from the journal.
-            clock.start("rollout", step)
+            clock.start("rollout", step)  # a number of prompts -> the step's block, list[Settled], sampled or read back
             table = run.rollouts(stage.name, step)
             is_fresh = not ranks.first(table.exists)
             block = feed.block(prompts) if is_fresh else journal.read_block(table, problem_of)
-
-            # Score: kept groups -> one list[Sample] an update, with final advantages, scales and old/ref log-probs.
-            clock.start("score")
-            batches = prepare_updates(
-                split_into_updates(block, objective, stage), step, objective, policy, stage, ledger
-            )
+            clock.start("score")  # kept groups -> list[Sample] for each update: final advantages, scales, old, ref
+            batches = prepare_updates(block, step, objective, policy, stage, ledger)
             samples = [sample for batch in batches for sample in batch]
-
-            # Record: the block is on disk before its first update; sampler, error window and ledger learn from it.
-            clock.start("record")
+            clock.start("record")  # on disk before the first update; sampler, error window and ledger learn from it
             if is_fresh:
                 ranks.first(journal.write_block, table, block, samples, policy.prompt_text)
             feed.observe(block)
             ledger.rollouts(block, policy.parameters)
 
-            # Update: list[Sample] -> optimizer steps, one Update each; then the new weights go to the engine.
-            clock.start("update")
+            clock.start("update")  # list[Sample] -> one optimizer step and one Update each
             updates = learn(batches, policy, objective, stage, ledger)
             finish_updates(updates, policy, objective, step)
-            clock.start("sync")
+            clock.start("sync")  # the new weights -> what samples
             feed.publish(policy, policy.version)
 
-            # Evaluate: the new weights on the held-out sets, where they are due -> keys `eval/<set>/...` of the row.
-            clock.start("evaluate")
+            clock.start("evaluate")  # held-out sets where they are due -> keys `eval/<set>/...` of the step's row
             stopping.spent(prompts, ledger.budget - before[0], ledger.training_flops - before[1])
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
             is_last = not stopping.prompts(step + 1, ledger)
             if stage.eval.sets and (is_last or is_due(stage, step)):
                 row |= run_evaluation(step, evaluate, stopping, policy, run, stage)
                 is_last = bool(is_last or stopping.ended)
-
-            # Row and checkpoint: one line of metrics.jsonl, then the state that the next step starts from.
             row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
             record(run, metrics, progress, stage, step, row)
             if grace.heard() or is_last or step % stage.checkpoint_every == 0:
@@ -143,26 +131,24 @@ def split_into_updates(block: Sequence[Settled], objective: Objective, stage: Tr
 
 
 def prepare_updates(
-    batches: list[list[Sample]],
+    block: Sequence[Settled],
     step: int,
     objective: Objective,
     policy: Policy,
     stage: TrainStageConfig,
     ledger: Ledger,
 ) -> list[list[Sample]]:
-    """The batches with final advantages, scales and the scores that their terms read.
+    """The block's samples, one list an update, with final advantages, scales and the scores that their terms read.
 
     A sample whose gradient is identically zero is left out of the forward pass; it stays in the denominator. It is not
     scored either, unless advantages or masks wait for the scores.
     """
+    batches = split_into_updates(block, objective, stage)
     if objective.waits:
-        return [
-            prepared_update(objective, with_scores(samples, objective, policy, stage, ledger), step)
-            for samples in batches
-        ]
-    return [
-        with_scores(prepared_update(objective, samples, step), objective, policy, stage, ledger) for samples in batches
-    ]
+        scored = [with_scores(samples, objective, policy, stage, ledger) for samples in batches]
+        return [prepared_update(objective, samples, step) for samples in scored]
+    prepared = [prepared_update(objective, samples, step) for samples in batches]
+    return [with_scores(samples, objective, policy, stage, ledger) for samples in prepared]
 
 
 def with_scores(

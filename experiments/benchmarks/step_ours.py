@@ -142,8 +142,8 @@ class Ours:
     def learn(self, block: Sequence[Settled]) -> None:
         """The block's one update, as the loop makes it."""
         stage, ledger = self.stage, Ledger()
-        cut, step = loop.split_into_updates(block, self.objective, stage), self.policy.version + 1
-        batches = loop.prepare_updates(cut, step, self.objective, self.policy, stage, ledger)
+        step = self.policy.version + 1
+        batches = loop.prepare_updates(block, step, self.objective, self.policy, stage, ledger)
         loop.learn(batches, self.policy, self.objective, stage, ledger)
 
     def prove(self, path: Path) -> dict:

@@ -49,7 +49,7 @@ def shared(
     server: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server that serves MODEL")] = None,
     key_variable: Annotated[str, typer.Option(help="Environment variable of the server's key")] = "OPENAI_API_KEY",
     seed: Annotated[int, typer.Option(help="Of the samples")] = 0,
-    workers: given.Workers = None,
+    workers: given.WorkersOption = None,
     deadline: given.Deadline = given.DEADLINE,
     memory_mb: given.Memory = given.MEMORY_MB,
 ) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def verify(
     settings: given.Settings = None,
     columns: given.Columns = None,
     where: given.Where = None,
-    workers: given.Workers = None,
+    workers: given.WorkersOption = None,
     deadline: given.Deadline = given.DEADLINE,
     memory_mb: given.Memory = given.MEMORY_MB,
 ) -> None:
@@ -191,7 +191,7 @@ def audit(
     settings: given.Settings = None,
     columns: given.Columns = None,
     where: given.Where = None,
-    workers: given.Workers = None,
+    workers: given.WorkersOption = None,
     deadline: given.Deadline = given.DEADLINE,
     memory_mb: given.Memory = given.MEMORY_MB,
 ) -> None:

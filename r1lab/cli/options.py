@@ -28,7 +28,7 @@ Where = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value, or one of [a, b]; null: without one"),
 ]
-WorkersConfig = Annotated[int | None, typer.Option(help="Processes at once; as many as cores where not said")]
+WorkersOption = Annotated[int | None, typer.Option(help="Processes at once; as many as cores where not said")]
 Deadline = Annotated[float, typer.Option(help="Seconds a check may take")]
 Memory = Annotated[int, typer.Option(help="MiB of one process")]
 TASK = "task:"

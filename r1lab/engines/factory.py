@@ -21,7 +21,7 @@ from r1lab.engines.vllm import diagnose
 from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.errors import RecipeError
 from r1lab.policy import models
-from r1lab.recipe import stages
+from r1lab.recipe import EngineConfig, LoraConfig
 
 WORTH = 10_000_000
 """Parameters from which on vLLM is taken. On two CPU cores a model of 0.9M runs at 14.5k tokens/s against 20k of
@@ -36,7 +36,7 @@ class EngineChoice:
     why: str
 
 
-def choose(kind: str, config: PretrainedConfig, lora: stages.Lora | None = None) -> EngineChoice:
+def choose(kind: str, config: PretrainedConfig, lora: LoraConfig | None = None) -> EngineChoice:
     """`auto` is vLLM where it is installed, runs this model and is worth it; any other kind is what it says."""
     if kind != "auto":
         return EngineChoice(kind, "the recipe names it")
@@ -51,7 +51,7 @@ def choose(kind: str, config: PretrainedConfig, lora: stages.Lora | None = None)
     return EngineChoice("vllm", f"{found} {versions.version(found)} is installed, {size / 1e6:.1f}M parameters")
 
 
-def check(knobs: stages.Engine, config: PretrainedConfig | None, lora: stages.Lora | None = None) -> int | None:
+def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig | None = None) -> int | None:
     """The most tokens of prompt and completion that the engine allows, None where the model's context does.
 
     RecipeError where `engine.kind` is not known or cannot run here; `config` is None where it is not known yet.
@@ -78,7 +78,7 @@ def check(knobs: stages.Engine, config: PretrainedConfig | None, lora: stages.Lo
     return knobs.max_model_len
 
 
-def _greet(knobs: stages.Engine, config: PretrainedConfig | None) -> int:
+def _greet(knobs: EngineConfig, config: PretrainedConfig | None) -> int:
     """The smallest context of the servers."""
     text = None if config is None else config.get_text_config().to_dict()
     try:
@@ -88,7 +88,7 @@ def _greet(knobs: stages.Engine, config: PretrainedConfig | None) -> int:
 
 
 def opened(
-    name: str, knobs: stages.Engine, policy: PolicyProtocol, text_of: TextOf, say: Callable[[str], None] | None = None
+    name: str, knobs: EngineConfig, policy: PolicyProtocol, text_of: TextOf, say: Callable[[str], None] | None = None
 ) -> Engine:
     """The engine of a policy. RecipeError where it cannot run here, or not such a model. `say` is told what befalls
     servers."""
@@ -101,7 +101,7 @@ def opened(
         raise RecipeError(f"engine: {error}") from None
 
 
-def settings(name: str, knobs: stages.Engine, policy: PolicyProtocol) -> dict[str, Any]:
+def settings(name: str, knobs: EngineConfig, policy: PolicyProtocol) -> dict[str, Any]:
     """The knobs that engine `name` takes, as its keyword arguments."""
     if name == "server":
         return {key: getattr(knobs, key) for key in ("urls", "key_env", "deadline", "reconnect", "max_num_seqs")}

@@ -90,9 +90,9 @@ class ModelCompleter:
         self.together = knobs.max_batch if self.kind == "local" else WAVES * knobs.max_num_seqs
         self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}
 
-    def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
+    def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
         try:
-            self.renderer.check(on.problems, sampling.max_new_tokens)
+            self.renderer.check(eval_set.problems, sampling.max_new_tokens)
         except ValueError as error:
             raise RecipeError(str(error)) from None
 
@@ -100,10 +100,10 @@ class ModelCompleter:
         return self.renderer.prompt_text(problem)
 
     def answers(
-        self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
+        self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
     ) -> Iterator[tuple[Completion, Verdict]]:
-        problems = {on.problems[row].id: on.problems[row] for row in rows}
-        requests = requests_of(on, self.renderer, sampling, n, seed, rows)
+        problems = {eval_set.problems[row].id: eval_set.problems[row] for row in rows}
+        requests = requests_of(eval_set, self.renderer, sampling, n, seed, rows)
         sampled = generate(
             self._opened(), lambda each: verify(answer_of(each), problems[each.request.problem_id]), requests
         )
@@ -161,16 +161,16 @@ class FileCompleter:
     def of(self, eval_set: EvaluationSet, problem: Problem) -> list[Completion]:
         return self.texts.get(problem.id) or self.texts.get(problem.id.removeprefix(f"{eval_set.name}/"), [])
 
-    def check(self, on: EvaluationSet, n: int, sampling: Sampling) -> None:
+    def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
         """Every problem has n completions, and every completion a problem."""
-        known = {name for each in on.problems for name in (each.id, each.id.removeprefix(f"{on.name}/"))}
+        known = {name for each in eval_set.problems for name in (each.id, each.id.removeprefix(f"{eval_set.name}/"))}
         strangers = [name for name in self.texts if name not in known]
         if strangers:
             self._refuse(
-                f"{self.path}: {len(strangers)} ids are of no problem of {on.name}, as {strangers[0]!r}; "
-                f"the set's are as {on.problems[0].id!r}"
+                f"{self.path}: {len(strangers)} ids are of no problem of {eval_set.name}, as {strangers[0]!r}; "
+                f"the set's are as {eval_set.problems[0].id!r}"
             )
-        counts = {each.id: len(self.of(on, each)) for each in on.problems}
+        counts = {each.id: len(self.of(eval_set, each)) for each in eval_set.problems}
         few = [name for name, count in counts.items() if count < n]
         if few:
             self._refuse(
@@ -188,12 +188,12 @@ class FileCompleter:
         return None
 
     def answers(
-        self, on: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
+        self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
     ) -> Iterator[tuple[Completion, Verdict]]:
         asked = []
         for row in rows:
-            problem = on.problems[row]
-            for index, each in enumerate(self.of(on, problem)[:n]):
+            problem = eval_set.problems[row]
+            for index, each in enumerate(self.of(eval_set, problem)[:n]):
                 answer = Completion(problem.id, index, each.text, each.finish, each.num_tokens)
                 asked.append((answer, verify(answer, problem)))
         for answer, verdict in asked:
