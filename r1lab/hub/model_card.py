@@ -215,14 +215,18 @@ def _cell(value: object) -> str:
 
 
 def verifier_table(verifiers: Mapping[str, dict]) -> str:
-    """Each verifier of the run: its version is the hash of its source."""
+    """Each verifier of the run: its version is the hash of all it judges with."""
     if not verifiers:
         return "None: nothing was sampled.\n"
     lines = [
-        f"| `{key}` | `{each['path']}` | `{_cell(json.dumps(clean(each['settings'])))}` | `{each['source']}` |"
+        f"| `{key}` | `{_cell(json.dumps(clean(each['settings'])))}` | `{each['source']}` | {_libraries(each)} |"
         for key, each in sorted(verifiers.items())
     ]
-    return "| verifier | class or function | settings | version |\n|---|---|---|---|\n" + "\n".join(lines) + "\n"
+    return "| verifier | settings | version | libraries |\n|---|---|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def _libraries(version: Mapping[str, Any]) -> str:
+    return _cell(", ".join(f"{name} {number}" for name, number in version.get("packages", {}).items())) or "none"
 
 
 def training(chain: Sequence[CardStage], plan: Plan, manifest: Mapping[str, Any], rows: list[dict]) -> str:

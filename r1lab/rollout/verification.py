@@ -1,8 +1,6 @@
 """Verifiers of a run: resolved, versioned, asked in worker processes. Not what training pays for a verdict
 (`r1lab.rollout.reward`), nor the pool itself (`r1lab_verifiers.pool`)."""
 
-import hashlib
-import importlib.util
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +20,7 @@ from r1lab_sandbox.forkserver.forkserver import SandboxError
 from r1lab_verifiers.plugin import load
 from r1lab_verifiers.pool.pool import Pool
 from r1lab_verifiers.verdict import Item, Verdict
+from r1lab_verifiers.version import version_of as verifier_version
 
 T = TypeVar("T")
 WORKERS = WorkersConfig()
@@ -46,14 +45,11 @@ def resolve(specs: Iterable[Use]) -> dict[str, verifiers.Resolved]:
 
 
 def version_of(resolved: verifiers.Resolved) -> dict:
-    """What a manifest says of a verifier: where it stands, its settings, and a hash of its source."""
-    module = importlib.util.find_spec(resolved.path.partition(":")[0])
-    source = Path(module.origin).read_bytes() if module and module.origin else b""
-    return {
-        "path": resolved.path,
-        "settings": dict(resolved.settings),
-        "source": hashlib.blake2b(source, digest_size=6).hexdigest(),
-    }
+    """What a manifest says of a verifier: its settings, a hash of all it judges with, and its libraries' versions."""
+    packages = resolved.settings.get("packages", getattr(load(resolved.path), "packages", ()))
+    names = packages if isinstance(packages, list | tuple) else ()
+    version = verifier_version(resolved.path, tuple(str(name) for name in names))
+    return {"settings": dict(resolved.settings), "source": version.source, "packages": version.packages}
 
 
 def warnings(table: Mapping[str, verifiers.Resolved]) -> list[str]:
