@@ -1,0 +1,29 @@
+"""A user's folder whose modules have the names that others would take for ours."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+RECIPE = {
+    "name": "small",
+    "data": {"task": "addition", "size": 8, "settings": {"digits": 1}},
+    "prompt": {"format": "Q: {prompt}\nA:"},
+    "max_new_tokens": 4,
+    "threads": 1,
+    "workers": {"count": 1},
+    "prompts_per_step": 2,
+    "group_size": 2,
+    "steps": 1,
+}
+
+
+@pytest.fixture
+def hostile_folder(tmp_path) -> Path:
+    """Holds a recipe of one step, and a data.py, a verifiers/ and a sandbox.py that raise where they are imported."""
+    folder = tmp_path / "project"
+    (folder / "verifiers").mkdir(parents=True)
+    for name in ("data.py", "verifiers/__init__.py", "sandbox.py"):
+        (folder / name).write_text(f'raise RuntimeError("{name} of the user was imported")\n')
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    return folder
