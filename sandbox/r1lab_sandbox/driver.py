@@ -3,7 +3,7 @@
 It talks to `r1lab_sandbox.box` in frames: `R` run, `S` say, `C` close the line; it answers `F` what the program said,
 `O` outcome, `E` our own failure. It never interprets what a program writes. A run's clock stands while it is not its
 turn, and while the run waits for a processor, so that a busy machine does not decide what is too slow (up to
-MAX_GRANT).
+MAX_GRANTED_SHARE).
 """
 
 import importlib
@@ -19,35 +19,36 @@ from dataclasses import replace
 from r1lab_sandbox import wire
 from r1lab_sandbox.forkserver import frames
 from r1lab_sandbox.isolation import process
-from r1lab_sandbox.isolation.cgroup import Group
+from r1lab_sandbox.isolation.cgroup import ControlGroup
 from r1lab_sandbox.isolation.rootfs import View
 from r1lab_sandbox.records import Limits, Outcome
 
 WATCH_SECONDS = 0.05
-HEAD, TAIL = 3000, 1000
-"""Characters of stderr that are kept."""
-MAX_REPLY = 4 << 20
+HEAD_BYTES, TAIL_BYTES = 3000, 1000
+"""Of stderr, where more is cut."""
+MAX_REPLY_BYTES = 4 << 20
 """Where no more output is allowed."""
-MAX_GRANT = 2.0
+MAX_GRANTED_SHARE = 2.0
 """Of its limit: a program can make itself wait, with many processes of its own."""
-LEAST_GRANT = 0.01
+LEAST_GRANTED_SHARE = 0.01
 OWN_MB, OWN_PROCESSES = 48, 4
 """What the slot itself takes of its group."""
 REAP_SECONDS = 20.0
 STARTERS = {
-    "namespaces": "r1lab_sandbox.backends.slot",
-    "bubblewrap": "r1lab_sandbox.backends.bubblewrap",
-    "none": "r1lab_sandbox.backends.bare",
+    "namespaces": "r1lab_sandbox.backends.slot:NamespaceStarter",
+    "bubblewrap": "r1lab_sandbox.backends.bubblewrap:BubblewrapStarter",
+    "none": "r1lab_sandbox.backends.bare:BareStarter",
 }
-"""The module of each backend. Imported where it is used: each fork pays for everything that its slot has loaded."""
+"""The class of each backend. Imported where it is used: each fork pays for everything that its slot has loaded."""
 
 
-def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str = "namespaces") -> None:
+def serve(sock: socket.socket, *, shown: View, group: ControlGroup | None, backend: str = "namespaces") -> None:
     """Serve runs until the box closes. The first frame is answered with an empty one, or with why there is no jail."""
     frames.receive(sock)
     sys.executable = os.path.realpath(sys.executable)  # a virtual environment's own is not shown
     try:
-        start = importlib.import_module(STARTERS[backend]).Starter(shown, group)
+        module, _, name = STARTERS[backend].partition(":")
+        starter = getattr(importlib.import_module(module), name)(shown, group)
     except OSError as error:
         frames.send(sock, str(error).encode())
         return
@@ -56,7 +57,7 @@ def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str
         if frame[:1] != b"R":
             continue  # the conversation ended by itself; its outcome is on the way
         try:
-            frames.send(sock, b"O" + wire.pack(_Run(sock, start, group, frame[1:]).outcome()))
+            frames.send(sock, b"O" + wire.pack(_Run(sock, starter, group, frame[1:]).outcome()))
         except Exception as error:  # the driver's border: the box replaces this slot
             frames.send(sock, b"E" + f"{type(error).__name__}: {error}".encode())
             return
@@ -65,8 +66,8 @@ def serve(sock: socket.socket, *, shown: View, group: Group | None, backend: str
 class _Run:
     """One program on its way."""
 
-    def __init__(self, sock: socket.socket, start: object, group: Group | None, frame: bytes):
-        self.sock, self.start, self.group = sock, start, group
+    def __init__(self, sock: socket.socket, starter: object, group: ControlGroup | None, frame: bytes):
+        self.sock, self.starter, self.group = sock, starter, group
         self.header, self.request, self.stdin = wire.parts(frame)
         self.limits = Limits(**self.header["limits"])
         self.replies: list[bytes] = []
@@ -83,13 +84,13 @@ class _Run:
         self.paused = 0.0
         ours, theirs = self._channels()
         try:
-            self.pidfd = self.start.begin(self.header["limits"], theirs)
+            self.pidfd = self.starter.begin(self.header["limits"], theirs)
         finally:
             for fd in theirs:
                 os.close(fd)
         try:
             self._watch(ours)
-            has_entered, status, cpu, peak = self.start.end()
+            has_entered, status, cpu, peak = self.starter.end()
         finally:
             os.close(self.pidfd)
             if self.line is not None:
@@ -108,9 +109,9 @@ class _Run:
         if self.group is None:
             return 0
         wanted = self.limits.memory_mb + OWN_MB, self.limits.processes + OWN_PROCESSES
-        if getattr(self.start, "grouped", None) != wanted:
+        if getattr(self.starter, "grouped", None) != wanted:
             self.group.limit(*wanted)
-            self.start.grouped = wanted
+            self.starter.grouped = wanted
         return self.group.num_kills()
 
     def _channels(self) -> tuple[list[int], list[int]]:
@@ -165,8 +166,8 @@ class _Run:
 
     def _grant(self) -> bool:
         """Give back the time for which the run had to wait for a processor; whether there was any."""
-        late = min(process.seconds_waited(self.pidfd), MAX_GRANT * self.limits.seconds) - self.granted
-        if late < LEAST_GRANT * self.limits.seconds:
+        late = min(process.seconds_waited(self.pidfd), MAX_GRANTED_SHARE * self.limits.seconds) - self.granted
+        if late < LEAST_GRANTED_SHARE * self.limits.seconds:
             return False
         self.granted += late
         self.paused += late
@@ -192,7 +193,7 @@ class _Run:
         if into is self.output["stderr"] or self.header["has_line"]:  # nothing that is judged: cut
             into += part
             if len(part) > room:
-                into[HEAD:-TAIL] = b" ... "
+                into[HEAD_BYTES:-TAIL_BYTES] = b" ... "
             return True
         into += part[:room]
         if len(part) > room:
@@ -219,8 +220,8 @@ class _Run:
     def _take_frames(self) -> None:
         while len(self.buffer) >= frames.HEADER.size:
             (size,) = frames.HEADER.unpack_from(self.buffer)
-            is_much = sum(map(len, self.replies)) + size > wire.MAX_FRAME // 2
-            if is_much or size > max(MAX_REPLY, self.limits.output_bytes):
+            is_much = sum(map(len, self.replies)) + size > wire.MAX_FRAME_BYTES // 2
+            if is_much or size > max(MAX_REPLY_BYTES, self.limits.output_bytes):
                 self._kill("output")
                 self.buffer.clear()
                 return
@@ -263,7 +264,9 @@ class _Run:
     def _judge(self, status: int, wall: float, cpu: float, peak: float) -> Outcome:
         code = os.waitstatus_to_exitcode(status)
         stderr = bytes(self.output["stderr"])
-        stderr = stderr if len(stderr) <= HEAD + TAIL else stderr[:HEAD] + b" ... " + stderr[-TAIL:]
+        stderr = (
+            stderr if len(stderr) <= HEAD_BYTES + TAIL_BYTES else stderr[:HEAD_BYTES] + b" ... " + stderr[-TAIL_BYTES:]
+        )
         made = Outcome("ok", None, None, bytes(self.output["stdout"]), stderr, tuple(self.replies), wall, cpu, peak)
         if self.limit_hit:
             return replace(made, status=self.limit_hit)

@@ -12,7 +12,7 @@ from r1lab_sandbox.box import Sandbox
 from r1lab_sandbox.records import Limits, Program
 
 LIMITS = Limits(seconds=5.0, memory_mb=256, processes=24, disk_mb=4)
-SPIN = 0.2
+SPIN_SECONDS = 0.2
 PROBE = """
 import ctypes, json, os, socket, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -74,5 +74,5 @@ def report(box: Sandbox) -> Report:
         argv = (marker.name, json.__file__.rpartition("/json/")[0], str(LIMITS.processes))
         outcome = box.run(Program(PROBE, argv=argv), LIMITS)
     walls = json.loads(outcome.stdout) if outcome.status == "ok" else {"a run": False}
-    endless = box.run(Program("while True: pass"), Limits(seconds=SPIN))
+    endless = box.run(Program("while True: pass"), Limits(seconds=SPIN_SECONDS))
     return Report(box.backend, {**walls, "time": endless.status == "timeout"}, box.has_groups)

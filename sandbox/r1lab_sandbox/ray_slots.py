@@ -1,6 +1,6 @@
-"""Seats on the machines of a Ray cluster: the same frames and so the same Outcome. r1lab must be installed there.
+"""Slots on the machines of a Ray cluster: the same frames and so the same Outcome. r1lab must be installed there.
 
-Each seat is an actor that holds one of `r1lab_sandbox.slots`. Ray schedules them; without a cluster it is this machine
+Each slot is an actor that holds one of `r1lab_sandbox.slots`. Ray schedules them; without a cluster it is this machine
 alone.
 """
 
@@ -8,38 +8,38 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from r1lab_sandbox.forkserver.forkserver import SandboxError
-from r1lab_sandbox.slots import GRACE_SECONDS, START_SECONDS, Seats
+from r1lab_sandbox.slots import GRACE_SECONDS, START_SECONDS, SandboxSlots
 
-CORES = 0.5
-"""Of a seat: a conversation needs two, and only one of its sides runs at a time."""
+SLOT_CORES = 0.5
+"""Of a slot: a conversation needs two, and only one of its sides runs at a time."""
 CLUSTER_SECONDS = 60.0
 """For Ray to start an actor: its process imports Ray first."""
 
 
-class Host:
-    """The actor."""
+class SlotActor:
+    """The Ray actor: holds one slot on its machine."""
 
     def __init__(self, packages: tuple[str, ...], backend: str):
-        self._seats = Seats(packages)
-        self._seat = self._seats.make(backend)
+        self._slots = SandboxSlots(packages)
+        self._slot = self._slots.make(backend)
 
     def has_group(self) -> bool:
-        return self._seat.has_group
+        return self._slot.has_group
 
     def ask(self, frame: bytes, seconds: float) -> bytes:
-        return self._seat.ask(frame, seconds)
+        return self._slot.ask(frame, seconds)
 
     def close(self) -> None:
-        self._seat.close()
-        self._seats.close()
+        self._slot.close()
+        self._slots.close()
 
 
-class RemoteSeat:
-    """As `r1lab_sandbox.slots.Seat`."""
+class RemoteSlot:
+    """As `r1lab_sandbox.slots.SandboxSlot`."""
 
     def __init__(self, ray: object, packages: tuple[str, ...], backend: str):
         self._ray = ray
-        self._host = ray.remote(num_cpus=CORES, max_restarts=0)(Host).remote(packages, backend)
+        self._host = ray.remote(num_cpus=SLOT_CORES, max_restarts=0)(SlotActor).remote(packages, backend)
         try:
             self.has_group = self._get(self._host.has_group.remote(), START_SECONDS + CLUSTER_SECONDS)
         except SandboxError:
@@ -63,8 +63,8 @@ class RemoteSeat:
             raise SandboxError(f"ray: {' '.join(str(cause).split())[:400]}") from error
 
 
-class Cluster:
-    """Makes seats on the cluster that RAY_ADDRESS names, or on a Ray of this machine alone."""
+class RayCluster:
+    """Makes slots on the cluster that RAY_ADDRESS names, or on a Ray of this machine alone."""
 
     def __init__(self, packages: Iterable[str]):
         try:
@@ -78,8 +78,8 @@ class Cluster:
             ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         self.num_slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
-    def make(self, backend: str) -> RemoteSeat:
-        return RemoteSeat(self._ray, self._packages, backend)
+    def make(self, backend: str) -> RemoteSlot:
+        return RemoteSlot(self._ray, self._packages, backend)
 
     def close(self) -> None:
         """Leave Ray where this object joined it, which ends its actors."""

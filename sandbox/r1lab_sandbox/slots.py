@@ -1,4 +1,4 @@
-"""Seats of this machine: each is a worker of a fork server whose slot has a jail of its own, and answers frames."""
+"""Slots of this machine: each is a worker process outside a jail of its own, and answers frames."""
 
 import itertools
 import os
@@ -20,10 +20,10 @@ PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 """Of the environment; a program could read the rest out of the memory it inherits."""
 
 
-class Seat:
+class SandboxSlot:
     """Used by one thread at a time."""
 
-    def __init__(self, server: ForkServer, shown: rootfs.View, backend: str, group: cgroup.Group | None):
+    def __init__(self, server: ForkServer, shown: rootfs.View, backend: str, group: cgroup.ControlGroup | None):
         self.has_group = group is not None
         """Whether a control group limits the memory of a run's processes together."""
         settings = {"shown": shown, "group": group, "backend": backend}
@@ -40,7 +40,7 @@ class Seat:
     def ask(self, frame: bytes, seconds: float) -> bytes:
         """SandboxError where the slot itself fails; it is then of no more use."""
         try:
-            answer = self.worker.ask(frame, seconds=seconds + GRACE_SECONDS, limit=wire.MAX_FRAME)
+            answer = self.worker.ask(frame, seconds=seconds + GRACE_SECONDS, limit=wire.MAX_FRAME_BYTES)
         except (WorkerDied, WorkerLate) as error:
             raise SandboxError(f"the slot {'hangs' if isinstance(error, WorkerLate) else 'ended'}: {error}") from error
         if answer[:1] == b"E":
@@ -52,8 +52,8 @@ class Seat:
             self.worker.close()
 
 
-class Seats:
-    """Makes seats. packages: what programs may import besides the standard library."""
+class SandboxSlots:
+    """Makes slots. packages: what programs may import besides the standard library."""
 
     def __init__(self, packages: Iterable[str]):
         self.num_slots = len(os.sched_getaffinity(0))
@@ -61,17 +61,17 @@ class Seats:
         kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self._server = ForkServer(preload=WARM, environment={**kept, **jail.ALLOCATOR})
         self._numbers = itertools.count(1)
-        self._groups: list[cgroup.Group] = []
+        self._groups: list[cgroup.ControlGroup] = []
 
-    def make(self, backend: str) -> Seat:
+    def make(self, backend: str) -> SandboxSlot:
         """SandboxError where it cannot start, or this machine has no such isolation."""
         group = cgroup.make(str(next(self._numbers)))
         if group is not None:
             self._groups.append(group)
-        return Seat(self._server, self._shown, backend, group)
+        return SandboxSlot(self._server, self._shown, backend, group)
 
     def close(self) -> None:
-        """End every seat, also those in use. Groups go last: one that holds a process cannot be removed."""
+        """End every slot, also those in use. Groups go last: one that holds a process cannot be removed."""
         self._server.close()
         for group in self._groups:
             group.remove()

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from r1lab_sandbox.forkserver.frames import HEADER
 from r1lab_sandbox.records import Limits, Outcome, Program
 
-MAX_FRAME = 256 << 20
+MAX_FRAME_BYTES = 256 << 20
 SIZES = struct.Struct("!III")
 """Bytes of the header (JSON, for the driver), of the request (marshal, for the jail) and of stdin."""
 PLAIN = ("status", "exit_code", "signal", "wall_seconds", "cpu_seconds", "peak_mb")
@@ -22,8 +22,8 @@ def request(program: Program, limits: Limits, *, live: bool) -> bytes:
              "extra": program.extra}  # fmt: skip
     head, body = json.dumps(header).encode(), marshal.dumps(inner)
     size = len(head) + len(body) + len(program.stdin)
-    if size > MAX_FRAME // 2:
-        raise ValueError(f"a program and its input of {size} bytes; at most {MAX_FRAME // 2}")
+    if size > MAX_FRAME_BYTES // 2:
+        raise ValueError(f"a program and its input of {size} bytes; at most {MAX_FRAME_BYTES // 2}")
     return b"".join([b"R", SIZES.pack(len(head), len(body), len(program.stdin)), head, body, program.stdin])
 
 

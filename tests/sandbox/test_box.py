@@ -164,7 +164,7 @@ def test_a_slot_that_is_killed_is_replaced():
 
 def test_a_template_that_is_killed_is_replaced():
     with Sandbox(slots=1, backend="namespaces") as box:
-        os.kill(box._seats._server.pid, signal.SIGKILL)
+        os.kill(box._slot_factory._server.pid, signal.SIGKILL)
         with pytest.raises(SandboxError):
             run(box, "print(1)")
         assert run(box, "print(1)").stdout == b"1\n"
@@ -190,7 +190,7 @@ def test_without_isolation_there_is_no_sandbox(monkeypatch):
     def refuse(self, backend):
         raise SandboxError(f"{backend}: unshare: Operation not permitted")
 
-    monkeypatch.setattr(slots.Seats, "make", refuse)
+    monkeypatch.setattr(slots.SandboxSlots, "make", refuse)
     with pytest.raises(
         SandboxError, match=r"no isolation, so no program is run \(namespaces: .*bubblewrap: "
     ) as caught:

@@ -18,6 +18,6 @@ def test_a_request_has_what_the_driver_reads_apart_from_what_the_jail_reads():
 
 
 def test_a_request_over_the_largest_is_refused(monkeypatch):
-    monkeypatch.setattr(wire, "MAX_FRAME", 2000)
+    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 2000)
     with pytest.raises(ValueError, match=r"a program and its input of \d+ bytes; at most 1000"):
         wire.request(Program("x" * 1000), Limits(), live=False)

@@ -1,4 +1,4 @@
-"""The wheels, built and installed: verifiers and the sandbox alone, without torch; r1lab beside the package `verifiers`.
+"""The wheels, built and installed: verifiers and sandbox alone, without torch; r1lab beside the package `verifiers`.
 
 Needs the package index, for what the wheels depend on. Not the tests of what is in them: those run from the checkout.
 """
@@ -105,7 +105,9 @@ def test_r1lab_lives_beside_the_package_verifiers_and_a_users_own_modules(wheels
             (borrowed / place.name).symlink_to(place)
     (packages / "borrowed.pth").write_text(f"{borrowed}\n")
     clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONSAFEPATH")}
-    where = "import r1lab, r1lab_verifiers, importlib.util; print(r1lab.__file__, importlib.util.find_spec('verifiers'))"
+    where = (
+        "import r1lab, r1lab_verifiers, importlib.util; print(r1lab.__file__, importlib.util.find_spec('verifiers'))"
+    )
     found = run(python, "-P", "-c", where, cwd=hostile_folder, env=clean)
     assert found.count(str(packages)) >= 2
     assert "Usage" in run(python.with_name("r1lab"), "--help", cwd=hostile_folder, env=clean)

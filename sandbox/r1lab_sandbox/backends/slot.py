@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from r1lab_sandbox.inside import program
 from r1lab_sandbox.isolation import jail, kernel, rootfs, seccomp
-from r1lab_sandbox.isolation.cgroup import Group
+from r1lab_sandbox.isolation.cgroup import ControlGroup
 from r1lab_sandbox.records import Limits
 
 RESULT = struct.Struct("!?iddq")
@@ -55,10 +55,10 @@ def entered(fd: int) -> None:
     os.close(fd)
 
 
-class Starter:
+class NamespaceStarter:
     """The driver's side: starts runs in a slot. Raises OSError where the jail cannot be, or the slot has ended."""
 
-    def __init__(self, shown: rootfs.View, group: Group | None):
+    def __init__(self, shown: rootfs.View, group: ControlGroup | None):
         self.line = start(shown, group.add if group else None)
         self.line.settimeout(REAP_SECONDS)
 

@@ -27,8 +27,8 @@ Call = tuple[str, dict]
 """A dotted path `module:function` and its keyword arguments."""
 START_SECONDS = 60.0
 """For the template to import its modules and fork: past it, it is taken for hung."""
-ATTEMPTS = 3
-AT_ONCE = 1 << 16
+START_ATTEMPTS = 3
+READ_BYTES = 1 << 16
 """Bytes asked for in one read."""
 ENVIRONMENT = {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Fixed hashing: a check that walks over a set of strings decides alike in every run. One thread: an address-space
@@ -126,7 +126,7 @@ class Worker:
         """The next bytes; what comes with them is kept for later."""
         while len(self._received) < size:
             try:
-                part = self._sock.recv(max(size - len(self._received), AT_ONCE))
+                part = self._sock.recv(max(size - len(self._received), READ_BYTES))
             except BlockingIOError:
                 self._wait(select.POLLIN, until)
                 continue
@@ -171,7 +171,7 @@ class ForkServer:
         """A fresh worker that runs `enter(**kwargs)` and then `serve(socket, **kwargs)`; raises SandboxError."""
         request = pickle.dumps((enter, serve))
         with self._lock:
-            for _ in range(ATTEMPTS):
+            for _ in range(START_ATTEMPTS):
                 if self._closed:
                     raise SandboxError("this fork server is closed")
                 try:

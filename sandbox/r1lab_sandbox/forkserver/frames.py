@@ -8,7 +8,7 @@ import socket
 import struct
 
 HEADER = struct.Struct("!I")
-MAX_REQUEST = 256 << 20
+MAX_REQUEST_BYTES = 256 << 20
 """Bytes a request from our own parent may have."""
 
 
@@ -20,13 +20,13 @@ def send(sock: socket.socket, payload: bytes) -> None:
     sock.sendall(HEADER.pack(len(payload)) + payload)
 
 
-def receive(sock: socket.socket, limit: int = MAX_REQUEST) -> bytes | None:
+def receive(sock: socket.socket, limit: int = MAX_REQUEST_BYTES) -> bytes | None:
     """The next frame, or None where the other side has closed."""
     head = read_exactly(sock, HEADER.size)
     return None if head is None else read_body(sock, head, limit)
 
 
-def read_body(sock: socket.socket, head: bytes, limit: int = MAX_REQUEST) -> bytes | None:
+def read_body(sock: socket.socket, head: bytes, limit: int = MAX_REQUEST_BYTES) -> bytes | None:
     """The frame whose header has been read already (descriptors travel with the header)."""
     (size,) = HEADER.unpack(head)
     if size > limit:

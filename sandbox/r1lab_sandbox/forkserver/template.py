@@ -24,7 +24,7 @@ from r1lab_sandbox.forkserver import frames
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 WORKER_FD = 3
 PID = frames.struct.Struct("!q")
-SWEEPS = 100
+MAX_SWEEPS = 100
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -104,7 +104,7 @@ class Template:
 
     def sweep(self) -> None:
         """Kill the orphans that became ours. What they leave becomes ours in turn, hence the rounds."""
-        for _ in range(SWEEPS):
+        for _ in range(MAX_SWEEPS):
             strays = children() - set(self.workers.values())
             if not strays:
                 return

@@ -24,7 +24,7 @@ from r1lab_sandbox.forkserver import frames
 from r1lab_sandbox.inside import testing, values
 
 REQUEST, LINE = 3, 4
-MAX_MESSAGE = 64 << 20
+MAX_MESSAGE_BYTES = 64 << 20
 MAX_RECURSION = 400_000
 """Frames of Python, whatever a program asks for: past it an exception, before memory or the clock run out."""
 FILE = "main.py"
@@ -73,7 +73,7 @@ def _serve(request: dict, line: socket.socket) -> int:
     module = _execute(request["source"], "solution")
     frames.send(line, json.dumps({"ready": True, "names": _named(module)}).encode())
     solutions = _Solutions(module)
-    while (message := frames.receive(line, MAX_MESSAGE)) is not None:
+    while (message := frames.receive(line, MAX_MESSAGE_BYTES)) is not None:
         frames.send(line, solutions.answer(json.loads(message)).encode())
     _flush()
     os._exit(0)
@@ -92,7 +92,7 @@ def _tests(request: dict, line: socket.socket) -> int:
 def _ask(line: socket.socket, message: dict) -> dict:
     """A question and its answer."""
     frames.send(line, json.dumps(message).encode())
-    answer = frames.receive(line, MAX_MESSAGE)
+    answer = frames.receive(line, MAX_MESSAGE_BYTES)
     if answer is None:
         os._exit(1)
     return json.loads(answer)

@@ -12,7 +12,7 @@ ROOT = Path("/sys/fs/cgroup")
 PREFIX = "r1lab"
 
 
-class Group:
+class ControlGroup:
     """One group, made for a slot and removed with it."""
 
     def __init__(self, memory: Path, pids: Path | None = None):
@@ -57,12 +57,12 @@ class Group:
         return {self.memory, self.pids or self.memory}
 
 
-def make(name: str) -> Group | None:
+def make(name: str) -> ControlGroup | None:
     """A group below this process's own, or None where that is not allowed. Removes what dead processes left."""
     memory = _made("memory", name)
     if memory is None:
         return None
-    group = Group(memory, _made("pids", name))
+    group = ControlGroup(memory, _made("pids", name))
     try:
         group.limit(1 << 20)
     except OSError:

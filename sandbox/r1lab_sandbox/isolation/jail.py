@@ -15,9 +15,9 @@ from r1lab_sandbox.isolation import kernel, rootfs, seccomp
 from r1lab_sandbox.records import Limits
 
 NOBODY = 65534
-INSIDE = 1000
+INSIDE_ID = 1000
 """User and group inside: not 0, so that no file executed can bring a capability back."""
-CPU_SLACK = 2
+CPU_SLACK_SECONDS = 2
 MAX_FIRST_PID = 2
 """The first process of a PID namespace, or the one that bubblewrap's first process starts."""
 SPACES = (
@@ -46,8 +46,8 @@ def enter_slot(shown: rootfs.View) -> None:
     user, group = os.geteuid(), os.getegid()
     kernel.unshare(SPACES)
     _write(proc, "self/setgroups", "deny")
-    _write(proc, "self/uid_map", f"{INSIDE} {user} 1")
-    _write(proc, "self/gid_map", f"{INSIDE} {group} 1")
+    _write(proc, "self/uid_map", f"{INSIDE_ID} {user} 1")
+    _write(proc, "self/gid_map", f"{INSIDE_ID} {group} 1")
     if not is_root:
         rootfs.build(shown)
     os.close(proc)
@@ -99,7 +99,7 @@ def confine(limits: Limits, filter: seccomp.Filter) -> None:
 
 def set_limits(limits: Limits) -> None:
     """Those that the kernel keeps for each process."""
-    cpu = int(limits.seconds + CPU_SLACK) + 1
+    cpu = int(limits.seconds + CPU_SLACK_SECONDS) + 1
     for which, value in (
         (resource.RLIMIT_AS, limits.memory_mb << 20),
         (resource.RLIMIT_CORE, 0),

@@ -11,7 +11,7 @@ def test_limits_and_kills_are_read_and_written_in_both_versions(tmp_path):
     (first / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
     (second / "memory.max").write_text("")
     (second / "memory.events").write_text("low 0\noom 1\noom_kill 2\n")
-    groups = [cgroup.Group(folder) for folder in (first, second)]
+    groups = [cgroup.ControlGroup(folder) for folder in (first, second)]
     for group in groups:
         group.limit(64)
     assert [group.num_kills() for group in groups] == [3, 2]

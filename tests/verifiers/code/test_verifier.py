@@ -152,7 +152,7 @@ def test_a_template_that_dies_is_replaced_and_its_items_are_judged():
             pool.submit(Item(f"```python\n{slow}\nx = {n}\n```", ADD, problem_id="p"), "code") for n in range(4)
         ]
         time.sleep(0.3)
-        os.kill(pool._isolated._live["code"].target._box._seats._server.pid, signal.SIGKILL)
+        os.kill(pool._isolated._live["code"].target._box._slot_factory._server.pid, signal.SIGKILL)
         assert [verdict.result(60).status for verdict in verdicts] == ["correct"] * 4
 
 
@@ -185,7 +185,7 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_runs(settings, mess
 
 
 def test_without_isolation_the_verifier_does_not_start(monkeypatch):
-    monkeypatch.setattr("r1lab_sandbox.slots.Seats.make", _refused)
+    monkeypatch.setattr("r1lab_sandbox.slots.SandboxSlots.make", _refused)
     with pytest.raises(SandboxError, match="no isolation, so no program is run"):
         Pool({"code": resolve("code")})
 
