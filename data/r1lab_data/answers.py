@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable
 
 NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?(?:/\d+)?", re.IGNORECASE)
+"""`-1,250.5`, `3/4`, `.5e-3`."""
 BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+r"""`\boxed{`, `\fbox {`."""
 
 
 def text_of(value: object) -> str | None:

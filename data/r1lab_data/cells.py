@@ -29,7 +29,7 @@ def reader(spec: str, known: Iterable[str]) -> Reader:
         values = {field: text(read(row), field) for field, read in inner.items()}
         if inner and all(value is None for value in values.values()):
             return None
-        return "".join(before + (values.get(field) or "") for before, field in parts)
+        return "".join(before + (values.get(field or "") or "") for before, field in parts)
 
     return filled
 

@@ -6,6 +6,7 @@ Not the tests' forms themselves (`r1lab_data.programs`). `columns` may still nam
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from r1lab_data import programs
 from r1lab_data.programs import BadRow
@@ -51,7 +52,7 @@ def _text(row: Mapping, *names: str) -> str:
     return found.replace("\r\n", "\n")
 
 
-def _first(value: object) -> str | None:
+def _first(value: Any) -> str | None:
     """The first of several solutions, which may stand in JSON."""
     several = json.loads(value) if isinstance(value, str) and value.strip() else value
     return several[0] if several else None

@@ -10,6 +10,7 @@ untouched.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from r1lab_data.answers import FORMATS, WHOLE_IS_SOLUTION
 from r1lab_data.cells import Unusable, fields, given, nearest, reader, text
@@ -81,7 +82,7 @@ def whole_roles(whole: RowFormat, columns: Mapping, known: Iterable[str], name: 
     return {**({"id": whole.id} if whole.id in known else {}), **columns}
 
 
-def role_readers(roles: Mapping, known: Iterable[str], answer_format: str) -> dict[str, Callable[[dict], object]]:
+def role_readers(roles: Mapping, known: Iterable[str], answer_format: str) -> dict[str, Callable[[dict], Any]]:
     """What reads prompt, answer and solution of a row."""
     whole = ROW_FORMATS.get(answer_format)
     if whole is None:
@@ -175,14 +176,14 @@ def solution_reader(roles: Mapping, known: Iterable[str], answer_format: str) ->
     read = reader(spec, known)
 
     def solution(row: dict) -> str | None:
-        value = read(row)
+        value: Any = read(row)
         several = isinstance(value, list | tuple) and len(value) > 0
-        return text(value[0] if several else value, spec)
+        return text(next(iter(value)) if several else value, spec)
 
     return solution
 
 
-def prompt_of(value: object, spec: str) -> str | tuple[dict[str, str], ...]:
+def prompt_of(value: Any, spec: str) -> str | tuple[dict[str, str], ...]:
     """Text, or chat messages if the column holds a list of them."""
     if not (isinstance(value, list | tuple) and value and isinstance(value[0], dict)):
         return given(text(value, spec), f"prompt (column {spec!r})")

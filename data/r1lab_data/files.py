@@ -16,6 +16,7 @@ from r1lab_data.problem import DataError
 from r1lab_data.rows import READERS, Table, first_line, read_file, suffix
 
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+"""`openai/gsm8k`, `squad`; not `./data` or `a/b/c`."""
 PROBE_SECONDS = 10
 DOWNLOAD_SECONDS = 60
 """Longest silence of a server, not the length of a download."""
@@ -100,7 +101,8 @@ def download(url: str, name: str) -> Path:
 
 def read_hub(path: str, *, split: str, config: str | None, limit: int | None) -> Table:
     """`datasets.load_dataset`; a hub that cannot be reached is noticed first, before the client's long retries."""
-    import datasets
+    import datasets.config
+    import datasets.exceptions
 
     if not datasets.config.HF_HUB_OFFLINE:
         probe(path)

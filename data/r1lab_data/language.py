@@ -21,7 +21,9 @@ SCRIPTS = {
 }
 """Language -> first words of its letters' Unicode names."""
 SHARE = 0.9
+"""Of the letters, for a text to be in a language."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
+"""`sum`, `die`; not `x` or `4`."""
 
 
 def share(text: str, language: str) -> float | None:

@@ -13,9 +13,13 @@ from r1lab_data.problem import Problem
 SIGNS = str.maketrans("\u2212\u2013\u00d7\u00b7\u00f7", "--**/")
 """Minus, en dash, times, middle dot and division sign."""
 TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[^\w\s.,;:!?'\"`$\u2018-\u201f\u3001\u3002]|_")
+"""A number, a word, a sign: `2.5`, `well`, `+`; no sentence's punctuation, no `$`."""
 HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
+"""In `well-known`, not in `x-y` or `12-5`."""
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+"""In `1,000`, not in `1,2` or `1,0000`."""
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+"""`1,250.50`, `4`."""
 MAX_EXAMPLES = 5
 
 

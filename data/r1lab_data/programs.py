@@ -12,6 +12,7 @@ import json
 import pickle
 import zlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 MAX_UNPACKED = 256 << 20
 """Bytes that packed tests may unfold to."""
@@ -32,7 +33,7 @@ def plain_form(row: Mapping) -> dict:
     return next((guarded(convert, row) for is_it, convert in FORMS if is_it(row)), None) or dict(row)
 
 
-def guarded(convert: Callable[[Mapping], object], row: Mapping) -> object:
+def guarded(convert: Callable[[Mapping], Any], row: Mapping) -> Any:
     """What a reader of rows makes of this one; raises BadRow, whatever the row holds."""
     try:
         return convert(row)
@@ -53,7 +54,7 @@ def apps(row: Mapping) -> dict:
     return made
 
 
-def _arguments(given: object) -> list:
+def _arguments(given: Any) -> list:
     """A list of arguments; some rows give text with one JSON value a line."""
     if isinstance(given, str):
         return [json.loads(line) for line in given.split("\n") if line.strip()]
@@ -77,7 +78,7 @@ def livecodebench(row: Mapping) -> dict:
             "decimal": True}  # fmt: skip
 
 
-def unpacked(text: object) -> list[dict]:
+def unpacked(text: Any) -> list[dict]:
     """Private tests: JSON, or base64 of zlib of a pickle that holds text in JSON and nothing else."""
     if not isinstance(text, str):
         return list(text)
@@ -118,7 +119,7 @@ def codecontests(row: Mapping) -> dict:
     """CodeContests: three groups of {input: [...], output: [...]}."""
     groups = [row[name] for name in LEFT_TO_RIGHT if row.get(name)]
     inputs = [text for group in groups for text in group["input"]]
-    made = {"inputs": inputs, "outputs": [text for group in groups for text in group["output"]]}
+    made: dict[str, Any] = {"inputs": inputs, "outputs": [text for group in groups for text in group["output"]]}
     clock = row.get("time_limit")
     if isinstance(clock, Mapping):
         made["time_limit"] = (clock.get("seconds") or 0) + (clock.get("nanos") or 0) / 1e9 or None
@@ -182,7 +183,7 @@ def other_functions(prompt: str, entry: str) -> str:
     return "\n".join(map(ast.unparse, kept))
 
 
-def _parsed(value: object) -> object:
+def _parsed(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from typing import Literal, Protocol
 
 from r1lab_sandbox import wire
 from r1lab_sandbox.forkserver import frames
@@ -63,16 +64,31 @@ def serve(sock: socket.socket, *, shown: View, group: ControlGroup | None, backe
             return
 
 
+class Starter(Protocol):
+    """What starts the runs of a slot, one after the other: each backend has one."""
+
+    grouped: tuple[int, int] | None
+    """Limits that its control group has now: (MiB, processes)."""
+
+    def begin(self, limits: dict, fds: list[int]) -> int:
+        """The pidfd of a started run, which has these descriptors."""
+        ...
+
+    def end(self) -> tuple[bool, int, float, float]:
+        """(whether it entered the jail, wait status, processor seconds, peak MiB) of the run that has ended."""
+        ...
+
+
 class _Run:
     """One program on its way."""
 
-    def __init__(self, sock: socket.socket, starter: object, group: ControlGroup | None, frame: bytes):
+    def __init__(self, sock: socket.socket, starter: Starter, group: ControlGroup | None, frame: bytes):
         self.sock, self.starter, self.group = sock, starter, group
         self.header, self.request, self.stdin = wire.parts(frame)
         self.limits = Limits(**self.header["limits"])
         self.replies: list[bytes] = []
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
-        self.limit_hit = ""
+        self.limit_hit: Literal["", "timeout", "memory", "output"] = ""
         self.granted = 0.0
         self.poll = select.poll()
         self.line: socket.socket | None = None
@@ -109,7 +125,7 @@ class _Run:
         if self.group is None:
             return 0
         wanted = self.limits.memory_mb + OWN_MB, self.limits.processes + OWN_PROCESSES
-        if getattr(self.starter, "grouped", None) != wanted:
+        if self.starter.grouped != wanted:
             self.group.limit(*wanted)
             self.starter.grouped = wanted
         return self.group.num_kills()
@@ -174,7 +190,7 @@ class _Run:
         self.turn_time += late
         return True
 
-    def _kill(self, why: str) -> None:
+    def _kill(self, why: Literal["timeout", "memory", "output"]) -> None:
         self.limit_hit = self.limit_hit or why
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -205,6 +221,7 @@ class _Run:
 
     def _converse(self) -> None:
         """Read what the program says and answer it."""
+        assert self.line is not None
         try:
             part = self.line.recv(1 << 18)
         except BlockingIOError:
@@ -247,6 +264,7 @@ class _Run:
         self._say(answer[1:] if answer[:1] == b"S" else None)
 
     def _say(self, message: bytes | None) -> None:
+        assert self.line is not None
         self.turn_time = time.monotonic()
         try:
             if message is None:

@@ -6,6 +6,7 @@ alone.
 
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 from r1lab_sandbox.forkserver.forkserver import SandboxError
 from r1lab_sandbox.slots import GRACE_SECONDS, START_SECONDS, SandboxSlots
@@ -37,7 +38,7 @@ class SlotActor:
 class RemoteSlot:
     """As `r1lab_sandbox.slots.SandboxSlot`."""
 
-    def __init__(self, ray: object, packages: tuple[str, ...], backend: str):
+    def __init__(self, ray: Any, packages: tuple[str, ...], backend: str):
         self._ray = ray
         self._host = ray.remote(num_cpus=SLOT_CORES, max_restarts=0)(SlotActor).remote(packages, backend)
         try:
@@ -55,7 +56,7 @@ class RemoteSlot:
             self._get(self._host.close.remote(), GRACE_SECONDS)
         self._ray.kill(self._host)
 
-    def _get(self, reference: object, seconds: float) -> object:
+    def _get(self, reference: Any, seconds: float) -> Any:
         try:
             return self._ray.get(reference, timeout=seconds)
         except self._ray.exceptions.RayError as error:
@@ -68,8 +69,8 @@ class RayCluster:
 
     def __init__(self, packages: Iterable[str]):
         try:
-            import ray
-            import ray.exceptions
+            import ray  # type: ignore[import-not-found]
+            import ray.exceptions  # type: ignore[import-not-found]
         except ImportError as error:
             raise SandboxError("workers ray: Ray is not installed; pip install 'r1lab[ray]'") from error
         self._ray, self._packages = ray, tuple(packages)

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 
 from r1lab_sandbox.backends import slot
@@ -24,6 +25,8 @@ ANY_NUMBER = 1 << 20
 
 class BareStarter:
     """Starts runs; raises OSError where the kernel takes no filter: a program could then signal every process."""
+
+    grouped: tuple[int, int] | None = None
 
     def __init__(self, shown: rootfs.View, group: ControlGroup | None):
         self.group = group
@@ -57,7 +60,7 @@ class BareStarter:
         self.filter.install()
 
 
-def _leave_after(attempt: object) -> None:
+def _leave_after(attempt: Callable[[], None]) -> None:
     try:
         attempt()
         os._exit(0)

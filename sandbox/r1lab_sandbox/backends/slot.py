@@ -58,6 +58,8 @@ def entered(fd: int) -> None:
 class NamespaceStarter:
     """The driver's side: starts runs in a slot. Raises OSError where the jail cannot be, or the slot has ended."""
 
+    grouped: tuple[int, int] | None = None
+
     def __init__(self, shown: rootfs.View, group: ControlGroup | None):
         self.line = start(shown, group.add if group else None)
         self.line.settimeout(REAP_SECONDS)
@@ -177,7 +179,7 @@ def _run(line: socket.socket, limits: Limits, fds: list[int], filter: seccomp.Fi
         _become_run(limits, [*fds, entry.fd], filter)
     for fd in (*fds, entry.fd):
         os.close(fd)
-    pidfd = os.pidfd_open(pid)
+    pidfd = os.pidfd_open(pid)  # not reaped yet, so the number is still this run's
     socket.send_fds(line, [b"started"], [pidfd])
     os.close(pidfd)
     _, status, usage = os.wait4(pid, 0)

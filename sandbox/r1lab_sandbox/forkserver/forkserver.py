@@ -210,6 +210,7 @@ class ForkServer:
         ours.sendall(HEADER.pack(len(self._setup)) + self._setup)
 
     def _fork(self, request: bytes) -> Worker:
+        assert self._control is not None
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -231,7 +232,7 @@ class ForkServer:
 
     def _stop(self) -> None:
         """End the template, which buries its workers; where it was killed itself, kill what its workers started."""
-        if self._process is None:
+        if self._process is None or self._control is None:
             return
         self._control.close()
         try:

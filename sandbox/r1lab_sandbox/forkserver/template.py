@@ -8,6 +8,7 @@ this process (a subreaper) and is killed as a stray. No isolation by itself: tha
 """
 
 import ctypes
+import errno
 import gc
 import importlib
 import json
@@ -81,12 +82,12 @@ class Template:
             pid = os.fork()
         except OSError as error:  # no more processes or memory: the parent's worry, not this process's end
             os.close(fd)
-            self.control.sendall(PID.pack(-error.errno))
+            self.control.sendall(PID.pack(-(error.errno or errno.EAGAIN)))
             return
         if pid == 0:
             become_worker(template, fd, request)
         os.close(fd)
-        pidfd = os.pidfd_open(pid)
+        pidfd = os.pidfd_open(pid)  # not reaped yet, so the number is still this worker's
         self.workers[pidfd] = pid
         self.poll.register(pidfd, select.POLLIN)
         socket.send_fds(self.control, [PID.pack(pid)], [pidfd])
@@ -138,8 +139,8 @@ def become_worker(template: int, fd: int, request: bytes) -> None:
         os.close(silence)
         _call(serve, sock)
         status = 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
     finally:
         os._exit(status)
 

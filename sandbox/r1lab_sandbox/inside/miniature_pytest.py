@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 import types
+from typing import Any
 
 
 class Unsupported(Exception):
@@ -47,7 +48,7 @@ class Approx:
             return self.nan_ok and value != value
         return math.isclose(value, expected, rel_tol=self.rel or (0 if self.abs else 1e-6), abs_tol=self.abs or 1e-12)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Parameters:
@@ -90,7 +91,7 @@ def arguments(test, given: dict, space: dict) -> dict:
         if name in found or parameter.default is not parameter.empty or "*" in str(parameter):
             continue
         make = space.get(name)
-        if not getattr(make, "is_fixture", False):
+        if make is None or not getattr(make, "is_fixture", False):
             raise Unsupported(f"the fixture {name!r}, which the tests do not define")
         made = make(**arguments(make, {}, space))
         found[name] = next(made) if inspect.isgenerator(made) else made
@@ -98,7 +99,7 @@ def arguments(test, given: dict, space: dict) -> dict:
 
 
 def module() -> types.ModuleType:
-    made = types.ModuleType("pytest")
+    made: Any = types.ModuleType("pytest")
 
     class Mark:
         parametrize = staticmethod(parametrize)

@@ -19,6 +19,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
+from typing import Any
 
 from r1lab_sandbox.forkserver import frames
 from r1lab_sandbox.inside import testing, values
@@ -127,7 +128,7 @@ class _Solutions:
         except BaseException as error:
             return json.dumps({"nonce": nonce, "raised": _describe(error), "kind": _kind(error)})
 
-    def target(self, message: dict) -> object:
+    def target(self, message: dict) -> Any:
         name = message["name"]
         if message.get("object") is not None:
             return getattr(self.objects[message["object"]], name)
@@ -148,7 +149,7 @@ def _execute(source: str, name: str) -> types.ModuleType:
     return module
 
 
-def _or_none(arguments: list) -> list | None:
+def _or_none(arguments: list) -> Any:
     """Arguments as they are after a call, where they cross the wall."""
     try:
         return values.encode(arguments)
@@ -173,11 +174,11 @@ def prepare() -> None:
     """What every run needs, made before there is one: streams on descriptors 0, 1 and 2, a bounded recursion limit."""
     sys.setrecursionlimit = _bounded(sys.setrecursionlimit)
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        stream = open(number, mode, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+        stream: Any = open(number, mode, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
         STREAMS.append(stream)
-    sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
+    STREAMS[-1].reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 def _bounded(setrecursionlimit: Callable[[int], None]) -> Callable[[int], None]:
@@ -192,7 +193,7 @@ def _leave(code: int) -> None:
     """End as an interpreter does: threads joined, exit functions called, streams flushed."""
     try:
         if _thread._count():
-            threading._shutdown()
+            threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
     except BaseException as error:
         _complain(error)

@@ -8,6 +8,7 @@ the other program's own answers. What runs the tests is `r1lab_sandbox.inside.te
 import builtins
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from r1lab_sandbox.inside import values
 
@@ -38,7 +39,7 @@ class Line:
 
     def exception(self, name: str) -> type[Exception]:
         """What is raised here for an exception over there: Python's own of that name, or the stand-in."""
-        kind = getattr(builtins, name, None)
+        kind: Any = getattr(builtins, name, None)
         is_usual = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, NOT_CARRIED)
         return kind if is_usual else self._exceptions.get(name, Raised)
 
@@ -51,7 +52,7 @@ class Line:
 class Span:
     """A range that the program gave back. It may hold every number at once, so to be in it says nothing."""
 
-    def __init__(self, body: list):
+    def __init__(self, body: Any):
         self._range = range(*(int(each, 16) for each in body))
 
     def __eq__(self, other):
@@ -82,7 +83,7 @@ RECEIVED = {"range": Span}
 class Function:
     """Calls a function or a method."""
 
-    def __init__(self, line: object, name: str, holder: int | None = None, makes: bool = False):
+    def __init__(self, line: Line, name: str, holder: int | None = None, makes: bool = False):
         self._line, self.__name__, self._holder, self._makes = line, name, holder, makes
 
     def __call__(self, *args, **kwargs):
@@ -118,7 +119,7 @@ class Function:
     __hash__ = object.__hash__
 
 
-def _named(value: object) -> dict | None:
+def _named(value: Any) -> Any:
     """What crosses by its name only: an object of the program's, a built-in type."""
     if type(value) is Object:
         return {"object": value._number}
@@ -132,7 +133,10 @@ def _named(value: object) -> dict | None:
 class Object:
     """An object that a call of a class made, by its number."""
 
-    def __init__(self, line: object, number: int):
+    _line: Line
+    _number: int
+
+    def __init__(self, line: Line, number: int):
         self.__dict__.update(_line=line, _number=number)
 
     def __getattr__(self, name: str):
@@ -144,7 +148,7 @@ class Object:
     def __setattr__(self, name: str, value: object):
         Function(self._line, "__setattr__", self._number)(name, value)
 
-    def _special(name):
+    def _special(name: Any) -> Any:
         return lambda self, *args: Function(self._line, name, self._number)(*args)
 
     __len__, __getitem__, __setitem__, __delitem__, __str__, __repr__ = map(
@@ -166,11 +170,11 @@ def constant(line: Line, name: str) -> object:
         return Function(line, name)
 
 
-def _value(reply: dict, line: Line) -> object:
+def _value(reply: dict, line: Line) -> Any:
     """The value of a reply, or the exception that the program raised."""
     if "raised" in reply:
         error = line.exception(str(reply.get("kind")))(str(reply["raised"]))
-        error.is_from_program = True
+        error.is_from_program = True  # type: ignore[attr-defined]
         raise error
     if "value" not in reply:
         raise Crossing(str(reply.get("odd", "no value came back")))

@@ -11,6 +11,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable
+from typing import Any
 
 from r1lab_sandbox.inside import miniature_pytest
 from r1lab_sandbox.inside.proxies import Crossing, Function, Line, constant
@@ -88,7 +89,7 @@ def _guarded(statement: ast.stmt, number: int) -> ast.stmt:
     template = (
         f"try:\n    pass\n    __passed__({number})\nexcept BaseException as error:\n    __failed__({number}, error)"
     )
-    guard = ast.parse(template).body[0]
+    guard: Any = ast.parse(template).body[0]
     guard.body[0] = statement
     return ast.copy_location(guard, statement)
 

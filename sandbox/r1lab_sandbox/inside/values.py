@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 MAX_DEPTH = 100
 MAX_NODES = 1_000_000
@@ -52,7 +53,7 @@ def tree(text: str | bytes) -> object:
     raise NotPlain("nested too deep")
 
 
-def decode(node: object, depth: int = 0, named: Mapping[str, Callable[[object], object]] = _NOTHING) -> object:
+def decode(node: Any, depth: int = 0, named: Mapping[str, Callable[[Any], Any]] = _NOTHING) -> Any:
     """The value of a tree; raises NotPlain. named: what makes the value of a node, for tags of the caller's own."""
     if depth > MAX_DEPTH:
         raise NotPlain("nested too deep")
@@ -69,7 +70,7 @@ def decode(node: object, depth: int = 0, named: Mapping[str, Callable[[object], 
     raise NotPlain("no plain value")
 
 
-def _decode_tag(tag: str, body: object, depth: int, named: Mapping) -> object:
+def _decode_tag(tag: str, body: Any, depth: int, named: Mapping) -> object:
     if tag in named:
         return named[tag](body)
     if tag in ("tuple", "set", "frozenset", "deque"):
@@ -103,7 +104,7 @@ class _Encoder:
         self.left = MAX_NODES
         self.named = named
 
-    def encode(self, value: object, depth: int) -> object:
+    def encode(self, value: Any, depth: int) -> object:
         self.left -= 1
         if self.left < 0 or depth > MAX_DEPTH:
             raise NotPlain("a value too large or nested too deep")
@@ -119,7 +120,7 @@ class _Encoder:
             return value if value - value == 0 else {"float": repr(value)}
         return self._container(value, kind, depth) if kind in _CONTAINERS else self._rare(value, kind, depth)
 
-    def _container(self, value: object, kind: type, depth: int) -> object:
+    def _container(self, value: Any, kind: type, depth: int) -> object:
         if kind is list:
             return [self.encode(each, depth + 1) for each in value]
         if kind in AS_DICT:
@@ -127,7 +128,7 @@ class _Encoder:
             return {"dict": pairs}
         return {kind.__name__: [self.encode(each, depth + 1) for each in value]}
 
-    def _rare(self, value: object, kind: type, depth: int) -> object:
+    def _rare(self, value: Any, kind: type, depth: int) -> object:
         if kind is complex:
             return {"complex": [repr(value.real), repr(value.imag)]}
         if kind in (bytes, bytearray):

@@ -18,7 +18,7 @@ class ControlGroup:
     def __init__(self, memory: Path, pids: Path | None = None):
         """pids: the folder that counts processes, where there is one."""
         self.memory, self.pids = memory, pids
-        self._is_first = (memory / "memory.limit_in_bytes").exists()
+        self._is_first = (memory / "memory.limit_in_bytes").exists()  # a file of version 1 only
 
     def limit(self, memory_mb: int, processes: int | None = None) -> None:
         """Of memory, swap excluded, and of processes and threads. Raises OSError."""
@@ -30,7 +30,7 @@ class ControlGroup:
             with suppress(OSError):
                 (self.memory / "memory.swap.max").write_text("0")
             return
-        with_swap = self.memory / "memory.memsw.limit_in_bytes"
+        with_swap = self.memory / "memory.memsw.limit_in_bytes"  # version 1 counts memory with swap, 2 swap alone
         with suppress(OSError):  # never below the other: a higher limit begins with this one, a lower one ends with it
             with_swap.write_text(number)
         (self.memory / "memory.limit_in_bytes").write_text(number)
@@ -45,7 +45,7 @@ class ControlGroup:
         """How often the kernel has killed for want of memory in here."""
         name = "memory.oom_control" if self._is_first else "memory.events"
         found = re.search(r"^oom_kill (\d+)", (self.memory / name).read_text(), re.MULTILINE)
-        return int(found[1]) if found else 0
+        return int(found[1]) if found else 0  # `oom_kill 3`; older kernels do not say
 
     def remove(self) -> None:
         for folder in self.folders:

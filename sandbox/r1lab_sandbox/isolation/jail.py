@@ -65,7 +65,9 @@ def _can_give_up_root(proc: int) -> bool:
 
 
 def die_with_parent() -> None:
-    """Set after every change of user, which takes it back."""
+    """Have the kernel kill this process when the one that forked it ends. Set after every change of user, which takes
+    it back."""
+    # it fires when the forking thread ends, not the process: whoever forks here has one thread
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

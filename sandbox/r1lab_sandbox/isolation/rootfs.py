@@ -126,7 +126,8 @@ def _links_towards(folder: str) -> dict[str, str]:
 def _parts(package: str) -> list[str]:
     """Its folder or file, and the libraries that its wheel brought."""
     spec = importlib.util.find_spec(package)
-    if spec is None or not (spec.submodule_search_locations or spec.origin):
+    location = spec and next(iter(spec.submodule_search_locations or []), spec.origin)
+    if not location:
         return []
-    place = Path(next(iter(spec.submodule_search_locations or []), spec.origin))
+    place = Path(location)
     return [str(path) for path in (place, place.parent / f"{package}.libs") if path.exists()]

@@ -72,7 +72,7 @@ def program(machine: str = kernel.MACHINE, *, is_alone: bool = True) -> bytes:
         raise OSError(f"no system-call filter for {machine}; there is one for {', '.join(AUDIT_ARCH)}")
     column = list(AUDIT_ARCH).index(machine)
     refused = (*DENIED.values(), *(() if is_alone else PROCESSES.values()))
-    target = {each[column]: "EPERM" for each in refused if each[column] is not None}
+    target = {number: "EPERM" for each in refused if (number := each[column]) is not None}
     target |= {CLONE3[column]: "ENOSYS", CLONE[column]: "clone"}
     threads = () if is_alone else (_Step(JUMP_ANY_BIT, kernel.CLONE_THREAD, "namespaces", "EPERM"),)
     return _assemble([
