@@ -25,8 +25,8 @@ from verify_math_hostile import GOLDS, HOSTILE, RIGHT
 from r1lab_sandbox.forkserver.forkserver import ForkServer
 from r1lab_verifiers import Item, Verdict, resolve
 from r1lab_verifiers.pool.pool import Pool
-from r1lab_verifiers.pool.slot import Seat
-from r1lab_verifiers.pool.worker import Check
+from r1lab_verifiers.pool.slot import VerifierSlot
+from r1lab_verifiers.pool.worker import CheckRequest
 
 DEADLINE = 1.0
 NUM_RATIONALS = 6000
@@ -137,13 +137,13 @@ def attempts() -> dict[str, float]:
     """Wall seconds of the slowest single check of each hostile completion."""
     table = {"math": resolve("math")}
     server = ForkServer(preload=["r1lab_verifiers.pool.worker", *table["math"].preload])
-    seat = Seat(server, table, deadline=DEADLINE, build_deadline=60, memory_mb=2048)
-    list(seat.run([Check("math", Item("1", "1"))]))
+    seat = VerifierSlot(server, table, deadline=DEADLINE, build_deadline=60, memory_mb=2048)
+    list(seat.run([CheckRequest("math", Item("1", "1"))]))
     seconds = dict.fromkeys(HOSTILE, 0.0)
     for name, text in HOSTILE.items():
         for gold in GOLDS:
             start = time.perf_counter()
-            list(seat.run([Check("math", Item(text, gold))]))
+            list(seat.run([CheckRequest("math", Item(text, gold))]))
             seconds[name] = max(seconds[name], time.perf_counter() - start)
     seat.leave()
     server.close()

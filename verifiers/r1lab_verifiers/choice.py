@@ -42,12 +42,12 @@ class Choice:
         if reason := self.check(item.answer):
             return Verdict(None, "error", reason=f"choice: {reason}")
         gold = _ONLY.fullmatch(item.answer)
-        found = _letters(item.completion)
-        if found is None:
+        offered = _letters(item.completion)
+        if offered is None:
             return Verdict(0.0, "no_answer", reason="no letter")
-        if len(found) > 1:
-            return Verdict(0.0, "wrong", " ".join(sorted(found)), "several different letters")
-        letter = min(found, default="")
+        if len(offered) > 1:
+            return Verdict(0.0, "wrong", " ".join(sorted(offered)), "several different letters")
+        letter = min(offered, default="")
         if letter not in self.letters or not letter:
             return Verdict(0.0, "unparsable", letter or None, "the answer's place holds no option")
         return Verdict(1.0, "correct", letter) if letter == gold[1].upper() else Verdict(0.0, "wrong", letter)
@@ -98,8 +98,8 @@ def _collect(pattern: re.Pattern, text: str) -> set[str]:
 
 def _chain(text: str, match: re.Match) -> set[str]:
     """The letter matched and those joined to it: `A or B`, `A, B and C`."""
-    found = set()
+    letters = set()
     while match:
-        found.add((match[1] or match[2]).upper())
+        letters.add((match[1] or match[2]).upper())
         match = _MORE.match(text, match.end())
-    return found
+    return letters

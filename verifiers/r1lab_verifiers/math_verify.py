@@ -35,11 +35,11 @@ class MathVerify:
         gold = _parsed(item.answer) if isinstance(item.answer, str) else []
         if not gold:
             return Verdict(None, "error", reason=f"math_verify: the gold answer {str(item.answer)[:80]!r} is not read")
-        found = _parsed(item.completion)
-        if not found:
+        parsed = _parsed(item.completion)
+        if not parsed:
             return Verdict(0.0, "no_answer", reason="nothing that Math-Verify reads")
-        shown = str(found[-1])
-        if verify(gold, found, strict=self.strict, timeout_seconds=None):
+        shown = str(parsed[-1])
+        if verify(gold, parsed, strict=self.strict, timeout_seconds=None):
             return Verdict(1.0, "correct", shown)
         return Verdict(0.0, "wrong", shown)
 

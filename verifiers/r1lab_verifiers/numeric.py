@@ -44,16 +44,16 @@ class Numeric:
         if reason := self.check(item.answer):
             return Verdict(None, "error", reason=f"numeric: {reason}")
         gold = read_only(str(item.answer))
-        found = _READERS[self.extract](final_region(item.completion), self.after)
-        if isinstance(found, Verdict):
-            return found
-        if found.value is None:
-            return Verdict(0.0, "unparsable", found.text, "a zero denominator or too many digits")
-        if found.is_undone:
-            return Verdict(0.0, "wrong", found.text, "a division left undone")
-        if abs(found.value - gold.value) > abs(gold.value) * Fraction(self.tolerance):
-            return Verdict(0.0, "wrong", found.text, f"not {gold.text}")
-        return Verdict(1.0, "correct", found.text)
+        reading = _READERS[self.extract](final_region(item.completion), self.after)
+        if isinstance(reading, Verdict):
+            return reading
+        if reading.value is None:
+            return Verdict(0.0, "unparsable", reading.text, "a zero denominator or too many digits")
+        if reading.is_undone:
+            return Verdict(0.0, "wrong", reading.text, "a division left undone")
+        if abs(reading.value - gold.value) > abs(gold.value) * Fraction(self.tolerance):
+            return Verdict(0.0, "wrong", reading.text, f"not {gold.text}")
+        return Verdict(1.0, "correct", reading.text)
 
     def check(self, answer: str | dict) -> str | None:
         """Why the gold answer cannot be used, or None."""
@@ -99,16 +99,16 @@ def _after(region: str, marker: str) -> Reading | Verdict:
 
 
 def _boxed(region: str, _) -> Reading | Verdict:
-    found = boxes(region)
-    if not found:
+    inside_boxes = boxes(region)
+    if not inside_boxes:
         return Verdict(0.0, "no_answer", reason="no box")
-    last = read_only(found[-1])
+    last = read_only(inside_boxes[-1])
     if last is None:
-        return Verdict(0.0, "unparsable", found[-1], "the box does not hold one number")
-    for text in found[:-1]:
+        return Verdict(0.0, "unparsable", inside_boxes[-1], "the box does not hold one number")
+    for text in inside_boxes[:-1]:
         other = read_only(text)
         if other is None or other.value != last.value:
-            return Verdict(0.0, "wrong", f"{text[:50]} and {found[-1][:50]}", "boxes that differ")
+            return Verdict(0.0, "wrong", f"{text[:50]} and {inside_boxes[-1][:50]}", "boxes that differ")
     return last
 
 

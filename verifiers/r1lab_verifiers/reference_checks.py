@@ -44,14 +44,14 @@ class Kind(Wording):
         return Verdict(1.0, "correct", str(self.live.target.describe(item.answer)))
 
 
-def reference(of: Resolved) -> Resolved:
-    return Resolved(f"{__name__}:Reference", {"of": of})
+def reference(verifier: Resolved) -> Resolved:
+    return Resolved(f"{__name__}:Reference", {"of": verifier})
 
 
-def stated(of: Resolved) -> Resolved:
-    return Resolved(f"{__name__}:Stated", {"of": of})
+def stated(verifier: Resolved) -> Resolved:
+    return Resolved(f"{__name__}:Stated", {"of": verifier})
 
 
-def kind(of: Resolved) -> Resolved | None:
+def kind(verifier: Resolved) -> Resolved | None:
     """None where the verifier has no method `describe`."""
-    return Resolved(f"{__name__}:Kind", {"of": of}) if hasattr(load(of.path), "describe") else None
+    return Resolved(f"{__name__}:Kind", {"of": verifier}) if hasattr(load(verifier.path), "describe") else None

@@ -2,44 +2,44 @@ import json
 
 import pytest
 
-from r1lab_verifiers.code.plan import BadTests, plan, telling_order
+from r1lab_verifiers.code.plan import BadTests, read_tests, telling_order
 
 ADD = {"fn_name": "add", "inputs": [[3, 4], [1, 1]], "outputs": [7, 2]}
 
 
 def test_standard_input_is_texts_and_calls_are_calls():
-    made = plan({"inputs": ["3 4\n", ["1", "2"]], "outputs": ["7", 3], "float_tol": 1e-6})
+    made = read_tests({"inputs": ["3 4\n", ["1", "2"]], "outputs": ["7", 3], "float_tol": 1e-6})
     assert made.texts == (("3 4\n", "7"), ("1\n2", "3")) and made.rule.float_tol == 1e-6 and made.num_tests == 2
-    made = plan(ADD)
+    made = read_tests(ADD)
     assert [(call.name, call.args, call.expected) for call in made.calls] == [("add", [3, 4], 7), ("add", [1, 1], 2)]
     assert made.entry == "add" and made.rule.is_json
 
 
 def test_what_can_be_lifted_is_calls_and_the_rest_is_tests():
-    assert len(plan({"test_list": ["assert f(1) == 2", "assert f(2) == 3"]}).calls) == 2
-    made = plan({"test_list": ["assert set(f(1)) == {2}"], "setup": "import math"})
+    assert len(read_tests({"test_list": ["assert f(1) == 2", "assert f(2) == 3"]}).calls) == 2
+    made = read_tests({"test_list": ["assert set(f(1)) == {2}"], "setup": "import math"})
     assert (made.calls, made.source, made.extra["style"]) == ((), "import math", "statements")
-    assert plan({"entry_point": "f", "test": "def check(c):\n    assert c(1) == 2\n"}).calls[0].name == "f"
-    loop = plan({"entry_point": "f", "test": "def check(c):\n    for i in (1,): assert c(i)\n"})
+    assert read_tests({"entry_point": "f", "test": "def check(c):\n    assert c(1) == 2\n"}).calls[0].name == "f"
+    loop = read_tests({"entry_point": "f", "test": "def check(c):\n    for i in (1,): assert c(i)\n"})
     assert (loop.extra["style"], loop.num_tests) == ("check", 1)
-    made = plan(
+    made = read_tests(
         {"test": "from solution import f\ndef test_a():\n    x = f(1)\n    assert x\ndef test_b():\n    assert f(2)"}
     )
     assert (made.extra["style"], made.num_tests) == ("pytest", 2)
-    made = plan({"test": "for i in range(3):\n    assert f(i) == i"})
+    made = read_tests({"test": "for i in range(3):\n    assert f(i) == i"})
     assert (made.extra["style"], made.num_tests) == ("statements", 1)
 
 
 def test_an_answer_may_be_a_row_a_list_or_text():
     tests = ["assert f(1) == 2"]
     for answer in ({"test_list": tests}, tests, json.dumps(tests), tests[0], {"tests": tests, "test_setup_code": ""}):
-        assert [call.expected for call in plan(answer).calls] == [2]
+        assert [call.expected for call in read_tests(answer).calls] == [2]
     row = {"input_output": json.dumps(ADD), "question": "Add."}
-    assert [call.args for call in plan(row).calls] == [[3, 4], [1, 1]]
+    assert [call.args for call in read_tests(row).calls] == [[3, 4], [1, 1]]
 
 
 def test_a_problem_states_its_own_limits():
-    made = plan({**ADD, "time_limit": 2.5, "memory_mb": 300})
+    made = read_tests({**ADD, "time_limit": 2.5, "memory_mb": 300})
     assert (made.time_limit, made.memory_mb) == (2.5, 300)
 
 
@@ -69,10 +69,10 @@ def test_a_problem_states_its_own_limits():
 ])  # fmt: skip
 def test_tests_that_cannot_be_run_are_named_with_why(answer, reason):
     with pytest.raises(BadTests, match=reason) as caught:
-        plan(answer)
+        read_tests(answer)
     assert "\n" not in str(caught.value) and "BadTests" not in str(caught.value)
 
 
 def test_the_most_telling_test_comes_first():
-    made = plan({"inputs": ["a", "b", "c", "d"], "outputs": ["0", "0", "long answer", "1"]})
+    made = read_tests({"inputs": ["a", "b", "c", "d"], "outputs": ["0", "0", "long answer", "1"]})
     assert telling_order(made) == [2, 3, 0, 1]

@@ -1,6 +1,6 @@
 import pytest
 
-from r1lab_verifiers.code.program import NoProgram, completed, program, quoted
+from r1lab_verifiers.code.program import NoProgram, code_in_prompt, complete_with_prompt, extract_program
 
 BLOCK = "```python\nx = 1\n```"
 
@@ -22,7 +22,7 @@ BLOCK = "```python\nx = 1\n```"
     ("x = 1\x00", "x = 1\x00"),
 ])  # fmt: skip
 def test_the_last_block_of_python_is_the_program(completion, expected):
-    assert program(completion) == expected
+    assert extract_program(completion) == expected
 
 
 @pytest.mark.parametrize(("completion", "reason"), [
@@ -35,21 +35,23 @@ def test_the_last_block_of_python_is_the_program(completion, expected):
 ])  # fmt: skip
 def test_a_completion_without_a_program_says_what_it_lacks(completion, reason):
     with pytest.raises(NoProgram, match=reason):
-        program(completion)
+        extract_program(completion)
 
 
 def test_a_long_program_is_taken_and_one_beyond_all_measure_is_not():
-    assert len(program("```python\n" + "x = 1\n" * 850_000 + "```")) == 5_100_000
+    assert len(extract_program("```python\n" + "x = 1\n" * 850_000 + "```")) == 5_100_000
     with pytest.raises(NoProgram, match="at most"):
-        program("```python\n" + "x" * (9 << 20) + "\n```")
+        extract_program("```python\n" + "x" * (9 << 20) + "\n```")
 
 
 def test_a_body_alone_continues_the_prompt():
     prompt = "def f(x):\n    '''Doc.'''\n"
-    assert completed("    return x\n", "f", prompt) == "def f(x):\n    '''Doc.'''\n    return x\n\n"
-    assert completed("return x", "f", prompt).endswith("\n    return x\n")
+    assert complete_with_prompt("    return x\n", "f", prompt) == "def f(x):\n    '''Doc.'''\n    return x\n\n"
+    assert complete_with_prompt("return x", "f", prompt).endswith("\n    return x\n")
     whole = "def f(x):\n    return x\n"
-    assert completed(whole, "f", prompt) == whole and completed("x = 1", "f", "Write f.") == "x = 1"
+    assert (
+        complete_with_prompt(whole, "f", prompt) == whole and complete_with_prompt("x = 1", "f", "Write f.") == "x = 1"
+    )
 
 
 @pytest.mark.parametrize(("completion", "expected"), [
@@ -61,12 +63,14 @@ def test_a_body_alone_continues_the_prompt():
     ("\ufeff```python\n\ufeffx = 1\n```", "x = 1\n"),
 ])  # fmt: skip
 def test_fences_may_be_written_carelessly(completion, expected):
-    assert program(completion) == expected
+    assert extract_program(completion) == expected
 
 
 def test_a_program_stands_below_what_its_prompt_imports_and_defines():
     prompt = "import math\ndef g(x):\n    return x\ndef f(x):\n    '''Doc.'''\n"
-    assert completed("def f(x):\n    return g(x)\n", "f", prompt).startswith("import math\ndef g(x):")
-    assert completed("from __future__ import annotations\ndef f(x): ...\n", "f", prompt).startswith("from __future__")
-    assert quoted(f"Do it:\n```python\n{prompt}```\n") == prompt and quoted("Do it.") == "Do it."
-    assert quoted(({"role": "user", "content": prompt},)) == prompt
+    assert complete_with_prompt("def f(x):\n    return g(x)\n", "f", prompt).startswith("import math\ndef g(x):")
+    assert complete_with_prompt("from __future__ import annotations\ndef f(x): ...\n", "f", prompt).startswith(
+        "from __future__"
+    )
+    assert code_in_prompt(f"Do it:\n```python\n{prompt}```\n") == prompt and code_in_prompt("Do it.") == "Do it."
+    assert code_in_prompt(({"role": "user", "content": prompt},)) == prompt

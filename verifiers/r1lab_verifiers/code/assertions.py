@@ -11,29 +11,29 @@ TELLING = ("assert", "fail", "raises")
 """How names begin that stand for an assertion: unittest's, numpy's, pytest's."""
 
 
-def tells(*nodes: ast.AST) -> bool:
+def asserts_something(*nodes: ast.AST) -> bool:
     """Whether something in there can fail a program."""
-    return any(_tells(node) for root in nodes for node in ast.walk(root))
+    return any(_is_assertion(node) for root in nodes for node in ast.walk(root))
 
 
-def _tells(node: ast.AST) -> bool:
+def _is_assertion(node: ast.AST) -> bool:
     if isinstance(node, ast.Assert):
         return not isinstance(node.test, ast.Constant)
     name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
     return isinstance(node, ast.Raise) or name.startswith(TELLING)
 
 
-def acts(node: ast.stmt, parsed: ast.Module) -> bool:
+def runs_an_assertion(node: ast.stmt, parsed: ast.Module) -> bool:
     """Whether a statement of a module runs an assertion when the module is run, so not as the main program."""
     if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
         return False
     if not isinstance(node, ast.For | ast.While | ast.With | ast.If | ast.Try | ast.Expr):
         return False
     defined = {each.name for each in parsed.body if isinstance(each, ast.FunctionDef | ast.ClassDef)}
-    return tells(node) or any(isinstance(each, ast.Name) and each.id in defined for each in ast.walk(node))
+    return asserts_something(node) or any(isinstance(each, ast.Name) and each.id in defined for each in ast.walk(node))
 
 
-def unbound(*texts: str) -> set[str]:
+def unbound_names(*texts: str) -> set[str]:
     """Names that are read and nowhere bound, built-ins aside; none where it cannot be said what an import brings."""
     read, bound = set(), set(dir(builtins)) | {"__name__", "__file__"}
     for node in (node for text in texts for node in ast.walk(ast.parse(text))):
@@ -60,7 +60,7 @@ def _is_standard(module: str | None) -> bool:
     return (module or "").split(".")[0] in sys.stdlib_module_names
 
 
-def judge_of_its_own(text: str, free: set[str]) -> str | None:
+def deciding_function(text: str, free: set[str]) -> str | None:
     """A function left to the program which alone decides on what another of its functions gave; None: there is none."""
     parsed = ast.parse(text)
     given = {target.id for node in ast.walk(parsed) if isinstance(node, ast.Assign) and _functions(node.value, free)

@@ -68,7 +68,7 @@ def _close(a: float, b: float, tolerance: float) -> bool:
     return a == b or math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def holds(node: object, how: str, expected: object, rule: Rule) -> bool:
+def assertion_holds(node: object, how: str, expected: object, rule: Rule) -> bool:
     """Whether a value (a tree) stands to the expected one as an assertion says."""
     try:
         if how in (TRUE, FALSE):
@@ -76,11 +76,11 @@ def holds(node: object, how: str, expected: object, rule: Rule) -> bool:
         if how in (IS, IS_NOT):  # the expected one is None, True or False
             return (node is expected) == (how == IS)
         if how == DIFFERENT:
-            return not same(node, expected, rule)
+            return not same_value(node, expected, rule)
         if how == CLOSE:
             value = values.decode(node)
             return isinstance(value, int | float | complex) and expected.holds(value)
-        return same(node, expected, rule)
+        return same_value(node, expected, rule)
     except (values.NotPlain, TypeError, ValueError, ArithmeticError):
         return False
 
@@ -95,23 +95,26 @@ def _is_true(node: object) -> bool:
     return bool(node)
 
 
-def same(node: object, want: object, rule: Rule) -> bool:
-    """Equality as Python's `==` for exact builtin types, with the rule's allowances. May raise what `holds` catches."""
-    if isinstance(want, list | tuple):
-        items = _sequence(node, want, rule)
-        if items is None or len(items) != len(want):
+def same_value(node: object, expected: object, rule: Rule) -> bool:
+    """Equality as Python's `==` for exact builtin types, with the rule's allowances.
+
+    May raise what `assertion_holds` catches.
+    """
+    if isinstance(expected, list | tuple):
+        items = _sequence(node, expected, rule)
+        if items is None or len(items) != len(expected):
             return False
         if rule.unordered:
-            return _same_multiset(items, want, rule)
-        return all(same(item, each, rule) for item, each in zip(items, want))
-    if isinstance(want, set | frozenset):
+            return _same_multiset(items, expected, rule)
+        return all(same_value(item, item_expected, rule) for item, item_expected in zip(items, expected))
+    if isinstance(expected, set | frozenset):
         items = _body(node, "set", "frozenset")
-        return items is not None and len(items) == len(want) and {_key(item) for item in items} == want
-    if isinstance(want, dict):
-        return _same_dict(_body(node, "dict"), want, rule)
+        return items is not None and len(items) == len(expected) and {_key(item) for item in items} == expected
+    if isinstance(expected, dict):
+        return _same_dict(_body(node, "dict"), expected, rule)
     if isinstance(node, list) or _body(node, "tuple", "set", "frozenset", "dict", "deque") is not None:
         return False
-    return _same_scalar(values.decode(node), want, rule)
+    return _same_scalar(values.decode(node), expected, rule)
 
 
 def _sequence(node: object, want: Sequence, rule: Rule) -> list | None:
@@ -133,11 +136,11 @@ def _same_multiset(items: list, want: Sequence, rule: Rule) -> bool:
     """Each expected item takes one that is the same and not yet taken; those that are plainly equal go first."""
     inner = Rule(rule.float_tol, False, rule.is_json, rule.is_decimal)
     waiting: dict[object, list] = {}
-    for number, each in enumerate(want):
-        waiting.setdefault(_exact(values.encode(each), rule, number), []).append(each)
+    for number, wanted_item in enumerate(want):
+        waiting.setdefault(_exact(values.encode(wanted_item), rule, number), []).append(wanted_item)
     left = [item for item in items if not _taken(waiting, _exact(item, rule, None))]
-    for each in (each for group in waiting.values() for each in group):
-        place = next((index for index, item in enumerate(left) if same(item, each, inner)), None)
+    for wanted_item in (wanted_item for group in waiting.values() for wanted_item in group):
+        place = next((index for index, item in enumerate(left) if same_value(item, wanted_item, inner)), None)
         if place is None:
             return False
         del left[place]
@@ -179,7 +182,7 @@ def _same_dict(pairs: list | None, want: dict, rule: Rule) -> bool:
         key = _key(key_node)
         if rule.is_json and key not in want and isinstance(key, int | float):
             key = str(key)
-        if key in seen or key not in want or not same(value, want[key], inner):
+        if key in seen or key not in want or not same_value(value, want[key], inner):
             return False
         seen.add(key)
     return True

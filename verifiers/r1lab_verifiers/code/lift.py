@@ -19,7 +19,7 @@ class NotLifted(Exception):
 
 
 @dataclass(frozen=True)
-class Call:
+class LiftedCall:
     """One call, and what its value has to be."""
 
     test: int
@@ -50,46 +50,48 @@ class Close:
 class Lifted:
     """All tests of a problem as calls."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[LiftedCall, ...]
     num_tests: int
 
 
 @dataclass
-class _Reader:
+class AssertionReader:
     """Reads assertions; `names` says which functions are the program's."""
 
     is_ours: Callable[[str], bool]
     rename: dict[str, str] = field(default_factory=dict)
 
-    def read(self, statement: ast.stmt, test: int) -> Call:
+    def read(self, statement: ast.stmt, test: int) -> LiftedCall:
         """The call of an assert statement; raises NotLifted."""
         if not isinstance(statement, ast.Assert):
             raise NotLifted
         condition = statement.test
         if isinstance(condition, ast.UnaryOp) and isinstance(condition.op, ast.Not):
-            return Call(test, *self.call(condition.operand), compare.FALSE)
+            return LiftedCall(test, *self.call(condition.operand), compare.FALSE)
         if isinstance(condition, ast.Compare) and len(condition.ops) == 1:
             return self.comparison(condition.left, condition.ops[0], condition.comparators[0], test)
         if isinstance(condition, ast.Call) and _dotted(condition.func) in ("math.isclose", "isclose"):
             return self.isclose(condition, test)
-        return Call(test, *self.call(condition), compare.TRUE)
+        return LiftedCall(test, *self.call(condition), compare.TRUE)
 
-    def comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr, test: int) -> Call:
+    def comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr, test: int) -> LiftedCall:
         if isinstance(operator, ast.Lt | ast.LtE) and _dotted(getattr(left, "func", None)) in ("abs", "math.fabs"):
             return self.difference(left, operator, literal(right), test)
         if isinstance(operator, ast.Eq | ast.NotEq):
             how = compare.EQUAL if isinstance(operator, ast.Eq) else compare.DIFFERENT
             swapped = not isinstance(left, ast.Call) or not self.has_call(left)
             left, right = (right, left) if swapped else (left, right)
-            return Call(test, *self.call(left), how, literal(right))
+            return LiftedCall(test, *self.call(left), how, literal(right))
         if isinstance(operator, ast.Is | ast.IsNot):
             wanted = literal(right)
             if wanted is not None and not isinstance(wanted, bool):
                 raise NotLifted
-            return Call(test, *self.call(left), compare.IS if isinstance(operator, ast.Is) else compare.IS_NOT, wanted)
+            return LiftedCall(
+                test, *self.call(left), compare.IS if isinstance(operator, ast.Is) else compare.IS_NOT, wanted
+            )
         raise NotLifted
 
-    def difference(self, outer: ast.Call, operator: ast.cmpop, bound: object, test: int) -> Call:
+    def difference(self, outer: ast.Call, operator: ast.cmpop, bound: object, test: int) -> LiftedCall:
         """abs(f(...) - number) < bound"""
         inner = outer.args[0] if len(outer.args) == 1 and not outer.keywords else None
         if not (isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub) and isinstance(bound, int | float)):
@@ -97,15 +99,15 @@ class _Reader:
         left, right = inner.left, inner.right
         call, number = (left, right) if self.has_call(left) else (right, left)
         close = Close(_number(literal(number)), float(bound), is_strict=isinstance(operator, ast.Lt))
-        return Call(test, *self.call(call), compare.CLOSE, close)
+        return LiftedCall(test, *self.call(call), compare.CLOSE, close)
 
-    def isclose(self, condition: ast.Call, test: int) -> Call:
+    def isclose(self, condition: ast.Call, test: int) -> LiftedCall:
         settings = {keyword.arg: literal(keyword.value) for keyword in condition.keywords}
         if len(condition.args) != 2 or not settings.keys() <= {"rel_tol", "abs_tol"}:
             raise NotLifted
         call, number = condition.args if self.has_call(condition.args[0]) else reversed(condition.args)
         tolerances = _number(settings.get("abs_tol", 0.0)), _number(settings.get("rel_tol", 1e-9))
-        return Call(test, *self.call(call), compare.CLOSE, Close(_number(literal(number)), *tolerances))
+        return LiftedCall(test, *self.call(call), compare.CLOSE, Close(_number(literal(number)), *tolerances))
 
     def has_call(self, node: ast.expr) -> bool:
         try:
@@ -146,7 +148,7 @@ def literal(node: ast.expr) -> object:
     return value
 
 
-def statements(tests: Iterable[str]) -> Lifted:
+def lift_statements(tests: Iterable[str]) -> Lifted:
     """MBPP style: each text is a test of one or more asserts. Raises NotLifted; SyntaxError where it does not parse.
 
     A built-in's name is the program's own where all tests call that one function and no other.
@@ -155,26 +157,26 @@ def statements(tests: Iterable[str]) -> Lifted:
     if not all(parsed):
         raise NotLifted
     try:
-        calls = _read_all(_Reader(_is_foreign), parsed)
+        calls = _read_all(AssertionReader(_is_foreign), parsed)
     except NotLifted:
-        calls = _read_all(_Reader(lambda name: True), parsed)
+        calls = _read_all(AssertionReader(lambda name: True), parsed)
         if len({call.name for call in calls}) > 1:
             raise
     return Lifted(tuple(calls), len(parsed))
 
 
-def _read_all(reader: _Reader, tests: list[list[ast.stmt]]) -> list[Call]:
+def _read_all(reader: AssertionReader, tests: list[list[ast.stmt]]) -> list[LiftedCall]:
     return [reader.read(statement, number) for number, body in enumerate(tests) for statement in body]
 
 
-def check_function(source: str, entry: str) -> Lifted:
-    """HumanEval style: `def check(candidate)`, each assert a test. Raises as `statements`."""
+def lift_check_function(source: str, entry: str) -> Lifted:
+    """HumanEval style: `def check(candidate)`, each assert a test. Raises as `lift_statements`."""
     parsed = ast.parse(source).body
     check = next((node for node in parsed if isinstance(node, ast.FunctionDef) and node.name == "check"), None)
     if check is None or len(check.args.args) != 1 or any(not _is_idle(node) for node in parsed if node is not check):
         raise NotLifted
     parameter = check.args.args[0].arg
-    reader = _Reader(lambda name: name in (parameter, entry), {parameter: entry})
+    reader = AssertionReader(lambda name: name in (parameter, entry), {parameter: entry})
     telling = [node for node in check.body if not _is_idle(node) and not is_constant(node)]
     calls = tuple(reader.read(node, number) for number, node in enumerate(telling))
     if not calls:
@@ -182,12 +184,12 @@ def check_function(source: str, entry: str) -> Lifted:
     return Lifted(calls, len(calls))
 
 
-def functions(source: str) -> Lifted:
-    """pytest style: functions named test_... that hold nothing but asserts. Raises as `statements`."""
+def lift_test_functions(source: str) -> Lifted:
+    """pytest style: functions named test_... that hold nothing but asserts. Raises as `lift_statements`."""
     parsed = ast.parse(source).body
     ours = {alias.asname or alias.name: alias.name for node in parsed if isinstance(node, ast.ImportFrom)
             and (node.module or "").split(".")[0] not in sys.stdlib_module_names for alias in node.names}  # fmt: skip
-    reader, calls, number = _Reader(lambda name: name in ours, ours), [], 0
+    reader, calls, number = AssertionReader(lambda name: name in ours, ours), [], 0
     for node in parsed:
         if not isinstance(node, ast.FunctionDef):
             if not _is_idle(node):
@@ -205,15 +207,15 @@ def functions(source: str) -> Lifted:
     return Lifted(tuple(calls), number)
 
 
-def test_names(source: str) -> list[str]:
+def collected_names(source: str) -> list[str]:
     """`test_a`, `TestB.test_c`: what pytest would collect."""
-    found = []
+    test_names = []
     for node in ast.parse(source).body:
         if _is_test(node):
-            found.append(node.name)
+            test_names.append(node.name)
         elif isinstance(node, ast.ClassDef) and (node.name.startswith("Test") or any(map(_is_case, node.bases))):
-            found += [f"{node.name}.{each.name}" for each in node.body if _is_test(each)]
-    return found
+            test_names += [f"{node.name}.{method.name}" for method in node.body if _is_test(method)]
+    return test_names
 
 
 def _is_test(node: ast.stmt) -> bool:

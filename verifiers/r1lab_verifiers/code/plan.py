@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from r1lab_data import programs
 from r1lab_verifiers.code import assertions, compare, lift, program
-from r1lab_verifiers.code.lift import Call, NotLifted
+from r1lab_verifiers.code.lift import LiftedCall, NotLifted
 
 LANGUAGES = ("python", "python3", "py", "")
 
@@ -23,14 +23,14 @@ class BadTests(ValueError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProgramTests:
     """What to run and to compare."""
 
     num_tests: int
     rule: compare.Rule = field(default_factory=compare.Rule)
     texts: tuple[tuple[str, str], ...] = ()
     """(standard input, expected output)"""
-    calls: tuple[Call, ...] = ()
+    calls: tuple[LiftedCall, ...] = ()
     source: str = ""
     """Test code."""
     extra: dict = field(default_factory=dict)
@@ -49,19 +49,19 @@ class Plan:
     """APPS writes some values as a list of one."""
 
 
-def plan(answer: object, *, prompt: object = None, float_tol: float | None = None) -> Plan:
+def read_tests(answer: object, *, prompt: object = None, float_tol: float | None = None) -> ProgramTests:
     """The plan of an answer; raises BadTests. prompt: the problem's, where the answer does not hold it."""
     try:
         answer = programs.plain_form(_mapping(answer))
         if prompt:
-            answer.setdefault("prompt", program.quoted(prompt))
+            answer.setdefault("prompt", program.code_in_prompt(prompt))
         rule = compare.Rule(
             float_tol=_positive(answer.get("float_tol"), "float_tol") or float_tol,
             unordered=bool(answer.get("unordered")),
             is_json="fn_name" in answer,
             is_decimal=bool(answer.get("decimal")),
         )
-        made = _read(answer, rule)
+        problem_tests = _read(answer, rule)
     except BadTests:
         raise
     except programs.BadRow as error:
@@ -70,18 +70,18 @@ def plan(answer: object, *, prompt: object = None, float_tol: float | None = Non
         raise BadTests(f"a test does not parse: {error.msg} (line {error.lineno})") from error
     except (RecursionError, MemoryError, ValueError) as error:
         raise BadTests(f"tests that cannot be read: {type(error).__name__}: {error}") from error
-    if not made.num_tests:
+    if not problem_tests.num_tests:
         raise BadTests("no tests")
-    return made
+    return problem_tests
 
 
-def _read(answer: dict, rule: compare.Rule) -> Plan:
+def _read(answer: dict, rule: compare.Rule) -> ProgramTests:
     limits = {"time_limit": _positive(answer.get("time_limit"), "time_limit"),
               "memory_mb": _positive(answer.get("memory_mb"), "memory_mb")}  # fmt: skip
     if "reference" in answer:
         outputs = [None] * len(answer["inputs"])
-        made = _listed({**answer, "outputs": outputs}, rule, limits)
-        return replace(made, reference=_program(answer["reference"]), prompt=answer.get("prompt"))
+        problem_tests = _listed({**answer, "outputs": outputs}, rule, limits)
+        return replace(problem_tests, reference=_program(answer["reference"]), prompt=answer.get("prompt"))
     if "inputs" in answer or "outputs" in answer:
         return _listed(answer, rule, limits)
     if "test_list" in answer:
@@ -92,7 +92,7 @@ def _read(answer: dict, rule: compare.Rule) -> Plan:
     raise BadTests(f"the answer has none of {known}; it has {', '.join(map(str, answer)) or 'nothing'}")
 
 
-def _listed(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
+def _listed(answer: dict, rule: compare.Rule, limits: dict) -> ProgramTests:
     inputs, outputs = answer.get("inputs"), answer.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         count = [len(each) if isinstance(each, list) else type(each).__name__ for each in (inputs, outputs)]
@@ -105,18 +105,18 @@ def _listed(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
         raise BadTests("a checker judges what is printed; with fn_name, values are compared: give one of the two")
     if not name:
         texts = tuple((_text(given), _text(expected)) for given, expected in zip(inputs, outputs))
-        return Plan(len(texts), rule, texts=texts, checker=checker, **limits)
+        return ProgramTests(len(texts), rule, texts=texts, checker=checker, **limits)
     if not isinstance(name, str) or not name.isidentifier():
         raise BadTests(f"fn_name {name!r} is no name of a function")
     for number, arguments in enumerate(inputs):
         if not isinstance(arguments, list):
             raise BadTests(f"inputs[{number}] is {str(arguments)[:60]!r}: give the list of arguments")
     calls = tuple(
-        Call(number, name, list(arguments), {}, compare.EQUAL, expected)
+        LiftedCall(number, name, list(arguments), {}, compare.EQUAL, expected)
         for number, (arguments, expected) in enumerate(zip(inputs, outputs))
     )
     wrapped = bool(answer.get("wrapped_outputs"))
-    return Plan(len(calls), rule, calls=calls, entry=name, can_unwrap=wrapped, **limits)
+    return ProgramTests(len(calls), rule, calls=calls, entry=name, can_unwrap=wrapped, **limits)
 
 
 def _program(source: object) -> str:
@@ -127,7 +127,7 @@ def _program(source: object) -> str:
     return source
 
 
-def _statements(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
+def _statements(answer: dict, rule: compare.Rule, limits: dict) -> ProgramTests:
     tests = answer["test_list"]
     if not isinstance(tests, list) or not all(isinstance(test, str) and test.strip() for test in tests):
         raise BadTests("test_list must be a list of texts, each a test")
@@ -137,28 +137,28 @@ def _statements(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
     try:
         if setup.strip() and any(not isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(setup).body):
             raise NotLifted
-        lifted = lift.statements(tests)
-        return Plan(lifted.num_tests, rule, calls=lifted.calls, **limits)
+        lifted = lift.lift_statements(tests)
+        return ProgramTests(lifted.num_tests, rule, calls=lifted.calls, **limits)
     except NotLifted:
         _check_statements(tests, setup)
         extra = {"style": "statements", "tests": list(tests), "entry": None, "setup_after": "setup_after" in answer}
-        return Plan(len(tests), rule, source=setup, extra=extra, **limits)
+        return ProgramTests(len(tests), rule, source=setup, extra=extra, **limits)
 
 
 def _check_statements(tests: list[str], setup: str) -> None:
     """That each asserts something, and that none leaves it to the program to say whether it is right."""
-    free = assertions.unbound(setup, *tests)
+    free = assertions.unbound_names(setup, *tests)
     for number, text in enumerate(tests):
-        if not assertions.tells(ast.parse(text), ast.parse(setup)):
+        if not assertions.asserts_something(ast.parse(text), ast.parse(setup)):
             raise BadTests(f"test {number} asserts nothing")
-        judge = assertions.judge_of_its_own(text, free)
+        judge = assertions.deciding_function(text, free)
         if judge:
             raise BadTests(
                 f"test {number} is decided by {judge!r}, which the program would define: put it in the setup"
             )
 
 
-def _test_code(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
+def _test_code(answer: dict, rule: compare.Rule, limits: dict) -> ProgramTests:
     source, entry = answer["test"], answer.get("entry_point")
     if not isinstance(source, str) or not source.strip():
         raise BadTests("test must be a text of Python")
@@ -166,11 +166,11 @@ def _test_code(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
     prompt = answer.get("prompt")
     if entry and any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in parsed.body):
         return _check(source, entry, prompt, rule, limits)
-    names = lift.test_names(source)
+    names = lift.collected_names(source)
     if not names:
         if any(isinstance(node, ast.Assert) for node in parsed.body):
             return _module_of_asserts(source, parsed, rule, limits)
-        if any(assertions.acts(node, parsed) for node in parsed.body):
+        if any(assertions.runs_an_assertion(node, parsed) for node in parsed.body):
             return _statements({"test_list": [source], "setup_after": True}, rule, limits)
         raise BadTests("the test defines no check(candidate), no function named test_..., and asserts nothing")
     modules = _modules(parsed)
@@ -179,27 +179,27 @@ def _test_code(answer: dict, rule: compare.Rule, limits: dict) -> Plan:
     if is_importing:
         _check_names(source)
     try:
-        lifted = lift.functions(source)
-        return Plan(lifted.num_tests, rule, calls=lifted.calls, entry=entry or "", prompt=prompt, **limits)
+        lifted = lift.lift_test_functions(source)
+        return ProgramTests(lifted.num_tests, rule, calls=lifted.calls, entry=entry or "", prompt=prompt, **limits)
     except NotLifted:
         extra = {"style": "pytest", "tests": names, "entry": entry, "modules": modules, "is_importing": is_importing}
-        return Plan(len(names), rule, source=source, extra=extra, entry=entry or "", prompt=prompt, **limits)
+        return ProgramTests(len(names), rule, source=source, extra=extra, entry=entry or "", prompt=prompt, **limits)
 
 
-def _check(source: str, entry: str, prompt: str | None, rule: compare.Rule, limits: dict) -> Plan:
+def _check(source: str, entry: str, prompt: str | None, rule: compare.Rule, limits: dict) -> ProgramTests:
     try:
-        lifted = lift.check_function(source, entry)
-        return Plan(lifted.num_tests, rule, calls=lifted.calls, entry=entry, prompt=prompt, **limits)
+        lifted = lift.lift_check_function(source, entry)
+        return ProgramTests(lifted.num_tests, rule, calls=lifted.calls, entry=entry, prompt=prompt, **limits)
     except NotLifted:
         extra = {"style": "check", "tests": ["check"], "entry": entry}
         source = f"{programs.other_functions(prompt or '', entry)}\n\n{source}"
-        if not assertions.tells(ast.parse(source)):
+        if not assertions.asserts_something(ast.parse(source)):
             raise BadTests("check(candidate) asserts nothing") from None
         _check_names(source, entry)
-        return Plan(1, rule, source=source, extra=extra, entry=entry, prompt=prompt, **limits)
+        return ProgramTests(1, rule, source=source, extra=extra, entry=entry, prompt=prompt, **limits)
 
 
-def _module_of_asserts(source: str, parsed: ast.Module, rule: compare.Rule, limits: dict) -> Plan:
+def _module_of_asserts(source: str, parsed: ast.Module, rule: compare.Rule, limits: dict) -> ProgramTests:
     """A text of assertions: each is a test, the rest their setup."""
     tests = [ast.unparse(node) for node in parsed.body if isinstance(node, ast.Assert)]
     setup = "\n".join(ast.unparse(node) for node in parsed.body if not isinstance(node, ast.Assert))
@@ -208,7 +208,7 @@ def _module_of_asserts(source: str, parsed: ast.Module, rule: compare.Rule, limi
 
 def _check_names(source: str, *given: str) -> None:
     """That the tests bring along what they use: a program could define it to its advantage."""
-    missing = sorted(assertions.unbound(source) - set(given))
+    missing = sorted(assertions.unbound_names(source) - set(given))
     if missing:
         raise BadTests(f"the test uses {missing[0]!r}, which neither it nor the prompt defines")
 
@@ -223,14 +223,14 @@ def _modules(parsed: ast.Module) -> list[str]:
             and node.module in ("main", "my_module", "your_module", "module", "program")]  # fmt: skip
 
 
-def telling_order(made: Plan) -> list[int]:
+def telling_order(problem_tests: ProgramTests) -> list[int]:
     """Tests in the order in which a wrong program is likely to fail soonest: rare and long outputs first."""
-    if made.texts:
-        expected = [text for _, text in made.texts]
-    elif made.num_tests == len(made.calls):
-        expected = [repr(call.expected)[:1000] for call in made.calls]
+    if problem_tests.texts:
+        expected = [text for _, text in problem_tests.texts]
+    elif problem_tests.num_tests == len(problem_tests.calls):
+        expected = [repr(call.expected)[:1000] for call in problem_tests.calls]
     else:
-        return list(range(made.num_tests))
+        return list(range(problem_tests.num_tests))
     count = Counter(expected)
     return sorted(range(len(expected)), key=lambda test: (count[expected[test]], -len(expected[test]), test))
 

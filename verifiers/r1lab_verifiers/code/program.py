@@ -25,7 +25,7 @@ class NoProgram(ValueError):
     """There is none; the text says why."""
 
 
-def program(completion: str) -> str:
+def extract_program(completion: str) -> str:
     """The program; raises NoProgram."""
     region = completion.rpartition("</think>")[2].partition("<think>")[0].lstrip(MARK)
     text = _last_block(region)
@@ -47,7 +47,7 @@ def _last_block(region: str) -> str | None:
     return _sized(textwrap.dedent(text) if text.startswith((" ", "\t")) else text)
 
 
-def quoted(prompt: object) -> str:
+def code_in_prompt(prompt: object) -> str:
     """The code that a prompt shows: its last block of Python, else all of it. Of a chat, that of its last message."""
     if not isinstance(prompt, str):
         prompt = str(prompt[-1].get("content", ""))
@@ -57,7 +57,7 @@ def quoted(prompt: object) -> str:
         return prompt
 
 
-def completed(text: str, entry: str, prompt: object) -> str:
+def complete_with_prompt(text: str, entry: str, prompt: object) -> str:
     """The program with what a prompt that defines `entry` stands for: continued by a body, or what stands around it."""
     head = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(entry)}\b", re.MULTILINE)
     defines = head.search(text) or re.search(rf"^{re.escape(entry)}\s*=|^class\s", text, re.MULTILINE)
@@ -72,7 +72,7 @@ def completed(text: str, entry: str, prompt: object) -> str:
 
 def _blocks(text: str) -> list[tuple[str, str]]:
     """(language in small letters, text) of every fenced block; one that is never closed ends with the text."""
-    found, position = [], 0
+    blocks, position = [], 0
     while opening := _FENCE.search(text, position):
         start = min(opening.end() + 1, len(text))
         mark = opening[1]
@@ -81,11 +81,11 @@ def _blocks(text: str) -> list[tuple[str, str]]:
         inline = re.compile(fence, re.MULTILINE).search(text, start)
         if inline and (end is None or inline.start() < end.start()) and _ends_there(text[start:], inline, end, start):
             end = inline
-        found.append((opening[2].lower().strip("{}."), text[start : end.start() if end else len(text)]))
+        blocks.append((opening[2].lower().strip("{}."), text[start : end.start() if end else len(text)]))
         if end is None:
             break
         position = end.end()
-    return found
+    return blocks
 
 
 def _ends_there(block: str, inline: re.Match, end: re.Match | None, start: int) -> bool:

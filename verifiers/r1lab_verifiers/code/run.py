@@ -15,8 +15,8 @@ from r1lab_sandbox.box import Sandbox, Session
 from r1lab_sandbox.inside import values
 from r1lab_sandbox.records import Limits, Outcome, Program
 from r1lab_verifiers.code import assertions, compare
-from r1lab_verifiers.code.lift import Call
-from r1lab_verifiers.code.plan import BadTests, Plan
+from r1lab_verifiers.code.lift import LiftedCall
+from r1lab_verifiers.code.plan import BadTests, ProgramTests
 
 MAX_LIMITS = 2
 """Runs of a submission that may hit a limit or end early before its remaining tests are given up."""
@@ -40,14 +40,16 @@ class Result:
         return self.status == "passed"
 
 
-def run_texts(box: Sandbox, source: str, made: Plan, limits: Limits, tests: Iterable[int], stop: bool) -> list[Result]:
+def run_texts(
+    box: Sandbox, source: str, problem_tests: ProgramTests, limits: Limits, tests: Iterable[int], stop: bool
+) -> list[Result]:
     """A run for each test of standard input; `stop` at the first that fails."""
     results, num_limits = [], 0
     for test in tests:
-        given, expected = made.texts[test]
+        given, expected = problem_tests.texts[test]
         room = max(MIN_OUTPUT, 2 * len(expected.encode("utf-8", "replace")) + 65536)
         outcome = box.run(Program(source, stdin=given.encode("utf-8", "replace")), replace(limits, output_bytes=room))
-        result = _text_result(box, made, test, outcome, limits)
+        result = _text_result(box, problem_tests, test, outcome, limits)
         results.append(result)
         num_limits += outcome.is_limit
         if num_limits >= MAX_LIMITS or (stop and not result.is_passed):
@@ -55,14 +57,14 @@ def run_texts(box: Sandbox, source: str, made: Plan, limits: Limits, tests: Iter
     return results
 
 
-def _text_result(box: Sandbox, made: Plan, test: int, outcome: Outcome, limits: Limits) -> Result:
+def _text_result(box: Sandbox, problem_tests: ProgramTests, test: int, outcome: Outcome, limits: Limits) -> Result:
     if outcome.status != "ok":
-        return failure(test, outcome)
-    given, expected = made.texts[test]
-    if made.checker is None:
-        is_right = compare.same_text(outcome.stdout, expected, made.rule)
+        return lost_test(test, outcome)
+    given, expected = problem_tests.texts[test]
+    if problem_tests.checker is None:
+        is_right = compare.same_text(outcome.stdout, expected, problem_tests.rule)
     else:
-        is_right = _is_accepted(box, made.checker, given, expected, outcome.stdout, limits)
+        is_right = _is_accepted(box, problem_tests.checker, given, expected, outcome.stdout, limits)
     return Result(test, "passed") if is_right else Result(test, "wrong", _shown(outcome.stdout))
 
 
@@ -85,7 +87,7 @@ def run_checker(box: Sandbox, checker: str, texts: tuple[str, str, bytes], limit
     shown = printed.decode("utf-8", "replace")
     files = {"input.txt": given, "correct_output.txt": expected, "solution_output.txt": shown}
     if any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in ast.parse(checker).body):
-        call = Call(0, "check", [given, shown, expected], {}, compare.TRUE)
+        call = LiftedCall(0, "check", [given, shown, expected], {}, compare.TRUE)
         results = run_calls(box, checker, (call,), compare.Rule(), limits)
         if results[0].status in ("crash", "timeout"):
             raise BadTests(f"the checker fails: {results[0].note}")
@@ -101,8 +103,8 @@ def run_checker(box: Sandbox, checker: str, texts: tuple[str, str, bytes], limit
 
 
 def run_calls(
-    box: Sandbox, source: str, calls: tuple[Call, ...], rule: compare.Rule, limits: Limits, can_unwrap: bool = False,
-    stop: bool = False,
+    box: Sandbox, source: str, calls: tuple[LiftedCall, ...], rule: compare.Rule, limits: Limits,
+    can_unwrap: bool = False, stop: bool = False,
 ) -> list[Result]:  # fmt: skip
     """One process for all calls; where it ends early, another one for those that were not yet made."""
     results: list[Result] = []
@@ -115,33 +117,33 @@ def run_calls(
         whole = limits.seconds * len(rest)
         turn = replace(limits, seconds=whole, turn_seconds=limits.seconds, output_bytes=room)
         outcome = box.run(Program(source, kind="serve", messages=messages), turn)
-        made = [_call_result(*each, rule, can_unwrap) for each in zip(rest, nonces, outcome.replies[1:])]
-        is_early = len(made) < len(rest)
+        finished = [_call_result(*each, rule, can_unwrap) for each in zip(rest, nonces, outcome.replies[1:])]
+        is_early = len(finished) < len(rest)
         if is_early:
-            made.append(failure(rest[len(made)].test, outcome))
+            finished.append(lost_test(rest[len(finished)].test, outcome))
         elif outcome.status != "ok":
-            made = [failure(call.test, outcome) for call in rest]
-        results += made
+            finished = [lost_test(call.test, outcome) for call in rest]
+        results += finished
         num_lost += is_early
         if is_early and not outcome.replies:  # not even its definitions ran to their end
             break
-        if stop and not all(result.is_passed for result in made):
+        if stop and not all(result.is_passed for result in finished):
             break
     return results
 
 
-def _size(call: Call) -> int:
+def _size(call: LiftedCall) -> int:
     """Bytes that a reply may need which gives what is expected, in one encoding or another."""
     return 4 * len(repr(call.expected)) + 65536
 
 
-def values_of(box: Sandbox, reference: str, calls: tuple[Call, ...], limits: Limits) -> list[object]:
+def reference_values(box: Sandbox, reference: str, calls: tuple[LiftedCall, ...], limits: Limits) -> list[object]:
     """What a problem's own reference gives. BadTests where it does not give a plain value for every call."""
     nonces = [secrets.token_hex(8) for _ in calls]
     program = Program(reference, kind="serve", messages=tuple(map(_message, calls, nonces)))
     outcome = box.run(program, replace(limits, seconds=limits.seconds * len(calls), turn_seconds=limits.seconds))
     if outcome.status != "ok" or len(outcome.replies) != 1 + len(calls):
-        raise BadTests(f"the reference fails: {failure(0, outcome).note}")
+        raise BadTests(f"the reference fails: {lost_test(0, outcome).note}")
     replies = [values.tree(reply) for reply in outcome.replies[1:]]
     odd = next((reply for reply in replies if "value" not in reply), None)
     if odd is not None:
@@ -149,48 +151,48 @@ def values_of(box: Sandbox, reference: str, calls: tuple[Call, ...], limits: Lim
     return [values.decode(reply["value"]) for reply in replies]
 
 
-def _message(call: Call, nonce: str) -> bytes:
+def _message(call: LiftedCall, nonce: str) -> bytes:
     sent = {"nonce": nonce, "name": call.name, "args": values.encode(call.args), "kwargs": values.encode(call.kwargs)}
     return json.dumps(sent).encode()
 
 
-def _call_result(call: Call, nonce: str, reply: bytes, rule: compare.Rule, can_unwrap: bool) -> Result:
+def _call_result(call: LiftedCall, nonce: str, reply: bytes, rule: compare.Rule, can_unwrap: bool) -> Result:
     try:
-        said = values.tree(reply)
+        answer = values.tree(reply)
     except values.NotPlain as error:
         return Result(call.test, "wrong", str(error))
-    if not isinstance(said, dict) or said.get("nonce") != nonce:
+    if not isinstance(answer, dict) or answer.get("nonce") != nonce:
         return Result(call.test, "wrong", "an answer that was not asked for")
-    if "raised" in said:
-        return Result(call.test, "crash", str(said["raised"])[:200])
-    if "value" not in said:
-        return Result(call.test, "wrong", str(said.get("odd", "no value"))[:200])
-    value = said["value"]
-    is_right = compare.holds(value, call.how, call.expected, rule)
+    if "raised" in answer:
+        return Result(call.test, "crash", str(answer["raised"])[:200])
+    if "value" not in answer:
+        return Result(call.test, "wrong", str(answer.get("odd", "no value"))[:200])
+    value = answer["value"]
+    is_right = compare.assertion_holds(value, call.how, call.expected, rule)
     if not is_right and can_unwrap and isinstance(call.expected, list) and len(call.expected) == 1:
-        is_right = compare.holds(value, call.how, call.expected[0], rule)
+        is_right = compare.assertion_holds(value, call.how, call.expected[0], rule)
     return Result(call.test, "passed") if is_right else Result(call.test, "wrong", json.dumps(value)[:100])
 
 
-def run_tests(box: Sandbox, source: str, made: Plan, limits: Limits) -> list[Result]:
+def run_tests(box: Sandbox, source: str, problem_tests: ProgramTests, limits: Limits) -> list[Result]:
     """Test code in one jail, the program in another; only plain values go between them."""
-    num_turns = max(MAX_TURNS, made.num_tests)
+    num_turns = max(MAX_TURNS, problem_tests.num_tests)
     whole = replace(limits, seconds=limits.seconds * num_turns, turn_seconds=limits.seconds)
     with box.converse(Program(source, kind="serve"), whole) as program:
         ready = _told_ready(program)
         if ready is None:
-            return [failure(test, program.close()) for test in range(made.num_tests)]
-        names = _offered(made, ready)
-        tests = Program(made.source, kind="tests", extra={**made.extra, "names": names})
+            return [lost_test(test, program.close()) for test in range(problem_tests.num_tests)]
+        names = _offered(problem_tests, ready)
+        tests = Program(problem_tests.source, kind="tests", extra={**problem_tests.extra, "names": names})
         with box.converse(tests, whole) as session:
-            results = _relay(session, program, made)
+            results = _relay(session, program, problem_tests)
             ending = session.close()
         outcome = program.close()
     if results is None:
         lost = outcome if outcome.status != "ok" or program.heard is None else ending
-        return [failure(test, lost) for test in range(made.num_tests)]
+        return [lost_test(test, lost) for test in range(problem_tests.num_tests)]
     if outcome.status != "ok":
-        return [failure(result.test, outcome) for result in results]
+        return [lost_test(result.test, outcome) for result in results]
     return results
 
 
@@ -204,45 +206,48 @@ def _told_ready(program: Session) -> dict[str, str] | None:
     return names if names and all(isinstance(kind, str) for kind in names.values()) else {}
 
 
-def _offered(made: Plan, ready: dict[str, str]) -> dict[str, str]:
+def _offered(problem_tests: ProgramTests, ready: dict[str, str]) -> dict[str, str]:
     """What the tests are given of the program: for `check` its entry alone, else what they use."""
-    entry = made.extra.get("entry")
-    if made.extra["style"] == "check":
+    entry = problem_tests.extra.get("entry")
+    if problem_tests.extra["style"] == "check":
         return {entry: ready.get(entry, "function")}
-    texts = made.extra["tests"] if made.extra["style"] == "statements" else ()
-    needed = assertions.unbound(made.source, *texts) | ({entry} if entry else set())
-    taken = needed | _imported(made)
-    wanted = {name for name in _mentioned(made) if not hasattr(builtins, name)} | taken
+    texts = problem_tests.extra["tests"] if problem_tests.extra["style"] == "statements" else ()
+    needed = assertions.unbound_names(problem_tests.source, *texts) | ({entry} if entry else set())
+    taken = needed | _imported(problem_tests)
+    wanted = {name for name in _mentioned(problem_tests) if not hasattr(builtins, name)} | taken
     offered = {name: kind for name, kind in ready.items() if name in (taken if kind == "value" else wanted)}
     return dict.fromkeys(needed, "function") | offered
 
 
-def _mentioned(made: Plan) -> set[str]:
+def _mentioned(problem_tests: ProgramTests) -> set[str]:
     """Names that the tests use: nothing else of the program is put before them, and no stand-in for a built-in."""
-    found = {made.entry, made.extra.get("entry") or ""}
-    texts = [made.source, *(made.extra["tests"] if made.extra["style"] == "statements" else ())]
+    used_names = {problem_tests.entry, problem_tests.extra.get("entry") or ""}
+    texts = [
+        problem_tests.source,
+        *(problem_tests.extra["tests"] if problem_tests.extra["style"] == "statements" else ()),
+    ]
     for node in (node for text in texts for node in ast.walk(ast.parse(text))):
         if isinstance(node, ast.Name):
-            found.add(node.id)
+            used_names.add(node.id)
         elif isinstance(node, ast.Attribute):
-            found.add(node.attr)
-    return found
+            used_names.add(node.attr)
+    return used_names
 
 
-def _imported(made: Plan) -> set[str]:
+def _imported(problem_tests: ProgramTests) -> set[str]:
     """Names that the tests take from the program by name, which may be a built-in's."""
-    statements = (node for node in ast.walk(ast.parse(made.source)) if isinstance(node, ast.ImportFrom))
+    statements = (node for node in ast.walk(ast.parse(problem_tests.source)) if isinstance(node, ast.ImportFrom))
     return {alias.name for node in statements for alias in node.names}
 
 
-def _relay(tests: Session, program: Session, made: Plan) -> list[Result] | None:
+def _relay(tests: Session, program: Session, problem_tests: ProgramTests) -> list[Result] | None:
     """Carry questions and answers; the results of the tests, or None where one side ended first."""
     while tests.heard is not None:
-        said = json.loads(tests.heard)
-        if "done" in said:
-            return _counted(said["done"], made)
+        message = json.loads(tests.heard)
+        if "done" in message:
+            return _counted(message["done"], problem_tests)
         nonce = secrets.token_hex(8)
-        reply = program.say(json.dumps({**said, "nonce": nonce}).encode())
+        reply = program.say(json.dumps({**message, "nonce": nonce}).encode())
         if reply is None:
             return None
         tests.say(json.dumps(_checked(reply, nonce)).encode())
@@ -252,15 +257,15 @@ def _relay(tests: Session, program: Session, made: Plan) -> list[Result] | None:
 def _checked(reply: bytes, nonce: str) -> dict:
     """A reply of the program, if it answers the question."""
     try:
-        said = values.tree(reply) if len(reply) <= MAX_LINE else None
+        answer = values.tree(reply) if len(reply) <= MAX_LINE else None
     except values.NotPlain:
-        said = None
-    if not isinstance(said, dict) or said.get("nonce") != nonce:
+        answer = None
+    if not isinstance(answer, dict) or answer.get("nonce") != nonce:
         return {"odd": "an answer that was not asked for"}
-    return said
+    return answer
 
 
-def _counted(done: list, made: Plan) -> list[Result]:
+def _counted(done: list, problem_tests: ProgramTests) -> list[Result]:
     broken = next((note for _, status, note in done if status == "broken"), None)
     if broken is not None:
         raise BadTests(broken)
@@ -268,7 +273,7 @@ def _counted(done: list, made: Plan) -> list[Result]:
             for number, (passed, status, note) in enumerate(done)]  # fmt: skip
 
 
-def failure(test: int, outcome: Outcome) -> Result:
+def lost_test(test: int, outcome: Outcome) -> Result:
     """A test lost to how its run ended."""
     if outcome.is_limit:
         is_slow = outcome.status == "timeout"

@@ -17,7 +17,7 @@ from typing import ClassVar
 from r1lab_sandbox.box import KINDS, WORKERS, Sandbox
 from r1lab_sandbox.records import Limits
 from r1lab_verifiers.code import program, run
-from r1lab_verifiers.code.plan import BadTests, Plan, plan, telling_order
+from r1lab_verifiers.code.plan import BadTests, ProgramTests, read_tests, telling_order
 from r1lab_verifiers.code.run import Result
 from r1lab_verifiers.verdict import Item, Verdict
 
@@ -91,7 +91,7 @@ class Code:
     async def verify(self, item: Item) -> Verdict:
         """Equal programs for one problem are run once."""
         try:
-            text = program.program(item.completion)
+            text = program.extract_program(item.completion)
         except program.NoProgram as error:
             return Verdict(0.0, "no_answer", reason=str(error))
         key = _key(item, text)
@@ -108,19 +108,19 @@ class Code:
         """The verdict on a program; blocks. SandboxError where the sandbox itself fails."""
         self.start()
         try:
-            made = plan(item.answer, prompt=item.prompt, float_tol=self.float_tol)
-            limits = self._limits_of(made)
+            problem_tests = read_tests(item.answer, prompt=item.prompt, float_tol=self.float_tol)
+            limits = self._limits_of(problem_tests)
         except (BadTests, ValueError) as error:
             return Verdict(None, "error", reason=f"code: {error}")
-        if made.entry:
-            text = program.completed(text, made.entry, made.prompt)
+        if problem_tests.entry:
+            text = program.complete_with_prompt(text, problem_tests.entry, problem_tests.prompt)
         try:
-            if made.reference:
-                made = self._with_outputs(made, limits, _key(item, ""))
-            results = self._run(text, made, limits)
+            if problem_tests.reference:
+                problem_tests = self._with_outputs(problem_tests, limits, _key(item, ""))
+            results = self._run(text, problem_tests, limits)
         except BadTests as error:
             return Verdict(None, "error", reason=f"code: {error}")
-        return self._verdict(results, made, text)
+        return self._verdict(results, problem_tests, text)
 
     def witness(self, answer: str | dict) -> str:
         """A program that does nothing: enough to see whether its problem can be judged."""
@@ -129,46 +129,49 @@ class Code:
     def check(self, answer: object) -> str | None:
         """Why a problem's tests cannot be run, as far as can be told without running them; None: they can be read."""
         try:
-            self._limits_of(plan(answer, float_tol=self.float_tol))
+            self._limits_of(read_tests(answer, float_tol=self.float_tol))
         except ValueError as error:
             return str(error)
         return None
 
-    def _run(self, text: str, made: Plan, limits: Limits) -> list[Result]:
+    def _run(self, text: str, problem_tests: ProgramTests, limits: Limits) -> list[Result]:
         stop = self.credit == "all"
-        if made.texts:
-            order = telling_order(made) if stop else range(made.num_tests)
-            return run.run_texts(self._box, text, made, limits, order, stop)
-        if made.calls:
-            calls = made.calls
+        if problem_tests.texts:
+            order = telling_order(problem_tests) if stop else range(problem_tests.num_tests)
+            return run.run_texts(self._box, text, problem_tests, limits, order, stop)
+        if problem_tests.calls:
+            calls = problem_tests.calls
             if stop:
-                place = {test: rank for rank, test in enumerate(telling_order(made))}
+                place = {test: rank for rank, test in enumerate(telling_order(problem_tests))}
                 calls = tuple(sorted(calls, key=lambda call: place[call.test]))
-            return run.run_calls(self._box, text, calls, made.rule, limits, made.can_unwrap, stop)
-        return run.run_tests(self._box, text, made, limits)
+            return run.run_calls(self._box, text, calls, problem_tests.rule, limits, problem_tests.can_unwrap, stop)
+        return run.run_tests(self._box, text, problem_tests, limits)
 
-    def _with_outputs(self, made: Plan, limits: Limits, key: tuple) -> Plan:
+    def _with_outputs(self, problem_tests: ProgramTests, limits: Limits, key: tuple) -> ProgramTests:
         """The plan with what its reference gives as the expected values; computed once for each problem."""
         if key not in self._outputs:
-            self._outputs[key] = run.values_of(self._box, made.reference, made.calls, limits)
+            self._outputs[key] = run.reference_values(self._box, problem_tests.reference, problem_tests.calls, limits)
             _shorten(self._outputs)
-        expected = zip(made.calls, self._outputs[key])
-        return replace(made, calls=tuple(replace(call, expected=value) for call, value in expected))
+        expected = zip(problem_tests.calls, self._outputs[key])
+        return replace(problem_tests, calls=tuple(replace(call, expected=value) for call, value in expected))
 
-    def _limits_of(self, made: Plan) -> Limits:
-        stated = {"seconds": made.time_limit, "memory_mb": made.memory_mb and int(made.memory_mb)}
+    def _limits_of(self, problem_tests: ProgramTests) -> Limits:
+        stated = {
+            "seconds": problem_tests.time_limit,
+            "memory_mb": problem_tests.memory_mb and int(problem_tests.memory_mb),
+        }
         return replace(self._limits, **{name: value for name, value in stated.items() if value})
 
-    def _verdict(self, results: list[Result], made: Plan, text: str) -> Verdict:
+    def _verdict(self, results: list[Result], problem_tests: ProgramTests, text: str) -> Verdict:
         """`wrong`, `crash` or `timeout` is that of the first test that failed."""
         failed: dict[int, Result] = {}
         for result in results:
             if not result.is_passed:
                 failed.setdefault(result.test, result)
-        num_tests = max(made.num_tests, 1 + max((result.test for result in results), default=0))
+        num_tests = max(problem_tests.num_tests, 1 + max((result.test for result in results), default=0))
         passed = {result.test for result in results} - set(failed)
-        wanted, came = Counter(call.test for call in made.calls), Counter(result.test for result in results)
-        complete = {test for test in passed if came[test] == (wanted[test] if made.calls else 1)}
+        wanted, came = Counter(call.test for call in problem_tests.calls), Counter(result.test for result in results)
+        complete = {test for test in passed if came[test] == (wanted[test] if problem_tests.calls else 1)}
         if len(complete) == num_tests:
             return Verdict(1.0, "correct", text, f"{num_tests} of {num_tests} tests")
         first = next(iter(failed.values()), Result(0, "crash", "a test was not reached"))

@@ -15,7 +15,7 @@ MAX_TAIL = 20_000
 
 
 @dataclass(frozen=True)
-class Found:
+class ExtractedAnswer:
     """The texts that a place holds; several boxes give several."""
 
     place: str
@@ -33,16 +33,16 @@ _NUMBER = re.compile(r"(?<![\w.^/])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:\s?/\s?[0-9]
 _LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])\)?[.\s]*$")
 
 
-def boxed(region: str, after_thinking: bool) -> Found | None:
+def boxed(region: str, after_thinking: bool) -> ExtractedAnswer | None:
     """The boxes of the final region: of all of it where that is marked, else of the last paragraph with a box."""
     if "boxed" not in region and "fbox" not in region:
         return None
     parts = [region] if after_thinking else re.split(r"\n\s*\n", region)
     for part in reversed(parts):
         if found := boxes(part):
-            return Found("box", tuple(_inner(text) for text in found))
+            return ExtractedAnswer("box", tuple(_inner(text) for text in found))
     found = [] if after_thinking else boxes(region)
-    return Found("box", tuple(_inner(text) for text in found[-1:])) if found else None
+    return ExtractedAnswer("box", tuple(_inner(text) for text in found[-1:])) if found else None
 
 
 def _inner(text: str) -> str:
@@ -51,19 +51,19 @@ def _inner(text: str) -> str:
     return _inner(inside[-1]) if len(inside) == 1 else text
 
 
-def tagged(region: str, _: bool) -> Found:
-    return Found("<answer>", (region,))
+def tagged(region: str, _: bool) -> ExtractedAnswer:
+    return ExtractedAnswer("<answer>", (region,))
 
 
-def hashed(region: str, _: bool) -> Found | None:
+def hashed(region: str, _: bool) -> ExtractedAnswer | None:
     found = _HASHES.findall(region)
-    return Found("####", (found[-1],)) if found else None
+    return ExtractedAnswer("####", (found[-1],)) if found else None
 
 
-def stated(region: str, _: bool) -> Found | None:
+def stated(region: str, _: bool) -> ExtractedAnswer | None:
     """What follows the last `the answer is`, up to the end of its sentence."""
     found = list(_STATED.finditer(region[-MAX_TAIL:]))
-    return Found("statement", (_sentence(found[-1][1]),)) if found else None
+    return ExtractedAnswer("statement", (_sentence(found[-1][1]),)) if found else None
 
 
 def _sentence(text: str) -> str:
@@ -73,34 +73,34 @@ def _sentence(text: str) -> str:
     return last[1] if last else text
 
 
-def whole(region: str, _: bool) -> Found | None:
-    return Found("whole text", (region,)) if region.strip() else None
+def whole(region: str, _: bool) -> ExtractedAnswer | None:
+    return ExtractedAnswer("whole text", (region,)) if region.strip() else None
 
 
-def last_math(region: str, _: bool) -> Found | None:
+def last_math(region: str, _: bool) -> ExtractedAnswer | None:
     return _last("last formula", _MATH, region)
 
 
-def last_bold(region: str, _: bool) -> Found | None:
+def last_bold(region: str, _: bool) -> ExtractedAnswer | None:
     return _last("last bold text", _BOLD, region)
 
 
-def _last(place: str, pattern: re.Pattern, region: str) -> Found | None:
+def _last(place: str, pattern: re.Pattern, region: str) -> ExtractedAnswer | None:
     """The last match; nothing where it is denied (`not 5`), bounded (`> 5`) or one of several offered (`4 or 5`)."""
     tail = region[-MAX_TAIL:]
     match = deque(pattern.finditer(tail), maxlen=1)
     if not match or denies(tail[: match[0].start()]) or takes_back(tail[match[0].end() :]):
         return None
     (match,) = match
-    return Found(place, (next(filter(None, match.groups()), match[0]).rstrip(","),))
+    return ExtractedAnswer(place, (next(filter(None, match.groups()), match[0]).rstrip(","),))
 
 
-def last_letter(region: str, _: bool) -> Found | None:
+def last_letter(region: str, _: bool) -> ExtractedAnswer | None:
     match = _LETTER.search(region[-200:].rstrip(" *$"))
-    return Found("last letter", (match[1],)) if match else None
+    return ExtractedAnswer("last letter", (match[1],)) if match else None
 
 
-def last_number(region: str, _: bool) -> Found | None:
+def last_number(region: str, _: bool) -> ExtractedAnswer | None:
     return _last("last number", _NUMBER, region)
 
 
@@ -123,7 +123,7 @@ def candidates(completion: str, policy: str, after: str | None):
         if tail is not None:
             tail = tail.strip()
             line = tail.partition("\n")[0]
-            yield Found(f"after {after!r}", tuple(boxes(line)) or (line,))
+            yield ExtractedAnswer(f"after {after!r}", tuple(boxes(line)) or (line,))
         return
     is_marked = "</think>" in completion or has_answer_tag(completion)
     if policy == "answer" and not has_answer_tag(completion):

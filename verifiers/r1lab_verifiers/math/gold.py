@@ -4,16 +4,52 @@ Not the completion's side (`extract`). A gold that cannot be read makes every ve
 before anything is trained on it.
 """
 
+import re
+from dataclasses import replace
 from functools import lru_cache
 
 from r1lab_verifiers.math.read.answer import MAX_TEXT, read
-from r1lab_verifiers.math.read.tree import Node, Seq
+from r1lab_verifiers.math.read.tree import (
+    Based,
+    ChosenOption,
+    Matrix,
+    Mul,
+    Node,
+    Num,
+    Percent,
+    Pow,
+    Quantity,
+    Ratio,
+    Relation,
+    Seq,
+    SetOp,
+    Text,
+    TimeOfDay,
+)
 from r1lab_verifiers.text.region import boxes
+from r1lab_verifiers.verdict import Item
 
 MAX_GOLD = 20 * MAX_TEXT
 """Characters of a gold with its solution around it."""
 MAX_SHORT = 400
 """Characters of a gold in which several boxes are the members of one answer."""
+_OPTION_COLUMNS = ("options", "choices")
+_OPTION_MARK = re.compile(r"(?<![A-Za-z0-9])\(?([A-J])[).:](?=[\s}$\\])")
+_OPTION_FRAME = re.compile(
+    r"^(?:[\s}$]|\\(?:quad|qquad|[ ~,;]))+|(?:[\s({$]|\\(?:quad|qquad|text(?:bf)?\s*\{|mathrm\s*\{|[ ~,;\\]))+$"
+)
+_KIND_NAMES = {
+    Based: "number in a base",
+    ChosenOption: "choice",
+    TimeOfDay: "time",
+    Matrix: "matrix",
+    Num: "number",
+    Percent: "percent",
+    Quantity: "quantity",
+    Ratio: "ratio",
+    SetOp: "set",
+    Text: "text",
+}
 
 
 def gold_texts(answer: str | float) -> list[str]:
@@ -45,3 +81,62 @@ def joined(readings: list[tuple[Node, ...]]) -> Seq:
     for first, *_ in readings:
         items += first.items if isinstance(first, Seq) and first.kind == "list" else [first]
     return Seq("list", tuple(items))
+
+
+def with_options(nodes: tuple[Node, ...], item: Item) -> tuple[Node, ...]:
+    """The nodes, each bare letter with its option's text, where the problem has such an option."""
+    if not any(isinstance(node, ChosenOption) and not node.text for node in nodes):
+        return nodes
+    known = _options_in_meta(item.meta) or _options_in_prompt(item.prompt)
+    return tuple(
+        replace(node, text=known.get(node.letter, "")) if isinstance(node, ChosenOption) and not node.text else node
+        for node in nodes
+    )
+
+
+def _options_in_meta(meta: dict) -> dict[str, str]:
+    """A column `options` or `choices`: texts in order, texts by letter, or {label: [...], text: [...]}."""
+    options = next((meta[key] for key in _OPTION_COLUMNS if meta.get(key)), None)
+    if isinstance(options, dict) and isinstance(options.get("text"), list):
+        labels = options.get("label") or [chr(65 + at) for at in range(len(options["text"]))]
+        options = dict(zip(labels, options["text"]))
+    if isinstance(options, list | tuple):
+        options = {chr(65 + at): text for at, text in enumerate(options)}
+    return {str(letter): str(text) for letter, text in options.items()} if isinstance(options, dict) else {}
+
+
+def _options_in_prompt(prompt: str | tuple[dict[str, str], ...]) -> dict[str, str]:
+    """The last run of `(A) ... (B) ...` in the problem's text."""
+    text = prompt if isinstance(prompt, str) else str(prompt[-1].get("content", "")) if prompt else ""
+    run: list[re.Match] = []
+    for mark in _OPTION_MARK.finditer(text):
+        if mark[1] == "A":
+            run = [mark]
+        elif run and ord(mark[1]) == ord(run[-1][1]) + 1:
+            run.append(mark)
+    if len(run) < 2:
+        return {}
+    ends = [mark.start() for mark in run[1:]] + [len(text)]
+    return {mark[1]: _OPTION_FRAME.sub("", text[mark.end() : end].partition("\n")[0]) for mark, end in zip(run, ends)}
+
+
+def kind_of(readings: tuple[Node, ...]) -> str:
+    """The kind of the likeliest reading, words only where there is no other; `unreadable` where there is none."""
+    if not readings:
+        return "unreadable"
+    return _kind_name(next((node for node in readings if not isinstance(node, Text)), readings[0]))
+
+
+def _kind_name(node: Node) -> str:
+    match node:
+        case Relation(_, ops):
+            return "equation" if set(ops) == {"="} else "inequality"
+        case Seq("tuple", items, brackets):
+            return "interval" if len(items) == 2 and brackets not in ("", "()") else "tuple"
+        case Seq(kind, _, _):
+            return kind
+        case Mul((Num(sign), inner)) if sign == -1:
+            return _kind_name(inner)
+        case Mul((Num(), Pow(Num(), Num(power)))) if power == -1:
+            return "fraction"
+    return _KIND_NAMES.get(type(node), "expression")

@@ -9,10 +9,8 @@ from functools import lru_cache
 from itertools import product
 
 from r1lab_verifiers.math.agree.agree import Conventions, agree
-from r1lab_verifiers.math.extract import POLICIES, Found, candidates
-from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined
-from r1lab_verifiers.math.kinds import kind_of
-from r1lab_verifiers.math.options import with_options
+from r1lab_verifiers.math.extract import POLICIES, ExtractedAnswer, candidates
+from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of, with_options
 from r1lab_verifiers.math.prove.exact import MAX_WORK, rational, work
 from r1lab_verifiers.math.read.answer import MAX_TEXT, read
 from r1lab_verifiers.math.read.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Text, TooBig
@@ -81,13 +79,13 @@ class Math:
         if reason := self.check(item.answer):
             return Verdict(None, "error", reason=f"math: {reason}")
         golds = with_options(gold_readings(item.answer), item)
-        best = None
-        for found in candidates(item.completion, self.extract, self.after):
-            verdict = self._judge(golds, found, item)
+        first_unreadable = None
+        for extracted in candidates(item.completion, self.extract, self.after):
+            verdict = self._judge(golds, extracted, item)
             if verdict.status != "unparsable":
                 return verdict
-            best = best or verdict
-        return best or Verdict(0.0, "no_answer", reason="no answer where one is looked for")
+            first_unreadable = first_unreadable or verdict
+        return first_unreadable or Verdict(0.0, "no_answer", reason="no answer where one is looked for")
 
     def check(self, answer: str | dict) -> str | None:
         """Why nothing can be judged against this gold answer, or None."""
@@ -95,21 +93,21 @@ class Math:
             return None
         return f"the gold answer {str(answer)[:80]!r} cannot be read"
 
-    def _judge(self, golds: tuple[Node, ...], found: Found, item: Item) -> Verdict:
+    def _judge(self, golds: tuple[Node, ...], extracted: ExtractedAnswer, item: Item) -> Verdict:
         """The verdict on what one place holds; `unparsable` where another place may hold more."""
-        texts = found.texts if self.boxes == "agree" else found.texts[-1:]
+        texts = extracted.texts if self.boxes == "agree" else extracted.texts[-1:]
         shown = " | ".join(text.strip()[:200] for text in texts[-4:])
         if any(len(text.encode("utf-8", "replace")) > MAX_TEXT for text in texts):
-            return Verdict(0.0, "unparsable", shown, f"{found.place}: longer than {MAX_TEXT} bytes")
+            return Verdict(0.0, "unparsable", shown, f"{extracted.place}: longer than {MAX_TEXT} bytes")
         if len(texts) > MAX_BOXES:
             return Verdict(0.0, "wrong", shown, f"{len(texts)} boxes")
-        is_whole = found.place == "whole text"
+        is_whole = extracted.place == "whole text"
         readings = [with_options(readings_of(text, not is_whole), item) for text in texts]
-        if not all(readings) or (found.place not in MARKED and all(map(_is_prose, readings))):
-            if all(readings) and all(self._agrees(golds, each) for each in readings):
-                return Verdict(1.0, "correct", shown, found.place)
-            return Verdict(0.0, "unparsable", shown, f"{found.place}: not mathematics that can be read")
-        return self._verdict(golds, readings, shown, found.place)
+        if not all(readings) or (extracted.place not in MARKED and all(map(_is_prose, readings))):
+            if all(readings) and all(self._agrees(golds, reading) for reading in readings):
+                return Verdict(1.0, "correct", shown, extracted.place)
+            return Verdict(0.0, "unparsable", shown, f"{extracted.place}: not mathematics that can be read")
+        return self._verdict(golds, readings, shown, extracted.place)
 
     def _verdict(self, golds: tuple[Node, ...], readings: list[tuple[Node, ...]], shown: str, place: str) -> Verdict:
         """Right where every text is right, or all of them together are the gold's members."""

@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from r1lab_verifiers.plugin import Live, Resolved, load
 from r1lab_verifiers.pool.blame import Failure, Run
-from r1lab_verifiers.pool.worker import Check, describe
+from r1lab_verifiers.pool.worker import CheckRequest, describe
 
 JOIN_SECONDS = 5.0
 
 
-class IsolatedSeat:
+class IsolatedSlots:
     """At most `slots` checks at once, each within the verifier's own `deadline` attribute, else the pool's."""
 
     def __init__(self, table: Mapping[str, Resolved], *, deadline: float, slots: int):
@@ -27,7 +27,7 @@ class IsolatedSeat:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def put(self, check: Check, done: Callable[[Run], None], cancelled: Callable[[], object]) -> None:
+    def put(self, check: CheckRequest, done: Callable[[Run], None], cancelled: Callable[[], object]) -> None:
         """Run a check soon; `done(run)` is called on this seat's thread, `cancelled()` where it closes first."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
@@ -62,7 +62,7 @@ class IsolatedSeat:
         await asyncio.gather(*others, return_exceptions=True)
         self._loop.stop()
 
-    async def _run(self, check: Check, done: Callable[[Run], None], cancelled: Callable[[], object]) -> None:
+    async def _run(self, check: CheckRequest, done: Callable[[Run], None], cancelled: Callable[[], object]) -> None:
         try:
             async with self._slots:
                 run = await self._check(check)
@@ -71,7 +71,7 @@ class IsolatedSeat:
             raise
         done(run)
 
-    async def _check(self, check: Check) -> Run:
+    async def _check(self, check: CheckRequest) -> Run:
         start = time.monotonic()
         try:
             live = self._made(check.name)

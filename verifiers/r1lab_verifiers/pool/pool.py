@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from r1lab_sandbox.forkserver.forkserver import ForkServer, SandboxError
 from r1lab_verifiers.plugin import Resolved, extend_path
 from r1lab_verifiers.pool.blame import Failure, Run, is_passed, judge
-from r1lab_verifiers.pool.isolated import IsolatedSeat
-from r1lab_verifiers.pool.slot import Seat
-from r1lab_verifiers.pool.worker import Check
+from r1lab_verifiers.pool.isolated import IsolatedSlots
+from r1lab_verifiers.pool.slot import VerifierSlot
+from r1lab_verifiers.pool.worker import CheckRequest
 from r1lab_verifiers.verdict import Item, Verdict
 
 BUILD_SECONDS = 60.0
@@ -41,8 +41,8 @@ class _Task:
     future: Future
     runs: list[Run] = field(default_factory=list)
 
-    def next_check(self) -> Check:
-        return Check(self.name, self.item, is_witness=len(self.runs) == 2, solution=self.solution)
+    def next_check(self) -> CheckRequest:
+        return CheckRequest(self.name, self.item, is_witness=len(self.runs) == 2, solution=self.solution)
 
     def is_decided(self) -> bool:
         return isinstance(self.runs[-1], Verdict) or len(self.runs) == 3
@@ -77,7 +77,7 @@ class Pool:
         warm = {name: None for resolved in self._table.values() for name in resolved.preload}
         self._server = ForkServer(preload=["r1lab_verifiers.pool.worker", *warm])
         limits = {"deadline": deadline, "build_deadline": build_deadline, "memory_mb": memory_mb}
-        self._isolated = IsolatedSeat(self._table, deadline=deadline, slots=workers)
+        self._isolated = IsolatedSlots(self._table, deadline=deadline, slots=workers)
         try:
             self._isolated.start()
         except BaseException:
@@ -85,7 +85,7 @@ class Pool:
             raise
         self._threads = [
             threading.Thread(target=self._drive, args=(seat,), name="verify", daemon=True)
-            for seat in (Seat(self._server, self._table, **limits) for _ in range(workers))
+            for seat in (VerifierSlot(self._server, self._table, **limits) for _ in range(workers))
         ]
         for thread in self._threads:
             thread.start()
@@ -164,7 +164,7 @@ class Pool:
             self._num_running -= len(tasks)
             self._waiting.notify_all()
 
-    def _drive(self, seat: Seat) -> None:
+    def _drive(self, seat: VerifierSlot) -> None:
         """One thread, one worker."""
         expected = QUICK_SECONDS
         while tasks := self._take(expected):
@@ -175,7 +175,7 @@ class Pool:
                 self._put_back(tasks[done:])
         seat.leave()
 
-    def _run(self, seat: Seat, tasks: list[_Task]) -> int:
+    def _run(self, seat: VerifierSlot, tasks: list[_Task]) -> int:
         """How many of the tasks were run, from the first on: at least one."""
         runs = seat.run([task.next_check() for task in tasks], is_fresh=bool(tasks[0].runs))
         for done, task in enumerate(tasks):

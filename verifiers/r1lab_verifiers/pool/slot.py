@@ -7,13 +7,13 @@ from dataclasses import replace
 from r1lab_sandbox.forkserver.forkserver import ForkServer, Worker, WorkerDied, WorkerLate
 from r1lab_verifiers.plugin import Resolved
 from r1lab_verifiers.pool.blame import Failure, Run
-from r1lab_verifiers.pool.worker import MAX_REPLY, Build, Check, decode, encode
+from r1lab_verifiers.pool.worker import MAX_REPLY, BuildRequest, CheckRequest, decode, encode
 
 MAX_TOGETHER = 1 << 15
 """Bytes of checks sent together: less than any socket's buffer, so that neither side waits for the other to read."""
 
 
-class Seat:
+class VerifierSlot:
     """Runs checks one after the other, each within the deadline. Belongs to one thread.
 
     Checks are sent several at once, so that the worker need not wait for the next; each one's time starts when the
@@ -38,7 +38,7 @@ class Seat:
         self._is_tired = False
         self._number = 0
 
-    def run(self, checks: Sequence[Check], is_fresh: bool = False) -> Iterator[Run]:
+    def run(self, checks: Sequence[CheckRequest], is_fresh: bool = False) -> Iterator[Run]:
         """Checks of one verifier, in order; in a worker that judges nothing else where `is_fresh`.
 
         Ends early where the worker had to go (a failure is its last run) or a later check is too large to be sent with
@@ -76,11 +76,11 @@ class Seat:
             return None
         self._built.add(name)
         self._number += 1
-        request = encode(self._number, Build(name, self._table[name]))
+        request = encode(self._number, BuildRequest(name, self._table[name]))
         made = self._answer(self._number, self._build_deadline, [request])
         return replace(made, reason=f"making the verifier: {made.reason}") if isinstance(made, Failure) else None
 
-    def _encoded(self, checks: Sequence[Check]) -> list[bytes]:
+    def _encoded(self, checks: Sequence[CheckRequest]) -> list[bytes]:
         """The first check and those after it that fit in a socket's buffer, each with its number."""
         frames, size = [], 0
         for check in checks:
@@ -98,7 +98,7 @@ class Seat:
         return frames
 
     def _answer(self, number: int, seconds: float, frames: Sequence[bytes] = ()) -> Run | None:
-        """The next answer, which the worker has `seconds` for from now on; None to a Build that worked.
+        """The next answer, which the worker has `seconds` for from now on; None to a BuildRequest that worked.
 
         frames: requests to send first, this one's and those to follow.
         """

@@ -44,7 +44,7 @@ def serve(sock: socket.socket, *, cpu_seconds: float) -> None:
 
 
 @dataclass(frozen=True)
-class Build:
+class BuildRequest:
     """Request: make a verifier and keep it."""
 
     name: str
@@ -56,7 +56,7 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckRequest:
     """Request: judge one item, or in its place the problem's witness."""
 
     name: str
@@ -78,7 +78,7 @@ class Check:
         return replace(self.item, completion=text, finish="stop", num_tokens=0)
 
 
-def encode(number: int, request: Build | Check) -> bytes:
+def encode(number: int, request: BuildRequest | CheckRequest) -> bytes:
     return NUMBER.pack(number) + pickle.dumps(request)
 
 

@@ -26,7 +26,7 @@ def plain_operators(text: str) -> str:
 
 def evaluate(text: str) -> tuple[Fraction, list[int]]:
     """(value, the numbers in order of appearance); raises ArithmeticFault."""
-    reader = _Reader(_tokens(text))
+    reader = ArithmeticParser(_tokens(text))
     value = reader.sum()
     if reader.left:
         raise ArithmeticFault(f"unexpected {reader.left[-1]!r}")
@@ -44,7 +44,7 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
-class _Reader:
+class ArithmeticParser:
     """Recursive descent: sum -> product -> factor."""
 
     def __init__(self, tokens: list[str]):

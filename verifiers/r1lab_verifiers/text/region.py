@@ -28,7 +28,7 @@ def after_marker(text: str, marker: str) -> str | None:
 
 def boxes(text: str) -> list[str]:
     r"""The insides of all `\boxed{...}` and `\fbox{...}` that are closed, in order; of nested ones the outer."""
-    found, position = [], 0
+    insides, position = [], 0
     opening = re.compile(r"\\(?:boxed|fbox)\s*\{")
     unclosed = 0
     while unclosed < MAX_UNCLOSED and (match := opening.search(text, position)):
@@ -36,9 +36,9 @@ def boxes(text: str) -> list[str]:
         if end is None:
             position, unclosed = match.end(), unclosed + 1
             continue
-        found.append(text[match.end() : end])
+        insides.append(text[match.end() : end])
         position = end + 1
-    return found
+    return insides
 
 
 def _closing_brace(text: str, start: int, limit: int = 4096) -> int | None:

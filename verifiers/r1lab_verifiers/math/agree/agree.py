@@ -10,7 +10,8 @@ from r1lab_verifiers.math.agree.measures import measures
 from r1lab_verifiers.math.agree.members import matrices, members
 from r1lab_verifiers.math.agree.statements import sets, statements
 from r1lab_verifiers.math.prove.value import equal
-from r1lab_verifiers.math.read.tree import Choice, Clock, Const, Node, Relation, Seq, Sym, Text, neg
+from r1lab_verifiers.math.read.answer import read
+from r1lab_verifiers.math.read.tree import ChosenOption, Const, Node, Relation, Seq, Sym, Text, TimeOfDay, neg
 from r1lab_verifiers.math.read.words import words
 
 
@@ -25,46 +26,40 @@ class Conventions:
     tolerance: float = 0.0
 
 
-def agree(gold: Node, other: Node, by: Conventions) -> bool | None:
+def agree(gold: Node, other: Node, conventions: Conventions) -> bool | None:
     """True, False, or None where numbers agree and nothing proves it."""
     if gold == other and not isinstance(other, Relation):
         return True
     for rule in RULES:
-        found = rule(gold, other, by, agree)
+        found = rule(gold, other, conventions, agree)
         if found is not NotImplemented:
             return found
-    return equal(gold, other, by.tolerance)
+    return equal(gold, other, conventions.tolerance)
 
 
-def _words(gold: Node, other: Node, by: Conventions, agree):
+def _words(gold: Node, other: Node, conventions: Conventions, agree):
     match gold, other:
         case Text(), Text():
             return gold.words == other.words
-        case Choice(letter, text), Choice(given, given_text):
+        case ChosenOption(letter, text), ChosenOption(given, given_text):
             return letter == given and (not text or not given_text or words(text) == words(given_text))
-        case Choice(_, text), _ if text:
-            return any(agree(each, other, by) is True for each in _readings(text))
-        case _, Choice(_, text) if text:
-            told = _readings(text)
-            if any(isinstance(each, Choice) for each in told):
+        case ChosenOption(_, text), _ if text:
+            return any(agree(reading, other, conventions) is True for reading in read(text))
+        case _, ChosenOption(_, text) if text:
+            readings = read(text)
+            if any(isinstance(reading, ChosenOption) for reading in readings):
                 return False  # (A) B names two options
-            return any(agree(gold, each, by) is True for each in told)
-        case Clock(minutes, marked), Clock(given, given_marked):
+            return any(agree(gold, reading, conventions) is True for reading in readings)
+        case TimeOfDay(minutes, marked), TimeOfDay(given, given_marked):
             half_day = (minutes - given) % 720 == 0 and marked != given_marked
             return minutes == given or half_day
         case (Text(name), node) | (node, Text(name)) if name in _MEANINGS:
             return _MEANINGS[name](node)
         case Text("true" | "false" as name), Relation():
             return _truth(other) is (name == "true")
-    if isinstance(gold, Text | Choice | Clock) or isinstance(other, Text | Choice | Clock):
+    if isinstance(gold, Text | ChosenOption | TimeOfDay) or isinstance(other, Text | ChosenOption | TimeOfDay):
         return False
     return NotImplemented
-
-
-def _readings(text: str) -> tuple[Node, ...]:
-    from r1lab_verifiers.math.read.answer import read  # a choice holds an answer in turn
-
-    return read(text)
 
 
 def _is_all_reals(node: Node) -> bool:

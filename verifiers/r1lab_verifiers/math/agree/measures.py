@@ -9,25 +9,25 @@ from r1lab_verifiers.math.read.tree import Based, Node, Num, Percent, Quantity, 
 _HUNDRED = Num(Fraction(100))
 
 
-def measures(gold: Node, other: Node, by, agree):
+def measures(gold: Node, other: Node, conventions, agree):
     gold, other = _total(gold), _total(other)
     match gold, other:
         case Quantity(value, unit), Quantity(given, other_unit):
-            return _same_quantity(value, unit, given, other_unit, by, agree)
+            return _same_quantity(value, unit, given, other_unit, conventions, agree)
         case Quantity(value, _), _:
-            return agree(value, other, by)
+            return agree(value, other, conventions)
         case _, Quantity(given, _):
-            return agree(gold, given, by)
+            return agree(gold, given, conventions)
         case Percent(value), Percent(given):
-            return agree(value, given, by)
+            return agree(value, given, conventions)
     if isinstance(gold, Relation | Seq) or isinstance(other, Relation | Seq):
         return NotImplemented
     match gold, other:
         case Percent(value), _:
-            return any(agree(each, other, by) is True for each in _meanings(value, by.percent))
+            return any(agree(each, other, conventions) is True for each in _meanings(value, conventions.percent))
         case _, Percent(value):
-            percent = "share" if by.percent == "both" and not _may_count_percent(gold) else by.percent
-            return any(agree(gold, each, by) is True for each in _meanings(value, percent))
+            percent = "share" if conventions.percent == "both" and not _may_count_percent(gold) else conventions.percent
+            return any(agree(gold, each, conventions) is True for each in _meanings(value, percent))
         case Based(digits, base), Based(given, other_base):
             return base == other_base and digits.lstrip("0") == given.lstrip("0")
         case Ratio(parts), Ratio(given):
@@ -39,11 +39,11 @@ def measures(gold: Node, other: Node, by, agree):
     return False if isinstance(gold, Based | Ratio) or isinstance(other, Based) else NotImplemented
 
 
-def _same_quantity(value: Node, unit: str, given: Node, other_unit: str, by, agree):
+def _same_quantity(value: Node, unit: str, given: Node, other_unit: str, conventions, agree):
     factor = units.conversion(unit, other_unit)
-    if factor is None or (factor != 1 and not by.convert_units):
+    if factor is None or (factor != 1 and not conventions.convert_units):
         return False
-    return agree(value, given if factor == 1 else mul(Num(factor), given), by)
+    return agree(value, given if factor == 1 else mul(Num(factor), given), conventions)
 
 
 def _total(node: Node) -> Node:

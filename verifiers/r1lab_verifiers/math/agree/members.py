@@ -21,7 +21,7 @@ from r1lab_verifiers.math.read.tree import (
 MAX_MEMBERS = 200
 
 
-def members(gold: Node, other: Node, by, agree):
+def members(gold: Node, other: Node, conventions, agree):
     """Lists, sets and tuples."""
     gold, other = _as_members(gold), _as_members(other)
     if isinstance(gold, Seq) and gold.kind == "tuple":
@@ -33,12 +33,12 @@ def members(gold: Node, other: Node, by, agree):
             return NotImplemented
         if other.kind == "list":
             meant = [item for item in other.items if not _leaves_out(item, gold)]
-            return agree(gold, meant[0], by) if len(meant) == 1 else False
-        return agree(gold, other.items[0], by) if len(other.items) == 1 else False
+            return agree(gold, meant[0], conventions) if len(meant) == 1 else False
+        return agree(gold, other.items[0], conventions) if len(other.items) == 1 else False
     if not isinstance(other, Seq):
         if isinstance(other, Matrix):
             return NotImplemented
-        return agree(gold.items[0], other, by) if len(gold.items) == 1 else False
+        return agree(gold.items[0], other, conventions) if len(gold.items) == 1 else False
     other = _renamed(other, gold)
     if "set" in (gold.kind, other.kind):
         gold, other = _distinct(gold), _distinct(other)
@@ -49,11 +49,11 @@ def members(gold: Node, other: Node, by, agree):
     if "tuple" in (gold.kind, other.kind):
         if "set" in (gold.kind, other.kind) or not _same_brackets(gold, other):
             return False
-        return _all(agree(a, b, by) for a, b in zip(gold.items, other.items))
-    ordered = by.lists == "ordered" and gold.kind == other.kind == "list"
+        return _all(agree(a, b, conventions) for a, b in zip(gold.items, other.items))
+    ordered = conventions.lists == "ordered" and gold.kind == other.kind == "list"
     if ordered or any(item == Sym("...") for item in gold.items):
-        return _all(agree(a, b, by) for a, b in zip(gold.items, other.items))
-    return _matched(gold.items, other.items, by, agree)
+        return _all(agree(a, b, conventions) for a, b in zip(gold.items, other.items))
+    return _matched(gold.items, other.items, conventions, agree)
 
 
 def _leaves_out(item: Node, gold: Node) -> bool:
@@ -136,17 +136,17 @@ def _same_brackets(gold: Seq, other: Seq) -> bool:
     return gold.brackets == other.brackets or (len(gold.items) > 2 and {gold.brackets, other.brackets} <= {"()", "[]"})
 
 
-def _matched(left: tuple[Node, ...], right: tuple[Node, ...], by, agree) -> bool | None:
+def _matched(left: tuple[Node, ...], right: tuple[Node, ...], conventions, agree) -> bool | None:
     """Each member of one is a member of the other; members that only look alike leave it undecided."""
     rest, is_proved = list(right), True
     for item in left:
-        found = [(at, agree(item, each, by)) for at, each in enumerate(rest)]
+        verdicts = [(at, agree(item, each, conventions)) for at, each in enumerate(rest)]
         at = next(
-            (at for at, verdict in found if verdict), next((at for at, verdict in found if verdict is None), None)
+            (at for at, verdict in verdicts if verdict), next((at for at, verdict in verdicts if verdict is None), None)
         )
         if at is None:
             return False
-        is_proved &= dict(found)[at] is True
+        is_proved &= dict(verdicts)[at] is True
         del rest[at]
     return True if is_proved else None
 
@@ -156,13 +156,13 @@ def _all(verdicts) -> bool | None:
     return False if False in seen else None if None in seen else True
 
 
-def matrices(gold: Node, other: Node, by, agree):
+def matrices(gold: Node, other: Node, conventions, agree):
     gold, other = _vector(gold, other), _vector(other, gold)
     if not (isinstance(gold, Matrix) and isinstance(other, Matrix)):
         return NotImplemented
     if [len(row) for row in gold.rows] != [len(row) for row in other.rows]:
         return False
-    return _all(agree(a, b, by) for left, right in zip(gold.rows, other.rows) for a, b in zip(left, right))
+    return _all(agree(a, b, conventions) for left, right in zip(gold.rows, other.rows) for a, b in zip(left, right))
 
 
 def _vector(node: Node, like: Node) -> Node:

@@ -110,41 +110,41 @@ def _close(a, b) -> bool:
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    found: list[Piece] = []
+    joined: list[Piece] = []
     for piece in sorted(pieces, key=lambda each: (each.low, not each.is_low_in)):
-        last = found[-1] if found else None
+        last = joined[-1] if joined else None
         touches = last and (
             piece.low < last.high or (_close(piece.low, last.high) and (piece.is_low_in or last.is_high_in))
         )
         if not touches:
-            found.append(piece)
+            joined.append(piece)
         elif piece.high > last.high and not _close(piece.high, last.high):
-            found[-1] = Piece(last.low, last.is_low_in, piece.high, piece.is_high_in)
+            joined[-1] = Piece(last.low, last.is_low_in, piece.high, piece.is_high_in)
         elif _close(piece.high, last.high) and piece.is_high_in:
-            found[-1] = Piece(last.low, last.is_low_in, last.high, True)
-    return found
+            joined[-1] = Piece(last.low, last.is_low_in, last.high, True)
+    return joined
 
 
 def _complement(pieces: list[Piece]) -> list[Piece]:
-    found, low, is_in = [], -_inf(), False
+    gaps, low, is_in = [], -_inf(), False
     for piece in pieces:
         if piece.low > low or (piece.low == low and is_in and not piece.is_low_in):
-            found.append(Piece(low, is_in, piece.low, not piece.is_low_in and abs(piece.low) != _inf()))
+            gaps.append(Piece(low, is_in, piece.low, not piece.is_low_in and abs(piece.low) != _inf()))
         low, is_in = piece.high, not piece.is_high_in
     if low < _inf():
-        found.append(Piece(low, is_in, _inf(), False))
-    return found
+        gaps.append(Piece(low, is_in, _inf(), False))
+    return gaps
 
 
 def _intersect(left: list[Piece], right: list[Piece]) -> list[Piece]:
-    found = []
+    common = []
     for a in left:
         for b in right:
             low, low_in = max((a.low, not a.is_low_in), (b.low, not b.is_low_in))
             high, high_in = min((a.high, a.is_high_in), (b.high, b.is_high_in))
             if low < high or (low == high and not low_in and high_in):
-                found.append(Piece(low, not low_in, high, high_in))
-    return found
+                common.append(Piece(low, not low_in, high, high_in))
+    return common
 
 
 def _from_inequality(sides: tuple[Node, ...], ops: tuple[str, ...]) -> list[Piece] | None:
@@ -152,37 +152,37 @@ def _from_inequality(sides: tuple[Node, ...], ops: tuple[str, ...]) -> list[Piec
     names = [at for at, side in enumerate(sides) if isinstance(side, Sym)]
     if len(names) != 1 or any(op not in _COMPARING for op in ops):
         return None
-    found = [Piece(-_inf(), False, _inf(), False)]
+    solutions = [Piece(-_inf(), False, _inf(), False)]
     for at, op in enumerate(ops):
         if names[0] not in (at, at + 1):
             return None
         bound = _end(sides[at + 1] if names[0] == at else sides[at])
         if names[0] == at + 1:
             op = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(op, op)
-        found = _intersect(found, _half_line(bound, op))
-    return found
+        solutions = _intersect(solutions, _half_line(bound, op))
+    return solutions
 
 
 def _from_builder(head: Node, conditions: tuple[Node, ...]) -> list[Piece] | None:
     """The reals that meet all conditions, each of them on the head's variable."""
     variable = head if isinstance(head, Sym) else head.sides[0]
-    found = [Piece(-_inf(), False, _inf(), False)]
+    solutions = [Piece(-_inf(), False, _inf(), False)]
     for condition in conditions:
         pieces = _pieces(condition) if isinstance(condition, Relation) and variable in condition.sides else None
         if pieces is None:
             return None
-        found = _intersect(found, pieces)
-    return found
+        solutions = _intersect(solutions, pieces)
+    return solutions
 
 
 def _from_system(items: tuple[Node, ...]) -> list[Piece] | None:
     """Inequalities of one variable, joined by `and` where that leaves anything and `or` says nothing, by `or` where
     `and` leaves nothing; else nobody knows."""
-    found = [_pieces(item) for item in items]
-    if None in found or len({side for item in items for side in item.sides if isinstance(side, Sym)}) != 1:
+    solution_sets = [_pieces(item) for item in items]
+    if None in solution_sets or len({side for item in items for side in item.sides if isinstance(side, Sym)}) != 1:
         return None
-    both, either = found[0], _joined([piece for pieces in found for piece in pieces])
-    for pieces in found[1:]:
+    both, either = solution_sets[0], _joined([piece for pieces in solution_sets for piece in pieces])
+    for pieces in solution_sets[1:]:
         both = _intersect(both, pieces)
     if not both:
         return either

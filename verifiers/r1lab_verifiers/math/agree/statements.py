@@ -10,42 +10,42 @@ from r1lab_verifiers.math.prove.value import equal
 from r1lab_verifiers.math.read.tree import Builder, Node, Relation, Seq, SetOp, Sym
 
 
-def statements(gold: Node, other: Node, by, agree):
+def statements(gold: Node, other: Node, conventions, agree):
     """At least one is a relation."""
     if isinstance(gold, Relation) and isinstance(other, Relation):
-        return _both(gold, other, by, agree)
+        return _both(gold, other, conventions, agree)
     if isinstance(gold, Relation):
-        return _gold_relation(gold, other, by, agree)
+        return _gold_relation(gold, other, conventions, agree)
     if not isinstance(other, Relation):
         return NotImplemented
     if is_inequality(other):
-        return _same_set(gold, other) if by.inequality_for_interval or _states(gold) else False
+        return _same_set(gold, other) if conventions.inequality_for_interval or _states(gold) else False
     value = other.sides[1] if other.ops == ("in",) else None
     if relations.is_equation(other):
         value = relations.stated_value(other)
     is_list = isinstance(gold, Seq) and gold.kind == "list" and len(gold.items) > 1
     if is_list and not (isinstance(value, Seq) or expanded(value or other) != (value or other,)):
         return NotImplemented  # x = 3 for 3, 5: a member too few, or one with both signs
-    return False if value is None else agree(gold, value, by)
+    return False if value is None else agree(gold, value, conventions)
 
 
-def sets(gold: Node, other: Node, by, agree):
+def sets(gold: Node, other: Node, conventions, agree):
     """Unions, set-builders, systems of inequalities: as pieces of the real line where ends are numbers."""
     if not any(isinstance(each, SetOp | Builder) or each == Sym("R") or _is_system(each) for each in (gold, other)):
         return NotImplemented
     if isinstance(gold, SetOp) and gold.op == "cup":
         other = _union(other)
-    if _is_system(other) and not (_states(gold) or by.inequality_for_interval):
+    if _is_system(other) and not (_states(gold) or conventions.inequality_for_interval):
         return False
     if (same := _same_set(gold, other)) is not None:
         return same
     match gold, other:
         case SetOp(op, left, right), SetOp(given, first, second):
-            straight = op == given and agree(left, first, by) and agree(right, second, by)
-            turned = op == given != "setminus" and agree(left, second, by) and agree(right, first, by)
+            straight = op == given and agree(left, first, conventions) and agree(right, second, conventions)
+            turned = op == given != "setminus" and agree(left, second, conventions) and agree(right, first, conventions)
             return bool(straight or turned)
         case Builder(head, conditions), Builder(given, given_conditions):
-            return head == given and bool(agree(Seq("list", conditions), Seq("list", given_conditions), by))
+            return head == given and bool(agree(Seq("list", conditions), Seq("list", given_conditions), conventions))
     return False if isinstance(gold, SetOp | Builder) or isinstance(other, SetOp | Builder) else NotImplemented
 
 
@@ -74,28 +74,28 @@ def _same_set(gold: Node, other: Node) -> bool | None:
     return None if wanted is None or given is None else same_pieces(wanted, given)
 
 
-def _gold_relation(gold: Relation, other: Node, by, agree):
+def _gold_relation(gold: Relation, other: Node, conventions, agree):
     """A gold `x = 5` accepts 5; `x in A` accepts A; an inequality accepts its interval."""
     if is_inequality(gold):
         if _is_system(other) and _names(gold) != _names(other):
             return False
         return bool(_same_set(gold, other))
     if gold.ops == ("in",):
-        return agree(gold.sides[1], other, by)
+        return agree(gold.sides[1], other, conventions)
     if isinstance(other, Seq) and other.kind == "list":
         return NotImplemented if expanded(gold) != (gold,) else False
     if relations.is_equation(gold) and (len(gold.sides) > 2 or relations.is_head(gold.sides[0])):
-        return agree(gold.sides[-1], other, by)
+        return agree(gold.sides[-1], other, conventions)
     return False
 
 
-def _both(gold: Relation, other: Relation, by, agree):
+def _both(gold: Relation, other: Relation, conventions, agree):
     if relations.is_equation(gold) and relations.is_equation(other):
-        return _equations(gold, other, by, agree)
+        return _equations(gold, other, conventions, agree)
     if gold == other:
         return True
     if "in" in (*gold.ops, *other.ops) or (len(gold.sides) == 2 and isinstance(gold.sides[1], Seq | SetOp)):
-        return _membership(gold, other, by, agree)
+        return _membership(gold, other, conventions, agree)
     if (same := _same_set(gold, other)) is not None:
         return same and _names(gold) == _names(other)
     if len(gold.sides) == len(other.sides) == 2 and relations.is_comparison(gold) and relations.is_comparison(other):
@@ -104,15 +104,15 @@ def _both(gold: Relation, other: Relation, by, agree):
     return forward or (gold.ops == relations.flipped(other.ops) and _same_sides(gold.sides, other.sides[::-1]))
 
 
-def _equations(gold: Relation, other: Relation, by, agree):
+def _equations(gold: Relation, other: Relation, conventions, agree):
     if len(other.sides) > 2:
         value = relations.stated_value(other)
-        return value is not None and agree(gold, Relation((other.sides[0], value), ("=",)), by)
+        return value is not None and agree(gold, Relation((other.sides[0], value), ("=",)), conventions)
     if len(gold.sides) > 2:
-        return agree(Relation((gold.sides[0], gold.sides[-1]), ("=",)), other, by)
+        return agree(Relation((gold.sides[0], gold.sides[-1]), ("=",)), other, conventions)
     heads = gold.sides[0], other.sides[0]
-    if all(map(relations.is_head, heads)) and agree(*heads, by):
-        return agree(gold.sides[1], other.sides[1], by)
+    if all(map(relations.is_head, heads)) and agree(*heads, conventions):
+        return agree(gold.sides[1], other.sides[1], conventions)
     return relations.same_equation(gold, other)
 
 
@@ -127,10 +127,10 @@ def _names(node: Node) -> set:
     return {side.name for side in node.sides if isinstance(side, Sym)}
 
 
-def _membership(gold: Relation, other: Relation, by, agree):
+def _membership(gold: Relation, other: Relation, conventions, agree):
     """x in A, x = {1, 2, 3}; an inequality accepts its variable in the interval, not the other way round."""
     if is_inequality(gold):
         return other.ops == ("in",) and other.sides[0] in gold.sides and bool(_same_set(gold, other))
     if len(gold.sides) != 2 or len(other.sides) != 2 or not {*gold.ops, *other.ops} <= {"in", "="}:
         return False
-    return gold.sides[0] == other.sides[0] and agree(gold.sides[1], other.sides[1], by)
+    return gold.sides[0] == other.sides[0] and agree(gold.sides[1], other.sides[1], conventions)

@@ -92,21 +92,21 @@ def _root(poly: Poly, exponent: Fraction) -> Poly:
     """A broken power: positive factors come out, what is left is an atom."""
     content = _content(poly)
     rest = {monomial: value / content for monomial, value in poly.items()}
-    found = _prime_powers(content, exponent)
+    root = _prime_powers(content, exponent)
     if len(rest) == 1:
         ((monomial, sign),) = rest.items()
-        outer = tuple((atom, each * exponent) for atom, each in monomial if _is_positive_atom(atom))
-        inner = tuple((atom, each) for atom, each in monomial if not _is_positive_atom(atom))
+        outer = tuple((atom, power_of_atom * exponent) for atom, power_of_atom in monomial if _is_positive_atom(atom))
+        inner = tuple((atom, power_of_atom) for atom, power_of_atom in monomial if not _is_positive_atom(atom))
         scale, outer = merge((), outer)
-        found = times(found, {outer: scale})
+        root = times(root, {outer: scale})
         if sign < 0 and not inner and exponent.denominator == 2:  # the principal root of a negative number
-            return times(found, power({((I, Fraction(1)),): Fraction(1)}, exponent.numerator % 4))
+            return times(root, power({((I, Fraction(1)),): Fraction(1)}, exponent.numerator % 4))
         if not inner and sign > 0:
-            return found
+            return root
         if sign > 0 and len(inner) == 1 and inner[0][0][0] == "s" and inner[0][1] == 1:
-            return times(found, {((inner[0][0], exponent),): Fraction(1)})
+            return times(root, {((inner[0][0], exponent),): Fraction(1)})
         rest = {inner: sign}
-    return times(found, _opaque((rest, ONE), exponent))
+    return times(root, _opaque((rest, ONE), exponent))
 
 
 def _opaque(pair: tuple[Poly, Poly], exponent: Fraction) -> Poly:
@@ -129,16 +129,16 @@ def _prime_powers(value: Fraction, exponent: Fraction) -> Poly:
 
 def factors(value: int) -> list[tuple[int, int]]:
     """Prime factors of a natural number by trial division (up to MAX_FACTORED)."""
-    found, divisor = [], 2
+    prime_factors, divisor = [], 2
     while divisor * divisor <= value:
         count = 0
         while value % divisor == 0:
             value //= divisor
             count += 1
         if count:
-            found.append((divisor, count))
+            prime_factors.append((divisor, count))
         divisor += 1 if divisor == 2 else 2
-    return [*found, (value, 1)] if value > 1 else found
+    return [*prime_factors, (value, 1)] if value > 1 else prime_factors
 
 
 def _symbolic_power(base: Node, exponent: Node) -> tuple[Poly, Poly]:

@@ -69,11 +69,11 @@ def on_unit_circle(exponent: Node) -> Node | None:
     return None if cosine is None or sine is None else Add((cosine, Mul((Const("i"), sine))))
 
 
-def _replaced(node: Node, what: Node, by: Node) -> Node:
-    if node == what:
-        return by
+def _replaced(node: Node, old: Node, new: Node) -> Node:
+    if node == old:
+        return new
     parts = children(node)
-    return rebuild(node, [_replaced(part, what, by) for part in parts]) if parts else node
+    return rebuild(node, [_replaced(part, old, new) for part in parts]) if parts else node
 
 
 def half_turns(node: Node) -> Fraction | None:

@@ -90,13 +90,13 @@ def decimal_of(node: Node) -> Num | None:
         case Num(_, places, _) if places is not None:
             return node
         case Mul((Num(sign), inner)) if sign == -1:
-            found = decimal_of(inner)
-            return None if found is None else Num(-found.value, found.places, found.digits)
+            decimal = decimal_of(inner)
+            return None if decimal is None else Num(-decimal.value, decimal.places, decimal.digits)
         case Mul((inner, Pow(Num(ten), Num() | Mul() as exponent))) if ten == 10:
-            found, power = decimal_of(inner), rational(exponent)
-            if found is None or power is None or power.denominator != 1 or abs(power) > 400:
+            decimal, power = decimal_of(inner), rational(exponent)
+            if decimal is None or power is None or power.denominator != 1 or abs(power) > 400:
                 return None
-            return Num(found.value * Fraction(10) ** int(power), found.places - int(power), found.digits)
+            return Num(decimal.value * Fraction(10) ** int(power), decimal.places - int(power), decimal.digits)
     return None
 
 
@@ -241,5 +241,5 @@ def _has_foreign(node: Node) -> bool:
         "Quantity",
         "Based",
         "Text",
-        "Choice",
+        "ChosenOption",
     )

@@ -12,11 +12,10 @@ from r1lab_verifiers.math.read import linear, units
 from r1lab_verifiers.math.read.clean import clean
 from r1lab_verifiers.math.read.grammar import AnswerParser
 from r1lab_verifiers.math.read.hedges import denies, goes_on
-from r1lab_verifiers.math.read.times import clock, date
 from r1lab_verifiers.math.read.tree import (
     Based,
     Call,
-    Choice,
+    ChosenOption,
     Const,
     Mul,
     Node,
@@ -29,7 +28,7 @@ from r1lab_verifiers.math.read.tree import (
     div,
     neg,
 )
-from r1lab_verifiers.math.read.words import choice, numeral, unwrap, words
+from r1lab_verifiers.math.read.words import calendar_date, choice, numeral, time_of_day, unwrap, words
 
 MAX_TEXT = 4096
 """Bytes of one answer."""
@@ -103,18 +102,22 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     plain = _uniform(text) if len(text) <= MAX_TEXT else ""
     if not plain:
         return ()
-    said = unwrap(plain)
-    time = clock(said)
-    if time is not None and not said[-1].isdigit():
+    unwrapped = unwrap(plain)
+    time = time_of_day(unwrapped)
+    if time is not None and not unwrapped[-1].isdigit():
         return (time,)  # 3 PM is no length
-    found = [each for each in (time, date(said), choice(plain, is_gold), numeral(said)) if each is not None]
+    readings = [
+        reading
+        for reading in (time, calendar_date(unwrapped), choice(plain, is_gold), numeral(unwrapped))
+        if reading is not None
+    ]
     for spelling in _spellings(plain):
         if (node := _parse(spelling)) is not None:
-            found.extend(_senses(node))
-    if all(isinstance(node, Choice) for node in found):
-        found.extend(_from_segments(plain) if in_prose else ())
-        found.append(words(plain))
-    return tuple(dict.fromkeys(found))
+            readings.extend(_senses(node))
+    if all(isinstance(node, ChosenOption) for node in readings):
+        readings.extend(_from_segments(plain) if in_prose else ())
+        readings.append(words(plain))
+    return tuple(dict.fromkeys(readings))
 
 
 def _plain_number(text: str) -> Node | None:
@@ -147,15 +150,15 @@ def _whole(digits: str) -> Num:
 
 def _spellings(text: str) -> list[str]:
     """The text with its commas read as groups of digits, as a decimal point, and as what separates."""
-    found = []
+    spellings = []
     if "," in text:
         if _SPACED_THOUSANDS.fullmatch(text):
-            found.append(text.replace(", ", ""))
+            spellings.append(text.replace(", ", ""))
         if _is_grouped(text):
-            found.append(_THOUSANDS.sub(lambda match: match[1] + match[2].replace(",", ""), text))
+            spellings.append(_THOUSANDS.sub(lambda match: match[1] + match[2].replace(",", ""), text))
         if len(_DECIMAL_COMMA.findall(text)) == text.count(",") and not re.search(r"[(\[{;]", text):
-            found.append(_DECIMAL_COMMA.sub(lambda match: match[1].replace(",", "."), text))
-    return [*found, text]
+            spellings.append(_DECIMAL_COMMA.sub(lambda match: match[1].replace(",", "."), text))
+    return [*spellings, text]
 
 
 def _is_grouped(text: str) -> bool:
@@ -173,25 +176,25 @@ def _parse(text: str) -> Node | None:
 
 def _senses(node: Node) -> list[Node]:
     """The node, and what else the same marks may mean."""
-    found = [node]
+    senses = [node]
     match node:
         case Mul((Num() as value, unit)) if (spelled := units.spelled(unit)) is not None:
-            found.append(Quantity(value, spelled))
+            senses.append(Quantity(value, spelled))
         case Mul((Num() as value, *factors)) if (spelled := units.spelled(Mul(tuple(factors)))) is not None:
-            found.append(Quantity(value, spelled))
+            senses.append(Quantity(value, spelled))
         case Mul((Mul((Num() as value, *tops)), *rest)) if (spelled := units.spelled(Mul((*tops, *rest)))) is not None:
-            found.append(Quantity(value, spelled))
+            senses.append(Quantity(value, spelled))
         case Mul((Sym(name), Seq("tuple", (top, bottom)) as point)) if name.isupper():  # P(1, 2), C(5, 2)
-            found += [point, Call("binom", (top, bottom))] if name == "C" else [point]
+            senses += [point, Call("binom", (top, bottom))] if name == "C" else [point]
         case Call("based", (Sym(digits), Num(base))):
-            found = [Based(digits, int(base))]
+            senses = [Based(digits, int(base))]
         case Call("deg", (value,)):
-            found.append(Quantity(value, "degree"))
+            senses.append(Quantity(value, "degree"))
         case Relation((*heads, Call("deg", (value,))), ops):
-            found.append(Relation((*heads, Quantity(value, "degree")), ops))
+            senses.append(Relation((*heads, Quantity(value, "degree")), ops))
         case Sym(letter) | Const(letter) if len(letter) == 1:
-            found.append(words(letter))
-    return found
+            senses.append(words(letter))
+    return senses
 
 
 def _from_segments(text: str) -> list[Node]:

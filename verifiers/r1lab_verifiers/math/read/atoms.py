@@ -7,11 +7,11 @@ import re
 from fractions import Fraction
 
 from r1lab_verifiers.math.read import names
-from r1lab_verifiers.math.read.numerals import number, repeating
 from r1lab_verifiers.math.read.operators import Operators
 from r1lab_verifiers.math.read.tokens import Token
 from r1lab_verifiers.math.read.tree import (
     HALF,
+    MAX_DIGITS,
     ONE,
     Call,
     Const,
@@ -47,15 +47,19 @@ _ACCENTS = {"bar": "overline", "widehat": "hat", "widetilde": "tilde", "overrigh
 _ACCENTS |= {name: name for name in ("overline", "hat", "vec", "tilde", "dot", "ddot", "overarc", "operatorname")}
 _TRANSPARENT = ("boxed", "fbox", "mathop", "underbrace", "overbrace")
 
+_REPEATING = re.compile(r"([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{([0-9]+)\}(?:([0-9]*)\\dot\{([0-9])\})?")
+
 
 class Atoms(Operators):
+    """Reads what an expression is made of: a number, a name, a bracket, a command with its arguments."""
+
     def atom(self) -> Node:
         token = self.token
         match token.kind:
             case "number":
-                return self._based(self.take()) if self._has_base() else number(self.take().text)
+                return self._based(self.take()) if self._has_base() else decimal_number(self.take().text)
             case "repeating":
-                return repeating(self.take().text)
+                return repeating_decimal(self.take().text)
             case "word":
                 return self._word(self.take())
             case "text":
@@ -114,7 +118,7 @@ class Atoms(Operators):
         if len(word) == 1 and word.isalpha():
             return self._letter(word)
         if re.fullmatch(r"[0-9]+(\.[0-9]+)?", word):
-            return number(word)
+            return decimal_number(word)
         raise Unreadable(f"the text {word!r}")
 
     def _command(self, token: Token) -> Node:
@@ -174,18 +178,18 @@ class Atoms(Operators):
         self.deeper()
         self.expect("{")
         if self.is_command("circ", "degree", "prime"):
-            found = Sym("prime" if self.take().text == "prime" else "circ")
+            inner = Sym("prime" if self.take().text == "prime" else "circ")
         elif self.is_sign("'"):
             self.take()
-            found = Sym("prime")
+            inner = Sym("prime")
         else:
             bars, self.bars = self.bars, 0
             items = self.members(("}",))
             self.bars = bars
-            found = items[0] if len(items) == 1 else Seq("list", tuple(items))
+            inner = items[0] if len(items) == 1 else Seq("list", tuple(items))
         self.expect("}")
         self.depth -= 1
-        return found
+        return inner
 
     def argument(self) -> Node:
         r"""What TeX takes as one argument: a group, or one character: \frac12 is 1/2."""
@@ -195,11 +199,11 @@ class Atoms(Operators):
         if self.token.kind in ("number", "word") and len(self.token.text) > 1:
             token = self.token
             self.tokens[self.at] = Token(token.kind, token.text[1:], False, token.start + 1)
-            found = number(token.text[0]) if token.kind == "number" else self._letter(token.text[0])
+            node = decimal_number(token.text[0]) if token.kind == "number" else self._letter(token.text[0])
         else:
-            found = number(self.take().text) if self.token.kind == "number" else self.atom()
+            node = decimal_number(self.take().text) if self.token.kind == "number" else self.atom()
         self.depth -= 1
-        return found
+        return node
 
     def raw_argument(self) -> str:
         """An index as text: x_{12}, x_1, a_n."""
@@ -293,3 +297,25 @@ def is_name(word: str) -> bool:
 
 def _glued(word: str, name: str) -> bool:
     return word.endswith(name) and len(word) - len(name) == 1
+
+
+def decimal_number(text: str) -> Num:
+    """A decimal number as an exact one that remembers how many places it was written with."""
+    text = text.replace("\x1f", "")
+    mantissa, _, exponent = text.lower().partition("e")
+    if len(mantissa) > MAX_DIGITS or len(exponent) > 6 or abs(int(exponent or 0)) > MAX_DIGITS:
+        raise Unreadable("more digits than any answer has")
+    whole, point, places = mantissa.partition(".")
+    digits = len((whole + places).lstrip("0"))
+    if not point and not exponent:
+        return Num(Fraction(int(whole)), None, digits)
+    return Num(Fraction(text), len(places) - int(exponent or 0), digits)
+
+
+def repeating_decimal(text: str) -> Num:
+    r"""0.1\overline{6} as the fraction that it is, 1/6."""
+    whole, fixed, cycle, middle, last = _REPEATING.fullmatch(text).groups()
+    cycle += (middle or "") + (last or "")
+    scale = 10 ** len(fixed)
+    value = Fraction(int((whole or "0") + fixed), scale) + Fraction(int(cycle), scale * (10 ** len(cycle) - 1))
+    return Num(value)

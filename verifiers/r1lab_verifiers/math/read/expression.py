@@ -5,12 +5,8 @@ it shares this parser's position. Depth and nodes are bounded, so no text can ex
 """
 
 from r1lab_verifiers.math.read import names
-from r1lab_verifiers.math.read.atoms import Atoms, is_name
-from r1lab_verifiers.math.read.numerals import number
-from r1lab_verifiers.math.read.tokens import Token, tokenize
+from r1lab_verifiers.math.read.atoms import Atoms, decimal_number, is_name
 from r1lab_verifiers.math.read.tree import (
-    MAX_DEPTH,
-    MAX_NODES,
     Call,
     Const,
     Node,
@@ -30,44 +26,8 @@ from r1lab_verifiers.math.read.tree import (
 
 
 class Parser(Atoms):
-    """One text, read once. Every method leaves `at` behind what it read; Unreadable where the grammar has no such
+    """Reads one expression. Every method leaves `at` behind what it read; Unreadable where the grammar has no such
     text."""
-
-    def __init__(self, text: str):
-        self.tokens: list[Token] = tokenize(text)
-        self.at = 0
-        self.depth = 0
-        self.nodes = 0
-        self.bars = 0
-        """Open `|`: inside, a bar closes."""
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.at]
-
-    def is_sign(self, *signs: str) -> bool:
-        return self.token.kind == "sign" and self.token.text in signs
-
-    def is_command(self, *commands: str) -> bool:
-        return self.token.kind == "command" and self.token.text in commands
-
-    def take(self) -> Token:
-        token = self.tokens[self.at]
-        self.at += 1
-        self.nodes += 1
-        if self.nodes > 2 * MAX_NODES:
-            raise Unreadable("more nodes than any answer has")
-        return token
-
-    def expect(self, *texts: str) -> Token:
-        if self.token.kind not in ("sign", "command") or self.token.text not in texts:
-            raise Unreadable(f"{' or '.join(texts)} expected at {self.token.text!r}")
-        return self.take()
-
-    def deeper(self) -> None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Unreadable("nested deeper than any answer")
 
     def union(self) -> Node:
         """Sums joined by set operators, from left to right."""
@@ -104,13 +64,13 @@ class Parser(Atoms):
                 parts.append(Call(sign, (self.signed(),)))
             else:
                 break
-        found = add(*parts)
+        total = add(*parts)
         if self.is_command("over", "choose"):
             is_fraction = self.take().text == "over"
             other = self.sum()
-            found = div(found, other) if is_fraction else Call("binom", (found, other))
+            total = div(total, other) if is_fraction else Call("binom", (total, other))
         self.depth -= 1
-        return found
+        return total
 
     def signed(self) -> Node:
         """A term with its signs."""
@@ -257,7 +217,7 @@ class Parser(Atoms):
     def _exponent(self) -> Node:
         if self.is_sign("-", "+"):
             return neg(self._exponent()) if self.take().text == "-" else self._exponent()
-        base = number(self.take().text) if self.token.kind == "number" else self.atom()
+        base = decimal_number(self.take().text) if self.token.kind == "number" else self.atom()
         if self.is_sign("^", "**"):  # 2^3^4 is 2^(3^4)
             self.take()
             base = self._raise(base)

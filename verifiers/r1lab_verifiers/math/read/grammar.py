@@ -56,18 +56,18 @@ class AnswerParser(Parser):
     def member(self) -> Node:
         start, saved = self.at, list(self.tokens)
         try:
-            found = self.relation()
+            node = self.relation()
         except Unreadable:
             self.at, self.tokens, self.depth, self.bars = start, saved, 0, 0
-            found = self._headed()
-        parts = [found]
+            node = self._headed()
+        parts = [node]
         while self.is_sign(":") or self._is_to(parts):
             self.take()
             parts.append(self.relation())
         if len(parts) > 1:
-            found = _ratio(parts)
+            node = _ratio(parts)
         unit = self._unit()
-        return _with_unit(found, unit) if unit else found
+        return _with_unit(node, unit) if unit else node
 
     def _is_to(self, parts: list[Node]) -> bool:
         """The word of `3 to 4`, between numbers."""

@@ -4,7 +4,7 @@ A part of the parser (`expression`), not a class to use alone. What stands insid
 """
 
 from r1lab_verifiers.math.read import names
-from r1lab_verifiers.math.read.tokens import Token
+from r1lab_verifiers.math.read.tokens import Token, TokenCursor
 from r1lab_verifiers.math.read.tree import Builder, Call, Matrix, Node, Relation, Seq, Sym, Unreadable
 
 MAX_CELLS = 400
@@ -12,21 +12,21 @@ _SEPARATORS = {":": "sign", "mid": "command"}
 _CASE_WORDS = ("if", "for", "when", "where", "", ",")
 
 
-class Structures:
+class Structures(TokenCursor):
     def bracketed(self) -> Node:
         r"""(a), (a, b), [a, b), {a, b}, \{a, b\}: a group, a tuple or interval, a set. TeX's own braces only group."""
         self.deeper()
         opening = self.take()
         bars, self.bars = self.bars, 0
         if opening.text == "{" and opening.kind == "sign":
-            found = self._brace_group()
+            node = self._brace_group()
         elif names.OPENING[opening.text] == "}":
-            found = self._set()
+            node = self._set()
         else:
-            found = self._tuple(opening.text)
+            node = self._tuple(opening.text)
         self.bars = bars
         self.depth -= 1
-        return found
+        return node
 
     def _brace_group(self) -> Node:
         if self.is_sign("}"):
@@ -162,13 +162,13 @@ class Structures:
 
     def members(self, closing: tuple[str, ...]) -> list[Node]:
         """Relations separated by commas or semicolons, up to a closing bracket (not read)."""
-        found = [self.relation()]
+        items = [self.relation()]
         while self.is_sign(",", ";"):
             self.take()
             if self.token.text in closing and self.token.kind in ("sign", "command"):
                 break
-            found.append(self.relation())
-        return found
+            items.append(self.relation())
+        return items
 
     def relation(self) -> Node:
         sides, ops = [self.union()], []

@@ -4,9 +4,10 @@ Words are kept whole (`odd`, `ab`, `cm`): whether letters are a name, a product 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from r1lab_verifiers.math.read.tree import Unreadable
+from r1lab_verifiers.math.read.tree import MAX_DEPTH, MAX_NODES, Node, Unreadable
 
 MAX_TOKENS = 4096
 _TOKEN = re.compile(
@@ -39,22 +40,78 @@ class Token:
 
 def tokenize(text: str) -> list[Token]:
     """Tokens of a cleaned text, ending with one of kind `end`. Unreadable where there are too many."""
-    found, spaced = [], False
+    tokens, spaced = [], False
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup
         if kind == "space":
             spaced = True
             continue
         if kind == "letter":
-            found.append(Token("text", match["letter"], spaced, match.start()))
+            tokens.append(Token("text", match["letter"], spaced, match.start()))
         elif kind == "text":
-            found.append(Token("text", match["text"].replace("\\", " ").strip(), spaced, match.start()))
+            tokens.append(Token("text", match["text"].replace("\\", " ").strip(), spaced, match.start()))
         elif kind == "command":
-            found.append(Token("command", match[0][1:], spaced, match.start()))
+            tokens.append(Token("command", match[0][1:], spaced, match.start()))
         else:
-            found.append(Token(kind, match[0], spaced, match.start()))
+            tokens.append(Token(kind, match[0], spaced, match.start()))
         spaced = False
-        if len(found) > MAX_TOKENS:
+        if len(tokens) > MAX_TOKENS:
             raise Unreadable("more tokens than any answer has")
-    found.append(Token("end", "", spaced, len(text)))
-    return found
+    tokens.append(Token("end", "", spaced, len(text)))
+    return tokens
+
+
+class TokenCursor:
+    """A position in the tokens of one text, with bounds on depth and nodes. The parser's classes build on it.
+
+    They call one another's methods in a circle, as the grammar does; those are declared here, for type checkers.
+    """
+
+    atom: Callable[[], Node]
+    power: Callable[[], Node]
+    term: Callable[[], Node]
+    sum: Callable[[], Node]
+    union: Callable[[], Node]
+    root: Callable[[], Node]
+    braced: Callable[[], Node]
+    argument: Callable[[], Node]
+    postfix: Callable[[Node], Node]
+    raw_argument: Callable[[], str]
+    _exponent: Callable[[], Node]
+    _juxtaposed: Callable[[], bool]
+
+    def __init__(self, text: str):
+        self.tokens: list[Token] = tokenize(text)
+        self.at = 0
+        self.depth = 0
+        self.nodes = 0
+        self.bars = 0
+        """Open `|`: inside, a bar closes."""
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.at]
+
+    def is_sign(self, *signs: str) -> bool:
+        return self.token.kind == "sign" and self.token.text in signs
+
+    def is_command(self, *commands: str) -> bool:
+        return self.token.kind == "command" and self.token.text in commands
+
+    def take(self) -> Token:
+        token = self.tokens[self.at]
+        self.at += 1
+        self.nodes += 1
+        if self.nodes > 2 * MAX_NODES:
+            raise Unreadable("more nodes than any answer has")
+        return token
+
+    def expect(self, *texts: str) -> Token:
+        if self.token.kind not in ("sign", "command") or self.token.text not in texts:
+            raise Unreadable(f"{' or '.join(texts)} expected at {self.token.text!r}")
+        return self.take()
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Unreadable("nested deeper than any answer")

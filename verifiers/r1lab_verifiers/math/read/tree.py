@@ -154,7 +154,7 @@ class Based(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Clock(Node):
+class TimeOfDay(Node):
     minutes: int
     is_marked: bool
     """Whether am or pm was said (else 1:30 may be either)."""
@@ -168,7 +168,7 @@ class Text(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Node):
+class ChosenOption(Node):
     letter: str
     text: str = ""
 
