@@ -10,17 +10,22 @@ from dataclasses import dataclass
 from r1lab_verifiers.text.region import boxes, final_region, has_answer_tag
 from r1lab_verifiers.verdict import Item, Verdict
 
+# "\text{B}"; not "text B"
 _WRAP = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm)\s*\{([^{}]*)\}")
 _LETTER = r"(?:\(([A-Za-z])\)|([A-Z])\b(?!'))"
+# "Option: (B)."; not "B or C"
 _ONLY = re.compile(
     r"[\s*$`\"']*(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Z])\)?(?:[\s*$`\"'.]*|[.):]\s.*)",
     re.IGNORECASE | re.DOTALL,
 )
+# "The correct option is B"; not "the options are: big ones"
 _STATED = re.compile(
     r"\b(?i:answers?|(?:correct|right|best)\s+(?:option|choice))\b(?i:\s+choice|\s+option)?(?i:\s+is|\s+are|\s*:|\s*=)+"
     r"(?i:\s*(?:option|choice|either))?[\s*$`:]*" + _LETTER
 )
+# "(b) x"; not "A cat"
 _LISTED = re.compile(r"^[ \t*$]*(?:\(([A-Za-z])\)|([A-Z])[.):](?=\s|\*|$))", re.MULTILINE)
+# " or C"; not ", a cat"
 _MORE = re.compile(
     r"[\s*$`)]*(?:(?:,|;)(?=[\s*$`]*\(?[A-Z]\b(?!\s+[a-z]))|/|&|(?i:,?\s*(?:or|and|and/or)\b))"
     r"[\s*$`]*(?i:(?:option|choice)\s+)?(?!I\s+[a-z])" + _LETTER
@@ -35,6 +40,7 @@ class Choice:
     """The letters that are options; others are no answer."""
 
     def __post_init__(self):
+        # "ABCD"; not "A-D"
         if not re.fullmatch(r"[A-Z]{2,26}", str(self.letters)):
             raise ValueError(f"choice: letters {self.letters!r}: give at least two capital letters, such as ABCD")
 
@@ -66,6 +72,7 @@ class Choice:
 
 def _narrow(text: str) -> str:
     """The text with long runs of whitespace shortened: the patterns above are quadratic in them."""
+    # "   "; not "  "
     return re.sub(r"\s{3,}+", lambda run: "\n" if "\n" in run[0] else " ", text)
 
 
@@ -85,6 +92,7 @@ def _letters(completion: str) -> set[str] | None:
 
 def _only(text: str) -> set[str]:
     """The letter that a text is, or all letters of a list such as `A, B`."""
+    # "**(b)"; not "Both"
     start = re.match(r"[\s*$`]*(?:\(([A-Za-z])\)|([A-Za-z])\b)", text)
     if start and _MORE.match(text, start.end()):
         return _chain(text, start)

@@ -15,7 +15,9 @@ MAX_REGION = 2000
 """Characters from the end in which an unmarked expression is looked for."""
 MAX_STATES = 10_000
 """Sets of numbers that the search for a witness looks at: a good half second."""
+# "- 5"; not "5.0"
 _NUMBER = re.compile(r"-? ?[0-9]{1,20}")
+# "(3 + 4) * 2"; not "x"
 _EXPRESSION = re.compile(r"[0-9(-][0-9 \t()*/+=-]*[0-9)]")
 
 
@@ -65,6 +67,7 @@ class Countdown:
         if has_answer_tag(completion):
             return _clean(region)
         runs = _EXPRESSION.findall(plain_operators(region)[-MAX_REGION:])
+        # "3 + 4"; not "-34"
         return _clean(next((run for run in reversed(runs) if re.search(r"[0-9)]\s*[-+*/]", run)), ""))
 
     def check(self, answer: str | dict) -> str | None:
@@ -89,6 +92,7 @@ def _puzzle(answer: dict) -> tuple[list[int], Fraction]:
 def _clean(text: str) -> str:
     """Without the frames around an expression: $, bold, LaTeX delimiters, the full stop."""
     text = plain_operators(text)
+    # "$3+4$"; not "3+4"
     text = re.sub(r"^(?:\\[(\[]|[\s$`]|\*\*)+|(?:\\[)\]]|[\s$`.]|\*\*)+$", "", text)
     return boxes(text)[-1].strip() if boxes(text) else text
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from r1lab_verifiers.verdict import Item, Verdict
 
+# "<think>a</think> <answer>b</answer>"; not "<think>a</think> so <answer>b</answer>"
 _THINK_ANSWER = re.compile(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 

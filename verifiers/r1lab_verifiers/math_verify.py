@@ -14,6 +14,7 @@ from r1lab_verifiers.verdict import Item, Verdict
 
 MAX_BARE = 200
 """Characters of a text on one line that may be a bare answer; a longer one is prose, which Math-Verify searches."""
+# "The answer is 7"; not "7"
 _MARKED = re.compile(r"\\boxed|\\fbox|\$|\\\(|\\\[|answer is", re.IGNORECASE)
 
 

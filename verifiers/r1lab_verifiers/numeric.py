@@ -12,7 +12,9 @@ from r1lab_verifiers.text.region import after_marker, boxes, final_region
 from r1lab_verifiers.verdict import Item, Verdict
 
 EXTRACT = ("last", "after", "boxed", "whole")
+# " apples or maybe "; not ", for "
 _HEDGE_BEFORE = re.compile(r"[\s%$*]*(?:[A-Za-z]+\s+){0,2}?[,;|]?\s*or[\s*]*(?:maybe|perhaps|possibly)?[\s*$]*")
+# " cm = "; not ". So "
 _GOES_ON = re.compile(
     r"[\s%$*]*(?:[A-Za-z]+\s+){0,2}?(?:[-+*/\u00d7\u00f7=^,;|~]|\\times|\\cdot|or\b|and\b|to\b)[\s*$]*"
 )

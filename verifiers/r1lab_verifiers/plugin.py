@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from r1lab_verifiers.verdict import Item, Verdict, tidy
 
+# "package.module:name"; not "package.module"
 PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 FORMS = "a function f(completion, answer) or a class with verify(item)"
 

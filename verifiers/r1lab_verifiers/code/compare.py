@@ -14,6 +14,7 @@ from decimal import Decimal
 from r1lab_sandbox.inside import values
 
 MAX_KEY_NODES = 2000
+# "-12"; not "1.0"
 WHOLE = re.compile(r"[-+]?\d+")
 TRUE, FALSE, EQUAL, DIFFERENT, IS, IS_NOT, CLOSE = "true", "false", "==", "!=", "is", "is not", "close"
 

@@ -9,11 +9,14 @@ import textwrap
 
 from r1lab_data import programs
 
+# "python3.11"; not "javascript"
 PYTHON = re.compile(r"i?python[\d.]*|py[\d.]*")
 MARK = "\ufeff"
 """Of the order of bytes: no part of a text."""
 MAX_PROGRAM = 8 << 20
+# "```python"; not "`x`"
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
+# "x, y = 1, 2"; not "The answer"
 _STATEMENT = re.compile(
     r"(?:def|class|import|from|for|while|if|with|try|async|return|print|global|lambda|@|raise|assert|del|exec)\b|@"
     r"|[A-Za-z_][\w.]*\s*(?:\[[^\]]*\]\s*)?(?:,\s*[A-Za-z_*][\w.]*\s*)*(?:[-+*/%&|^]|//|\*\*|<<|>>)?=[^=]"
@@ -59,7 +62,9 @@ def code_in_prompt(prompt: object) -> str:
 
 def complete_with_prompt(text: str, entry: str, prompt: object) -> str:
     """The program with what a prompt that defines `entry` stands for: continued by a body, or what stands around it."""
+    # "async def f(x):"; not "def free(x):"
     head = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(entry)}\b", re.MULTILINE)
+    # "f = abs"; not "return f = 1"
     defines = head.search(text) or re.search(rf"^{re.escape(entry)}\s*=|^class\s", text, re.MULTILINE)
     if not isinstance(prompt, str) or not head.search(prompt):
         return text
@@ -77,7 +82,9 @@ def _blocks(text: str) -> list[tuple[str, str]]:
         start = min(opening.end() + 1, len(text))
         mark = opening[1]
         fence = rf"{re.escape(mark[0])}{{{len(mark)},}}[ \t\r]*$"
+        # "  ```"; not "```python"
         end = re.compile(rf"^[ \t]{{0,3}}{fence}", re.MULTILINE).search(text, start)
+        # "x = 1 ```"; not "x = 1 ``` #"
         inline = re.compile(fence, re.MULTILINE).search(text, start)
         if inline and (end is None or inline.start() < end.start()) and _ends_there(text[start:], inline, end, start):
             end = inline
@@ -105,6 +112,7 @@ def _bare(text: str) -> str:
 
 def _is_sentence(line: str) -> bool:
     """Prose may begin with if, for or with."""
+    # "For this task we sort."; not "with open(name) as file:"
     return bool(re.match(r"[A-Za-z]+,?(?: [A-Za-z',]+){3,}[.:]?$", line)) and "import" not in line
 
 

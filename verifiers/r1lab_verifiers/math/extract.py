@@ -22,14 +22,20 @@ class ExtractedAnswer:
     texts: tuple[str, ...]
 
 
+# "the answer is 7"; not "they answered 7"
 _STATED = re.compile(
     r"(?:final\s+answer|answer|result|solution|value|probability)\s*(?:\([^()\n]{0,40}\)\s*)?(?:is|are|=|:|equals)+\s*(?:therefore|thus|simply|just|exactly)?\s*:?\s*([^\n]+)",
     re.IGNORECASE,
 )
+# "#### 7"; not "### 7"
 _HASHES = re.compile(r"####\s*([^\n]+)")
+# "so $x+1$"; not "costs \$5 or \$6"
 _MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+# "**7**"; not "** 7"
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+# "costs $1,234.50"; not "x^2"
 _NUMBER = re.compile(r"(?<![\w.^/])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:\s?/\s?[0-9]+)?%?")
+# "so it's (B)."; not "is Bob"
 _LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])\)?[.\s]*$")
 
 
@@ -37,6 +43,7 @@ def boxed(region: str, after_thinking: bool) -> ExtractedAnswer | None:
     """The boxes of the final region: of all of it where that is marked, else of the last paragraph with a box."""
     if "boxed" not in region and "fbox" not in region:
         return None
+    # "a\n\nb"; not "a\nb"
     parts = [region] if after_thinking else re.split(r"\n\s*\n", region)
     for part in reversed(parts):
         if found := boxes(part):
@@ -67,8 +74,10 @@ def stated(region: str, _: bool) -> ExtractedAnswer | None:
 
 
 def _sentence(text: str) -> str:
+    # "7. The rest" up to its full stop; all of "7.5 m"
     match = re.match(r"(.*?)(?:\.(?=\s+[A-Z])|<\||$)", text)
     text = match[1] if match and match[1].strip() else text
+    # "so x is 7"; not "$x is 7$"
     last = re.match(r"(?:[^$]|\$[^$]*\$)*\b(?:is|are|equals)\b:?\s+([^\s].*)", text)
     return last[1] if last else text
 

@@ -34,7 +34,9 @@ MAX_GOLD = 20 * MAX_TEXT
 MAX_SHORT = 400
 """Characters of a gold in which several boxes are the members of one answer."""
 _OPTION_COLUMNS = ("options", "choices")
+# "(A) 7"; not "CIA. 7"
 _OPTION_MARK = re.compile(r"(?<![A-Za-z0-9])\(?([A-J])[).:](?=[\s}$\\])")
+# "12 $\qquad"; not "12"
 _OPTION_FRAME = re.compile(
     r"^(?:[\s}$]|\\(?:quad|qquad|[ ~,;]))+|(?:[\s({$]|\\(?:quad|qquad|text(?:bf)?\s*\{|mathrm\s*\{|[ ~,;\\]))+$"
 )

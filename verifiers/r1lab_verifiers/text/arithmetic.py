@@ -9,6 +9,7 @@ from fractions import Fraction
 MAX_TOKENS = 128
 """Bounds the depth of the recursion as well."""
 _PRINTED = str.maketrans({"\u00d7": "*", "\u22c5": "*", "\u00b7": "*", "\u00f7": "/", "\u2212": "-"})
+# " (3"; not "x"
 _TOKEN = re.compile(r"\s*([0-9]{1,20}|[-+*/()])")
 
 
@@ -19,8 +20,11 @@ class ArithmeticFault(ValueError):
 def plain_operators(text: str) -> str:
     r"""The text with printed and LaTeX operators made + - * /."""
     text = text.translate(_PRINTED)
+    # "3 \times 4"; not "\timestamp"
     text = re.sub(r"\\times\b|\\cdot\b", "*", text)
+    # "6 \div 3"; not "\divide"
     text = re.sub(r"\\div\b", "/", text)
+    # "\left("; not "left"
     return re.sub(r"\\left|\\right", "", text)
 
 

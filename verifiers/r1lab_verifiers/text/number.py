@@ -14,6 +14,7 @@ MAX_DIGITS = 400
 MAX_TEXT, MAX_UNIT = 4096, 60
 """Characters of a text that is to be a number, and of the unit after it."""
 _PLAIN = r"(?>[0-9]{1,3}(?:,[0-9]{3})++(?![0-9])(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
+# "-$1,234.50"; not "x^2"
 _NUMBER = re.compile(
     rf"""
     (?<! [\w.^/)\]}}\u221a] ) (?<! [A-Za-z_^]\{{ )               # not inside a word, a date, an exponent, a root
@@ -26,26 +27,40 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _LATEX = (
+    # "\u22125"; not "-5"
     (re.compile("\u2212"), "-"),
+    # "50\%"; not "50%"
     (re.compile(r"\\([$%])"), r"\1"),
+    # "1{,}234"; not "1,234"
     (re.compile(r"\{,\}"), ","),
+    # "1\!234"; not "5!"
     (re.compile(r"\\!"), ""),
+    # "1\,234"; not "1\,23"
     (re.compile(r"(?<=[0-9])\\[,;:]?\s?(?=[0-9]{3}(?![0-9]))"), ""),
+    # "90^{\circ}"; not "90^2"
     (re.compile(r"\^\{?\\circ\}?"), "\u00b0"),
+    # "1\frac12"; not "x\frac12"
     (re.compile(r"(?<=[0-9])(?=\\[dt]?frac)"), " "),
+    # "\frac{3}{4}"; not "\frac{x}{4}"
     (re.compile(r"\\[dt]?frac\s*(?:\{(-?[0-9]+)\}|([0-9]))\s*(?:\{([0-9]+)\}|([0-9]))"), r"\1\2/\3\4"),
+    # "\text{cm}"; not "cm"
     (re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"), r" \1 "),
+    # "\boxed{7}"; not "\boxed 7"
     (re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}"), r" \1 "),
 )
+# " cm^2."; not " x"
 _UNIT = re.compile(
     r"\s*%?\s*(?:(?:[A-Za-z\u00b5]{2,}+|[mgslLJNWVAKCFhd\u00b0])(?![A-Za-z])\.?"
     r"(?:\s?\^\{?-?[0-9]\}?|[\u00b2\u00b3])?[ /*\u00b7-]*+)*+[\s.]*"
 )
+# "dozen eggs"; not "eggs"
 _NOT_UNITS = re.compile(
     r"\b(?:or|and|not|to|plus|minus|times|pi|sqrt|squared|cubed|mod|modulo|over|divided|multiplied|choose|xor|factorial|hundred|thousand|[mbtr]illion|dozen|half)\b",
     re.IGNORECASE,
 )
+# "**x = 7"; not "7"
 _HEAD = re.compile(r"(?:\\[(\[]|[\s*_`]|\$(?=\s*[A-Za-z\\])|[A-Za-z]\w{0,20}\s*=)*+")
+# "7**."; not "7 m"
 _TAIL = re.compile(r"(?:\\[)\]]|[\s*_`.])*$")
 
 

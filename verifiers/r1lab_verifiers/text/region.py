@@ -22,6 +22,7 @@ def has_answer_tag(text: str) -> bool:
 
 def after_marker(text: str, marker: str) -> str | None:
     """What follows the last occurrence of the marker (in any case), or None where there is none."""
+    # with the marker "A:" the last "a:" of "A: 1, a: 2"; not "A 2"
     ends = [match.end() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
     return text[ends[-1] :] if ends else None
 
@@ -29,6 +30,7 @@ def after_marker(text: str, marker: str) -> str | None:
 def boxes(text: str) -> list[str]:
     r"""The insides of all `\boxed{...}` and `\fbox{...}` that are closed, in order; of nested ones the outer."""
     insides, position = [], 0
+    # "\boxed{7}"; not "\boxed 7"
     opening = re.compile(r"\\(?:boxed|fbox)\s*\{")
     unclosed = 0
     while unclosed < MAX_UNCLOSED and (match := opening.search(text, position)):
@@ -44,6 +46,7 @@ def boxes(text: str) -> list[str]:
 def _closing_brace(text: str, start: int, limit: int = 4096) -> int | None:
     """Index of the brace that closes the group opened before `start`; None where `limit` characters hold none."""
     depth = 1
+    # "\{"; not "["
     for match in re.finditer(r"\\.|[{}]", text[start : start + limit], re.DOTALL):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:

@@ -32,13 +32,19 @@ from r1lab_verifiers.math.read.words import calendar_date, choice, numeral, time
 
 MAX_TEXT = 4096
 """Bytes of one answer."""
+# "-3.5"; not "1,234"
 _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+# "-\frac{3}{4}"; not "3/x"
 _FRACTION = re.compile(r"(-?)(?:\\[dt]?frac\{([0-9]{1,18})\}\{([0-9]{1,18})\}|([0-9]{1,18})/([0-9]{1,18}))")
+# "1,234"; not "1,23"
 _THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9])(?!,[0-9])")
+# "7, 425, 000"; not "1, 2"
 _SPACED_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:, [0-9]{3})+")
+# "3,14"; not "1,234"
 _DECIMAL_COMMA = re.compile(
     r"(?<![0-9.,])(-?(?:0,[0-9]+|[0-9]{4,},[0-9]{1,2}|[0-9]{1,3},(?:[0-9]{2}|[0-9]{4,})))(?![0-9,])(?!\.[0-9])"
 )
+# "so $x+1$"; not "costs $5"
 _SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 
 
@@ -49,18 +55,23 @@ def _outward(match: re.Match) -> str:
 
 _WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
 _REWRITES = (
+    # "\text{12 apples}"; not "\text{apples}"
     ("text", re.compile(r"\A\\text\s*\{\s*((?:[-(0-9]|[A-Za-z]\s*=)[^{}\\]*)\}\Z"), r"\1"),
     (
         ".",
+        # "0.3333..."; not "0.123..."
         re.compile(
             r"\A(-?[0-9]{0,12}\.[0-9]{0,12}?)(?:([0-9]{1,8}?)\2{2,8}|([0-9]{2,8}?)\3{1,8})\s*(?:\.\.\.+|\\(?:[lc]?dots))\s*\Z"
         ),
         lambda match: rf"{match[1]}\overline{{{match[2] or match[3]}}}",
     ),
+    # "3./4"; not ".5/4"
     ("./", re.compile(r"(?<=[0-9])\./"), "/"),
+    # "5^{\text{th}}"; not "5 m"
     ("", re.compile(r"\A([0-9]+)\s*\^?\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?\Z"), r"\1"),
     (
         "",
+        # "\approx 3.14"; not "\approx x"
         re.compile(
             r"\A\s*(?:=|\\approx(?![a-z])|\\sim(?![a-z])|"
             + _WORD % r"\b(?:approximately|about|roughly|around|nearly|USD|EUR|GBP|INR|US|Rs\b\.?)"
@@ -70,25 +81,36 @@ _REWRITES = (
     ),
     (
         "base",
+        # "204 \text{ base five}"; not "base 5"
         re.compile(
             r"\A\(?([0-9A-Z]+)\)?\s*[(,]?\s*" + _WORD % r"(?:in\s+)?base[ -]?" + r"\s*([0-9]+|[a-z]+)\s*\}?\)?\Z"
         ),
         r"\1_{\2}",
     ),
+    # "\text{Ann and }"; not "\text{Ann}"
     (" and", re.compile(r"\\text\s*\{\s*([A-Za-z]+)\s+and\s*\}"), r"\\text{\1}, "),
+    # "(204)_5"; not "(x)_5"
     (")_", re.compile(r"\A\(([0-9]+)\)_"), r"\1_"),
+    # "9 (apples)"; not "9(2)"
     ("(", re.compile(r"\A(-?[0-9][0-9.,:/ ]*)\(\s*([A-Za-z][A-Za-z .,/'-]+)\)\Z"), r"\1 \\text{ \2 }"),
+    # "7 425 000"; not "7 42"
     (" ", re.compile(r"\A(-?[0-9]{1,3}) (?=[0-9]{3}(?: [0-9]{3})*\Z)"), "\\1\x1f"),
+    # "7\x1f425 000"; not "7 425 000"
     ("\x1f", re.compile(r"(?<=\x1f)([0-9]{3}) (?=[0-9]{3}(?: |\Z))"), "\\1\x1f"),
+    # "]0, 1["; not "[0, 1]"
     ("]", re.compile(r"\]([^\[\](),;]+[,;][^\[\](),;]+)([\[\]])"), _outward),
+    # "[0, 1["; not "[0, 1]"
     ("[", re.compile(r"\[([^\[\](),;]+[,;][^\[\](),;]+)\[(?=\s*(?:\Z|\\))"), r"[\1)"),
 )
 """Ways to write that the grammar does not have: approximations, bases in words, `9 (apples)`, `7 425 000`, `]0, 1[`.
 Before each, a mark without which a text has none of it."""
+# "x, where x > 0"; not "x everywhere"
 _QUALIFIED = re.compile(r"[,;]?\s+(?:where|such that|for (?:all|any|every|each|some|which|integers?|real))\b")
 """What begins a remark behind an answer."""
+# "x + "; not "x + 1"
 _JOINED_ON = re.compile(r"[-+*/^=<>(]\s*\Z")
 """Outside a formula, right before it: then it is not the whole answer."""
+# ", and "; not ", so "
 _BETWEEN = re.compile(r"[\s,;.]*(?:\b(?:and|or|und|et)\b|\\text\s*\{\s*(?:and|or)\s*\})?[\s,;]*", re.IGNORECASE)
 
 
@@ -138,6 +160,7 @@ def _uniform(text: str) -> str:
     for mark, pattern, made in _REWRITES:
         if mark in plain:
             plain = pattern.sub(made, plain)
+    # "costs $5"; not "$x$"
     if "$" in plain and not re.search(r"(?<!\\)\b[A-Za-z]{2}", plain):
         bare = plain.replace("$", " ")
         return bare if _parse(bare) is not None else plain
@@ -156,6 +179,7 @@ def _spellings(text: str) -> list[str]:
             spellings.append(text.replace(", ", ""))
         if _is_grouped(text):
             spellings.append(_THOUSANDS.sub(lambda match: match[1] + match[2].replace(",", ""), text))
+        # "(1,5)"; not "1,5"
         if len(_DECIMAL_COMMA.findall(text)) == text.count(",") and not re.search(r"[(\[{;]", text):
             spellings.append(_DECIMAL_COMMA.sub(lambda match: match[1].replace(",", "."), text))
     return [*spellings, text]
@@ -163,6 +187,7 @@ def _spellings(text: str) -> list[str]:
 
 def _is_grouped(text: str) -> bool:
     """Whether commas may group digits: outside brackets, or where the list's own commas have a space."""
+    # "(1,234)"; not "1,234"
     return _THOUSANDS.search(text) is not None and (", " in text or not re.search(r"[(\[{][^)\]}]*,", text))
 
 
@@ -201,6 +226,7 @@ def _from_segments(text: str) -> list[Node]:
     """Prose with `$...$` in it: its last piece of mathematics, or all where only `and` or commas are between."""
     matches = list(_SEGMENT.finditer(text))
     if matches and (remark := _QUALIFIED.search(text, matches[0].end())):
+        # "x > 0"; not "x real"
         if re.search("[0-9]", text[remark.start() :]):
             return []  # a remark with numbers is part of the answer: then all of its words count
         text = text[: remark.start()]
@@ -216,6 +242,7 @@ def _from_segments(text: str) -> list[Node]:
     if _JOINED_ON.search(before) or denies(before):
         return []
     pieces = [clean(match[0]) for match in chosen]
+    # " cm."; not " per hour"
     unit = re.match(r"\s*([A-Za-z%]+)\s*[.]?\s*$", unwrap(text[matches[-1].end() :]))
     if len(pieces) == 1 and unit:
         pieces[0] += f"\\text{{ {unit[1]} }}" if unit[1] != "%" else "%"

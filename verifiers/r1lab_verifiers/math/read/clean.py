@@ -97,24 +97,38 @@ UNICODE |= {chr(0x3B1 + at): f"\\{name} " for at, name in enumerate(GREEK.split(
 UNICODE |= {"\u0394": r"\Delta ", "\u03a3": r"\Sigma ", "\u03a9": r"\Omega ", "\u03a6": r"\Phi ", "\u0393": r"\Gamma "}
 _UNICODE = str.maketrans(UNICODE)
 _ESCAPES = (
+    # "\x0crac{1}{2}"; not "\frac{1}{2}"
     (re.compile("\x0c(?=rac)"), r"\\f"),
+    # "\x08oxed{7}"; not "\boxed{7}"
     (re.compile("\x08(?=oxed|egin|inom|mod|ar|eta)"), r"\\b"),
+    # "2\x09imes 3"; not "a\x09b"
     (re.compile("\t(?=ext|imes|frac|heta|an\\b|au\\b|o\\b)"), r"\\t"),
+    # "\x0dight)"; not "a\x0db"
     (re.compile("\r(?=ight|angle|ceil|floor|ho\\b|m\\b)"), r"\\r"),
+    # "\x07lpha"; not "alpha"
     (re.compile("\x07(?=lpha|pprox|ngle|bs)"), r"\\a"),
+    # "\x0bec{x}"; not "\vec{x}"
     (re.compile("\x0b(?=ec\\b|ert|arphi)"), r"\\v"),
 )
 """Where a language read `\f` of `\frac` as a control character."""
 _NOISE = (
+    # "7<|im_end|>"; not "x<|y|"
     ("<|", re.compile(r"<\|[A-Za-z_]{2,20}\|>(?:user|assistant)?"), " "),
+    # "\left("; not "\leftarrow"
     ("", re.compile(r"\\(?:left|right|mleft|mright|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?(?=\W|$)(?<!\.)"), ""),
+    # "\right."; not "\right)"
     (".", re.compile(r"\\(?:left|right)\s*\."), ""),
+    # "1{,}234"; not "a{,}b"
     ("{,}", re.compile(r"(?<=[0-9])\{,\}(?=[0-9])"), "\x1f"),
+    # "1,\!234"; not "1,\!23"
     (r"\!", re.compile(r"(?<=[0-9])\s*,\s*\\!\s*(?=[0-9]{3}(?![0-9]))"), "\x1f"),
+    # "1\!234"; not "x\!y"
     (r"\!", re.compile(r"(?<=[0-9])\\!(?=[0-9])"), ""),
+    # "1\,234"; not "1\,23"
     ("", re.compile(r"(?<=[0-9])(?:\\[,;: ]|~|_)(?=[0-9]{3}(?![0-9]))"), "\x1f"),
     (
         "",
+        # "\displaystyle x"; not "\italic"
         re.compile(
             r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|quad|qquad|bf|rm|it|hfill|noindent|thinspace"
             r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge"
@@ -122,33 +136,50 @@ _NOISE = (
         ),
         " ",
     ),
+    # "\hspace{2pt}"; not "\hspace"
     ("{", re.compile(r"\\(?:phantom|hspace|vspace|hphantom|label|tag)\*?\s*\{[^{}]*\}"), " "),
+    # "a\,b"; not "\\,"
     ("", re.compile(r"(?<!\\)\\[,;:!> \n]|~"), " "),
+    # "\$5"; not "$5"
     (r"\$", re.compile(r"\\\$"), " "),
+    # "\color{red} 7"; not "\color 7"
     ("color", re.compile(r"\\(?:text)?color\s*\{[A-Za-z0-9!]+\}"), ""),
+    # "90\deg"; not "\deg(p)"
     (r"\deg", re.compile(r"(?<=[0-9}])\s*\\deg(?![A-Za-z(])"), r"^\\circ "),
+    # "f\colon A"; not "\colonequals"
     (r"\colon", re.compile(r"\\colon(?![A-Za-z])"), ":"),
+    # "7\\ "; not "7\\ x"
     ("", re.compile(r"\\{1,2}(?=\s*$)"), ""),
     (
         r"\circ",
+        # "20^\circ C"; not "20^\circ Cat"
         re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF])(?:\s*\}|(?![A-Za-z]))"),
         r"\\text{ deg\1 }",
     ),
 )
 """A mark without which a text has no such noise, the noise, and what stands for it."""
+# "1.2 x 10^3"; not "2x 10"
 _TIMES_TEN = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
+# "\\frac{1}{2}"; not "\frac{1}{2}"
 _DOUBLED = re.compile(
     r"\\\\(?=(?:boxed|frac|dfrac|tfrac|sqrt|begin|end|text|left|right|cdot|times|pi|le|ge|leq|geq|in|infty|cup)(?![a-z]))"
 )
 _FRAMES = (
+    # "$$7$$."; not "$7$"
     (re.compile(r"\s*\$\$(.*)\$\$[\s.,]*", re.DOTALL), "$$"),
+    # "$7$."; not "$a$ and $b$"
     (re.compile(r"\s*\$(?!\s*$)([^$]*)\$[\s.,]*", re.DOTALL), "$"),
+    # "\(7\)"; not "(7)"
     (re.compile(r"\s*\\\((.*)\\\)[\s.,]*", re.DOTALL), r"\)"),
+    # "\[7\]"; not "[7]"
     (re.compile(r"\s*\\\[(.*)\\\][\s.,]*", re.DOTALL), r"\]"),
+    # "**7**."; not "*7*"
     (re.compile(r"\s*\*\*([^*]*)\*\*[\s.,]*", re.DOTALL), "**"),
+    # "`7`"; not "`a` `b`"
     (re.compile(r"\s*`([^`]*)`[\s.,]*", re.DOTALL), "`"),
 )
 """With the mark that may not stand inside: `$a$ and $b$` is no frame around `a$ and $b`."""
+# "\boxed{7}."; not "\text{7}"
 _WRAPPERS = re.compile(
     r"\s*\\(?:displaystyle|boxed|fbox|ensuremath|bm|boldsymbol|mathbf|color\{\w+\})\s*\{(.*)\}[\s.]*", re.DOTALL
 )
@@ -191,6 +222,7 @@ def unframe(text: str) -> str:
 
 def _is_balanced(text: str) -> bool:
     depth = 0
+    # "\{"; not "["
     for match in re.finditer(r"\\.|[{}]", text, re.DOTALL):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth < 0:

@@ -22,21 +22,29 @@ _COMES = (
 )
 _PARTS = "halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
 _BEFORE = (
+    # "it is not the "; not "nothing but "
     re.compile(r"(?:\b(?:(?:can)?not|never|neither|nor|without)\b|[a-z]n't)[\s$*(}]*(?:[a-z]+\s+){0,3}" + _END, re.I),
+    # "4 or "; not "for "
     re.compile(r"\b(?:or|than|versus|vs\.?|at\s+(?:least|most))[\s$*(}]*(?:[a-z]+\s+){0,2}" + _END, re.I),
+    # "divided by "; not "followed by "
     re.compile(
         r"\b(?:over|under|below|above|beyond|exceed(?:s|ing)?|within|until|except|minus|negative|plus|times|twice"
         r"|thrice|double|triple|half|(?:anything|everything|all)\s+but|(?:divid|divis|multipl)[a-z]+\s+by"
         r"|bound(?:ed)?(?:\s+(?:is|of|by))?\s*[:=]?)" + _END,
         re.I,
     ),
+    # "between 4 and "; not "and "
     re.compile(r"(?:\bbetween\b[^.\n]*\band|[0-9][ \t$)}*]*(?:\band\b|[&,;?!/|]|[ \t]))" + _END, re.I),
+    # "a multiple of "; not "a total of "
     re.compile(rf"(?<![a-z])(?!(?:{_AMOUNTS})\s+of\b)[a-z%]+\s+of" + _END, re.I),
+    # "up to "; not "is equal to the sum to add to adds to sums to comes to "
     re.compile(rf"(?<![a-z])(?!(?:{_COMES})\s+to\b)(?<!add )(?<!adds )(?<!sum )(?<!sums )[a-z]+\s+to" + _END, re.I),
+    # "x \ge "; not "x = "
     re.compile(r"(?:[<>\u2260\u2264\u2265]|\\(?:neq?|geq?|leq?|lt|gt)(?![a-z]))" + _END),
 )
 """Right before it. Of a total or a value, `of 18` says what it is; of a multiple or a root 18 is a part. What comes
 to 18 is 18; any other `to 18` is an end."""
+# " or 6"; not " is the answer"
 _AFTER = re.compile(
     r"(?:[\s*$)}%]|\\[,;: ]|\\(?:text|mathrm|mbox)\s*\{)*(?:"
     r"\?|(?:or|not|but|vs|versus|equals|percent\s+of|of\s+[a-z](?![a-z]))\b|\.\.|\\[lc]?dots|\u2026|=|[+*/^]\s*[A-Za-z0-9\\(]"
@@ -47,15 +55,20 @@ _AFTER = re.compile(
     rf"|point\s+(?:{_NUMERALS})|below|above|lakh|crore|dozen|(?:hundred|thousand|million|billion|trillion)s?)\b)"
 )
 """Right behind it. `42 is the answer` takes nothing back."""
+# " and so"; not ", as said"
 _GOES_ON = re.compile(r"[0-9+*/^=<>)]|\b(?:or|and|not)\b|\\(?:text\s*\{\s*)?(?:or|and|not)\b")
 """Anywhere behind a formula among words: then it is not all of the answer."""
+# " \text{cm}"; not "cm"
 _IN_TEXT = re.compile(r"(?:\s|\\[,;: ])*\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}")
+# "cm^2"; not "5^2"
 _EXPONENT = re.compile(r"(?<=[A-Za-z.}])\s*\^\s*\{?\s*-?[0-9]\s*\}?")
+# "feet squared"; not "x squared"
 _LENGTH_POWER = re.compile(
     r"\b(?:[mck]?m|s|in|ft|yd|mi|inch(?:es)?|feet|foot|units?|seconds?|(?:(?:centi|milli|kilo)?met(?:er|re)|yard|mile)s?)"
     r"\.?\s+(?:squared|cubed)\b",
     re.I,
 )
+# "at least"; not "apples"
 _NO_UNIT = re.compile(
     r"[0-9!]|\b(?:pi|sqrt|frac|infty|or|and|nor|not|never|cannot|but|unless|maybe|perhaps|possibly|probably|than|most|least|wrong|incorrect"
     r"|false|below|above|under|over|except|instead|rather|either|neither|minus|plus|choose|factorial|itself|divided"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from r1lab_verifiers.math.read.tree import MAX_DEPTH, MAX_NODES, Node, Unreadable
 
 MAX_TOKENS = 4096
+# "\frac{1}{2}"
 _TOKEN = re.compile(
     r"""
     (?P<space>\s+)

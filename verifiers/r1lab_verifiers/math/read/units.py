@@ -36,7 +36,9 @@ _TABLE = """
     ev = 1 ev: ev
 """
 """unit = how many of which base units: its spellings, without a plural's s."""
+# "km = 1000 m: km kilometer"; not "km: kilometer"
 _ROW = re.compile(r"(\w+) = ([0-9/]+) ([a-z0-9^ -]+): ((?:\w+ ?)+?)(?=\s{2,}|\n|$)")
+# "s^-1"; not "2"
 _POWER = re.compile(r"([a-z]+)(?:\^(-?[0-9]))?|(/)")
 _SCALES: dict[str, tuple[Fraction, dict[str, int]]] = {}
 """What one unit is in base units, and its dimension."""
@@ -51,12 +53,19 @@ LETTERS = set("mgslhLNJWVAKCF")
 def normal(unit: str) -> str:
     """A unit's spelling made uniform: `sq. centimeters` and `cm^2` are the same."""
     text = unit.lower().replace("\\", " ").replace("{", "").replace("}", "").replace("$", " ")
+    # "ms^-1"; not "ms"
     text = re.sub(r"\bms(?=\s*\^\s*-)", "m s", text)
+    # "sq. cm"; not "squared cm"
     text = re.sub(r"\b(?:square|sq)\.?\s+(\w+)", r"\1^2", text)
+    # "cu. cm"; not "cubed cm"
     text = re.sub(r"\b(?:cubic|cu)\.?\s+(\w+)", r"\1^3", text)
+    # "cm squared"; not "square cm"
     text = re.sub(r"(\w+)\s+squared\b", r"\1^2", text)
+    # "cm cubed"; not "cubic cm"
     text = re.sub(r"(\w+)\s+cubed\b", r"\1^3", text)
+    # "m per s", "m / s"; not "percent". "N*m", "N m"; not "Nm"
     text = re.sub(r"\s*(?:\bper\b|/)\s*", "/", re.sub(r"[\s.*]+", " ", text))
+    # the "cm" of "cm^2"; not its "2"
     return re.sub(r"[a-z]+", lambda match: _word(match[0]), text).strip()
 
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from r1lab_verifiers.math.read.tree import ChosenOption, Num, Text, TimeOfDay
 
+# "\text{east}"; not "east"
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|emph|underline)\*?\s*\{([^{}]*)\}"
 )
@@ -36,17 +37,22 @@ _MEANINGS = {
     ),
 }
 _MEANING = {form: meaning for meaning, forms in _MEANINGS.items() for form in forms}
+# "Option: (B)."; not "B text"
 _LETTER = re.compile(r"\s*(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Z])\)?\s*[.):]?\s*", re.IGNORECASE)
+# "(B) 12 cm"; not "A or B"
 _LETTER_AND_TEXT = re.compile(
     r"\s*(?:\(([A-Z])\)|([A-Z])\s*[.):])\s+(?!(?:or|and|not|but)\b|[,;/&+^=])(\S.*)", re.DOTALL
 )
+# "7 (B) 12"; not "f(B) 12"
 _OPTION = re.compile(r"(?<![^\s}$,;&])(?:\([A-Z]\)|[A-Z][.):])\s+\S|(?<![^\s}$,;&])\([A-Z]\)(?=\s*\Z)")
 """Another option's mark within an option's text: then several are named."""
+# "B twelve"; not "B 12"
 _LETTER_THEN_WORD = re.compile(r"\s*([A-Z])[ \t]+([A-Z]?[a-z]{2,}[^\n]*)(?:\n.*)?", re.DOTALL)
 
 
 _NUMERALS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
              "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]  # fmt: skip
+# "8:34 p.m."; not "8:99"
 _CLOCK = re.compile(
     r"([0-9]{1,2})(?::([0-5][0-9])(?::00)?)?\s*(?:([ap])\.?\s*m\.?)?(?:\s*(?:o'?clock|hours))?", re.IGNORECASE
 )
@@ -56,8 +62,11 @@ _MONTH = rf"((?:{'|'.join(_MONTHS)})[a-z]*)\.?"
 _DAY = r"([0-9]{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?:,?\s+([0-9]{4}))?"
 _DATES = (
+    # "may 5, 2020"; not "5 may"
     (re.compile(rf"{_MONTH}\s+{_DAY}{_YEAR}"), (1, 2, 3)),
+    # "the 5th of may"; not "may 5"
     (re.compile(rf"(?:the\s+)?{_DAY}\s+(?:of\s+)?{_MONTH}{_YEAR}"), (2, 1, 3)),
+    # "2020-05-05"; not "5-5-2020"
     (re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})"), (2, 3, 1)),
 )
 """Patterns, and which of their groups are month, day and year."""
@@ -70,6 +79,7 @@ def unwrap(text: str) -> str:
             text, count = _WRAPPED.subn(r" \1 ", text)
             if not count:
                 break
+        # "a\,b"; not "\alpha"
         text = re.sub(r"\\[,;:! ]|\\quad|~", " ", text)
     return text.strip()
 
@@ -79,8 +89,11 @@ def words(text: str) -> Text:
     plain = unwrap(text).replace("\\", " \\")
     if len(plain.strip()) == 1:
         return Text(plain.strip())
+    # the full stop of "east."; not the point of "3.5". "a_b", "a  b"; not "ab"
     plain = re.sub(r"[\s_]+", " ", re.sub(r"[\"`*${}]|[.!?,](?=\s|$)", " ", plain)).strip().casefold()
+    # "the east"; not "then"
     plain = re.sub(r"^(?:the|a|an)\s+", "", plain)
+    # "a - b"; not "a b"
     plain = re.sub(r"\s*([-/,'&()])\s*", r"\1", plain)
     return calendar_date(plain) or Text(_MEANING.get(plain, plain))
 
