@@ -47,7 +47,6 @@ class Choice:
     def verify(self, item: Item) -> Verdict:
         if reason := self.check(item.answer):
             return Verdict(None, "error", reason=f"choice: {reason}")
-        gold = _ONLY.fullmatch(item.answer)
         offered = _letters(item.completion)
         if offered is None:
             return Verdict(0.0, "no_answer", reason="no letter")
@@ -56,14 +55,23 @@ class Choice:
         letter = min(offered, default="")
         if letter not in self.letters or not letter:
             return Verdict(0.0, "unparsable", letter or None, "the answer's place holds no option")
-        return Verdict(1.0, "correct", letter) if letter == gold[1].upper() else Verdict(0.0, "wrong", letter)
+        return (
+            Verdict(1.0, "correct", letter)
+            if letter == self._gold_letter(item.answer)
+            else Verdict(0.0, "wrong", letter)
+        )
 
     def check(self, answer: str | dict) -> str | None:
         """Why the gold answer cannot be used, or None."""
-        gold = _ONLY.fullmatch(answer) if isinstance(answer, str) else None
-        if gold is None or gold[1].upper() not in self.letters:
-            return f"the gold answer {str(answer)[:80]!r} is no letter of {self.letters}"
-        return None
+        if self._gold_letter(answer):
+            return None
+        return f"the gold answer {str(answer)[:80]!r} is no letter of {self.letters}"
+
+    def _gold_letter(self, answer: object) -> str:
+        """The gold letter; empty where the answer is none of the options."""
+        match = _ONLY.fullmatch(answer) if isinstance(answer, str) else None
+        letter = match[1].upper() if match else ""
+        return letter if letter in self.letters else ""
 
     def witness(self, answer: str | dict) -> str:
         gold = _ONLY.fullmatch(str(answer))
@@ -104,7 +112,7 @@ def _collect(pattern: re.Pattern, text: str) -> set[str]:
     return set().union(*(_chain(text, match) for match in pattern.finditer(text)))
 
 
-def _chain(text: str, match: re.Match) -> set[str]:
+def _chain(text: str, match: re.Match | None) -> set[str]:
     """The letter matched and those joined to it: `A or B`, `A, B and C`."""
     letters = set()
     while match:

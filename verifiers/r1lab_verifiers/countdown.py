@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
+from typing import Any
 
 from r1lab_verifiers.text.arithmetic import ArithmeticFault, evaluate, plain_operators
 from r1lab_verifiers.text.region import after_marker, boxes, final_region, has_answer_tag
@@ -85,7 +86,7 @@ class Countdown:
         return f"{self.after} {found}" if self.after else f"<answer>{found}</answer>"
 
 
-def _puzzle(answer: dict) -> tuple[list[int], Fraction]:
+def _puzzle(answer: Any) -> tuple[list[int], Fraction]:
     return [int(number) for number in answer["numbers"]], Fraction(str(answer["target"]))
 
 

@@ -17,7 +17,7 @@ class Same:
     path: str
     """Of the verifier whose `same` decides."""
     settings: dict = field(default_factory=dict)
-    live: Live = field(init=False, repr=False, compare=False, default=None)
+    live: Live = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         object.__setattr__(self, "live", Resolved(self.path, self.settings).build())

@@ -45,7 +45,7 @@ class MathVerify:
         return Verdict(0.0, "wrong", shown)
 
     def witness(self, answer: str | dict) -> str:
-        return answer if _MARKED.search(str(answer)) else rf"\boxed{{{answer}}}"
+        return str(answer) if _MARKED.search(str(answer)) else rf"\boxed{{{answer}}}"
 
 
 def _parsed(text: str) -> list:
@@ -55,4 +55,4 @@ def _parsed(text: str) -> list:
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns at each call without a time limit
     bare = text.strip()
     is_bare = bare and len(bare) <= MAX_BARE and "\n" not in bare and not _MARKED.search(bare)
-    return parse(rf"\boxed{{{bare}}}" if is_bare else text, parsing_timeout=None)
+    return parse(rf"\boxed{{{bare}}}" if is_bare else text, parsing_timeout=None)  # pyright: ignore[reportArgumentType]  None is documented: no timeout

@@ -43,9 +43,9 @@ class Numeric:
             raise ValueError(f"numeric: tolerance {self.tolerance!r} is outside [0, 1); it is relative, 0.01 is 1 %")
 
     def verify(self, item: Item) -> Verdict:
-        if reason := self.check(item.answer):
-            return Verdict(None, "error", reason=f"numeric: {reason}")
-        gold = read_only(str(item.answer))
+        gold = None if isinstance(item.answer, dict) else read_only(str(item.answer))
+        if gold is None or gold.value is None:
+            return Verdict(None, "error", reason=f"numeric: {self.check(item.answer)}")
         reading = _READERS[self.extract](final_region(item.completion), self.after)
         if isinstance(reading, Verdict):
             return reading

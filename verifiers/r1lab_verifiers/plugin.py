@@ -14,6 +14,7 @@ import reprlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from r1lab_verifiers.verdict import Item, Verdict, tidy
 
@@ -47,7 +48,7 @@ class Live:
     """A verifier ready to use, both forms alike."""
 
     path: str
-    target: object
+    target: Any
     """The function, or the object with `verify`."""
     settings: dict
     """Keyword arguments of the function."""
@@ -72,8 +73,7 @@ class Live:
 
     def check(self, answer: str | dict) -> str | None:
         """Why nothing can be judged against this gold answer; None where it can, or the verifier does not say."""
-        check = getattr(self.target, "check", None)
-        return check(answer) if callable(check) else None
+        return self.target.check(answer) if callable(getattr(self.target, "check", None)) else None
 
     def _call(self, item: Item) -> object:
         if hasattr(self.target, "verify"):
@@ -85,7 +85,7 @@ async def _finish(value: Awaitable) -> object:
     return await value
 
 
-def as_verdict(value: object, path: str) -> Verdict:
+def as_verdict(value: Any, path: str) -> Verdict:
     """A verifier's Verdict, float or bool as a Verdict; else, NaN or outside [0, 1]: an error that says so."""
     if isinstance(value, Verdict):
         return tidy(value)
@@ -130,7 +130,8 @@ def extend_path(import_paths: Iterable[str]) -> None:
             sys.path.append(entry)
 
 
-def load(path: str) -> object:
+def load(path: str) -> Any:
+    """What stands at `package.module:name`; imports the module, raises whatever that raises."""
     module, _, name = path.partition(":")
     target = importlib.import_module(module)
     for part in name.split("."):
@@ -158,7 +159,7 @@ def _path_of(target: Callable) -> str:
     return f"{module}:{name}"
 
 
-def _check_form(name: object, target: object) -> None:
+def _check_form(name: object, target: Any) -> None:
     check = getattr(target, "verify", None) if inspect.isclass(target) else target
     if not callable(check):
         raise ValueError(f"verifier {name!r} is a {type(target).__name__}; allowed: {FORMS}")
@@ -169,7 +170,7 @@ def _check_form(name: object, target: object) -> None:
         )
 
 
-def _check_settings(name: object, target: object, settings: dict) -> None:
+def _check_settings(name: object, target: Any, settings: dict) -> None:
     if _has_bare_fields(target):
         allowed = _bare_fields(target)
         fits = settings.keys() <= set(allowed)
@@ -181,7 +182,7 @@ def _check_settings(name: object, target: object, settings: dict) -> None:
         raise ValueError(f"verifier {name!r} {what}; its settings: {', '.join(allowed) or 'none'}")
 
 
-def _binds(name: object, target: object, settings: dict) -> tuple[bool, list[str]]:
+def _binds(name: object, target: Any, settings: dict) -> tuple[bool, list[str]]:
     """Whether the call would be accepted, and which settings there are."""
     positional = () if inspect.isclass(target) else ("completion", "answer")
     try:

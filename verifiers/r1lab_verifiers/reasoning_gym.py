@@ -7,7 +7,7 @@ The scorers pay part of the score for an answer that merely contains the gold on
 import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from r1lab_verifiers.text.region import final_region
 from r1lab_verifiers.verdict import Item, Verdict
@@ -40,12 +40,12 @@ class Gym:
             return Verdict(score, "partial", answer)
         return Verdict(0.0, "wrong", answer, f"scorer: {score:g}" if score else "")
 
-    def witness(self, answer: str | dict) -> str:
+    def witness(self, answer: dict) -> str:
         return f"<answer>{answer['entry']['answer']}</answer>"
 
 
 @lru_cache(maxsize=256)
-def _scorer(task: str):
+def _scorer(task: str) -> Any:
     import reasoning_gym
 
     return reasoning_gym.get_score_answer_fn(task)

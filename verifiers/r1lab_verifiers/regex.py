@@ -5,6 +5,7 @@ A pattern that backtracks for ever is bounded by the pool's deadline and nothing
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from r1lab_verifiers.text.region import final_region
 from r1lab_verifiers.verdict import Item, Verdict
@@ -24,7 +25,7 @@ class Regex:
         if self.pattern is not None:
             self.compiled(self.pattern)
 
-    def compiled(self, pattern: object) -> re.Pattern:
+    def compiled(self, pattern: Any) -> re.Pattern:
         """Raises ValueError for what is no pattern, or one that matches the empty text and so everything."""
         try:
             compiled = re.compile(pattern, re.IGNORECASE if self.ignore_case else 0)

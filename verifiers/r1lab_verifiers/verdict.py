@@ -1,7 +1,8 @@
 """What reaches a verifier and what it says. Not what training pays for it (`r1lab.rollout.reward`)."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 Status = Literal["correct", "partial", "wrong", "no_answer", "unparsable", "timeout", "crash", "undecided", "error"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -15,8 +16,8 @@ class Item:
 
     completion: str
     """The text the policy wrote, special tokens removed; stop strings kept."""
-    answer: str | dict
-    """The gold answer in the form the problem's verifier reads."""
+    answer: Any
+    """The gold answer in the form the problem's verifier reads: a text, or a mapping."""
     prompt: str | tuple[dict[str, str], ...] = ""
     """The problem as the data gives it, before any template."""
     problem_id: str = ""
@@ -53,6 +54,12 @@ class Verdict:
                 raise ValueError(f"a verdict of status error has score None, got {self.score!r}")
         elif not isinstance(self.score, (int, float)) or not 0.0 <= self.score <= 1.0:
             raise ValueError(f"score {self.score!r} is outside [0, 1]; scale it, or use status error with score None")
+
+
+class Verifier(Protocol):
+    """What a verifier is: anything with `verify`. `async def verify` needs `isolated = True` in its class."""
+
+    def verify(self, item: Item) -> "Verdict | float | bool | Awaitable": ...
 
 
 def tidy(verdict: Verdict) -> Verdict:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from r1lab_sandbox.inside import values
 
@@ -69,7 +70,7 @@ def _close(a: float, b: float, tolerance: float) -> bool:
     return a == b or math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def assertion_holds(node: object, how: str, expected: object, rule: Rule) -> bool:
+def assertion_holds(node: object, how: str, expected: Any, rule: Rule) -> bool:
     """Whether a value (a tree) stands to the expected one as an assertion says."""
     try:
         if how in (TRUE, FALSE):
@@ -205,7 +206,7 @@ def _size(node: object) -> int:
     return count
 
 
-def _same_scalar(value: object, want: object, rule: Rule) -> bool:
+def _same_scalar(value: Any, want: Any, rule: Rule) -> bool:
     if isinstance(want, float) and isinstance(value, float) and want != want and value != value:
         return rule.is_json
     is_numeric = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (value, want))

@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any, TypeGuard
 
 from r1lab_sandbox.inside import values
 from r1lab_verifiers.code import compare
@@ -40,7 +41,7 @@ class Close:
     relative: float = 0.0
     is_strict: bool = False
 
-    def holds(self, value: complex) -> bool:
+    def holds(self, value: Any) -> bool:
         if self.is_strict:
             return abs(value - self.target) < self.absolute
         return math.isclose(value, self.target, rel_tol=self.relative, abs_tol=self.absolute)
@@ -75,7 +76,11 @@ class AssertionReader:
         return LiftedCall(test, *self.call(condition), compare.TRUE)
 
     def comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr, test: int) -> LiftedCall:
-        if isinstance(operator, ast.Lt | ast.LtE) and _dotted(getattr(left, "func", None)) in ("abs", "math.fabs"):
+        if (
+            isinstance(operator, ast.Lt | ast.LtE)
+            and isinstance(left, ast.Call)
+            and _dotted(left.func) in ("abs", "math.fabs")
+        ):
             return self.difference(left, operator, literal(right), test)
         if isinstance(operator, ast.Eq | ast.NotEq):
             how = compare.EQUAL if isinstance(operator, ast.Eq) else compare.DIFFERENT
@@ -133,7 +138,7 @@ class AssertionReader:
         return name, args, {each.arg: literal(each.value) for each in node.keywords}
 
 
-def literal(node: ast.expr) -> object:
+def literal(node: ast.expr) -> Any:
     """The value of a literal that crosses the wall; raises NotLifted."""
     if isinstance(node, ast.Call) and _dotted(node.func) == "float" and len(node.args) == 1 and not node.keywords:
         try:
@@ -218,7 +223,7 @@ def collected_names(source: str) -> list[str]:
     return test_names
 
 
-def _is_test(node: ast.stmt) -> bool:
+def _is_test(node: ast.stmt) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
     return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
 
 

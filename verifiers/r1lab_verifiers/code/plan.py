@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from r1lab_data import programs
 from r1lab_verifiers.code import assertions, compare, lift, program
@@ -257,7 +258,7 @@ def _text(value: object) -> str:
     raise BadTests(f"{str(value)[:60]!r} is no text for standard input or output")
 
 
-def _positive(value: object, name: str) -> object:
+def _positive(value: Any, name: str) -> Any:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
         raise BadTests(f"{name} {value!r}: give a number above 0")
     return value

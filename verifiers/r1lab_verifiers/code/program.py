@@ -6,6 +6,7 @@ A text without any fence counts where it reads like Python, since references and
 import ast
 import re
 import textwrap
+from typing import Any
 
 from r1lab_data import programs
 
@@ -50,7 +51,7 @@ def _last_block(region: str) -> str | None:
     return _sized(textwrap.dedent(text) if text.startswith((" ", "\t")) else text)
 
 
-def code_in_prompt(prompt: object) -> str:
+def code_in_prompt(prompt: Any) -> str:
     """The code that a prompt shows: its last block of Python, else all of it. Of a chat, that of its last message."""
     if not isinstance(prompt, str):
         prompt = str(prompt[-1].get("content", ""))

@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from r1lab_sandbox.box import Sandbox, Session
 from r1lab_sandbox.inside import values
@@ -144,7 +145,7 @@ def reference_values(box: Sandbox, reference: str, calls: tuple[LiftedCall, ...]
     outcome = box.run(program, replace(limits, seconds=limits.seconds * len(calls), turn_seconds=limits.seconds))
     if outcome.status != "ok" or len(outcome.replies) != 1 + len(calls):
         raise BadTests(f"the reference fails: {lost_test(0, outcome).note}")
-    replies = [values.tree(reply) for reply in outcome.replies[1:]]
+    replies: list[Any] = [values.tree(reply) for reply in outcome.replies[1:]]
     odd = next((reply for reply in replies if "value" not in reply), None)
     if odd is not None:
         raise BadTests(f"the reference fails: {odd.get('raised') or odd.get('odd')}")
@@ -158,7 +159,7 @@ def _message(call: LiftedCall, nonce: str) -> bytes:
 
 def _call_result(call: LiftedCall, nonce: str, reply: bytes, rule: compare.Rule, can_unwrap: bool) -> Result:
     try:
-        answer = values.tree(reply)
+        answer: Any = values.tree(reply)
     except values.NotPlain as error:
         return Result(call.test, "wrong", str(error))
     if not isinstance(answer, dict) or answer.get("nonce") != nonce:
@@ -210,7 +211,7 @@ def _offered(problem_tests: ProgramTests, ready: dict[str, str]) -> dict[str, st
     """What the tests are given of the program: for `check` its entry alone, else what they use."""
     entry = problem_tests.extra.get("entry")
     if problem_tests.extra["style"] == "check":
-        return {entry: ready.get(entry, "function")}
+        return {problem_tests.entry: ready.get(problem_tests.entry, "function")}
     texts = problem_tests.extra["tests"] if problem_tests.extra["style"] == "statements" else ()
     needed = assertions.unbound_names(problem_tests.source, *texts) | ({entry} if entry else set())
     taken = needed | _imported(problem_tests)

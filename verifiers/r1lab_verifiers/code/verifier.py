@@ -76,15 +76,16 @@ class Code:
         self._outputs: OrderedDict[tuple, list] = OrderedDict()
         self._running: dict[tuple, asyncio.Future] = {}
 
-    def start(self) -> None:
-        """Make the sandbox; raises SandboxError where there is no isolation."""
+    def start(self) -> Sandbox:
+        """The sandbox, made once; raises SandboxError where there is no isolation."""
         if self._box is None:
             given = {"packages": self.packages, "backend": self.isolation, "workers": self.workers}
             self._box = Sandbox(slots=self.slots or None, **given)
             self._threads = ThreadPoolExecutor(self._box.slots, thread_name_prefix="verify-code")
+        return self._box
 
     def close(self) -> None:
-        if self._box is not None:
+        if self._box is not None and self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._box.close()
 
@@ -106,7 +107,7 @@ class Code:
 
     def judge(self, text: str, item: Item) -> Verdict:
         """The verdict on a program; blocks. SandboxError where the sandbox itself fails."""
-        self.start()
+        box = self.start()
         try:
             problem_tests = read_tests(item.answer, prompt=item.prompt, float_tol=self.float_tol)
             limits = self._limits_of(problem_tests)
@@ -116,8 +117,8 @@ class Code:
             text = program.complete_with_prompt(text, problem_tests.entry, problem_tests.prompt)
         try:
             if problem_tests.reference:
-                problem_tests = self._with_outputs(problem_tests, limits, _key(item, ""))
-            results = self._run(text, problem_tests, limits)
+                problem_tests = self._with_outputs(box, problem_tests, problem_tests.reference, limits, _key(item, ""))
+            results = self._run(box, text, problem_tests, limits)
         except BadTests as error:
             return Verdict(None, "error", reason=f"code: {error}")
         return self._verdict(results, problem_tests, text)
@@ -134,23 +135,25 @@ class Code:
             return str(error)
         return None
 
-    def _run(self, text: str, problem_tests: ProgramTests, limits: Limits) -> list[Result]:
+    def _run(self, box: Sandbox, text: str, problem_tests: ProgramTests, limits: Limits) -> list[Result]:
         stop = self.credit == "all"
         if problem_tests.texts:
             order = telling_order(problem_tests) if stop else range(problem_tests.num_tests)
-            return run.run_texts(self._box, text, problem_tests, limits, order, stop)
+            return run.run_texts(box, text, problem_tests, limits, order, stop)
         if problem_tests.calls:
             calls = problem_tests.calls
             if stop:
                 place = {test: rank for rank, test in enumerate(telling_order(problem_tests))}
                 calls = tuple(sorted(calls, key=lambda call: place[call.test]))
-            return run.run_calls(self._box, text, calls, problem_tests.rule, limits, problem_tests.can_unwrap, stop)
-        return run.run_tests(self._box, text, problem_tests, limits)
+            return run.run_calls(box, text, calls, problem_tests.rule, limits, problem_tests.can_unwrap, stop)
+        return run.run_tests(box, text, problem_tests, limits)
 
-    def _with_outputs(self, problem_tests: ProgramTests, limits: Limits, key: tuple) -> ProgramTests:
+    def _with_outputs(
+        self, box: Sandbox, problem_tests: ProgramTests, reference: str, limits: Limits, key: tuple
+    ) -> ProgramTests:
         """The plan with what its reference gives as the expected values; computed once for each problem."""
         if key not in self._outputs:
-            self._outputs[key] = run.reference_values(self._box, problem_tests.reference, problem_tests.calls, limits)
+            self._outputs[key] = run.reference_values(box, reference, problem_tests.calls, limits)
             _shorten(self._outputs)
         expected = zip(problem_tests.calls, self._outputs[key])
         return replace(problem_tests, calls=tuple(replace(call, expected=value) for call, value in expected))
@@ -177,7 +180,7 @@ class Code:
         first = next(iter(failed.values()), Result(0, "crash", "a test was not reached"))
         score = len(complete) / num_tests if self.credit == "tests" else 0.0
         reason = f"{len(complete)} of {num_tests} tests; test {first.test}: {first.note or first.status}"
-        return Verdict(score, first.status, text, reason)
+        return Verdict(score, first.status, text, reason)  # pyright: ignore[reportArgumentType]  not `passed`: it failed
 
     def _remember(self, key: tuple, done: asyncio.Future) -> None:
         self._running.pop(key, None)

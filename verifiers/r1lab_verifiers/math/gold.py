@@ -54,7 +54,7 @@ _KIND_NAMES = {
 }
 
 
-def gold_texts(answer: str | float) -> list[str]:
+def gold_texts(answer: object) -> list[str]:
     """Where a gold says its answer: in its boxes (several that differ, in a short text, are its members), else behind
     `####` or `answer is`, else all of it."""
     text = str(answer)

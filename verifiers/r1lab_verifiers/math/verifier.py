@@ -54,7 +54,7 @@ class Math:
 
     preload = ("r1lab_verifiers.math.verifier", "r1lab_verifiers.math.prove.value", "mpmath", "sympy")
 
-    conventions: Conventions = field(init=False, repr=False, compare=False, default=None)
+    conventions: Conventions = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         for name, allowed in (

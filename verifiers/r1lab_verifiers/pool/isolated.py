@@ -48,9 +48,9 @@ class IsolatedSlots:
                 live.target.close()
 
     def _stop(self) -> None:
-        if self._loop is None:
+        if self._loop is None or self._thread is None:
             return
-        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._cancel_all()))
+        self._loop.call_soon_threadsafe(lambda loop: loop.create_task(self._cancel_all()), self._loop)
         self._thread.join(JOIN_SECONDS)
         if not self._thread.is_alive():
             self._loop.close()
@@ -60,7 +60,7 @@ class IsolatedSlots:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        self._loop.stop()
+        asyncio.get_running_loop().stop()
 
     async def _run(self, check: CheckRequest, done: Callable[[Run], None], cancelled: Callable[[], object]) -> None:
         try:

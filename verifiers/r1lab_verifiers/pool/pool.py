@@ -73,7 +73,7 @@ class Pool:
         self._is_closed = False
         self._num_running = 0
         self._is_alone = False
-        self._witnessed: dict[tuple[str, str], Verdict] = {}
+        self._witnessed: dict[tuple[str, str], Run] = {}
         warm = {name: None for resolved in self._table.values() for name in resolved.preload}
         self._server = ForkServer(preload=["r1lab_verifiers.pool.worker", *warm])
         limits = {"deadline": deadline, "build_deadline": build_deadline, "memory_mb": memory_mb}

@@ -102,6 +102,7 @@ class VerifierSlot:
 
         frames: requests to send first, this one's and those to follow.
         """
+        assert self._worker is not None  # `run` made one
         start = time.monotonic()
         try:
             if frames:

@@ -32,7 +32,7 @@ def serve(sock: socket.socket, *, cpu_seconds: float) -> None:
         limits.renew_cpu(cpu_seconds)
         start = time.monotonic()
         try:
-            reply = pickle.loads(memoryview(frame)[NUMBER.size :])(live)
+            reply: dict = pickle.loads(memoryview(frame)[NUMBER.size :])(live)
         except BaseException as error:  # the verifier border: SystemExit and KeyboardInterrupt are a plug-in's too
             reply = {"failure": describe(error)}
         if os.getpid() != owner:

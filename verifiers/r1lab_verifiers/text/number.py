@@ -92,7 +92,8 @@ def numbers(text: str) -> Iterator[Reading]:
 
 def read_first(text: str) -> Reading | None:
     """The number that a simplified text begins with, up to a head such as `**` or `x =`."""
-    match = _NUMBER.match(text, _HEAD.match(text).end())
+    head = _HEAD.match(text)  # matches always, the empty text too
+    match = _NUMBER.match(text, head.end() if head else 0)
     return None if match is None else _reading(match)
 
 
@@ -101,7 +102,7 @@ def read_only(text: str) -> Reading | None:
     text = simplify(text.strip())
     if len(text) > MAX_TEXT:
         return None
-    text = text[: _TAIL.search(text).start()]
+    text = _TAIL.sub("", text, count=1)
     if text.endswith("$"):
         text = text.strip().strip("$")
     reading = read_first(text)
@@ -125,5 +126,5 @@ def _reading(match: re.Match) -> Reading:
         is_mixed = whole is not None and value < divisor
         value /= divisor
         is_undone = not is_mixed and (value.denominator == 1 or "." in number + denominator)
-        value += int(whole) if is_mixed else 0
+        value += int(whole) if whole is not None and is_mixed else 0
     return Reading(value=-value if "-" in match["sign"] else value, is_undone=is_undone, **place)

@@ -77,13 +77,12 @@ _MEANINGS = {
 
 def _truth(node: Relation) -> bool | None:
     """Of a statement about finite sets."""
-    sides = tuple(side.items if isinstance(side, Seq) and side.kind == "set" else (side,) for side in node.sides)
-    match (*sides, *node.ops):
-        case (left, right, op):
-            inside = all(any(equal(a, b) for b in right) for a in left)
-            around = all(any(equal(a, b) for b in left) for a in right)
-            return {"subseteq": inside, "supseteq": around, "subset": inside, "supset": around}.get(op)
-    return None
+    if len(node.sides) != 2:
+        return None
+    left, right = (side.items if isinstance(side, Seq) and side.kind == "set" else (side,) for side in node.sides)
+    inside = all(any(equal(a, b) for b in right) for a in left)
+    around = all(any(equal(a, b) for b in left) for a in right)
+    return {"subseteq": inside, "supseteq": around, "subset": inside, "supset": around}.get(node.ops[0])
 
 
 RULES = (_words, measures, statements, sets, members, matrices)

@@ -48,16 +48,17 @@ def _same_quantity(value: Node, unit: str, given: Node, other_unit: str, convent
 
 def _total(node: Node) -> Node:
     """`2 hours and 30 minutes` as one quantity in its first unit; anything else as it is."""
-    if not isinstance(node, Seq) or node.kind != "list" or not all(isinstance(item, Quantity) for item in node.items):
+    if not isinstance(node, Seq) or node.kind != "list":
         return node
-    measured = [units.measure(item.unit) for item in node.items]
-    if None in measured or len({dimension for _, dimension in measured}) > 1:
+    quantities = [item for item in node.items if isinstance(item, Quantity)]
+    measured = [measure for item in quantities if (measure := units.measure(item.unit)) is not None]
+    if len(measured) < len(node.items) or len({dimension for _, dimension in measured}) > 1:
         return node
     if len({scale for scale, _ in measured}) < len(measured):
         return node  # 2 m and 3 m are two lengths
     first = measured[0][0]
-    parts = [mul(Num(scale / first), item.value) for item, (scale, _) in zip(node.items, measured)]
-    return Quantity(add(*parts), node.items[0].unit)
+    parts = [mul(Num(scale / first), item.value) for item, (scale, _) in zip(quantities, measured)]
+    return Quantity(add(*parts), quantities[0].unit)
 
 
 def _meanings(value: Node, percent: str) -> tuple[Node, ...]:

@@ -3,6 +3,8 @@
 Two members are compared by `agree`.
 """
 
+from dataclasses import replace
+
 from r1lab_verifiers.math.read.tree import (
     Call,
     Matrix,
@@ -26,15 +28,11 @@ def members(gold: Node, other: Node, conventions, agree):
     gold, other = _as_members(gold), _as_members(other)
     if isinstance(gold, Seq) and gold.kind == "tuple":
         other = _by_name(other)
-    if not isinstance(gold, Seq) and not isinstance(other, Seq):
-        return NotImplemented
-    if isinstance(other, Seq) and not isinstance(gold, Seq):
-        if isinstance(gold, Matrix):
+    if not isinstance(gold, Seq):
+        if not isinstance(other, Seq) or isinstance(gold, Matrix):
             return NotImplemented
-        if other.kind == "list":
-            meant = [item for item in other.items if not _leaves_out(item, gold)]
-            return agree(gold, meant[0], conventions) if len(meant) == 1 else False
-        return agree(gold, other.items[0], conventions) if len(other.items) == 1 else False
+        meant = [item for item in other.items if other.kind != "list" or not _leaves_out(item, gold)]
+        return agree(gold, meant[0], conventions) if len(meant) == 1 else False
     if not isinstance(other, Seq):
         if isinstance(other, Matrix):
             return NotImplemented
@@ -71,7 +69,7 @@ def _renamed(other: Seq, gold: Seq) -> Seq:
     wanted, given = _open_integers(gold), _open_integers(other)
     if len(wanted) != 1 or len(given) != 1 or given[0] in symbols(gold) or wanted[0] in symbols(other):
         return other
-    return substitute(other, given[0], Sym(wanted[0]))
+    return replace(other, items=tuple(substitute(item, given[0], Sym(wanted[0])) for item in other.items))
 
 
 def _open_integers(node: Seq) -> list[str]:
@@ -102,11 +100,14 @@ def _by_name(node: Node) -> Node:
     """`y = 1, x = 2` in the order of its names, where these are neighbours in the alphabet."""
     if not isinstance(node, Seq) or node.kind != "list":
         return node
-    heads = [item.sides[0] for item in node.items if isinstance(item, Relation) and item.ops == ("=",)]
-    names = sorted(head.name for head in heads if isinstance(head, Sym))
-    if len(names) < len(node.items) or "".join(names) not in "abcdefghijklmnopqrstuvwxyz":
+    name_of: dict[Node, str] = {
+        item: item.sides[0].name
+        for item in node.items
+        if isinstance(item, Relation) and item.ops == ("=",) and isinstance(item.sides[0], Sym)
+    }
+    if len(name_of) < len(node.items) or "".join(sorted(name_of.values())) not in "abcdefghijklmnopqrstuvwxyz":
         return node
-    return Seq("list", tuple(sorted(node.items, key=lambda item: item.sides[0].name)))
+    return Seq("list", tuple(sorted(node.items, key=lambda item: name_of[item])))
 
 
 def expanded(node: Node) -> tuple[Node, ...]:
@@ -168,8 +169,9 @@ def matrices(gold: Node, other: Node, conventions, agree):
 def _vector(node: Node, like: Node) -> Node:
     """A tuple as the row or column that the other one is."""
     if isinstance(node, Seq) and node.kind in ("tuple", "list") and isinstance(like, Matrix):
-        if all(isinstance(item, Seq) and item.kind == "tuple" for item in node.items):
-            return Matrix(tuple(item.items for item in node.items))
+        rows = [item.items for item in node.items if isinstance(item, Seq) and item.kind == "tuple"]
+        if len(rows) == len(node.items):
+            return Matrix(tuple(rows))
         if all(len(row) == 1 for row in like.rows):
             return Matrix(tuple((item,) for item in node.items))
         if len(like.rows) == 1:

@@ -4,6 +4,7 @@ Numbers are compared to thirty digits; endpoints with variables are not ordered 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from r1lab_verifiers.math.prove import sample
 from r1lab_verifiers.math.read.tree import (
@@ -18,7 +19,6 @@ from r1lab_verifiers.math.read.tree import (
     SetOp,
     Sym,
     TooBig,
-    neg,
     symbols,
 )
 
@@ -28,9 +28,11 @@ _CLOSED = {"[": True, "]": True, "(": False, ")": False}
 
 @dataclass(frozen=True)
 class Piece:
-    low: object
+    """An interval between two real numbers (mpmath's), or the one point where both ends are the same."""
+
+    low: Any
     is_low_in: bool
-    high: object
+    high: Any
     is_high_in: bool
 
 
@@ -99,7 +101,7 @@ def _end(node: Node):
         case Const("oo"):
             return _inf()
         case Mul((sign, Const("oo"))):
-            return -_inf() if sign == neg(sample.Num(1)) or getattr(sign, "value", 0) == -1 else _inf()
+            return -_inf() if getattr(sign, "value", 0) == -1 else _inf()
     if symbols(node):
         raise sample.Unknown("a variable")
     return sample.Evaluator({}, False)(node)
@@ -113,10 +115,9 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
     joined: list[Piece] = []
     for piece in sorted(pieces, key=lambda each: (each.low, not each.is_low_in)):
         last = joined[-1] if joined else None
-        touches = last and (
+        if last is None or not (
             piece.low < last.high or (_close(piece.low, last.high) and (piece.is_low_in or last.is_high_in))
-        )
-        if not touches:
+        ):
             joined.append(piece)
         elif piece.high > last.high and not _close(piece.high, last.high):
             joined[-1] = Piece(last.low, last.is_low_in, piece.high, piece.is_high_in)
@@ -163,7 +164,7 @@ def _from_inequality(sides: tuple[Node, ...], ops: tuple[str, ...]) -> list[Piec
     return solutions
 
 
-def _from_builder(head: Node, conditions: tuple[Node, ...]) -> list[Piece] | None:
+def _from_builder(head: Sym | Relation, conditions: tuple[Node, ...]) -> list[Piece] | None:
     """The reals that meet all conditions, each of them on the head's variable."""
     variable = head if isinstance(head, Sym) else head.sides[0]
     solutions = [Piece(-_inf(), False, _inf(), False)]
@@ -178,8 +179,9 @@ def _from_builder(head: Node, conditions: tuple[Node, ...]) -> list[Piece] | Non
 def _from_system(items: tuple[Node, ...]) -> list[Piece] | None:
     """Inequalities of one variable, joined by `and` where that leaves anything and `or` says nothing, by `or` where
     `and` leaves nothing; else nobody knows."""
-    solution_sets = [_pieces(item) for item in items]
-    if None in solution_sets or len({side for item in items for side in item.sides if isinstance(side, Sym)}) != 1:
+    solution_sets = [pieces for item in items if (pieces := _pieces(item)) is not None]
+    variables = {side for item in items if isinstance(item, Relation) for side in item.sides if isinstance(side, Sym)}
+    if len(solution_sets) < len(items) or len(variables) != 1:
         return None
     both, either = solution_sets[0], _joined([piece for pieces in solution_sets for piece in pieces])
     for pieces in solution_sets[1:]:

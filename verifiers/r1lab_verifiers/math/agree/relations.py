@@ -140,13 +140,13 @@ def proportional(left: Node, right: Node) -> bool | None:
     if factor is None:
         return False
     try:
-        scaled = Mul((Num(factor), right)) if hasattr(factor, "denominator") else Mul((factor, right))
+        scaled = Mul((Num(factor), right))
         return normal.is_equal(left, scaled) or sample.agree(left, scaled) is True
     except (Unknown, TooBig, ZeroDivisionError):
         return False
 
 
-def ratio(left: Node, right: Node):
+def ratio(left: Node, right: Node) -> Fraction | None:
     """The rational factor between two expressions, guessed at a point and checked at others, or None."""
     names = sorted(symbols(left) | symbols(right))
     if not names or symbols(left) != symbols(right):

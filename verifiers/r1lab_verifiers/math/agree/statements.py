@@ -51,10 +51,9 @@ def sets(gold: Node, other: Node, conventions, agree):
 
 def _union(node: Node) -> Node:
     """A list of intervals as what they cover; anything else as it is."""
-    is_list = isinstance(node, Seq) and node.kind == "list" and len(node.items) > 1
-    if not is_list or not all(
-        isinstance(item, Seq) and item.kind == "tuple" and len(item.items) == 2 for item in node.items
-    ):
+    if not isinstance(node, Seq) or node.kind != "list" or len(node.items) < 2:
+        return node
+    if not all(isinstance(item, Seq) and item.kind == "tuple" and len(item.items) == 2 for item in node.items):
         return node
     return reduce(lambda left, right: SetOp("cup", left, right), node.items)
 
@@ -84,7 +83,8 @@ def _gold_relation(gold: Relation, other: Node, conventions, agree):
         return agree(gold.sides[1], other, conventions)
     if isinstance(other, Seq) and other.kind == "list":
         return NotImplemented if expanded(gold) != (gold,) else False
-    if relations.is_equation(gold) and (len(gold.sides) > 2 or relations.is_head(gold.sides[0])):
+    is_chain = len(gold.sides) > 2
+    if relations.is_equation(gold) and (is_chain or relations.is_head(gold.sides[0])):
         return agree(gold.sides[-1], other, conventions)
     return False
 
@@ -105,10 +105,12 @@ def _both(gold: Relation, other: Relation, conventions, agree):
 
 
 def _equations(gold: Relation, other: Relation, conventions, agree):
-    if len(other.sides) > 2:
+    is_other_chain = len(other.sides) > 2
+    if is_other_chain:
         value = relations.stated_value(other)
         return value is not None and agree(gold, Relation((other.sides[0], value), ("=",)), conventions)
-    if len(gold.sides) > 2:
+    is_chain = len(gold.sides) > 2
+    if is_chain:
         return agree(Relation((gold.sides[0], gold.sides[-1]), ("=",)), other, conventions)
     heads = gold.sides[0], other.sides[0]
     if all(map(relations.is_head, heads)) and agree(*heads, conventions):
@@ -120,11 +122,11 @@ def _same_sides(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
     return len(left) == len(right) and all(equal(a, b) is True for a, b in zip(left, right))
 
 
-def _names(node: Node) -> set:
+def _names(node: Node) -> set[str]:
     """Variables that are sides by themselves."""
-    if isinstance(node, Seq):
-        return set().union(*map(_names, node.items))
-    return {side.name for side in node.sides if isinstance(side, Sym)}
+    if isinstance(node, Relation):
+        return {side.name for side in node.sides if isinstance(side, Sym)}
+    return set().union(*map(_names, node.items)) if isinstance(node, Seq) else set()
 
 
 def _membership(gold: Relation, other: Relation, conventions, agree):

@@ -52,7 +52,7 @@ def rational(node: Node) -> Fraction | None:
         case Call(name, args) if name in _CALLS:
             values = [rational(arg) for arg in args]
             return None if None in values else _CALLS[name](*values)
-        case Big(kind, variable, low, high, body) if kind in ("sum", "prod") and high is not None:
+        case Big("sum" | "prod" as kind, variable, Node() as low, Node() as high, body):
             return _series(kind, variable, rational(low), rational(high), body)
     return None
 
@@ -96,8 +96,8 @@ def _rooted(base: Fraction, exponent: Fraction) -> Fraction | None:
     if base < 0:
         root = _rooted(-base, exponent)
         return root if root is None or exponent.numerator % 2 == 0 else -root
-    roots = [integer_root(part, exponent.denominator) for part in (base.numerator, base.denominator)]
-    return None if None in roots else _power(Fraction(*roots), Fraction(exponent.numerator))
+    top, bottom = (integer_root(part, exponent.denominator) for part in (base.numerator, base.denominator))
+    return None if top is None or bottom is None else _power(Fraction(top, bottom), Fraction(exponent.numerator))
 
 
 def integer_root(value: int, degree: int) -> int | None:
@@ -174,8 +174,9 @@ def _series(kind: str, variable: str, low: Fraction | None, high: Fraction | Non
         return None
     if high - low > MAX_RANGE:
         raise TooBig("a sum over more terms than is worth adding")
-    terms = [rational(substitute(body, variable, Num(Fraction(at)))) for at in range(int(low), int(high) + 1)]
-    if None in terms:
+    values = [rational(substitute(body, variable, Num(Fraction(at)))) for at in range(int(low), int(high) + 1)]
+    terms = [value for value in values if value is not None]
+    if len(terms) < len(values):
         return None
     if kind == "sum":
         return reduce(lambda left, right: _guard(left + right), terms, Fraction(0))
@@ -188,7 +189,7 @@ def work(node: Node, tops: dict[str, int] | None = None) -> int:
     tops: the largest values of the indices around it.
     """
     tops = tops or {}
-    if not isinstance(node, Big) or node.kind not in ("sum", "prod") or node.high is None:
+    if not isinstance(node, Big) or node.kind not in ("sum", "prod") or node.low is None or node.high is None:
         return 1 + sum(work(child, tops) for child in children(node))
     low, high = _top(node.low, tops), _top(node.high, tops)
     terms = max(1, min(high - low + 1 if not symbols(node.low) else high + 1, MAX_RANGE))

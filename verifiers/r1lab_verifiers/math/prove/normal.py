@@ -154,7 +154,7 @@ def _symbolic_power(base: Node, exponent: Node) -> tuple[Poly, Poly]:
         return {((("^", key(*fraction(base)), key(top, bottom)), Fraction(1)),): Fraction(1)}, ONE
     if base == Const("e"):
         bases = [(E, Fraction(1))]
-    elif is_positive:
+    elif is_positive and known is not None:
         bases = [(("p", prime), Fraction(count)) for prime, count in factors(known.numerator)]
         bases += [(("p", prime), Fraction(-count)) for prime, count in factors(known.denominator)]
     elif isinstance(base, Sym):
@@ -191,12 +191,12 @@ def called(name: str, args: tuple[Node, ...]) -> tuple[Poly, Poly]:
         top, bottom = args
         below = Mul((Call("factorial", (bottom,)), Call("factorial", (sub(top, bottom),))))
         return fraction(div(Call("factorial", (top,)), below))
-    top, bottom = zip(*(fraction(arg) for arg in args)) if args else ((), ())
+    pairs = [fraction(arg) for arg in args]
     sign = 1
-    keys = tuple(key(*pair) for pair in zip(top, bottom))
+    keys = tuple(key(*pair) for pair in pairs)
     if name in trig.ODD_OR_EVEN and len(args) == 1 and keys[0][0] and keys[0][0][0][1] < 0:
         sign = trig.ODD_OR_EVEN[name]
-        keys = (key(plus({}, top[0], -1), bottom[0]),)
+        keys = (key(plus({}, pairs[0][0], -1), pairs[0][1]),)
     if name in ("max", "min", "gcd", "lcm"):
         keys = tuple(sorted(keys, key=repr))
     return {((("f", name, keys), Fraction(1)),): Fraction(sign)}, ONE

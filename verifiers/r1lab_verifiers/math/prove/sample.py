@@ -7,6 +7,7 @@ an imaginary unit anywhere, everything is complex. Points depend on the names of
 import hashlib
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 from r1lab_verifiers.math.prove.exact import rational
 from r1lab_verifiers.math.prove.functions import FUNCTIONS
@@ -137,7 +138,7 @@ class Evaluator:
         return found
 
     def _big(self, node: Big):
-        if node.kind not in ("sum", "prod") or node.high is None:
+        if node.kind not in ("sum", "prod") or node.low is None or node.high is None:
             raise Unknown(node.kind)
         low, high = self(node.low), self(node.high)
         if low != int(low) or high != int(high):
@@ -209,7 +210,7 @@ def at_point(gold: Node, other: Node, values: dict, is_complex: bool) -> bool | 
     return close(wanted, given, max(left.scale, right.scale))
 
 
-def close(left, right, scale=0, digits: int = DIGITS) -> bool:
+def close(left: Any, right: Any, scale: Any = 0, digits: int = DIGITS) -> bool:
     """Equal relative to their size, up to what cancellation among terms of size `scale` may cost."""
     size = max(abs(left), abs(right))
     difference = abs(left - right)

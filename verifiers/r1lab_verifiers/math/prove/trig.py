@@ -62,10 +62,10 @@ def on_unit_circle(exponent: Node) -> Node | None:
     """e to the exponent as cosine + i sine, where it is a rational multiple of i pi whose sine is known."""
     if not contains(exponent, lambda each: each == Const("i")):
         return None
-    at = [half_turns(_replaced(exponent, Const("i"), Num(Fraction(k)))) for k in (0, 1, 2)]
-    if None in at or at[0] != 0 or at[2] != 2 * at[1]:
+    zero, one, two = (half_turns(_replaced(exponent, Const("i"), Num(Fraction(k)))) for k in (0, 1, 2))
+    if one is None or zero != 0 or two != 2 * one:
         return None
-    cosine, sine = _sine(at[1] + Fraction(1, 2)), _sine(at[1])
+    cosine, sine = _sine(one + Fraction(1, 2)), _sine(one)
     return None if cosine is None or sine is None else Add((cosine, Mul((Const("i"), sine))))
 
 
@@ -85,10 +85,10 @@ def half_turns(node: Node) -> Fraction | None:
         return Fraction(0)
     if not _mentions_pi(node):
         return None
-    at = [rational(_degrees_undone(_replaced(node, Const("pi"), Num(Fraction(k))), Fraction(k))) for k in (0, 1, 2)]
-    if None in at or at[0] != 0 or at[2] != 2 * at[1]:
-        return None
-    return at[1]
+    zero, one, two = (
+        rational(_degrees_undone(_replaced(node, Const("pi"), Num(Fraction(k))), Fraction(k))) for k in (0, 1, 2)
+    )
+    return None if zero != 0 or one is None or two != 2 * one else one
 
 
 def _mentions_pi(node: Node) -> bool:

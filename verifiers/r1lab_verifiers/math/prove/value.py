@@ -96,13 +96,13 @@ def decimal_of(node: Node) -> Num | None:
             decimal, power = decimal_of(inner), rational(exponent)
             if decimal is None or power is None or power.denominator != 1 or abs(power) > 400:
                 return None
-            return Num(decimal.value * Fraction(10) ** int(power), decimal.places - int(power), decimal.digits)
+            return Num(decimal.value * Fraction(10) ** int(power), (decimal.places or 0) - int(power), decimal.digits)
     return None
 
 
 def is_rounding(decimal: Num, exact) -> bool:
     """Whether the decimal is the exact number, rounded or cut at its last place."""
-    unit = Fraction(10) ** -decimal.places
+    unit = Fraction(10) ** -(decimal.places or 0)
     if isinstance(exact, Fraction):
         difference = abs(decimal.value - exact)
         return difference * 2 <= unit or (difference < unit and abs(decimal.value) < abs(exact))
@@ -182,8 +182,8 @@ def _is_approximation(gold: Node, other: Node, tolerance: float) -> bool:
             return value is not None and is_rounding(decimal, value)
     if not tolerance:
         return False
-    values = _number(gold), _number(other)
-    return None not in values and abs(values[0] - values[1]) <= abs(values[0]) * tolerance
+    left, right = _number(gold), _number(other)
+    return left is not None and right is not None and abs(left - right) <= abs(left) * tolerance
 
 
 def _number(node: Node):

@@ -128,7 +128,7 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     time = time_of_day(unwrapped)
     if time is not None and not unwrapped[-1].isdigit():
         return (time,)  # 3 PM is no length
-    readings = [
+    readings: list[Node] = [
         reading
         for reading in (time, calendar_date(unwrapped), choice(plain, is_gold), numeral(unwrapped))
         if reading is not None
@@ -201,7 +201,7 @@ def _parse(text: str) -> Node | None:
 
 def _senses(node: Node) -> list[Node]:
     """The node, and what else the same marks may mean."""
-    senses = [node]
+    senses: list[Node] = [node]
     match node:
         case Mul((Num() as value, unit)) if (spelled := units.spelled(unit)) is not None:
             senses.append(Quantity(value, spelled))

@@ -316,8 +316,8 @@ def decimal_number(text: str) -> Num:
 
 def repeating_decimal(text: str) -> Num:
     r"""0.1\overline{6} as the fraction that it is, 1/6."""
-    whole, fixed, cycle, middle, last = _REPEATING.fullmatch(text).groups()
-    cycle += (middle or "") + (last or "")
+    ((whole, fixed, cycle, middle, last),) = _REPEATING.findall(text)
+    cycle += middle + last
     scale = 10 ** len(fixed)
     value = Fraction(int((whole or "0") + fixed), scale) + Fraction(int(cycle), scale * (10 ** len(cycle) - 1))
     return Num(value)

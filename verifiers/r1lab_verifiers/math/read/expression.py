@@ -51,7 +51,7 @@ class Parser(Atoms):
 
     def sum(self) -> Node:
         self.deeper()
-        parts = [self.signed()]
+        parts: list[Node] = [self.signed()]
         while True:
             if self.is_sign("+"):
                 self.take()
@@ -95,8 +95,7 @@ class Parser(Atoms):
 
     def term(self) -> Node:
         """A product, from left to right; `mod` binds as tightly as a division."""
-        result = self.power()
-        factors = [result]
+        factors: list[Node] = [self.power()]
         while True:
             if self.is_sign("*") or self.is_command(*names.TIMES):
                 self.take()
@@ -124,7 +123,7 @@ class Parser(Atoms):
     def _multiply(self, factors: list[Node]) -> None:
         """The next factor, written without a sign. An integer before a proper fraction is a mixed number."""
         first = factors[-1]
-        if _is_whole(first) and (part := self.proper_fraction()) is not None:
+        if isinstance(first, Num) and _is_whole(first) and (part := self.proper_fraction()) is not None:
             factors[-1] = self.postfix(Num(first.value + part))
             return
         if self.token.kind == "number" and isinstance(first, Num):
@@ -227,8 +226,8 @@ class Parser(Atoms):
         return base
 
 
-def _is_whole(node: Node) -> bool:
-    return isinstance(node, Num) and node.value.denominator == 1 and node.places is None
+def _is_whole(node: Num) -> bool:
+    return node.value.denominator == 1 and node.places is None
 
 
 def _name(node: Node) -> str:

@@ -140,10 +140,10 @@ def _with_unit(node: Node, unit: str) -> Node:
 
 def _ratio(parts: list[Node]) -> Node:
     """`3:2`; in `A:B = 1` the head is a ratio, in `a:b = 1:2` both sides are."""
-    at = next((at for at, part in enumerate(parts) if isinstance(part, Relation)), None)
-    if at is None:
+    place = next(((at, part) for at, part in enumerate(parts) if isinstance(part, Relation)), None)
+    if place is None:
         return Ratio(tuple(parts))
-    middle = parts[at]
+    at, middle = place
     head, last = (*parts[:at], middle.sides[0]), (middle.sides[-1], *parts[at + 1 :])
     sides = [Ratio(side) if len(side) > 1 else side[0] for side in (head, last)]
     return Relation((sides[0], *middle.sides[1:-1], sides[1]), middle.ops)

@@ -26,9 +26,12 @@ def folded(node: Node) -> Node:
             return _determinant(rows)
         case Mul(args) if any(isinstance(arg, Matrix) for arg in args):
             return _product(args)
-        case Add(args) if all(isinstance(arg, Matrix) for arg in args) and len({_shape(arg) for arg in args}) == 1:
+        case Add(args) as total:
+            matrices = [arg for arg in args if isinstance(arg, Matrix)]
+            if len(matrices) < len(args) or len(set(map(_shape, matrices))) != 1:
+                return total
             return Matrix(
-                tuple(tuple(add(*cells) for cells in zip(*rows)) for rows in zip(*(arg.rows for arg in args)))
+                tuple(tuple(add(*cells) for cells in zip(*rows)) for rows in zip(*(m.rows for m in matrices)))
             )
         case made:
             return made

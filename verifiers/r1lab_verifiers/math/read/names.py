@@ -5,7 +5,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def _pairs(text: str) -> dict[str, str]:
+def pairs(text: str) -> dict[str, str]:
     """Spelling and meaning by turns."""
     words = text.split()
     return dict(zip(words[::2], words[1::2], strict=True))
@@ -18,7 +18,7 @@ FUNCTIONS = _words(
     """
 )
 """Canonical names. `log` is natural unless a base is stated."""
-ALIASES = _pairs(
+ALIASES = pairs(
     """
     ln log asin arcsin acos arccos atan arctan acot arccot asinh arcsinh acosh arccosh atanh arctanh arsinh arcsinh
     arcosh arccosh artanh arctanh sh sinh ch cosh th tanh tg tan ctg cot cosec csc arctg arctan ceiling ceil GCD gcd
@@ -45,7 +45,7 @@ GREEK = _words(
     """
 )
 SAME_LETTER = {"varepsilon": "epsilon", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma", "varphi": "phi"}
-RELATIONS = _pairs(
+RELATIONS = pairs(
     """
     = = == = := = < < > > <= <= >= >= != != <> != => => -> -> lt < gt > le <= leq <= leqslant <= leqq <= ge >= geq
     >= geqslant >= geqq >= ne != neq != in in notin notin ni ni approx = simeq = cong = sim = equiv == doteq = to ->

@@ -65,12 +65,11 @@ class Operators(Structures):
         if self.is_sign("(", "[", "{") or self.is_command("{", "lbrace"):
             is_group = self.is_sign("{") and self.tokens[self.at + 1].text != "("
             inner = self.bracketed()
-            many = isinstance(inner, Seq)
             if (
-                is_group and not many and self.is_sign("^", "!")
+                is_group and not isinstance(inner, Seq) and self.is_sign("^", "!")
             ):  # \ln{2}^2 is printed as ln 2^2, f(x)^2 is f(x) squared
                 inner = self.postfix(inner)
-            return inner.items if many else (inner,)
+            return inner.items if isinstance(inner, Seq) else (inner,)
         self.deeper()
         sign = self.is_sign("-") and bool(self.take())
         factors = [self.power()]

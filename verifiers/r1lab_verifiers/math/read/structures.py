@@ -193,7 +193,7 @@ class Structures(TokenCursor):
     def _negated(self) -> str | None:
         follows = self.tokens[self.at + 1]
         op = names.RELATIONS.get(follows.text)
-        negated = {"=": "!=", "in": "notin", "<": ">=", ">": "<="}.get(op)
+        negated = {"=": "!=", "in": "notin", "<": ">=", ">": "<="}.get(op or "")
         if negated:
             self.take()
         return negated

@@ -43,7 +43,7 @@ def tokenize(text: str) -> list[Token]:
     """Tokens of a cleaned text, ending with one of kind `end`. Unreadable where there are too many."""
     tokens, spaced = [], False
     for match in _TOKEN.finditer(text):
-        kind = match.lastgroup
+        kind = match.lastgroup or ""
         if kind == "space":
             spaced = True
             continue

@@ -121,5 +121,5 @@ def spelled(node: Node) -> str | None:
             return f"{name}^{power}" if spelled(node.base) else None
         case Mul(args):
             parts = [spelled(arg) for arg in args]
-            return None if None in parts else " ".join(parts)
+            return " ".join(part for part in parts if part) if all(parts) else None
     return None
