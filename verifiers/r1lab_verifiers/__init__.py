@@ -1,5 +1,7 @@
-"""Says what is true of a completion, and why. Not what training pays for it (`r1lab.rollout.reward`).
+"""Verifiers: they judge whether a completion is correct, and say why. Not what training pays for it
+(`r1lab.rollout.reward`).
 
+Beside each regular expression of this package stands a string in which it finds something, and one in which not.
 The table of built-ins and the one look-up of a recipe's `verifier:`. Importing this package loads no verifier.
 """
 
@@ -7,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from r1lab_verifiers import plugin
 from r1lab_verifiers.plugin import Resolved
-from r1lab_verifiers.verdict import STATUSES, Item, Verdict
+from r1lab_verifiers.verdict import STATUSES, Item, Verdict, Verifier
 
 BUILT_IN = {
     "choice": "r1lab_verifiers.choice:Choice",
@@ -32,4 +34,4 @@ def resolve(spec: "str | dict | Callable | Resolved", import_paths: Iterable[str
     return plugin.resolve(spec, BUILT_IN, import_paths)
 
 
-__all__ = ["BUILT_IN", "STATUSES", "Item", "Resolved", "Verdict", "resolve"]
+__all__ = ["BUILT_IN", "STATUSES", "Item", "Resolved", "Verdict", "Verifier", "resolve"]

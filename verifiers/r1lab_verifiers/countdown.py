@@ -12,7 +12,7 @@ from r1lab_verifiers.text.arithmetic import ArithmeticFault, evaluate, plain_ope
 from r1lab_verifiers.text.region import after_marker, boxes, final_region, has_answer_tag
 from r1lab_verifiers.verdict import Item, Verdict
 
-MAX_REGION = 2000
+MAX_REGION_CHARACTERS = 2000
 """Characters from the end in which an unmarked expression is looked for."""
 MAX_STATES = 10_000
 """Sets of numbers that the search for a witness looks at: a good half second."""
@@ -67,7 +67,7 @@ class Countdown:
             return _clean(boxed[-1])
         if has_answer_tag(completion):
             return _clean(region)
-        runs = _EXPRESSION.findall(plain_operators(region)[-MAX_REGION:])
+        runs = _EXPRESSION.findall(plain_operators(region)[-MAX_REGION_CHARACTERS:])
         # "3 + 4"; not "-34"
         return _clean(next((run for run in reversed(runs) if re.search(r"[0-9)]\s*[-+*/]", run)), ""))
 

@@ -1,4 +1,4 @@
-"""Whether extracted answers are one answer: what a majority vote groups by. Not whether any of them is right.
+"""Decides whether two extracted answers are the same answer, for majority votes. Not whether either is right.
 
 Runs in the pool like a verifier, since what a model wrote is compared. A verifier that can tell has a method
 `same(one, other) -> bool` on extracted texts; for one without, answers are the same where their texts are.
@@ -11,7 +11,7 @@ from r1lab_verifiers.verdict import Item, Verdict
 
 
 @dataclass(frozen=True)
-class Same:
+class SameAnswer:
     """Score 1 where the completion is the same as one of the answer's `texts`; `extracted` is that one's index."""
 
     path: str
@@ -39,4 +39,4 @@ def same_as(verifier: Resolved) -> Resolved | None:
     if not callable(getattr(load(verifier.path), "same", None)):
         return None
     settings = {"path": verifier.path, "settings": dict(verifier.settings)}
-    return Resolved("r1lab_verifiers.equivalence:Same", settings, preload=verifier.preload)
+    return Resolved("r1lab_verifiers.equivalence:SameAnswer", settings, preload=verifier.preload)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from r1lab_verifiers.verdict import Item, Verdict
 
-MAX_BARE = 200
+MAX_BARE_CHARACTERS = 200
 """Characters of a text on one line that may be a bare answer; a longer one is prose, which Math-Verify searches."""
 # "The answer is 7"; not "7"
 _MARKED = re.compile(r"\\boxed|\\fbox|\$|\\\(|\\\[|answer is", re.IGNORECASE)
@@ -54,5 +54,5 @@ def _parsed(text: str) -> list:
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns at each call without a time limit
     bare = text.strip()
-    is_bare = bare and len(bare) <= MAX_BARE and "\n" not in bare and not _MARKED.search(bare)
+    is_bare = bare and len(bare) <= MAX_BARE_CHARACTERS and "\n" not in bare and not _MARKED.search(bare)
     return parse(rf"\boxed{{{bare}}}" if is_bare else text, parsing_timeout=None)  # pyright: ignore[reportArgumentType]  None is documented: no timeout

@@ -1,4 +1,4 @@
-"""From what a recipe names to a live verifier: dotted path, settings, form, and whatever it returns made a Verdict.
+"""Loads the verifier that a recipe names, checks its form and settings, and makes whatever it returns a Verdict.
 
 Not the table of built-ins (`verifiers`) and not how a verifier is kept from harm (`r1lab_verifiers.pool.pool`).
 """

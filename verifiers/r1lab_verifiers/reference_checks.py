@@ -1,4 +1,4 @@
-"""Verifiers that ask another one about an answer instead of a completion. For audits of golds; no built-ins.
+"""Verifiers that check gold answers instead of completions, for audits of data sets; no built-ins.
 
 They run where that verifier would, in the pool, so that what a user's verifier does to an answer stays bounded there.
 """
@@ -10,34 +10,34 @@ from r1lab_verifiers.verdict import Item, Verdict
 
 
 @dataclass
-class Wording:
-    """What the three have in common: the verifier that is asked, `of`."""
+class AsksVerifier:
+    """Asks another verifier; the base of the three checks."""
 
-    of: Resolved
+    verifier: Resolved
     live: Live = field(init=False, repr=False)
 
     def __post_init__(self):
-        self.live = self.of.build()
+        self.live = self.verifier.build()
 
     def judged(self, item: Item, completion: str) -> Verdict:
         return self.live.verify(replace(item, completion=completion))
 
 
-class Reference(Wording):
+class ReferenceCheck(AsksVerifier):
     """Judges the completion that the verifier makes of the gold answer; the item's own is not looked at."""
 
     def verify(self, item: Item) -> Verdict:
         return self.judged(item, self.live.witness(item.answer))
 
 
-class Stated(Wording):
+class StatedAnswerCheck(AsksVerifier):
     """Judges an answer: the item's completion is one, bare, and is put as the verifier puts a gold answer."""
 
     def verify(self, item: Item) -> Verdict:
         return self.judged(item, self.live.witness(item.completion))
 
 
-class Kind(Wording):
+class AnswerKindCheck(AsksVerifier):
     """Says what kind of answer the gold is read as, in `extracted`, by the verifier's method `describe`."""
 
     def verify(self, item: Item) -> Verdict:
@@ -45,13 +45,19 @@ class Kind(Wording):
 
 
 def reference(verifier: Resolved) -> Resolved:
-    return Resolved(f"{__name__}:Reference", {"of": verifier})
+    """What judges the completion that the verifier makes of a gold answer."""
+    return Resolved(f"{__name__}:ReferenceCheck", {"verifier": verifier})
 
 
 def stated(verifier: Resolved) -> Resolved:
-    return Resolved(f"{__name__}:Stated", {"of": verifier})
+    """What judges a bare answer."""
+    return Resolved(f"{__name__}:StatedAnswerCheck", {"verifier": verifier})
 
 
 def kind(verifier: Resolved) -> Resolved | None:
-    """None where the verifier has no method `describe`."""
-    return Resolved(f"{__name__}:Kind", {"of": verifier}) if hasattr(load(verifier.path), "describe") else None
+    """What names the kind of a gold answer; None where the verifier has no method `describe`."""
+    return (
+        Resolved(f"{__name__}:AnswerKindCheck", {"verifier": verifier})
+        if hasattr(load(verifier.path), "describe")
+        else None
+    )

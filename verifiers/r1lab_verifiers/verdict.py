@@ -1,4 +1,5 @@
-"""What reaches a verifier and what it says. Not what training pays for it (`r1lab.rollout.reward`)."""
+"""The input and the output of a verifier: Item and Verdict. Not what training pays for a verdict
+(`r1lab.rollout.reward`)."""
 
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
@@ -6,8 +7,8 @@ from typing import Any, Literal, Protocol, get_args
 
 Status = Literal["correct", "partial", "wrong", "no_answer", "unparsable", "timeout", "crash", "undecided", "error"]
 STATUSES: tuple[str, ...] = get_args(Status)
-MAX_EXTRACTED, MAX_REASON = 200, 500
-"""Characters kept: verdicts go into every row of the rollout table."""
+MAX_EXTRACTED_CHARACTERS, MAX_REASON_CHARACTERS = 200, 500
+"""What is kept of them: verdicts go into every row of the rollout table."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def tidy(verdict: Verdict) -> Verdict:
     return replace(
         verdict,
         score=None if verdict.score is None else float(verdict.score),
-        extracted=None if verdict.extracted is None else plain(verdict.extracted, MAX_EXTRACTED),
-        reason=plain(verdict.reason, MAX_REASON),
+        extracted=None if verdict.extracted is None else plain(verdict.extracted, MAX_EXTRACTED_CHARACTERS),
+        reason=plain(verdict.reason, MAX_REASON_CHARACTERS),
         steps=None if verdict.steps is None else tuple((int(end), float(score)) for end, score in verdict.steps),
         seconds=float(verdict.seconds),
     )

@@ -1,4 +1,4 @@
-"""What the text of tests says by itself: whether it asserts anything, and which names it leaves to the program.
+"""Static checks of test code: whether it asserts anything, and which names it leaves to the program to define.
 
 Reads syntax trees only, runs nothing, knows no program.
 """

@@ -1,8 +1,8 @@
-"""Whether what a program gave out is what was expected. Outside the jail, on text and undecoded trees, never its code.
+"""Compares a program's outputs with the expected ones: outside the sandbox, on text and undecoded trees.
 
-Values come as trees of `r1lab_sandbox.inside.values`: hostile, of bounded size. Nothing of unknown size is hashed: a
-set or dict is looked at only once it is as large as the expected one (numbers can be made to collide).
-"""
+Never runs its code. Values come as trees of `r1lab_sandbox.inside.values`: hostile, of bounded size. Nothing of unknown
+size is hashed: a set or dict is looked at only once it is as large as the expected one (numbers can be made to
+collide)."""
 
 import math
 import re
@@ -22,7 +22,7 @@ TRUE, FALSE, EQUAL, DIFFERENT, IS, IS_NOT, CLOSE = "true", "false", "==", "!=", 
 
 @dataclass(frozen=True)
 class Rule:
-    """How strictly."""
+    """How strictly outputs are compared."""
 
     float_tol: float | None = None
     """Absolute or relative, whichever is wider."""

@@ -1,7 +1,7 @@
-"""From assertions to calls: `assert f(1, 2) == 3` becomes a call whose value is compared outside the jail. By AST only.
+"""Turns assertions into calls: `assert f(1, 2) == 3` becomes a call whose value is compared outside the sandbox.
 
-What does not have that plain form is not lifted: its tests run in a jail of their own (`r1lab_sandbox.inside.proxies`).
-"""
+Reads syntax trees only, runs nothing. What does not have that plain form is not lifted: its tests run in a jail of
+their own (`r1lab_sandbox.inside.proxies`)."""
 
 import ast
 import builtins
@@ -21,7 +21,7 @@ class NotLifted(Exception):
 
 @dataclass(frozen=True)
 class LiftedCall:
-    """One call, and what its value has to be."""
+    """One call of the program's function, and what its value has to be."""
 
     test: int
     """The test that it belongs to; a test holds where all of its calls do."""

@@ -1,4 +1,4 @@
-"""The tests of a problem as the answer gives them, in one of three plans. Reads answers, runs nothing.
+"""Reads a problem's tests from its gold answer, in one of three forms. Runs nothing.
 
 - texts:  inputs for standard input, outputs to be printed
 - calls:  a function's name, lists of arguments, values (also assertions that could be lifted)
@@ -25,7 +25,7 @@ class BadTests(ValueError):
 
 @dataclass(frozen=True)
 class ProgramTests:
-    """What to run and to compare."""
+    """A problem's tests: what to run, and what to compare the outputs with. One of texts, calls and source is given."""
 
     num_tests: int
     rule: compare.Rule = field(default_factory=compare.Rule)
@@ -51,7 +51,7 @@ class ProgramTests:
 
 
 def read_tests(answer: object, *, prompt: object = None, float_tol: float | None = None) -> ProgramTests:
-    """The plan of an answer; raises BadTests. prompt: the problem's, where the answer does not hold it."""
+    """The tests that an answer gives; raises BadTests. prompt: the problem's, where the answer does not hold it."""
     try:
         answer = programs.plain_form(_mapping(answer))
         if prompt:

@@ -1,4 +1,4 @@
-"""The program in a completion: its last fenced block of Python after the thinking. Runs nothing, decides nothing.
+"""Extracts the program from a completion: its last fenced block of Python after the thinking. Runs nothing.
 
 A text without any fence counts where it reads like Python, since references and base models write bare programs.
 """
@@ -12,9 +12,9 @@ from r1lab_data import programs
 
 # "python3.11"; not "javascript"
 PYTHON = re.compile(r"i?python[\d.]*|py[\d.]*")
-MARK = "\ufeff"
+BYTE_ORDER_MARK = "\ufeff"
 """Of the order of bytes: no part of a text."""
-MAX_PROGRAM = 8 << 20
+MAX_PROGRAM_CHARACTERS = 8 << 20
 # "```python"; not "`x`"
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
 # "x, y = 1, 2"; not "The answer"
@@ -31,7 +31,7 @@ class NoProgram(ValueError):
 
 def extract_program(completion: str) -> str:
     """The program; raises NoProgram."""
-    region = completion.rpartition("</think>")[2].partition("<think>")[0].lstrip(MARK)
+    region = completion.rpartition("</think>")[2].partition("<think>")[0].lstrip(BYTE_ORDER_MARK)
     text = _last_block(region)
     return _bare(region) if text is None else text
 
@@ -45,7 +45,7 @@ def _last_block(region: str) -> str | None:
     ours = ours or [text for language, text in blocks if language == ""]
     if not ours:
         raise NoProgram(f"the code block is in {blocks[-1][0][:30]}, not in Python")
-    text = ours[-1].removeprefix(MARK)
+    text = ours[-1].removeprefix(BYTE_ORDER_MARK)
     if not text.strip():
         raise NoProgram("the code block is empty")
     return _sized(textwrap.dedent(text) if text.startswith((" ", "\t")) else text)
@@ -126,6 +126,6 @@ def _parses(text: str) -> bool:
 
 
 def _sized(text: str) -> str:
-    if len(text) > MAX_PROGRAM:
-        raise NoProgram(f"a program of {len(text)} characters; at most {MAX_PROGRAM}")
+    if len(text) > MAX_PROGRAM_CHARACTERS:
+        raise NoProgram(f"a program of {len(text)} characters; at most {MAX_PROGRAM_CHARACTERS}")
     return text

@@ -1,4 +1,4 @@
-"""Runs a program against a plan in jails and compares outside. Which tests held and why not; no verdict.
+"""Runs a program against a problem's tests in sandboxes and compares outside. Which tests passed, no verdict.
 
 Expected outputs stay here. A test holds where the program gave the right value and the run it was in ended by itself,
 with exit code 0 and within its limits.
@@ -19,17 +19,17 @@ from r1lab_verifiers.code import assertions, compare
 from r1lab_verifiers.code.lift import LiftedCall
 from r1lab_verifiers.code.plan import BadTests, ProgramTests
 
-MAX_LIMITS = 2
+MAX_FAILED_RUNS = 2
 """Runs of a submission that may hit a limit or end early before its remaining tests are given up."""
 MAX_TURNS = 10
 """The time of a conversation whose turns are not known before: of so many, or of one for each test."""
-MIN_OUTPUT = 1 << 20
-MAX_LINE = 1 << 22
+MIN_OUTPUT_BYTES = 1 << 20
+MAX_LINE_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one test."""
+    """The outcome of one test."""
 
     test: int
     status: str
@@ -48,12 +48,12 @@ def run_texts(
     results, num_limits = [], 0
     for test in tests:
         given, expected = problem_tests.texts[test]
-        room = max(MIN_OUTPUT, 2 * len(expected.encode("utf-8", "replace")) + 65536)
+        room = max(MIN_OUTPUT_BYTES, 2 * len(expected.encode("utf-8", "replace")) + 65536)
         outcome = box.run(Program(source, stdin=given.encode("utf-8", "replace")), replace(limits, output_bytes=room))
         result = _text_result(box, problem_tests, test, outcome, limits)
         results.append(result)
         num_limits += outcome.is_limit
-        if num_limits >= MAX_LIMITS or (stop and not result.is_passed):
+        if num_limits >= MAX_FAILED_RUNS or (stop and not result.is_passed):
             break
     return results
 
@@ -110,11 +110,11 @@ def run_calls(
     """One process for all calls; where it ends early, another one for those that were not yet made."""
     results: list[Result] = []
     num_lost = 0
-    while len(results) < len(calls) and num_lost < MAX_LIMITS:
+    while len(results) < len(calls) and num_lost < MAX_FAILED_RUNS:
         rest = calls[len(results) :]
         nonces = [secrets.token_hex(8) for _ in rest]
         messages = tuple(_message(call, nonce) for call, nonce in zip(rest, nonces))
-        room = max(MIN_OUTPUT, max(map(_size, rest)))
+        room = max(MIN_OUTPUT_BYTES, max(map(_size, rest)))
         whole = limits.seconds * len(rest)
         turn = replace(limits, seconds=whole, turn_seconds=limits.seconds, output_bytes=room)
         outcome = box.run(Program(source, kind="serve", messages=messages), turn)
@@ -258,7 +258,7 @@ def _relay(tests: Session, program: Session, problem_tests: ProgramTests) -> lis
 def _checked(reply: bytes, nonce: str) -> dict:
     """A reply of the program, if it answers the question."""
     try:
-        answer = values.tree(reply) if len(reply) <= MAX_LINE else None
+        answer = values.tree(reply) if len(reply) <= MAX_LINE_BYTES else None
     except values.NotPlain:
         answer = None
     if not isinstance(answer, dict) or answer.get("nonce") != nonce:

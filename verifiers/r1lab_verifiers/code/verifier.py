@@ -1,4 +1,4 @@
-"""The verifier `code`: runs the program of a completion in a jail and compares what it gives with the tests, outside.
+"""The verifier `code`: runs the completion's program in a sandbox and compares its outputs with the tests, outside.
 
 Expected values never enter the jail; what leaves it is text or plain JSON values. `error` comes of tests that cannot be
 run, never of a program. Without isolation it refuses to start. Settings are those of the problem's answer where that
@@ -22,7 +22,7 @@ from r1lab_verifiers.code.run import Result
 from r1lab_verifiers.verdict import Item, Verdict
 
 CREDITS = ("tests", "all")
-MAX_REMEMBERED = 4096
+MAX_REMEMBERED_VERDICTS = 4096
 
 
 @dataclass
@@ -151,7 +151,7 @@ class Code:
     def _with_outputs(
         self, box: Sandbox, problem_tests: ProgramTests, reference: str, limits: Limits, key: tuple
     ) -> ProgramTests:
-        """The plan with what its reference gives as the expected values; computed once for each problem."""
+        """The tests with what their reference gives as the expected values; computed once for each problem."""
         if key not in self._outputs:
             self._outputs[key] = run.reference_values(box, reference, problem_tests.calls, limits)
             _shorten(self._outputs)
@@ -192,7 +192,7 @@ class Code:
 
 def _shorten(known: OrderedDict) -> None:
     """Forget the oldest."""
-    if len(known) > MAX_REMEMBERED:
+    if len(known) > MAX_REMEMBERED_VERDICTS:
         known.popitem(last=False)
 
 

@@ -1,12 +1,12 @@
-"""Mathematical answers: read, compared, proved equal. Nothing here runs, evaluates or imports what a completion says.
+"""The verifier of mathematical answers: parse, compare, prove equal. Nothing runs or evaluates what a completion says.
 
-extract, gold       where the answer stands: in the completion, in the data
-hedges              words that deny a number, bound it, or make it a part of the answer
-clean, tokens       one spelling for each sign; the signs
-grammar             a whole answer, over expression, atoms, operators and structures -> a tree
-answer              what the same marks may mean: several trees; words, times, options and units for what is no formula
-compare             whether two trees agree: measures, statements, members, linear, realset, relations by their types
-value               whether two expressions are equal: exact (rationals), normal with poly and trig (forms),
-                    sample with functions (numbers that reject), proof (sympy, last)
-verifier            the verdict
+verifier       the verdict
+extract, gold  where the answer stands: in the completion, in the data; a gold's kind, the options of a choice
+read/          one answer's text -> the typed trees it may mean: clean, tokens, the parser (grammar over expression,
+               atoms, operators, structures), answer; words, units and hedges for what is no formula; linear for matrices
+prove/         whether two expressions are equal: value, over exact (rationals), normal with poly and trig (canonical
+               forms), sample with functions (numbers that reject), proof (sympy, last)
+agree/         whether two trees agree by their types: agree, over measures, statements, members, realset, relations
+
+read/ imports none of the others, prove/ only read/, agree/ only those two.
 """

@@ -1,7 +1,7 @@
-r"""Where a completion's answer stands. A policy is a row of `POLICIES`: which places are looked at, in which order.
+"""Finds where a completion's final answer stands: in a box, behind `####` or `the answer is`, in the last formula.
 
-Knows text only. Several boxes that differ are all returned: what they mean beside the gold is the verifier's to say.
-"""
+A policy is a row of `POLICIES`: which places are looked at, in which order. Knows text only. Several boxes that differ
+are all returned: what they mean beside the gold is the verifier's to say."""
 
 import re
 from collections import deque
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from r1lab_verifiers.math.read.hedges import denies, takes_back
 from r1lab_verifiers.text.region import after_marker, boxes, final_region, has_answer_tag
 
-MAX_TAIL = 20_000
+MAX_TAIL_CHARACTERS = 20_000
 """Characters from the end of a region in which an answer without any mark is looked for."""
 
 
@@ -69,7 +69,7 @@ def hashed(region: str, _: bool) -> ExtractedAnswer | None:
 
 def stated(region: str, _: bool) -> ExtractedAnswer | None:
     """What follows the last `the answer is`, up to the end of its sentence."""
-    found = list(_STATED.finditer(region[-MAX_TAIL:]))
+    found = list(_STATED.finditer(region[-MAX_TAIL_CHARACTERS:]))
     return ExtractedAnswer("statement", (_sentence(found[-1][1]),)) if found else None
 
 
@@ -96,7 +96,7 @@ def last_bold(region: str, _: bool) -> ExtractedAnswer | None:
 
 def _last(place: str, pattern: re.Pattern, region: str) -> ExtractedAnswer | None:
     """The last match; nothing where it is denied (`not 5`), bounded (`> 5`) or one of several offered (`4 or 5`)."""
-    tail = region[-MAX_TAIL:]
+    tail = region[-MAX_TAIL_CHARACTERS:]
     match = deque(pattern.finditer(tail), maxlen=1)
     if not match or denies(tail[: match[0].start()]) or takes_back(tail[match[0].end() :]):
         return None

@@ -1,4 +1,4 @@
-r"""What a gold answer asks for: where it stands in the data's text, and what it may mean.
+"""Reads the problem's side: the gold answer, what it may mean, its kind in a word, and the options of a choice.
 
 Not the completion's side (`extract`). A gold that cannot be read makes every verdict an error: `Math.check` says so
 before anything is trained on it.
@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from r1lab_verifiers.math.read.answer import MAX_TEXT, read
+from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read
 from r1lab_verifiers.math.read.tree import (
     Based,
     ChosenOption,
@@ -29,9 +29,9 @@ from r1lab_verifiers.math.read.tree import (
 from r1lab_verifiers.text.region import boxes
 from r1lab_verifiers.verdict import Item
 
-MAX_GOLD = 20 * MAX_TEXT
+MAX_GOLD_CHARACTERS = 20 * MAX_ANSWER_BYTES
 """Characters of a gold with its solution around it."""
-MAX_SHORT = 400
+MAX_SHORT_CHARACTERS = 400
 """Characters of a gold in which several boxes are the members of one answer."""
 _OPTION_COLUMNS = ("options", "choices")
 # "(A) 7"; not "CIA. 7"
@@ -40,6 +40,7 @@ _OPTION_MARK = re.compile(r"(?<![A-Za-z0-9])\(?([A-J])[).:](?=[\s}$\\])")
 _OPTION_FRAME = re.compile(
     r"^(?:[\s}$]|\\(?:quad|qquad|[ ~,;]))+|(?:[\s({$]|\\(?:quad|qquad|text(?:bf)?\s*\{|mathrm\s*\{|[ ~,;\\]))+$"
 )
+"""What stands around an option's text in the problem."""
 _KIND_NAMES = {
     Based: "number in a base",
     ChosenOption: "choice",
@@ -58,10 +59,10 @@ def gold_texts(answer: object) -> list[str]:
     """Where a gold says its answer: in its boxes (several that differ, in a short text, are its members), else behind
     `####` or `answer is`, else all of it."""
     text = str(answer)
-    if len(text) > MAX_GOLD or not text.strip():
+    if len(text) > MAX_GOLD_CHARACTERS or not text.strip():
         return []
     if inside := list(dict.fromkeys(boxes(text))):
-        return inside if len(text) < MAX_SHORT else inside[-1:]
+        return inside if len(text) < MAX_SHORT_CHARACTERS else inside[-1:]
     for marker in ("####", "answer is"):
         if marker in text and text.rpartition(marker)[2].strip():
             return [text.rpartition(marker)[2]]

@@ -12,7 +12,7 @@ from r1lab_verifiers.math.agree.agree import Conventions, agree
 from r1lab_verifiers.math.extract import POLICIES, ExtractedAnswer, candidates
 from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of, with_options
 from r1lab_verifiers.math.prove.exact import MAX_WORK, rational, work
-from r1lab_verifiers.math.read.answer import MAX_TEXT, read
+from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read
 from r1lab_verifiers.math.read.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Text, TooBig
 from r1lab_verifiers.verdict import Item, Verdict
 
@@ -97,8 +97,8 @@ class Math:
         """The verdict on what one place holds; `unparsable` where another place may hold more."""
         texts = extracted.texts if self.boxes == "agree" else extracted.texts[-1:]
         shown = " | ".join(text.strip()[:200] for text in texts[-4:])
-        if any(len(text.encode("utf-8", "replace")) > MAX_TEXT for text in texts):
-            return Verdict(0.0, "unparsable", shown, f"{extracted.place}: longer than {MAX_TEXT} bytes")
+        if any(len(text.encode("utf-8", "replace")) > MAX_ANSWER_BYTES for text in texts):
+            return Verdict(0.0, "unparsable", shown, f"{extracted.place}: longer than {MAX_ANSWER_BYTES} bytes")
         if len(texts) > MAX_BOXES:
             return Verdict(0.0, "wrong", shown, f"{len(texts)} boxes")
         is_whole = extracted.place == "whole text"

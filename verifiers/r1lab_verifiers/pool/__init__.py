@@ -1,1 +1,1 @@
-"""Killable worker processes that run verifiers, and whose fault a failure is."""
+"""Worker processes that run verifiers with a deadline each, and the rule for whose fault a failure is."""

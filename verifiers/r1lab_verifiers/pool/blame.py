@@ -1,5 +1,6 @@
-"""Whose fault a failure is: the completion's, or ours. Pure; who runs what, and when, is
-`r1lab_verifiers.pool.pool`."""
+"""Decides whether a failed check counts against the completion or is an error of ours.
+
+Pure; who runs what, and when, is `r1lab_verifiers.pool.pool`."""
 
 from dataclasses import dataclass
 from typing import Literal

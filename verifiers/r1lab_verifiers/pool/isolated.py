@@ -1,4 +1,4 @@
-"""Drives verifiers that confine what they run by themselves (model-written code): in this process, on one own thread.
+"""Runs verifiers that isolate by themselves what they run (model-written code): in this process, on one event loop.
 
 The only asyncio of the project. Not killable from outside: such a verifier must come to an end, and one that is not
 async holds up the others while it runs.
@@ -28,7 +28,7 @@ class IsolatedSlots:
         self._thread: threading.Thread | None = None
 
     def put(self, check: CheckRequest, done: Callable[[Run], None], cancelled: Callable[[], object]) -> None:
-        """Run a check soon; `done(run)` is called on this seat's thread, `cancelled()` where it closes first."""
+        """Run a check soon; `done(run)` is called on this object's thread, `cancelled()` where it closes first."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="verify-isolated", daemon=True)

@@ -1,5 +1,6 @@
-"""Judges completions in parallel, whatever verifiers and completions do. Not who is to blame
-(`r1lab_verifiers.pool.blame`).
+"""Runs verifiers on many completions in parallel worker processes, each check with a deadline.
+
+A hostile completion costs one worker, never the run. Not who is to blame (`r1lab_verifiers.pool.blame`).
 
 Items wait in one queue; each worker has a thread that takes items, asks, and kills what is late. Where many wait and
 are quick, a worker is handed several at once; what it did not come to because one of them failed goes back to the front
@@ -25,7 +26,7 @@ from r1lab_verifiers.verdict import Item, Verdict
 
 BUILD_SECONDS = 60.0
 """For a verifier to be imported and made in a worker."""
-MAX_TOGETHER = 64
+MAX_ITEMS_TOGETHER = 64
 """Items that a worker is handed at once."""
 QUICK_SECONDS = 0.02
 """What handed-out items may take together, going by the last ones: a slow one is handed out alone."""
@@ -139,7 +140,7 @@ class Pool:
             self._is_alone = not self._first
             queue = self._first or self._again
             share = len(queue) // (2 * len(self._threads))
-            count = 1 if self._is_alone else max(1, min(MAX_TOGETHER, share, int(QUICK_SECONDS / expected)))
+            count = 1 if self._is_alone else max(1, min(MAX_ITEMS_TOGETHER, share, int(QUICK_SECONDS / expected)))
             tasks = [queue.popleft()]
             while len(tasks) < count and queue[0].name == tasks[0].name:
                 tasks.append(queue.popleft())

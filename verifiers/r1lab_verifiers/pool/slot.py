@@ -1,4 +1,5 @@
-"""One seat of the pool, the parent's side: a worker at a time, replaced after every failure. Not the queue (`pool`)."""
+"""One slot of the pool, the parent's side: a worker process at a time, replaced after every failure. Not the queue
+(`pool`)."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,14 +8,14 @@ from dataclasses import replace
 from r1lab_sandbox.forkserver.forkserver import ForkServer, Worker, WorkerDied, WorkerLate
 from r1lab_verifiers.plugin import Resolved
 from r1lab_verifiers.pool.blame import Failure, Run
-from r1lab_verifiers.pool.worker import MAX_REPLY, BuildRequest, CheckRequest, decode, encode
+from r1lab_verifiers.pool.worker import MAX_REPLY_BYTES, BuildRequest, CheckRequest, decode, encode
 
-MAX_TOGETHER = 1 << 15
+MAX_SENT_BYTES = 1 << 15
 """Bytes of checks sent together: less than any socket's buffer, so that neither side waits for the other to read."""
 
 
 class VerifierSlot:
-    """Runs checks one after the other, each within the deadline. Belongs to one thread.
+    """Runs checks in a worker process, one after the other, each within the deadline. Belongs to one thread.
 
     Checks are sent several at once, so that the worker need not wait for the next; each one's time starts when the
     answer before it has come.
@@ -91,7 +92,7 @@ class VerifierSlot:
                     raise
                 break
             size += len(frame)
-            if frames and size > MAX_TOGETHER:
+            if frames and size > MAX_SENT_BYTES:
                 break
             self._number += 1
             frames.append(frame)
@@ -107,7 +108,7 @@ class VerifierSlot:
         try:
             if frames:
                 self._worker.send(frames, seconds=seconds)
-            frame = self._worker.receive(seconds=start + seconds - time.monotonic(), limit=MAX_REPLY)
+            frame = self._worker.receive(seconds=start + seconds - time.monotonic(), limit=MAX_REPLY_BYTES)
             reply = decode(frame, number)
         except WorkerLate:
             return Failure("timeout", f"no verdict within {seconds:g} s", time.monotonic() - start)

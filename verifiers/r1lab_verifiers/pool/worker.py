@@ -19,7 +19,7 @@ from r1lab_sandbox.isolation import limits
 from r1lab_verifiers.plugin import Live, Resolved
 from r1lab_verifiers.verdict import Item, Verdict, plain, tidy
 
-MAX_REPLY = 1 << 20
+MAX_REPLY_BYTES = 1 << 20
 SETTLE_SECONDS = 0.02
 FIELDS = ("score", "status", "extracted", "reason", "steps")
 NUMBER = struct.Struct("!Q")
@@ -98,7 +98,7 @@ def decode(frame: bytes, number: int) -> dict:
 
 def _encode(reply: dict) -> bytes:
     frame = json.dumps(reply).encode()
-    if len(frame) > MAX_REPLY:
+    if len(frame) > MAX_REPLY_BYTES:
         kept = {name: reply[name] for name in ("number", "seconds", "tired")}
         frame = json.dumps(kept | {"failure": "the verdict's steps do not fit in 1 MiB"}).encode()
     return frame

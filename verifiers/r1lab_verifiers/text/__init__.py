@@ -1,1 +1,1 @@
-"""Numbers and regions of plain text, read without LaTeX."""
+"""Finds answers in plain text and reads numbers and arithmetic, without LaTeX mathematics."""

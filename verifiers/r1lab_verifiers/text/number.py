@@ -11,7 +11,7 @@ from fractions import Fraction
 
 MAX_DIGITS = 400
 """Of a number, and the largest exponent: beyond, arithmetic would cost more than the check is worth."""
-MAX_TEXT, MAX_UNIT = 4096, 60
+MAX_TEXT_CHARACTERS, MAX_UNIT_CHARACTERS = 4096, 60
 """Characters of a text that is to be a number, and of the unit after it."""
 _PLAIN = r"(?>[0-9]{1,3}(?:,[0-9]{3})++(?![0-9])(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
 # "-$1,234.50"; not "x^2"
@@ -100,14 +100,14 @@ def read_first(text: str) -> Reading | None:
 def read_only(text: str) -> Reading | None:
     """The number that the whole text is, up to a head, a frame ($, **) and a unit; None where it is anything else."""
     text = simplify(text.strip())
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_TEXT_CHARACTERS:
         return None
     text = _TAIL.sub("", text, count=1)
     if text.endswith("$"):
         text = text.strip().strip("$")
     reading = read_first(text)
     rest = "" if reading is None else text[reading.end :]
-    if reading is None or len(rest) > MAX_UNIT or not _UNIT.fullmatch(rest) or _NOT_UNITS.search(rest):
+    if reading is None or len(rest) > MAX_UNIT_CHARACTERS or not _UNIT.fullmatch(rest) or _NOT_UNITS.search(rest):
         return None
     return reading
 

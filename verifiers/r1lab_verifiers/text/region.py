@@ -1,4 +1,4 @@
-"""Where in a completion its answer stands: after the thinking, inside the last <answer>, behind a marker, in a box.
+"""Finds the part of a completion that holds its answer: after the thinking, in <answer>, behind a marker, in a box.
 
 Text in, text out. Reads no numbers and judges nothing; every built-in reads a completion through these.
 """

@@ -1,1 +1,1 @@
-"""Whether an answer says what the gold answer says: sets, statements, measures, relations."""
+"""Decides whether an answer says what the gold answer says: values, sets, statements, measures, relations."""

@@ -1,4 +1,4 @@
-"""Whether two answers agree, by their types: the first rule that knows both decides, else they are compared as values.
+"""Decides whether an answer agrees with the gold one: the first rule that knows both types does, else their values.
 
 The gold decides what is asked for, so the rules are not symmetrical: a gold `x = 5` accepts 5 and a gold inequality
 accepts the interval; a gold interval accepts no inequality, which may restate the problem.
@@ -17,7 +17,7 @@ from r1lab_verifiers.math.read.words import words
 
 @dataclass(frozen=True)
 class Conventions:
-    """What the conventions of A5 leave open; the defaults are those of the public labels."""
+    """What notation leaves open; see the settings of `Math`. The defaults are those of the public labels."""
 
     percent: str = "both"
     lists: str = "unordered"

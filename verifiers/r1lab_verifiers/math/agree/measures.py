@@ -1,4 +1,4 @@
-"""Answers that wrap a value: units, percent signs, ratios, bases. `agree` compares what is inside."""
+"""Compares quantities with units, percentages, ratios and numbers in a base. `agree` compares what is inside."""
 
 from fractions import Fraction
 

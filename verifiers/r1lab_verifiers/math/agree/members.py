@@ -1,4 +1,4 @@
-"""Answers of several members: lists, sets, tuples, cases, matrices; both signs of a plus-or-minus written out.
+"""Compares answers of several members: lists, sets, tuples, cases, matrices, both signs of a plus-or-minus.
 
 Two members are compared by `agree`.
 """

@@ -1,4 +1,4 @@
-"""Equations and inequalities: equal up to a factor, heads such as `y =`, chains, assignments.
+"""Compares equations and inequalities: equal up to a factor, heads such as `y =`, chains, assignments.
 
 Says how a relation may be read as a value; whether values are equal is `value`'s to say.
 """

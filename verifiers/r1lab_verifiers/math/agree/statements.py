@@ -1,5 +1,6 @@
-"""Relations and sets of reals compared: what a gold equation, inequality, membership or union accepts. `agree` compares
-what the sides are; when an equation is the same up to a factor is `relations`' to say."""
+"""Compares relations and sets of reals: what a gold equation, inequality, membership or union accepts.
+
+`agree` compares what the sides are; when an equation is the same up to a factor is `relations`' to say."""
 
 from functools import reduce
 

@@ -1,1 +1,1 @@
-"""Whether two expressions are equal: by value, by normal form, by samples."""
+"""Decides whether two expressions are equal: by exact value, by canonical form, by numbers, by proof."""

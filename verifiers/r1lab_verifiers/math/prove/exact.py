@@ -1,4 +1,4 @@
-"""Exact rational arithmetic on the tree, guarded: a Fraction, or None where the value is not plainly rational.
+"""Exact rational arithmetic on expression trees, with limits: a Fraction, or None where the value is not rational.
 
 Not simplification: radicals that do not come out, constants and symbols are None. TooBig where a guard refuses.
 """

@@ -1,4 +1,4 @@
-"""What the functions of the grammar are in numbers (mpmath). None where a value is not defined."""
+"""The grammar's functions in numbers (mpmath). None where a value is not defined."""
 
 import math
 

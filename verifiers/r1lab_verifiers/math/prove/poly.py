@@ -1,4 +1,4 @@
-"""Sums of monomials over atoms with rational exponents: the arithmetic of `normal`. Knows no nodes."""
+"""Polynomials over atoms with rational exponents: the arithmetic of `normal`. Knows no nodes."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""The last tier: sympy asked to prove what numbers suggest. Built node by node, never from text.
+"""Asks sympy to prove that two expressions are equal, as the last step. Built node by node, never from text.
 
 The budget counts Python calls, not seconds, so the verdict does not depend on the machine.
 """
@@ -9,8 +9,8 @@ from r1lab_verifiers.math.prove.sample import Unknown
 from r1lab_verifiers.math.read.names import pairs
 from r1lab_verifiers.math.read.tree import Add, Big, Call, Const, Mul, Node, Num, Percent, Pow, Sym, contains, size
 
-MAX_SIZE = 120
-BUDGET = 250_000
+MAX_NODES_OF_BOTH = 120
+MAX_CALLS = 250_000
 """Calls of Python functions for one proof."""
 _NAMES = pairs(
     """
@@ -29,7 +29,7 @@ class Spent(BaseException):
 
 def prove(left: Node, right: Node) -> bool | None:
     """True or False where sympy decides; None where it does not, or not within the budget."""
-    if size(left) + size(right) > MAX_SIZE:
+    if size(left) + size(right) > MAX_NODES_OF_BOTH:
         return None
     import sympy
 
@@ -39,7 +39,7 @@ def prove(left: Node, right: Node) -> bool | None:
         nonlocal count
         if event == "call":
             count += 1
-            if count > BUDGET:
+            if count > MAX_CALLS:
                 sys.setprofile(None)
                 raise Spent
 

@@ -1,4 +1,4 @@
-"""Numbers that reject: both answers at fixed, seeded points to thirty digits. Agreement here is no proof.
+"""Compares two expressions in numbers, at fixed, seeded points to thirty digits. Agreement here is no proof.
 
 Real arithmetic first: a point where the gold is not real says nothing, one where only the answer is not says no. With
 an imaginary unit anywhere, everything is complex. Points depend on the names of the variables alone.

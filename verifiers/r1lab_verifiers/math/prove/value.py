@@ -1,4 +1,4 @@
-"""Whether two expressions are the same value: forms, then exact numbers, then numbers that reject, then a proof.
+"""Decides whether two expressions are equal: by form, by exact numbers, by numbers that reject, by a proof.
 
 The decimal rule: a decimal may stand for a number that no decimal is equal to (1/3, sqrt 2) where it was written with
 enough digits and is right in all of them. It never stands for another decimal or an integer: 5.001 is not 5.
@@ -32,8 +32,8 @@ MIN_DIGITS = 4
 """Significant digits that a decimal needs to stand for an exact number."""
 MIN_GOLD_DIGITS = 3
 """The same where the gold is the decimal: the data chose that precision."""
-MAX_NORMAL = 300
-FAR = 1e-9
+MAX_NODES_OF_BOTH = 300
+FAR_RELATIVE_DIFFERENCE = 1e-9
 """Relative difference that no rounding of thirty digits makes."""
 
 
@@ -118,7 +118,7 @@ def _compare(gold: Node, other: Node, left, right, tolerance: float) -> bool | N
         return _by_parts(gold, other, tolerance)
     if _differ_plainly(gold, other):
         return _is_approximation(gold, other, tolerance)
-    if size(gold) + size(other) <= MAX_NORMAL and _same_form(gold, other):
+    if size(gold) + size(other) <= MAX_NODES_OF_BOTH and _same_form(gold, other):
         return True
     ends = _infinite(gold), _infinite(other)
     if any(ends) and not any(contains(each, lambda part: isinstance(part, Big)) for each in (gold, other)):
@@ -141,7 +141,7 @@ def _differ_plainly(gold: Node, other: Node) -> bool:
     if here is None or there is None:
         return False
     (left, left_scale), (right, right_scale) = here, there
-    return abs(left - right) > FAR * max(1, abs(left), abs(right), left_scale, right_scale)
+    return abs(left - right) > FAR_RELATIVE_DIFFERENCE * max(1, abs(left), abs(right), left_scale, right_scale)
 
 
 @lru_cache(maxsize=4096)

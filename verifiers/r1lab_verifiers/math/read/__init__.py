@@ -1,1 +1,1 @@
-"""From the text of an answer, LaTeX or plain, to a tree."""
+"""Parses mathematical answers into typed trees."""

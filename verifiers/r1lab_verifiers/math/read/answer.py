@@ -1,5 +1,6 @@
-r"""From an answer's text to what it may mean: numbers, lists, units, ratios, choices, words. Reads one answer, not a
-completion (`extract` finds the answer in that).
+"""Parses the text of one answer into the trees it may mean: numbers, lists, units, ratios, choices, words.
+
+Reads one answer, not a completion (`extract` finds the answer in that).
 
 A text may have several readings (`1,234` is a number or two; `10 m` a length or a product). Two answers agree if any
 pair of their readings does.
@@ -30,7 +31,7 @@ from r1lab_verifiers.math.read.tree import (
 )
 from r1lab_verifiers.math.read.words import calendar_date, choice, numeral, time_of_day, unwrap, words
 
-MAX_TEXT = 4096
+MAX_ANSWER_BYTES = 4096
 """Bytes of one answer."""
 # "-3.5"; not "1,234"
 _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
@@ -121,7 +122,7 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     """
     if (number := _plain_number(text)) is not None:
         return (number,)
-    plain = _uniform(text) if len(text) <= MAX_TEXT else ""
+    plain = _uniform(text) if len(text) <= MAX_ANSWER_BYTES else ""
     if not plain:
         return ()
     unwrapped = unwrap(plain)

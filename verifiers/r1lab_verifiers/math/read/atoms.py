@@ -1,4 +1,4 @@
-r"""The grammar's atoms: numbers, names, fractions, roots: with a backslash or as words.
+"""Parses the atoms of an expression: numbers, names, fractions, roots, with a backslash or as words.
 
 A part of the parser (`expression`), not a class to use alone.
 """

@@ -1,4 +1,4 @@
-r"""Text of an answer made uniform before it is cut into tokens: Unicode signs, spacing commands, frames, digit groups.
+"""Normalizes an answer's text before it is cut into tokens: Unicode signs, spacing commands, frames, digit groups.
 
 Keeps every mark that has a meaning; removes nothing that could turn a wrong answer into a right one.
 """

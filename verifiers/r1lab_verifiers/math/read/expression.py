@@ -1,4 +1,4 @@
-r"""The grammar of one expression: sums, products, powers, roots, functions, brackets; recursive descent over tokens.
+"""Parses one expression: sums, products, powers, roots, functions, brackets; recursive descent over tokens.
 
 Builds the tree of `tree` and evaluates nothing. What stands around expressions (lists, relations, units) is `answer`'s;
 it shares this parser's position. Depth and nodes are bounded, so no text can exhaust the stack.

@@ -1,4 +1,4 @@
-"""The grammar of a whole answer: members, each a relation, a ratio or a quantity, separated by commas or words.
+"""Parses a whole answer: members, each a relation, a ratio or a quantity, separated by commas or words.
 
 The root of the parser; what one expression is stands in `expression`.
 """

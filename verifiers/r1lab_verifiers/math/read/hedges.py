@@ -1,4 +1,4 @@
-r"""Words and signs by which a number or formula is not the whole answer: denied, a bound, one of several, worked on.
+"""Detects words and signs by which a number or formula is not the whole answer: denied, a bound, one of several.
 
 Text in, yes or no out. Used where an answer has no mark of its own (`extract`), where it stands among words (`answer`)
 and where words behind a number may be its unit (`grammar`). Knows no mathematics and no list of units.

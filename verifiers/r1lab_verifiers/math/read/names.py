@@ -26,15 +26,7 @@ ALIASES = pairs(
     arcsinh log log
     """
 )
-WORD_FUNCTIONS = FUNCTIONS - {"re", "im", "tr", "arg", "conj", "lg"} | ALIASES.keys() - {
-    "sh",
-    "ch",
-    "th",
-    "tg",
-    "Tr",
-    "Re",
-    "Im",
-}
+WORD_FUNCTIONS = FUNCTIONS - _words("re im tr arg conj lg") | ALIASES.keys() - _words("sh ch th tg Tr Re Im")
 """Those that a plain word may mean too, as in `sqrt(17)`."""
 CONSTANTS = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo", "Infinity": "oo", "oo": "oo", "mathrm{e}": "e"}
 GREEK = _words(
@@ -55,16 +47,9 @@ RELATIONS = pairs(
     """
 )
 SIGN_RELATIONS = {"=", "==", ":=", "<", ">", "<=", ">=", "!=", "<>", "=>", "->"}
-SET_OPERATORS = {
-    "cup": "cup",
-    "cap": "cap",
-    "setminus": "setminus",
-    "backslash": "setminus",
-    "smallsetminus": "setminus",
-    "bigcup": "cup",
-    "bigcap": "cap",
-    "U": "cup",
-}
+SET_OPERATORS = pairs(
+    "cup cup cap cap setminus setminus backslash setminus smallsetminus setminus bigcup cup bigcap cap U cup"
+)
 TIMES = {"cdot", "times", "ast", "bullet", "star", "circ"}
 EMPTY = {"emptyset", "varnothing"}
 OPENING = {"(": ")", "[": "]", "{": "}", "lbrace": "}", "lbrack": "]", "lparen": ")", "langle": "rangle"}

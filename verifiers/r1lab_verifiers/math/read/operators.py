@@ -1,4 +1,4 @@
-r"""The grammar's applied functions and large operators: \sin x, \log_2 8, sums, products, integrals, limits.
+r"""Parses applied functions and large operators: \sin x, \log_2 8, sums, products, integrals, limits.
 
 A part of the parser (`expression`), not a class to use alone.
 """

@@ -1,4 +1,4 @@
-r"""The grammar's structures: brackets and their members, sets and set-builders, matrices, cases, relations.
+"""Parses brackets and their members, sets and set-builders, matrices, cases, relations.
 
 A part of the parser (`expression`), not a class to use alone. What stands inside is for its other parts to read.
 """

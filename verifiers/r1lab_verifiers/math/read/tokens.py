@@ -1,4 +1,4 @@
-r"""Cuts a cleaned answer into tokens. Knows spelling only, no grammar.
+"""Splits a cleaned answer into tokens, and holds a position among them. Knows spelling only, no grammar.
 
 Words are kept whole (`odd`, `ab`, `cm`): whether letters are a name, a product or a unit is for the grammar to say.
 """

@@ -1,4 +1,6 @@
-r"""Answers that are words: names, yes and no, choices. Text in, nodes out; no mathematics."""
+"""Parses answers that are words: names, yes and no, choices, numbers in letters, times of day, dates.
+
+Text in, nodes out; no mathematics."""
 
 import re
 from fractions import Fraction
