@@ -74,6 +74,7 @@ class Choice:
         return letter if letter in self.letters else ""
 
     def witness(self, answer: str | dict) -> str:
+        """A statement of the gold letter."""
         gold = _ONLY.fullmatch(str(answer))
         return f"The answer is {gold[1].upper()}" if gold else str(answer)
 

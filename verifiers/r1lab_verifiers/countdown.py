@@ -46,9 +46,10 @@ class Countdown:
             value, used = evaluate(expression)
         except ArithmeticFault as fault:
             return Verdict(0.0, "unparsable", text, str(fault))
-        return self.judged(text, value, target, used, numbers)
+        return self.verdict_on(text, value, target, used, numbers)
 
-    def judged(self, text: str, value: Fraction, target: Fraction, used: list[int], numbers: list[int]) -> Verdict:
+    def verdict_on(self, text: str, value: Fraction, target: Fraction, used: list[int], numbers: list[int]) -> Verdict:
+        """Whether an expression uses the numbers as it may and comes to the target."""
         spare, missing = Counter(used) - Counter(numbers), Counter(numbers) - Counter(used)
         if spare or (missing and self.use_all):
             which = (
@@ -60,6 +61,7 @@ class Countdown:
         return Verdict(1.0, "correct", text)
 
     def final_expression(self, completion: str) -> str:
+        """The expression where the answer stands, without its frame; empty where there is none."""
         region = final_region(completion)
         if self.after:
             return _clean((after_marker(region, self.after) or "").strip().partition("\n")[0])
@@ -80,6 +82,7 @@ class Countdown:
         return None
 
     def witness(self, answer: str | dict) -> str:
+        """A solution, where the search finds one."""
         numbers, target = _puzzle(answer)
         found = search(tuple((Fraction(n), str(n)) for n in numbers), target, self.use_all)
         found = found or " + ".join(map(str, numbers))

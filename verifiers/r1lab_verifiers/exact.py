@@ -28,6 +28,7 @@ class Exact:
         return Verdict(1.0, "correct", found) if found == gold else Verdict(0.0, "wrong", found)
 
     def normal(self, text: str) -> str:
+        """The text as it is compared: one space for any white space, Unicode in composed form."""
         text = " ".join(unicodedata.normalize("NFC", text).split())
         return text.casefold() if self.ignore_case else text
 

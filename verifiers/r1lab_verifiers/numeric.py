@@ -70,6 +70,7 @@ class Numeric:
         return abs(a - b) <= max(abs(a), abs(b)) * Fraction(self.tolerance)
 
     def witness(self, answer: str | dict) -> str:
+        """The gold answer where the setting `extract` looks for it."""
         head = {"after": f"{self.after} ", "boxed": r"\boxed{"}.get(self.extract, "")
         return f"{head}{answer}{'}' if self.extract == 'boxed' else ''}"
 

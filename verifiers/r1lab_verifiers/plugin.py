@@ -55,6 +55,7 @@ class Live:
 
     @property
     def isolated(self) -> bool:
+        """Whether the verifier isolates by itself what it runs."""
         return bool(getattr(self.target, "isolated", False))
 
     def verify(self, item: Item) -> Verdict:
@@ -63,6 +64,7 @@ class Live:
         return as_verdict(asyncio.run(_finish(value)) if inspect.isawaitable(value) else value, self.path)
 
     async def verify_async(self, item: Item) -> Verdict:
+        """As `verify`, within an event loop."""
         value = self._call(item)
         return as_verdict(await value if inspect.isawaitable(value) else value, self.path)
 

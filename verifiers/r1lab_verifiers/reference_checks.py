@@ -19,7 +19,8 @@ class AsksVerifier:
     def __post_init__(self):
         self.live = self.verifier.build()
 
-    def judged(self, item: Item, completion: str) -> Verdict:
+    def verdict_on(self, item: Item, completion: str) -> Verdict:
+        """The other verifier\'s verdict on a completion of ours in place of the item\'s."""
         return self.live.verify(replace(item, completion=completion))
 
 
@@ -27,14 +28,14 @@ class ReferenceCheck(AsksVerifier):
     """Judges the completion that the verifier makes of the gold answer; the item's own is not looked at."""
 
     def verify(self, item: Item) -> Verdict:
-        return self.judged(item, self.live.witness(item.answer))
+        return self.verdict_on(item, self.live.witness(item.answer))
 
 
 class StatedAnswerCheck(AsksVerifier):
     """Judges an answer: the item's completion is one, bare, and is put as the verifier puts a gold answer."""
 
     def verify(self, item: Item) -> Verdict:
-        return self.judged(item, self.live.witness(item.completion))
+        return self.verdict_on(item, self.live.witness(item.completion))
 
 
 class AnswerKindCheck(AsksVerifier):

@@ -2,7 +2,8 @@
 
 Never runs its code. Values come as trees of `r1lab_sandbox.inside.values`: hostile, of bounded size. Nothing of unknown
 size is hashed: a set or dict is looked at only once it is as large as the expected one (numbers can be made to
-collide)."""
+collide).
+"""
 
 import math
 import re

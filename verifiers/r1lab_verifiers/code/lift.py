@@ -1,7 +1,8 @@
 """Turns assertions into calls: `assert f(1, 2) == 3` becomes a call whose value is compared outside the sandbox.
 
 Reads syntax trees only, runs nothing. What does not have that plain form is not lifted: its tests run in a jail of
-their own (`r1lab_sandbox.inside.proxies`)."""
+their own (`r1lab_sandbox.inside.proxies`).
+"""
 
 import ast
 import builtins
@@ -42,6 +43,7 @@ class Close:
     is_strict: bool = False
 
     def holds(self, value: Any) -> bool:
+        """Whether a number is close enough."""
         if self.is_strict:
             return abs(value - self.target) < self.absolute
         return math.isclose(value, self.target, rel_tol=self.relative, abs_tol=self.absolute)
@@ -76,6 +78,7 @@ class AssertionReader:
         return LiftedCall(test, *self.call(condition), compare.TRUE)
 
     def comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr, test: int) -> LiftedCall:
+        """The call of a condition with one comparison sign, on whichever side of it the call stands."""
         if (
             isinstance(operator, ast.Lt | ast.LtE)
             and isinstance(left, ast.Call)
@@ -107,6 +110,7 @@ class AssertionReader:
         return LiftedCall(test, *self.call(call), compare.CLOSE, close)
 
     def isclose(self, condition: ast.Call, test: int) -> LiftedCall:
+        """The call of `math.isclose(f(...), number)`."""
         settings = {keyword.arg: literal(keyword.value) for keyword in condition.keywords}
         if len(condition.args) != 2 or not settings.keys() <= {"rel_tol", "abs_tol"}:
             raise NotLifted
@@ -115,6 +119,7 @@ class AssertionReader:
         return LiftedCall(test, *self.call(call), compare.CLOSE, Close(_number(literal(number)), *tolerances))
 
     def has_call(self, node: ast.expr) -> bool:
+        """Whether a node is such a call."""
         try:
             self.call(node)
         except NotLifted:

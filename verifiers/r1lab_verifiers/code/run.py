@@ -38,6 +38,7 @@ class Result:
 
     @property
     def is_passed(self) -> bool:
+        """Whether the test holds."""
         return self.status == "passed"
 
 

@@ -85,6 +85,7 @@ class Code:
         return self._box
 
     def close(self) -> None:
+        """Stop waiting programs; close the sandbox."""
         if self._box is not None and self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._box.close()
@@ -101,11 +102,11 @@ class Code:
         if key not in self._running:
             self.start()
             loop = asyncio.get_running_loop()
-            self._running[key] = loop.run_in_executor(self._threads, self.judge, text, item)
+            self._running[key] = loop.run_in_executor(self._threads, self.run_and_compare, text, item)
             self._running[key].add_done_callback(lambda done: self._remember(key, done))
         return await asyncio.shield(self._running[key])
 
-    def judge(self, text: str, item: Item) -> Verdict:
+    def run_and_compare(self, text: str, item: Item) -> Verdict:
         """The verdict on a program; blocks. SandboxError where the sandbox itself fails."""
         box = self.start()
         try:

@@ -1,7 +1,8 @@
 """Finds where a completion's final answer stands: in a box, behind `####` or `the answer is`, in the last formula.
 
 A policy is a row of `POLICIES`: which places are looked at, in which order. Knows text only. Several boxes that differ
-are all returned: what they mean beside the gold is the verifier's to say."""
+are all returned: what they mean beside the gold is the verifier's to say.
+"""
 
 import re
 from collections import deque
@@ -39,7 +40,7 @@ _NUMBER = re.compile(r"(?<![\w.^/])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:\s?/\s?[0-9]
 _LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])\)?[.\s]*$")
 
 
-def boxed(region: str, after_thinking: bool) -> ExtractedAnswer | None:
+def in_boxes(region: str, after_thinking: bool) -> ExtractedAnswer | None:
     """The boxes of the final region: of all of it where that is marked, else of the last paragraph with a box."""
     if "boxed" not in region and "fbox" not in region:
         return None
@@ -58,16 +59,18 @@ def _inner(text: str) -> str:
     return _inner(inside[-1]) if len(inside) == 1 else text
 
 
-def tagged(region: str, _: bool) -> ExtractedAnswer:
+def inside_tags(region: str, _: bool) -> ExtractedAnswer:
+    """The inside of the last <answer>, which the region already is."""
     return ExtractedAnswer("<answer>", (region,))
 
 
-def hashed(region: str, _: bool) -> ExtractedAnswer | None:
+def after_hashes(region: str, _: bool) -> ExtractedAnswer | None:
+    """What follows the last `####` on its line."""
     found = _HASHES.findall(region)
     return ExtractedAnswer("####", (found[-1],)) if found else None
 
 
-def stated(region: str, _: bool) -> ExtractedAnswer | None:
+def after_statement(region: str, _: bool) -> ExtractedAnswer | None:
     """What follows the last `the answer is`, up to the end of its sentence."""
     found = list(_STATED.finditer(region[-MAX_TAIL_CHARACTERS:]))
     return ExtractedAnswer("statement", (_sentence(found[-1][1]),)) if found else None
@@ -82,15 +85,18 @@ def _sentence(text: str) -> str:
     return last[1] if last else text
 
 
-def whole(region: str, _: bool) -> ExtractedAnswer | None:
+def whole_region(region: str, _: bool) -> ExtractedAnswer | None:
+    """All of the region."""
     return ExtractedAnswer("whole text", (region,)) if region.strip() else None
 
 
 def last_math(region: str, _: bool) -> ExtractedAnswer | None:
+    """The last formula between dollar signs or TeX's brackets."""
     return _last("last formula", _MATH, region)
 
 
 def last_bold(region: str, _: bool) -> ExtractedAnswer | None:
+    """The last text in bold."""
     return _last("last bold text", _BOLD, region)
 
 
@@ -105,21 +111,23 @@ def _last(place: str, pattern: re.Pattern, region: str) -> ExtractedAnswer | Non
 
 
 def last_letter(region: str, _: bool) -> ExtractedAnswer | None:
+    """A capital letter that is stated at the very end: `it's (B).`"""
     match = _LETTER.search(region[-200:].rstrip(" *$"))
     return ExtractedAnswer("last letter", (match[1],)) if match else None
 
 
 def last_number(region: str, _: bool) -> ExtractedAnswer | None:
+    """The last plain number."""
     return _last("last number", _NUMBER, region)
 
 
 POLICIES = {
-    "auto": (boxed, hashed, whole, stated, last_letter, last_math, last_bold, last_number),
-    "boxed": (boxed,),
-    "answer": (tagged,),
-    "hash": (hashed,),
-    "stated": (stated,),
-    "whole": (whole,),
+    "auto": (in_boxes, after_hashes, whole_region, after_statement, last_letter, last_math, last_bold, last_number),
+    "boxed": (in_boxes,),
+    "answer": (inside_tags,),
+    "hash": (after_hashes,),
+    "stated": (after_statement,),
+    "whole": (whole_region,),
 }
 """In which order places are asked; `auto` falls back on weaker ones where a stronger holds nothing that can be read."""
 

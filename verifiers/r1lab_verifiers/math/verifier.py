@@ -11,7 +11,7 @@ from itertools import product
 from r1lab_verifiers.math.agree.agree import Conventions, agree
 from r1lab_verifiers.math.extract import POLICIES, ExtractedAnswer, candidates
 from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of, with_options
-from r1lab_verifiers.math.prove.exact import MAX_WORK, rational, work
+from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, rational, unrolled_size
 from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read
 from r1lab_verifiers.math.read.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Text, TooBig
 from r1lab_verifiers.verdict import Item, Verdict
@@ -143,6 +143,7 @@ class Math:
         return kind_of(gold_readings(answer) if isinstance(answer, str | int | float) else ())
 
     def witness(self, answer: str | dict) -> str:
+        """The gold answer where the setting `extract` looks for it."""
         texts = gold_texts(answer)
         body = texts[-1] if len(texts) == 1 else str(answer)
         if self.after:
@@ -178,6 +179,7 @@ def _is_evaluated(reading: Node, gold: Node) -> bool:
 
 @lru_cache(maxsize=16384)
 def readings_of(text: str, in_prose: bool = True) -> tuple[Node, ...]:
+    """`read` once for each text: the answers of a group repeat."""
     return read(text, in_prose=in_prose)
 
 
@@ -185,7 +187,7 @@ def readings_of(text: str, in_prose: bool = True) -> tuple[Node, ...]:
 def pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
     """`agree`, once for each pair: the answers of a group repeat."""
     try:
-        if gold != reading and work(reading) > MAX_WORK:
+        if gold != reading and unrolled_size(reading) > MAX_UNROLLED_SIZE:
             return False
         return agree(gold, reading, conventions)
     except (TooBig, ZeroDivisionError, RecursionError):

@@ -21,7 +21,7 @@ class Failure:
 Run = Verdict | Failure
 
 
-def judge(first: Run, retry: Run | None = None, witness: Run | None = None) -> Verdict:
+def blamed_verdict(first: Run, retry: Run | None = None, witness: Run | None = None) -> Verdict:
     """The verdict on a completion that was run once, again alone where that failed, then its problem's witness.
 
     A completion is to blame only where it failed twice and the witness, which is known to be harmless, was judged.

@@ -42,6 +42,7 @@ class IsolatedSlots:
                 self._made(name).target.start()
 
     def close(self) -> None:
+        """Cancel what runs; close the verifiers."""
         self._stop()
         for live in self._live.values():
             if hasattr(live.target, "close"):
@@ -76,7 +77,7 @@ class IsolatedSlots:
         try:
             live = self._made(check.name)
             async with asyncio.timeout(getattr(live.target, "deadline", self._deadline)) as clock:
-                verdict = await live.verify_async(check.judged(live))
+                verdict = await live.verify_async(check.item_to_check(live))
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # the verifier border

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from r1lab_sandbox.forkserver.forkserver import ForkServer, SandboxError
 from r1lab_verifiers.plugin import Resolved, extend_path
-from r1lab_verifiers.pool.blame import Failure, Run, is_passed, judge
+from r1lab_verifiers.pool.blame import Failure, Run, blamed_verdict, is_passed
 from r1lab_verifiers.pool.isolated import IsolatedSlots
 from r1lab_verifiers.pool.slot import VerifierSlot
 from r1lab_verifiers.pool.worker import CheckRequest
@@ -43,9 +43,11 @@ class _Task:
     runs: list[Run] = field(default_factory=list)
 
     def next_check(self) -> CheckRequest:
+        """The run that is due: of the completion, or of the witness after two failures."""
         return CheckRequest(self.name, self.item, is_witness=len(self.runs) == 2, solution=self.solution)
 
     def is_decided(self) -> bool:
+        """Whether there is a verdict, or nothing left to try."""
         return isinstance(self.runs[-1], Verdict) or len(self.runs) == 3
 
 
@@ -211,7 +213,7 @@ class Pool:
             return
         if len(task.runs) == 3 and is_passed(run) and task.item.problem_id:
             self._witnessed[key] = replace(run, seconds=0.0)
-        self._finish(task, replace(judge(*task.runs), seconds=sum(run.seconds for run in task.runs)))
+        self._finish(task, replace(blamed_verdict(*task.runs), seconds=sum(run.seconds for run in task.runs)))
 
     def _finish(self, task: _Task, verdict: Verdict) -> None:
         if self._is_closed:

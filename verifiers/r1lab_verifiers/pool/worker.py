@@ -67,10 +67,10 @@ class CheckRequest:
 
     def __call__(self, live: dict[str, Live]) -> dict:
         random.seed(0)  # the verdict must not depend on what this worker judged before
-        verdict = live[self.name].verify(self.judged(live[self.name]))
+        verdict = live[self.name].verify(self.item_to_check(live[self.name]))
         return {"verdict": {name: getattr(verdict, name) for name in FIELDS}}
 
-    def judged(self, verifier: Live) -> Item:
+    def item_to_check(self, verifier: Live) -> Item:
         """The item, or the same one with the witness as its completion."""
         if not self.is_witness:
             return self.item
@@ -79,6 +79,7 @@ class CheckRequest:
 
 
 def encode(number: int, request: BuildRequest | CheckRequest) -> bytes:
+    """A request as a frame, with the number that its reply must have."""
     return NUMBER.pack(number) + pickle.dumps(request)
 
 
@@ -105,6 +106,7 @@ def _encode(reply: dict) -> bytes:
 
 
 def describe(error: BaseException) -> str:
+    """An exception in one line."""
     try:
         return plain(f"{type(error).__name__}: {error}", 400)
     except BaseException:  # the verifier border: an exception whose own text raises

@@ -56,15 +56,18 @@ class ArithmeticParser:
         self.numbers: list[int] = []
 
     def next_is(self, *symbols: str) -> str | None:
+        """Take the next token if it is one of these."""
         return self.left.pop() if self.left and self.left[-1] in symbols else None
 
     def sum(self) -> Fraction:
+        """Products joined by + and -."""
         value = self.product()
         while sign := self.next_is("+", "-"):
             value += self.product() if sign == "+" else -self.product()
         return value
 
     def product(self) -> Fraction:
+        """Factors joined by * and /."""
         value = self.factor()
         while sign := self.next_is("*", "/"):
             other = self.factor()
@@ -74,6 +77,7 @@ class ArithmeticParser:
         return value
 
     def factor(self) -> Fraction:
+        """A number, a sum in parentheses, or the negative of a factor."""
         if self.next_is("-"):
             return -self.factor()
         if self.next_is("("):

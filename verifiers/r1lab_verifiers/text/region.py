@@ -17,6 +17,7 @@ def final_region(text: str) -> str:
 
 
 def has_answer_tag(text: str) -> bool:
+    """Whether an <answer> is opened after the thinking."""
     return "<answer>" in text.rpartition("</think>")[2].partition("<think>")[0]
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from r1lab_verifiers import Item, resolve
-from r1lab_verifiers.math.prove.exact import MAX_RANGE, MAX_WORK, work
+from r1lab_verifiers.math.prove.exact import MAX_RANGE, MAX_UNROLLED_SIZE, unrolled_size
 from r1lab_verifiers.math.read.answer import read
 
 MATH = resolve("math").build()
@@ -19,7 +19,7 @@ DEAR = (
 
 
 def cost(text):
-    return work(read(text)[0])
+    return unrolled_size(read(text)[0])
 
 
 def test_a_sum_costs_its_terms_times_its_body():
@@ -32,7 +32,7 @@ def test_a_sum_costs_its_terms_times_its_body():
 
 @pytest.mark.parametrize("answer", DEAR)
 def test_an_answer_that_costs_too_much_is_wrong_at_once(answer):
-    assert cost(answer) > MAX_WORK
+    assert cost(answer) > MAX_UNROLLED_SIZE
     start = time.process_time()
     assert MATH.verify(Item(rf"\boxed{{{answer}}}", "5")).score == 0
     assert time.process_time() - start < 0.5

@@ -10,6 +10,7 @@ _HUNDRED = Num(Fraction(100))
 
 
 def measures(gold: Node, other: Node, conventions, agree):
+    """The rule for quantities, percentages, ratios and based numbers; NotImplemented where neither is one."""
     gold, other = _total(gold), _total(other)
     match gold, other:
         case Quantity(value, unit), Quantity(given, other_unit):

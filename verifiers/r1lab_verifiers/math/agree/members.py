@@ -158,6 +158,7 @@ def _all(verdicts) -> bool | None:
 
 
 def matrices(gold: Node, other: Node, conventions, agree):
+    """The rule for matrices, cell by cell; a tuple is the row or column that the other one is."""
     gold, other = _vector(gold, other), _vector(other, gold)
     if not (isinstance(gold, Matrix) and isinstance(other, Matrix)):
         return NotImplemented

@@ -57,6 +57,7 @@ def is_inequality(node: Node) -> bool:
 
 
 def same_pieces(left: list[Piece], right: list[Piece]) -> bool:
+    """Whether two sets have the same pieces, endpoints included."""
     return len(left) == len(right) and all(
         _close(a.low, b.low) and _close(a.high, b.high) and (a.is_low_in, a.is_high_in) == (b.is_low_in, b.is_high_in)
         for a, b in zip(left, right)
@@ -108,7 +109,7 @@ def _end(node: Node):
 
 
 def _close(a, b) -> bool:
-    return a == b or (abs(a) != _inf() and abs(b) != _inf() and sample.close(a, b, 1e-6))
+    return a == b or (abs(a) != _inf() and abs(b) != _inf() and sample.is_close(a, b, 1e-6))
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:

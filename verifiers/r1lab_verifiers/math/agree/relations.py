@@ -29,6 +29,7 @@ _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def is_comparison(node: Relation) -> bool:
+    """Whether all signs of a chain compare by size."""
     return all(op in ("<", "<=", ">", ">=", "!=") for op in node.ops)
 
 
@@ -38,6 +39,7 @@ def flipped(ops: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def is_equation(node: Node) -> bool:
+    """Whether it is a chain of equals signs."""
     return isinstance(node, Relation) and set(node.ops) <= {"=", "=="}
 
 
@@ -125,6 +127,7 @@ def same_equation(gold: Relation, other: Relation) -> bool | None:
 
 
 def same_inequality(gold: Relation, other: Relation) -> bool | None:
+    """Two inequalities of two sides: the same up to a factor, which turns the sign where it is negative."""
     (a, b), (c, d) = gold.sides, other.sides
     left, right = (sub(a, b), gold.ops[0]), (sub(c, d), other.ops[0])
     factor = ratio(left[0], right[0])
@@ -141,7 +144,7 @@ def proportional(left: Node, right: Node) -> bool | None:
         return False
     try:
         scaled = Mul((Num(factor), right))
-        return normal.is_equal(left, scaled) or sample.agree(left, scaled) is True
+        return normal.is_equal(left, scaled) or sample.agree_at_points(left, scaled) is True
     except (Unknown, TooBig, ZeroDivisionError):
         return False
 
@@ -153,7 +156,7 @@ def ratio(left: Node, right: Node) -> Fraction | None:
         return None
     quotients = []
     for index in range(6):
-        values = {name: sample.point(name, index) for name in names}
+        values = {name: sample.sample_point(name, index) for name in names}
         try:
             bottom = sample.Evaluator(values, False)(right)
             top = sample.Evaluator(values, False)(left)
@@ -161,10 +164,10 @@ def ratio(left: Node, right: Node) -> Fraction | None:
                 quotients.append(top / bottom)
         except (sample.Undefined, Unknown, TooBig, ZeroDivisionError, ValueError):
             continue
-    if len(quotients) < 2 or not all(sample.close(quotients[0], each, 1) for each in quotients[1:]):
+    if len(quotients) < 2 or not all(sample.is_close(quotients[0], each, 1) for each in quotients[1:]):
         return None
     mp = sample.context()
     guess = Fraction(int(mp.nint(quotients[0] * 10**15)), 10**15).limit_denominator(10**6)
-    if guess and sample.close(mp.mpf(guess.numerator) / guess.denominator, quotients[0]):
+    if guess and sample.is_close(mp.mpf(guess.numerator) / guess.denominator, quotients[0]):
         return guess
     return None

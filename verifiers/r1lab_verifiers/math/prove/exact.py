@@ -27,7 +27,7 @@ from r1lab_verifiers.math.read.tree import (
     symbols,
 )
 
-MAX_WORK = 40_000
+MAX_UNROLLED_SIZE = 40_000
 """Nodes that an answer's sums and products may have, written out."""
 FREE_BOUND = 20
 """What a bound counts as that is a free variable."""
@@ -183,18 +183,18 @@ def _series(kind: str, variable: str, low: Fraction | None, high: Fraction | Non
     return reduce(lambda left, right: _guard(left * right), terms, Fraction(1))
 
 
-def work(node: Node, tops: dict[str, int] | None = None) -> int:
+def unrolled_size(node: Node, tops: dict[str, int] | None = None) -> int:
     """How many nodes it has with its sums and products written out; what cannot be foreseen counts as the most.
 
     tops: the largest values of the indices around it.
     """
     tops = tops or {}
     if not isinstance(node, Big) or node.kind not in ("sum", "prod") or node.low is None or node.high is None:
-        return 1 + sum(work(child, tops) for child in children(node))
+        return 1 + sum(unrolled_size(child, tops) for child in children(node))
     low, high = _top(node.low, tops), _top(node.high, tops)
     terms = max(1, min(high - low + 1 if not symbols(node.low) else high + 1, MAX_RANGE))
-    body = work(node.body, {**tops, node.variable: max(abs(low), abs(high))})
-    return work(node.low, tops) + work(node.high, tops) + terms * body
+    body = unrolled_size(node.body, {**tops, node.variable: max(abs(low), abs(high))})
+    return unrolled_size(node.low, tops) + unrolled_size(node.high, tops) + terms * body
 
 
 def _top(bound: Node, tops: dict[str, int]) -> int:

@@ -19,11 +19,11 @@ E = ("c", "e")
 
 def is_equal(left: Node, right: Node) -> bool:
     """Whether both have the same canonical form. False says nothing. Raises Unknown, TooBig, ZeroDivisionError."""
-    (a, b), (c, d) = fraction(left), fraction(right)
+    (a, b), (c, d) = as_fraction(left), as_fraction(right)
     return (a == c and b == d) or not plus(times(a, d), times(c, b), -1)
 
 
-def fraction(node: Node) -> tuple[Poly, Poly]:
+def as_fraction(node: Node) -> tuple[Poly, Poly]:
     """Numerator and denominator."""
     match node:
         case Num(value):
@@ -37,7 +37,7 @@ def fraction(node: Node) -> tuple[Poly, Poly]:
         case Add(args):
             total = ({}, ONE)
             for arg in args:
-                top, bottom = fraction(arg)
+                top, bottom = as_fraction(arg)
                 if bottom == total[1]:
                     total = plus(total[0], top), bottom
                 else:
@@ -46,23 +46,24 @@ def fraction(node: Node) -> tuple[Poly, Poly]:
         case Mul(args):
             total = (ONE, ONE)
             for arg in args:
-                top, bottom = fraction(arg)
+                top, bottom = as_fraction(arg)
                 total = divide(times(total[0], top), times(total[1], bottom))
             return total
         case Percent(value):
-            return fraction(Mul((value, Num(Fraction(1, 100)))))
+            return as_fraction(Mul((value, Num(Fraction(1, 100)))))
         case Pow(base, exponent):
-            return raised(base, exponent)
+            return power_as_fraction(base, exponent)
         case Call(name, args):
-            return called(name, args)
+            return function_as_fraction(name, args)
     raise Unknown(type(node).__name__)
 
 
-def raised(base: Node, exponent: Node) -> tuple[Poly, Poly]:
+def power_as_fraction(base: Node, exponent: Node) -> tuple[Poly, Poly]:
+    """Numerator and denominator of a power."""
     value = rational(exponent)
     if value is None:
         return _symbolic_power(base, exponent)
-    top, bottom = fraction(base)
+    top, bottom = as_fraction(base)
     if not top:
         if value <= 0:
             raise ZeroDivisionError
@@ -110,7 +111,7 @@ def _root(poly: Poly, exponent: Fraction) -> Poly:
 
 
 def _opaque(pair: tuple[Poly, Poly], exponent: Fraction) -> Poly:
-    return {((("b", key(*pair)), exponent),): Fraction(1)}
+    return {((("b", hashable(*pair)), exponent),): Fraction(1)}
 
 
 def _content(poly: Poly) -> Fraction:
@@ -121,46 +122,46 @@ def _content(poly: Poly) -> Fraction:
 def _prime_powers(value: Fraction, exponent: Fraction) -> Poly:
     if max(value.numerator, value.denominator) > MAX_FACTORED:
         raise TooBig("a number that is not worth factoring")
-    parts = [(prime, count * exponent) for prime, count in factors(value.numerator)]
-    parts += [(prime, -count * exponent) for prime, count in factors(value.denominator)]
+    parts = [(prime, count * exponent) for prime, count in prime_factors(value.numerator)]
+    parts += [(prime, -count * exponent) for prime, count in prime_factors(value.denominator)]
     scale, monomial = merge((), tuple((("p", prime), each) for prime, each in parts))
     return {monomial: scale}
 
 
-def factors(value: int) -> list[tuple[int, int]]:
+def prime_factors(value: int) -> list[tuple[int, int]]:
     """Prime factors of a natural number by trial division (up to MAX_FACTORED)."""
-    prime_factors, divisor = [], 2
+    factors, divisor = [], 2
     while divisor * divisor <= value:
         count = 0
         while value % divisor == 0:
             value //= divisor
             count += 1
         if count:
-            prime_factors.append((divisor, count))
+            factors.append((divisor, count))
         divisor += 1 if divisor == 2 else 2
-    return [*prime_factors, (value, 1)] if value > 1 else prime_factors
+    return [*factors, (value, 1)] if value > 1 else factors
 
 
 def _symbolic_power(base: Node, exponent: Node) -> tuple[Poly, Poly]:
     """b^(2n+1) = b (b^n)^2, for whole coefficients, or any where b is positive."""
     if base == Const("e") and (turned := trig.on_unit_circle(exponent)) is not None:
-        return fraction(turned)
-    top, bottom = fraction(exponent)
+        return as_fraction(turned)
+    top, bottom = as_fraction(exponent)
     known = rational(base)
     is_positive = base == Const("e") or (
         known is not None and known > 0 and max(known.numerator, known.denominator) < MAX_FACTORED
     )
     if bottom != ONE or not all(is_positive or value.denominator == 1 for value in top.values()):
-        return {((("^", key(*fraction(base)), key(top, bottom)), Fraction(1)),): Fraction(1)}, ONE
+        return {((("^", hashable(*as_fraction(base)), hashable(top, bottom)), Fraction(1)),): Fraction(1)}, ONE
     if base == Const("e"):
         bases = [(E, Fraction(1))]
     elif is_positive and known is not None:
-        bases = [(("p", prime), Fraction(count)) for prime, count in factors(known.numerator)]
-        bases += [(("p", prime), Fraction(-count)) for prime, count in factors(known.denominator)]
+        bases = [(("p", prime), Fraction(count)) for prime, count in prime_factors(known.numerator)]
+        bases += [(("p", prime), Fraction(-count)) for prime, count in prime_factors(known.denominator)]
     elif isinstance(base, Sym):
         bases = [(("s", base.name), Fraction(1))]
     else:
-        bases = [(("k", key(*fraction(base))), Fraction(1))]
+        bases = [(("k", hashable(*as_fraction(base))), Fraction(1))]
     total = ONE
     for atom, count in bases:
         for monomial, value in top.items():
@@ -172,31 +173,32 @@ def _symbolic_power(base: Node, exponent: Node) -> tuple[Poly, Poly]:
     return total, ONE
 
 
-def key(top: Poly, bottom: Poly) -> tuple:
+def hashable(top: Poly, bottom: Poly) -> tuple:
     """A hashable form of a fraction, the same for equal ones in nearly all cases."""
     return tuple(sorted(top.items(), key=repr)), tuple(sorted(bottom.items(), key=repr))
 
 
-def called(name: str, args: tuple[Node, ...]) -> tuple[Poly, Poly]:
+def function_as_fraction(name: str, args: tuple[Node, ...]) -> tuple[Poly, Poly]:
+    """Numerator and denominator of a function of canonical arguments."""
     if name == "deg":
-        return fraction(Mul((args[0], Const("pi"), Num(Fraction(1, 180)))))
+        return as_fraction(Mul((args[0], Const("pi"), Num(Fraction(1, 180)))))
     value = rational(Call(name, args))
     if value is not None:
         return constant(value), ONE
-    if (known := trig.simpler(name, args)) is not None:
-        return fraction(known)
+    if (known := trig.in_simpler_functions(name, args)) is not None:
+        return as_fraction(known)
     if name == "log" and len(args) == 1:
         return _log(args[0]), ONE
     if name == "binom":
         top, bottom = args
         below = Mul((Call("factorial", (bottom,)), Call("factorial", (sub(top, bottom),))))
-        return fraction(div(Call("factorial", (top,)), below))
-    pairs = [fraction(arg) for arg in args]
+        return as_fraction(div(Call("factorial", (top,)), below))
+    pairs = [as_fraction(arg) for arg in args]
     sign = 1
-    keys = tuple(key(*pair) for pair in pairs)
+    keys = tuple(hashable(*pair) for pair in pairs)
     if name in trig.ODD_OR_EVEN and len(args) == 1 and keys[0][0] and keys[0][0][0][1] < 0:
         sign = trig.ODD_OR_EVEN[name]
-        keys = (key(plus({}, pairs[0][0], -1), pairs[0][1]),)
+        keys = (hashable(plus({}, pairs[0][0], -1), pairs[0][1]),)
     if name in ("max", "min", "gcd", "lcm"):
         keys = tuple(sorted(keys, key=repr))
     return {((("f", name, keys), Fraction(1)),): Fraction(sign)}, ONE
@@ -206,13 +208,16 @@ def _log(node: Node) -> Poly:
     """The logarithm of a positive rational as a sum over primes; of e^x it is x; of anything else an atom."""
     value = rational(node)
     if value is not None and value > 0 and max(value.numerator, value.denominator) <= MAX_FACTORED:
-        parts = [*factors(value.numerator), *((prime, -count) for prime, count in factors(value.denominator))]
+        parts = [
+            *prime_factors(value.numerator),
+            *((prime, -count) for prime, count in prime_factors(value.denominator)),
+        ]
         return {((("l", prime), Fraction(1)),): Fraction(count) for prime, count in parts}
     if node == Const("e"):
         return ONE
-    top, bottom = fraction(node)
+    top, bottom = as_fraction(node)
     if bottom == ONE and len(top) == 1:
         ((monomial, coefficient),) = top.items()
         if coefficient == 1 and monomial and all(atom[0] in ("p",) or atom == E for atom, _ in monomial):
             return {((("l", atom[1]), Fraction(1)),) if atom != E else (): each for atom, each in monomial}
-    return {((("f", "log", (key(top, bottom),)), Fraction(1)),): Fraction(1)}
+    return {((("f", "log", (hashable(top, bottom),)), Fraction(1)),): Fraction(1)}

@@ -14,10 +14,12 @@ Poly = dict
 
 
 def constant(value: Fraction) -> Poly:
+    """A number as a polynomial."""
     return {(): value} if value else {}
 
 
 def plus(left: Poly, right: Poly, sign: int = 1) -> Poly:
+    """left + sign * right."""
     total = dict(left)
     for monomial, coefficient in right.items():
         value = total.get(monomial, 0) + sign * coefficient
@@ -29,6 +31,7 @@ def plus(left: Poly, right: Poly, sign: int = 1) -> Poly:
 
 
 def times(left: Poly, right: Poly) -> Poly:
+    """The product, multiplied out; TooBig where that has too many terms."""
     if left is ONE or left == ONE:
         return right
     if right is ONE or right == ONE:
@@ -96,12 +99,14 @@ def divide(top: Poly, bottom: Poly) -> tuple[Poly, Poly]:
 
 
 def inverse(poly: Poly) -> Poly:
+    """1 / poly, for one of a single term."""
     ((monomial, coefficient),) = poly.items()
     scale, turned = merge((), tuple((atom, -exponent) for atom, exponent in monomial))
     return {turned: scale / coefficient}
 
 
 def power(poly: Poly, exponent: int) -> Poly:
+    """A whole power, multiplied out; TooBig where that has too many terms or digits."""
     if len(poly) == 1:
         ((monomial, coefficient),) = poly.items()
         if abs(exponent) * coefficient.numerator.bit_length() > 33_000:

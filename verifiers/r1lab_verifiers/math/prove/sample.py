@@ -46,6 +46,7 @@ class Unknown(ArithmeticError):
 
 @lru_cache(maxsize=1)
 def context():
+    """The mpmath context of all samples: one of our own, so that nobody else changes its precision."""
     import mpmath
 
     found = mpmath.MPContext()
@@ -54,7 +55,7 @@ def context():
 
 
 @lru_cache(maxsize=4096)
-def point(name: str, index: int):
+def sample_point(name: str, index: int):
     """The value of a variable: points 0-3 positive, 4-7 of either sign, 8-12 small integers, later ones up to 99."""
     seed = int.from_bytes(hashlib.blake2b(f"{name}/{index}".encode(), digest_size=8).digest(), "big")
     share = context().mpf(seed) / 2**64
@@ -113,6 +114,7 @@ class Evaluator:
         raise Unknown(name)
 
     def power(self, base: Node, exponent: Node):
+        """The principal power; in real arithmetic an odd root of a negative number is real."""
         value, by = self(base), self(exponent)
         if abs(by) > MAX_EXPONENT and abs(value) != 1:
             raise TooBig("an exponent beyond any answer's")
@@ -158,6 +160,7 @@ def _odd_root(exponent: Node) -> bool | None:
 
 
 def has_imaginary(node: Node) -> bool:
+    """Whether the imaginary unit stands anywhere in it."""
     return contains(node, lambda each: each == Const("i"))
 
 
@@ -176,7 +179,7 @@ def is_counting(node: Node) -> bool:
     return _calls(node, _COUNTING) and bool(symbols(node))
 
 
-def agree(gold: Node, other: Node, mp=None) -> bool | None:
+def agree_at_points(gold: Node, other: Node, mp=None) -> bool | None:
     """False where they differ at a point, True where they agree at all that count, None where none does.
 
     Raises Unknown and TooBig as the evaluation does.
@@ -189,7 +192,7 @@ def agree(gold: Node, other: Node, mp=None) -> bool | None:
     for index in range(start, NUM_POINTS + INTEGER_POINTS if names else 1):
         if index == NUM_POINTS and counted >= 3 and not start and not is_stepped:
             break
-        same = at_point(gold, other, {name: point(name, index) for name in names}, is_complex)
+        same = at_point(gold, other, {name: sample_point(name, index) for name in names}, is_complex)
         if same is False:
             return False
         counted += same is True
@@ -207,10 +210,10 @@ def at_point(gold: Node, other: Node, values: dict, is_complex: bool) -> bool | 
         given = right(other)
     except (Undefined, ZeroDivisionError, ValueError, OverflowError):
         return False if values or not is_complex else None
-    return close(wanted, given, max(left.scale, right.scale))
+    return is_close(wanted, given, max(left.scale, right.scale))
 
 
-def close(left: Any, right: Any, scale: Any = 0, digits: int = DIGITS) -> bool:
+def is_close(left: Any, right: Any, scale: Any = 0, digits: int = DIGITS) -> bool:
     """Equal relative to their size, up to what cancellation among terms of size `scale` may cost."""
     size = max(abs(left), abs(right))
     difference = abs(left - right)

@@ -30,7 +30,7 @@ _ROOT2, _ROOT3 = (div(Pow(Num(Fraction(n)), HALF), Num(Fraction(2))) for n in (2
 _SINES = {Fraction(0): ZERO, Fraction(1, 6): HALF, Fraction(1, 4): _ROOT2, Fraction(1, 3): _ROOT3, Fraction(1, 2): ONE}
 
 
-def simpler(name: str, args: tuple[Node, ...]) -> Node | None:
+def in_simpler_functions(name: str, args: tuple[Node, ...]) -> Node | None:
     """The function written with simpler ones, or its value; None where it stays as it is."""
     if len(args) != 1:
         return None

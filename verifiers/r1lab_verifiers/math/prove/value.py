@@ -124,7 +124,7 @@ def _compare(gold: Node, other: Node, left, right, tolerance: float) -> bool | N
     if any(ends) and not any(contains(each, lambda part: isinstance(part, Big)) for each in (gold, other)):
         return ends[0] == ends[1]
     try:
-        agrees = sample.agree(gold, other)
+        agrees = sample.agree_at_points(gold, other)
     except sample.Unknown:
         return _unknown(gold, other, tolerance)
     if agrees is False:
@@ -147,7 +147,7 @@ def _differ_plainly(gold: Node, other: Node) -> bool:
 @lru_cache(maxsize=4096)
 def _at_first_point(node: Node, is_complex: bool):
     """The value there and the largest magnitude met; None where it has none."""
-    evaluate = sample.Evaluator({name: sample.point(name, 0) for name in symbols(node)}, is_complex)
+    evaluate = sample.Evaluator({name: sample.sample_point(name, 0) for name in symbols(node)}, is_complex)
     try:
         return evaluate(node), evaluate.scale
     except (sample.Undefined, sample.Unknown, TooBig, ZeroDivisionError, ValueError, OverflowError):

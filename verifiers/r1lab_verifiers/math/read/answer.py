@@ -195,7 +195,7 @@ def _is_grouped(text: str) -> bool:
 def _parse(text: str) -> Node | None:
     try:
         node = AnswerParser(text).answer()
-        return linear.folded(node) if "^" in text or "begin" in text else node
+        return linear.fold_matrices(node) if "^" in text or "begin" in text else node
     except (Unreadable, RecursionError, ValueError, IndexError, OverflowError):
         return None
 
@@ -204,11 +204,13 @@ def _senses(node: Node) -> list[Node]:
     """The node, and what else the same marks may mean."""
     senses: list[Node] = [node]
     match node:
-        case Mul((Num() as value, unit)) if (spelled := units.spelled(unit)) is not None:
+        case Mul((Num() as value, unit)) if (spelled := units.unit_of_product(unit)) is not None:
             senses.append(Quantity(value, spelled))
-        case Mul((Num() as value, *factors)) if (spelled := units.spelled(Mul(tuple(factors)))) is not None:
+        case Mul((Num() as value, *factors)) if (spelled := units.unit_of_product(Mul(tuple(factors)))) is not None:
             senses.append(Quantity(value, spelled))
-        case Mul((Mul((Num() as value, *tops)), *rest)) if (spelled := units.spelled(Mul((*tops, *rest)))) is not None:
+        case Mul((Mul((Num() as value, *tops)), *rest)) if (
+            spelled := units.unit_of_product(Mul((*tops, *rest)))
+        ) is not None:
             senses.append(Quantity(value, spelled))
         case Mul((Sym(name), Seq("tuple", (top, bottom)) as point)) if name.isupper():  # P(1, 2), C(5, 2)
             senses += [point, Call("binom", (top, bottom))] if name == "C" else [point]

@@ -55,6 +55,7 @@ class Atoms(Operators):
     """Reads what an expression is made of: a number, a name, a bracket, a command with its arguments."""
 
     def atom(self) -> Node:
+        """The atom at this place."""
         token = self.token
         match token.kind:
             case "number":
@@ -246,6 +247,7 @@ class Atoms(Operators):
         return None
 
     def root(self) -> Node:
+        """A root, behind its sign: `[3]{8}`, `{2}`, `2`."""
         degree = None
         if self.is_sign("["):
             self.take()

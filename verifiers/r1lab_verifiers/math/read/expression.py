@@ -50,6 +50,7 @@ class Parser(Atoms):
         return None
 
     def sum(self) -> Node:
+        r"""Terms with + and -; TeX's `a \over b` too."""
         self.deeper()
         parts: list[Node] = [self.signed()]
         while True:
@@ -154,6 +155,7 @@ class Parser(Atoms):
         return self.postfix(base)
 
     def postfix(self, base: Node) -> Node:
+        """The base with what is written behind it."""
         while True:
             if self.is_sign("^", "**"):
                 self.take()

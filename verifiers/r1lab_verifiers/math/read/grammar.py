@@ -16,6 +16,8 @@ _MAGNITUDES |= {"billion": 10**9, "trillion": 10**12}
 
 
 class AnswerParser(Parser):
+    """Reads the whole text of one answer."""
+
     def answer(self) -> Node:
         """All of the text; a semicolon separates groups of members."""
         groups, group = [], [self.member()]
@@ -54,6 +56,7 @@ class AnswerParser(Parser):
         return isinstance(last, Quantity) and self.token.kind == "number" and units.measure(last.unit) is not None
 
     def member(self) -> Node:
+        """One member with its unit; a ratio is one."""
         start, saved = self.at, list(self.tokens)
         try:
             node = self.relation()

@@ -9,16 +9,17 @@ MAX_SIDE = 5
 
 
 def has_matrix(node: Node) -> bool:
+    """Whether matrix arithmetic may stand in it."""
     return contains(
         node, lambda each: isinstance(each, Matrix) or (isinstance(each, Call) and each.name == "transpose")
     )
 
 
-def folded(node: Node) -> Node:
+def fold_matrices(node: Node) -> Node:
     """The node with its matrix arithmetic done, as far as shapes allow; entries are left as sums and products."""
     if not has_matrix(node):
         return node
-    parts = [folded(part) for part in children(node)]
+    parts = [fold_matrices(part) for part in children(node)]
     match rebuild(node, parts) if parts else node:
         case Call("transpose", (inner,)) if (matrix := _matrix(inner)) is not None:
             return Matrix(tuple(zip(*matrix.rows)))

@@ -33,6 +33,8 @@ _STOPS = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "cdot", 
 
 
 class Operators(Structures):
+    """The methods of the parser that read functions and large operators."""
+
     def apply(self, name: str) -> Node:
         r"""A function's argument: `\sin x`, `sin(x)`, `\sin^2 x`, `\log_2 8`, `\ln 2x`, `max(a, b)`."""
         if name == "sqrt":

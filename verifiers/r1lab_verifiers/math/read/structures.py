@@ -13,6 +13,8 @@ _CASE_WORDS = ("if", "for", "when", "where", "", ",")
 
 
 class Structures(TokenCursor):
+    """The methods of the parser that read brackets, sets, environments and relations."""
+
     def bracketed(self) -> Node:
         r"""(a), (a, b), [a, b), {a, b}, \{a, b\}: a group, a tuple or interval, a set. TeX's own braces only group."""
         self.deeper()
@@ -171,6 +173,7 @@ class Structures(TokenCursor):
         return items
 
     def relation(self) -> Node:
+        """Sides joined by relation signs; one side alone is itself."""
         sides, ops = [self.union()], []
         while (op := self._relation_sign()) is not None:
             self.take()

@@ -31,6 +31,8 @@ _TOKEN = re.compile(
 
 @dataclass(slots=True)
 class Token:
+    """A piece of the text with its kind."""
+
     kind: str
     """number, repeating, command, word, text (what stood in \\text{...}) or sign; `end` closes the list."""
     text: str
@@ -91,15 +93,19 @@ class TokenCursor:
 
     @property
     def token(self) -> Token:
+        """The next token."""
         return self.tokens[self.at]
 
     def is_sign(self, *signs: str) -> bool:
+        """Whether the next token is one of these signs."""
         return self.token.kind == "sign" and self.token.text in signs
 
     def is_command(self, *commands: str) -> bool:
+        """Whether the next token is one of these commands, given without backslash."""
         return self.token.kind == "command" and self.token.text in commands
 
     def take(self) -> Token:
+        """Read the next token."""
         token = self.tokens[self.at]
         self.at += 1
         self.nodes += 1
@@ -108,11 +114,13 @@ class TokenCursor:
         return token
 
     def expect(self, *texts: str) -> Token:
+        """Read the next token, which must be one of these."""
         if self.token.kind not in ("sign", "command") or self.token.text not in texts:
             raise Unreadable(f"{' or '.join(texts)} expected at {self.token.text!r}")
         return self.take()
 
     def deeper(self) -> None:
+        """One more level of nesting; the caller lowers `depth` again."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise Unreadable("nested deeper than any answer")

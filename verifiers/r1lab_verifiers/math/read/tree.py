@@ -25,11 +25,15 @@ class TooBig(ArithmeticError):
 
 
 class Node:
+    """Any part of an answer."""
+
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Num(Node):
+    """A number, exact, with how it was written."""
+
     value: Fraction
     places: int | None = field(default=None, compare=False)
     """Digits written behind the decimal point; None for an integer or anything exact."""
@@ -53,16 +57,22 @@ class Const(Node):
 
 @dataclass(frozen=True, slots=True)
 class Add(Node):
+    """A sum."""
+
     args: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Mul(Node):
+    """A product; a quotient has a power -1 in it."""
+
     args: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Pow(Node):
+    """A power; a root has a fraction as its exponent."""
+
     base: Node
     exponent: Node
 
@@ -116,6 +126,8 @@ class Builder(Node):
 
 @dataclass(frozen=True, slots=True)
 class Matrix(Node):
+    """A matrix, row by row."""
+
     rows: tuple[tuple[Node, ...], ...]
 
 
@@ -129,11 +141,15 @@ class Relation(Node):
 
 @dataclass(frozen=True, slots=True)
 class Ratio(Node):
+    """`3:2:1`"""
+
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Percent(Node):
+    """A value with a percent sign."""
+
     value: Node
 
 
@@ -155,6 +171,8 @@ class Based(Node):
 
 @dataclass(frozen=True, slots=True)
 class TimeOfDay(Node):
+    """A time of day, in minutes since midnight."""
+
     minutes: int
     is_marked: bool
     """Whether am or pm was said (else 1:30 may be either)."""
@@ -169,6 +187,8 @@ class Text(Node):
 
 @dataclass(frozen=True, slots=True)
 class ChosenOption(Node):
+    """An option of a multiple-choice problem: its letter and, where known, its text."""
+
     letter: str
     text: str = ""
 
@@ -177,24 +197,29 @@ ZERO, ONE, MINUS_ONE, HALF = (Num(Fraction(n)) for n in (0, 1, -1, Fraction(1, 2
 
 
 def add(*args: Node) -> Node:
+    """A sum; of one term, that term."""
     return args[0] if len(args) == 1 else Add(args)
 
 
 def mul(*args: Node) -> Node:
+    """A product; of one factor, that factor."""
     return args[0] if len(args) == 1 else Mul(args)
 
 
 def neg(node: Node) -> Node:
+    """The negative; a number stays a number."""
     if isinstance(node, Num):
         return Num(-node.value, node.places, node.digits)
     return Mul((MINUS_ONE, node))
 
 
 def div(top: Node, bottom: Node) -> Node:
+    """The quotient, as a product with a power -1."""
     return Mul((top, Pow(bottom, MINUS_ONE)))
 
 
 def sub(left: Node, right: Node) -> Node:
+    """The difference, as a sum with a negative."""
     return Add((left, neg(right)))
 
 
@@ -263,14 +288,17 @@ def symbols(node: Node) -> frozenset[str]:
 
 
 def size(node: Node) -> int:
+    """Number of nodes."""
     return 1 + sum(map(size, children(node)))
 
 
 def contains(node: Node, test) -> bool:
+    """Whether a node in it passes the test."""
     return test(node) or any(contains(child, test) for child in children(node))
 
 
 def substitute(node: Node, name: str, value: Node) -> Node:
+    """The node with a variable replaced by a value."""
     if isinstance(node, Sym):
         return value if node.name == name else node
     parts = children(node)

@@ -50,7 +50,7 @@ LETTERS = set("mgslhLNJWVAKCF")
 """Single letters that may be a unit right behind a number."""
 
 
-def normal(unit: str) -> str:
+def normal_spelling(unit: str) -> str:
     """A unit's spelling made uniform: `sq. centimeters` and `cm^2` are the same."""
     text = unit.lower().replace("\\", " ").replace("{", "").replace("}", "").replace("$", " ")
     # "ms^-1"; not "ms"
@@ -79,7 +79,7 @@ def _word(word: str) -> str:
 def measure(unit: str) -> tuple[Fraction, tuple[tuple[str, int], ...]] | None:
     """How many base units it is, and its dimension; None where a word of it is no unit."""
     total, dimension, sign = Fraction(1), {}, 1
-    text = normal(unit)
+    text = normal_spelling(unit)
     if not text or _POWER.sub("", text).strip():
         return None
     for word, power, slash in _POWER.findall(text):
@@ -100,7 +100,7 @@ def conversion(wanted: str, given: str) -> Fraction | None:
     """What a value in the given unit is multiplied with to be in the wanted one: 1 where either only names what is
     counted; None where they measure different things."""
     left, right = measure(wanted), measure(given)
-    if left is None or right is None or normal(wanted) == normal(given):
+    if left is None or right is None or normal_spelling(wanted) == normal_spelling(given):
         return Fraction(1)
     return right[0] / left[0] if left[1] == right[1] else None
 
@@ -112,14 +112,14 @@ def is_unit_word(word: str) -> bool:
     return known or len(word) > 3 or lower in names.UNIT_WORDS
 
 
-def spelled(node: Node) -> str | None:
+def unit_of_product(node: Node) -> str | None:
     """The unit that a product of letters may be: m/s, m s^-1; None where it is none."""
     match node:
         case Sym(name):
             return name if name in LETTERS or name in _UNIT_OF else None
         case Pow(Sym(name), Num(power)) if power.denominator == 1 and abs(power) < 4:
-            return f"{name}^{power}" if spelled(node.base) else None
+            return f"{name}^{power}" if unit_of_product(node.base) else None
         case Mul(args):
-            parts = [spelled(arg) for arg in args]
+            parts = [unit_of_product(arg) for arg in args]
             return " ".join(part for part in parts if part) if all(parts) else None
     return None
