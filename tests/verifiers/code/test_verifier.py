@@ -124,7 +124,7 @@ def test_a_test_that_needs_numpy_has_it_and_says_so_where_it_is_not_there(judge)
     assert judge("def f(): return [1, 2]", answer).status == "correct"
     code = Code(packages=())
     try:
-        verdict = code.judge("def f(): return [1, 2]", Item("", answer))
+        verdict = code.run_and_compare("def f(): return [1, 2]", Item("", answer))
     finally:
         code.close()
     assert verdict.status != "correct" and "numpy" in verdict.reason

@@ -104,6 +104,7 @@ class Code:
             loop = asyncio.get_running_loop()
             self._running[key] = loop.run_in_executor(self._threads, self.run_and_compare, text, item)
             self._running[key].add_done_callback(lambda done: self._remember(key, done))
+        # shielded: another item may wait for the same run
         return await asyncio.shield(self._running[key])
 
     def run_and_compare(self, text: str, item: Item) -> Verdict:
@@ -184,6 +185,7 @@ class Code:
         return Verdict(score, first.status, text, reason)  # pyright: ignore[reportArgumentType]  not `passed`: it failed
 
     def _remember(self, key: tuple, done: asyncio.Future) -> None:
+        """Keep a verdict for equal programs; not a timeout, which a busy machine may have caused."""
         self._running.pop(key, None)
         if done.cancelled() or done.exception() is not None or done.result().status == "timeout":
             return

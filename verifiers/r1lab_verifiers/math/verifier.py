@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 
-from r1lab_verifiers.math.agree.agree import Conventions, agree
+from r1lab_verifiers.math.agree.agree import agree
+from r1lab_verifiers.math.agree.conventions import Conventions
 from r1lab_verifiers.math.extract import POLICIES, ExtractedAnswer, candidates
 from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of, with_options
 from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, rational, unrolled_size

@@ -14,7 +14,7 @@ MAX_DIGITS = 400
 MAX_TEXT_CHARACTERS, MAX_UNIT_CHARACTERS = 4096, 60
 """Characters of a text that is to be a number, and of the unit after it."""
 _PLAIN = r"(?>[0-9]{1,3}(?:,[0-9]{3})++(?![0-9])(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
-# "-$1,234.50"; not "x^2"
+# "-$1,234.50"; not "x^2". Possessive (++), so that long digits are not read again from each of them
 _NUMBER = re.compile(
     rf"""
     (?<! [\w.^/)\]}}\u221a] ) (?<! [A-Za-z_^]\{{ )               # not inside a word, a date, an exponent, a root

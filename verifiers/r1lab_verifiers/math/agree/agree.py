@@ -4,8 +4,9 @@ The gold decides what is asked for, so the rules are not symmetrical: a gold `x 
 accepts the interval; a gold interval accepts no inequality, which may restate the problem.
 """
 
-from dataclasses import dataclass
+from types import NotImplementedType
 
+from r1lab_verifiers.math.agree.conventions import Agree, Conventions, Ruling
 from r1lab_verifiers.math.agree.measures import measures
 from r1lab_verifiers.math.agree.members import matrices, members
 from r1lab_verifiers.math.agree.statements import sets, statements
@@ -15,29 +16,19 @@ from r1lab_verifiers.math.read.tree import ChosenOption, Const, Node, Relation, 
 from r1lab_verifiers.math.read.words import words
 
 
-@dataclass(frozen=True)
-class Conventions:
-    """What notation leaves open; see the settings of `Math`. The defaults are those of the public labels."""
-
-    percent: str = "both"
-    lists: str = "unordered"
-    inequality_for_interval: bool = False
-    convert_units: bool = True
-    tolerance: float = 0.0
-
-
 def agree(gold: Node, other: Node, conventions: Conventions) -> bool | None:
     """True, False, or None where numbers agree and nothing proves it."""
     if gold == other and not isinstance(other, Relation):
         return True
     for rule in RULES:
-        found = rule(gold, other, conventions, agree)
-        if found is not NotImplemented:
-            return found
+        ruling = rule(gold, other, conventions, agree)
+        if not isinstance(ruling, NotImplementedType):
+            return ruling
     return equal(gold, other, conventions.tolerance)
 
 
-def _words(gold: Node, other: Node, conventions: Conventions, agree):
+def _words(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
+    """The rule for words, options and times of day."""
     match gold, other:
         case Text(), Text():
             return gold.words == other.words

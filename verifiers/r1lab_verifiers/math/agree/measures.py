@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from r1lab_verifiers.math.agree.conventions import Agree, Conventions, Ruling
 from r1lab_verifiers.math.prove.value import equal
 from r1lab_verifiers.math.read import units
 from r1lab_verifiers.math.read.tree import Based, Node, Num, Percent, Quantity, Ratio, Relation, Seq, add, div, mul
@@ -9,7 +10,7 @@ from r1lab_verifiers.math.read.tree import Based, Node, Num, Percent, Quantity, 
 _HUNDRED = Num(Fraction(100))
 
 
-def measures(gold: Node, other: Node, conventions, agree):
+def measures(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
     """The rule for quantities, percentages, ratios and based numbers; NotImplemented where neither is one."""
     gold, other = _total(gold), _total(other)
     match gold, other:
@@ -40,7 +41,9 @@ def measures(gold: Node, other: Node, conventions, agree):
     return False if isinstance(gold, Based | Ratio) or isinstance(other, Based) else NotImplemented
 
 
-def _same_quantity(value: Node, unit: str, given: Node, other_unit: str, conventions, agree):
+def _same_quantity(
+    value: Node, unit: str, given: Node, other_unit: str, conventions: Conventions, agree: Agree
+) -> Ruling:
     factor = units.conversion(unit, other_unit)
     if factor is None or (factor != 1 and not conventions.convert_units):
         return False

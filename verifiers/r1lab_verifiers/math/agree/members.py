@@ -5,6 +5,7 @@ Two members are compared by `agree`.
 
 from dataclasses import replace
 
+from r1lab_verifiers.math.agree.conventions import Agree, Conventions, Ruling
 from r1lab_verifiers.math.read.tree import (
     Call,
     Matrix,
@@ -23,7 +24,7 @@ from r1lab_verifiers.math.read.tree import (
 MAX_MEMBERS = 200
 
 
-def members(gold: Node, other: Node, conventions, agree):
+def members(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
     """Lists, sets and tuples."""
     gold, other = _as_members(gold), _as_members(other)
     if isinstance(gold, Seq) and gold.kind == "tuple":
@@ -137,7 +138,7 @@ def _same_brackets(gold: Seq, other: Seq) -> bool:
     return gold.brackets == other.brackets or (len(gold.items) > 2 and {gold.brackets, other.brackets} <= {"()", "[]"})
 
 
-def _matched(left: tuple[Node, ...], right: tuple[Node, ...], conventions, agree) -> bool | None:
+def _matched(left: tuple[Node, ...], right: tuple[Node, ...], conventions: Conventions, agree: Agree) -> bool | None:
     """Each member of one is a member of the other; members that only look alike leave it undecided."""
     rest, is_proved = list(right), True
     for item in left:
@@ -157,7 +158,7 @@ def _all(verdicts) -> bool | None:
     return False if False in seen else None if None in seen else True
 
 
-def matrices(gold: Node, other: Node, conventions, agree):
+def matrices(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
     """The rule for matrices, cell by cell; a tuple is the row or column that the other one is."""
     gold, other = _vector(gold, other), _vector(other, gold)
     if not (isinstance(gold, Matrix) and isinstance(other, Matrix)):

@@ -5,13 +5,14 @@
 from functools import reduce
 
 from r1lab_verifiers.math.agree import relations
+from r1lab_verifiers.math.agree.conventions import Agree, Conventions, Ruling
 from r1lab_verifiers.math.agree.members import expanded
 from r1lab_verifiers.math.agree.realset import is_inequality, real_set, same_pieces
 from r1lab_verifiers.math.prove.value import equal
 from r1lab_verifiers.math.read.tree import Builder, Node, Relation, Seq, SetOp, Sym
 
 
-def statements(gold: Node, other: Node, conventions, agree):
+def statements(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
     """At least one is a relation."""
     if isinstance(gold, Relation) and isinstance(other, Relation):
         return _both(gold, other, conventions, agree)
@@ -30,7 +31,7 @@ def statements(gold: Node, other: Node, conventions, agree):
     return False if value is None else agree(gold, value, conventions)
 
 
-def sets(gold: Node, other: Node, conventions, agree):
+def sets(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
     """Unions, set-builders, systems of inequalities: as pieces of the real line where ends are numbers."""
     if not any(isinstance(each, SetOp | Builder) or each == Sym("R") or _is_system(each) for each in (gold, other)):
         return NotImplemented
@@ -74,7 +75,7 @@ def _same_set(gold: Node, other: Node) -> bool | None:
     return None if wanted is None or given is None else same_pieces(wanted, given)
 
 
-def _gold_relation(gold: Relation, other: Node, conventions, agree):
+def _gold_relation(gold: Relation, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
     """A gold `x = 5` accepts 5; `x in A` accepts A; an inequality accepts its interval."""
     if is_inequality(gold):
         if _is_system(other) and _names(gold) != _names(other):
@@ -90,7 +91,7 @@ def _gold_relation(gold: Relation, other: Node, conventions, agree):
     return False
 
 
-def _both(gold: Relation, other: Relation, conventions, agree):
+def _both(gold: Relation, other: Relation, conventions: Conventions, agree: Agree) -> Ruling:
     if relations.is_equation(gold) and relations.is_equation(other):
         return _equations(gold, other, conventions, agree)
     if gold == other:
@@ -105,7 +106,7 @@ def _both(gold: Relation, other: Relation, conventions, agree):
     return forward or (gold.ops == relations.flipped(other.ops) and _same_sides(gold.sides, other.sides[::-1]))
 
 
-def _equations(gold: Relation, other: Relation, conventions, agree):
+def _equations(gold: Relation, other: Relation, conventions: Conventions, agree: Agree) -> Ruling:
     is_other_chain = len(other.sides) > 2
     if is_other_chain:
         value = relations.stated_value(other)
@@ -130,7 +131,7 @@ def _names(node: Node) -> set[str]:
     return set().union(*map(_names, node.items)) if isinstance(node, Seq) else set()
 
 
-def _membership(gold: Relation, other: Relation, conventions, agree):
+def _membership(gold: Relation, other: Relation, conventions: Conventions, agree: Agree) -> Ruling:
     """x in A, x = {1, 2, 3}; an inequality accepts its variable in the interval, not the other way round."""
     if is_inequality(gold):
         return other.ops == ("in",) and other.sides[0] in gold.sides and bool(_same_set(gold, other))

@@ -43,7 +43,7 @@ def prove(left: Node, right: Node) -> bool | None:
                 sys.setprofile(None)
                 raise Spent
 
-    sys.setprofile(tick)
+    sys.setprofile(tick)  # a profiler that is set already is lost
     try:
         return _decide(sympy, _build(sympy, left) - _build(sympy, right))
     except (Spent, Exception):  # sympy raises anything; whatever it is, it is no proof

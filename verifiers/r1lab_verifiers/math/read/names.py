@@ -66,18 +66,10 @@ JOINERS = {"and", "or", "if", "for", "where", "with", "when", "und", "oder", "et
 CALLED = set("fghFG")
 """Letters that, right before a bracket, are functions and not factors."""
 BASES = {
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "eleven": 11,
-    "twelve": 12,
-    "sixteen": 16,
+    word: int(base)
+    for word, base in pairs(
+        "two 2 three 3 four 4 five 5 six 6 seven 7 eight 8 nine 9 ten 10 eleven 11 twelve 12 sixteen 16"
+    ).items()
 }
 WORDS = _words(
     """
