@@ -119,8 +119,9 @@ def test_every_link_leads_somewhere(page):
 
 def test_every_file_and_function_that_the_architecture_page_names_exists():
     named = re.findall(r"`([\w/]+\.py):(\w+)`", PAGES["r1lab/README.md"])
+    texts = {path: file.read_text() for path, _ in named if (file := ROOT / "r1lab" / path).is_file()}
     missing = [f"{path}:{name}" for path, name in named
-               if not re.search(rf"^ *def {name}\(", (ROOT / "r1lab" / path).read_text(), re.MULTILINE)]  # fmt: skip
+               if not re.search(rf"^ *def {name}\(", texts.get(path, ""), re.MULTILINE)]  # fmt: skip
     assert len(named) > 12 and missing == []
 
 
