@@ -29,11 +29,12 @@ FLOORS = """
     r1lab_sandbox.probe r1lab_sandbox
 
     r1lab_verifiers.verdict
-    r1lab_verifiers.plugin
+    r1lab_verifiers.plugin r1lab_verifiers.version
     r1lab_verifiers.text
     r1lab_verifiers.math.read
     r1lab_verifiers.math.prove
     r1lab_verifiers.math.agree
+    r1lab_verifiers.math.extract r1lab_verifiers.math.gold
     r1lab_verifiers.pool r1lab_verifiers.code r1lab_verifiers.math
     r1lab_verifiers
 
