@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,9 @@ from r1lab_data import Problem
 from r1lab_sandbox.box import Sandbox
 from r1lab_sandbox.forkserver.forkserver import SandboxError
 from r1lab_verifiers.verdict import Verdict
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under `nohup`: what a test starts would ignore Ctrl-C too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("busy", deadline=None)  # a neighbour on the machine is no failure
 hypothesis.settings.load_profile("busy")

@@ -26,7 +26,7 @@ def terminable(lost: str) -> Iterator[None]:
 class Grace:
     """`asked` names the signal that came, or is empty; `heard` what was agreed on when it was last looked at: a signal
     that comes later, or while the processes agree, is heard the next time. Outside the main thread signals stay as they
-    are."""
+    are, and one that is ignored stays ignored (Ctrl-C under `nohup`)."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -37,7 +37,8 @@ class Grace:
 
     def __enter__(self) -> "Grace":
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+            heeded = [number for number in self.SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self.before = {number: signal.signal(number, self._ask) for number in heeded}
         return self
 
     def __exit__(self, *_) -> None:

@@ -57,6 +57,18 @@ def test_a_signal_to_another_process_is_heard_here():
         assert grace.heard()
 
 
+@pytest.mark.parametrize("heeding", [Grace, lambda: launch._forwarded([])], ids=["run", "launcher"])
+def test_ctrl_c_that_is_ignored_stays_ignored(heeding):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with heeding():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_signal_that_comes_while_the_processes_agree_is_heard_the_next_time():
     answers = iter([True, False])
 
