@@ -117,7 +117,7 @@ def _code(code: int) -> int:
 @contextmanager
 def _forwarded(children: list[subprocess.Popen]) -> Iterator[None]:
     """SIGTERM and Ctrl-C go on to every process: the first asks, the second ends. What comes at once is one signal: a
-    parent that ends may be told by itself and by the kernel. One that is ignored stays ignored (Ctrl-C under `nohup`)."""
+    parent that ends may be told by itself and by the kernel. One that is ignored stays so (Ctrl-C under `nohup`)."""
     last = -AT_ONCE
 
     def forward(number: int, _frame) -> None:
