@@ -226,52 +226,49 @@ def test_an_isolated_verifier_gets_an_answer_of_several_columns(command, rows, t
     assert code == 0 and judged(out)[0]["extracted"] == "['assert 1']"
 
 
-def process(folder: Path, *arguments: str, **more) -> subprocess.Popen:
-    root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": root}
-    return subprocess.Popen([sys.executable, "-m", "r1lab.cli.main", *arguments], cwd=folder, env=environment, **more)
+VERIFY = """
+os.dup2(os.open("cases.jsonl", os.O_RDONLY), 0)
+sys.stdin = open(0)
+sys.argv = ["r1lab", "verify", *{arguments!r}]
+from r1lab.cli.main import main
+main()
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_command_leaves_nothing_and_says_so(number, rows, tmp_path):
+def test_a_stopped_command_leaves_nothing_and_says_so(number, rows, tmp_path, forked_in):
     (tmp_path / "slow.py").write_text(
         "import time\ndef f(c, a):\n    open('began', 'w').close()\n    time.sleep(30)\n    return True\n"
     )
     path = rows(*20 * [RIGHT])
     (tmp_path / "out.jsonl").write_text("old")
-    running = process(
-        tmp_path,
-        "verify",
-        "--verifier",
-        "slow:f",
-        path,
-        "--out",
-        "out.jsonl",
-        "--deadline",
-        "60",
-        stderr=subprocess.PIPE,
-    )
+    arguments = ["--verifier", "slow:f", path, "--out", "out.jsonl", "--workers", "1", "--deadline", "60"]
+    running = forked_in(tmp_path, VERIFY.format(arguments=arguments))
     while not (tmp_path / "began").exists():
-        assert running.poll() is None
+        assert running.is_alive(), (tmp_path / "stderr").read_text()
         time.sleep(0.02)
-    running.send_signal(number)
-    _, err = running.communicate(timeout=20)
-    assert (running.returncode, err.decode()) == (1, "r1lab: stopped; 'out.jsonl' was not written\n")
+    os.kill(running.pid, number)
+    running.join(20)
+    said = (tmp_path / "stderr").read_text()
+    assert (running.exitcode, said) == (1, "r1lab: stopped; 'out.jsonl' was not written\n")
     assert (tmp_path / "out.jsonl").read_text() == "old"
-    left = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
+    left = {path.name for path in tmp_path.iterdir()} - {"__pycache__", "stdout", "stderr"}
     assert left == {"slow.py", "cases.jsonl", "out.jsonl", "began"}
 
 
-def test_stdin_to_stdout_and_a_reader_that_leaves_early(tmp_path):
-    line = json.dumps(RIGHT).encode() + b"\n"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    running = process(tmp_path, "verify", "--verifier", "numeric", "-", **pipes)
-    out, err = running.communicate(3 * line, timeout=30)
-    assert running.returncode == 0 and [row["score"] for row in judged(out)] == 3 * [1.0], err
-    running = process(tmp_path, "verify", "--verifier", "numeric", "-", **pipes)
+def test_stdin_to_stdout(rows, tmp_path, forked_in):
+    rows(*3 * [RIGHT])
+    running = forked_in(tmp_path, VERIFY.format(arguments=[*QUICK, "numeric", "-"]))
+    running.join(30)
+    assert running.exitcode == 0, (tmp_path / "stderr").read_text()
+    assert [row["score"] for row in judged((tmp_path / "stdout").read_bytes())] == 3 * [1.0]
+
+
+def test_a_reader_that_leaves_early(rows, tmp_path):
+    """A fresh process: what it cannot write it must not say again as the interpreter ends."""
+    command = [sys.executable, "-m", "r1lab.cli.main", "verify", *QUICK, "numeric", rows(*200 * [RIGHT])]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     running.stdout.close()
-    running.stdin.write(200 * line)
-    running.stdin.close()
     assert running.wait(timeout=30) == 1
     assert b"Traceback" not in running.stderr.read()
 
