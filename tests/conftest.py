@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read where Triton is imported, which transformers may do
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits must not spin where other tests run
@@ -15,18 +16,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits must 
 import hypothesis
 import numpy as np
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from r1lab import embedded
-from r1lab.cli import main as cli
-from r1lab.policy.policy import Policy
-from r1lab.recipe import RlStageConfig
-from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored
-from r1lab_data import Problem
-from r1lab_sandbox.box import Sandbox
-from r1lab_sandbox.forkserver.forkserver import SandboxError
-from r1lab_verifiers.verdict import Verdict
+if TYPE_CHECKING:  # torch takes seconds, which the process that only hands out the tests need not wait
+    from r1lab.policy.policy import Policy
+    from r1lab.records import Group, Sample
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under `nohup`: what a test starts would ignore Ctrl-C too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,6 +67,9 @@ def pytest_runtest_setup(item):
 
 @functools.cache
 def missing_isolation() -> str:
+    from r1lab_sandbox.box import Sandbox
+    from r1lab_sandbox.forkserver.forkserver import SandboxError
+
     try:
         with Sandbox(slots=1):
             return ""
@@ -108,6 +104,11 @@ def forked_in(forked):
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A Hugging Face folder: a random Llama of 2 layers, 64 wide, with the embedded model's tokenizer of characters."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from r1lab import embedded
+
     torch.set_num_threads(1)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("tiny")
@@ -125,6 +126,8 @@ def tiny_model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def make_stage():
     """An RL stage of one step on a task, with what a test sets."""
+    from r1lab.recipe import RlStageConfig
+
     quiet = {
         "name": "rl",
         "precision": "float32",
@@ -138,10 +141,13 @@ def make_stage():
 @pytest.fixture
 def make_policy(tiny_model, make_stage):
     """A policy on the tiny model; settings are the stage's."""
+    import torch
+
+    from r1lab.policy.policy import Policy
 
     def make(
         *, location=tiny_model, needs_ref=False, temperature=1.0, total_updates=10, value_rate=None, **settings
-    ) -> Policy:
+    ) -> "Policy":
         torch.set_num_threads(1)
         return Policy(
             str(location), make_stage(**settings), total_updates=total_updates, temperature=temperature,
@@ -154,6 +160,7 @@ def make_policy(tiny_model, make_stage):
 @pytest.fixture(scope="session")
 def make_rollout():
     """A completion of ids made by hand."""
+    from r1lab.records import Request, RequestId, Role, Rollout, Sampling
 
     def make(prompt_ids, completion_ids, *, draw=0, index=0, engine=-1.0, role=Role.POLICY, finish="eos", text=""):
         size = len(completion_ids)
@@ -170,8 +177,11 @@ def make_rollout():
 @pytest.fixture(scope="session")
 def make_group(make_rollout):
     """A group with these rewards, one completion of three tokens each; a reward of None is an error of ours."""
+    from r1lab.records import Draw, Group, Scored
+    from r1lab_data import Problem
+    from r1lab_verifiers.verdict import Verdict
 
-    def make(rewards, draw=0, lengths=None) -> Group:
+    def make(rewards, draw=0, lengths=None) -> "Group":
         members = []
         for index, reward in enumerate(rewards):
             size = lengths[index] if lengths else 3
@@ -186,8 +196,9 @@ def make_group(make_rollout):
 @pytest.fixture(scope="session")
 def make_samples(make_rollout):
     """Samples of random ids and lengths, with advantages and scales."""
+    from r1lab.records import Sample
 
-    def make(count=8, seed=0, longest=9, **fields) -> list[Sample]:
+    def make(count=8, seed=0, longest=9, **fields) -> "list[Sample]":
         random, made = np.random.default_rng(seed), []
         for index in range(count):
             prompt, size = random.integers(3, 99, random.integers(1, 9)), int(random.integers(1, longest + 1))
@@ -202,6 +213,8 @@ def make_samples(make_rollout):
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfdbinary):
     """r1lab with these arguments in an empty folder: (exit code, stdout as bytes, stderr as text)."""
+    from r1lab.cli import main as cli
+
     monkeypatch.chdir(tmp_path)
     path = list(sys.path)
 
