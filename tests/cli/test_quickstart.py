@@ -6,6 +6,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from r1lab.cli.quickstart import quickstart
+from r1lab.report import figures
 from r1lab.run.journal import read_evaluation
 
 
@@ -23,10 +24,12 @@ def check(summary: dict, out, apart: float) -> None:
     assert (out / "report" / "index.html").stat().st_size > 10_000
 
 
-def test_a_small_quickstart_ends_in_a_table_a_report_and_a_summary(tmp_path, capsys):
+def test_a_small_quickstart_ends_in_a_table_a_report_and_a_summary(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(figures, "CHARTS", figures.CHARTS[:2])  # all of them: test_report.py
     out = tmp_path / "quick"
     overrides = [
-        f"out={out}", "stop.max_tokens=40000", "eval.sets.held_out.size=64", "prompts_per_step=16", "threads=1",
+        f"out={out}", "stop.max_tokens=12000", "eval.sets.held_out.size=64", "prompts_per_step=8", "group_size=8",
+        "eval.every=100", "data.size=256", "threads=1",
     ]  # fmt: skip
     summary = quickstart(overrides)
     check(summary, out, apart=0.05)  # one problem is 3 % of so small a budget

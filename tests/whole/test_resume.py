@@ -4,6 +4,7 @@ Every run is a process of its own. Scenarios patch one function to die with SIGK
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ RECIPE = {
             "steps": 4,
             "group_size": 4,
             "objective": {"preset": "grpo", "group": {"select": "drop_zero_variance", "refill": {"max_draws": 2}}},
-            "eval": {"every": 2, "sets": {"test": {"task": "addition", "split": "eval", "size": 8}}},
+            "eval": {"every": 2, "sets": {"test": {"task": "addition", "split": "eval", "size": 4}}},
         },
     ],
 }
@@ -108,11 +109,10 @@ def test_killed_and_resumed_equals_unbroken(start, unbroken, tmp_path, death):
     assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
 
 
-def test_raising_the_steps_of_a_finished_run_goes_on(start, tmp_path):
+def test_raising_the_steps_of_a_finished_run_goes_on(start, unbroken, tmp_path):
     longer = [RECIPE["stages"][0], {**RECIPE["stages"][1], "steps": 6}]
     assert start(tmp_path / "straight", stages=longer) == 0
-    shorter = [RECIPE["stages"][0], {**RECIPE["stages"][1], "steps": 4}]
-    assert start(tmp_path / "raised", stages=shorter) == 0
+    shutil.copytree(unbroken, tmp_path / "raised")
     assert start(tmp_path / "raised", stages=longer) == 0
     assert weights(tmp_path / "raised") == weights(tmp_path / "straight")
     assert figures(tmp_path / "raised") == figures(tmp_path / "straight")
