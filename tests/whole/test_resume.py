@@ -27,7 +27,7 @@ RECIPE = {
             "steps": 4,
             "group_size": 4,
             "objective": {"preset": "grpo", "group": {"select": "drop_zero_variance", "refill": {"max_draws": 2}}},
-            "eval": {"every": 2, "sets": {"test": {"task": "addition", "split": "eval", "size": 4}}},
+            "eval": {"every": 2, "sets": {"test": {"task": "addition", "split": "eval", "size": 8}}},
         },
     ],
 }
