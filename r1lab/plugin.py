@@ -48,9 +48,9 @@ def find(table: Mapping[str, Any], name: str, what: str) -> Any:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name that was probably meant: of those alike, one of the same letters, else of the same first letter."""
 
-    def slip(each: str) -> tuple[bool, bool, float]:
-        likeness = difflib.SequenceMatcher(None, each, name).ratio()
-        return sorted(each) != sorted(name), each[:1] != name[:1], -likeness
+    def slip(candidate: str) -> tuple[bool, bool, float]:
+        likeness = difflib.SequenceMatcher(None, candidate, name).ratio()
+        return sorted(candidate) != sorted(name), candidate[:1] != name[:1], -likeness
 
     names = list(names)
     alike = difflib.get_close_matches(name, names, n=max(1, len(names)))

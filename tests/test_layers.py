@@ -29,7 +29,7 @@ FLOORS = """
     r1lab_sandbox.probe r1lab_sandbox
 
     r1lab_verifiers.verdict
-    r1lab_verifiers.plugin r1lab_verifiers.version
+    r1lab_verifiers.plugin
     r1lab_verifiers.text
     r1lab_verifiers.math.read
     r1lab_verifiers.math.prove
@@ -37,6 +37,7 @@ FLOORS = """
     r1lab_verifiers.math.extract r1lab_verifiers.math.gold
     r1lab_verifiers.pool r1lab_verifiers.code r1lab_verifiers.math
     r1lab_verifiers
+    r1lab_verifiers.version
 
     r1lab.errors r1lab.seeds r1lab.timing r1lab.stats r1lab.kernels
     r1lab.plugin r1lab.recipe r1lab.doctor

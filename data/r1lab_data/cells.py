@@ -76,8 +76,8 @@ def text(value: object, spec: str) -> str | None:
     return found
 
 
-def given(found: str | None, what: str) -> str:
+def given(text: str | None, what: str) -> str:
     """The text, which must be there."""
-    if found is None:
+    if text is None:
         raise Unusable(f"no {what}: it is missing, null, NaN or blank; fill it in or take the row out")
-    return found
+    return text

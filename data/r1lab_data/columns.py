@@ -193,10 +193,10 @@ def prompt_of(value: Any, spec: str) -> str | tuple[dict[str, str], ...]:
     return tuple({"role": message["role"], "content": text(message["content"], spec) or ""} for message in value)
 
 
-def check_ids(made: list[Problem], table: Table, spec: str | None) -> None:
+def check_ids(problems: list[Problem], table: Table, spec: str | None) -> None:
     """No id twice."""
     first: dict[str, int] = {}
-    for number, problem in enumerate(made):
+    for number, problem in enumerate(problems):
         if problem.id in first:
             where = f"{table.where(first[problem.id])} and {table.where(number)}"
             raise DataError(f"{where}: both have the id {problem.id!r}; name another column than {spec!r}, or none")

@@ -52,9 +52,9 @@ def load(
     return made[:limit]
 
 
-def digest(made: Iterable[Problem]) -> str:
+def digest(problems: Iterable[Problem]) -> str:
     """Content hash of the problems in their order, for a manifest. The path they came from does not enter."""
     state = blake2b(digest_size=16)
-    for problem in made:
+    for problem in problems:
         state.update(json.dumps(asdict(problem), sort_keys=True, default=str).encode() + b"\n")
     return state.hexdigest()

@@ -76,9 +76,9 @@ def files_of(path: str, search: tuple[str, ...] | None = None) -> dict[str, Path
     return _closure(path.partition(":")[0], search)[0]
 
 
-def _add(made: "hashlib.blake2b", part: bytes) -> None:
+def _add(hasher: "hashlib.blake2b", part: bytes) -> None:
     """With its length first: no two lists of parts are the same bytes."""
-    made.update(len(part).to_bytes(8, "big") + part)
+    hasher.update(len(part).to_bytes(8, "big") + part)
 
 
 def _closure(root: str, search: tuple[str, ...] | None) -> tuple[dict[str, Path], set[str]]:

@@ -114,13 +114,13 @@ def _call_test(space: dict, name: str) -> None:
         _finish(test(**miniature_pytest.arguments(test, given, space)))
 
 
-def _finish(made: object) -> None:
+def _finish(value: object) -> None:
     """A generator has run nothing of its body, and a coroutine nothing yet."""
-    if inspect.iscoroutine(made):
+    if inspect.iscoroutine(value):
         import asyncio  # brings ssl and 60 mappings, which every fork would copy
 
-        asyncio.run(made)
-    elif inspect.isgenerator(made) or inspect.isasyncgen(made):
+        asyncio.run(value)
+    elif inspect.isgenerator(value) or inspect.isasyncgen(value):
         raise miniature_pytest.Unsupported("a test that yields: nothing of it is run")
 
 
