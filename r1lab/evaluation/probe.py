@@ -72,7 +72,7 @@ def probe(
     specs = [evaluation_spec(replace(asked, model=model)) for model in models or [None]]
     size = _size(size, asked, specs[0][0].n)
     own = [runner.identity(*each) for each in specs]
-    folder = out or Path("probes") / f"{specs[0][0].on.name}-{digest(own)}"
+    folder = out or Path("probes") / f"{specs[0][0].eval_set.name}-{digest(own)}"
     found = []
     for number, (spec, origin) in enumerate(specs):
         name = str(next(iter(origin.identity.values())))

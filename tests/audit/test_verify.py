@@ -290,5 +290,5 @@ def test_no_more_than_a_window_is_in_flight():
 
     workers = WorkersConfig(count=2)
     for number, _ in verification.verdicts_in_order(asked(), workers):
-        assert len(drawn) - number <= verification.AHEAD * workers.count + 1
+        assert len(drawn) - number <= verification.AHEAD_PER_WORKER * workers.count + 1
     assert number == 499

@@ -11,7 +11,7 @@ import yaml
 
 from r1lab import embedded
 from r1lab.cli import main as cli
-from r1lab.run import checkpoint
+from r1lab.run import files
 
 RECIPE = {
     "name": "small",
@@ -168,7 +168,7 @@ def test_a_finished_run_started_again_says_so_and_exits_0(command):
 
 
 def test_too_small_a_disk_is_refused_before_anything_is_written(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_free", lambda folder: 1000)
+    monkeypatch.setattr(files, "_free", lambda folder: 1000)
     code, error = command()
     assert code == 2 and "disk" in error
     assert not (tmp_path / "run").exists()

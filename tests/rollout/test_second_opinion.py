@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import Future
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,7 +38,8 @@ def train(out, **changes):
 
 
 def asked(opinion, rollouts):
-    return [opinion.submit(lambda *_: Future(), rollout, None) is not None for rollout in rollouts]
+    pool = SimpleNamespace(submit=lambda *_: Future())
+    return [opinion.submit(pool, rollout, None) is not None for rollout in rollouts]
 
 
 def test_the_sample_has_its_share_and_is_the_same_each_time(make_rollout):

@@ -54,7 +54,7 @@ def version_in(folder: Path, path: str) -> version.Version:
 
 CHANGES = {
     "the file itself": ("math", "r1lab_verifiers/math/verifier.py"),
-    "what it imports over others": ("math", "r1lab_verifiers/math/read/numerals.py"),
+    "what it imports over others": ("math", "r1lab_verifiers/math/read/atoms.py"),
     "an __init__ on the way": ("math", "r1lab_verifiers/math/read/__init__.py"),
     "the form of all verifiers": ("exact", "r1lab_verifiers/plugin.py"),
     "who is to blame": ("exact", "r1lab_verifiers/pool/blame.py"),
@@ -124,7 +124,7 @@ def test_two_functions_of_one_file_are_two_verifiers(folder):
 def test_a_plug_in_that_builds_on_a_built_in_has_its_files(folder):
     (folder / "judges.py").write_text('import r1lab_verifiers\nmath = r1lab_verifiers.resolve("math").build()\n')
     before = version_in(folder, "judges:math")
-    change(folder, "r1lab_verifiers/math/read/numerals.py")
+    change(folder, "r1lab_verifiers/math/read/atoms.py")
     assert version_in(folder, "judges:math") != before
 
 
@@ -133,7 +133,7 @@ def test_what_lies_in_site_packages_counts_by_version_only(folder, tmp_path):
     folder.rename(installed)
     assert version_in(installed, "judges:judge").packages == {"grading": "absent", "nobody_has_this": "absent"}
     before = version_in(installed, BUILT_IN["math"])
-    change(installed, "r1lab_verifiers/math/read/numerals.py")
+    change(installed, "r1lab_verifiers/math/read/atoms.py")
     assert version_in(installed, BUILT_IN["math"]) != before
 
 

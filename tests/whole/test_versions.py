@@ -40,12 +40,12 @@ AGAIN = """
 import json, sys
 import r1lab
 from r1lab import timing
-from r1lab_verifiers.math.read import numerals
+from r1lab_verifiers.math.read import atoms
 timing.SIZE = 64
 resumed, other, evaluation = json.loads(sys.argv[1])
 r1lab.train(resumed)
 r1lab.train(other)
-print(numerals.__file__)
+print(atoms.__file__)
 print(r1lab.evaluate(**evaluation).path)
 """
 
@@ -55,7 +55,7 @@ def changed_copies(folder: Path) -> Path:
     for package in (r1lab_verifiers, r1lab_sandbox, r1lab_data):
         place = Path(package.__file__).parent
         shutil.copytree(place, folder / place.name, ignore=shutil.ignore_patterns("__pycache__"))
-    reader = folder / "r1lab_verifiers" / "math" / "read" / "numerals.py"
+    reader = folder / "r1lab_verifiers" / "math" / "read" / "atoms.py"
     text = reader.read_text(encoding="utf-8")
     line = "    whole, point, places = mantissa.partition"
     assert text.count(line) == 1

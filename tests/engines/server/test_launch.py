@@ -46,9 +46,9 @@ def test_a_child_that_does_not_start_says_where_its_log_is(monkeypatch, tmp_path
 
 STARTS = """
 import subprocess
-from r1lab.engines.server.launch import Group
+from r1lab.engines.server.launch import ProcessTree
 text = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
-group = Group([sys.executable, "-c", text + "print('up', flush=True); time.sleep(600)"], stdout=subprocess.PIPE)
+group = ProcessTree([sys.executable, "-c", text + "print('up', flush=True); time.sleep(600)"], stdout=subprocess.PIPE)
 group.stdout.readline()
 print(group.pid, group.guard.pid, flush=True)
 signal.pause()

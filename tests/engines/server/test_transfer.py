@@ -69,7 +69,7 @@ def test_an_update_that_a_trainer_left_open_is_closed(serve, connect):
     server.replies["/start_weight_update"] = (500, {"error": {"message": "already active"}})
     wire = transfer.Wire(server.url)
     wire.post = lambda route, *rest: asked.append(route) or transfer.Wire.post(wire, route, {"weight_version": "x"})
-    with pytest.raises(transfer.Refusal, match="already active"):
+    with pytest.raises(transfer.ServerRefusal, match="already active"):
         transfer.begin(wire)
     assert asked == ["/start_weight_update", "/finish_weight_update", "/start_weight_update"]
 
