@@ -19,8 +19,8 @@ from bars import finish, line, row
 from r1lab.audit.audit import audit
 from r1lab.audit.dataset import audit_golds
 from r1lab.errors import RecipeError
-from r1lab.recipe import WorkersConfig
-from r1lab.recipe.data import SourceConfig, load_problems
+from r1lab.recipe import SourceConfig, WorkersConfig
+from r1lab.rollout.problems import load_problems
 from r1lab_verifiers import resolve
 
 SETS = {
