@@ -1,6 +1,6 @@
 """Which engine a stage samples with: what `auto` takes and why, and whether what was named can run here.
 
-Not the engines themselves, nor their settings' meaning (`r1lab.recipe.Engine`).
+Not the engines themselves, nor their settings' meaning (`r1lab.recipe.EngineConfig`).
 """
 
 from collections.abc import Callable
