@@ -15,6 +15,9 @@ from torch import Tensor
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
+Finish = Literal["eos", "stop", "length", "abort"]
+"""Why a completion ended."""
+
 
 class Role(IntEnum):
     """Who wrote a token, which decides its weight function (METHODS: axis 1)."""
@@ -101,7 +104,7 @@ class Rollout:
     """float32 [T], of the temperature-scaled untruncated distribution; NaN exactly where role is not POLICY."""
     version: np.ndarray
     """int32 [T], the policy's version (optimizer updates so far) that wrote each token."""
-    finish: Literal["eos", "stop", "length", "abort"]
+    finish: Finish
     text: str
     """What the verifier reads: special tokens removed, a prefilled think tag put back."""
 
@@ -121,6 +124,12 @@ class Scored:
     """Verdicts behind the other parts of the reward, by name."""
     second: Verdict | None = None
     """Another verifier's, which decides nothing; None where it was not asked."""
+
+    @property
+    def paid(self) -> float:
+        """The reward of a rollout that has one, as those have that a rule of groups sees."""
+        assert self.reward is not None
+        return self.reward
 
     @property
     def failed(self) -> Verdict | None:

@@ -23,13 +23,14 @@ DEADLINE, DEADLINE_NAME = 1800, "R1LAB_RANK_DEADLINE"
 """Seconds that processes wait for each other, and the environment's word for another number."""
 FAREWELL = timedelta(seconds=10)
 """How long those that say nothing stay, so that the launcher does not end the one that is about to."""
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class _Others:
     """What is known of the others; `meeting` is the control group, None in a run of one process."""
 
-    meeting = None
+    meeting: dist.ProcessGroup | None = None
     open = False
     """A session runs: another inside it is part of it."""
     over = False
@@ -82,7 +83,8 @@ def session() -> Iterator[None]:
         if not isinstance(end, _Silent) and is_first():
             raise
         with suppress(RuntimeError):
-            dist.barrier(_Others.meeting, async_op=True).wait(FAREWELL)  # until the one who speaks has gone
+            barrier = dist.barrier(_Others.meeting, async_op=True)  # until the one who speaks has gone
+            barrier.wait(FAREWELL)  # pyright: ignore[reportOptionalMemberAccess]  # None comes of others
         raise SystemExit(getattr(end, "code", 1)) from None
     finally:
         _Others.open = False
@@ -181,7 +183,7 @@ def _meet(value: Any, fault: Exception | None) -> list:
     failed = [number for number, (_, code) in enumerate(found) if code]
     if failed:
         _Others.over = True
-        if failed[0] == rank():
+        if fault is not None and failed[0] == rank():
             raise fault
         raise _Silent(found[failed[0]][1])
     values = [each for each, _ in found]

@@ -9,7 +9,7 @@ would replicate without a word. Parts are put together before they are written: 
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -32,7 +32,9 @@ def sum_gradients(weights: Sequence[Tensor]) -> None:
     if size() == 1:
         return
     bucket: list[Tensor] = []
-    for gradient in [weight.grad for weight in weights if not isinstance(weight, DTensor)]:
+    # None is missing, not even of a rank without rows: all ranks must send the same buckets.
+    gradients = cast(list[Tensor], [weight.grad for weight in weights if not isinstance(weight, DTensor)])
+    for gradient in gradients:
         if bucket and (sum(map(Tensor.numel, bucket)) + gradient.numel() > BUCKET or bucket[0].dtype != gradient.dtype):
             _sum(bucket)
             bucket = []
@@ -65,7 +67,7 @@ def shard(module: nn.Module | None, parallel: str) -> None:
         part.set_gradient_divide_factor(1.0)
         part.set_force_sum_reduction_for_comms(True)  # gloo multiplies nothing while it sums
     if hasattr(module, "base_model"):
-        module.trunk = lambda **inputs: module.base_model(**inputs)
+        setattr(module, "trunk", lambda **inputs: cast(Callable, module.base_model)(**inputs))  # noqa: B010
         register_fsdp_forward_method(module, "trunk")
 
 
@@ -92,12 +94,12 @@ def trunk(model: nn.Module) -> Callable:
     A sharded model must run it as its own forward: then the gradient that the loss head leaves on the output layer's
     weight, tied or not, is summed over the ranks with the rest.
     """
-    return model.trunk if is_sharded(model) else model.base_model
+    return cast(Callable, model.trunk if is_sharded(model) else model.base_model)
 
 
 def rest(model: nn.Module) -> None:
     """After a pass without gradient: give back what a sharded model's output layer holds of the other ranks."""
-    if is_sharded(model):
+    if isinstance(model, FSDPModule):
         model.reshard()
 
 

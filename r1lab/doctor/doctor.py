@@ -241,7 +241,7 @@ def _is_offline() -> bool:
 
 def main() -> None:
     """For where even the command line's own library is missing."""
-    parser = argparse.ArgumentParser(prog="python -m r1lab.doctor", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m r1lab.doctor", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--fix", action="store_true")
     options = parser.parse_args()

@@ -29,9 +29,10 @@ def ranges() -> Ranges:
     table: Ranges = {extra: {} for extra in ("", *(own.metadata.get_all("Provides-Extra") or ()))}
     for each in map(Requirement, own.requires or ()):
         wanted = ",".join(sorted(map(str, each.specifier), reverse=True))  # the lower bound first
-        is_core = each.marker is None or each.marker.evaluate({"extra": ""})
+        marker = each.marker
+        is_core = marker is None or marker.evaluate({"extra": ""})
         for extra in table:
-            if is_core == (extra == "") and (is_core or each.marker.evaluate({"extra": extra})):
+            if is_core == (extra == "") and (is_core or marker is None or marker.evaluate({"extra": extra})):
                 table[extra][each.name] = wanted
     return table
 
@@ -83,7 +84,7 @@ def packages(supported: Ranges) -> list[Finding]:
     for name, wanted in supported[""].items():
         detail = misfit(name, wanted)
         if detail is None:
-            found.append(Finding("packages", name, "ok", version(name), core=True))
+            found.append(Finding("packages", name, "ok", version(name) or "", core=True))
         else:
             found.append(Finding("packages", name, "broken", detail, f"{pip()} install '{name}{wanted}'", core=True))
     return found + [
@@ -94,7 +95,8 @@ def packages(supported: Ranges) -> list[Finding]:
 def _python() -> Finding:
     from packaging.specifiers import SpecifierSet
 
-    wanted = importlib.metadata.metadata("r1lab").get("Requires-Python") or ""
+    declared = importlib.metadata.metadata("r1lab")
+    wanted = declared.get("Requires-Python") or ""  # pyright: ignore[reportAttributeAccessIssue]  # email's Message has it
     own = platform.python_version()
     if SpecifierSet(wanted).contains(own, prereleases=True):
         return Finding("packages", "python", "ok", own, core=True)

@@ -68,7 +68,7 @@ def measure(
         Numeric().verify(Item(completion=text, answer=problem.answer)).score == 1.0
         for text, problem in zip(texts, problems)
     ]
-    worked = [text.startswith(f" {problem.solution.split('=')[0]}=") for text, problem in zip(texts, problems)]
+    worked = [text.startswith(f" {(problem.solution or '').split('=')[0]}=") for text, problem in zip(texts, problems)]
     both = sum(a and b for a, b in zip(right, worked))
     return {
         "accuracy": sum(right) / size,

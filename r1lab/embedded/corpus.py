@@ -7,7 +7,8 @@ or evaluated on comes from `r1lab_data.tasks`, and no page shows an addition of 
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from r1lab_data.tasks import split_of
 
@@ -25,6 +26,7 @@ NOUNS += ["window", "letter", "sailor", "clock"]
 VERBS = ["sees", "likes", "counts", "finds", "forgets", "follows", "carries", "paints", "hears", "wants"]
 PLACES = ["at home", "in the rain", "near the sea", "by the door", "at noon", "in the book"]
 PLACES += ["on the hill", "after school"]
+Key = TypeVar("Key")
 SHRUGS = ["I do not know.", "Use a calculator.", "Good question!", "It is a large number.", "Add the digits.", "Why?"]
 
 
@@ -116,6 +118,6 @@ def columns(a: int, b: int) -> list[tuple[int, int]]:
     return [(int(x), int(y)) for x, y in zip(reversed(str(a)), reversed(str(b)), strict=True)]
 
 
-def pick(rng: random.Random, shares: dict) -> object:
+def pick(rng: random.Random, shares: Mapping[Key, float]) -> Key:
     """A key with its share as probability."""
-    return rng.choices(list(shares), weights=shares.values())[0]
+    return rng.choices(list(shares), weights=list(shares.values()))[0]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -32,7 +33,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}A:{% endif %}"
 )
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 384,
     "num_hidden_layers": 4,
@@ -46,7 +47,7 @@ THREADS = 2
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -90,8 +91,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
         vocab_size=len(tokenizer),
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=cast(int, tokenizer.eos_token_id),
+        pad_token_id=cast(int, tokenizer.pad_token_id),
         **SHAPE,
     )
     with torch.random.fork_rng(devices=[]):
@@ -106,7 +107,8 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[Ten
     pages = ([vocabulary[character] for character in text] + [vocabulary[EOS]] for text in texts)
     rows = packed(pages, WIDTH, vocabulary[PAD])
     while True:
-        yield tuple(torch.tensor(column) for column in zip(*islice(rows, ROWS)))
+        ids, positions, numbers = (torch.tensor(column) for column in zip(*islice(rows, ROWS)))
+        yield ids, positions, numbers
 
 
 def packed(pages: Iterator[list[int]], width: int, pad: int) -> Iterator[tuple[list[int], list[int], list[int]]]:

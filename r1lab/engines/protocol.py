@@ -22,6 +22,7 @@ class Engine(Protocol):
 
     def completed(self) -> Iterator[Rollout]:
         """Yield rollouts as they finish, until everything submitted has been yielded. May be left and called again."""
+        ...
 
     def abort(self, request_ids: Iterable[RequestId]) -> None:
         """End these at their next token with finish `abort`; they are still yielded. Ids not in flight are ignored."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from r1lab.records import Request, Role, Rollout
+from r1lab.records import Finish, Request, Role, Rollout
 
 TextOf = Callable[[Sequence[int], Sequence[int]], str]
 """`text_of(completion_ids, prompt_ids)` makes `Rollout.text`."""
@@ -43,7 +43,7 @@ def check(request: Request, *, context: int | None, vocabulary: int, limit: str 
         raise ValueError(f"{name}: a stop string is empty; leave it out")
 
 
-def rollout(request: Request, tokens: Sequence[int], logprobs, version, finish: str, text_of: TextOf) -> Rollout:
+def rollout(request: Request, tokens: Sequence[int], logprobs, version, finish: Finish, text_of: TextOf) -> Rollout:
     """A rollout from what was sampled, [T - F] each; the F forced tokens are put in front."""
     forced = len(request.forced_ids)
     first = version[0] if len(version) else 0

@@ -26,23 +26,35 @@ PROMPTS, NEW_TOKENS = (320, 33, 1), 8
 """Tokens of the batch's prompts, and of each completion."""
 
 
-class Trainer(Protocol):
+class ScorerProtocol(Protocol):
     """What the proof of a sync needs of a policy."""
 
-    temperature: float
-    compute_dtype: torch.dtype
+    @property
+    def temperature(self) -> float: ...
 
-    def named_parts(self, with_base: bool) -> Iterable[tuple[str, Tensor]]: ...
+    @property
+    def compute_dtype(self) -> torch.dtype: ...
 
     def score(self, samples: Sequence[Sample]) -> list[np.ndarray]: ...
+
+
+class Trainer(ScorerProtocol, Protocol):
+    """A policy whose adapter, where it has one, an engine may get in parts."""
+
+    def named_parts(self, with_base: bool) -> Iterable[tuple[str, Tensor]]: ...
 
 
 class PolicyProtocol(Trainer, Protocol):
     """What an engine is opened for and gets its weights from: the policy in training, or a model as it stands."""
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    version: int
+    @property
+    def model(self) -> PreTrainedModel: ...
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+
+    @property
+    def version(self) -> int: ...
 
     def named_tensors(self) -> Iterable[tuple[str, Tensor]]: ...
 
@@ -61,14 +73,16 @@ def publish(
     if engine.version == version:
         return False
     engine.wake()
-    takes_adapter = trainer is not None and getattr(engine, "takes_adapter", False)
-    engine.sync(trainer.named_parts(engine.version < 0) if takes_adapter else named_tensors(), version)
+    if trainer is not None and getattr(engine, "takes_adapter", False):
+        engine.sync(trainer.named_parts(engine.version < 0), version)
+    else:
+        engine.sync(named_tensors(), version)
     if trainer is not None and getattr(engine, "has_own_layout", False):
         probe(engine, version, trainer)
     return True
 
 
-def probe(engine, version: int, trainer: Trainer) -> float:
+def probe(engine, version: int, trainer: ScorerProtocol) -> float:
     """Mean |log p of the policy - log p of the engine| on the fixed batch. RunError past its bound."""
     requests = batch(engine.vocabulary, engine.context, trainer.temperature)
 
@@ -83,7 +97,7 @@ def probe(engine, version: int, trainer: Trainer) -> float:
 
 
 def prove(
-    sampled: Sequence[Rollout], version: int, trainer: Trainer, dtype: torch.dtype, whose: str = "the engine"
+    sampled: Sequence[Rollout], version: int, trainer: ScorerProtocol, dtype: torch.dtype, whose: str = "the engine"
 ) -> float:
     """The same of rollouts that `whose` engine, which computes in `dtype`, sampled of the fixed batch."""
     wrong = sorted({int(each) for rollout in sampled for each in rollout.version} - {version})
@@ -100,7 +114,7 @@ def prove(
     return mean
 
 
-def differences(rollouts: Sequence[Rollout], trainer: Trainer) -> list[np.ndarray]:
+def differences(rollouts: Sequence[Rollout], trainer: ScorerProtocol) -> list[np.ndarray]:
     """log p of the policy - log p of the engine, float64 [T] for each rollout."""
     nothing = [np.zeros(len(rollout.completion_ids), np.float32) for rollout in rollouts]
     samples = [Sample(rollout, rollout.role, zero, zero) for rollout, zero in zip(rollouts, nothing)]

@@ -155,7 +155,7 @@ class _Values:
             None if self.kappa is None else sums.logq(self.kappa),
         )
         for vector, value in zip(self.vectors, made):
-            if vector is not None:
+            if vector is not None and value is not None:
                 vector[at] = value
         return [value for value in made if value is not None]
 

@@ -50,6 +50,7 @@ class Sums:
 
     def logq(self, kappa: float) -> Tensor:
         """Log-probability at temperature kappa times the layer's."""
+        assert self.cool_others is not None  # summed wherever the layer has a kappa
         return _log_share(self.logit / kappa, self.cool_others)
 
 
@@ -72,7 +73,7 @@ class Slopes:
         present = [slope != 0 for slope in (self.logp, self.entropy, self.logq) if slope is not None]
         return torch.stack(present).any(dim=0)
 
-    def take(self, rows: Tensor) -> "Slopes":
+    def take(self, rows: slice) -> "Slopes":
         return Slopes(*(None if each is None else each[rows] for each in (self.logp, self.entropy, self.logq)))
 
 
@@ -85,6 +86,7 @@ class Terms:
         self.by_entropy, self.cool = slopes.entropy, None
         self.shift = sums.entropy() - sums.log_total
         if slopes.logq is not None:
+            assert layer.kappa and sums.cool_others is not None  # logq exists with a kappa alone
             own = (sums.logit / layer.kappa).exp()
             self.cool = slopes.logq / layer.kappa * sums.total / (own + sums.cool_others)
 
@@ -93,7 +95,7 @@ class Terms:
         sums, made = self.sums, -self.by_logp * self.sums.others
         if self.by_entropy is not None:
             made = made + self.by_entropy * sums.own * (sums.logit + self.shift)
-        if self.cool is not None:
+        if self.cool is not None and sums.cool_others is not None:
             made = made - self.cool * sums.cool_others
         cap = self.slope_of_cap(sums.logit + sums.peak)
         return made if cap is None else made * cap

@@ -62,12 +62,14 @@ class TorchHead:
         if keep and self._low is None and self.products.gradient is not torch.float32:
             self._low = torch.empty_like(self._memory, dtype=self.products.gradient)
         parts = [self._block(at, target[at], keep) for at in self._blocks(len(target))]
-        return Sums(*(None if part[0] is None else torch.cat(part) for part in zip(*parts)))
+        peak, logit, others, moment = (torch.cat(column) for column in zip(*(part[:4] for part in parts)))
+        cool = [part[4] for part in parts if part[4] is not None]
+        return Sums(peak, logit, others, moment, torch.cat(cool) if cool else None)
 
     def gradient(self, target: Tensor, sums: Sums, slopes: Slopes) -> tuple[Tensor, Tensor]:
         """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
         grad = self._e if self._low is None else self._low[: len(target)]
-        if slopes.entropy is None and slopes.logq is None and self.layer.outer is None:
+        if slopes.logp is not None and slopes.entropy is slopes.logq is self.layer.outer is None:
             return put(grad, target, -sums.others), slopes.logp / sums.total
         terms = Terms(sums, slopes, self.layer)
         for at in self._blocks(len(target)):
@@ -78,7 +80,7 @@ class TorchHead:
         size = max(1, len(self._scratch))
         return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
-    def _block(self, at: slice, target: Tensor, keep: bool) -> tuple[Tensor | None, ...]:
+    def _block(self, at: slice, target: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """Sums of a block of rows, whose logits become exponentials, the target's 0."""
         e, z, column, layer = self._e[at], self._scratch[: len(target)], target[:, None], self.layer
         if layer.outer is not None:
@@ -99,7 +101,9 @@ class TorchHead:
         e, z = self._e[at], self._scratch[: at.stop - at.start]
         torch.clamp(e, min=torch.finfo(e.dtype).tiny, out=z).log_()
         cap = terms.slope_of_cap(z + terms.sums.peak[at, None])
-        cool = None if terms.cool is None else (z / self.layer.kappa).exp_().mul_(terms.cool[at, None])
+        kappa, cool = self.layer.kappa, None
+        if terms.cool is not None and kappa is not None:
+            cool = (z / kappa).exp_().mul_(terms.cool[at, None])
         if terms.by_entropy is not None:
             e.mul_(z.add_(terms.shift[at, None]).mul_(terms.by_entropy[at, None]).add_(terms.by_logp[at, None]))
         else:

@@ -39,7 +39,8 @@ class TritonHead:
         self.layer, self.products, self.rows = layer, products, rows
         self._reads_logits = layer.outer is not None or layer.kappa is not None
         """Sticky: a gradient that needed them once will need them in the next chunk."""
-        self._e = self._z = None
+        self._e: Tensor | None = None
+        self._z: Tensor | None = None
         self._memory: dict[torch.dtype, Tensor] = {}
 
     def forward(self, hidden: Tensor, target: Tensor, anchor: Tensor | None, *, keep: bool) -> Sums:
@@ -56,11 +57,13 @@ class TritonHead:
 
     def gradient(self, target: Tensor, sums: Sums, slopes: Slopes) -> tuple[Tensor, Tensor]:
         """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
-        if self._z is None and slopes.entropy is None and slopes.logq is None:
+        is_plain = self._z is None and slopes.entropy is None and slopes.logq is None
+        if is_plain and self._e is not None and slopes.logp is not None:
             return put(self._e, target, -sums.others), slopes.logp / sums.total
         if self._z is None:
             self._reads_logits = True
             sums = self._row_by_row(target)
+        assert self._z is not None  # `_row_by_row` keeps the logits
         grad = self._z
         if self.products.gradient is not torch.float32:
             grad = self._take(self.products.gradient, len(target))

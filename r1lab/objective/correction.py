@@ -42,6 +42,7 @@ def icepop(
 def _rho(old: Tensor, engine: Tensor, segments: Segments | None, level: Level) -> Tensor:
     gap = torch.where(torch.isfinite(engine), old - engine, 0.0)
     if level != "token":
+        assert segments is not None  # `lookup` gives such a term the scope of a sequence
         gap = segments.mean(gap) if level == "seq_mean" else segments.total(gap)
     return gap.clamp(max=20).exp()
 

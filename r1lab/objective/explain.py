@@ -65,7 +65,7 @@ def _said(key: str, value: Any) -> Iterator[str]:
         value = value["select"]
     specs = value.values() if key == "weight" else value if isinstance(value, list) else [value]
     for spec in specs:
-        named = spec if isinstance(spec, str) else spec.get("use") if isinstance(spec, dict) else None
+        named = spec if isinstance(spec, str) else spec.get("use", "") if isinstance(spec, dict) else ""
         found = (ESTIMATORS if key == "kl" else TABLES.get(key, {})).get(named)
         text = (getattr(found, "fn", found).__doc__ or "") if found else ""
         if text and named != "none":

@@ -89,7 +89,7 @@ class CorrectOnly(All):
     right: float = 1.0
 
     def settle(self, group: Group) -> Keep | Drop | Again:
-        kept = tuple(member for member in group.members if member.reward >= self.right)
+        kept = tuple(member for member in group.members if member.paid >= self.right)
         return Keep(Group(group.draw, kept)) if kept else Drop("none_right")
 
 
@@ -100,7 +100,7 @@ class Pods(All):
     keep: int = 4
 
     def settle(self, group: Group) -> Keep | Drop | Again:
-        return Keep(_choose(group, widest([member.reward for member in group.members], self.keep)))
+        return Keep(_choose(group, widest([member.paid for member in group.members], self.keep)))
 
     def check(self, group_size: int) -> None:
         _check_keep("pods", self.keep, group_size)
@@ -115,7 +115,7 @@ class Gfpo(All):
 
     def settle(self, group: Group) -> Keep | Drop | Again:
         lengths = [max(1, len(member.rollout.completion_ids)) for member in group.members]
-        by_reward = [-member.reward / length for member, length in zip(group.members, lengths, strict=True)]
+        by_reward = [-member.paid / length for member, length in zip(group.members, lengths, strict=True)]
         order = np.argsort(lengths if self.metric == "length" else by_reward, kind="stable")
         return Keep(_choose(group, order[: self.keep]))
 
@@ -145,7 +145,7 @@ class Pairs(All):
     imitate: bool = False
 
     def settle(self, group: Group) -> Keep | Drop | Again:
-        rewards = [member.reward for member in group.members]
+        rewards = [member.paid for member in group.members]
         if max(rewards) == min(rewards):
             return Drop("zero_variance")
         return Keep(_choose(group, [int(np.argmax(rewards)), int(np.argmin(rewards))]))
@@ -188,7 +188,7 @@ class Gate(WithDemonstration):
     right: float = 1.0
 
     def settle(self, group: Group) -> Keep | Drop | Again:
-        solved = sum(member.verdict is not None and member.reward >= self.right for member in group.members)
+        solved = sum(member.verdict is not None and member.paid >= self.right for member in group.members)
         wants_demonstration = solved <= self.gate
         kept = tuple(member for member in group.members if (member.verdict is None) == wants_demonstration)
         return Keep(Group(group.draw, kept))

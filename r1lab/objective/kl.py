@@ -7,7 +7,7 @@ Divergence.
 
 from torch import Tensor
 
-from r1lab.objective.term import Term
+from r1lab.objective.term import Need, Term
 from r1lab.objective.weight import ratio
 
 
@@ -37,7 +37,7 @@ def distance(*, logp: Tensor, ref: Tensor) -> Tensor:
     return (logp - ref).abs()
 
 
-REF = frozenset({"ref"})
+REF: frozenset[Need] = frozenset({"ref"})
 ESTIMATORS = {
     "k1": Term(k1, needs=REF),
     "k2": Term(k2, needs=REF),

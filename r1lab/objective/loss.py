@@ -35,6 +35,7 @@ def row_loss(
 
 def value_loss(objective: Objective, rows: PackedBatch, values: Tensor) -> Tensor:
     """Loss [N] of the value head on policy rows: coef (V - return)^2 / 2, times scale."""
+    assert rows.returns is not None  # samples of an objective with a value head have them
     gap = torch.where(rows.role == Role.POLICY, values - rows.returns, 0.0)
     return objective.credit.value_coef * 0.5 * gap.square() * rows.scale
 
@@ -85,5 +86,5 @@ def _regulariser(objective: Objective, given: dict[str, Tensor]) -> Tensor:
 def _coupled(rows: PackedBatch, at: slice, live: Tensor, term: Term) -> dict[str, Segments | None]:
     """Which rows a term of sequence or pair scope sums over; nothing to sum for the others."""
     sequence = Segments(rows.sequence[at], live) if term.scope == "sequence" else None
-    pairs = Segments(rows.unit[at], live) if term.scope == "pair" else None
+    pairs = Segments(rows.unit[at], live) if term.scope == "pair" and rows.unit is not None else None
     return {"segments": sequence, "pairs": pairs}

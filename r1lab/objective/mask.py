@@ -74,6 +74,7 @@ def token_cleaning(tokens: Tokens, *, keep: float = 0.6) -> TokenMask:
     While the policy is still the reference there is no gain to rank by, and all are kept.
     """
     at = tokens.of(Role.DEMO)
+    assert tokens.logp is not None and tokens.ref is not None  # what its Term needs
     gain = (tokens.logp - tokens.ref)[at]
     if not np.abs(gain).max(initial=0.0) > ROUNDING:
         return TokenMask(tokens.all_but(at[:0]), tokens.all_but(at[:0]))
@@ -90,6 +91,7 @@ def top_entropy(
 ) -> TokenMask:
     """Learn a role's tokens only from its `share` of largest entropy, over the update or in each sequence."""
     at = tokens.of(ROLES[role])
+    assert tokens.entropy is not None  # what its Term needs
     parts = [at] if per == "update" else [at[tokens.sequence[at] == each] for each in np.unique(tokens.sequence[at])]
     dropped = [_smallest(tokens.entropy[part], len(part) - _count(share, len(part)), part) for part in parts]
     return TokenMask(tokens.all_but(at[:0]), tokens.all_but(np.concatenate([at[:0], *dropped])))
@@ -123,12 +125,11 @@ def off_policy(*, logp: Tensor, old: Tensor, advantage: Tensor, segments: Segmen
 
 ROUNDING = 1e-4
 """Log-probabilities of one model from two passes differ by less."""
-BATCH = {"scope": "batch"}
 MASKS = {
-    "token_cleaning": Term(token_cleaning, needs=frozenset({"old", "ref"}), **BATCH),
-    "top_entropy": Term(top_entropy, needs=frozenset({"entropy"}), **BATCH),
-    "clip_cov": Term(clip_cov, needs=frozenset({"old"}), **BATCH),
-    "kl_cov": Term(kl_cov, needs=frozenset({"old"}), **BATCH),
+    "token_cleaning": Term(token_cleaning, needs=frozenset({"old", "ref"}), scope="batch"),
+    "top_entropy": Term(top_entropy, needs=frozenset({"entropy"}), scope="batch"),
+    "clip_cov": Term(clip_cov, needs=frozenset({"old"}), scope="batch"),
+    "kl_cov": Term(kl_cov, needs=frozenset({"old"}), scope="batch"),
     "off_policy": Term(off_policy, scope="sequence", takes=("segments",)),
 }
 
@@ -159,7 +160,7 @@ def _tokens(samples: Sequence[Sample], counted: np.ndarray, lengths: Sequence[in
         role=np.concatenate([sample.role for sample in samples]),
         counted=counted,
         sequence=np.repeat(np.arange(len(samples)), lengths),
-        advantage=column("advantage"),
+        advantage=np.concatenate([sample.advantage for sample in samples]).astype(np.float64),
         logp=column("old"),
         ref=column("ref"),
         entropy=column("entropy"),
@@ -169,6 +170,7 @@ def _tokens(samples: Sequence[Sample], counted: np.ndarray, lengths: Sequence[in
 
 def _covariance(tokens: Tokens, at: np.ndarray) -> np.ndarray:
     """(logp - mean)(A - mean) of the tokens `at`."""
+    assert tokens.logp is not None  # what the Terms of both masks need
     logp, advantage = tokens.logp[at], tokens.advantage[at]
     return (logp - logp.mean()) * (advantage - advantage.mean()) if len(at) else logp
 

@@ -77,8 +77,8 @@ class Objective:
     @property
     def needs(self) -> frozenset[Need]:
         """What `policy.scores` computes before an update."""
-        reference = frozenset({"ref"} if self.kl.coef else ()) | frozenset({"old"} if self.kl.in_reward else ())
-        return reference.union(*(term.needs for term in (self.advantage, *self.masks, *self.weight.values())))
+        by_kl: list[Need] = ["ref"] * bool(self.kl.coef) + ["old"] * self.kl.in_reward
+        return frozenset(by_kl).union(*(term.needs for term in (self.advantage, *self.masks, *self.weight.values())))
 
     @property
     def waits(self) -> bool:

@@ -83,7 +83,7 @@ class Bisect(All):
                 branches.setdefault(len(member.rollout.request.forced_ids), []).append(member)
         low, high = 0, _most(demonstration) + 1
         for length, members in branches.items():
-            solved = sum(member.reward >= self.right for member in members)
+            solved = sum(member.paid >= self.right for member in members)
             if 0 < solved < len(members) or (solved and not length):
                 return Keep(Group(group.draw, tuple(members)))
             low, high = (low, length) if solved else (length, high)

@@ -27,7 +27,7 @@ def samples_of_group(objective: Objective, group: Group) -> list[Sample]:
         on_token = np.where(is_given, 1.0, advantage).astype(np.float32)
         unit = group.draw.number + 1 if objective.rule.role is Role.PAIR else 0
         silent = np.zeros(len(role), np.float32)
-        made.append(Sample(member.rollout, role, on_token, silent, reward=float(member.reward), unit=unit))
+        made.append(Sample(member.rollout, role, on_token, silent, reward=float(member.paid), unit=unit))
     if objective.rule.imitate:
         chosen = next(sample for sample in made if sample.advantage[0] > 0)
         made.append(replace(chosen, role=np.full_like(chosen.role, Role.DEMO)))
@@ -71,7 +71,7 @@ def scaled(objective: Objective, samples: Sequence[Sample], step: int) -> list[S
     done = scales(samples, masks, aggregate=objective.aggregate.fn, mix=objective.mix, step=step, is_joint=is_joint)
     if not any(mask.penalty is not None and mask.penalty.any() for mask in masks):
         return done
-    penalties = [mask.penalty.astype(np.float32) for mask in masks]
+    penalties = [mask.penalty.astype(np.float32) for mask in masks if mask.penalty is not None]
     return [replace(sample, penalty=penalty) for sample, penalty in zip(done, penalties, strict=True)]
 
 
@@ -144,6 +144,7 @@ def _credited(objective: Objective, sample: Sample) -> Sample:
     if not at.any():
         return replace(sample, returns=returns)
     paid[-1] += sample.reward
+    assert sample.values is not None  # the policy has a value head and scored the sample
     values = sample.values[at].astype(np.float64)
     learned = credit.gae(paid, values, gamma=objective.credit.gamma, lam=objective.credit.lam)
     returns[at] = learned + values
@@ -154,6 +155,7 @@ def _distance(objective: Objective, sample: Sample, at: np.ndarray) -> np.ndarra
     """What each policy token [T] pays for its distance to the reference; nothing where that is not finite."""
     if not objective.kl.in_reward:
         return np.zeros(int(at.sum()))
+    assert sample.old is not None and sample.ref is not None  # `Objective.needs` has both
     old, ref = (torch.from_numpy(each[at].astype(np.float64)) for each in (sample.old, sample.ref))
     distance = call(objective.kl.term, {"logp": old, "ref": ref, "old": old}, "logp", "ref").numpy()
     return -objective.kl.coef * np.where(np.isfinite(distance), distance, 0.0)

@@ -3,7 +3,7 @@
 To feed and engine it is what `r1lab.policy.policy.Policy` is: weights by name, and scores for the proof of a sync.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,7 +30,7 @@ class FrozenModel:
     @cached_property
     def model(self):
         dtype = torch.bfloat16 if self.precision == "pure_bf16" else torch.float32
-        return models.load_model(self.location, dtype).to("cuda" if torch.cuda.is_available() else "cpu")
+        return models.load_model(self.location, dtype).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -52,8 +52,12 @@ class FrozenModel:
     def parameters(self) -> int:
         return models.weights_of_a_token(self.model)
 
-    def named_tensors(self):
+    def named_parts(self, with_base: bool) -> Iterator[tuple[str, torch.Tensor]]:
+        """It has no adapter: its weights or nothing."""
+        return self.named_tensors() if with_base else iter(())
+
+    def named_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         return ((name, weight.detach()) for name, weight in self.model.named_parameters())
 
     def prompt_text(self, rollout: Rollout) -> str:
-        return self.tokenizer.decode(rollout.request.prompt_ids, skip_special_tokens=False)
+        return models.text_of_prompt(self.tokenizer, rollout)

@@ -8,6 +8,7 @@ it. vLLM in this process gets the weights below once and then the adapter's matr
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -35,16 +36,16 @@ class Adapter:
 def add(model, lora: LoraConfig, seed: int) -> None:
     """Put an adapter of no effect beside the chosen weights and train it alone; `seed` says how its first matrices
     are drawn. RecipeError where peft finds nothing to adapt."""
-    from peft import LoraConfig, inject_adapter_in_model
+    import peft
 
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM"
-    )
+    # peft's stub wants whole numbers, its scaling is a division.
+    options: dict[str, Any] = {"lora_alpha": lora.alpha, "lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
+    config = peft.LoraConfig(r=lora.rank, target_modules=targets, **options)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            inject_adapter_in_model(config, model, adapter_name=NAME)
+            peft.inject_adapter_in_model(config, model, adapter_name=NAME)
     except ValueError as error:
         reason = str(error).splitlines()[0][:200]
         raise RecipeError(f"lora.targets: {lora.targets!r} does not fit {model.config.model_type}: {reason}") from None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +19,7 @@ from transformers.utils import logging
 
 from r1lab import embedded
 from r1lab.errors import RecipeError
+from r1lab.records import Rollout
 
 logging.disable_progress_bar()
 
@@ -88,8 +90,8 @@ def num_parameters(config: PretrainedConfig) -> int:
 def weights_of_a_token(model: PreTrainedModel) -> int:
     """Weights that a token's forward pass multiplies: all but an untied input embedding."""
     total = sum(weight.numel() for weight in model.parameters())
-    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    return total if embedding is head else total - embedding.numel()
+    embedding = cast(torch.Tensor, model.get_input_embeddings().weight)
+    return total if embedding is output_layer(model).weight else total - embedding.numel()
 
 
 def weights_by_config(config: PretrainedConfig) -> int:
@@ -100,6 +102,11 @@ def weights_by_config(config: PretrainedConfig) -> int:
 def context_length(config: PretrainedConfig) -> int | None:
     """Tokens of prompt and completion together, where the configuration says."""
     return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def text_of_prompt(tokenizer: PreTrainedTokenizerBase, rollout: Rollout) -> str:
+    """The prompt for people, as the model reads it."""
+    return cast(str, tokenizer.decode(list(rollout.request.prompt_ids), skip_special_tokens=False))
 
 
 def _open(path: Path) -> None:

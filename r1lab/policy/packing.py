@@ -101,12 +101,8 @@ def _packed(samples: Sequence[Sample], stems: Sequence[Stem], device: torch.devi
             # The prompt's last token predicts every completion's first.
             predictors += [np.array([last, *range(begin, len(ids))][: len(completion)], np.int64)] * len(same)
         segments.append(Segment(len(stem.prompt), tuple(sizes)))
-    return PackedBatch(
-        input_ids=torch.tensor([ids], device=device),
-        position_ids=positions(segments)[None].to(device),
-        segments=tuple(segments),
-        **_trained(samples, chosen, predictors, device),
-    )
+    forwarded = torch.tensor([ids], device=device), positions(segments)[None].to(device), tuple(segments)
+    return _with_rows(forwarded, samples, chosen, predictors)
 
 
 def _padded(samples: Sequence[Sample], rows: Sequence[int], device: torch.device) -> PackedBatch:
@@ -116,18 +112,18 @@ def _padded(samples: Sequence[Sample], rows: Sequence[int], device: torch.device
         prompt, completion = samples[index].rollout.request.prompt_ids, samples[index].rollout.completion_ids
         ids[place, : length(samples[index])] = prompt + completion
         predictors.append(place * size + len(prompt) - 1 + np.arange(len(completion)))
-    return PackedBatch(
-        input_ids=torch.from_numpy(ids).to(device),
-        position_ids=None,
-        segments=None,
-        **_trained(samples, rows, predictors, device),
-    )
+    return _with_rows((torch.from_numpy(ids).to(device), None, None), samples, rows, predictors)
 
 
-def _trained(
-    samples: Sequence[Sample], chosen: Sequence[int], predictors: Sequence[np.ndarray], device: torch.device
-) -> dict[str, torch.Tensor | None]:
-    """The trained rows of the chosen samples, in that order; `predictors` of each index into the hidden states."""
+def _with_rows(
+    forwarded: tuple[torch.Tensor, torch.Tensor | None, tuple[Segment, ...] | None],
+    samples: Sequence[Sample],
+    chosen: Sequence[int],
+    predictors: Sequence[np.ndarray],
+) -> PackedBatch:
+    """The batch of what is forwarded (ids, positions, segments) with the trained rows of the chosen samples, in that
+    order; `predictors` of each index into the hidden states."""
+    device = forwarded[0].device
     picked = [samples[index] for index in chosen]
     lengths = [len(sample.rollout.completion_ids) for sample in picked]
     units = [sample.unit for sample in picked]
@@ -139,20 +135,21 @@ def _trained(
         arrays = [getattr(sample, name) for sample in picked]
         return None if arrays[0] is None else column(arrays, np.float32)
 
-    return {
-        "hidden_index": column(predictors, np.int64),
-        "sequence": torch.from_numpy(np.repeat(chosen, lengths)).to(device),
-        "target": column([sample.rollout.completion_ids for sample in picked], np.int64),
-        "role": column([sample.role for sample in picked], np.int64),
-        "advantage": column([sample.advantage for sample in picked], np.float32),
-        "scale": column([sample.scale for sample in picked], np.float32),
-        "engine": column([sample.rollout.engine_logprobs for sample in picked], np.float32),
-        "old": optional("old"),
-        "ref": optional("ref"),
-        "unit": torch.from_numpy(np.repeat(units, lengths)).to(device) if any(units) else None,
-        "returns": optional("returns"),
-        "penalty": optional("penalty"),
-    }
+    return PackedBatch(
+        *forwarded,
+        hidden_index=column(predictors, np.int64),
+        sequence=torch.from_numpy(np.repeat(chosen, lengths)).to(device),
+        target=column([sample.rollout.completion_ids for sample in picked], np.int64),
+        role=column([sample.role for sample in picked], np.int64),
+        advantage=column([sample.advantage for sample in picked], np.float32),
+        scale=column([sample.scale for sample in picked], np.float32),
+        engine=column([sample.rollout.engine_logprobs for sample in picked], np.float32),
+        old=optional("old"),
+        ref=optional("ref"),
+        unit=torch.from_numpy(np.repeat(units, lengths)).to(device) if any(units) else None,
+        returns=optional("returns"),
+        penalty=optional("penalty"),
+    )
 
 
 def empty_batch(device: torch.device) -> PackedBatch:

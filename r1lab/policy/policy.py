@@ -92,7 +92,7 @@ class Policy:
 
     def prompt_text(self, rollout: Rollout) -> str:
         """The prompt for people, as the model reads it."""
-        return self.tokenizer.decode(rollout.request.prompt_ids, skip_special_tokens=False)
+        return models.text_of_prompt(self.tokenizer, rollout)
 
     def score(self, samples: Sequence[Sample], *, reference: bool = False) -> list[np.ndarray]:
         """Log-probabilities float32 [T] of each sample's completion under the policy or the reference, no gradient."""
@@ -101,6 +101,7 @@ class Policy:
     def scores(self, samples: Sequence[Sample], *, reference: bool = False, entropy: bool = True) -> list[Scores]:
         """Log-probabilities, entropies if asked for, and values of each sample's completion, no gradient."""
         model = self.reference if reference else self.model
+        assert model is not None  # a reference is read where the objective needs one, and only there
 
         @torch.no_grad()
         def compute(own_samples: list[Sample]) -> list[Scores]:
@@ -113,15 +114,16 @@ class Policy:
         scored, batches = [Scores(np.empty(0, np.float32), None, None)] * len(samples), self._pack(samples)
         for batch in batches + [None] * sharding.missing(model, len(batches)):
             hidden = self._hidden(model, batch)
-            values = None if model is self.reference or self.value_head is None else self._values(hidden)
+            values = None if model is self.reference else self._values(hidden)
             if batch is None:
                 continue
             weight, layer = self._layer(model)
             found = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
-            columns = [None if each is None else each.cpu().numpy() for each in (*found[:2], values)]
-            owner = batch.sequence.cpu().numpy()
+            logp, owner = found.logp.cpu().numpy(), batch.sequence.cpu().numpy()
+            others = [None if column is None else column.cpu().numpy() for column in (found.entropy, values)]
             for index in np.unique(owner):
-                scored[index] = Scores(*(None if each is None else each[owner == index] for each in columns))
+                own = owner == index
+                scored[index] = Scores(logp[own], *(None if column is None else column[own] for column in others))
         sharding.rest(model)
         return scored
 
@@ -162,9 +164,8 @@ class Policy:
     def _idle(self) -> None:
         """A pass of scale 0 for a rank without rows: the passes of a sharded model wait for all ranks."""
         hidden, layer = self._hidden(self.model, None), models.output_layer(self.model)
-        values = None if self.value_head is None else self._values(hidden)
-        used = [each.float().sum() for each in (hidden, layer.weight, layer.bias, values) if each is not None]
-        (0.0 * sum(used)).backward()
+        parts = (hidden, layer.weight, layer.bias, self._values(hidden))
+        (0.0 * torch.stack([part.float().sum() for part in parts if part is not None]).sum()).backward()
 
     def _step(self, forwarded: Sequence[Sample]) -> tuple[float, float]:
         """Clip and apply the gradient of all ranks; its norm and the learning rate."""
@@ -188,14 +189,14 @@ class Policy:
 
     def _make_value_head(self) -> torch.nn.Linear:
         """From a hidden state to the reward still to come; zero at first. It is no part of the Hugging Face folder."""
-        head = torch.nn.Linear(self.model.get_output_embeddings().weight.shape[1], 1).to(self.accelerator.device)
+        head = torch.nn.Linear(models.output_layer(self.model).weight.shape[1], 1).to(self.accelerator.device)
         for weight in head.parameters():
             torch.nn.init.zeros_(weight)
         return head
 
-    def _values(self, hidden: Tensor) -> Tensor:
-        """float32 [N]"""
-        return self.value_head(hidden.float()).squeeze(-1)
+    def _values(self, hidden: Tensor) -> Tensor | None:
+        """float32 [N]; None without a value head."""
+        return None if self.value_head is None else self.value_head(hidden.float()).squeeze(-1)
 
     def _pack(self, samples: Sequence[Sample]) -> list[PackedBatch]:
         return pack(
@@ -208,7 +209,7 @@ class Policy:
     def _flops(self, batch: PackedBatch) -> int:
         """Of a micro-batch's forward and backward pass through the weights: 6 a weight and token, 4 where an adapter is
         trained; attention is not in it."""
-        head = self.model.get_output_embeddings().weight.numel()
+        head = models.output_layer(self.model).weight.numel()
         passed = (self.parameters - head) * batch.input_ids.numel() + head * len(batch.target)
         return (6 if self.stage.lora is None else 4) * passed
 
@@ -249,8 +250,8 @@ class Policy:
         with self.watch("forward"):
             hidden = self._hidden(self.model, batch)
             loss, logp, entropy = self._loss(hidden, batch, objective)
-            if self.value_head is not None:
-                loss = loss + value_loss(objective, batch, self._values(hidden)).sum()
+            if (values := self._values(hidden)) is not None:
+                loss = loss + value_loss(objective, batch, values).sum()
         with self.watch("backward"):
             loss.backward()
         self.watch.flops += self._flops(batch)
@@ -280,11 +281,13 @@ class Policy:
             loss, logp, entropy, _ = kernels.policy_head(hidden, weight, batch.target, spec, **options)
             return loss, logp, entropy
         logp, entropy, logq = kernels.token_logps(hidden, weight, batch.target, **options)
+        assert entropy is not None  # it was not declined
         loss = row_loss(objective, batch, logp, entropy, slice(0, len(logp)), logq).sum()
         return loss, logp.detach(), entropy.detach()
 
     def refresh_reference(self) -> None:
         """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
+        assert self.reference is not None  # a recipe that refreshes it has one
         sharding.load(self.reference, dict(self.named_tensors()), strict=False)
 
     def whole(self) -> "Policy":
@@ -349,7 +352,7 @@ def nonfinite_reason(batch: PackedBatch, rows: dict[str, np.ndarray], samples: S
             "the loss is not finite though the policy's log-probabilities are; the weights are unchanged "
             "(look at functions of your own under objective:)"
         )
-    request = samples[batch.sequence.cpu().numpy()[bad[0]]].rollout.request
+    request = samples[int(batch.sequence[bad[0]])].rollout.request
     return (
         f"the loss is not finite at problem {request.problem_id!r}, request {request.id}; the weights are unchanged "
         "(a smaller learning_rate or optimizer.grad_clip may help)"

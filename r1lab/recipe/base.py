@@ -6,7 +6,7 @@ same mathematics in another order of additions; `Free.` leaves the bytes of the 
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,7 +40,7 @@ def by_name(sources: Any) -> Any:
 
 def kind_of(model: type[Config], field: str) -> Kind:
     """The last word of the field's docstring."""
-    return model.model_fields[field].description.rsplit(maxsplit=1)[-1]
+    return cast(Kind, (model.model_fields[field].description or "").rsplit(maxsplit=1)[-1])
 
 
 def select(knobs: Config, kind: Kind) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _override(raw: dict, override: str) -> None:
 
 
 def _descend(node: Any, part: str, key: str) -> Any:
-    place = _position(node, part, key) if isinstance(node, list) else part
+    place: Any = _position(node, part, key) if isinstance(node, list) else part
     child = node[place] if isinstance(node, list) else node.setdefault(part, {})
     if child is None:
         child = node[place] = {}

@@ -24,7 +24,7 @@ Not here: one seed, which has no such a (`stats.paired_difference`), and which r
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from scipy import optimize, stats
@@ -109,7 +109,7 @@ def p_value(of: Parts) -> float:
     lowest = -60.0
     if of.mean == 0:
         return 1.0
-    return float(np.exp(lowest if apart(lowest) > 0 else optimize.brentq(apart, lowest, 0.0)))
+    return float(np.exp(lowest if apart(lowest) > 0 else cast(float, optimize.brentq(apart, lowest, 0.0))))
 
 
 def holm(p_values: Sequence[float], alpha: float = ALPHA) -> tuple[list[float], list[float]]:
@@ -139,14 +139,15 @@ def win_probability(seed_means: Sequence[float]) -> Interval | None:
         return None
     t = np.sqrt(size) * values.mean() / spread
     low, high = (_noncentrality(t, size - 1, tail) / np.sqrt(size) for tail in (0.975, 0.025))
-    return Interval(*(float(stats.norm.cdf(at)) for at in (values.mean() / spread, low, high)), size)
+    value, low, high = (float(stats.norm.cdf(at)) for at in (values.mean() / spread, low, high))
+    return Interval(value, low, high, size)
 
 
 def _noncentrality(t: float, df: int, tail: float) -> float:
     """delta with P(T <= t | delta) = tail, averaging over the chi-square of T's denominator (stable for any t)."""
     roots = np.sqrt(_quantiles(df))
     reach = 10 + 3 * abs(t)
-    return optimize.brentq(lambda delta: stats.norm.cdf(t * roots - delta).mean() - tail, -reach, reach)
+    return cast(float, optimize.brentq(lambda delta: stats.norm.cdf(t * roots - delta).mean() - tail, -reach, reach))
 
 
 def power(of: Parts, size: float, alpha: float = ALPHA, num_seeds: int | None = None) -> float:
@@ -164,7 +165,7 @@ def resolvable(of: Parts, alpha: float = ALPHA, num_seeds: int | None = None, wa
     high = 1.0
     while power(of, high, alpha, num_seeds) < wanted:
         high *= 2
-    return optimize.brentq(lambda size: power(of, size, alpha, num_seeds) - wanted, 0.0, high, xtol=1e-6)
+    return cast(float, optimize.brentq(lambda size: power(of, size, alpha, num_seeds) - wanted, 0.0, high, xtol=1e-6))
 
 
 def _quantiles(df: int) -> np.ndarray:

@@ -15,10 +15,12 @@ from r1lab.engines.local.cache import SlotCache
 from r1lab.engines.local.sampling import RowSampling, StopStrings, draw, uniforms
 from r1lab.engines.rollouts import TextOf, called, rollout
 from r1lab.errors import RunError
-from r1lab.records import Request, Rollout
+from r1lab.records import Finish, Request, Rollout
 
 PREFILL_TOKENS = 16384
 """Padded prompt tokens of one prefill forward."""
+
+FINISHES: tuple[Finish, ...] = ("eos", "stop", "length")
 
 WORTH_SHARING = 16
 """Tokens that all prompts must begin with, so that these are computed once: worked examples, a system prompt."""
@@ -110,6 +112,7 @@ class Wave:
             logits = last.new_empty(len(self.prefixes), last.shape[-1]) if logits is None else logits
             logits[rows] = last[source]
         self.cache.begin()
+        assert logits is not None  # a batch has a request
         return logits
 
     def padded(self, prefixes: list[tuple[int, ...]]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -186,7 +189,7 @@ class Wave:
     def refuse(self, is_bad: Tensor) -> None:
         """RunError that names the first request whose logits are not finite."""
         if is_bad.any():
-            request = self.requests[self.rows[is_bad].min().item()]
+            request = self.requests[int(self.rows[is_bad].min())]
             raise RunError(
                 f"{called(request)}: the logits of token {len(self.versions)} "
                 f"are not finite at policy version {self.versions[-1]}; the weights diverged or dtype is too narrow"
@@ -219,11 +222,12 @@ class Wave:
         now, version = len(self.versions), np.array(self.versions, dtype=np.int32)
         tokens_KT = self.tokens[:now, rows].T.tolist()
         logprobs_KT = self.logprobs[:now, rows].T.cpu().numpy()
-        if is_eos is None:
+        finishes: list[Finish]
+        if is_eos is None or is_stop is None:
             finishes = ["abort"] * len(rows)
         else:
             ends = torch.where(is_eos, 0, torch.where(is_stop, 1, 2))[is_over][order]
-            finishes = [("eos", "stop", "length")[end] for end in ends.tolist()]
+            finishes = [FINISHES[end] for end in ends.tolist()]
         return [
             rollout(self.requests[row], tokens, logprobs, version, finish, self.text_of)
             for row, tokens, logprobs, finish in zip(rows.tolist(), tokens_KT, logprobs_KT, finishes)

@@ -27,11 +27,13 @@ class SlotCache(Cache):
         self.capacity = min(max_columns, prompt_columns + HEADROOM)
         self.prompt_columns = prompt_columns
         self.max_columns = max_columns
-        self.rows = self.source = None
+        self.rows: Tensor | None = None
+        self.source: Tensor | None = None
         self.shared = 0
         """Columns at the left that hold the same keys in every row: a prefix of all prompts."""
         self.is_prefix = False
-        super().__init__(layers=[SlotLayer(self) for _ in range(num_layers)])
+        self.slot_layers = [SlotLayer(self) for _ in range(num_layers)]
+        super().__init__(layers=list(self.slot_layers))
 
     def aim_prefix(self, length: int) -> None:
         """What comes next are the first `length` tokens, the same in all prompts, once."""
@@ -48,7 +50,7 @@ class SlotCache(Cache):
         """All prompts are written: decoding starts."""
         self.rows = self.source = None
         self.used = self.prompt_columns
-        for layer in self.layers:
+        for layer in self.slot_layers:
             layer.prefix = None
 
     def reserve(self) -> None:
@@ -56,14 +58,14 @@ class SlotCache(Cache):
         if self.used < self.capacity:
             return
         self.capacity = min(self.max_columns, int(self.capacity * GROWTH) + 1)
-        for layer in self.layers:
+        for layer in self.slot_layers:
             layer.grow()
 
     def move(self, movers: Tensor, holes: Tensor, num_rows: int) -> None:
         """Copy rows `movers` over rows `holes` (int64, equally many) and keep the first `num_rows`."""
         self.num_rows = num_rows
         if len(holes):
-            for layer in self.layers:
+            for layer in self.slot_layers:
                 layer.move(movers, holes)
 
 
@@ -72,12 +74,14 @@ class SlotLayer(CacheLayerMixin):
 
     is_sliding = False
     is_compileable = False
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, slots: SlotCache):
         super().__init__()
         # Weak: a cycle would keep a whole wave's keys until the next full garbage collection.
         self.slots = weakref.proxy(slots)
-        self.prefix = None
+        self.prefix: tuple[Tensor, Tensor] | None = None
         """Keys and values [1, heads, shared, head size] while prompts are being written."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -98,24 +102,20 @@ class SlotLayer(CacheLayerMixin):
         if slots.rows is not None:
             self.write_prompts(self.keys, key_states)
             self.write_prompts(self.values, value_states)
-            return (key_states, value_states) if self.prefix is None else self.after_prefix(key_states, value_states)
+            if self.prefix is None:
+                return key_states, value_states
+            return behind(self.prefix[0], key_states), behind(self.prefix[1], value_states)
         end = slots.used + 1
         keys, values = self.keys[: slots.num_rows, :, :end], self.values[: slots.num_rows, :, :end]
         keys[:, :, -1:], values[:, :, -1:] = key_states, value_states
         return keys, values
-
-    def after_prefix(self, *states: Tensor) -> tuple[Tensor, ...]:
-        """Each [n, heads, columns, head size] with the prefix that its rows share in front."""
-        return tuple(
-            torch.cat([prefix.expand(len(own), -1, -1, -1), own], dim=2) for prefix, own in zip(self.prefix, states)
-        )
 
     def write_prompts(self, store: Tensor, states: Tensor) -> None:
         shared, end = self.slots.shared, self.slots.prompt_columns
         start = end - states.shape[2]
         if start > shared:
             store[self.slots.rows, :, shared:start] = 0  # masked, but 0 x garbage could be NaN
-        if shared:
+        if self.prefix is not None:
             store[self.slots.rows, :, :shared] = self.prefix[store is self.values]
         store[self.slots.rows, :, start:end] = states[self.slots.source]
 
@@ -142,6 +142,11 @@ class SlotLayer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return -1
+
+
+def behind(prefix: Tensor, states: Tensor) -> Tensor:
+    """[n, heads, columns, head size] with the prefix that its rows share in front."""
+    return torch.cat([prefix.expand(len(states), -1, -1, -1), states], dim=2)
 
 
 def grouped_attention(module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs):

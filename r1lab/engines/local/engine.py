@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from r1lab.engines import rollouts
 from r1lab.engines.local.batch import Wave
 from r1lab.engines.local.cache import ATTENTION
 from r1lab.engines.local.sampling import StopStrings
 from r1lab.engines.rollouts import TextOf
-from r1lab.records import Request, RequestId, Rollout
+from r1lab.records import Finish, Request, RequestId, Rollout
 
 ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
 
@@ -43,7 +43,7 @@ class LocalEngine:
         self.version = -1
         self.max_batch = max_batch
         self.device = torch.device(device if device is not None else model.device)
-        self.model = blank(model, dtype).to(self.device)
+        self.model: PreTrainedModel = blank(model, dtype).to(self.device)
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.vocabulary = self.model.get_output_embeddings().weight.shape[0]
         self.is_eos = torch.zeros(self.vocabulary, dtype=torch.bool, device=self.device)
@@ -77,11 +77,12 @@ class LocalEngine:
     @torch.inference_mode()
     def advance(self) -> list[Rollout]:
         """One step of the wave, or the start of the next one; returns what ended."""
-        ended = None
+        is_done = False
         try:
             ended = self.wave.step(self.version, self.aborted) if self.wave else self.start_wave()
+            is_done = True
         finally:
-            if ended is None:
+            if not is_done:
                 self.clear()
         if self.wave and not len(self.wave.rows):
             self.wave = None
@@ -106,7 +107,7 @@ class LocalEngine:
             )
         return ended
 
-    def unsampled(self, request: Request, finish: str) -> Rollout:
+    def unsampled(self, request: Request, finish: Finish) -> Rollout:
         """A rollout of the forced tokens alone."""
         return rollouts.rollout(request, [], np.empty(0), np.empty(0), finish, self.text_of)
 
@@ -156,7 +157,7 @@ class LocalEngine:
 
     def close(self) -> None:
         self.clear()
-        self.model = None
+        self.model = None  # pyright: ignore[reportAttributeAccessIssue]  # gives the weights back; not used again
 
 
 def blank(model, dtype: torch.dtype):

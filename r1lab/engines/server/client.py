@@ -36,7 +36,7 @@ class Wire:
         """
         parts = urlsplit(url if "//" in url else f"//{url}")
         try:
-            self.host, self.port = parts.hostname, parts.port
+            self.host, self.port = parts.hostname or "", parts.port
         except ValueError as error:
             raise ValueError(f"{url!r} is no URL ({error}); write http://host:port") from None
         if parts.scheme not in ("", "http", "https") or not self.host:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Literal
 
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire, shut
 from r1lab.engines.vllm import requests
@@ -49,7 +49,7 @@ class ServerAnswer:
 
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    finish_reason: str | None = None
+    finish_reason: Literal["stop", "length", "abort"] | None = None
     stop_reason: int | str | None = None
     spans: list[tuple[str, int, int]] = field(default_factory=list)
     """(label of the weights, start, end) over the tokens; there once it has ended."""
@@ -109,9 +109,8 @@ class Flight:
 class Server:
     """One server. `why` is empty while it lives, else what became of it."""
 
-    def __init__(self, wire: Wire, outcomes: SimpleQueue, eos: Collection[int]):
-        self.wire, self.outcomes, self.eos = wire, outcomes, eos
-        self.facts: Facts | None = None
+    def __init__(self, wire: Wire, facts: Facts, outcomes: SimpleQueue, eos: Collection[int]):
+        self.wire, self.facts, self.outcomes, self.eos = wire, facts, outcomes, eos
         self.flights: dict[RequestId, Flight] = {}
         self.life = 0
         self.heard = self.tried = time.monotonic()

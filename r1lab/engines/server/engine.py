@@ -196,7 +196,7 @@ class ServerEngine:
         return answer.strange(self.fleet.parcel.label)
 
     def rollout(self, request: Request, answer: ServerAnswer, parcel: Parcel, is_aborted: bool = False) -> Rollout:
-        reason = "abort" if is_aborted else answer.finish_reason
+        reason = "abort" if is_aborted or answer.finish_reason is None else answer.finish_reason
         versions = [(parcel.version, len(answer.token_ids))]
         sampled = VllmCompletion(answer.token_ids, answer.logprobs, reason, answer.stop_reason, versions)
         return vllm_requests.rollout(request, sampled, self.text_of)

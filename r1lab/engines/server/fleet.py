@@ -50,12 +50,10 @@ class Fleet:
         self.asked: dict[Server, Future[Facts]] = {}
         """Who is away and is being asked whether it is back."""
         self.outcomes: SimpleQueue = SimpleQueue()
-        self.servers = [Server(wire, self.outcomes, eos) for wire in wires]
-        found = handshake.check([wire.url for wire in wires], wires[0].key_env, config)
-        for server, facts in zip(self.servers, found):
-            server.facts = facts
-        self.route = FileRoute() if found[0].transfer == FILE else NcclRoute()
-        self.parcel: Parcel | None = None
+        facts = handshake.check([wire.url for wire in wires], wires[0].key_env, config)
+        self.servers = [Server(wire, its_facts, self.outcomes, eos) for wire, its_facts in zip(wires, facts)]
+        self.route = FileRoute() if facts[0].transfer == FILE else NcclRoute()
+        self._parcel: Parcel | None = None
         for server in self.servers:
             self.route.connect(server.wire)
 
@@ -68,9 +66,15 @@ class Fleet:
         """Tokens that fit everywhere."""
         return min(server.facts.context for server in self.servers)
 
+    @property
+    def parcel(self) -> Parcel:
+        """The newest weights."""
+        assert self._parcel is not None  # nothing is sent before the first `publish`
+        return self._parcel
+
     def publish(self, parcel: Parcel) -> None:
         """Weights to every server that is there. RunError where none is, or where one does not have them after all."""
-        self.parcel = parcel
+        self._parcel = parcel
         for server in self.alive:
             self.bring(server)
         self.look_for_lost()
@@ -160,7 +164,7 @@ class Fleet:
         for server in self.servers:
             server.drop()
         self.route.close()
-        self.parcel = None
+        self._parcel = None
 
 
 def aside(question: Callable[[], Facts]) -> Future[Facts]:

@@ -87,8 +87,7 @@ class ProcessTree(subprocess.Popen):
         """Returns once SIGKILL has done its work."""
         if number == signal.SIGKILL:
             self.guard.kill()
-            self.guard.wait()
-            self.guard.stdin.close()
+            self.guard.communicate()  # closes its pipe and waits
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
         if number == signal.SIGKILL:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 from safetensors import SafetensorError
@@ -101,7 +102,8 @@ class NcclRoute:
     """Through vLLM's NCCL broadcast; needs vLLM and a GPU of its own in the trainer's process."""
 
     def __init__(self) -> None:
-        self.senders: dict[str, object] = {}
+        self.senders: dict[str, Any] = {}
+        """vLLM's, by the server's URL."""
         self.source = _source()
 
     def connect(self, wire: Wire) -> None:
@@ -157,7 +159,7 @@ def _source():
     """vLLM's `WeightSource` over the newest parcel's tensors."""
     from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
-    class WeightSource(WeightSource):
+    class TensorSource(WeightSource):
         tensors: Mapping[str, Tensor] = {}
 
         def metadata(self) -> list[ParamMeta]:
@@ -166,7 +168,7 @@ def _source():
         def __iter__(self) -> Iterator[tuple[str, Tensor]]:
             return iter(self.tensors.items())
 
-    return WeightSource()
+    return TensorSource()
 
 
 def sweep() -> None:

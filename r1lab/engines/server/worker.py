@@ -7,6 +7,7 @@ memory, so that a server on a CPU goes the same way as one that speaks NCCL. The
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -46,7 +47,8 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
     init_info_cls = FileInit
     update_info_cls = FileUpdate
     supports_draft_weight_update = False
-    received: Checksum | None = None
+    received: Checksum
+    """Of the update that runs or ran last; there once one has started."""
 
     def init_transfer_engine(self, init_info: FileInit) -> None:
         pass
@@ -75,7 +77,8 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
 class NcclTransfer(NCCLWeightTransferEngine):
     """vLLM's NCCL broadcast, with a checksum of what came through it."""
 
-    received: Checksum | None = None
+    received: Checksum
+    """Of the update that runs or ran last; there once one has started."""
 
     def start_weight_update(self) -> None:
         self.received = Checksum()
@@ -100,6 +103,10 @@ WeightTransferEngineFactory.register_engine(NCCL, NcclTransfer)
 
 class ServerExtension(Extension):
     """Methods that a server's `/collective_rpc` may call, mixed into vLLM's worker."""
+
+    vllm_config: Any
+    """vLLM's, like the next."""
+    weight_transfer_engine: Any
 
     def r1lab_facts(self) -> dict:
         """What the trainer checks before it trusts a server (`remote.Facts`); plain data."""

@@ -15,6 +15,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +59,8 @@ class VllmEngine:
         does not start.
         """
         self.version, self.dtype = -1, dtype
+        self.llm: Any = None
+        """vLLM's `LLMEngine`."""
         self.weights, self.matrices = expected(model), {}
         self.adapter = lora.of(model)
         if self.adapter and torch.cuda.is_available() and dtype == torch.float32:
@@ -81,7 +84,7 @@ class VllmEngine:
             "tensor_parallel_size": tensor_parallel,
             "enforce_eager": not torch.cuda.is_available() if enforce_eager is None else enforce_eager,
         }
-        if self.takes_adapter:
+        if self.adapter is not None:
             self.matrices = expected_matrices(model)
             options |= vllm_adapter.options(self.adapter)
         with untouched(), tempfile.TemporaryDirectory() as folder:
@@ -94,17 +97,17 @@ class VllmEngine:
             except (ValueError, RuntimeError, OSError, MemoryError) as error:
                 raise ValueError(explained(error, options)) from error
         self.context = self.llm.model_config.max_model_len
-        if self.takes_adapter:
-            self.refuse_unknown_layers()
+        if self.adapter is not None:
+            self.refuse_unknown_layers(self.adapter)
 
     @property
     def takes_adapter(self) -> bool:
         """Whether an adapter comes apart from the weights (`Engine.sync`)."""
         return self.adapter is not None
 
-    def refuse_unknown_layers(self) -> None:
+    def refuse_unknown_layers(self, adapter: lora.Adapter) -> None:
         """ValueError where vLLM cannot adapt one of the policy's layers."""
-        lacking = self.llm.collective_rpc("r1lab_lacking", args=(self.adapter.layers,))[0]
+        lacking = self.llm.collective_rpc("r1lab_lacking", args=(adapter.layers,))[0]
         if lacking:
             self.close()
             raise ValueError(
@@ -175,7 +178,7 @@ class VllmEngine:
         matrices = whole(matrices, self.matrices)
         if weights:
             self.send("weights", version, weights, "r1lab_load")
-        if matrices:
+        if matrices and self.adapter is not None:
             self.send("an adapter", version, matrices, "r1lab_adapt", vllm_adapter.settings(self.adapter))
         self.llm.reset_prefix_cache(reset_running_requests=bool(self.flying))
         self.llm.set_weight_version(str(version))
@@ -228,7 +231,8 @@ class VllmEngine:
 
 def parameters(request: Request, eos: set[int]):
     """A request's `vllm.SamplingParams`. Text is made only where stop strings are looked for in it."""
-    from vllm import SamplingParams
+    # Without vLLM a type checker takes this folder for it.
+    from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]
     from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(

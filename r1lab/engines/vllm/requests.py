@@ -6,13 +6,13 @@ does not import vLLM and knows no weights.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from r1lab.engines import rollouts
 from r1lab.errors import RunError
-from r1lab.records import Request, Rollout
+from r1lab.records import Finish, Request, Rollout
 
 COLDEST, HOTTEST = 0.01, 2.0
 """vLLM silently raises a temperature between 0 and the first to it, and refuses one past the second."""
@@ -26,7 +26,7 @@ class VllmCompletion:
     """[n], the stop token included."""
     logprobs: Sequence[float]
     """[n], of the sampled tokens."""
-    finish_reason: str
+    finish_reason: Literal["stop", "length", "abort"]
     """`stop`, `length` or `abort`."""
     stop_reason: int | str | None
     """The id or the string that stopped it."""
@@ -71,7 +71,7 @@ def parameters(request: Request, eos: Collection[int]) -> dict[str, Any]:
     }
 
 
-def finish(sampled: VllmCompletion) -> str:
+def finish(sampled: VllmCompletion) -> Finish:
     """`eos`, `stop`, `length` or `abort`: vLLM says `stop` of ids and of strings."""
     if sampled.finish_reason != "stop":
         return sampled.finish_reason
@@ -96,7 +96,7 @@ def rollout(request: Request, sampled: VllmCompletion, text_of: rollouts.TextOf)
     return rollouts.rollout(request, sampled.token_ids, logprobs, version, finish(sampled), text_of)
 
 
-def unsampled(request: Request, reason: str, text_of: rollouts.TextOf) -> Rollout:
+def unsampled(request: Request, reason: Finish, text_of: rollouts.TextOf) -> Rollout:
     """The forced tokens alone."""
     return rollouts.rollout(request, (), (), (), reason, text_of)
 

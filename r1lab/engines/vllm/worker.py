@@ -17,6 +17,9 @@ from r1lab.engines.vllm import lora
 class Extension:
     """Methods of the worker, whose `model_runner` holds model and sampler."""
 
+    model_runner: Any
+    """vLLM's."""
+
     def r1lab_prepare(self) -> None:
         """Log-probabilities are those before top-k, top-p and min-p cut anything off, and no ranks are counted."""
         sampler = self.model_runner.sampler
@@ -48,7 +51,7 @@ def repack_tied_head(model: torch.nn.Module) -> None:
     """A tied head is no layer of the checkpoint: reloading leaves the copy it multiplies with as it was."""
     head = getattr(model, "lm_head", None)
     method = getattr(head, "quant_method", None)
-    if method is not None and _shares_weight(model, head):
+    if head is not None and method is not None and _shares_weight(model, head):
         method.process_weights_after_loading(head)
 
 
