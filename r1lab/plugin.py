@@ -54,7 +54,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
     names = list(names)
     alike = difflib.get_close_matches(name, names, n=max(1, len(names)))
-    return min((each for each in names if each in alike), key=slip, default=None)
+    return min((candidate for candidate in names if candidate in alike), key=slip, default=None)
 
 
 def settings_of(function: Callable) -> dict[str, Any]:

@@ -46,12 +46,12 @@ class Watch:
 def details(seconds: Mapping[str, float], learning: Watch, sampling: Watch, *, peak: float) -> dict[str, float | None]:
     """Metrics beside the loop's own phases (`seconds`): those of the update, and what of the rollout was sampling and
     what was waiting for verdicts; tokens' FLOPs of the update as a share of `peak` (FLOPs a second)."""
-    own, flops = learning.take()
+    learned, flops = learning.take()
     (sampled, _), update = sampling.take(), seconds.get("update", 0.0)
     rollout = seconds.get("rollout", 0.0)
-    found = {f"time/{phase}": own.get(phase, 0.0) for phase in ("pack", "forward", "backward", "optimizer")}
+    values = {f"time/{phase}": learned.get(phase, 0.0) for phase in ("pack", "forward", "backward", "optimizer")}
     sampled_seconds = sampled.get("rollout", rollout)
-    return found | {
+    return values | {
         "time/rollout": sampled_seconds,
         "time/verify": max(0.0, rollout - sampled_seconds),
         "time/mfu": flops / peak / update if flops and update else None,

@@ -124,7 +124,7 @@ def _same(model, before: str) -> bool:
     config, trunk, windows = model.config.get_text_config(), model.base_model, set()
     weight = model.get_input_embeddings().weight
     tokens = torch.arange(length(TRY), device=weight.device) * 7919 % len(weight)
-    found = forward(trunk, tokens[None], positions(TRY).to(weight.device)[None], TRY, windows=windows)[0].float()
+    states = forward(trunk, tokens[None], positions(TRY).to(weight.device)[None], TRY, windows=windows)[0].float()
     model.set_attn_implementation(before)
     due = {getattr(config, "sliding_window", None)} if "sliding_attention" in kinds_of(config) else set()
     end, same = 0, windows - {None} == due
@@ -134,7 +134,7 @@ def _same(model, before: str) -> bool:
             alone = forward(trunk, torch.cat([prompt, tokens[end : end + size]])[None], None, None)[0, -1].float()
             end += size
             bound = (TOLERANCE if weight.dtype == torch.float32 else LOW_TOLERANCE) * alone.abs().max()
-            same &= bool((found[end - 1] - alone).abs().max() <= bound)
+            same &= bool((states[end - 1] - alone).abs().max() <= bound)
     model.set_attn_implementation(NAME)
     return same
 

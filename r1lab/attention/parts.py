@@ -53,21 +53,21 @@ def positions(segments: Sequence[Segment]) -> Tensor:
 
 def parts(segments: Sequence[Segment], window: int | None = None) -> list[Part]:
     """All that is computed for a row; each query's own part before those that merge."""
-    made, start = [], 0
+    row_parts, start = [], 0
     for prompt, completions in segments:
         first = slice(start, start + prompt)
-        made += _causal(first, window)
+        row_parts += _causal(first, window)
         begin = first.stop
         for size in completions:
-            own, begin = slice(begin, begin + size), begin + size
-            made += _causal(own, window)
+            completion, begin = slice(begin, begin + size), begin + size
+            row_parts += _causal(completion, window)
         behind = slice(first.stop, begin)
         if window is None or prompt + max(completions, default=0) <= window:
-            made += [Part(behind, first, is_causal=False, merges=True)] if begin > first.stop and prompt else []
+            row_parts += [Part(behind, first, is_causal=False, merges=True)] if begin > first.stop and prompt else []
         else:
-            made += _windowed(first, completions, window)
+            row_parts += _windowed(first, completions, window)
         start = begin
-    return made
+    return row_parts
 
 
 def _causal(positions: slice, window: int | None) -> list[Part]:
@@ -81,12 +81,12 @@ def _causal(positions: slice, window: int | None) -> list[Part]:
 
 def _windowed(prompt: slice, completions: Sequence[int], window: int) -> list[Part]:
     """The prompt's end, as far as a completion's first tokens still see it."""
-    made, begin = [], prompt.stop
+    prompt_parts, begin = [], prompt.stop
     for size in completions:
         seen = min(prompt.stop - prompt.start, window - 1)
         near = slice(begin, begin + min(size, window - 1))
         if near.stop > near.start and seen:
             keys = slice(prompt.stop - seen, prompt.stop)
-            made.append(Part(near, keys, is_causal=False, merges=True, window=(window, seen)))
+            prompt_parts.append(Part(near, keys, is_causal=False, merges=True, window=(window, seen)))
         begin += size
-    return made
+    return prompt_parts

@@ -35,12 +35,12 @@ class Attention(torch.autograd.Function):
         out, sums = _heads(row, k.shape[0]), torch.empty(q.shape[:-1], dtype=torch.float32)
         for part in parts:
             at, seen = part.queries, part.keys
-            found, total = FLASH(
+            output, total = FLASH(
                 q[:, :, at], k[:, :, seen], v[:, :, seen], 0.0, part.is_causal, attn_mask=part.mask(q), scale=scale
             )
             if part.merges:
-                found, total = _merged(out[:, :, at], sums[:, :, at], found, total)
-            out[:, :, at], sums[:, :, at] = found, total
+                output, total = _merged(out[:, :, at], sums[:, :, at], output, total)
+            out[:, :, at], sums[:, :, at] = output, total
         ctx.save_for_backward(query, key, value, row, sums)
         ctx.made, ctx.scale = parts, scale
         return row
@@ -51,19 +51,19 @@ class Attention(torch.autograd.Function):
         q, k, v = _views(query, key, value)
         groups = k.shape[0]
         out, by_out = _heads(row, groups), _heads(slope.contiguous(), groups)
-        made = [torch.zeros_like(each.transpose(1, 2), memory_format=torch.contiguous_format) for each in
+        grads = [torch.zeros_like(tensor.transpose(1, 2), memory_format=torch.contiguous_format) for tensor in
                 (query, key, value)]  # fmt: skip
-        by_q, by_k, by_v = _heads(made[0], groups), made[1][0].transpose(0, 1), made[2][0].transpose(0, 1)
+        by_q, by_k, by_v = _heads(grads[0], groups), grads[1][0].transpose(0, 1), grads[2][0].transpose(0, 1)
         for part in ctx.made:
             at, seen = part.queries, part.keys
-            found = FLASH_BACKWARD(
+            slopes = FLASH_BACKWARD(
                 by_out[:, :, at], q[:, :, at], k[:, :, seen], v[:, :, seen], out[:, :, at], sums[:, :, at],
                 0.0, part.is_causal, attn_mask=part.mask(q), scale=ctx.scale,
             )  # fmt: skip
-            by_q[:, :, at] += found[0]
-            by_k[:, seen] += found[1].sum(dim=1)
-            by_v[:, seen] += found[2].sum(dim=1)
-        return *(each.transpose(1, 2) for each in made), None, None
+            by_q[:, :, at] += slopes[0]
+            by_k[:, seen] += slopes[1].sum(dim=1)
+            by_v[:, seen] += slopes[2].sum(dim=1)
+        return *(tensor.transpose(1, 2) for tensor in grads), None, None
 
 
 def _views(query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:

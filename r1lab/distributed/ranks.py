@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -98,7 +98,7 @@ def _join() -> None:
     limit = timedelta(seconds=_deadline())
     try:
         PartialState(cpu=not torch.cuda.is_available(), timeout=limit)
-        _Others.meeting = dist.new_group(backend="gloo", timeout=limit)
+        _Others.meeting = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=limit))
     except (RuntimeError, ValueError) as error:
         raise RunError(f"the processes of this run cannot meet: {_line(error)}") from None
     atexit.register(lambda: None if _Others.over else dist.destroy_process_group())
@@ -152,7 +152,7 @@ def first(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
         finally:
             _Others.alone = False
 
-    return gather(make)[0]
+    return cast(T, gather(make)[0])
 
 
 def by_first(function: Callable[..., T]) -> Callable[..., T]:
@@ -167,26 +167,26 @@ def by_first(function: Callable[..., T]) -> Callable[..., T]:
 
 def any_of(value: T) -> T:
     """The first value that is not empty or false, over the ranks; else rank 0's."""
-    found = gather(lambda: value)
-    return next(filter(None, found), found[0])
+    values = gather(lambda: value)
+    return next(filter(None, values), values[0])
 
 
 def _meet(value: Any, fault: Exception | None) -> list:
     """Every rank's value; with a fault the lowest that has one raises it, and the others leave without a word."""
     code = 0 if fault is None else 2 if isinstance(fault, RecipeError) else 1
-    found: list = [None] * size()
+    answers: list = [None] * size()
     try:
-        dist.all_gather_object(found, (value, code), group=_Others.meeting)
+        dist.all_gather_object(answers, (value, code), group=_Others.meeting)
     except RuntimeError as error:
         _Others.over = True
         raise fault or missed(error) from None
-    failed = [number for number, (_, code) in enumerate(found) if code]
+    failed = [number for number, (_, code) in enumerate(answers) if code]
     if failed:
         _Others.over = True
         if fault is not None and failed[0] == rank():
             raise fault
-        raise _Silent(found[failed[0]][1])
-    values = [each for each, _ in found]
+        raise _Silent(answers[failed[0]][1])
+    values = [answer for answer, _ in answers]
     values[rank()] = value
     return values
 
@@ -221,9 +221,9 @@ def shared_out(items: Sequence[T], shares: Callable, compute: Callable[[list[T]]
     """`compute` of all items, in their order, each rank computing its share; `shares(items, size)` says which."""
     if size() == 1 or _Others.alone:
         return compute(list(items))
-    own = shares(items, size())
-    found = gather(lambda: compute([items[index] for index in own[rank()]]), **options)
+    parts = shares(items, size())
+    results_of_ranks = gather(lambda: compute([items[index] for index in parts[rank()]]), **options)
     whole: dict[int, R] = {}
-    for indices, results in zip(own, found, strict=True):
+    for indices, results in zip(parts, results_of_ranks, strict=True):
         whole |= zip(indices, results, strict=True)
     return [whole[index] for index in range(len(items))]

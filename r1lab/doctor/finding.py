@@ -47,14 +47,14 @@ def as_json(findings: list[Finding]) -> dict[str, Any]:
 
 def lines(findings: list[Finding]) -> list[str]:
     """Aligned lines under a heading for each area; below what is not ok stands its remedy."""
-    width = max((len(each.name) for each in findings), default=0)
+    width = max((len(finding.name) for finding in findings), default=0)
     text, area = [], None
-    for each in findings:
-        if each.area != area:
-            area = each.area
+    for finding in findings:
+        if finding.area != area:
+            area = finding.area
             text += ["", area] if text else [area]
-        text.append(f"  {each.state:<7}  {each.name:<{width}}  {each.detail}".rstrip())
-        if each.remedy and each.state != "ok":
-            text.append(f"  {'':<7}  {'':<{width}}  -> {each.remedy}")
-    fatal = [each.name for each in findings if each.is_fatal]
+        text.append(f"  {finding.state:<7}  {finding.name:<{width}}  {finding.detail}".rstrip())
+        if finding.remedy and finding.state != "ok":
+            text.append(f"  {'':<7}  {'':<{width}}  -> {finding.remedy}")
+    fatal = [finding.name for finding in findings if finding.is_fatal]
     return [*text, "", f"the core is broken: {', '.join(fatal)}" if fatal else "the core works"]

@@ -124,17 +124,17 @@ def memory() -> Finding:
 
 def cgroup_folders(controller: str) -> list[Path]:
     """This process's control group for a controller and those above it, nearest first; version 2, else version 1."""
-    found: dict[str, list[Path]] = {}
+    chains: dict[str, list[Path]] = {}
     for line in (_read(Path("/proc/self/cgroup")) or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
         top = CGROUPS / controllers if controllers else CGROUPS
-        own = top / path.lstrip("/")
-        chain = [folder for folder in (own, *own.parents) if folder.is_relative_to(top) and folder.is_dir()]
-        found["one" if controllers else "two"] = chain
+        group = top / path.lstrip("/")
+        chain = [folder for folder in (group, *group.parents) if folder.is_relative_to(top) and folder.is_dir()]
+        chains["one" if controllers else "two"] = chain
     has_two = controller in (_read(CGROUPS / "cgroup.controllers") or "").split()
-    return found.get("two", []) if has_two else found.get("one", [])
+    return chains.get("two", []) if has_two else chains.get("one", [])
 
 
 def forbidding() -> list[str]:

@@ -51,17 +51,17 @@ def findings(answer: ProbeAnswer) -> list[Finding]:
     else:
         limits = "memory and processes limited as a whole" if has_groups else "limits for each process alone"
         level = Finding("isolation", "level", "ok", f"full: namespaces and seccomp, {limits}")
-    found = [
+    results = [
         level,
         _wall("namespaces", closed, ", ".join(("user", *NAMESPACES)), _enable(closed, None)),
         _wall("seccomp", {"filter": seccomp} if seccomp else {}, "filters can be installed", _enable({}, seccomp)),
     ]
     abi = answer.facts.get("landlock", 0)
-    found.append(Finding("isolation", "landlock", "ok" if abi else "note", f"ABI {abi}" if abi else "not there"))
+    results.append(Finding("isolation", "landlock", "ok" if abi else "note", f"ABI {abi}" if abi else "not there"))
     if has_groups:
-        return [*found, Finding("isolation", "cgroup", "ok", "memory and pids can be limited")]
+        return [*results, Finding("isolation", "cgroup", "ok", "memory and pids can be limited")]
     remedy = "start r1lab under systemd-run --user --scope -p Delegate=yes"
-    return [*found, Finding("isolation", "cgroup", "note", "memory and pids of a whole program are not ours", remedy)]
+    return [*results, Finding("isolation", "cgroup", "note", "memory and pids of a whole program are not ours", remedy)]
 
 
 def tried() -> dict[str, Any]:
@@ -77,11 +77,11 @@ def probed() -> dict[str, Any]:
     """What held in a jail, or why there is none."""
     try:
         with Sandbox(slots=1) as box:
-            found = probe.report(box)
+            jail = probe.report(box)
     except OSError as error:
         return {"jail": {"problem": str(error)}}
-    held = [name for name, has_held in found.walls.items() if has_held]
-    told = {"backend": found.backend, "held": held, "broken": found.broken, "has_groups": found.has_groups}
+    held = [name for name, has_held in jail.walls.items() if has_held]
+    told = {"backend": jail.backend, "held": held, "broken": jail.broken, "has_groups": jail.has_groups}
     return {"jail": told}
 
 

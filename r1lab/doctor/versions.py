@@ -23,17 +23,17 @@ def ranges() -> Ranges:
     try:
         from packaging.requirements import Requirement
 
-        own = importlib.metadata.distribution("r1lab")
+        distribution = importlib.metadata.distribution("r1lab")
     except (ImportError, importlib.metadata.PackageNotFoundError):
         return {}
-    table: Ranges = {extra: {} for extra in ("", *(own.metadata.get_all("Provides-Extra") or ()))}
-    for each in map(Requirement, own.requires or ()):
-        wanted = ",".join(sorted(map(str, each.specifier), reverse=True))  # the lower bound first
-        marker = each.marker
+    table: Ranges = {extra: {} for extra in ("", *(distribution.metadata.get_all("Provides-Extra") or ()))}
+    for requirement in map(Requirement, distribution.requires or ()):
+        wanted = ",".join(sorted(map(str, requirement.specifier), reverse=True))  # the lower bound first
+        marker = requirement.marker
         is_core = marker is None or marker.evaluate({"extra": ""})
         for extra in table:
             if is_core == (extra == "") and (is_core or marker is None or marker.evaluate({"extra": extra})):
-                table[extra][each.name] = wanted
+                table[extra][requirement.name] = wanted
     return table
 
 
@@ -80,14 +80,14 @@ def packages(supported: Ranges) -> list[Finding]:
     if not supported:
         detail = "r1lab is not installed, so the supported versions are not known"
         return [Finding("packages", "r1lab", "missing", detail, install_all())]
-    found = [_python()]
+    findings = [_python()]
     for name, wanted in supported[""].items():
         detail = misfit(name, wanted)
         if detail is None:
-            found.append(Finding("packages", name, "ok", version(name) or "", core=True))
+            findings.append(Finding("packages", name, "ok", version(name) or "", core=True))
         else:
-            found.append(Finding("packages", name, "broken", detail, f"{pip()} install '{name}{wanted}'", core=True))
-    return found + [
+            findings.append(Finding("packages", name, "broken", detail, f"{pip()} install '{name}{wanted}'", core=True))
+    return findings + [
         _extra(extra, members) for extra, members in supported.items() if extra not in ("", "all", *ENGINES)
     ]
 
@@ -97,11 +97,11 @@ def _python() -> Finding:
 
     declared = importlib.metadata.metadata("r1lab")
     wanted = declared.get("Requires-Python") or ""  # pyright: ignore[reportAttributeAccessIssue]  # email's Message has it
-    own = platform.python_version()
-    if SpecifierSet(wanted).contains(own, prereleases=True):
-        return Finding("packages", "python", "ok", own, core=True)
+    running = platform.python_version()
+    if SpecifierSet(wanted).contains(running, prereleases=True):
+        return Finding("packages", "python", "ok", running, core=True)
     remedy = f"make a virtual environment with Python {wanted}"
-    return Finding("packages", "python", "broken", f"{own}, supported is {wanted}", remedy, core=True)
+    return Finding("packages", "python", "broken", f"{running}, supported is {wanted}", remedy, core=True)
 
 
 def _extra(extra: str, members: dict[str, str]) -> Finding:
@@ -119,11 +119,11 @@ def misfit(name: str, wanted: str) -> str | None:
     from packaging.specifiers import SpecifierSet
     from packaging.version import InvalidVersion
 
-    own = version(name)
-    if own is None:
+    installed = version(name)
+    if installed is None:
         return f"not installed{f', supported is {wanted}' if wanted else ''}"
     try:
-        fits = SpecifierSet(wanted).contains(own, prereleases=True)
+        fits = SpecifierSet(wanted).contains(installed, prereleases=True)
     except InvalidVersion:
         fits = False
-    return None if fits else f"{own or 'without a version'}, supported is {wanted or 'any'}"
+    return None if fits else f"{installed or 'without a version'}, supported is {wanted or 'any'}"

@@ -85,6 +85,8 @@ def sample(
     ids = tokenizer(prompts, return_tensors="pt").input_ids
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "embedded/card"))
-        completions = model.eval().generate(ids, max_new_tokens=NEW_TOKENS)[:, ids.shape[1] :]
+        # transformers' stub asks for attributes that only other kinds of models have.
+        output = model.eval().generate(ids, max_new_tokens=NEW_TOKENS)  # pyright: ignore[reportAttributeAccessIssue]
+        completions = output[:, ids.shape[1] :]
     lengths = [int((row != tokenizer.pad_token_id).sum()) for row in completions]
     return tokenizer.batch_decode(completions, skip_special_tokens=True), lengths

@@ -59,6 +59,11 @@ def rollout(request: Request, tokens: Sequence[int], logprobs, version, finish: 
     )
 
 
+def vocabulary_size(model) -> int:
+    """Tokens that the output layer scores."""
+    return model.get_output_embeddings().weight.shape[0]
+
+
 def eos_ids(model, tokenizer) -> set[int]:
     """Every id that ends a completion: the generation config's and the tokenizer's."""
     listed = getattr(getattr(model, "generation_config", None), "eos_token_id", None)

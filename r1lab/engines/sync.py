@@ -100,11 +100,11 @@ def prove(
     sampled: Sequence[Rollout], version: int, trainer: ScorerProtocol, dtype: torch.dtype, whose: str = "the engine"
 ) -> float:
     """The same of rollouts that `whose` engine, which computes in `dtype`, sampled of the fixed batch."""
-    wrong = sorted({int(each) for rollout in sampled for each in rollout.version} - {version})
+    wrong = sorted({int(number) for rollout in sampled for number in rollout.version} - {version})
     if wrong:
         raise RunError(f"sync of version {version}: {whose} samples with version {wrong[0]}")
     gaps = np.concatenate([*map(np.abs, differences(sampled, trainer))])
-    mean, bound = float(gaps.mean()), BOUNDS[min(dtype, trainer.compute_dtype, key=lambda each: each.itemsize)]
+    mean, bound = float(gaps.mean()), BOUNDS[min(dtype, trainer.compute_dtype, key=lambda kind: kind.itemsize)]
     if not mean <= bound:
         raise RunError(
             f"sync of version {version}: after it the log-probabilities of {whose} differ from the policy's by "

@@ -108,7 +108,7 @@ class PolicyHead(torch.autograd.Function):
             raise RuntimeError("the loss head's gradients are gone after one backward; call policy_head again")
         gradients, ctx.gradients = ctx.gradients, None
         # On the device, in place: comparing it with 1 would wait for the device.
-        return *(_scaled(each, grad_loss, dtype) for each, dtype in zip(gradients, ctx.dtypes)), None, None, None
+        return *(_scaled(grad, grad_loss, dtype) for grad, dtype in zip(gradients, ctx.dtypes)), None, None, None
 
 
 class TokenLogps(torch.autograd.Function):
@@ -134,8 +134,8 @@ class TokenLogps(torch.autograd.Function):
         chunks = Chunks(plan, hidden, target, ctx.needs_input_grad[:3])
         for at, sums in chunks:
             chunks.add(at, sums, given.take(at))
-        made = zip(chunks.gradients, (hidden, weight, bias))
-        return *(None if each is None else each.to(like.dtype) for each, like in made), None, None
+        pairs = zip(chunks.gradients, (hidden, weight, bias))
+        return *(None if gradient is None else gradient.to(like.dtype) for gradient, like in pairs), None, None
 
 
 class _Values:
@@ -149,15 +149,15 @@ class _Values:
 
     def put(self, at: slice, sums: Sums) -> list[Tensor]:
         """The chunk's values, those that were asked for."""
-        made = (
+        computed = (
             sums.logp(),
             None if self.vectors[1] is None else sums.entropy(),
             None if self.kappa is None else sums.logq(self.kappa),
         )
-        for vector, value in zip(self.vectors, made):
+        for vector, value in zip(self.vectors, computed):
             if vector is not None and value is not None:
                 vector[at] = value
-        return [value for value in made if value is not None]
+        return [value for value in computed if value is not None]
 
     def all(self) -> tuple[Tensor | None, ...]:
         return tuple(self.vectors)

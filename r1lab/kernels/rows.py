@@ -92,13 +92,13 @@ class Terms:
 
     def of_target(self) -> Tensor:
         """G of the target: what is left of a one-hot minus a probability is the others' sum."""
-        sums, made = self.sums, -self.by_logp * self.sums.others
+        sums, entry = self.sums, -self.by_logp * self.sums.others
         if self.by_entropy is not None:
-            made = made + self.by_entropy * sums.own * (sums.logit + self.shift)
+            entry = entry + self.by_entropy * sums.own * (sums.logit + self.shift)
         if self.cool is not None and sums.cool_others is not None:
-            made = made - self.cool * sums.cool_others
+            entry = entry - self.cool * sums.cool_others
         cap = self.slope_of_cap(sums.logit + sums.peak)
-        return made if cap is None else made * cap
+        return entry if cap is None else entry * cap
 
     def slope_of_cap(self, z: Tensor) -> Tensor | None:
         """dz/dr = outer (1 - tanh(r)^2) for z = outer tanh(r)."""

@@ -69,8 +69,8 @@ def exponentials(
     if BIASED:
         z += tl.load(bias + column, mask=is_column, other=0.0)[None, :]
     z -= tl.load(anchor + row, mask=is_row, other=0.0)[:, None]
-    own = tl.load(target + row, mask=is_row, other=-1)
-    is_own = own[:, None] == column[None, :]
+    target_column = tl.load(target + row, mask=is_row, other=-1)
+    is_own = target_column[:, None] == column[None, :]
     value = tl.where(is_column[None, :], tl.exp(z), 0.0)
     if STORED:
         at = e + row.to(tl.int64)[:, None] * stride + column[None, :]
@@ -79,5 +79,5 @@ def exponentials(
     tl.store(others + place, tl.sum(tl.where(is_own, 0.0, value), axis=1), mask=is_row)
     # exp(-inf) (-inf) is not a number; what is no number stays none in the others' sum.
     tl.store(moment + place, tl.sum(value * tl.where(z > -1e4, z, 0.0), axis=1), mask=is_row)
-    has_own = is_row & (own >= tile * COLUMNS) & (own < (tile + 1) * COLUMNS)
+    has_own = is_row & (target_column >= tile * COLUMNS) & (target_column < (tile + 1) * COLUMNS)
     tl.store(logit + row, tl.sum(tl.where(is_own, z, 0.0), axis=1), mask=has_own)

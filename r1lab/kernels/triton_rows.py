@@ -18,28 +18,28 @@ BLOCK = 4096
 
 def forward(z: Tensor, target: Tensor, layer: Layer) -> Sums:
     """Of logits [n, V] before the soft cap, which is applied in place."""
-    made = [torch.empty(len(target), dtype=torch.float32, device=z.device) for _ in range(5)]
+    vectors = [torch.empty(len(target), dtype=torch.float32, device=z.device) for _ in range(5)]
     if len(target):
         sums[(len(target),)](
-            z, target.contiguous(), *made, z.shape[1], z.stride(0), layer.outer or 0.0, 1 / (layer.kappa or 1.0),
+            z, target.contiguous(), *vectors, z.shape[1], z.stride(0), layer.outer or 0.0, 1 / (layer.kappa or 1.0),
             CAPPED=layer.outer is not None, COOLED=layer.kappa is not None, BLOCK=BLOCK, num_warps=8,
         )  # fmt: skip
-    peak, logit, others, moment, cool = made
+    peak, logit, others, moment, cool = vectors
     return Sums(peak, logit, others, moment, None if layer.kappa is None else cool)
 
 
 def gradient(z: Tensor, grad: Tensor, target: Tensor, terms: Terms) -> None:
     """grad = -dL/dz [n, V], in place where it is z; by the product itself where there is a soft cap."""
-    found, layer, none = terms.sums, terms.layer, torch.zeros_like(terms.sums.peak)
+    row_sums, layer, none = terms.sums, terms.layer, torch.zeros_like(terms.sums.peak)
     vectors = (
         target,
-        found.peak,
-        found.log_total,
+        row_sums.peak,
+        row_sums.log_total,
         terms.by_logp,
         none if terms.by_entropy is None else terms.by_entropy,
-        found.entropy(),
-        none if terms.cool is None else terms.cool / found.total,
-        terms.of_target() / found.total,
+        row_sums.entropy(),
+        none if terms.cool is None else terms.cool / row_sums.total,
+        terms.of_target() / row_sums.total,
     )
     slopes[(len(target),)](
         z, grad, *(each.contiguous() for each in vectors),  # autograd's are often one number, expanded
@@ -55,7 +55,7 @@ def sums(
 ):  # fmt: skip
     row = tl.program_id(0)
     z += row.to(tl.int64) * stride
-    own = tl.load(target + row)
+    target_column = tl.load(target + row)
     top = -1e30  # finite: its difference to anything is
     total, rest, first, colder = 0.0, 0.0, 0.0, 0.0
     for start in range(0, vocabulary, BLOCK):
@@ -74,15 +74,15 @@ def sums(
             e * tl.where(from_peak > -1e4, from_peak, 0.0), axis=0
         )
         total = shrink * total + tl.sum(e, axis=0)
-        rest = shrink * rest + tl.sum(tl.where(column == own, 0.0, e), axis=0)
+        rest = shrink * rest + tl.sum(tl.where(column == target_column, 0.0, e), axis=0)
         if COOLED:
-            cold = tl.where(column == own, 0.0, tl.exp(from_peak * inverse_kappa))
+            cold = tl.where(column == target_column, 0.0, tl.exp(from_peak * inverse_kappa))
             colder = tl.exp((top - higher) * inverse_kappa) * colder + tl.sum(cold, axis=0)
         top = higher
     if CAPPED:
         tl.debug_barrier()  # the target's capped logit was stored by another thread
     tl.store(peak + row, top)
-    tl.store(logit + row, tl.load(z + own) - top)
+    tl.store(logit + row, tl.load(z + target_column) - top)
     tl.store(others + row, rest)
     tl.store(moment + row, first)
     tl.store(cool + row, colder)
@@ -97,7 +97,7 @@ def slopes(
     row = tl.program_id(0)
     z += row.to(tl.int64) * stride
     grad += row.to(tl.int64) * grad_stride
-    own, top, normal = tl.load(target + row), tl.load(peak + row), tl.load(log_total + row)
+    target_column, top, normal = tl.load(target + row), tl.load(peak + row), tl.load(log_total + row)
     w, u, h, r = tl.load(by_logp + row), tl.load(by_entropy + row), tl.load(entropy + row), tl.load(cool + row)
     made_own = tl.load(of_target + row)
     for start in range(0, vocabulary, BLOCK):
@@ -106,10 +106,10 @@ def slopes(
         value = tl.load(z + column, mask=inside, other=0.0)
         from_peak = value - top
         log_p = from_peak - normal
-        made = tl.exp(log_p) * (w + u * (tl.where(log_p > -1e4, log_p, 0.0) + h))
+        entry = tl.exp(log_p) * (w + u * (tl.where(log_p > -1e4, log_p, 0.0) + h))
         if COOLED:
-            made += r * tl.exp(from_peak * inverse_kappa)
+            entry += r * tl.exp(from_peak * inverse_kappa)
         if CAPPED:
-            made *= outer * (1 - (value / outer) * (value / outer))
-        made = tl.where(column == own, made_own, made)
-        tl.store(grad + column, made.to(grad.dtype.element_ty), mask=inside)
+            entry *= outer * (1 - (value / outer) * (value / outer))
+        entry = tl.where(column == target_column, made_own, entry)
+        tl.store(grad + column, entry.to(grad.dtype.element_ty), mask=inside)

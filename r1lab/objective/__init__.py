@@ -122,17 +122,17 @@ def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[f
             raise RecipeError(f"objective.weight: role {role!r} must be policy, demo, prefix or pair")
         weight[Role[role.upper()]] = lookup(WEIGHTS, spec, f"objective.weight.{role}", **clips)
     settings = [(term.scope, plugin.settings_of(term.fn)) for term in weight.values()]
-    unused = [key for key in stated if not any(key in own for _, own in settings)]
+    unused = [key for key in stated if not any(key in keywords for _, keywords in settings)]
     if unused:
         raise RecipeError(
             f"objective: {', '.join(unused)} with weights that do not clip ({fields['weight']!r}); "
             "take the clip away or use weight: {policy: ppo}"
         )
-    clipping = [(scope, own) for scope, own in settings if any(key in own for key in CLIPS)]
+    clipping = [(scope, keywords) for scope, keywords in settings if any(key in keywords for key in CLIPS)]
     if not clipping:
         return weight, None, ""
-    scope, own = clipping[0]
-    return weight, tuple(own.get(key, math.inf) for key in CLIPS), scope
+    scope, keywords = clipping[0]
+    return weight, tuple(keywords.get(key, math.inf) for key in CLIPS), scope
 
 
 def _masks(spec: Any) -> tuple[Term, ...]:

@@ -25,11 +25,11 @@ def row_loss(
     role, is_live = rows.role[at], rows.scale[at] != 0
     loss = torch.zeros_like(logp)
     for kind, term in objective.weight.items():
-        own = role == kind
-        value = call(term, given | _coupled(rows, at, own & is_live, term), "logp", "old", "advantage")
+        has_role = role == kind
+        value = call(term, given | _coupled(rows, at, has_role & is_live, term), "logp", "old", "advantage")
         if kind is Role.POLICY:
-            value = value * _factor(objective, rows, at, given, own & is_live) + _penalty(rows, at, given)
-        loss = torch.where(own, value, loss)
+            value = value * _factor(objective, rows, at, given, has_role & is_live) + _penalty(rows, at, given)
+        loss = torch.where(has_role, value, loss)
     return (loss + torch.where(role == Role.POLICY, _regulariser(objective, given), 0.0)) * rows.scale[at]
 
 

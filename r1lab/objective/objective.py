@@ -77,7 +77,7 @@ class Objective:
     @property
     def needs(self) -> frozenset[Need]:
         """What `policy.scores` computes before an update."""
-        by_kl: list[Need] = ["ref"] * bool(self.kl.coef) + ["old"] * self.kl.in_reward
+        by_kl: tuple[Need, ...] = ("ref", "old") if self.kl.in_reward else ("ref",) if self.kl.coef else ()
         return frozenset(by_kl).union(*(term.needs for term in (self.advantage, *self.masks, *self.weight.values())))
 
     @property

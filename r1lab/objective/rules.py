@@ -25,17 +25,17 @@ GROUPS = {
 
 def build(settings: dict, group_size: int = 1) -> tuple[group.All, int]:
     """The rule of `group: {select, refill: {max_draws}, **settings}`, and how often a step's problems may be drawn."""
-    own = dict(settings)
-    name, refill = own.pop("select", "all"), own.pop("refill", None) or {}
+    rule_settings = dict(settings)
+    name, refill = rule_settings.pop("select", "all"), rule_settings.pop("refill", None) or {}
     max_draws = refill.get("max_draws", 3 if refill else 1) if isinstance(refill, dict) else None
     if isinstance(max_draws, bool) or not isinstance(max_draws, int) or max_draws < 1 or set(refill) - {"max_draws"}:
         raise RecipeError(f"objective.group.refill: {refill!r} must be {{max_draws: whole number >= 1}}")
     cls = plugin.find(GROUPS, name, "objective.group.select")
     try:
-        rule = cls(**own)
+        rule = cls(**rule_settings)
     except TypeError as error:
         raise RecipeError(f"objective.group: {error}") from None
-    _check_numbers(rule, own)
+    _check_numbers(rule, rule_settings)
     if hasattr(rule, "check"):
         rule.check(group_size)
     return rule, max_draws
@@ -43,8 +43,8 @@ def build(settings: dict, group_size: int = 1) -> tuple[group.All, int]:
 
 def _check_numbers(rule: group.All, settings: dict) -> None:
     """RecipeError where a setting is of another kind than its default."""
-    for each in fields(rule):
-        value, kind = settings.get(each.name, each.default), type(each.default)
+    for setting in fields(rule):
+        value, kind = settings.get(setting.name, setting.default), type(setting.default)
         is_number = kind is float and type(value) is int
         if type(value) is not kind and not is_number:
-            raise RecipeError(f"objective.group.{each.name}: {value!r} must be {kind.__name__}")
+            raise RecipeError(f"objective.group.{setting.name}: {value!r} must be {kind.__name__}")

@@ -20,28 +20,28 @@ from r1lab.records import Group, Role, Sample, Scored
 def samples_of_group(objective: Objective, group: Group) -> list[Sample]:
     """The members of a kept group with their advantages, on each of their tokens; a demonstration's is 1 where it is
     not compared with the others."""
-    made = []
+    samples = []
     for member, advantage in zip(group.members, advantages(objective, group.members), strict=True):
         role = _roles(objective, member)
         is_given = (role == Role.DEMO) & (not objective.credit.include_demo)
         on_token = np.where(is_given, 1.0, advantage).astype(np.float32)
         unit = group.draw.number + 1 if objective.rule.role is Role.PAIR else 0
         silent = np.zeros(len(role), np.float32)
-        made.append(Sample(member.rollout, role, on_token, silent, reward=float(member.paid), unit=unit))
+        samples.append(Sample(member.rollout, role, on_token, silent, reward=float(member.paid), unit=unit))
     if objective.rule.imitate:
-        chosen = next(sample for sample in made if sample.advantage[0] > 0)
-        made.append(replace(chosen, role=np.full_like(chosen.role, Role.DEMO)))
-    return made
+        chosen = next(sample for sample in samples if sample.advantage[0] > 0)
+        samples.append(replace(chosen, role=np.full_like(chosen.role, Role.DEMO)))
+    return samples
 
 
 def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
     """One advantage a member: of those compared as the recipe says, 0 of a greedy baseline, 1 of a demonstration."""
     joins = objective.credit.include_demo or not objective.rule.samples
     compared = [not is_greedy(member) and (member.verdict is not None or joins) for member in members]
-    found = np.where([is_greedy(member) for member in members], 0.0, 1.0)
-    chosen = [member for member, own in zip(members, compared, strict=True) if own]
+    of_members = np.where([is_greedy(member) for member in members], 0.0, 1.0)
+    chosen = [member for member, is_compared in zip(members, compared, strict=True) if is_compared]
     if not chosen:
-        return found
+        return of_members
     rewards = np.array([member.reward for member in chosen], np.float64)
     given = {
         "lengths": np.array([len(member.rollout.completion_ids) for member in chosen]),
@@ -50,11 +50,11 @@ def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
         "answers": [member.verdict.extracted if member.verdict else None for member in chosen],
     }
     term = objective.advantage
-    made = np.asarray(term.fn(rewards, **{name: given[name] for name in term.takes}), np.float64)
-    if made.shape != rewards.shape or not np.isfinite(made).all():
-        raise RecipeError(f"objective.advantage: must return one finite number a completion, got {made!r}")
-    found[compared] = made
-    return found
+    computed = np.asarray(term.fn(rewards, **{name: given[name] for name in term.takes}), np.float64)
+    if computed.shape != rewards.shape or not np.isfinite(computed).all():
+        raise RecipeError(f"objective.advantage: must return one finite number a completion, got {computed!r}")
+    of_members[compared] = computed
+    return of_members
 
 
 def prepared_update(objective: Objective, samples: Sequence[Sample], step: int) -> list[Sample]:
@@ -107,12 +107,12 @@ def credited(objective: Objective, samples: Sequence[Sample]) -> list[Sample]:
     done = [_credited(objective, sample) for sample in samples]
     scale = objective.credit.scale
     at = [(s.role == Role.POLICY) & token_mask(s, truncated=objective.truncated).counted for s in done]
-    if scale == "none" or not any(own.any() for own in at):
+    if scale == "none" or not any(kept.any() for kept in at):
         return done
-    flat = np.concatenate([sample.advantage[own] for sample, own in zip(done, at, strict=True)]).astype(np.float64)
-    rewards = np.array([sample.reward for sample, own in zip(done, at, strict=True) if own.any()], np.float64)
-    parts = np.split(credit.SCALES[scale](flat, rewards), np.cumsum([own.sum() for own in at])[:-1])
-    return [_with(sample, own, part) for sample, own, part in zip(done, at, parts, strict=True)]
+    flat = np.concatenate([sample.advantage[kept] for sample, kept in zip(done, at, strict=True)]).astype(np.float64)
+    rewards = np.array([sample.reward for sample, kept in zip(done, at, strict=True) if kept.any()], np.float64)
+    parts = np.split(credit.SCALES[scale](flat, rewards), np.cumsum([kept.sum() for kept in at])[:-1])
+    return [_with(sample, kept, part) for sample, kept, part in zip(done, at, parts, strict=True)]
 
 
 def whole_pairs(samples: Sequence[Sample], masks: Sequence[TokenMask]) -> list[TokenMask]:

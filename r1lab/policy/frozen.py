@@ -30,7 +30,8 @@ class FrozenModel:
     @cached_property
     def model(self):
         dtype = torch.bfloat16 if self.precision == "pure_bf16" else torch.float32
-        return models.load_model(self.location, dtype).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        model, device = models.load_model(self.location, dtype), "cuda" if torch.cuda.is_available() else "cpu"
+        return model.to(device)  # pyright: ignore[reportArgumentType]  # transformers' decorator hides `self`
 
     @property
     def compute_dtype(self) -> torch.dtype:

@@ -39,10 +39,10 @@ def pack(
     """
     if not shared:
         return [_padded(samples, rows, device) for rows in padded_rows(samples, micro_batch_tokens)]
-    found = clusters(samples, micro_batch_tokens)
-    sizes = [sum(tokens(samples, stem) for stem in cluster) for cluster in found]
+    stems = clusters(samples, micro_batch_tokens)
+    sizes = [sum(tokens(samples, stem) for stem in cluster) for cluster in stems]
     return [
-        _packed(samples, [stem for index in chosen for stem in found[index]], device)
+        _packed(samples, [stem for index in chosen for stem in stems[index]], device)
         for chosen in balanced(sizes, micro_batch_tokens)
     ]
 
@@ -54,7 +54,7 @@ def clusters(samples: Sequence[Sample], most: int) -> list[list[Stem]]:
         stem = behind.setdefault((sample.unit, sample.rollout.request.prompt_ids), {})
         stem.setdefault(sample.rollout.completion_ids, []).append(index)
     units: dict[int, list[Stem]] = {}
-    found: list[list[Stem]] = []
+    alone: list[list[Stem]] = []
     for (unit, prompt), completions in behind.items():
         members = [tuple(indices) for indices in completions.values()]
         if unit:
@@ -62,8 +62,8 @@ def clusters(samples: Sequence[Sample], most: int) -> list[list[Stem]]:
             continue
         sizes = [len(ids) for ids in completions]
         for chosen in balanced(sizes, max(1, most - len(prompt))):
-            found.append([Stem(prompt, tuple(members[place] for place in chosen))])
-    return found + list(units.values())
+            alone.append([Stem(prompt, tuple(members[place] for place in chosen))])
+    return alone + list(units.values())
 
 
 def tokens(samples: Sequence[Sample], stem: Stem) -> int:
@@ -77,12 +77,12 @@ def padded_rows(samples: Sequence[Sample], most: int) -> list[list[int]]:
     for index in sorted(range(len(samples)), key=lambda index: (-length(samples[index]), index)):
         unit = samples[index].unit
         bundles.setdefault(("unit", unit) if unit else ("row", index), []).append(index)
-    found: list[list[int]] = []
+    batches: list[list[int]] = []
     for bundle in bundles.values():
-        if not found or (len(found[-1]) + len(bundle)) * length(samples[found[-1][0]]) > most:
-            found.append([])
-        found[-1] += bundle
-    return found
+        if not batches or (len(batches[-1]) + len(bundle)) * length(samples[batches[-1][0]]) > most:
+            batches.append([])
+        batches[-1] += bundle
+    return batches
 
 
 def _packed(samples: Sequence[Sample], stems: Sequence[Stem], device: torch.device) -> PackedBatch:

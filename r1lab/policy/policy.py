@@ -118,12 +118,12 @@ class Policy:
             if batch is None:
                 continue
             weight, layer = self._layer(model)
-            found = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
-            logp, owner = found.logp.cpu().numpy(), batch.sequence.cpu().numpy()
-            others = [None if column is None else column.cpu().numpy() for column in (found.entropy, values)]
+            scores = kernels.token_logps(hidden, weight, batch.target, entropy=entropy, **layer)
+            logp, owner = scores.logp.cpu().numpy(), batch.sequence.cpu().numpy()
+            others = [None if column is None else column.cpu().numpy() for column in (scores.entropy, values)]
             for index in np.unique(owner):
-                own = owner == index
-                scored[index] = Scores(logp[own], *(None if column is None else column[own] for column in others))
+                mine = owner == index
+                scored[index] = Scores(logp[mine], *(None if column is None else column[mine] for column in others))
         sharding.rest(model)
         return scored
 
@@ -135,9 +135,10 @@ class Policy:
         forwarded = [sample for sample in samples if not sample.left_out]
         check_update(objective, forwarded)
         self.optimizer.zero_grad(set_to_none=True)
-        own = np.array(ranks.own_share(forwarded, by_tokens), np.int64)
-        found = ranks.gather(lambda: self._learn(forwarded, own, objective), alone=not sharding.is_sharded(self.model))
-        parts = [part for of_rank in found for part in of_rank]
+        indices = np.array(ranks.own_share(forwarded, by_tokens), np.int64)
+        is_alone = not sharding.is_sharded(self.model)
+        of_ranks = ranks.gather(lambda: self._learn(forwarded, indices, objective), alone=is_alone)
+        parts = [part for of_rank in of_ranks for part in of_rank]
         if fault := next((part.fault for part in parts if part.fault), ""):
             raise RunError(fault)
         with self.watch("optimizer"):

@@ -79,16 +79,16 @@ def read(recipe: str | Path | dict, overrides: list[str] | tuple[str, ...] = ())
         raw, base = copy.deepcopy(recipe), Path.cwd()
     else:
         path = Path(recipe)
-        found = path if path.is_file() else shipped(str(recipe))
-        if found is None:
+        file = path if path.is_file() else shipped(str(recipe))
+        if file is None:
             raise RecipeError(f"recipe {str(recipe)!r} is no file and none that ships ({', '.join(shipped_names())})")
         try:
-            text = found.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"recipe {str(found)!r} cannot be read: {error}") from None
-        raw, base = parse_yaml(text, str(found)), found.resolve().parent
+            raise RecipeError(f"recipe {str(file)!r} cannot be read: {error}") from None
+        raw, base = parse_yaml(text, str(file)), file.resolve().parent
         if isinstance(raw, dict):
-            raw.setdefault("name", found.stem)
+            raw.setdefault("name", file.stem)
     if not isinstance(raw, dict):
         what = "is empty" if raw is None else f"holds {type(raw).__name__}"
         raise RecipeError(f"recipe {str(recipe)[:80]!r} {what}; a recipe is a mapping of keys to values")
@@ -158,8 +158,8 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
         raise RecipeError("stages: must be a list of mappings, each with a kind (sft, rl, reject or eval)")
     stages: list[StageConfig] = []
-    for own in listed:
-        stages.append(_stage(_from(own, stages), top, single="stages" not in raw))
+    for stage_keys in listed:
+        stages.append(_stage(_from(stage_keys, stages), top, single="stages" not in raw))
     _check_names(stages)
     _check_origins(stages)
     return Plan(name, seed, Path(out) if out else None, tuple(stages), base or Path.cwd())
@@ -176,7 +176,7 @@ def _stage(stage_keys: dict, top: dict, *, single: bool) -> StageConfig:
     if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
         raise RecipeError(f"kind: {kind!r} must be one of {', '.join(KIND_OF_STAGE)}")
     model = KIND_OF_STAGE[kind]
-    known = {key for each in KIND_OF_STAGE.values() for key in _keys(each)}
+    known = {key for config in KIND_OF_STAGE.values() for key in _keys(config)}
     for key in top:
         if key not in known:
             raise RecipeError(f"{key}: unknown key{_nearest(key, known | set(TOP))}")
@@ -219,7 +219,7 @@ def _check_names(stages: list[StageConfig]) -> None:
 def _check_origins(stages: list[StageConfig]) -> None:
     """`from` is a stage that makes a model, `data: {stage: ...}` an earlier one that makes a dataset."""
     for position, stage in enumerate(stages):
-        earlier = {each.name: each for each in stages[:position]}
+        earlier = {before.name: before for before in stages[:position]}
         if stage.from_ is not None and not isinstance(earlier[stage.from_], TrainStageConfig):
             if isinstance(earlier[stage.from_], EvalStageConfig):
                 raise RecipeError(f"from: {stage.from_!r} is an eval stage, which makes no model; leave `from` out")
@@ -227,13 +227,14 @@ def _check_origins(stages: list[StageConfig]) -> None:
                 f"from: {stage.from_!r} is a reject stage, which makes a dataset and no model; leave `from` out, or "
                 f"read it by data: {{stage: {stage.from_}}}"
             )
-        made = (
-            ", ".join(name for name, each in earlier.items() if isinstance(each, RejectStageConfig)) or "there is none"
+        datasets = (
+            ", ".join(name for name, before in earlier.items() if isinstance(before, RejectStageConfig))
+            or "there is none"
         )
         for name, source in stage.data.items():
             if source.stage is not None and not isinstance(earlier.get(source.stage), RejectStageConfig):
                 raise RecipeError(
-                    f"data.{name}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({made})"
+                    f"data.{name}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({datasets})"
                 )
         for name, source in stage.eval.sets.items():
             if source.stage is not None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM
 
 from r1lab.engines import rollouts
 from r1lab.engines.local.batch import Wave
@@ -43,9 +43,9 @@ class LocalEngine:
         self.version = -1
         self.max_batch = max_batch
         self.device = torch.device(device if device is not None else model.device)
-        self.model: PreTrainedModel = blank(model, dtype).to(self.device)
+        self.model: torch.nn.Module = blank(model, dtype).to(self.device)
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self.vocabulary = self.model.get_output_embeddings().weight.shape[0]
+        self.vocabulary = rollouts.vocabulary_size(model)
         self.is_eos = torch.zeros(self.vocabulary, dtype=torch.bool, device=self.device)
         self.is_eos[[i for i in rollouts.eos_ids(model, tokenizer) if i < self.vocabulary]] = True
         self.stops = StopStrings(tokenizer)
@@ -125,11 +125,11 @@ class LocalEngine:
         Sequences in flight go on with the new weights over the keys of the old ones; `Rollout.version` says which.
         """
         self.version = -1
-        own = dict(self.model.named_parameters(remove_duplicate=False))
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
         buffers = dict(self.model.named_buffers())
-        missing = {id(parameter): name for name, parameter in own.items()}
+        missing = {id(parameter): name for name, parameter in parameters.items()}
         for name, tensor in named_tensors:
-            target = own.get(name, buffers.get(name))
+            target = parameters.get(name, buffers.get(name))
             if target is None or target.shape != tensor.shape:
                 has = "no such weight" if target is None else f"shape {list(target.shape)}, not {list(tensor.shape)}"
                 raise ValueError(f"sync of {name!r}: the engine has {has}; sync the model that it was made for")

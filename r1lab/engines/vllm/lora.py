@@ -55,7 +55,7 @@ def put(manager, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
     from vllm.lora.peft_helper import PEFTHelper
 
     held, helper = manager._adapter_manager, PEFTHelper.from_dict(dict(settings))
-    made = LoRAModel.from_lora_tensors(
+    adapter = LoRAModel.from_lora_tensors(
         NUMBER,
         dict(tensors),
         helper,
@@ -64,7 +64,7 @@ def put(manager, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
         weights_mapper=_renames(held.model),
     )
     held.remove_adapter(NUMBER)
-    held.add_adapter(made)
+    held.add_adapter(adapter)
     held.activate_adapter(NUMBER)
 
 

@@ -18,10 +18,10 @@ Expected = dict[str, tuple[torch.Size, str | None]]
 def expected(model) -> Expected:
     """The weights of a model, those below an adapter where it has one."""
     first: dict[int, str] = {}
-    own: Expected = {name: (buffer.shape, None) for name, buffer in model.named_buffers()}
+    shapes: Expected = {name: (buffer.shape, None) for name, buffer in model.named_buffers()}
     for name, weight in lora.base(model, remove_duplicate=False):
-        own[name] = weight.shape, first.setdefault(id(weight), name)
-    return own
+        shapes[name] = weight.shape, first.setdefault(id(weight), name)
+    return shapes
 
 
 def parted(named_tensors: Iterable[tuple[str, Tensor]]) -> tuple[Named, Named]:
