@@ -1,4 +1,4 @@
-"""The two ways a command can fail. Each message is one line: the value, what is allowed, the remedy."""
+"""Errors that end a command. Each message is one line: the value, what is allowed, the remedy."""
 
 
 class RecipeError(ValueError):

@@ -1,4 +1,7 @@
-"""One way to name what plugs in: a built-in of a dict literal, or a user's own by dotted path."""
+"""Find built-ins by name and a user's own functions and classes by dotted path, and bind their settings.
+
+Not the tables of built-ins: each package has its own.
+"""
 
 import difflib
 import importlib
@@ -14,7 +17,8 @@ from r1lab.errors import RecipeError
 
 
 def importable(*folders: Path) -> None:
-    """Make plug-ins beside a recipe importable: put last, so that a user's `data/` never shadows ours."""
+    """Put folders on the import path, so that plug-ins beside a recipe are found."""
+    # Last: a user's `data/` must not shadow an installed package.
     sys.path.extend(str(folder) for folder in folders if str(folder) not in sys.path)
 
 

@@ -1,4 +1,4 @@
-"""What crosses the borders between the stages of a step: small frozen records, arrays with their shapes.
+"""Records passed between the phases of a training step: small and frozen, arrays with their shapes.
 
 T is the number of completion tokens of one rollout, P of its prompt, N the trained tokens of one micro-batch.
 Nothing here computes. `Problem` is `r1lab_data.problem`'s, `Item` and `Verdict` are `r1lab_verifiers.verdict`'s.
@@ -20,7 +20,7 @@ Finish = Literal["eos", "stop", "length", "abort"]
 
 
 class Role(IntEnum):
-    """Who wrote a token, which decides its weight function (METHODS: axis 1)."""
+    """Who wrote a token, which decides its weight function (`r1lab.objective`)."""
 
     POLICY = 0
     DEMO = 1
@@ -111,7 +111,7 @@ class Rollout:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A rollout with what was said of it and what training pays for it."""
+    """A rollout with its verdicts and its reward."""
 
     rollout: Rollout
     verdict: Verdict | None

@@ -1,4 +1,4 @@
-"""Where a step's time goes: seconds by phase, and how near its products come to what this machine multiplies at best.
+"""Measure a step: seconds by phase, and the FLOPs of its update as a share of what this machine multiplies at best.
 
 All of it goes into keys under `time/`. Measures; decides nothing.
 """
@@ -14,7 +14,7 @@ PHASES = (
     "rollout", "verify", "score", "pack", "forward", "backward", "optimizer", "sync", "record", "evaluate",
 )  # fmt: skip
 """Of a step, in their order; together they are its time. `update` is what from pack to optimizer takes."""
-SIZE, GPU_SIZE, TRIES = 1024, 8192, 24
+CPU_SIZE, GPU_SIZE, TRIES = 1024, 8192, 24
 """Of the matrices that are multiplied, and how often: about half a second, since a busy machine only slows."""
 
 
@@ -66,7 +66,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 @functools.cache
 def _rate(device: str, dtype: torch.dtype, threads: int) -> float:
-    size = GPU_SIZE if device == "cuda" else SIZE
+    size = GPU_SIZE if device == "cuda" else CPU_SIZE
     matrix = torch.ones(size, size, dtype=dtype, device=device)
     tries, product = [], torch.empty_like(matrix)
     for _ in range(TRIES):

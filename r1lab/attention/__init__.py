@@ -1,8 +1,8 @@
 """Attention over packed rows, in which a prompt stands once before its completions, for any model of transformers
 that attends through its attention interface. Not how rows are packed (`r1lab.policy.packing`).
 
-A CPU attends segment by segment (`segments`), a GPU through FlexAttention (`flex`). `learn` turns a model over to it
-where a try shows that it then computes what it computed before; one that does not is forwarded in padded rows.
+A CPU attends segment by segment (`segments`), a GPU through FlexAttention (`flex`). `use_packed_attention` switches a
+model to it where a try shows that it then computes what it computed before; any other is forwarded in padded rows.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def kinds_of(config) -> set[str]:
     return set(getattr(config, "layer_types", None) or ["sliding_attention" if has_window else "full_attention"])
 
 
-def looks_back_only_so_far(config) -> bool:
+def has_sliding_window(config) -> bool:
     """Whether some layer has a window, or anything else that is not plain causal attention."""
     config = config.get_text_config()
     return kinds_of(config) != {"full_attention"} or getattr(config, "sliding_window", None) is not None
@@ -91,16 +91,16 @@ def no_mask(*_, **__) -> None:
 def forward(
     trunk, input_ids: Tensor, position_ids: Tensor | None, packed: Sequence[Segment] | None, **others
 ) -> Tensor:
-    """Last hidden states [B, L, D] of int64 [B, L] by a model without its head; a packed row where it has learned that,
-    or padded ones."""
+    """Last hidden states [B, L, D] of int64 [B, L] by a model without its head; a packed row where it was switched to
+    `attend`, or padded ones."""
     given = {} if packed is None else {"packed": tuple(packed), **others}
     return trunk(
         input_ids=input_ids, attention_mask=None, position_ids=position_ids, use_cache=False, **given
     ).last_hidden_state
 
 
-def learn(model) -> bool:
-    """Turn a model over to `attend`; False, and the model as it was, where it does not compute the same through it.
+def use_packed_attention(model) -> bool:
+    """Switch a model to `attend`; False, and the model as it was, where it does not compute the same through it.
 
     What is tried is a row of two prompts, one with two completions, against each of these on its own.
     """

@@ -50,7 +50,7 @@ def train(
     """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
     from r1lab.distributed import launch
 
-    several = launch.asked(processes)
+    several = launch.num_processes(processes)
     if several > 1 and not dry_run:
         raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or [])]))
     with launch.session():

@@ -18,10 +18,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from r1lab.errors import RecipeError
 
-GRACE = 20.0
+GRACE_SECONDS = 20.0
 """Seconds that the others have to end by themselves after one has failed."""
-PERIOD = 0.05
-AT_ONCE = 1.0
+POLL_SECONDS = 0.05
+AT_ONCE_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -34,7 +34,7 @@ def session() -> AbstractContextManager:
     return ranks.session()
 
 
-def asked(processes: int | None) -> int:
+def num_processes(processes: int | None) -> int:
     """How many processes to start here: what the command line says or accelerate was asked for; 1 where this is one."""
     if "WORLD_SIZE" in os.environ:
         if processes is not None and processes != int(os.environ["WORLD_SIZE"]):
@@ -100,9 +100,9 @@ def _wait(children: list[subprocess.Popen]) -> int:
         for child in children:
             if child.returncode and since is None:
                 failed, since = child.returncode, time.monotonic()
-        if since is not None and time.monotonic() - since > GRACE:
+        if since is not None and time.monotonic() - since > GRACE_SECONDS:
             return _code(failed)
-        time.sleep(PERIOD)
+        time.sleep(POLL_SECONDS)
     codes = [child.returncode for child in children]
     if all(code < 0 for code in codes):
         print(f"r1lab: all {len(codes)} processes were killed ({signal.Signals(-codes[0]).name})", file=sys.stderr)
@@ -118,11 +118,11 @@ def _code(code: int) -> int:
 def _forwarded(children: list[subprocess.Popen]) -> Iterator[None]:
     """SIGTERM and Ctrl-C go on to every process: the first asks, the second ends. What comes at once is one signal: a
     parent that ends may be told by itself and by the kernel. One that is ignored stays so (Ctrl-C under `nohup`)."""
-    last = -AT_ONCE
+    last = -AT_ONCE_SECONDS
 
     def forward(number: int, _frame) -> None:
         nonlocal last
-        if time.monotonic() - last < AT_ONCE:
+        if time.monotonic() - last < AT_ONCE_SECONDS:
             return
         last = time.monotonic()
         for child in children:

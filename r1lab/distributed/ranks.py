@@ -1,4 +1,5 @@
-"""Several processes as one run: what all of them know, what is shared out, who writes. Not how they start (`launch`).
+"""Collectives over the ranks of a run: gather values, share work out, let rank 0 write, fail together. Not how ranks
+start (`launch`).
 
 Every process (rank) runs the same program. What can be computed in parts is shared out (`r1lab.distributed.partition`);
 what decides is gathered first, so that every rank decides the same; rank 0 alone writes (`first`). A rank that fails
@@ -19,16 +20,16 @@ import torch.distributed as dist
 
 from r1lab.errors import RecipeError, RunError
 
-DEADLINE, DEADLINE_NAME = 1800, "R1LAB_RANK_DEADLINE"
+DEADLINE_SECONDS, DEADLINE_VARIABLE = 1800, "R1LAB_RANK_DEADLINE"
 """Seconds that processes wait for each other, and the environment's word for another number."""
 FAREWELL = timedelta(seconds=10)
-"""How long those that say nothing stay, so that the launcher does not end the one that is about to."""
+"""How long ranks that print nothing stay: a launcher ends all once one has ended, the one that prints too."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class _Others:
-    """What is known of the others; `meeting` is the control group, None in a run of one process."""
+    """This process's state in the run; `meeting` is the control group, None in a run of one process."""
 
     meeting: dist.ProcessGroup | None = None
     open = False
@@ -40,7 +41,7 @@ class _Others:
 
 
 class _Silent(SystemExit):
-    """Another process says why."""
+    """Exit quietly: another rank prints the error."""
 
 
 def size() -> int:
@@ -71,7 +72,7 @@ def session() -> Iterator[None]:
     try:
         try:
             yield
-        except Exception as error:  # the border of a rank: whatever it is, the others are told
+        except Exception as error:  # whatever it is, the other ranks are told
             if is_missed(error):
                 _Others.over = True
                 raise missed(error) from None
@@ -105,9 +106,9 @@ def _join() -> None:
 
 
 def _deadline() -> int:
-    text = os.environ.get(DEADLINE_NAME, str(DEADLINE))
+    text = os.environ.get(DEADLINE_VARIABLE, str(DEADLINE_SECONDS))
     if not text.isdigit() or not int(text):
-        raise RecipeError(f"{DEADLINE_NAME}: {text!r} must be a whole number of seconds above 0")
+        raise RecipeError(f"{DEADLINE_VARIABLE}: {text!r} must be a whole number of seconds above 0")
     return int(text)
 
 
@@ -118,11 +119,11 @@ def gather(make: Callable[[], T], *, alone: bool = True) -> list[T]:
     """
     if size() == 1:
         return [make()]
-    assert not _Others.alone, "a meeting inside `first`: the others are not there"
+    assert not _Others.alone, "a collective inside `first`: the other ranks are not there"
     value = fault = None
     try:
         value = make()
-    except Exception as error:  # the same border, at a meeting
+    except Exception as error:  # whatever it is, the other ranks are told
         if not alone:
             _Others.over = True
         if _Others.over:
@@ -199,9 +200,12 @@ def is_missed(error: Exception) -> bool:
 
 
 def missed(error: Exception) -> RunError:
-    """What to say of it."""
+    """The error to raise for it, in one line."""
     is_late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
-    late, gone = f"did not answer within {_deadline()} s ({DEADLINE_NAME})", "is gone (its own line, if any, says why)"
+    late, gone = (
+        f"did not answer within {_deadline()} s ({DEADLINE_VARIABLE})",
+        "is gone (its own line, if any, says why)",
+    )
     return RunError(
         f"rank {rank()} of {size()}: another process {late if is_late else gone}; "
         "the same command goes on from the last step"

@@ -21,9 +21,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from r1lab.distributed import ranks
 from r1lab.distributed.ranks import size
 
-BUCKET = 2**23
+BUCKET_NUMBERS = 2**23
 """Numbers of one all-reduce."""
-ROOM = 0.6
+MEMORY_SHARE = 0.6
 """Share of a GPU's memory that replicated weights, gradients and moments may take under `parallel: auto`."""
 
 
@@ -35,7 +35,9 @@ def sum_gradients(weights: Sequence[Tensor]) -> None:
     # None is missing, not even of a rank without rows: all ranks must send the same buckets.
     gradients = cast(list[Tensor], [weight.grad for weight in weights if not isinstance(weight, DTensor)])
     for gradient in gradients:
-        if bucket and (sum(map(Tensor.numel, bucket)) + gradient.numel() > BUCKET or bucket[0].dtype != gradient.dtype):
+        if bucket and (
+            sum(map(Tensor.numel, bucket)) + gradient.numel() > BUCKET_NUMBERS or bucket[0].dtype != gradient.dtype
+        ):
             _sum(bucket)
             bucket = []
         bucket.append(gradient)
@@ -51,10 +53,10 @@ def _sum(tensors: list[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def clip(weights: Sequence[Tensor], most: float) -> float:
+def clip_gradients(weights: Sequence[Tensor], most: float) -> float:
     """The gradients' norm over all ranks' parts, after which it is at most `most`."""
     norm = torch.nn.utils.clip_grad_norm_(weights, most)
-    return float(full(norm))
+    return float(full_tensor(norm))
 
 
 def shard(module: nn.Module | None, parallel: str) -> None:
@@ -81,7 +83,7 @@ def is_split(parallel: str, module: nn.Module) -> bool:
     if device.type != "cuda":
         return False
     needed = 4 * sum(weight.numel() * weight.element_size() for weight in module.parameters())
-    return needed > ROOM * torch.cuda.get_device_properties(device).total_memory
+    return needed > MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -97,18 +99,18 @@ def trunk(model: nn.Module) -> Callable:
     return cast(Callable, model.trunk if is_sharded(model) else model.base_model)
 
 
-def rest(model: nn.Module) -> None:
+def reshard(model: nn.Module) -> None:
     """After a pass without gradient: give back what a sharded model's output layer holds of the other ranks."""
     if isinstance(model, FSDPModule):
         model.reshard()
 
 
-def missing(model: nn.Module, batches: int) -> int:
+def missing_passes(model: nn.Module, batches: int) -> int:
     """How many batches another rank has more: a sharded model's forward passes wait for all ranks."""
     return max(ranks.gather(lambda: batches)) - batches if is_sharded(model) else 0
 
 
-def full(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A sharded tensor's parts put together, on every rank (a collective); any other as it is."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
@@ -120,12 +122,12 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name not in again}
 
 
-def whole(value: Any) -> Any:
+def whole_state(value: Any) -> Any:
     """The same state with sharded tensors put together in rank 0's host memory, None elsewhere (a collective)."""
     if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
+        return {key: whole_state(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [whole(item) for item in value]
+        return [whole_state(item) for item in value]
     if not isinstance(value, DTensor):
         return value
     tensor = value.full_tensor()

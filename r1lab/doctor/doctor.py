@@ -85,7 +85,7 @@ def gather(supported: Ranges) -> dict[str, ProbeAnswer]:
     deadlines = {"hub": 4 * probes.HUB_SECONDS}
     with ThreadPoolExecutor(min(4, hardware.num_cores())) as pool:
         waiting = {
-            name: pool.submit(probes.ask, *question, deadline=deadlines.get(name, probes.DEADLINE))
+            name: pool.submit(probes.ask, *question, deadline=deadlines.get(name, probes.DEADLINE_SECONDS))
             for name, question in questions.items()
         }
         return {name: answer.result() for name, answer in waiting.items()}

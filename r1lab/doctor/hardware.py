@@ -15,7 +15,7 @@ from pathlib import Path
 from r1lab.doctor.finding import Finding
 
 GIB = 2**30
-LOW_DISK, LOW_MEMORY = 5 * GIB, 4 * GIB
+LOW_DISK_BYTES, LOW_MEMORY_BYTES = 5 * GIB, 4 * GIB
 """A run of the smallest real model writes about 3 GiB of checkpoints and takes about as much memory."""
 CGROUPS = Path("/sys/fs/cgroup")
 ABILITIES = {"AVX-512": "avx512f", "AVX-512 bf16": "avx512_bf16", "AMX bf16": "amx_bf16"}
@@ -90,7 +90,7 @@ def _disk(name: str, place: Callable[[], Path], remedy: str) -> Finding:
     detail = f"{free / GIB:.1f} GiB free at {folder}"
     if not os.access(existing, os.W_OK):
         return Finding("disk", name, "note", f"{detail}, which this user cannot write to", remedy)
-    if free < LOW_DISK:
+    if free < LOW_DISK_BYTES:
         return Finding("disk", name, "note", f"only {detail}", remedy)
     return Finding("disk", name, "ok", detail)
 
@@ -117,7 +117,7 @@ def memory() -> Finding:
             where = ", limited by the control group"
             total, available = min(total, int(limit)), min(available, max(0, int(limit - used)))
     detail = f"{available / GIB:.1f} of {total / GIB:.1f} GiB available{where}"
-    if available < LOW_MEMORY:
+    if available < LOW_MEMORY_BYTES:
         return Finding("memory", "memory", "note", f"only {detail}", "end other programs, or lower micro_batch_tokens")
     return Finding("memory", "memory", "ok", detail)
 

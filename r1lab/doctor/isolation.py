@@ -1,5 +1,5 @@
-"""Which walls stand around a program: the jail as probed from inside (`r1lab_sandbox.probe`), and what this kernel
-offers.
+"""Report how programs can be isolated on this machine: the jail as probed from inside (`r1lab_sandbox.probe`), and what
+its kernel offers.
 
 Not the jail itself: it says what held, what could be had, and what to enable. `tried` and `probed` run in a child of
 the doctor (`r1lab.doctor.probes`): what enters a namespace or a filter does not come out again.

@@ -23,7 +23,7 @@ from r1lab.doctor.finding import ProbeAnswer
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where the package `r1lab` lies: a folder that is always there."""
-DEADLINE = 120.0
+DEADLINE_SECONDS = 120.0
 """Seconds: importing torch takes three on an idle machine and twenty on a busy one."""
 HUB_SECONDS = 3.0
 LATE = "no answer within"
@@ -35,7 +35,7 @@ CHILD = (
 )
 
 
-def ask(name: str, *arguments: str, deadline: float = DEADLINE) -> ProbeAnswer:
+def ask(name: str, *arguments: str, deadline: float = DEADLINE_SECONDS) -> ProbeAnswer:
     """Run a probe in a fresh interpreter that does not import from the current folder."""
     command = [sys.executable, "-c", CHILD, os.pathsep.join(filter(None, sys.path)), name, *arguments]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

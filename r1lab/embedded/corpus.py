@@ -1,7 +1,7 @@
 """The text the embedded model is pretrained on: documents drawn from a generator of random numbers.
 
-A web in miniature, of mixed quality. On its question pages (`Q: 347+285` / `A: ...`) most answers are bare and wrong,
-some are talk, some are worked badly, and about a quarter are worked column by column, with slips. Its textbook pages
+Documents of mixed quality, as on the web. On question pages (`Q: 347+285` / `A: ...`) most answers are bare and wrong,
+some are talk, some are worked badly, and about a quarter are worked column by column, with slips. Textbook pages
 work the same additions without a question, which is where the skill is learned. It is not a task: what a run is trained
 or evaluated on comes from `r1lab_data.tasks`, and no page shows an addition of the split `eval`.
 """

@@ -1,7 +1,7 @@
 """A checksum of weights that travel, taken at both ends: names, shapes and every bit, in the order of travel.
 
-One pass over memory: sums of 64-bit words over blocks of `BLOCK` words, then a hash of the sums. Not cryptographic, and
-blind to a permutation inside one block, which no transport makes.
+One pass over memory: sums of 64-bit words over blocks of `BLOCK_WORDS` words, then a hash of the sums. Not
+cryptographic, and blind to a permutation inside one block, which no transport makes.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-BLOCK = 4096
+BLOCK_WORDS = 4096
 
 
 class Checksum:
@@ -25,8 +25,8 @@ class Checksum:
         size = values.element_size()
         if values.storage_offset() * size % 8:
             values = values.clone()
-        whole = values.numel() * size // 8 // BLOCK * BLOCK * 8 // size
-        self._sums(values[:whole].view(torch.int64).view(-1, BLOCK))
+        whole = values.numel() * size // 8 // BLOCK_WORDS * BLOCK_WORDS * 8 // size
+        self._sums(values[:whole].view(torch.int64).view(-1, BLOCK_WORDS))
         self._sums(values[whole:].view(torch.int8).view(1, -1))
 
     def over(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:

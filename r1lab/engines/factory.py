@@ -23,7 +23,7 @@ from r1lab.errors import RecipeError
 from r1lab.policy import models
 from r1lab.recipe import EngineConfig, LoraConfig
 
-WORTH = 10_000_000
+VLLM_PARAMETERS = 10_000_000
 """Parameters from which on vLLM is taken. On two CPU cores a model of 0.9M runs at 14.5k tokens/s against 20k of
 transformers at 256 sequences, one of 135M (bfloat16) at 886 against 379 at 64 sequences."""
 
@@ -43,8 +43,10 @@ def choose(kind: str, config: PretrainedConfig, lora: LoraConfig | None = None) 
     size = models.num_parameters(config)
     if reason := diagnose.missing():
         return EngineChoice("local", reason)
-    if size < WORTH:
-        return EngineChoice("local", f"{size / 1e6:.1f}M parameters: below {WORTH // 10**6}M it is faster than vLLM")
+    if size < VLLM_PARAMETERS:
+        return EngineChoice(
+            "local", f"{size / 1e6:.1f}M parameters: below {VLLM_PARAMETERS // 10**6}M it is faster than vLLM"
+        )
     if reason := diagnose.unsupported(config) or vllm_adapter.too_wide(lora):
         return EngineChoice("local", reason)
     found = next(name for name in diagnose.EXTRA if versions.version(name))
@@ -87,7 +89,7 @@ def _greet(knobs: EngineConfig, config: PretrainedConfig | None) -> int:
         raise RecipeError(f"engine: {error}") from None
 
 
-def opened(
+def open_engine(
     name: str, knobs: EngineConfig, policy: PolicyProtocol, text_of: TextOf, say: Callable[[str], None] | None = None
 ) -> Engine:
     """The engine of a policy. RecipeError where it cannot run here, or not such a model. `say` is told what befalls

@@ -1,4 +1,4 @@
-"""What every engine does at its border: refuses a request that cannot be served, makes a rollout of what was sampled.
+"""What every engine does before and after it samples: refuse requests that cannot be served, build rollouts.
 
 Pure; knows no model. How tokens are sampled is the engine's own.
 """
@@ -14,14 +14,14 @@ TextOf = Callable[[Sequence[int], Sequence[int]], str]
 """`text_of(completion_ids, prompt_ids)` makes `Rollout.text`."""
 
 
-def called(request: Request) -> str:
+def name_of(request: Request) -> str:
     """How errors name a request."""
     return f"request {request.id} (problem {request.problem_id})"
 
 
 def check(request: Request, *, context: int | None, vocabulary: int, limit: str = "the model's context") -> None:
     """ValueError with the request's id where it does not fit `context` tokens or says nonsense; `limit` names those."""
-    sampling, name = request.sampling, called(request)
+    sampling, name = request.sampling, name_of(request)
     prompt, most = len(request.prompt_ids), sampling.max_new_tokens
     if context is not None and prompt + most > context:
         raise ValueError(

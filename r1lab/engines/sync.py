@@ -1,4 +1,5 @@
-"""Weights from the policy to an engine, and the proof that they arrived. How they travel is `Engine.sync`'s business.
+"""Bring the policy's weights to an engine, and check by log-probabilities that they arrived. Not how they travel, which
+is `Engine.sync`'s.
 
 An engine that repacks weights or fetches them from elsewhere can go on with old ones in some layer, or with keys that
 the old ones made, and still sample plausible text. So after each sync of such an engine a fixed batch is sampled, and
@@ -22,12 +23,12 @@ from r1lab.seeds import derive
 BOUNDS = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}
 """Largest mean |log p of the policy - log p of the engine| by the narrower of their two types. In bfloat16 it is only a
 net for gross faults: the two differ by 0.04 where nothing is wrong."""
-PROMPTS, NEW_TOKENS = (320, 33, 1), 8
+PROMPT_TOKENS, NEW_TOKENS = (320, 33, 1), 8
 """Tokens of the batch's prompts, and of each completion."""
 
 
 class ScorerProtocol(Protocol):
-    """What the proof of a sync needs of a policy."""
+    """What a policy must offer for the check of a sync."""
 
     @property
     def temperature(self) -> float: ...
@@ -84,7 +85,7 @@ def publish(
 
 def probe(engine, version: int, trainer: ScorerProtocol) -> float:
     """Mean |log p of the policy - log p of the engine| on the fixed batch. RunError past its bound."""
-    requests = batch(engine.vocabulary, engine.context, trainer.temperature)
+    requests = probe_requests(engine.vocabulary, engine.context, trainer.temperature)
 
     def sampled() -> list[Rollout]:
         engine.submit(requests)
@@ -123,10 +124,10 @@ def differences(rollouts: Sequence[Rollout], trainer: ScorerProtocol) -> list[np
     ]
 
 
-def batch(vocabulary: int, context: int, temperature: float) -> list[Request]:
+def probe_requests(vocabulary: int, context: int, temperature: float) -> list[Request]:
     """The same for every sync of a model: random tokens, from seeds of their own."""
     requests = []
-    for draw, length in enumerate(PROMPTS):
+    for draw, length in enumerate(PROMPT_TOKENS):
         seed = derive(0, "probe", draw)
         tokens = np.random.default_rng(seed).integers(vocabulary, size=max(1, min(length, context - NEW_TOKENS)))
         sampling = Sampling(temperature, max_new_tokens=NEW_TOKENS)

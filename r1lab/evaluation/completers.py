@@ -114,7 +114,7 @@ class ModelCompleter:
         if self.engine is None:
             if self.threads:
                 torch.set_num_threads(self.threads)
-            self.engine = factory.opened(self.kind, self.knobs, self.policy, self.renderer.verifier_text)
+            self.engine = factory.open_engine(self.kind, self.knobs, self.policy, self.renderer.verifier_text)
             publish(self.engine, self.policy.named_tensors, 0, self.policy)
         return self.engine
 

@@ -1,4 +1,4 @@
-"""Both heads over chunks of rows: gradients formed beside the values (three products), or recomputed (four).
+"""Both loss heads over chunks of rows: gradients formed beside the values (three products), or recomputed (four).
 
 Neither knows a loss by name or how exponentials are made: `TorchHead` and `TritonHead` make them. Memory beyond the
 inputs: one chunk of logits, the two gradients, and in bfloat16 a copy of the weight and the chunk's exponentials.
@@ -14,7 +14,7 @@ from r1lab.kernels.layer import Layer
 from r1lab.kernels.products import Products
 from r1lab.kernels.rows import Slopes, Sums, differentiate
 
-COMPACT_BELOW = 0.75
+COMPACT_SHARE = 0.75
 """Rows without any slope are taken out of the gradient's products where at most this share stays: that is a copy."""
 
 
@@ -37,7 +37,7 @@ class HeadPlan:
 
 
 class Chunks:
-    """A way over the rows: values of each chunk and, for those that are asked for, its part of the gradients."""
+    """One pass over the rows: values of each chunk and, for those that are asked for, its part of the gradients."""
 
     def __init__(self, plan: HeadPlan, hidden: Tensor, target: Tensor, needs: tuple[bool, bool, bool]):
         self.hidden, self.target, self.plan = hidden.detach(), target, plan
@@ -67,7 +67,7 @@ class Chunks:
         grad, row_scale = self.head.gradient(self.target[at], sums, slopes)
         by_hidden, by_weight, by_bias = self.gradients
         hidden, rows = self.hidden[at], None
-        if count <= COMPACT_BELOW * len(active):
+        if count <= COMPACT_SHARE * len(active):
             rows = active.nonzero()[:, 0]
             grad, row_scale, hidden = grad[rows], row_scale[rows], hidden[rows]
         if by_hidden is not None:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from r1lab.kernels.layer import Layer
 
-WORTH = 1.5
+WORTH_SPEEDUP = 1.5
 """Times that bfloat16 must be faster; CPUs with instructions for it measure 2 to 10, others below 1."""
 
-BLOCK = 512
+BLOCK_ROWS = 512
 """Of the weight's rows: a CPU multiplies by the transpose of 49,152 rows faster in blocks, and what is converted stays
 in cache (figures: results/loss_head)."""
-LOW_BLOCK = 16 * BLOCK
+LOW_BLOCK_ROWS = 16 * BLOCK_ROWS
 """Of the weight's rows whose gradient is held in bfloat16 at once."""
 
 
@@ -48,7 +48,7 @@ class Products:
             z = torch.mm(hidden.to(self.operand), self.weight.t(), torch.float32)
             z = z if self.layer.inner == 1.0 else z.mul_(self.layer.inner)
             return z if self.bias is None else z.add_(self.bias)
-        rows, size = self.scaled(hidden), len(self.weight) if out.is_cuda else BLOCK
+        rows, size = self.scaled(hidden), len(self.weight) if out.is_cuda else BLOCK_ROWS
         for start in range(0, len(self.weight), size):
             at = slice(start, start + size)
             if self.bias is None:
@@ -84,11 +84,14 @@ class Products:
     def _add_low(self, grad: Tensor, rows: Tensor, total: Tensor) -> None:
         """total -= G^T rows by a CPU, whose bfloat16 products have bfloat16 results."""
         if self._low is None:
-            self._low = torch.empty_like(total[:LOW_BLOCK], dtype=self.gradient), torch.empty_like(total[:BLOCK])
+            self._low = (
+                torch.empty_like(total[:LOW_BLOCK_ROWS], dtype=self.gradient),
+                torch.empty_like(total[:BLOCK_ROWS]),
+            )
         made, converted = self._low
-        for of_grad, of_total in zip(grad.split(LOW_BLOCK, dim=1), total.split(LOW_BLOCK)):
+        for of_grad, of_total in zip(grad.split(LOW_BLOCK_ROWS, dim=1), total.split(LOW_BLOCK_ROWS)):
             low = torch.mm(of_grad.t(), rows, out=made[: len(of_total)])
-            for part, low_part in zip(of_total.split(BLOCK), low.split(BLOCK)):
+            for part, low_part in zip(of_total.split(BLOCK_ROWS), low.split(BLOCK_ROWS)):
                 part.sub_(converted[: len(part)].copy_(low_part))
 
     def by_bias(self, grad: Tensor, row_scale: Tensor, total: Tensor) -> None:
@@ -101,7 +104,7 @@ def bfloat16_pays() -> bool:
     """Whether this CPU has instructions for bfloat16 products and a try of them (about 50 ms) is worth it."""
     if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return False
-    return WORTH * _seconds(torch.bfloat16) < _seconds(torch.float32)
+    return WORTH_SPEEDUP * _seconds(torch.bfloat16) < _seconds(torch.float32)
 
 
 def _seconds(dtype: torch.dtype) -> float:

@@ -1,4 +1,4 @@
-"""What sums over a row of logits say of it: log-probability, entropy, and their slopes. Vectors [n] only, no logits.
+"""Log-probability and entropy of a row of logits, and their slopes, from sums over it. Vectors [n] only, no logits.
 
 With e = exp(z - peak), whatever was taken for the peak: log-probability and entropy are exact for confident tokens
 (log1p of the others' share) and for tokens of vanishing probability (from their logit) alike.

@@ -1,4 +1,4 @@
-"""What stands between the head's matrix products, in torch: logits to exponentials and sums, exponentials to dL/dz.
+"""The loss head between its matrix products, in torch: logits to exponentials and sums, exponentials to dL/dz.
 
 e = exp(z - max) is written once over the logits and multiplied twice, its rows scaled on the [n, D] side: no softmax is
 ever normalised. The one-hot is never added apart: the target's entry is minus the sum of the others, which stays exact
@@ -19,7 +19,7 @@ CHUNK_BYTES = 50 * 2**20
 GPU_CHUNK_BYTES = 2**30
 WHOLE_BYTES = 64 * 2**20
 """Logits of up to this size are one chunk."""
-PADDING = 16
+PADDING_COLUMNS = 16
 """Columns of the logits beyond the vocabulary: rows a multiple of 4 KiB apart would share the places of a CPU's cache.
 The bfloat16 copy goes without: there it gains nothing."""
 BLOCK_NUMBERS = 3 * 2**16
@@ -39,7 +39,7 @@ def chunk_rows(rows: int, vocabulary: int, *, on_gpu: bool) -> int:
     return -(-rows // chunks)
 
 
-def put(grad: Tensor, target: Tensor, values: Tensor) -> Tensor:
+def put_targets(grad: Tensor, target: Tensor, values: Tensor) -> Tensor:
     """Overwrite the targets' entries of [n, V] by values [n]; scatter_ would copy a whole bfloat16 matrix twice."""
     grad[torch.arange(len(target), device=target.device), target] = values.to(grad.dtype)
     return grad
@@ -52,7 +52,9 @@ class TorchHead:
         vocabulary, device = len(layer.weight), layer.weight.device
         self.layer, self.products = layer, products
         block = rows if device.type == "cuda" else max(1, BLOCK_NUMBERS // vocabulary)
-        self._memory = torch.empty(rows, vocabulary + PADDING, dtype=torch.float32, device=device)[:, :vocabulary]
+        self._memory = torch.empty(rows, vocabulary + PADDING_COLUMNS, dtype=torch.float32, device=device)[
+            :, :vocabulary
+        ]
         self._scratch = torch.empty(min(rows, block), vocabulary, dtype=torch.float32, device=device)
         self._low: Tensor | None = None
 
@@ -70,11 +72,11 @@ class TorchHead:
         """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
         grad = self._e if self._low is None else self._low[: len(target)]
         if slopes.logp is not None and slopes.entropy is slopes.logq is self.layer.outer is None:
-            return put(grad, target, -sums.others), slopes.logp / sums.total
+            return put_targets(grad, target, -sums.others), slopes.logp / sums.total
         terms = Terms(sums, slopes, self.layer)
         for at in self._blocks(len(target)):
             self._general(at, terms, grad[at])
-        return put(grad, target, terms.of_target()), 1 / sums.total
+        return put_targets(grad, target, terms.of_target()), 1 / sums.total
 
     def _blocks(self, rows: int) -> Iterator[slice]:
         size = max(1, len(self._scratch))

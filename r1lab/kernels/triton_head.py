@@ -1,4 +1,4 @@
-"""What stands between the head's matrix products, in Triton: the fused way first, row by row where that is not safe.
+"""The loss head between its matrix products, in Triton: fused first, row by row where that is not safe.
 
 Fused: the product's own epilogue writes e = exp(z - anchor) and its sums, so no logits are ever stored and nothing is
 rescaled. The anchor is about log sum exp z: the target's logit less its log-probability at the sampler. Where a row's
@@ -15,12 +15,12 @@ from r1lab.kernels import triton_fused, triton_rows
 from r1lab.kernels.layer import Layer
 from r1lab.kernels.products import Products
 from r1lab.kernels.rows import Slopes, Sums, Terms
-from r1lab.kernels.torch_head import put
+from r1lab.kernels.torch_head import put_targets
 
 IS_INTERPRETED = isinstance(triton_rows.sums, InterpretedFunction)
 CHUNK_BYTES = 2**30
 """Of the exponentials held at once."""
-GUESS = -2.0
+GUESS_LOGPROB = -2.0
 """Log-probability of a target of which nothing is known: right for every row from -46 to 0."""
 SAFE = 1e-20, 1e20
 """Sums of exponentials whose row the anchor fits: far from both ends of float32 and bfloat16."""
@@ -59,7 +59,7 @@ class TritonHead:
         """G [n, V] and row_scale [n] with dL/dz = -row_scale G (by the product itself where there is a soft cap)."""
         is_plain = self._z is None and slopes.entropy is None and slopes.logq is None
         if is_plain and self._e is not None and slopes.logp is not None:
-            return put(self._e, target, -sums.others), slopes.logp / sums.total
+            return put_targets(self._e, target, -sums.others), slopes.logp / sums.total
         if self._z is None:
             self._reads_logits = True
             sums = self._row_by_row(target)
@@ -86,5 +86,5 @@ class TritonHead:
     def _hint(self, target: Tensor, anchor: Tensor | None) -> Tensor:
         """About the targets' log-probabilities, finite, float32 [n]."""
         if anchor is None:
-            return torch.full(target.shape, GUESS, dtype=torch.float32, device=target.device)
-        return torch.where(anchor.isfinite(), anchor.float(), GUESS)
+            return torch.full(target.shape, GUESS_LOGPROB, dtype=torch.float32, device=target.device)
+        return torch.where(anchor.isfinite(), anchor.float(), GUESS_LOGPROB)

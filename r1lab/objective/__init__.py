@@ -1,6 +1,6 @@
-"""The objective of a stage: eight axes, one file each. Here a recipe's knobs become one, or are refused in one line.
+"""Build a stage's objective from its recipe: eight axes, one file each. Contradictions are refused in one line.
 
-Its methods are rows of `presets`. Not the loss head (`r1lab.kernels`).
+Named methods are rows of `presets`. Not the loss head (`r1lab.kernels`).
 """
 
 import math

@@ -3,7 +3,7 @@
 Every function takes rewards float64 [K] of one group and returns advantages float64 [K]; a completion's advantage
 stands on each of its tokens. Beside the rewards a function gets what its Term `takes`: `lengths` int64 [K], `greedy`,
 the reward of the problem's greedy completion, `answers`, what the verifier extracted, and `is_demo` bool [K]. Shaping
-by entropy reads the current policy and is a weight. Formulas and sources: METHODS 2.1.
+by entropy reads the current policy and is a weight. Formulas and sources: `r1lab/objective/README.md`.
 """
 
 from collections import Counter

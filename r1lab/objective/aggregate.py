@@ -1,7 +1,7 @@
 """Axis 6: the one place that owns mask, mixing weight and denominator. After it the loss is a plain sum.
 
 Each denominator takes the counted tokens of every sequence of the whole update, int64 [B], and returns Z float64 [B]:
-a token of sequence i gets scale = weight x mask / Z[i] (METHODS 2.4).
+a token of sequence i gets scale = weight x mask / Z[i].
 """
 
 from collections.abc import Callable, Sequence

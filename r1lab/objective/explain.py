@@ -1,4 +1,4 @@
-"""The presets for people: the table, and one explained by formula, fields, paper and needs. Not what they compute."""
+"""Texts about the presets: a table, and one explained by formula, fields, paper and needs. Not what they compute."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Axes 1 and 2, the seam where regimes differ: what a draw samples, and what becomes of the group.
+"""Axes 1 and 2, rules of groups: what is sampled for a draw, and which of its completions are learned from.
 
     plan(draw, make) -> list[Request | Rollout]
     settle(group)    -> Keep(group) | Drop(reason) | Again(requests)
@@ -35,7 +35,7 @@ class Again(NamedTuple):
 
 
 class Make(Protocol):
-    """What a plan is made of."""
+    """Makes the requests and demonstrations of a plan."""
 
     def request(
         self,

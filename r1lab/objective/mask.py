@@ -46,7 +46,7 @@ class Tokens:
     entropy: np.ndarray | None
     random: np.random.Generator
 
-    def of(self, role: Role) -> np.ndarray:
+    def places_of(self, role: Role) -> np.ndarray:
         """Where counted tokens of a role stand."""
         return np.flatnonzero((self.role == role) & self.counted)
 
@@ -73,7 +73,7 @@ def token_cleaning(tokens: Tokens, *, keep: float = 0.6) -> TokenMask:
 
     While the policy is still the reference there is no gain to rank by, and all are kept.
     """
-    at = tokens.of(Role.DEMO)
+    at = tokens.places_of(Role.DEMO)
     assert tokens.logp is not None and tokens.ref is not None  # what its Term needs
     gain = (tokens.logp - tokens.ref)[at]
     if not np.abs(gain).max(initial=0.0) > ROUNDING:
@@ -90,7 +90,7 @@ def top_entropy(
     per: Literal["update", "sequence"] = "update",
 ) -> TokenMask:
     """Learn a role's tokens only from its `share` of largest entropy, over the update or in each sequence."""
-    at = tokens.of(ROLES[role])
+    at = tokens.places_of(ROLES[role])
     assert tokens.entropy is not None  # what its Term needs
     parts = [at] if per == "update" else [at[tokens.sequence[at] == each] for each in np.unique(tokens.sequence[at])]
     dropped = [_smallest(tokens.entropy[part], len(part) - _count(share, len(part)), part) for part in parts]
@@ -100,7 +100,7 @@ def top_entropy(
 def clip_cov(tokens: Tokens, *, share: float = 2e-4, low: float = 1.0, high: float = 5.0) -> TokenMask:
     """max(1, share N) policy tokens at random among those with low < covariance < high are not learned from
     (arXiv 2505.22617)."""
-    at = tokens.of(Role.POLICY)
+    at = tokens.places_of(Role.POLICY)
     covariance = _covariance(tokens, at)
     among = at[(covariance > low) & (covariance < high)]
     count = min(len(among), max(1, int(share * len(at))))
@@ -109,7 +109,7 @@ def clip_cov(tokens: Tokens, *, share: float = 2e-4, low: float = 1.0, high: flo
 
 def kl_cov(tokens: Tokens, *, share: float = 0.002, coef: float = 1.0) -> TokenMask:
     """The `share` of policy tokens with the largest covariance pays coef |logp - old| (arXiv 2505.22617)."""
-    at = tokens.of(Role.POLICY)
+    at = tokens.places_of(Role.POLICY)
     count = min(len(at), max(1, int(share * len(at))))
     penalty = np.zeros(len(tokens.role))
     penalty[at[np.argsort(-_covariance(tokens, at), kind="stable")[:count]]] = coef

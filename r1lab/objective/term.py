@@ -1,4 +1,4 @@
-"""What a function of the objective says of itself. Not the functions: each axis has its own file."""
+"""A function of an axis and what it needs: scores, arguments, coupled rows. Not the functions: each axis has a file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

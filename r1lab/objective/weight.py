@@ -1,7 +1,7 @@
 """Axis 4: the per-token loss of a role and its trust region. Not its mask or denominator (`aggregate`).
 
-Every function takes float32 vectors [N] and returns the loss [N], differentiable in `logp`; the weight of METHODS 2.2
-is minus its derivative. `old` carries no gradient. R = exp(logp - old), the log-ratio clamped to +-20; p = exp(logp).
+Every function takes float32 vectors [N] and returns the loss [N], differentiable in `logp`; its weight w is minus
+its derivative. `old` carries no gradient. R = exp(logp - old), the log-ratio clamped to +-20; p = exp(logp).
 Beside logp, old and advantage a function gets what its Term `takes`: `ref`, `entropy` of the current policy, `logq` =
 log softmax(z / kappa) of the target, `segments` (its sequence) and `pairs`, sums over the rows that belong together.
 """

@@ -31,15 +31,15 @@ def check(stage: TrainStageConfig) -> None:
         raise RecipeError("lora: peft is not installed; pip install 'r1lab[lora]', or leave lora out")
 
 
-def equip(model, stage: TrainStageConfig) -> None:
+def prepare_compute(model, stage: TrainStageConfig) -> None:
     """Change the model in place as the stage says. RecipeError where its family cannot do that."""
     if stage.model_kernels == "liger":
-        _take_kernels(model)
+        _use_liger(model)
     if stage.activation_checkpointing:
-        recompute(model)
+        recompute_activations(model)
 
 
-def recompute(model) -> None:
+def recompute_activations(model) -> None:
     """Keep each layer's input alone; the backward pass computes the rest again, bit for bit: there is no dropout.
 
     transformers' own switch works in training mode only, which would turn dropout on.
@@ -48,10 +48,10 @@ def recompute(model) -> None:
     if not layers:
         raise RecipeError(f"activation_checkpointing: {model.config.model_type} has no layers that can; leave it out")
     for layer in layers:
-        layer.forward = _Again(layer)
+        layer.forward = _RecomputedForward(layer)
 
 
-class _Again:
+class _RecomputedForward:
     """A layer's forward pass, of which only the input is kept where a gradient will be asked for."""
 
     def __init__(self, layer: torch.nn.Module):
@@ -65,7 +65,7 @@ class _Again:
         return checkpoint(forward, self.layer, *args, **options, **kwargs)
 
 
-def _take_kernels(model) -> None:
+def _use_liger(model) -> None:
     """Liger's norms, rotations and gated activations, where it has them for this family."""
     from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
 

@@ -1,6 +1,6 @@
 """A model that is sampled and never trained: what a `reject` stage and an evaluation give to an engine.
 
-To feed and engine it is what `r1lab.policy.policy.Policy` is: weights by name, and scores for the proof of a sync.
+To feed and engine it is what `r1lab.policy.policy.Policy` is: weights by name, and scores by which a sync is checked.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from r1lab.records import Rollout, Sample
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """Loaded when it is first asked for."""
+    """A model in evaluation mode, loaded when it is first used."""
 
     location: str
     precision: str

@@ -25,7 +25,7 @@ PREFIX = "base_model.model."
 
 @dataclass(frozen=True)
 class Adapter:
-    """What applying a model's adapter elsewhere takes, beside its matrices."""
+    """An adapter's settings: with its matrices all that another engine needs to apply it."""
 
     rank: int
     alpha: float
@@ -33,7 +33,7 @@ class Adapter:
     """The layers adapted, by the names that they have without an adapter."""
 
 
-def add(model, lora: LoraConfig, seed: int) -> None:
+def add_adapter(model, lora: LoraConfig, seed: int) -> None:
     """Put an adapter of no effect beside the chosen weights and train it alone; `seed` says how its first matrices
     are drawn. RecipeError where peft finds nothing to adapt."""
     import peft
@@ -58,7 +58,7 @@ def add(model, lora: LoraConfig, seed: int) -> None:
     model.eval()
 
 
-def of(model) -> Adapter | None:
+def adapter_of(model) -> Adapter | None:
     """The adapter of a model, None where it has none."""
     config = getattr(model, "peft_config", {}).get(NAME)
     if config is None:
@@ -67,7 +67,7 @@ def of(model) -> Adapter | None:
     return Adapter(config.r, config.lora_alpha, tuple(layers))
 
 
-def merged(model) -> Iterator[tuple[str, Tensor]]:
+def merged_weights(model) -> Iterator[tuple[str, Tensor]]:
     """Weights by the names that the model has without an adapter, which is merged into them; a tied one once."""
     layers = dict(model.named_modules())
     for name, weight in model.named_parameters():
@@ -81,14 +81,14 @@ def merged(model) -> Iterator[tuple[str, Tensor]]:
         yield f"{owner}.{kind}", (weight + delta).detach()
 
 
-def base(model, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+def base_weights(model, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
     """The weights below the adapter, by the names that the model has without one."""
     for name, weight in model.named_parameters(remove_duplicate=remove_duplicate):
         if not _is_adapter(name):
             yield name.replace(".base_layer.", "."), weight
 
 
-def matrices(model) -> Iterator[tuple[str, Tensor]]:
+def adapter_matrices(model) -> Iterator[tuple[str, Tensor]]:
     """The adapter alone, by the names in peft's files."""
     return ((PREFIX + _plain(name), weight) for name, weight in _adapter(model))
 
@@ -96,7 +96,7 @@ def matrices(model) -> Iterator[tuple[str, Tensor]]:
 def save(model, folder: Path) -> None:
     """The adapter in peft's form, in a folder of its own below `folder`."""
     (folder / FOLDER).mkdir(exist_ok=True)
-    held = {name: weight.detach().contiguous() for name, weight in matrices(model)}
+    held = {name: weight.detach().contiguous() for name, weight in adapter_matrices(model)}
     save_file(held, folder / FOLDER / "adapter_model.safetensors", metadata={"format": "pt"})
     model.peft_config[NAME].save_pretrained(folder / FOLDER)
 
@@ -105,7 +105,7 @@ def restore(model, folder: Path) -> None:
     """Take the adapter of a folder that `save` wrote."""
     held = load_file(folder / FOLDER / "adapter_model.safetensors")
     with torch.no_grad():
-        for name, weight in matrices(model):
+        for name, weight in adapter_matrices(model):
             weight.copy_(held[name])
 
 

@@ -25,7 +25,7 @@ from r1lab.objective.loss import row_loss, value_loss
 from r1lab.objective.samples import check_update
 from r1lab.objective.schedule import learning_rate
 from r1lab.policy import lora, models
-from r1lab.policy.compute import equip
+from r1lab.policy.compute import prepare_compute
 from r1lab.policy.packing import empty_batch, pack
 from r1lab.recipe import TrainStageConfig
 from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
@@ -55,11 +55,11 @@ class Policy:
         self.tokenizer = models.load_tokenizer(location)
         dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
         self.model = models.load_model(location, dtype).to(self.accelerator.device)
-        self.shares_prompts = stage.attention == "auto" and attention.learn(self.model)
+        self.shares_prompts = stage.attention == "auto" and attention.use_packed_attention(self.model)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
-        equip(self.model, stage)
+        prepare_compute(self.model, stage)
         if stage.lora is not None:
-            lora.add(self.model, stage.lora, derive(seed, "lora"))
+            lora.add_adapter(self.model, stage.lora, derive(seed, "lora"))
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
         self.value_head = None if value_rate is None else self._make_value_head()
         for module in (self.model, self.reference, self.value_head):
@@ -112,7 +112,7 @@ class Policy:
     def _scores(self, samples: list[Sample], model, entropy: bool) -> list[Scores]:
         """Of this rank's samples."""
         scored, batches = [Scores(np.empty(0, np.float32), None, None)] * len(samples), self._pack(samples)
-        for batch in batches + [None] * sharding.missing(model, len(batches)):
+        for batch in batches + [None] * sharding.missing_passes(model, len(batches)):
             hidden = self._hidden(model, batch)
             values = None if model is self.reference else self._values(hidden)
             if batch is None:
@@ -124,7 +124,7 @@ class Policy:
             for index in np.unique(owner):
                 mine = owner == index
                 scored[index] = Scores(logp[mine], *(None if column is None else column[mine] for column in others))
-        sharding.rest(model)
+        sharding.reshard(model)
         return scored
 
     def update(self, samples: Sequence[Sample], objective: Objective) -> Update:
@@ -151,7 +151,7 @@ class Policy:
         with self.watch("pack"):
             parts, mine = [], [samples[index] for index in own_samples]
             batches = self._pack(mine)
-        for batch in batches + [None] * sharding.missing(self.model, len(batches)):
+        for batch in batches + [None] * sharding.missing_passes(self.model, len(batches)):
             if batch is None:
                 self._idle()
                 continue
@@ -175,7 +175,7 @@ class Policy:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
         sharding.sum_gradients(weights)
-        norm = sharding.clip(weights, self.stage.optimizer.grad_clip or float("inf"))
+        norm = sharding.clip_gradients(weights, self.stage.optimizer.grad_clip or float("inf"))
         if not np.isfinite(norm):
             names = ", ".join(str(sample.rollout.request.id) for sample in forwarded[:3])
             raise RunError(
@@ -296,18 +296,18 @@ class Policy:
         if not sharding.is_sharded(self.model):
             return self
         copied = copy.copy(self)
-        copied.kept = sharding.whole({"weights": sharding.weights(self.model), "state": self.state_dict()})
+        copied.kept = sharding.whole_state({"weights": sharding.weights(self.model), "state": self.state_dict()})
         return copied
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Weights for an engine, a tied one once and an adapter merged; a collective where they are sharded."""
-        return ((name, sharding.full(weight)) for name, weight in lora.merged(self.model))
+        return ((name, sharding.full_tensor(weight)) for name, weight in lora.merged_weights(self.model))
 
     def named_parts(self, with_base: bool) -> Iterator[tuple[str, Tensor]]:
         """For an engine that holds the adapter apart: its matrices by peft's names, before them the weights below it
         if asked for."""
-        below = lora.base(self.model) if with_base else ()
-        return ((name, weight.detach()) for name, weight in chain(below, lora.matrices(self.model)))
+        below = lora.base_weights(self.model) if with_base else ()
+        return ((name, weight.detach()) for name, weight in chain(below, lora.adapter_matrices(self.model)))
 
     def save(self, folder: Path) -> None:
         """A Hugging Face folder that transformers and vLLM load as it is; where sharded, of what `whole` keeps."""

@@ -1,4 +1,4 @@
-"""Knobs of what samples completions. The rest stands in `r1lab.recipe`; which engine is taken, in `engines.choice`."""
+"""Knobs of what samples completions. Not which engine is taken (`r1lab.engines.factory`)."""
 
 from typing import Annotated, Literal
 

@@ -44,6 +44,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# PyYAML reads YAML 1.1, where 1e-6 is text: "1e-6", "-2.5E+3".
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
@@ -147,7 +148,7 @@ def _position(node: list, part: str, key: str) -> int:
 def resolve(raw: dict, base: Path | None = None) -> Plan:
     """Complete stages: a key at the top is the default of every stage that has it, and the stage's own wins."""
     name, seed, out = raw.get("name", "run"), raw.get("seed", 0), raw.get("out")
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):  # "grpo-small", "run_2.1"
         raise RecipeError(f"name: {name!r} must be letters, digits, '.', '_' or '-'")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise RecipeError(f"seed: {seed!r} must be a whole number >= 0")
@@ -207,7 +208,7 @@ def _stage(stage_keys: dict, top: dict, *, single: bool) -> StageConfig:
 def _check_names(stages: list[StageConfig]) -> None:
     names = [stage.name for stage in stages]
     for position, stage in enumerate(stages):
-        if not re.fullmatch(r"\w[\w.]*", stage.name):
+        if not re.fullmatch(r"\w[\w.]*", stage.name):  # "sft", "rl_2.b"
             raise RecipeError(f"stage name {stage.name!r} must be letters, digits, '.' or '_'")
         if names.count(stage.name) > 1:
             raise RecipeError(f"two stages are named {stage.name!r}; give each a `name` of its own")

@@ -41,7 +41,7 @@ class WorkersConfig(Config):
 
 
 class EvalConfig(Config):
-    """Held-out problems, judged by the same verifiers; never touches training randomness."""
+    """Held-out problems, scored by the same verifiers; never touches training randomness."""
 
     sets: dict[str, SourceConfig] = {}
     """Sets by name. Free."""
@@ -85,7 +85,7 @@ class StopConfig(Config):
 
 
 class ObjectiveConfig(Config):
-    """What is learned from a block: a preset, and what differs from it (METHODS: the eight axes)."""
+    """What is learned from a block: a preset, and what differs from it (`r1lab.objective`)."""
 
     preset: str | None = None
     """Default: `default` for rl, `sft` for sft; `r1lab.objective.presets.reinforcement` has the table. Result."""
@@ -240,7 +240,7 @@ class RlStageConfig(TrainStageConfig):
     reward: dict[str, float | dict[str, Any]] = {"score": 1.0}
     """Parts and their weights; `score` is the problem's own verifier. Result."""
     second_verifier: Use | None = None
-    """Judges a sample of the rollouts too, as an alarm (`r1lab.rollout.second_opinion`); changes no reward. Free."""
+    """Verifies a sample of the rollouts too, as an alarm (`r1lab.rollout.second_opinion`); changes no reward. Free."""
     truncated: Literal["score", "zero", "mask"] = "score"
     """A completion cut at `max_new_tokens`: scored as it is, given the reward of score 0, or masked out. Result."""
     old_logprobs: Literal["recompute", "engine"] = "recompute"

@@ -36,7 +36,9 @@ def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress:
     """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
     pinned = run.pinned[ready.stage.name]
     progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
-    opened = factory.opened(pinned["engine"], ready.stage.engine, policy, ready.renderer.verifier_text, progress.say)
+    opened = factory.open_engine(
+        pinned["engine"], ready.stage.engine, policy, ready.renderer.verifier_text, progress.say
+    )
     stack.callback(opened.close)
     if about := getattr(opened, "about", ""):
         run.note(about)

@@ -1,6 +1,6 @@
 """Intervals for scores, and the unbiased pass@k. Pure: numbers in, numbers out; seeds are arguments.
 
-Not here: which runs or problems are compared (`compare`), nor how a completion is judged (`verifiers`).
+Not which runs or problems are compared (`r1lab.comparison`), nor how completions are verified (`r1lab_verifiers`).
 A *problem* is the unit of chance: completions of one problem resemble each other, so more of them are no more problems.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-CHUNK = 1_000_000
+CHUNK_PROBLEMS = 1_000_000
 """Resampled problems held in memory at a time."""
 
 
@@ -50,7 +50,7 @@ def clustered_bootstrap(
         raise ValueError(f"{len(right_NK)} problems, without outcomes: {empty[:5]}: two are needed, all with outcomes")
     means = np.array([fsum(right_K) / len(right_K) for right_K in right_NK])
     rng, num = np.random.default_rng(seed), len(means)
-    rows = max(1, CHUNK // num)
+    rows = max(1, CHUNK_PROBLEMS // num)
     parts = [means[rng.integers(num, size=(min(rows, draws - i), num))].mean(1) for i in range(0, draws, rows)]
     tail = (1 - _checked(level)) / 2
     low, high = np.quantile(np.concatenate(parts), [tail, 1 - tail])

@@ -20,7 +20,8 @@ Whatever the ratio of the parts this holds at least its level, for the distribut
 degree of freedom is concave: with w_k the parts' shares of V and X_k their mean squares over the expected ones,
 P(Z^2 <= sum w_k t_k^2 X_k) >= sum w_k P(Z^2 <= t_k^2 X_k) = level. It is exact where one part is all. (c is a contrast
 of mean squares, but of hundreds of degrees of freedom; cut at zero it errs on the wide side.)
-Not here: one seed, which has no such a (`stats.paired_difference`), and which runs may be compared (`refusals`).
+Not here: one seed, which has no such a (`intervals.paired_difference`), and which runs may be compared
+(`r1lab.comparison.comparable`).
 """
 
 from collections.abc import Sequence

@@ -61,7 +61,7 @@ def states(model, samples, *, shared):
 def test_a_packed_row_is_the_padded_rows_in_states_and_gradients(samples, family):
     model = make(family, **FAMILIES[family])
     padded, by_padded = states(model, samples, shared=False)
-    assert attention.learn(model) and model.config._attn_implementation == NAME
+    assert attention.use_packed_attention(model) and model.config._attn_implementation == NAME
     packed, by_packed = states(model, samples, shared=True)
     assert (packed - padded).norm() <= 1e-5 * padded.norm()
     assert (by_packed - by_padded).norm() <= 1e-5 * by_padded.norm()
@@ -69,7 +69,7 @@ def test_a_packed_row_is_the_padded_rows_in_states_and_gradients(samples, family
 
 def test_perturbing_one_completion_leaves_every_other_bit_equal(samples, make_rollout):
     model = make("Llama")
-    attention.learn(model)
+    attention.use_packed_attention(model)
     old = samples[1].rollout
     rollout = make_rollout(old.request.prompt_ids, [50] * len(old.completion_ids), index=1)
     changed = [samples[0], Sample(rollout, old.role, *([old.engine_logprobs] * 2)), *samples[2:]]
@@ -95,14 +95,14 @@ def test_perturbing_one_completion_leaves_every_other_bit_equal(samples, make_ro
 def test_a_model_that_computes_anything_else_in_a_packed_row_is_left_as_it_was(family, settings):
     model = make(family, **settings)
     before = model.config._attn_implementation
-    assert not attention.learn(model) and model.config._attn_implementation == before
+    assert not attention.use_packed_attention(model) and model.config._attn_implementation == before
 
 
 def test_without_segments_attention_is_that_of_transformers():
     model, ids = make("Qwen3"), torch.arange(12)[None]
     with torch.no_grad():
         before = model(ids).logits
-        assert attention.learn(model) and torch.equal(model(ids).logits, before)
+        assert attention.use_packed_attention(model) and torch.equal(model(ids).logits, before)
 
 
 def test_what_is_not_computed_is_an_error_and_not_left_out():

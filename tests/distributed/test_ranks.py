@@ -88,8 +88,10 @@ def test_a_signal_that_comes_while_the_processes_agree_is_heard_the_next_time():
 def test_weights_are_sharded_only_among_several(make_policy):
     policy = make_policy(parallel="fsdp2")
     assert not sharding.is_sharded(policy.model) and policy.whole() is policy
-    assert sharding.trunk(policy.model) is policy.model.base_model and sharding.missing(policy.model, 0) == 0
-    assert sharding.full(weight := torch.ones(2)) is weight and sharding.whole({"a": [weight]}) == {"a": [weight]}
+    assert sharding.trunk(policy.model) is policy.model.base_model and sharding.missing_passes(policy.model, 0) == 0
+    assert sharding.full_tensor(weight := torch.ones(2)) is weight and sharding.whole_state({"a": [weight]}) == {
+        "a": [weight]
+    }
 
 
 def test_a_tied_weight_is_written_once(make_policy, tiny_model):
@@ -104,21 +106,21 @@ def test_a_tied_weight_is_written_once(make_policy, tiny_model):
 def test_how_many_processes_a_command_starts(monkeypatch):
     for name in ("WORLD_SIZE", "MASTER_PORT", "ACCELERATE_USE_CPU"):
         monkeypatch.delenv(name, raising=False)
-    assert launch.asked(None) == 1 and launch.asked(3) == 3
+    assert launch.num_processes(None) == 1 and launch.num_processes(3) == 3
     with pytest.raises(RecipeError, match="--processes: 0 must be at least 1"):
-        launch.asked(0)
+        launch.num_processes(0)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(RecipeError, match=r"accelerate launch --cpu starts one process.* use .* --processes N"):
-        launch.asked(None)  # this process's parent was asked for no number
+        launch.num_processes(None)  # this process's parent was asked for no number
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert launch.asked(None) == launch.asked(2) == 1
+    assert launch.num_processes(None) == launch.num_processes(2) == 1
     with pytest.raises(RecipeError, match="--processes: 3, but a launcher started 2"):
-        launch.asked(3)
+        launch.num_processes(3)
 
 
 def test_the_first_exit_code_that_is_not_0_is_the_commands(monkeypatch, capfd):
-    monkeypatch.setattr(launch, "GRACE", 0.2)
+    monkeypatch.setattr(launch, "GRACE_SECONDS", 0.2)
 
     def start(text):
         return launch.subprocess.Popen([sys.executable, "-c", text], stderr=launch.subprocess.DEVNULL)

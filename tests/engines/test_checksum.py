@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from r1lab.engines.checksum import BLOCK, Checksum
+from r1lab.engines.checksum import BLOCK_WORDS, Checksum
 
 
 def digest(weights):
@@ -13,7 +13,7 @@ def digest(weights):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("size", [1, 7, 2 * BLOCK, 5 * BLOCK + 3])
+@pytest.mark.parametrize("size", [1, 7, 2 * BLOCK_WORDS, 5 * BLOCK_WORDS + 3])
 def test_one_bit_anywhere_is_seen(dtype, size):
     torch.manual_seed(0)
     tensor = torch.randn(size).to(dtype)
@@ -27,11 +27,11 @@ def test_names_shapes_order_and_places_count():
     whole = digest([("a", one), ("b", two)])
     assert whole not in (digest([("b", one), ("a", two)]), digest([("b", two), ("a", one)]), digest([("a", one)]))
     assert digest([("a", one)]) != digest([("a", one.view(2, 3))])
-    blocks = torch.arange(4.0 * BLOCK).view(2, -1)
+    blocks = torch.arange(4.0 * BLOCK_WORDS).view(2, -1)
     assert digest([("a", blocks)]) != digest([("a", blocks.flip(0))])
 
 
 def test_a_view_at_any_offset_counts_as_its_values():
-    base = torch.arange(3.0 * BLOCK)
+    base = torch.arange(3.0 * BLOCK_WORDS)
     assert digest([("w", base[1:])]) == digest([("w", base[1:].clone())])
     assert digest([("w", base.view(3, -1).T)]) == digest([("w", base.view(3, -1).T.contiguous())])

@@ -55,7 +55,7 @@ def test_several_chunks_are_one_chunk(monkeypatch, inputs, spec_of, run, size):
 def test_bfloat16_gradients_of_chunks_and_blocks_are_those_of_float64(
     monkeypatch, inputs, spec_of, exact, error, run, biased
 ):
-    for name, value in (("BLOCK", 16), ("LOW_BLOCK", 64), ("bfloat16_pays", lambda: True)):
+    for name, value in (("BLOCK_ROWS", 16), ("LOW_BLOCK_ROWS", 64), ("bfloat16_pays", lambda: True)):
         monkeypatch.setattr(products, name, value)
     monkeypatch.setattr(torch_head, "WHOLE_BYTES", 0)
     monkeypatch.setattr(torch_head, "CHUNK_BYTES", 4 * 300 * 8)  # of 32 rows: four chunks
@@ -72,7 +72,7 @@ def test_bfloat16_gradients_of_chunks_and_blocks_are_those_of_float64(
 
 @pytest.mark.parametrize("rows", [1, 7, 64])
 def test_logits_in_blocks_of_the_weight_are_the_product(monkeypatch, rows):
-    monkeypatch.setattr(products, "BLOCK", 16)
+    monkeypatch.setattr(products, "BLOCK_ROWS", 16)
     draw = torch.Generator().manual_seed(0)
     hidden, weight, bias = (torch.randn(*shape, generator=draw) for shape in ((rows, 48), (100, 48), (100,)))
     for each in (None, bias):

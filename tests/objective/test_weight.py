@@ -45,7 +45,7 @@ def sigma(x):
 
 
 def clip(a, r, low, high, dual=0.0):
-    """METHODS 2.2: A R unless (A > 0, R > 1 + high) or (A < 0, R < 1 - low) or (A < 0, R > dual)."""
+    """A R unless (A > 0, R > 1 + high) or (A < 0, R < 1 - low) or (A < 0, R > dual)."""
     clipped = ((a > 0) & (r > 1 + high)) | ((a < 0) & (r < 1 - low)) | ((a < 0) & (r > dual) & (dual > 1))
     return torch.where(clipped, 0.0, a * r)
 

@@ -65,9 +65,9 @@ def test_an_engine_may_have_the_weights_below_and_the_adapter_apart(adapted, mak
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert below.keys() == plain.keys() | matrices.keys() and matrices.keys() == saved.keys()
     assert all(torch.equal(below[name], each) for name, each in {**plain, **saved}.items())
-    adapter = lora.of(policy.model)
+    adapter = lora.adapter_of(policy.model)
     assert (adapter.rank, adapter.alpha, len(adapter.layers)) == (4, 32.0, 14)
-    assert adapter.layers[0] == "model.layers.0.self_attn.q_proj" and lora.of(make_policy().model) is None
+    assert adapter.layers[0] == "model.layers.0.self_attn.q_proj" and lora.adapter_of(make_policy().model) is None
 
 
 def test_peft_reads_the_adapter(adapted, tiny_model, tmp_path):
@@ -107,4 +107,4 @@ def test_targets_that_the_model_has_not_are_one_line(make_policy):
 def test_an_embedding_that_is_the_output_layer_too_is_not_adapted():
     model = AutoModelForCausalLM.from_pretrained(embedded.path())
     with pytest.raises(RecipeError, match=r"\('embed_tokens',\) adapts the embedding, which is the output layer's"):
-        lora.add(model, LoraConfig(targets=("embed_tokens",)), seed=0)
+        lora.add_adapter(model, LoraConfig(targets=("embed_tokens",)), seed=0)

@@ -243,8 +243,8 @@ def run():
         refs = policy.score(samples, reference=True)
         update = policy.update(samples, build(Objective(preset=preset), max_new_tokens=16, group_size=8))
         every = [weight for group in policy.optimizer.param_groups for weight in group["params"]]
-        gradient = torch.cat([sharding.full(weight.grad).flatten() for weight in every])
-        after = torch.cat([sharding.full(weight.detach()).flatten() for weight in every])
+        gradient = torch.cat([sharding.full_tensor(weight.grad).flatten() for weight in every])
+        after = torch.cat([sharding.full_tensor(weight.detach()).flatten() for weight in every])
         sharded = sharding.is_sharded(policy.model)
         if ranks.is_first():
             rows = {{key: sorted(value.tolist()) for key, value in update.rows.items()}}

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from r1lab.attention import looks_back_only_so_far
+from r1lab.attention import has_sliding_window
 from r1lab.engines.local.cache import SlotCache
 from r1lab.engines.local.sampling import RowSampling, StopStrings, draw, uniforms
-from r1lab.engines.rollouts import TextOf, called, rollout
+from r1lab.engines.rollouts import TextOf, name_of, rollout
 from r1lab.errors import RunError
 from r1lab.records import Finish, Request, Rollout
 
@@ -22,7 +22,7 @@ PREFILL_TOKENS = 16384
 
 FINISHES: tuple[Finish, ...] = ("eos", "stop", "length")
 
-WORTH_SHARING = 16
+WORTH_SHARING_TOKENS = 16
 """Tokens that all prompts must begin with, so that these are computed once: worked examples, a system prompt."""
 
 
@@ -48,10 +48,10 @@ class Wave:
         self.lengths = torch.tensor([len(prefix) for prefix in self.prefixes], device=self.device)
         self.room = torch.tensor(rooms, device=self.device)
         self.has_stops = any(request.sampling.stop for request in requests)
-        self.has_windows = looks_back_only_so_far(model.config)
+        self.has_windows = has_sliding_window(model.config)
         self.shared = 0 if self.has_windows else shared_length(set(self.prefixes))
         self.uniforms = self.streams(max(rooms))
-        self.all_sampling = RowSampling.of(requests, self.device)
+        self.all_sampling = RowSampling.of_requests(requests, self.device)
         self.tokens = torch.empty(max(rooms), len(requests), dtype=torch.int64, device=self.device)
         self.logprobs = torch.empty(max(rooms), len(requests), device=self.device)
         self.versions: list[int] = []
@@ -191,7 +191,7 @@ class Wave:
         if is_bad.any():
             request = self.requests[int(self.rows[is_bad].min())]
             raise RunError(
-                f"{called(request)}: the logits of token {len(self.versions)} "
+                f"{name_of(request)}: the logits of token {len(self.versions)} "
                 f"are not finite at policy version {self.versions[-1]}; the weights diverged or dtype is too narrow"
             )
 
@@ -239,7 +239,7 @@ def shared_length(prefixes: set[tuple[int, ...]]) -> int:
     first, last = min(prefixes), max(prefixes)  # whatever these share, those between share
     most = min(map(len, prefixes)) - 1
     length = next((place for place in range(most) if first[place] != last[place]), most)
-    return length if len(prefixes) > 1 and length >= WORTH_SHARING else 0
+    return length if len(prefixes) > 1 and length >= WORTH_SHARING_TOKENS else 0
 
 
 def chunks(prefixes: list[tuple[int, ...]], shared: int = 0) -> list[list[tuple[int, ...]]]:

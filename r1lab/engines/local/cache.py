@@ -14,7 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "r1lab_grouped"
-HEADROOM, GROWTH = 64, 1.5
+HEADROOM_COLUMNS, GROWTH_FACTOR = 64, 1.5
 
 
 class SlotCache(Cache):
@@ -24,7 +24,7 @@ class SlotCache(Cache):
         self.num_rows = num_rows
         self.used = 0
         """Columns that hold keys; 0 while prompts are being written."""
-        self.capacity = min(max_columns, prompt_columns + HEADROOM)
+        self.capacity = min(max_columns, prompt_columns + HEADROOM_COLUMNS)
         self.prompt_columns = prompt_columns
         self.max_columns = max_columns
         self.rows: Tensor | None = None
@@ -57,7 +57,7 @@ class SlotCache(Cache):
         """Make room for one more column."""
         if self.used < self.capacity:
             return
-        self.capacity = min(self.max_columns, int(self.capacity * GROWTH) + 1)
+        self.capacity = min(self.max_columns, int(self.capacity * GROWTH_FACTOR) + 1)
         for layer in self.slot_layers:
             layer.grow()
 

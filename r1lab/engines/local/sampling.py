@@ -35,7 +35,7 @@ class RowSampling:
     """float32 [B, 1]"""
 
     @classmethod
-    def of(cls, requests: Sequence[Request], device: torch.device) -> "RowSampling":
+    def of_requests(cls, requests: Sequence[Request], device: torch.device) -> "RowSampling":
         def column(values, off):
             values = list(values)
             return None if all(value == off for value in values) else torch.tensor(values, device=device)[:, None]

@@ -1,6 +1,6 @@
-"""Rollouts from vLLM servers over HTTP: `engine` shares requests out, `fleet` keeps the servers' lives and weights.
+"""Rollouts from vLLM servers over HTTP: `engine` shares requests out, `fleet` tracks health and sends weights.
 
-`wire` is JSON over HTTP to one server, `remote` that server and what it works on, `greet` what it must be before it is
-trusted; `transfer` sends weights, `worker` runs inside the server and receives them, `scorer` helps to prove that they
-arrived; `launch` is the command that starts a server.
+`client` is JSON over HTTP to one server, `connection` that server and its requests in flight, `handshake` the checks
+that it must pass first; `transfer` sends weights, `worker` runs inside the server and receives them, `scorer` helps to
+check that they arrived; `launch` is the command that starts a server.
 """

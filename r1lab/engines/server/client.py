@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-SHOWN = 300
+SHOWN_CHARACTERS = 300
 """Characters of a server's own words that a message repeats."""
 
 
@@ -47,7 +47,7 @@ class Wire:
         self.key_env, self.deadline = key_env, deadline
 
     def get(self, route: str, deadline: float | None = None) -> Any:
-        """The route's JSON. Gone, or Refusal where the status is not 200."""
+        """The route's JSON. Gone, or ServerRefusal where the status is not 200."""
         return self.ask("GET", route, None, deadline)
 
     def post(self, route: str, body: dict | None = None, deadline: float | None = None) -> Any:
@@ -62,7 +62,9 @@ class Wire:
         try:
             return json.loads(text)
         except ValueError:
-            raise ServerRefusal(f"{method} {self.url}{route}", response.status, f"no JSON: {text[:SHOWN]!r}") from None
+            raise ServerRefusal(
+                f"{method} {self.url}{route}", response.status, f"no JSON: {text[:SHOWN_CHARACTERS]!r}"
+            ) from None
 
     def stream(self, route: str, body: dict, opened: Callable[[socket.socket], None]) -> Iterator[dict]:
         """Server-sent events until the server says that it is done. Gone where they end before that.
@@ -132,7 +134,7 @@ def said(body: bytes) -> str:
         found = json.loads(text)
         error = found.get("error", found.get("detail", text))
         text = str(error.get("message", error) if isinstance(error, dict) else error)
-    return " ".join(text.split())[:SHOWN]
+    return " ".join(text.split())[:SHOWN_CHARACTERS]
 
 
 def reason(error: Exception) -> str:

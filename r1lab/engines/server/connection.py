@@ -1,4 +1,4 @@
-"""One vLLM server as the engine sees it: what it is, what it is working on, whether it lives.
+"""One vLLM server: its facts, its requests in flight, and whether it answers.
 
 Each request has a thread that reads its stream; what came of it goes into the engine's queue. Which request goes where,
 and what becomes of one that was lost, is the engine's (`r1lab.engines.server.engine`).
@@ -17,7 +17,7 @@ from r1lab.engines.vllm import requests
 from r1lab.records import Request, RequestId
 
 GENERATE = "/inference/v1/generate"
-STREAM_INTERVAL = 16
+STREAM_TOKENS = 16
 """Tokens between two signs of life of one request."""
 NOT_A_NUMBER = -9999.0
 """What a server writes for a log-probability that is NaN or less than this one."""
@@ -80,7 +80,7 @@ class RequestOutcome:
 
     server: "Server"
     life: int
-    """The server's, when the request was sent: what comes from a life that is over is void."""
+    """The server's count of restarts when the request was sent; an answer from before the last one is void."""
     request: Request
     answer: ServerAnswer
     error: Gone | ServerRefusal | None
@@ -107,7 +107,7 @@ class Flight:
 
 
 class Server:
-    """One server. `why` is empty while it lives, else what became of it."""
+    """One server. `why` is empty while it answers, else the reason why it was given up."""
 
     def __init__(self, wire: Wire, facts: Facts, outcomes: SimpleQueue, eos: Collection[int]):
         self.wire, self.facts, self.outcomes, self.eos = wire, facts, outcomes, eos
@@ -133,13 +133,13 @@ class Server:
         threading.Thread(target=self._read, args=(flight, body, self.life), daemon=True).start()
 
     def sample(self, request: Request, label: str) -> ServerAnswer:
-        """One request, waited for. Gone and Refusal as the wire raises them."""
+        """One request, waited for. Gone and ServerRefusal as the wire raises them."""
         answer = ServerAnswer()
         answer.take(self.wire.post(GENERATE, self._body(request, label)))
         return answer
 
     def _body(self, request: Request, label: str) -> dict:
-        parameters = requests.parameters(request, self.eos) | {"stream_interval": STREAM_INTERVAL}
+        parameters = requests.parameters(request, self.eos) | {"stream_interval": STREAM_TOKENS}
         if not self.facts.seeds:
             del parameters["seed"]
         return {

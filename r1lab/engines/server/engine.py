@@ -20,16 +20,16 @@ from r1lab.engines import rollouts as border
 from r1lab.engines.rollouts import TextOf
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import RequestOutcome, Server, ServerAnswer
-from r1lab.engines.server.fleet import TICK, Fleet
+from r1lab.engines.server.fleet import TICK_SECONDS, Fleet
 from r1lab.engines.server.scorer import Scorer
 from r1lab.engines.server.transfer import Parcel
-from r1lab.engines.sync import batch, prove
+from r1lab.engines.sync import probe_requests, prove
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.requests import VllmCompletion
 from r1lab.errors import RunError
 from r1lab.records import Request, RequestId, Rollout
 
-LOSSES = 5
+MOST_LOSSES = 5
 """Times that one request may be lost before it is suspected of killing its servers."""
 
 
@@ -94,7 +94,7 @@ class ServerEngine:
 
     def prove(self, server: Server, parcel: Parcel) -> None:
         """RunError where the server's log-probabilities of the fixed batch are not those of the policy as it is now."""
-        requests = batch(self.vocabulary, server.facts.context, 1.0)
+        requests = probe_requests(self.vocabulary, server.facts.context, 1.0)
         answers = [server.sample(request, parcel.label) for request in requests]
         for answer in answers:
             if why := answer.strange(parcel.label):
@@ -141,7 +141,7 @@ class ServerEngine:
             self.share_out()
         self.send()
         try:
-            outcome = self.fleet.outcomes.get(timeout=TICK)
+            outcome = self.fleet.outcomes.get(timeout=TICK_SECONDS)
             while True:
                 self.take(outcome)
                 outcome = self.fleet.outcomes.get_nowait()
@@ -186,7 +186,7 @@ class ServerEngine:
 
     def trouble(self, outcome: RequestOutcome) -> str | None:
         """Why the server cannot be trusted any more, None where it can. RunError where the request is to blame."""
-        error, answer, name = outcome.error, outcome.answer, border.called(outcome.request)
+        error, answer, name = outcome.error, outcome.answer, border.name_of(outcome.request)
         if isinstance(error, ServerRefusal) and error.status in (400, 422):
             raise RunError(f"{name}: {error}")
         if error is not None:
@@ -208,10 +208,10 @@ class ServerEngine:
                 self.give_back(request.id)
                 continue
             self.losses[request.id] += 1
-            if self.losses[request.id] >= LOSSES:
+            if self.losses[request.id] >= MOST_LOSSES:
                 raise RunError(
-                    f"{border.called(request)} was lost with its server {LOSSES} times, {server.url} the last ({why}); "
-                    "see that server's log"
+                    f"{border.name_of(request)} was lost with its server {MOST_LOSSES} times, {server.url} the last "
+                    f"({why}); see that server's log"
                 )
         self.share_out()
 

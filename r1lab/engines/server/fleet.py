@@ -1,6 +1,6 @@
-"""The servers of a run: met at the start, given the weights, given up when they die or hang, taken back afterwards.
+"""Track the health of a run's servers and send them weights; one that dies or hangs is given up until it is back.
 
-Knows weights and lives; which request goes where is the engine's (`r1lab.engines.server.engine`).
+Not which request goes where, which is the engine's (`r1lab.engines.server.engine`).
 """
 
 import threading
@@ -19,9 +19,9 @@ from r1lab.engines.server.transfer import FILE, FileRoute, NcclRoute, Parcel
 from r1lab.errors import RunError
 from r1lab.records import Request
 
-REFUSALS = 3
+MOST_REFUSALS = 3
 """Times in a row that a server may answer weights with an error."""
-TICK = 0.2
+TICK_SECONDS = 0.2
 """Seconds between two looks at the clock."""
 
 
@@ -81,17 +81,17 @@ class Fleet:
         self.need_one(f"to take weights {parcel.label}")
 
     def bring(self, server: Server) -> bool:
-        """The parcel's weights to one server, proven; whether it lives."""
+        """Send the newest weights to one server and check that they arrived; False where it was given up."""
         try:
             self.parcel.send(server.wire, self.route)
             self.drop_prefixes(server)
             self.prove(server, self.parcel)
         except (Gone, ServerRefusal) as error:
             self.refusals[server] += isinstance(error, ServerRefusal)
-            if self.refusals[server] == REFUSALS:
+            if self.refusals[server] == MOST_REFUSALS:
                 raise RunError(
-                    f"server {server.url} does not take weights {self.parcel.label}, tried {REFUSALS} times: {error} "
-                    "(one on another machine takes them by NCCL only; its log says more)"
+                    f"server {server.url} does not take weights {self.parcel.label}, tried {MOST_REFUSALS} times: "
+                    f"{error} (one on another machine takes them by NCCL only; its log says more)"
                 ) from None
             self.lose(server, f"while it took weights {self.parcel.label}: {error}")
             return False
@@ -107,13 +107,13 @@ class Fleet:
                     f"{server.url} kept its prefix cache of older weights for {self.deadline:g} s after it got "
                     f"{self.parcel.label}; is something else using that server?"
                 )
-            time.sleep(TICK)
+            time.sleep(TICK_SECONDS)
 
     def forget_prefixes(self) -> None:
         """What was served before must not show in what comes, not even by rounding."""
         for server in self.alive:
             with suppress(Gone, ServerRefusal):
-                server.wire.post("/reset_prefix_cache", deadline=min(server.wire.deadline, handshake.PATIENCE))
+                server.wire.post("/reset_prefix_cache", deadline=min(server.wire.deadline, handshake.ANSWER_SECONDS))
 
     def lose(self, server: Server, why: str) -> list[Request]:
         """Give a server up; returns the requests that are void by it."""
@@ -130,7 +130,7 @@ class Fleet:
             asked = self.asked.get(server)
             if server.why and asked is None and time.monotonic() - server.tried >= self.again:
                 server.tried = time.monotonic()
-                self.asked[server] = aside(lambda wire=server.wire: handshake.greet(wire, self.config))
+                self.asked[server] = on_own_thread(lambda wire=server.wire: handshake.greet(wire, self.config))
             elif asked is not None and asked.done():
                 del self.asked[server]
                 self.take_back(server, asked)
@@ -157,7 +157,7 @@ class Fleet:
                     f"no server is left {what}; waited {self.reconnect:g} s (engine.reconnect) for one to come back: "
                     + "; ".join(f"{server.url}: {server.why}" for server in self.servers)
                 )
-            time.sleep(TICK)
+            time.sleep(TICK_SECONDS)
             self.look_for_lost()
 
     def close(self) -> None:
@@ -167,7 +167,7 @@ class Fleet:
         self._parcel = None
 
 
-def aside(question: Callable[[], Facts]) -> Future[Facts]:
+def on_own_thread(question: Callable[[], Facts]) -> Future[Facts]:
     """Its answer, from a thread that does not keep the process alive."""
     future: Future[Facts] = Future()
 

@@ -1,4 +1,4 @@
-"""What a vLLM server must be before it is trusted: reachable, vLLM, ours to use, started as we need it, of our shape.
+"""Check a vLLM server before it is used: reachable, vLLM, its key, how it was started, the shape of its model.
 
 Everything that can be wrong with a server is one line here: its URL, what is the matter, the remedy.
 """
@@ -23,7 +23,7 @@ SHAPE = (
     "tie_word_embeddings",
 )
 """Of a text model's config: what must be equal for weights to fit."""
-PATIENCE = 20.0
+ANSWER_SECONDS = 20.0
 """Seconds that a server may take for a question that costs it nothing."""
 
 
@@ -58,7 +58,7 @@ def greet(wire: Wire, config: Mapping[str, Any] | None) -> Facts:
 
 def require_vllm(wire: Wire) -> None:
     try:
-        version = wire.get("/version", PATIENCE)
+        version = wire.get("/version", ANSWER_SECONDS)
     except ServerRefusal as error:
         raise ValueError(f"{wire.url} is not a vLLM server (/version: {error.status} {error.said}); {SERVE}") from None
     if not isinstance(version, dict) or "version" not in version:
@@ -68,9 +68,9 @@ def require_vllm(wire: Wire) -> None:
 def ask(wire: Wire) -> Facts:
     """The model's name, and what our worker extension says; it is told to report log-probabilities as we need them."""
     try:
-        model = wire.get("/v1/models", PATIENCE)["data"][0]["id"]
-        found = wire.post("/collective_rpc", {"method": "r1lab_facts"}, PATIENCE)["results"][0]
-        wire.post("/collective_rpc", {"method": "r1lab_prepare"}, PATIENCE)
+        model = wire.get("/v1/models", ANSWER_SECONDS)["data"][0]["id"]
+        found = wire.post("/collective_rpc", {"method": "r1lab_facts"}, ANSWER_SECONDS)["results"][0]
+        wire.post("/collective_rpc", {"method": "r1lab_prepare"}, ANSWER_SECONDS)
         return Facts(model=model, **found)
     except ServerRefusal as error:
         if error.status in (401, 403):
@@ -97,7 +97,7 @@ def require_start(wire: Wire, facts: Facts) -> None:
         )
     body = {"token_ids": [0], "sampling_params": {"max_tokens": 1}}
     try:
-        wire.post("/inference/v1/generate", body, PATIENCE)
+        wire.post("/inference/v1/generate", body, ANSWER_SECONDS)
     except ServerRefusal as error:
         raise ValueError(f"{wire.url} does not take token ids ({error.said}); {SERVE}") from None
 

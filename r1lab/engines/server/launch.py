@@ -17,9 +17,9 @@ from r1lab.engines.server.transfer import FILE, NCCL
 from r1lab.errors import RecipeError, RunError
 
 EXTENSION = "r1lab.engines.server.worker.ServerExtension"
-BLOCK = 32
+BLOCK_TOKENS = 32
 """Tokens of a block of keys on a CPU: only whole blocks of a prompt are shared, and vLLM's own choice is 128."""
-MEMORY_GIB = "1"
+CACHE_GIB = "1"
 """For keys on a CPU, where VLLM_CPU_KVCACHE_SPACE does not say."""
 GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
 
@@ -50,8 +50,8 @@ def command(
     arguments += ["--weight-transfer-config", json.dumps({"backend": NCCL if on_gpu else FILE})]
     if not on_gpu:
         # Without whole prompts a request cannot have a seed of its own ("does not use offset").
-        arguments += ["--no-enable-chunked-prefill", "--enforce-eager", "--block-size", str(BLOCK)]
-        environment["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", MEMORY_GIB)
+        arguments += ["--no-enable-chunked-prefill", "--enforce-eager", "--block-size", str(BLOCK_TOKENS)]
+        environment["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", CACHE_GIB)
     if key_env:
         if not os.environ.get(key_env):
             raise RecipeError(f"--key-env: the environment variable {key_env!r} is not set")

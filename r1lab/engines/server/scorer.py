@@ -1,6 +1,6 @@
-"""The policy's model as the proof of a sync needs it (`r1lab.engines.sync.Trainer`): one plain forward a completion.
+"""Score completions for the check of a sync (`r1lab.engines.sync.ScorerProtocol`): one plain forward a completion.
 
-Not how training scores (`Policy.score`): a server that comes back in the middle of a step is proven without the
+Not how training scores (`Policy.score`): a server that comes back in the middle of a step is checked without the
 trainer.
 """
 

@@ -42,7 +42,7 @@ class Parcel:
         self.checksum = sent.digest()
 
     def send(self, wire: Wire, route: "FileRoute | NcclRoute") -> None:
-        """RunError where what arrived is not what was sent; Gone and Refusal as the wire raises them."""
+        """RunError where what arrived is not what was sent; Gone and ServerRefusal as the wire raises them."""
         begin(wire)
         route.update(wire, self.tensors)
         wire.post("/finish_weight_update", {"weight_version": self.label})

@@ -109,7 +109,7 @@ class ServerExtension(Extension):
     weight_transfer_engine: Any
 
     def r1lab_facts(self) -> dict:
-        """What the trainer checks before it trusts a server (`remote.Facts`); plain data."""
+        """What the trainer checks before it trusts a server (`connection.Facts`); plain data."""
         vllm = self.vllm_config
         model, scheduler, transfer = vllm.model_config, vllm.scheduler_config, vllm.weight_transfer_config
         return {

@@ -60,20 +60,26 @@ def explained(error: BaseException, options: Mapping[str, Any]) -> str:
     share = f"gpu_memory_utilization is {options['gpu_memory_utilization']}"
     length = f"max_model_len is {options['max_model_len'] or 'the whole context'}"
     if "To serve at least one request" in said or "No available memory" in said:
+        # "the estimated maximum model length is 2048.", "(0.5 GiB KV cache), estimated maximum model length is 97"
         fits = re.search(r"estimated maximum model length is (\d+)", said)
         remedy = f"set max_model_len to {fits[1]} or less, or raise" if fits else "lower max_model_len or raise"
         return f"{length} and {share}, which is no room for the keys of one such sequence; {remedy} the share"
+    # "Free memory on device (10.5/139.8 GiB) on startup is less than", "device cuda:0 (0.4/15 GiB) on startup"
     if match := re.search(r"\(([\d.]+)/([\d.]+) GiB\) on startup", said):
         free, total = map(float, match.groups())
         fits = math.floor(100 * free / total) / 100
         return f"{share} of {total:g} GiB, and {free:g} GiB are free; set it to {fits:g} or less, or free memory"
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in said:
         return f"out of memory; {share} and max_num_seqs {options['max_num_seqs']}: lower one of them"
+    # "max_model_len (4096) is greater than the derived max_model_len (max_position_embeddings=2048", "... (n_ctx=512"
     if match := re.search(r"max_model_len \((\d+)\) is greater than the derived max_model_len \(.*?=(\d+)", said):
         return f"max_model_len is {match[1]}, and the model's context is {match[2]}"
+    # "Model architectures ['Mamba'] are not supported for now", "Model architectures ['A', 'B'] are not supported"
     if match := re.search(r"Model architectures \[(.*?)\] are not supported", said):
         return f"vLLM has no model {match[1]}; use kind: local"
+    # "GPT2LMHeadModel does not support LoRA yet.", "ValueError: Mamba does not support LoRA"
     if match := re.search(r"(\w+) does not support LoRA", said):
         return f"vLLM adapts no {match[1]}; leave lora out, or use kind: local"
+    # "1 validation error for ModelConfig Value error, no such dtype [type=value_error, ...", "Value error, no room"
     reason = re.sub(r".*Value error, | \[type=value_error.*", "", said)
     return f"vLLM does not start: {reason[:300] or type(error).__name__}"

@@ -5,8 +5,8 @@ what is on disk is never read. An adapter stays one: the weights below it come o
 every rollout is of both. Requests carry their own seeds, so a rollout does not depend on its company beyond
 rounding, and the same requests give the same bytes. Not a client of vLLM servers. Written against vLLM 0.32.
 
-How vLLM comes up stands in `vllm_start`, what it cannot do in `vllm_trouble`, its workers' side in `vllm_worker`, what
-an adapter needs in `vllm_adapter`.
+How vLLM is started stands in `start`, what it cannot do in `diagnose`, its workers' side in `worker`, what an adapter
+needs in `lora`.
 """
 
 import copy
@@ -62,7 +62,7 @@ class VllmEngine:
         self.llm: Any = None
         """vLLM's `LLMEngine`."""
         self.weights, self.matrices = expected(model), {}
-        self.adapter = lora.of(model)
+        self.adapter = lora.adapter_of(model)
         if self.adapter and torch.cuda.is_available() and dtype == torch.float32:
             self.adapter = None
             self.about = "vLLM adapts no float32 on a GPU: the adapter comes merged into the weights"

@@ -1,4 +1,4 @@
-"""An adapter beside vLLM's weights: with what vLLM is started for it, and how a worker takes it from memory.
+"""LoRA adapters in vLLM: with what options it is started for one, and how a worker takes one from memory.
 
 vLLM reads adapters from folders. Here its manager is handed one made of tensors, under the number that every request
 carries, so it never looks for one. Not the policy's side (`r1lab.policy.lora`). Written against vLLM 0.32.

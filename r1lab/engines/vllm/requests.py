@@ -39,7 +39,7 @@ def check(request: Request, *, context: int | None, vocabulary: int) -> None:
     rollouts.check(request, context=context, vocabulary=vocabulary, limit="engine.max_model_len")
     if request.sampling.temperature != 0 and not COLDEST <= request.sampling.temperature <= HOTTEST:
         raise ValueError(
-            f"{rollouts.called(request)}: vLLM samples at temperatures from {COLDEST} to {HOTTEST}, or at 0 (greedy), "
+            f"{rollouts.name_of(request)}: vLLM samples at temperatures from {COLDEST} to {HOTTEST}, or at 0 (greedy), "
             f"not at {request.sampling.temperature}; take one of those, or engine.kind: local"
         )
 
@@ -84,13 +84,13 @@ def rollout(request: Request, sampled: VllmCompletion, text_of: rollouts.TextOf)
     version = np.repeat(*np.array(sampled.versions, np.int64).reshape(-1, 2).T)
     if not len(sampled.token_ids) == len(logprobs) == len(version):
         raise RunError(
-            f"{rollouts.called(request)}: the engine sent {len(sampled.token_ids)} tokens, {len(logprobs)} "
+            f"{rollouts.name_of(request)}: the engine sent {len(sampled.token_ids)} tokens, {len(logprobs)} "
             f"log-probabilities and versions of {len(version)}; is its vLLM of a supported version?"
         )
     bad = np.flatnonzero(~np.isfinite(logprobs))
     if len(bad):
         raise RunError(
-            f"{rollouts.called(request)}: the log-probability of token {len(request.forced_ids) + bad[0]} is "
+            f"{rollouts.name_of(request)}: the log-probability of token {len(request.forced_ids) + bad[0]} is "
             f"{logprobs[bad[0]]} at policy version {version[bad[0]]}; the weights diverged or dtype is too narrow"
         )
     return rollouts.rollout(request, sampled.token_ids, logprobs, version, finish(sampled), text_of)
@@ -107,5 +107,5 @@ def needs_sampling(request: Request) -> bool:
 
 
 def spans(versions: Iterable[tuple[str, int, int]]) -> list[tuple[int, int]]:
-    """`Sampled.versions` of vLLM's spans (version, start, end)."""
+    """`VllmCompletion.versions` of vLLM's spans (version, start, end)."""
     return [(int(version), end - start) for version, start, end in versions]

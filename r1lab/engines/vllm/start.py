@@ -1,4 +1,4 @@
-"""How a vLLM engine comes up in this process, and what of the process it must leave as it was.
+"""Start vLLM in this process, and put back the global state that it changes.
 
 Not what is done with it (`r1lab.engines.vllm.engine`). Written against vLLM 0.32.
 """
@@ -22,9 +22,9 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
 """While vLLM is imported and an engine made: in this process, on the model runner that a CPU has too, and quiet."""
-BLOCK = 32
+BLOCK_TOKENS = 32
 """Tokens of a block of keys on a CPU. Only whole blocks of a prompt are shared, and vLLM's own choice is 128."""
-MOST_PREFILLED = 4096
+PREFILL_TOKENS = 4096
 """Tokens of one step at least, on a CPU."""
 
 
@@ -91,11 +91,13 @@ def for_cpu(config: PretrainedConfig, options: dict[str, Any]) -> dict[str, Any]
     text = config.get_text_config()
     context = options.get("max_model_len") or text.max_position_embeddings
     share = int(options["gpu_memory_utilization"] * psutil.virtual_memory().total)
-    wanted = options["max_num_seqs"] * -(-context // BLOCK) * BLOCK * bytes_per_token(text, options["dtype"])
+    wanted = (
+        options["max_num_seqs"] * -(-context // BLOCK_TOKENS) * BLOCK_TOKENS * bytes_per_token(text, options["dtype"])
+    )
     return {
         "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(context, MOST_PREFILLED),
-        "block_size": BLOCK,
+        "max_num_batched_tokens": max(context, PREFILL_TOKENS),
+        "block_size": BLOCK_TOKENS,
         "kv_cache_memory_bytes": min(wanted, share),
     }
 

@@ -19,7 +19,7 @@ def expected(model) -> Expected:
     """The weights of a model, those below an adapter where it has one."""
     first: dict[int, str] = {}
     shapes: Expected = {name: (buffer.shape, None) for name, buffer in model.named_buffers()}
-    for name, weight in lora.base(model, remove_duplicate=False):
+    for name, weight in lora.base_weights(model, remove_duplicate=False):
         shapes[name] = weight.shape, first.setdefault(id(weight), name)
     return shapes
 
@@ -50,4 +50,4 @@ def whole(named_tensors: Iterable[tuple[str, Tensor]], wanted: Expected) -> Name
 
 def expected_matrices(model) -> Expected:
     """The matrices of a model's adapter."""
-    return {name: (matrix.shape, name) for name, matrix in lora.matrices(model)}
+    return {name: (matrix.shape, name) for name, matrix in lora.adapter_matrices(model)}

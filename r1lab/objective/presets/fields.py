@@ -1,4 +1,4 @@
-"""What a method's row is made of, and the fields that rows share. The rows stand in `presets` and `imitation`."""
+"""The class of a preset, and fields that presets share. The presets stand in `imitation` and `reinforcement`."""
 
 from dataclasses import dataclass, field
 from typing import Any

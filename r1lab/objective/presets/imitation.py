@@ -1,4 +1,4 @@
-"""Methods that learn from demonstrations or pairs, alone or beside reinforcement: rows of `presets`."""
+"""Methods that learn from demonstrations or pairs, alone or beside reinforcement: rows of PRESETS."""
 
 from r1lab.objective.presets.fields import BESIDE, BONUS, CLIP, IMITATION, NO_CLIP, Preset, k3
 

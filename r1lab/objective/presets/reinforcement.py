@@ -1,4 +1,4 @@
-"""Methods that learn from rewards: rows of `presets`."""
+"""Methods that learn from rewards: rows of PRESETS."""
 
 from r1lab.objective.presets.fields import CLIP, DAPO, K1_IN_REWARD, NO_CLIP, REINFORCE, Preset, k3
 

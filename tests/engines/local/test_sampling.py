@@ -15,7 +15,7 @@ LOGITS = torch.linspace(-2, 3, V).roll(17)
 
 def how(*samplings):
     requests = [Request(RequestId("t", 0, i), "p", (1,), 0, sampling) for i, sampling in enumerate(samplings)]
-    return RowSampling.of(requests, torch.device("cpu"))
+    return RowSampling.of_requests(requests, torch.device("cpu"))
 
 
 def drawn(sampling, logits=LOGITS):
