@@ -202,10 +202,8 @@ def is_missed(error: Exception) -> bool:
 def missed(error: Exception) -> RunError:
     """The error to raise for it, in one line."""
     is_late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
-    late, gone = (
-        f"did not answer within {_deadline()} s ({DEADLINE_VARIABLE})",
-        "is gone (its own line, if any, says why)",
-    )
+    late = f"did not answer within {_deadline()} s ({DEADLINE_VARIABLE})"
+    gone = "is gone (its own line, if any, says why)"
     return RunError(
         f"rank {rank()} of {size()}: another process {late if is_late else gone}; "
         "the same command goes on from the last step"

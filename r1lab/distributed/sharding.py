@@ -35,9 +35,8 @@ def sum_gradients(weights: Sequence[Tensor]) -> None:
     # None is missing, not even of a rank without rows: all ranks must send the same buckets.
     gradients = cast(list[Tensor], [weight.grad for weight in weights if not isinstance(weight, DTensor)])
     for gradient in gradients:
-        if bucket and (
-            sum(map(Tensor.numel, bucket)) + gradient.numel() > BUCKET_NUMBERS or bucket[0].dtype != gradient.dtype
-        ):
+        is_full = sum(map(Tensor.numel, [*bucket, gradient])) > BUCKET_NUMBERS
+        if bucket and (is_full or bucket[0].dtype != gradient.dtype):
             _sum(bucket)
             bucket = []
         bucket.append(gradient)

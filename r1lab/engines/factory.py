@@ -44,9 +44,8 @@ def choose(kind: str, config: PretrainedConfig, lora: LoraConfig | None = None) 
     if reason := diagnose.missing():
         return EngineChoice("local", reason)
     if size < VLLM_PARAMETERS:
-        return EngineChoice(
-            "local", f"{size / 1e6:.1f}M parameters: below {VLLM_PARAMETERS // 10**6}M it is faster than vLLM"
-        )
+        why = f"{size / 1e6:.1f}M parameters: below {VLLM_PARAMETERS // 10**6}M it is faster than vLLM"
+        return EngineChoice("local", why)
     if reason := diagnose.unsupported(config) or vllm_adapter.too_wide(lora):
         return EngineChoice("local", reason)
     found = next(name for name in diagnose.EXTRA if versions.version(name))

@@ -84,10 +84,8 @@ class Products:
     def _add_low(self, grad: Tensor, rows: Tensor, total: Tensor) -> None:
         """total -= G^T rows by a CPU, whose bfloat16 products have bfloat16 results."""
         if self._low is None:
-            self._low = (
-                torch.empty_like(total[:LOW_BLOCK_ROWS], dtype=self.gradient),
-                torch.empty_like(total[:BLOCK_ROWS]),
-            )
+            low = torch.empty_like(total[:LOW_BLOCK_ROWS], dtype=self.gradient)
+            self._low = low, torch.empty_like(total[:BLOCK_ROWS])
         made, converted = self._low
         for of_grad, of_total in zip(grad.split(LOW_BLOCK_ROWS, dim=1), total.split(LOW_BLOCK_ROWS)):
             low = torch.mm(of_grad.t(), rows, out=made[: len(of_total)])

@@ -52,9 +52,8 @@ class TorchHead:
         vocabulary, device = len(layer.weight), layer.weight.device
         self.layer, self.products = layer, products
         block = rows if device.type == "cuda" else max(1, BLOCK_NUMBERS // vocabulary)
-        self._memory = torch.empty(rows, vocabulary + PADDING_COLUMNS, dtype=torch.float32, device=device)[
-            :, :vocabulary
-        ]
+        memory = torch.empty(rows, vocabulary + PADDING_COLUMNS, dtype=torch.float32, device=device)
+        self._memory = memory[:, :vocabulary]
         self._scratch = torch.empty(min(rows, block), vocabulary, dtype=torch.float32, device=device)
         self._low: Tensor | None = None
 

@@ -36,9 +36,8 @@ def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress:
     """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
     pinned = run.pinned[ready.stage.name]
     progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
-    opened = factory.open_engine(
-        pinned["engine"], ready.stage.engine, policy, ready.renderer.verifier_text, progress.say
-    )
+    config, text_of = ready.stage.engine, ready.renderer.verifier_text
+    opened = factory.open_engine(pinned["engine"], config, policy, text_of, progress.say)
     stack.callback(opened.close)
     if about := getattr(opened, "about", ""):
         run.note(about)

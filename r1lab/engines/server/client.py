@@ -62,9 +62,8 @@ class Wire:
         try:
             return json.loads(text)
         except ValueError:
-            raise ServerRefusal(
-                f"{method} {self.url}{route}", response.status, f"no JSON: {text[:SHOWN_CHARACTERS]!r}"
-            ) from None
+            shown = f"no JSON: {text[:SHOWN_CHARACTERS]!r}"
+            raise ServerRefusal(f"{method} {self.url}{route}", response.status, shown) from None
 
     def stream(self, route: str, body: dict, opened: Callable[[socket.socket], None]) -> Iterator[dict]:
         """Server-sent events until the server says that it is done. Gone where they end before that.

@@ -91,14 +91,12 @@ def for_cpu(config: PretrainedConfig, options: dict[str, Any]) -> dict[str, Any]
     text = config.get_text_config()
     context = options.get("max_model_len") or text.max_position_embeddings
     share = int(options["gpu_memory_utilization"] * psutil.virtual_memory().total)
-    wanted = (
-        options["max_num_seqs"] * -(-context // BLOCK_TOKENS) * BLOCK_TOKENS * bytes_per_token(text, options["dtype"])
-    )
+    kept_tokens = options["max_num_seqs"] * -(-context // BLOCK_TOKENS) * BLOCK_TOKENS
     return {
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(context, PREFILL_TOKENS),
         "block_size": BLOCK_TOKENS,
-        "kv_cache_memory_bytes": min(wanted, share),
+        "kv_cache_memory_bytes": min(kept_tokens * bytes_per_token(text, options["dtype"]), share),
     }
 
 
