@@ -35,7 +35,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from r1lab.seeds import derive
-from r1lab.stats.paired import ALPHA, half_width, parts
+from r1lab.stats.paired import ALPHA, half_width, mean_squares
 
 SEEDS, PROBLEMS, SEED_SDS, PROBLEM_SDS, EFFECTS = (3, 5, 10), (64, 512), (0.0, 0.03, 0.10), (0.1, 0.4), (0.0, 0.05)
 ARMS = 4
@@ -93,7 +93,7 @@ def simulate(cell: tuple, simulations: int, base: float, interaction: float) -> 
     counts = np.zeros(3)
     for start in range(0, simulations, size):
         right = outcomes(rng, min(size, simulations - start), cell, base, interaction)
-        found = [parts(right[:, a] - right[:, b]) for a, b in PAIRS]
+        found = [mean_squares(right[:, a] - right[:, b]) for a, b in PAIRS]
         half = half_width(found[0])
         counts[0] += (abs(found[0].mean - effect) <= half).sum()
         counts[1] += (abs(found[0].mean) > half).sum() if effect == 0 else 0

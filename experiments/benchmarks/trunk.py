@@ -23,7 +23,7 @@ from bars import finish, line, machine, row
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from r1lab import attention
-from r1lab.policy.packing import length, pack
+from r1lab.policy.packing import pack, sample_tokens
 from r1lab.records import PackedBatch, Request, RequestId, Rollout, Sample, Sampling
 
 SHAPE = {
@@ -119,7 +119,7 @@ def main() -> int:
     def ratio(name: str) -> float:
         return statistics.median(other / own for other, own in zip(seconds[name], seconds["packed"], strict=True))
 
-    figures = {"seconds": seconds, "tokens": tokens, "own_tokens": sum(map(length, samples)), "threads": threads}
+    figures = {"seconds": seconds, "tokens": tokens, "own_tokens": sum(map(sample_tokens, samples)), "threads": threads}
     work = {key: value for key, value in vars(given).items() if key not in ("json", "threads")}
     rows = [
         row("trunk_vs_padded", ratio("padded"), ">=", LIMIT) | figures | {"work": work} | machine(("torch",)),

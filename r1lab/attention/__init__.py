@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from r1lab.attention import segments
-from r1lab.attention.parts import length, positions
+from r1lab.attention.parts import row_length, row_positions
 from r1lab.records import Segment
 
 NAME = "r1lab_packed"
@@ -123,8 +123,8 @@ def _same(model, before: str) -> bool:
     a window say so."""
     config, trunk, windows = model.config.get_text_config(), model.base_model, set()
     weight = model.get_input_embeddings().weight
-    tokens = torch.arange(length(TRY), device=weight.device) * 7919 % len(weight)
-    states = forward(trunk, tokens[None], positions(TRY).to(weight.device)[None], TRY, windows=windows)[0].float()
+    tokens = torch.arange(row_length(TRY), device=weight.device) * 7919 % len(weight)
+    states = forward(trunk, tokens[None], row_positions(TRY).to(weight.device)[None], TRY, windows=windows)[0].float()
     model.set_attn_implementation(before)
     due = {getattr(config, "sliding_window", None)} if "sliding_attention" in kinds_of(config) else set()
     end, same = 0, windows - {None} == due

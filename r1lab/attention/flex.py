@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from r1lab.attention.parts import length, positions
+from r1lab.attention.parts import row_length, row_positions
 from r1lab.records import Segment
 
 
@@ -31,7 +31,7 @@ def block_mask(packed: tuple[Segment, ...], window: int | None, device: torch.de
     counts = [count for row in sizes for count in row]
     segment = _spread([place for place, row in enumerate(sizes) for _ in row], counts, device)
     part = _spread([place for row in sizes for place in range(len(row))], counts, device)
-    at, total = positions(packed).to(device), length(packed)
+    at, total = row_positions(packed).to(device), row_length(packed)
 
     def is_seen(_, __, query: Tensor, key: Tensor) -> Tensor:
         seen = (query >= key) & (segment[query] == segment[key]) & ((part[key] == 0) | (part[key] == part[query]))

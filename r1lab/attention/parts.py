@@ -38,12 +38,12 @@ class Part:
         return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
 
 
-def length(segments: Sequence[Segment]) -> int:
+def row_length(segments: Sequence[Segment]) -> int:
     """Tokens of the row."""
     return sum(segment.prompt + sum(segment.completions) for segment in segments)
 
 
-def positions(segments: Sequence[Segment]) -> Tensor:
+def row_positions(segments: Sequence[Segment]) -> Tensor:
     """int64 [L]: from 0 in every prompt, and from its end in every completion."""
     ranges = [torch.empty(0, dtype=torch.int64)]
     for prompt, completions in segments:
@@ -51,7 +51,7 @@ def positions(segments: Sequence[Segment]) -> Tensor:
     return torch.cat(ranges)
 
 
-def parts(segments: Sequence[Segment], window: int | None = None) -> list[Part]:
+def attention_parts(segments: Sequence[Segment], window: int | None = None) -> list[Part]:
     """All that is computed for a row; each query's own part before those that merge."""
     row_parts, start = [], 0
     for prompt, completions in segments:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from r1lab.attention.parts import Part, parts
+from r1lab.attention.parts import Part, attention_parts
 from r1lab.records import Segment
 
 FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
@@ -22,7 +22,7 @@ def attend(
 ) -> Tensor:
     """[1, L, H, d] from query [1, H, L, d], key and value [1, H_kv, L, d]; `window` is the number of places that a
     token sees, itself among them."""
-    return Attention.apply(query, key, value, parts(packed, window), scale)
+    return Attention.apply(query, key, value, attention_parts(packed, window), scale)
 
 
 class Attention(torch.autograd.Function):

@@ -41,7 +41,7 @@ class Contrast:
     """Smallest true difference that so many seeds would tell from zero four times of five, with the variances found
     and at the level of Holm's first step."""
     refusals: tuple[Refusal, ...] = ()
-    parts: paired.Parts | None = field(default=None, repr=False)
+    parts: paired.MeanSquares | None = field(default=None, repr=False)
 
     @property
     def num_seeds(self) -> int:
@@ -79,7 +79,7 @@ def score(trials: Sequence[Trial], set_name: str) -> Interval:
 
 def _of_outcomes(right_SN: np.ndarray, completions: int) -> Interval:
     if min(right_SN.shape) >= 2:
-        found = paired.interval(paired.parts(right_SN, 1 / completions))
+        found = paired.interval(paired.mean_squares(right_SN, 1 / completions))
         return Interval(found.value, max(0.0, found.low), min(1.0, found.high), found.n)
     values = right_SN.ravel()
     if completions == 1 or len(values) < 2:
@@ -100,7 +100,7 @@ def _contrast(a: Sequence[Trial], b: Sequence[Trial], set_name: str, unit: str, 
         return made
     if len(seeds) == 1:
         return replace(made, difference=mean_interval(difference_SN[0].tolist()))
-    parts = paired.parts(difference_SN, 1 / last_evaluations[0][seeds[0]].completions)
+    parts = paired.mean_squares(difference_SN, 1 / last_evaluations[0][seeds[0]].completions)
     return replace(
         made,
         difference=paired.interval(parts),

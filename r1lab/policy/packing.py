@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from r1lab.attention.parts import positions
+from r1lab.attention.parts import row_positions
 from r1lab.records import PackedBatch, Sample, Segment
 
 
@@ -23,7 +23,7 @@ class Stem(NamedTuple):
     """Indices of the samples of each completion: equal ones are forwarded once."""
 
 
-def length(sample: Sample) -> int:
+def sample_tokens(sample: Sample) -> int:
     """Tokens of a sample: its prompt and its completion."""
     return len(sample.rollout.request.prompt_ids) + len(sample.rollout.completion_ids)
 
@@ -40,10 +40,10 @@ def pack(
     if not shared:
         return [_padded(samples, rows, device) for rows in padded_rows(samples, micro_batch_tokens)]
     stems = clusters(samples, micro_batch_tokens)
-    sizes = [sum(tokens(samples, stem) for stem in cluster) for cluster in stems]
+    sizes = [sum(stem_tokens(samples, stem) for stem in cluster) for cluster in stems]
     return [
         _packed(samples, [stem for index in chosen for stem in stems[index]], device)
-        for chosen in balanced(sizes, micro_batch_tokens)
+        for chosen in balanced_bins(sizes, micro_batch_tokens)
     ]
 
 
@@ -61,12 +61,12 @@ def clusters(samples: Sequence[Sample], most: int) -> list[list[Stem]]:
             units.setdefault(unit, []).append(Stem(prompt, tuple(members)))
             continue
         sizes = [len(ids) for ids in completions]
-        for chosen in balanced(sizes, max(1, most - len(prompt))):
+        for chosen in balanced_bins(sizes, max(1, most - len(prompt))):
             alone.append([Stem(prompt, tuple(members[place] for place in chosen))])
     return alone + list(units.values())
 
 
-def tokens(samples: Sequence[Sample], stem: Stem) -> int:
+def stem_tokens(samples: Sequence[Sample], stem: Stem) -> int:
     """Tokens of a stem and its completions."""
     return len(stem.prompt) + sum(len(samples[same[0]].rollout.completion_ids) for same in stem.members)
 
@@ -74,12 +74,12 @@ def tokens(samples: Sequence[Sample], stem: Stem) -> int:
 def padded_rows(samples: Sequence[Sample], most: int) -> list[list[int]]:
     """Samples of each padded micro-batch, the longest first; those of a unit together."""
     bundles: dict[tuple, list[int]] = {}
-    for index in sorted(range(len(samples)), key=lambda index: (-length(samples[index]), index)):
+    for index in sorted(range(len(samples)), key=lambda index: (-sample_tokens(samples[index]), index)):
         unit = samples[index].unit
         bundles.setdefault(("unit", unit) if unit else ("row", index), []).append(index)
     batches: list[list[int]] = []
     for bundle in bundles.values():
-        if not batches or (len(batches[-1]) + len(bundle)) * length(samples[batches[-1][0]]) > most:
+        if not batches or (len(batches[-1]) + len(bundle)) * sample_tokens(samples[batches[-1][0]]) > most:
             batches.append([])
         batches[-1] += bundle
     return batches
@@ -101,16 +101,16 @@ def _packed(samples: Sequence[Sample], stems: Sequence[Stem], device: torch.devi
             # The prompt's last token predicts every completion's first.
             predictors += [np.array([last, *range(begin, len(ids))][: len(completion)], np.int64)] * len(same)
         segments.append(Segment(len(stem.prompt), tuple(sizes)))
-    forwarded = torch.tensor([ids], device=device), positions(segments)[None].to(device), tuple(segments)
+    forwarded = torch.tensor([ids], device=device), row_positions(segments)[None].to(device), tuple(segments)
     return _with_rows(forwarded, samples, chosen, predictors)
 
 
 def _padded(samples: Sequence[Sample], rows: Sequence[int], device: torch.device) -> PackedBatch:
-    size = max(length(samples[index]) for index in rows)
+    size = max(sample_tokens(samples[index]) for index in rows)
     ids, predictors = np.zeros((len(rows), size), np.int64), []
     for place, index in enumerate(rows):
         prompt, completion = samples[index].rollout.request.prompt_ids, samples[index].rollout.completion_ids
-        ids[place, : length(samples[index])] = prompt + completion
+        ids[place, : sample_tokens(samples[index])] = prompt + completion
         predictors.append(place * size + len(prompt) - 1 + np.arange(len(completion)))
     return _with_rows((torch.from_numpy(ids).to(device), None, None), samples, rows, predictors)
 
@@ -172,7 +172,7 @@ def empty_batch(device: torch.device) -> PackedBatch:
     )
 
 
-def balanced(sizes: Sequence[int], most: int) -> list[list[int]]:
+def balanced_bins(sizes: Sequence[int], most: int) -> list[list[int]]:
     """Indices in bins of at most `most` together (a larger one stands alone), few bins of about the same size.
 
     As many bins as first-fit of the largest first needs; then each goes, the largest first, where least is, where that

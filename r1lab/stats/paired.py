@@ -37,7 +37,7 @@ POWER_GRID = 2_000
 """Quantiles of the seeds' mean square over which power is averaged."""
 
 
-class Parts(NamedTuple):
+class MeanSquares(NamedTuple):
     """Mean squares of crossed differences; each field is a number, or an array over many comparisons at once."""
 
     mean: np.ndarray
@@ -61,7 +61,7 @@ class Parts(NamedTuple):
         return np.maximum(0.0, self.problems - self.rest) / (self.num_seeds * self.num_problems)
 
 
-def parts(difference_SN: np.ndarray, grain: float = 1.0) -> Parts:
+def mean_squares(difference_SN: np.ndarray, grain: float = 1.0) -> MeanSquares:
     """Mean squares over the last two axes (seeds, problems); ValueError under two of either.
 
     `grain` is the smallest step of an outcome, 1 / completions: the seeds' means lie on a grid of grain / N, so their
@@ -79,7 +79,7 @@ def parts(difference_SN: np.ndarray, grain: float = 1.0) -> Parts:
     total = np.einsum("...si,...si->...", values, values) - S * N * mean**2
     rest = np.maximum(0.0, total - between_seeds - between_problems)
     floor = grain**2 / (12 * N)
-    return Parts(
+    return MeanSquares(
         mean,
         np.maximum(between_seeds / (S - 1), floor),
         between_problems / (N - 1),
@@ -89,26 +89,26 @@ def parts(difference_SN: np.ndarray, grain: float = 1.0) -> Parts:
     )
 
 
-def half_width(of: Parts, alpha: float = ALPHA) -> np.ndarray:
+def half_width(squares: MeanSquares, alpha: float = ALPHA) -> np.ndarray:
     """Half the interval of level 1 - alpha (Banerjee 1960)."""
-    seeds, problems = (stats.t.isf(alpha / 2, size - 1) for size in (of.num_seeds, of.num_problems))
-    return np.sqrt(seeds**2 * of.by_seed + problems**2 * of.by_problem)
+    seeds, problems = (stats.t.isf(alpha / 2, size - 1) for size in (squares.num_seeds, squares.num_problems))
+    return np.sqrt(seeds**2 * squares.by_seed + problems**2 * squares.by_problem)
 
 
-def interval(of: Parts, alpha: float = ALPHA) -> Interval:
+def interval(squares: MeanSquares, alpha: float = ALPHA) -> Interval:
     """The mean difference with its interval; `n` are the problems."""
-    half = float(half_width(of, alpha))
-    return Interval(float(of.mean), float(of.mean) - half, float(of.mean) + half, of.num_problems)
+    half = float(half_width(squares, alpha))
+    return Interval(float(squares.mean), float(squares.mean) - half, float(squares.mean) + half, squares.num_problems)
 
 
-def p_value(of: Parts) -> float:
+def p_value(squares: MeanSquares) -> float:
     """Smallest alpha whose interval leaves out zero."""
 
     def apart(log_alpha: float) -> float:
-        return abs(float(of.mean)) - float(half_width(of, np.exp(log_alpha)))
+        return abs(float(squares.mean)) - float(half_width(squares, np.exp(log_alpha)))
 
     lowest = -60.0
-    if of.mean == 0:
+    if squares.mean == 0:
         return 1.0
     return float(np.exp(lowest if apart(lowest) > 0 else cast(float, optimize.brentq(apart, lowest, 0.0))))
 
@@ -151,22 +151,26 @@ def _noncentrality(t: float, df: int, tail: float) -> float:
     return cast(float, optimize.brentq(lambda delta: stats.norm.cdf(t * roots - delta).mean() - tail, -reach, reach))
 
 
-def power(of: Parts, size: float, alpha: float = ALPHA, num_seeds: int | None = None) -> float:
+def power(squares: MeanSquares, size: float, alpha: float = ALPHA, num_seeds: int | None = None) -> float:
     """Chance that a true difference of `size` is told from zero with the variances found here, and so many seeds."""
-    S = num_seeds or of.num_seeds
-    by_seed, by_problem = float(of.by_seed) * of.num_seeds / S, float(of.by_problem)
-    seeds, problems = (stats.t.isf(alpha / 2, n - 1) for n in (S, of.num_problems))
+    S = num_seeds or squares.num_seeds
+    by_seed, by_problem = float(squares.by_seed) * squares.num_seeds / S, float(squares.by_problem)
+    seeds, problems = (stats.t.isf(alpha / 2, n - 1) for n in (S, squares.num_problems))
     halves = np.sqrt(seeds**2 * by_seed * _quantiles(S - 1) + problems**2 * by_problem)
     spread = np.sqrt(by_seed + by_problem)
     return float((stats.norm.sf((halves - size) / spread) + stats.norm.cdf((-halves - size) / spread)).mean())
 
 
-def resolvable(of: Parts, alpha: float = ALPHA, num_seeds: int | None = None, wanted: float = 0.8) -> float:
+def resolvable(squares: MeanSquares, alpha: float = ALPHA, num_seeds: int | None = None, wanted: float = 0.8) -> float:
     """The smallest true difference that would be told from zero with that chance (`power`)."""
+
+    def excess(size: float) -> float:
+        return power(squares, size, alpha, num_seeds) - wanted
+
     high = 1.0
-    while power(of, high, alpha, num_seeds) < wanted:
+    while excess(high) < 0:
         high *= 2
-    return cast(float, optimize.brentq(lambda size: power(of, size, alpha, num_seeds) - wanted, 0.0, high, xtol=1e-6))
+    return cast(float, optimize.brentq(excess, 0.0, high, xtol=1e-6))
 
 
 def _quantiles(df: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from r1lab.attention import segments
-from r1lab.attention.parts import length, positions
+from r1lab.attention.parts import row_length, row_positions
 from r1lab.records import Segment
 
 ROW = (Segment(7, (4, 0, 9)), Segment(3, ()), Segment(1, (2,)), Segment(5, (0,)))
@@ -12,7 +12,7 @@ ROW = (Segment(7, (4, 0, 9)), Segment(3, ()), Segment(1, (2,)), Segment(5, (0,))
 
 def inputs(row, heads=4, shared=2, size=8):
     torch.manual_seed(0)
-    shapes = [(1, length(row), count, size) for count in (heads, shared, shared)]
+    shapes = [(1, row_length(row), count, size) for count in (heads, shared, shared)]
     return [torch.randn(shape).transpose(1, 2).requires_grad_() for shape in shapes]
 
 
@@ -20,7 +20,7 @@ def truth(query, key, value, row, window):
     """By a mask of the whole row, in float64."""
     owner = [(place, name) for place, (prompt, sizes) in enumerate(row)
              for name, size in enumerate((prompt, *sizes)) for _ in range(size)]  # fmt: skip
-    at = positions(row).tolist()
+    at = row_positions(row).tolist()
     seen = torch.tensor([
         [j <= i and at[i] - at[j] < window and a == b and other in (0, name) for j, (b, other) in enumerate(owner)]
         for i, (a, name) in enumerate(owner)
@@ -56,7 +56,7 @@ def test_what_a_segment_holds_changes_no_bit_of_the_others():
     for each in changed:
         each[:, :, 7:11] += 1.0  # the first completion of the first prompt
     after = segments.attend(*changed, ROW, window=None, scale=0.3)
-    others = [*range(7), *range(11, length(ROW))]
+    others = [*range(7), *range(11, row_length(ROW))]
     assert torch.equal(before[0, others], after[0, others]) and not torch.equal(before[0, 7:11], after[0, 7:11])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from r1lab.stats.paired import holm, p_value, parts
+from r1lab.stats.paired import holm, mean_squares, p_value
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
 
@@ -40,7 +40,7 @@ def test_scores_and_spreads_are_those_asked_for(coverage):
 def test_familywise_is_holm_on_the_p_values(coverage):
     right = coverage.outcomes(np.random.default_rng(1), 60, (5, 64, 0.1, 0.1, 0.05), 0.5, 0.5)
     right[:20, 2] = np.minimum(1, right[:20, 2] + right[:20, 3])  # arm 2 above the others: many false claims
-    found = [parts(right[:, a] - right[:, b]) for a, b in coverage.PAIRS]
+    found = [mean_squares(right[:, a] - right[:, b]) for a, b in coverage.PAIRS]
     told = coverage.familywise(found, 0.05)
     for at in range(60):
         one = [type(of)(*(value[at] for value in of[:4]), 5, 64) for of in found]

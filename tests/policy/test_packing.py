@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1lab.attention.parts import length as length_of
-from r1lab.policy.packing import balanced, length, pack
+from r1lab.attention.parts import row_length
+from r1lab.policy.packing import balanced_bins, pack, sample_tokens
 from r1lab.records import Role, Sample, Segment
 
 CPU = torch.device("cpu")
@@ -91,7 +91,7 @@ def test_every_sample_stands_in_one_packed_row_of_at_most_that_many_tokens(make_
     assert all(batch.input_ids.numel() <= tokens or len(batch.sequence.unique()) == 1 for batch in batches)
     assert sorted(owner for batch in batches for owner in batch.sequence.unique().tolist()) == list(range(30))
     sizes = [batch.input_ids.numel() for batch in batches]
-    assert all(batch.input_ids.numel() == length_of(batch.segments) for batch in batches)
+    assert all(batch.input_ids.numel() == row_length(batch.segments) for batch in batches)
     assert tokens != 64 or max(sizes) - min(sizes) <= 12  # no sample is longer than 17
 
 
@@ -103,24 +103,24 @@ def test_old_and_reference_log_probabilities_go_along(three):
 
 def test_nothing_makes_no_micro_batch(three):
     assert packed([]) == pack([], micro_batch_tokens=10, device=CPU) == []
-    assert [length(sample) for sample in three] == [5, 2, 6]
+    assert [sample_tokens(sample) for sample in three] == [5, 2, 6]
 
 
 def test_bins_by_hand():
     # First fit needs two: 5 + 4 + 1 and 3 + 3; evenly they are 4 + 3 + 1 and 5 + 3.
-    assert balanced([3, 5, 1, 4, 3], 10) == [[0, 2, 3], [1, 4]]
-    assert balanced([], 10) == []
+    assert balanced_bins([3, 5, 1, 4, 3], 10) == [[0, 2, 3], [1, 4]]
+    assert balanced_bins([], 10) == []
 
 
 def test_where_even_shares_do_not_fit_first_fit_stays():
     # 6 + 4 and 5 + 3 + 2: evenly 6 + 3, then 5 + 4 + 2 = 11, is too much.
-    assert balanced([6, 5, 4, 3, 2], 10) == [[0, 2], [1, 3, 4]]
+    assert balanced_bins([6, 5, 4, 3, 2], 10) == [[0, 2], [1, 3, 4]]
 
 
 @pytest.mark.parametrize("most", [1, 7, 50])
 @given(sizes=st.lists(st.integers(0, 30), max_size=40))
 def test_everything_once_within_the_limit_or_alone(sizes, most):
-    bins = balanced(sizes, most)
+    bins = balanced_bins(sizes, most)
     assert sorted(index for one in bins for index in one) == list(range(len(sizes)))
     for one in bins:
         heavy = [index for index in one if sizes[index]]

@@ -5,7 +5,17 @@ import pytest
 from scipy import stats
 
 from r1lab.stats import paired
-from r1lab.stats.paired import Parts, half_width, holm, interval, p_value, parts, power, resolvable, win_probability
+from r1lab.stats.paired import (
+    MeanSquares,
+    half_width,
+    holm,
+    interval,
+    mean_squares,
+    p_value,
+    power,
+    resolvable,
+    win_probability,
+)
 
 HAND = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
 # mean 1/3; seeds 2/3 and 0: MS = 3 (1/9 + 1/9) / 1 = 2/3; problems 1/2, 0, 1/2: MS = 2 (1/36 + 1/9 + 1/36) / 2 = 1/6;
@@ -21,7 +31,7 @@ def draw(rng, seeds, problems, seed_sd, problem_sd, rest_sd):
 
 
 def test_mean_squares_by_hand():
-    found = parts(HAND)
+    found = mean_squares(HAND)
     assert (found.mean, found.seeds, found.problems, found.rest) == pytest.approx((1 / 3, 2 / 3, 1 / 6, 1 / 6))
     assert (found.by_seed, found.by_problem) == pytest.approx((2 / 3 / 6, 0))
     # t(0.975, 1) = 12.7062, sqrt(1/9) = 1/3
@@ -29,30 +39,30 @@ def test_mean_squares_by_hand():
 
 
 def test_many_comparisons_at_once_are_each_alone():
-    both = parts(np.stack([HAND, 1 - HAND]))
+    both = mean_squares(np.stack([HAND, 1 - HAND]))
     assert half_width(both).shape == (2,)
-    assert half_width(both)[1] == pytest.approx(half_width(parts(1 - HAND)))
+    assert half_width(both)[1] == pytest.approx(half_width(mean_squares(1 - HAND)))
 
 
 def test_without_a_problems_part_it_is_students_t_over_seeds():
-    found = Parts(np.float64(0.1), np.float64(0.6), np.float64(0.2), np.float64(0.5), 3, 20)
+    found = MeanSquares(np.float64(0.1), np.float64(0.6), np.float64(0.2), np.float64(0.5), 3, 20)
     assert half_width(found) == pytest.approx(stats.t.ppf(0.975, 2) * np.sqrt(0.6 / 60))
 
 
 def test_the_order_of_seeds_and_problems_does_not_matter():
     values = draw(np.random.default_rng(0), 4, 30, 0.1, 0.3, 0.5)
-    assert parts(values) == pytest.approx(parts(values[::-1, ::-1]))
+    assert mean_squares(values) == pytest.approx(mean_squares(values[::-1, ::-1]))
 
 
 def test_equal_seeds_do_not_make_an_interval_of_width_zero():
     values = np.zeros((3, 64))
     values[:, :4] = 1
-    assert 0 < half_width(parts(values)) < half_width(parts(values, grain=10))
-    assert p_value(parts(np.zeros((3, 64)))) == 1
+    assert 0 < half_width(mean_squares(values)) < half_width(mean_squares(values, grain=10))
+    assert p_value(mean_squares(np.zeros((3, 64)))) == 1
 
 
 def test_p_value_is_where_the_interval_touches_zero():
-    found = parts(draw(np.random.default_rng(1), 5, 40, 0.05, 0.2, 0.5) + 0.2)
+    found = mean_squares(draw(np.random.default_rng(1), 5, 40, 0.05, 0.2, 0.5) + 0.2)
     p = p_value(found)
     assert 0.0001 < p < 1 and half_width(found, p) == pytest.approx(abs(found.mean))
     assert p_value(found._replace(mean=-found.mean)) == pytest.approx(p)
@@ -61,7 +71,7 @@ def test_p_value_is_where_the_interval_touches_zero():
 def test_intervals_hold_at_three_seeds_where_both_parts_matter():
     rng, held, one_t = np.random.default_rng(2), 0, 0
     for _ in range(2000):
-        found = parts(draw(rng, 3, 64, 0.08, 0.25, 0.4), grain=0)
+        found = mean_squares(draw(rng, 3, 64, 0.08, 0.25, 0.4), grain=0)
         held += abs(found.mean) <= half_width(found)
         variance = found.by_seed + found.by_problem
         df = variance**2 / (found.by_seed**2 / 2)
@@ -95,7 +105,7 @@ def test_win_probability_inverts_the_noncentral_t():
 
 
 def test_power_is_what_simulation_finds():
-    found = parts(draw(np.random.default_rng(3), 3, 200, 0.02, 0.1, 0.5))
+    found = mean_squares(draw(np.random.default_rng(3), 3, 200, 0.02, 0.1, 0.5))
     size = resolvable(found)
     assert power(found, size) == pytest.approx(0.8, abs=1e-4)
     assert power(found, 0) == pytest.approx(0.05, abs=0.03)
@@ -110,4 +120,4 @@ def test_power_is_what_simulation_finds():
 @pytest.mark.parametrize("shape", [(1, 5), (3, 1), (3,)])
 def test_one_seed_or_one_problem_has_no_such_interval(shape):
     with pytest.raises(ValueError, match="at least two seeds and two problems"):
-        paired.parts(np.zeros(shape))
+        paired.mean_squares(np.zeros(shape))
