@@ -85,7 +85,7 @@ def _alike(*tensors: Tensor) -> list[Tensor]:
 
 
 def no_mask(*_, **__) -> None:
-    """The mask function that belongs to `attend`: the segments say it all."""
+    """The mask function that belongs to `attend`, which needs no mask beside the segments."""
 
 
 def forward(

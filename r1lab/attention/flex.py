@@ -26,7 +26,7 @@ def attend(
 
 @functools.lru_cache(maxsize=4)
 def block_mask(packed: tuple[Segment, ...], window: int | None, device: torch.device) -> BlockMask:
-    """Of a row: made once for all layers of a micro-batch, once more for those with a window."""
+    """The blocks of a row that FlexAttention computes, made once for a micro-batch and once per window."""
     sizes = [(segment.prompt, *segment.completions) for segment in packed]
     counts = [count for row in sizes for count in row]
     segment = _spread([place for place, row in enumerate(sizes) for _ in row], counts, device)
@@ -41,7 +41,7 @@ def block_mask(packed: tuple[Segment, ...], window: int | None, device: torch.de
 
 
 def _spread(names: Sequence[int], counts: Sequence[int], device: torch.device) -> Tensor:
-    """int64 [L]: each name as many times as its count says."""
+    """int64 [L]: every name repeated as often as its count says."""
     return torch.repeat_interleave(torch.tensor(names), torch.tensor(counts)).to(device)
 
 

@@ -52,7 +52,7 @@ def row_positions(segments: Sequence[Segment]) -> Tensor:
 
 
 def attention_parts(segments: Sequence[Segment], window: int | None = None) -> list[Part]:
-    """All that is computed for a row; each query's own part before those that merge."""
+    """The products that a row consists of; each query's own part comes before those that are merged into it."""
     row_parts, start = [], 0
     for prompt, completions in segments:
         first = slice(start, start + prompt)

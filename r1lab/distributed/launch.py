@@ -1,5 +1,5 @@
-"""The processes of a run on this machine: started, told of signals, ended together. Not what they say to each other
-(`r1lab.distributed.ranks`), which any launcher that sets RANK and WORLD_SIZE may start as well (torchrun, accelerate on
+"""Start the processes of a run on this machine, hand signals on to them, end them together. Not how they communicate
+(`r1lab.distributed.ranks`); any launcher that sets RANK and WORLD_SIZE may start them as well (torchrun, accelerate on
 GPUs).
 
 `accelerate launch --cpu --num_processes N` starts one process only, without a word (accelerate 1.15): that one becomes
@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def session() -> AbstractContextManager:
-    """What a command runs in: one of several processes fails together with the others."""
+    """The context of a command: several processes fail together; nothing where there is one."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return nullcontext()
     from r1lab.distributed import ranks
@@ -110,7 +110,7 @@ def _wait(children: list[subprocess.Popen]) -> int:
 
 
 def _code(code: int) -> int:
-    """A process that a signal ended failed as a run does."""
+    """An exit code for the command: 1 for a process that a signal ended."""
     return 1 if code < 0 else code
 
 
@@ -139,7 +139,7 @@ def _forwarded(children: list[subprocess.Popen]) -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """SIGTERM to this process when its parent ends; Linux."""
+    """Ask the kernel for SIGTERM to this process when its parent ends; Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

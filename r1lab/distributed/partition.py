@@ -10,12 +10,12 @@ PIECES = 4
 
 
 def by_draw(requests: Sequence[Request], count: int) -> list[list[int]]:
-    """Draw number n to rank n mod `count`: a group's completions stay together."""
+    """Give draw number n to rank n mod `count`: a group's completions stay together."""
     return [[i for i, request in enumerate(requests) if request.id.draw % count == own] for own in range(count)]
 
 
 def by_tokens(samples: Sequence[Sample], count: int) -> list[list[int]]:
-    """About as many tokens to each; samples of one prompt or unit stay together, a prompt with very many is cut."""
+    """Give every rank about as many tokens; samples of a prompt or unit stay together, a prompt with very many is cut."""
     prompts = [len(sample.rollout.request.prompt_ids) for sample in samples]
     lengths = [len(sample.rollout.completion_ids) for sample in samples]
     most = (sum(prompts) + sum(lengths)) / (PIECES * count)

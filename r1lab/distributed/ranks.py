@@ -113,7 +113,7 @@ def _deadline() -> int:
 
 
 def gather(make: Callable[[], T], *, alone: bool = True) -> list[T]:
-    """What `make` gives on every rank, in their order. Where it raises on one, the run ends on all.
+    """Call `make` on every rank and return all values, in rank order. Where it raises on one, the run ends on all.
 
     `alone` says that nothing inside waits for other ranks; else one that fails there just leaves, and is missed.
     """
@@ -140,7 +140,7 @@ def together(make: Callable[[], T]) -> T:
 
 
 def first(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
-    """Rank 0 calls it; its value, or its failure, is everyone's. Such calls inside it are rank 0's own."""
+    """Call a function on rank 0 alone; every rank gets its value or its failure. Nested calls stay on rank 0."""
     if size() == 1 or _Others.alone:
         return function(*arguments, **keywords)
 
@@ -157,7 +157,7 @@ def first(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
 
 
 def by_first(function: Callable[..., T]) -> Callable[..., T]:
-    """A function that `first` calls."""
+    """Decorate a function so that rank 0 alone runs it (`first`)."""
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> T:
@@ -173,7 +173,7 @@ def any_of(value: T) -> T:
 
 
 def _meet(value: Any, fault: Exception | None) -> list:
-    """Every rank's value; with a fault the lowest that has one raises it, and the others leave without a word."""
+    """Exchange values; where ranks have a fault, the lowest of them raises it and the others exit quietly."""
     code = 0 if fault is None else 2 if isinstance(fault, RecipeError) else 1
     answers: list = [None] * size()
     try:

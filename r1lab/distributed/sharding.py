@@ -28,7 +28,7 @@ MEMORY_SHARE = 0.6
 
 
 def sum_gradients(weights: Sequence[Tensor]) -> None:
-    """Every replicated weight's gradient becomes the sum over the ranks; sharded ones are, by the backward pass."""
+    """Sum every replicated weight's gradient over the ranks; the backward pass has done so for sharded ones."""
     if size() == 1:
         return
     bucket: list[Tensor] = []
@@ -53,7 +53,7 @@ def _sum(tensors: list[Tensor]) -> None:
 
 
 def clip_gradients(weights: Sequence[Tensor], most: float) -> float:
-    """The gradients' norm over all ranks' parts, after which it is at most `most`."""
+    """Scale the gradients so that their norm over all ranks is at most `most`; returns the norm before."""
     norm = torch.nn.utils.clip_grad_norm_(weights, most)
     return float(full_tensor(norm))
 
@@ -73,7 +73,8 @@ def shard(module: nn.Module | None, parallel: str) -> None:
 
 
 def is_split(parallel: str, module: nn.Module) -> bool:
-    """auto: where the launcher asks for FSDP, or a GPU would not hold weights, gradients and both moments."""
+    """Whether weights are sharded; auto: where the launcher asks for FSDP, or a GPU would not hold weights, gradients
+    and both moments."""
     if size() == 1 or parallel != "auto":
         return size() > 1 and parallel == "fsdp2"
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":

@@ -1,1 +1,1 @@
-"""What this machine can do, and for each thing missing or broken the remedy."""
+"""Check what this machine can do, and print the remedy for each thing that is missing or broken."""

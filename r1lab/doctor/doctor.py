@@ -1,4 +1,4 @@
-"""What this machine can do, and for each thing missing or broken the remedy: `r1lab doctor`, `python -m r1lab.doctor`.
+"""Check what this machine can do, with a remedy for what is missing: `r1lab doctor`, `python -m r1lab.doctor`.
 
 It works where torch does not import: whatever is heavy or may crash is tried in a child (`r1lab.doctor.probes`). Not an
 installer: `fix` takes out packages that break transformers and that nothing here needs, and does nothing else.
@@ -23,7 +23,7 @@ MODULES = {"pyyaml": "yaml"}
 
 
 def examine() -> list[Finding]:
-    """Everything, in the order in which it is shown. Seconds; each child has a deadline."""
+    """All findings, in the order in which they are shown. Takes seconds; each child has a deadline."""
     supported = versions.ranges()
     answers = gather(supported)
     return [
@@ -222,7 +222,7 @@ def vllm(answers: dict[str, ProbeAnswer], supported: Ranges) -> list[Finding]:
 
 
 def hub(answer: ProbeAnswer | None) -> Finding:
-    """A note at worst: everything runs from local folders too."""
+    """Whether the hub answers; a note at worst, since everything runs from local folders too."""
     address = _hub_address()
     if answer is None:
         return Finding("hub", "hub", "note", "HF_HUB_OFFLINE is set: nothing is fetched", "unset HF_HUB_OFFLINE")
@@ -241,7 +241,7 @@ def _is_offline() -> bool:
 
 
 def main() -> None:
-    """For where even the command line's own library is missing."""
+    """The command where even the command line's own library is missing."""
     parser = argparse.ArgumentParser(prog="python -m r1lab.doctor", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--fix", action="store_true")

@@ -1,4 +1,4 @@
-"""What `r1lab doctor` says about one thing, and what a probe answered. Plain data: nothing here looks at anything."""
+"""Records of `r1lab doctor`: one finding, and a probe's answer. Plain data; the checks stand beside it."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal

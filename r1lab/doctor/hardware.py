@@ -1,4 +1,4 @@
-"""What can be read off this machine without importing anything heavy: processor, disks, memory, threads, switches.
+"""Findings on processor, disks, memory, threads and kernel settings. Imports nothing heavy.
 
 Linux first; elsewhere what /proc and /sys would say is left out. Changes nothing.
 """
@@ -59,7 +59,7 @@ def num_cores() -> int:
 
 
 def threads(torch_threads: int | None, setting: str | None, cores: int) -> Finding:
-    """More threads than cores slow down everything; `setting` is OMP_NUM_THREADS."""
+    """Whether there are more threads than cores, which slows down everything; `setting` is OMP_NUM_THREADS."""
     first = (setting or "").split(",")[0].strip()
     asked = int(first) if first.isdecimal() else None
     counts = {"torch": torch_threads, "OMP_NUM_THREADS": asked}
@@ -96,14 +96,14 @@ def _disk(name: str, place: Callable[[], Path], remedy: str) -> Finding:
 
 
 def _hub_cache() -> Path:
-    """Where huggingface_hub puts it, by the same variables."""
+    """The folder where huggingface_hub caches models, by the same variables."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     home = Path(os.environ.get("HF_HOME", home))
     return Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser().absolute()
 
 
 def memory() -> Finding:
-    """Total and available, less where the control group allows less."""
+    """Total and available memory, less where the control group allows less."""
     try:
         import psutil
     except ImportError as error:

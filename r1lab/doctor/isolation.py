@@ -27,7 +27,7 @@ LANDLOCK_CREATE_RULESET, LANDLOCK_VERSION = 444, 1
 
 
 def findings(answer: ProbeAnswer) -> list[Finding]:
-    """What the child met, first the level that it comes to."""
+    """What the child found out, first the level of isolation that it amounts to."""
     if sys.platform != "linux":
         return [Finding("isolation", "level", "note", f"none: {sys.platform} has no such walls", "use Linux")]
     reasons = {name: answer.facts.get(name, answer.problem) for name in ("user", *NAMESPACES, "seccomp")}
@@ -106,7 +106,7 @@ def _writable(controller: str) -> bool:
 
 
 def _try(attempt: Callable[[], None]) -> str | None:
-    """What a forked child meets: None where the attempt passes, else the name of its error."""
+    """Try something in a forked child: None where the attempt passes, else the name of its error."""
     child = os.fork()
     if not child:
         code = errno.EIO
@@ -139,7 +139,7 @@ def _enter(flag: int, in_user: bool) -> None:
 
 
 def _filter() -> None:
-    """Without a filter a kernel that could install one answers EFAULT."""
+    """Ask for a seccomp filter without giving one: a kernel that could install it answers EFAULT."""
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     try:
         kernel.prctl(kernel.PR_SET_SECCOMP, SECCOMP_MODE_FILTER)

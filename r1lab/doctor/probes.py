@@ -1,4 +1,4 @@
-"""What a package or the kernel can do, tried in a process of its own, so that a crash there is an answer.
+"""Try packages and kernel features in a process of its own each, so that a crash there is an answer.
 
 Not a sandbox: the packages tried are the user's own. Functions of `PROBES` run in the child and may import anything;
 `ask` is the parent's side and imports nothing.
@@ -161,7 +161,7 @@ def _triton(device: str) -> None:
 
 
 def _vllm() -> None:
-    """Names of a package that loads lazily: these pull in the engine."""
+    """Import the names that pull in vLLM's engine: the package itself loads lazily."""
     from vllm import LLM, SamplingParams
 
     _say({"classes": [LLM.__name__, SamplingParams.__name__]})

@@ -1,4 +1,4 @@
-"""Installed versions against the ranges that the installed r1lab declares. Imports packaging alone, and that lazily."""
+"""Compare installed versions with the ranges that the installed r1lab declares. Imports packaging only, and lazily."""
 
 import importlib.metadata
 import json
@@ -19,7 +19,7 @@ Ranges = dict[str, dict[str, str]]
 
 
 def ranges() -> Ranges:
-    """As the metadata of the installed r1lab declares them: an editable install's are those of the day it was made."""
+    """Ranges by the metadata of the installed r1lab: an editable install's are those of the day it was made."""
     try:
         from packaging.requirements import Requirement
 
@@ -38,7 +38,7 @@ def ranges() -> Ranges:
 
 
 def version(distribution: str) -> str | None:
-    """None where it is not installed; "" where its metadata is damaged."""
+    """The installed version; None where it is not installed; "" where its metadata is damaged."""
     try:
         return importlib.metadata.version(distribution) or ""
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The tiny base model that ships with the package: where it is. `make.py` made it from the text of `corpus.py`."""
+"""Where the tiny base model is that ships with the package. `make.py` made it from the text of `corpus.py`."""
 
 from pathlib import Path
 

@@ -41,8 +41,8 @@ SHAPE: dict[str, Any] = {
     "num_key_value_heads": 4,
     "max_position_embeddings": 512,
 }
-ROWS, WIDTH = 64, 128
-STEPS, WARM_UP, LEARNING_RATE = 1400, 100, 3e-3
+BATCH_ROWS, ROW_TOKENS = 64, 128
+STEPS, WARM_UP_STEPS, LEARNING_RATE = 1400, 100, 3e-3
 THREADS = 2
 
 
@@ -101,13 +101,13 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches without end: ids, positions (from 0 in each page) and page numbers, int64 [ROWS, WIDTH]."""
+    """Batches without end: ids, positions (from 0 in each page) and page numbers, int64 [BATCH_ROWS, ROW_TOKENS]."""
     vocabulary = tokenizer.get_vocab()
     texts = corpus.documents(random.Random(derive(seed, "embedded/corpus")))
     pages = ([vocabulary[character] for character in text] + [vocabulary[EOS]] for text in texts)
-    rows = packed(pages, WIDTH, vocabulary[PAD])
+    rows = packed(pages, ROW_TOKENS, vocabulary[PAD])
     while True:
-        ids, positions, numbers = (torch.tensor(column) for column in zip(*islice(rows, ROWS)))
+        ids, positions, numbers = (torch.tensor(column) for column in zip(*islice(rows, BATCH_ROWS)))
         yield ids, positions, numbers
 
 
@@ -142,10 +142,10 @@ def train(model: LlamaForCausalLM, stream: Iterator, *, steps: int, log: bool = 
 
 
 def pace(step: int, steps: int) -> float:
-    """Share of the peak learning rate: linear up over WARM_UP, then half a cosine to zero."""
-    if step < WARM_UP:
-        return (step + 1) / WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
+    """Share of the peak learning rate: linear up over WARM_UP_STEPS, then half a cosine to zero."""
+    if step < WARM_UP_STEPS:
+        return (step + 1) / WARM_UP_STEPS
+    return 0.5 * (1 + math.cos(math.pi * (step - WARM_UP_STEPS) / max(1, steps - WARM_UP_STEPS)))
 
 
 def loss(model: LlamaForCausalLM, ids: Tensor, positions: Tensor, numbers: Tensor) -> Tensor:

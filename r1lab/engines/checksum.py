@@ -1,4 +1,4 @@
-"""A checksum of weights that travel, taken at both ends: names, shapes and every bit, in the order of travel.
+"""A checksum of weights that are sent to an engine, taken at both ends: names, shapes and every bit, in order.
 
 One pass over memory: sums of 64-bit words over blocks of `BLOCK_WORDS` words, then a hash of the sums. Not
 cryptographic, and blind to a permutation inside one block, which no transport makes.

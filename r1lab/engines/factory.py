@@ -1,4 +1,4 @@
-"""Which engine a stage samples with: what `auto` takes and why, and whether what was named can run here.
+"""Choose and open the engine of a stage: what `auto` takes and why, and whether a named one can run here.
 
 Not the engines themselves, nor their settings' meaning (`r1lab.recipe.EngineConfig`).
 """
@@ -30,7 +30,7 @@ transformers at 256 sequences, one of 135M (bfloat16) at 886 against 379 at 64 s
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """An engine by name, and the reason for people."""
+    """An engine's name and the reason, for people, why it was taken."""
 
     name: str
     why: str
@@ -80,7 +80,7 @@ def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig
 
 
 def _greet(knobs: EngineConfig, config: PretrainedConfig | None) -> int:
-    """The smallest context of the servers."""
+    """Check the servers; the smallest of their contexts."""
     text = None if config is None else config.get_text_config().to_dict()
     try:
         return min(each.context for each in handshake.check(knobs.urls, knobs.key_env, text))

@@ -1,4 +1,4 @@
-"""What every engine is: requests go in, rollouts come out as they finish, weights go in between.
+"""The protocol of engines: requests go in, rollouts come out as they finish, weights are replaced in between.
 
 Shaped for asynchrony also where the engine is a loop in this process. An engine knows no reward and no verifier.
 """

@@ -66,7 +66,7 @@ def _factor(objective: Objective, rows: PackedBatch, at: slice, given: dict[str,
 
 
 def _penalty(rows: PackedBatch, at: slice, given: dict[str, Tensor]) -> Tensor | float:
-    """What a mask makes a token pay for leaving its old log-probability [n]; two passes differ by rounding alone."""
+    """The loss a mask adds for leaving its old log-probability [n]; two passes differ by rounding alone."""
     if rows.penalty is None:
         return 0.0
     gap = (given["logp"] - given["old"]).abs()

@@ -1,4 +1,4 @@
-"""The table of group rules, and the rule that a recipe's `group:` names."""
+"""The table of group rules; build the one that a recipe's `group:` names. The rules stand in `group` and `prefix`."""
 
 from dataclasses import fields
 

@@ -1,5 +1,5 @@
-"""From a group to samples, and from the samples of an update to final advantages, scales and what is left out. Not what
-a row of them costs (`loss`)."""
+"""Turn groups into samples with advantages, and the samples of an update into scales and what is left out. Not the loss
+of a row (`loss`)."""
 
 from collections.abc import Sequence
 from dataclasses import replace

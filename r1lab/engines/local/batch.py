@@ -1,4 +1,4 @@
-"""One batch from prompts to the last finished sequence. Knows no queue and no weights' version but what it is told.
+"""Decode one batch from its prompts to the last finished sequence. Knows no queue; it is told the weights' version.
 
 Every row has sampled the same number of tokens, so a step is one forward of [rows, 1]; rows that end leave the batch
 and the last rows take their places.
@@ -75,7 +75,7 @@ class Wave:
         return torch.from_numpy(table).to(self.device)
 
     def settle_rows(self) -> None:
-        """What depends on who is where in the batch."""
+        """Rebuild what depends on which request has which place in the batch."""
         self.sampling = self.all_sampling.select(self.rows)
         self.positions = self.lengths[self.rows][:, None]
         self.row_room = self.room[self.rows]

@@ -1,4 +1,4 @@
-"""Keys and values of one batch being decoded: written in place, read as views, rows moved when sequences end.
+"""The key-value cache of one batch: written in place, read as views, rows moved when sequences end.
 
 All rows share their columns: prompts are left-padded to column `used`, and every decoding step adds one. Unlike
 transformers' StaticCache it costs no masks over unused columns, unlike its DynamicCache no concatenation a step.

@@ -15,7 +15,7 @@ SHOWN_CHARACTERS = 300
 
 
 class Gone(Exception):
-    """Nothing sensible came back: refused, reset, cut off or past the deadline. The text says what was waited for."""
+    """The server did not answer: refused, reset, cut off or past the deadline. The text says what was waited for."""
 
 
 class ServerRefusal(Exception):
@@ -121,7 +121,7 @@ class Wire:
 
 
 def shut(connection: socket.socket) -> None:
-    """Wake whoever reads it."""
+    """Shut a connection, which wakes the thread that reads it."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 

@@ -45,7 +45,7 @@ class Facts:
 
 @dataclass(eq=False)
 class ServerAnswer:
-    """What came of a request so far."""
+    """The tokens of a request so far, and how it ended."""
 
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Flight:
             shut(connection)
 
     def cut(self) -> None:
-        """End it from this side; vLLM stops a request whose client is gone."""
+        """Close the connection; vLLM stops a request whose client is gone."""
         self.is_cut = True
         if self.connection is not None:
             shut(self.connection)
@@ -162,12 +162,12 @@ class Server:
         self.outcomes.put(RequestOutcome(self, life, flight.request, answer, error))
 
     def lose(self, why: str) -> list[Request]:
-        """It is given up for now; returns what it was working on, which is void from here on."""
+        """Give the server up for now; returns its requests in flight, whose answers no longer count."""
         self.why, self.tried = why, time.monotonic()
         return self.drop()
 
     def drop(self) -> list[Request]:
-        """End everything that it works on; returns that."""
+        """End all requests in flight; returns them."""
         lost = [flight.request for flight in self.flights.values()]
         for flight in self.flights.values():
             flight.cut()

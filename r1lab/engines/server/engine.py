@@ -85,7 +85,7 @@ class ServerEngine:
         return f"rollouts come from vLLM servers: {', '.join(servers)}"
 
     def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Weights to every server, proven there. RunError where one scores otherwise than the policy."""
+        """Send weights to every server and check them there. RunError where one scores otherwise than the policy."""
         if self.open:
             raise RuntimeError("requests are in flight; drain completed() before sync()")
         self.version = -1
@@ -153,7 +153,7 @@ class ServerEngine:
                 self.lose(server, f"no token of {count} requests for {self.deadline:g} s (engine.deadline)")
 
     def share_out(self) -> None:
-        """Every open request that no server works on, to the one that it belongs to."""
+        """Queue every open request that no server works on at the server that it belongs to."""
         self.sharers = alive = self.fleet.alive
         flying = {request_id for server in alive for request_id in server.flights}
         self.waiting = {server.url: deque() for server in alive}
@@ -202,7 +202,7 @@ class ServerEngine:
         return vllm_requests.rollout(request, sampled, self.text_of)
 
     def lose(self, server: Server, why: str) -> None:
-        """What it was working on is sampled again. RunError where that happens too often to one request."""
+        """Give a server up and sample its requests again. RunError where that happens too often to one request."""
         for request in self.fleet.lose(server, why):
             if request.id in self.aborted:
                 self.give_back(request.id)
@@ -228,7 +228,7 @@ class ServerEngine:
         self.share_out()
 
     def give_back(self, request_id: RequestId) -> None:
-        """An aborted request of which nothing is kept."""
+        """Yield an aborted request without any sampled token."""
         self.aborted.discard(request_id)
         self.ready.append(vllm_requests.unsampled(self.open.pop(request_id), "abort", self.text_of))
 

@@ -73,7 +73,7 @@ class Fleet:
         return self._parcel
 
     def publish(self, parcel: Parcel) -> None:
-        """Weights to every server that is there. RunError where none is, or where one does not have them after all."""
+        """Send weights to every server that is there. RunError where none is, or where one did not get them."""
         self._parcel = parcel
         for server in self.alive:
             self.bring(server)
@@ -99,7 +99,7 @@ class Fleet:
         return True
 
     def drop_prefixes(self, server: Server) -> None:
-        """Keys of older weights must go. RunError where they stay, which running requests may cause for a while."""
+        """Drop cached keys of older weights. RunError where they stay, which running requests may cause for a while."""
         ends = time.monotonic() + self.deadline
         while not server.wire.post("/reset_prefix_cache")["success"]:
             if time.monotonic() > ends:
@@ -110,7 +110,7 @@ class Fleet:
             time.sleep(TICK_SECONDS)
 
     def forget_prefixes(self) -> None:
-        """What was served before must not show in what comes, not even by rounding."""
+        """Reset prefix caches: what was served before must not change what comes, not even by rounding."""
         for server in self.alive:
             with suppress(Gone, ServerRefusal):
                 server.wire.post("/reset_prefix_cache", deadline=min(server.wire.deadline, handshake.ANSWER_SECONDS))
@@ -122,7 +122,7 @@ class Fleet:
         return lost
 
     def look_for_lost(self) -> None:
-        """Take back who is there again: the checks of the start, then the weights.
+        """Take back servers that answer again: the checks of the start, then the weights.
 
         One that hangs may take long to say nothing, so it is asked on a thread of its own.
         """
@@ -168,7 +168,7 @@ class Fleet:
 
 
 def on_own_thread(question: Callable[[], Facts]) -> Future[Facts]:
-    """Its answer, from a thread that does not keep the process alive."""
+    """Ask on a thread that does not keep the process alive; the future has the answer."""
     future: Future[Facts] = Future()
 
     def ask() -> None:

@@ -84,7 +84,7 @@ class ProcessTree(subprocess.Popen):
         self.guard = subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
     def signal_all(self, number: int) -> None:
-        """Returns once SIGKILL has done its work."""
+        """Send a signal to all; returns once SIGKILL has done its work."""
         if number == signal.SIGKILL:
             self.guard.kill()
             self.guard.communicate()  # closes its pipe and waits

@@ -1,4 +1,4 @@
-"""Weights from the trainer to a vLLM server, through vLLM's weight-transfer routes: the sender's side.
+"""Send weights from the trainer to a vLLM server, through vLLM's weight-transfer routes: the sender's side.
 
 Two ways, by what the server was started with (`launch`): a file in shared memory, for a server on this machine, and
 vLLM's NCCL broadcast, for GPUs. The receiver's side is `worker`. The server returns the checksum of what it received,

@@ -1,4 +1,4 @@
-"""What runs inside the worker of a vLLM server: the receiver's side of a transfer, and what the trainer asks.
+"""Runs inside the worker of a vLLM server: receives weights, and answers what the trainer asks.
 
 Loaded by `--worker-extension-cls r1lab.engines.server.worker.ServerExtension` (`r1lab serve`); never imported by the
 trainer. vLLM's own transfers need GPUs; `FileTransfer` is registered with the same API and reads a file in shared

@@ -1,4 +1,4 @@
-"""Why vLLM cannot serve here, in one line with the remedy: before it is imported, and when it fails to start.
+"""Explain why vLLM cannot run here, in one line with the remedy: before it is imported, and when it fails to start.
 
 Not the choice between engines (`r1lab.engines.factory`).
 """

@@ -1,4 +1,4 @@
-"""Which tensors a sync of vLLM has to bring: all of the model's weights, each once, and all matrices of its adapter.
+"""Check the tensors that a sync of vLLM brings: all of the model's weights, each once, and all matrices of its adapter.
 
 Not how they travel (`r1lab.engines.vllm.engine`).
 """

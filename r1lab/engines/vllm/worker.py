@@ -1,4 +1,4 @@
-"""What runs inside vLLM's worker: the weights' other end, and log-probabilities of what was sampled from.
+"""Runs inside vLLM's worker: receives weights, and corrects log-probabilities to the untruncated distribution.
 
 vLLM mixes `Extension` into its worker class (`worker_extension_cls`), in this process and in a server's alike; methods
 are called by name through `collective_rpc`. Written against vLLM 0.32's first model runner.
