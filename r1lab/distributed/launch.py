@@ -83,7 +83,7 @@ def run(processes: int, arguments: Sequence[str]) -> int:
                     [sys.executable, "-m", "r1lab", *arguments],
                     env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                     start_new_session=True,  # Ctrl-C comes from here, once
-                    preexec_fn=_end_with_parent,
+                    preexec_fn=_end_with_parent,  # safe: no library has started a thread here
                 )
             )
         try:

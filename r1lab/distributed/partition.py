@@ -15,7 +15,7 @@ def by_draw(requests: Sequence[Request], count: int) -> list[list[int]]:
 
 
 def by_tokens(samples: Sequence[Sample], count: int) -> list[list[int]]:
-    """Give every rank about as many tokens; samples of a prompt or unit stay together, a prompt with very many is cut."""
+    """Give every rank about as many tokens; samples of a prompt or unit stay together, but very many are cut."""
     prompts = [len(sample.rollout.request.prompt_ids) for sample in samples]
     lengths = [len(sample.rollout.completion_ids) for sample in samples]
     most = (sum(prompts) + sum(lengths)) / (PIECES * count)

@@ -3,8 +3,8 @@ start (`launch`).
 
 Every process (rank) runs the same program. What can be computed in parts is shared out (`r1lab.distributed.partition`);
 what decides is gathered first, so that every rank decides the same; rank 0 alone writes (`first`). A rank that fails
-tells the others at their next meeting and all end with one line; one that dies is missed at once, one that hangs after
-the deadline.
+tells the others at their next exchange and all end with one line; one that dies is missed at once, one that hangs
+after the deadline.
 """
 
 import atexit
@@ -28,10 +28,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class _Others:
-    """This process's state in the run; `meeting` is the control group, None in a run of one process."""
+class _State:
+    """This process's state in the run; `control_group` is None in a run of one process."""
 
-    meeting: dist.ProcessGroup | None = None
+    control_group: dist.ProcessGroup | None = None
     open = False
     """A session runs: another inside it is part of it."""
     over = False
@@ -40,16 +40,16 @@ class _Others:
     """Rank 0 works inside `first`."""
 
 
-class _Silent(SystemExit):
+class _QuietExit(SystemExit):
     """Exit quietly: another rank prints the error."""
 
 
 def size() -> int:
-    return dist.get_world_size() if _Others.meeting is not None else 1
+    return dist.get_world_size() if _State.control_group is not None else 1
 
 
 def rank() -> int:
-    return dist.get_rank() if _Others.meeting is not None else 0
+    return dist.get_rank() if _State.control_group is not None else 0
 
 
 def is_first() -> bool:
@@ -65,44 +65,45 @@ def neighbours() -> int:
 def session() -> Iterator[None]:
     """Join the processes that a launcher started with this one (RANK, WORLD_SIZE); fail together with one line."""
     _join()
-    if size() == 1 or _Others.open:
+    if size() == 1 or _State.open:
         yield
         return
-    _Others.open = True
+    _State.open = True
     try:
         try:
             yield
         except Exception as error:  # whatever it is, the other ranks are told
             if is_missed(error):
-                _Others.over = True
+                _State.over = True
                 raise missed(error) from None
-            if _Others.over:
+            if _State.over:
                 raise
-            _meet(None, error)
-    except (_Silent, KeyboardInterrupt) as end:
-        _Others.over = True
-        if not isinstance(end, _Silent) and is_first():
+            _exchange(None, error)
+    except (_QuietExit, KeyboardInterrupt) as end:
+        _State.over = True
+        if not isinstance(end, _QuietExit) and is_first():
             raise
         with suppress(RuntimeError):
-            barrier = dist.barrier(_Others.meeting, async_op=True)  # until the one who speaks has gone
+            barrier = dist.barrier(_State.control_group, async_op=True)  # until the one who speaks has gone
             barrier.wait(FAREWELL)  # pyright: ignore[reportOptionalMemberAccess]  # None comes of others
         raise SystemExit(getattr(end, "code", 1)) from None
     finally:
-        _Others.open = False
+        _State.open = False
 
 
 def _join() -> None:
-    if _Others.meeting is not None or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if _State.control_group is not None or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return
     from accelerate import PartialState  # takes a second, which a run of one process need not wait
 
     limit = timedelta(seconds=_deadline())
     try:
         PartialState(cpu=not torch.cuda.is_available(), timeout=limit)
-        _Others.meeting = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=limit))
+        control_group = dist.new_group(backend="gloo", timeout=limit)  # it passes objects, on the host
+        _State.control_group = cast(dist.ProcessGroup, control_group)
     except (RuntimeError, ValueError) as error:
         raise RunError(f"the processes of this run cannot meet: {_line(error)}") from None
-    atexit.register(lambda: None if _Others.over else dist.destroy_process_group())
+    atexit.register(lambda: None if _State.over else dist.destroy_process_group())
 
 
 def _deadline() -> int:
@@ -119,17 +120,17 @@ def gather(make: Callable[[], T], *, alone: bool = True) -> list[T]:
     """
     if size() == 1:
         return [make()]
-    assert not _Others.alone, "a collective inside `first`: the other ranks are not there"
+    assert not _State.alone, "a collective inside `first`: the other ranks are not there"
     value = fault = None
     try:
         value = make()
     except Exception as error:  # whatever it is, the other ranks are told
         if not alone:
-            _Others.over = True
-        if _Others.over:
+            _State.over = True
+        if _State.over:
             raise
         fault = error
-    return _meet(value, fault)
+    return _exchange(value, fault)
 
 
 def together(make: Callable[[], T]) -> T:
@@ -141,17 +142,17 @@ def together(make: Callable[[], T]) -> T:
 
 def first(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
     """Call a function on rank 0 alone; every rank gets its value or its failure. Nested calls stay on rank 0."""
-    if size() == 1 or _Others.alone:
+    if size() == 1 or _State.alone:
         return function(*arguments, **keywords)
 
     def make() -> T | None:
         if not is_first():
             return None
-        _Others.alone = True
+        _State.alone = True
         try:
             return function(*arguments, **keywords)
         finally:
-            _Others.alone = False
+            _State.alone = False
 
     return cast(T, gather(make)[0])
 
@@ -172,21 +173,21 @@ def any_of(value: T) -> T:
     return next(filter(None, values), values[0])
 
 
-def _meet(value: Any, fault: Exception | None) -> list:
+def _exchange(value: Any, fault: Exception | None) -> list:
     """Exchange values; where ranks have a fault, the lowest of them raises it and the others exit quietly."""
     code = 0 if fault is None else 2 if isinstance(fault, RecipeError) else 1
     answers: list = [None] * size()
     try:
-        dist.all_gather_object(answers, (value, code), group=_Others.meeting)
+        dist.all_gather_object(answers, (value, code), group=_State.control_group)
     except RuntimeError as error:
-        _Others.over = True
+        _State.over = True
         raise fault or missed(error) from None
     failed = [number for number, (_, code) in enumerate(answers) if code]
     if failed:
-        _Others.over = True
+        _State.over = True
         if fault is not None and failed[0] == rank():
             raise fault
-        raise _Silent(answers[failed[0]][1])
+        raise _QuietExit(answers[failed[0]][1])
     values = [answer for answer, _ in answers]
     values[rank()] = value
     return values
@@ -196,7 +197,7 @@ def is_missed(error: Exception) -> bool:
     """Whether a collective failed because a process is gone or late, not what is computed."""
     if isinstance(error, RunError) or not isinstance(error, RuntimeError):
         return False
-    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()  # gloo raises a plain RuntimeError
 
 
 def missed(error: Exception) -> RunError:
@@ -221,7 +222,7 @@ def own_share(items: Sequence[T], shares: Callable) -> list[int]:
 
 def shared_out(items: Sequence[T], shares: Callable, compute: Callable[[list[T]], list[R]], **options: bool) -> list[R]:
     """`compute` of all items, in their order, each rank computing its share; `shares(items, size)` says which."""
-    if size() == 1 or _Others.alone:
+    if size() == 1 or _State.alone:
         return compute(list(items))
     parts = shares(items, size())
     results_of_ranks = gather(lambda: compute([items[index] for index in parts[rank()]]), **options)

@@ -144,7 +144,8 @@ def load_moments(optimizer: torch.optim.Optimizer, state: dict) -> None:
     """`optimizer.load_state_dict` of whole tensors, of which each rank takes its part."""
     optimizer.load_state_dict(state)
     for weight, moments in optimizer.state.items():
-        moments |= {key: _part(each, weight) for key, each in moments.items() if each.shape == weight.shape}
+        # `step` is a number, which no rank has a part of.
+        moments |= {key: _part(value, weight) for key, value in moments.items() if value.shape == weight.shape}
 
 
 def _part(tensor: Tensor, like: Tensor | None) -> Tensor:

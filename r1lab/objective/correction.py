@@ -1,4 +1,4 @@
-"""Axis 5: what corrects for an engine whose distribution is not the trainer's. Multiplies the term of policy tokens.
+"""Axis 5: corrections for an engine whose distribution is not the trainer's. They multiply the term of policy tokens.
 
 Each takes old and engine log-probabilities float32 [N] and returns the factor [N], without gradient. A log-probability
 that is not finite gives 0: such tokens are out of the denominator too (`mask`). With rho = exp(old - engine), `level`
@@ -40,11 +40,13 @@ def icepop(
 
 
 def _rho(old: Tensor, engine: Tensor, segments: Segments | None, level: Level) -> Tensor:
-    gap = torch.where(torch.isfinite(engine), old - engine, 0.0)
+    # Zero where not finite: a sum with NaN is NaN for the whole sequence.
+    log_importance_ratio = torch.where(torch.isfinite(engine), old - engine, 0.0)
     if level != "token":
         assert segments is not None  # `lookup` gives such a term the scope of a sequence
-        gap = segments.mean(gap) if level == "seq_mean" else segments.total(gap)
-    return gap.clamp(max=20).exp()
+        reduce = segments.mean if level == "seq_mean" else segments.total
+        log_importance_ratio = reduce(log_importance_ratio)
+    return log_importance_ratio.clamp(max=20).exp()
 
 
 CORRECTIONS = {

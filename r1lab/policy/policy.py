@@ -74,7 +74,7 @@ class Policy:
             betas=(options.beta1, options.beta2),
             eps=options.epsilon,
             weight_decay=options.weight_decay,
-            fused=True,
+            fused=True,  # one pass over each weight, on a CPU too; other implementations round otherwise
         )
         self.version, self.watch = 0, Watch()
         self.kept: dict[str, Any] | None = None
@@ -172,7 +172,7 @@ class Policy:
         """Clip and apply the gradient of all ranks; its norm and the learning rate."""
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         for weight in weights:
-            if weight.grad is None:
+            if weight.grad is None:  # this rank had no rows, but all must send alike
                 weight.grad = torch.zeros_like(weight)
         sharding.sum_gradients(weights)
         norm = sharding.clip_gradients(weights, self.stage.optimizer.grad_clip or float("inf"))

@@ -66,10 +66,10 @@ def start(folder: str, config: PretrainedConfig, options: dict[str, Any]):
     workers = options.get("tensor_parallel_size", 1)
     arguments = EngineArgs(
         model=folder,
-        load_format="dummy",
-        generation_config="vllm",
+        load_format="dummy",  # weights come with the first sync
+        generation_config="vllm",  # else a model's own sampling settings would be mixed in
         logprobs_mode="processed_logprobs",
-        distributed_executor_backend="uni" if workers == 1 else "mp",
+        distributed_executor_backend="uni" if workers == 1 else "mp",  # uni: the worker is in this process
         worker_extension_cls="r1lab.engines.vllm.worker.Extension",
         enable_sleep_mode=on_gpu,
         enable_prefix_caching=True,
