@@ -64,7 +64,7 @@ def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig
             raise RecipeError(
                 f"engine.kind: server feeds one process, and {ranks.size()} were started; use one, or local or vllm"
             )
-        return _greet(knobs, config)
+        return _check_servers(knobs, config)
     if knobs.kind != "vllm":
         return None
     if reason := vllm_adapter.too_wide(lora):
@@ -79,7 +79,7 @@ def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig
     return knobs.max_model_len
 
 
-def _greet(knobs: EngineConfig, config: PretrainedConfig | None) -> int:
+def _check_servers(knobs: EngineConfig, config: PretrainedConfig | None) -> int:
     """Check the servers; the smallest of their contexts."""
     text = None if config is None else config.get_text_config().to_dict()
     try:

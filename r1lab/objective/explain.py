@@ -51,13 +51,13 @@ def explain(name: str) -> str:
     lines = [f"{name}  ({preset.paper})", f"  {preset.formula}", "", "objective:  (* differs from the default)"]
     for key, value in fields.items():
         mark = "*" if key in preset.fields else " "
-        lines += [f"{mark} {key}: {_written(value)}", *(f"      {each}" for each in _said(key, value))]
+        lines += [f"{mark} {key}: {_written(value)}", *(f"      {each}" for each in _docstrings(key, value))]
     lines += ["", *(f"needs {need}" for need in _needs(preset, fields))]
     lines += [f"note: {preset.note}"] if preset.note else []
     return "\n".join([*lines, f"use:  objective: {{preset: {name}}}"])
 
 
-def _said(key: str, value: Any) -> Iterator[str]:
+def _docstrings(key: str, value: Any) -> Iterator[str]:
     """The first line of the docstring of each function that a field names."""
     if key == "kl":
         value = value["estimator"] if value.get("coef") else "none"

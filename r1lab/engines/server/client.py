@@ -102,14 +102,14 @@ class Wire:
             connection.request(method, self.path + route, data, self._headers())
             response = connection.getresponse()
             if response.status != 200:
-                raise ServerRefusal(asked, response.status, said(response.read(1 << 16)))
+                raise ServerRefusal(asked, response.status, error_text(response.read(1 << 16)))
             yield response
         except TimeoutError:
             raise Gone(f"{asked} gave no sign for {deadline:g} s") from None
         except ssl.SSLError as error:
             raise Gone(f"{asked}: no TLS there ({error.reason})") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Gone(f"{asked}: {reason(error)}") from None
+            raise Gone(f"{asked}: {os_error_text(error)}") from None
         finally:
             connection.close()
 
@@ -120,13 +120,13 @@ class Wire:
         return headers
 
 
-def shut(connection: socket.socket) -> None:
+def wake_reader(connection: socket.socket) -> None:
     """Shut a connection, which wakes the thread that reads it."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def said(body: bytes) -> str:
+def error_text(body: bytes) -> str:
     """A server's own words in one line."""
     text = body.decode("utf-8", "replace")
     with suppress(ValueError, AttributeError, TypeError):
@@ -136,7 +136,7 @@ def said(body: bytes) -> str:
     return " ".join(text.split())[:SHOWN_CHARACTERS]
 
 
-def reason(error: Exception) -> str:
+def os_error_text(error: Exception) -> str:
     """An operating system's error in words."""
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there (connection refused)"

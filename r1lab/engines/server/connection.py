@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Literal
 
-from r1lab.engines.server.client import Gone, ServerRefusal, Wire, shut
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire, wake_reader
 from r1lab.engines.vllm import requests
 from r1lab.records import Request, RequestId
 
@@ -97,13 +97,13 @@ class Flight:
     def opened(self, connection: socket.socket) -> None:
         self.connection = connection
         if self.is_cut:
-            shut(connection)
+            wake_reader(connection)
 
     def cut(self) -> None:
         """Close the connection; vLLM stops a request whose client is gone."""
         self.is_cut = True
         if self.connection is not None:
-            shut(self.connection)
+            wake_reader(self.connection)
 
 
 class Server:

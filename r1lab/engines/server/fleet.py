@@ -43,7 +43,7 @@ class Fleet:
         ValueError for a server that cannot serve it, or is not there.
         """
         self.config, self.reconnect, self.prove, self.say = config, reconnect, prove, say
-        self.again = 2.0
+        self.retry_seconds = 2.0
         """Seconds between two looks for one server that is away."""
         self.deadline = wires[0].deadline
         self.refusals: Counter[Server] = Counter()
@@ -128,9 +128,9 @@ class Fleet:
         """
         for server in self.servers:
             asked = self.asked.get(server)
-            if server.why and asked is None and time.monotonic() - server.tried >= self.again:
+            if server.why and asked is None and time.monotonic() - server.tried >= self.retry_seconds:
                 server.tried = time.monotonic()
-                self.asked[server] = on_own_thread(lambda wire=server.wire: handshake.greet(wire, self.config))
+                self.asked[server] = on_own_thread(lambda wire=server.wire: handshake.check_server(wire, self.config))
             elif asked is not None and asked.done():
                 del self.asked[server]
                 self.take_back(server, asked)

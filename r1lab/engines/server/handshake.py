@@ -32,7 +32,7 @@ def check(urls: Sequence[str], key_env: str | None, config: Mapping[str, Any] | 
     facts = []
     for url in urls:
         try:
-            facts.append(greet(Wire(url, key_env=key_env), config))
+            facts.append(check_server(Wire(url, key_env=key_env), config))
         except Gone as error:
             raise ValueError(f"{error}; is the server up? {SERVE}") from None
     kinds = {each.transfer for each in facts}
@@ -41,7 +41,7 @@ def check(urls: Sequence[str], key_env: str | None, config: Mapping[str, Any] | 
     return facts
 
 
-def greet(wire: Wire, config: Mapping[str, Any] | None) -> Facts:
+def check_server(wire: Wire, config: Mapping[str, Any] | None) -> Facts:
     """Facts of a server that may serve a policy of this config (its text model's, as a dict; None: not known yet).
 
     ValueError in one line for what is wrong with it; Gone where it cannot be reached.
@@ -49,7 +49,7 @@ def greet(wire: Wire, config: Mapping[str, Any] | None) -> Facts:
     if wire.key_env and not os.environ.get(wire.key_env):
         raise ValueError(f"{wire.url}: the environment variable {wire.key_env!r} (engine.key_env) is not set")
     require_vllm(wire)
-    facts = ask(wire)
+    facts = ask_facts(wire)
     require_start(wire, facts)
     if config is not None:
         require_shape(wire.url, facts, config)
@@ -65,7 +65,7 @@ def require_vllm(wire: Wire) -> None:
         raise ValueError(f"{wire.url} is not a vLLM server (/version says {str(version)[:80]!r}); {SERVE}")
 
 
-def ask(wire: Wire) -> Facts:
+def ask_facts(wire: Wire) -> Facts:
     """The model's name, and what our worker extension says; it is told to report log-probabilities as we need them."""
     try:
         model = wire.get("/v1/models", ANSWER_SECONDS)["data"][0]["id"]

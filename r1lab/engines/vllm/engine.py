@@ -26,7 +26,7 @@ from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.diagnose import explained
 from r1lab.engines.vllm.start import gpus, start, untouched
-from r1lab.engines.vllm.weights import Named, expected, expected_matrices, parted, whole
+from r1lab.engines.vllm.weights import Named, complete, expected_matrices, expected_weights, split_adapter
 from r1lab.errors import RunError
 from r1lab.policy import lora
 from r1lab.records import Request, RequestId, Rollout
@@ -61,7 +61,7 @@ class VllmEngine:
         self.version, self.dtype = -1, dtype
         self.llm: Any = None
         """vLLM's `LLMEngine`."""
-        self.weights, self.matrices = expected(model), {}
+        self.weights, self.matrices = expected_weights(model), {}
         self.adapter = lora.adapter_of(model)
         if self.adapter and torch.cuda.is_available() and dtype == torch.float32:
             self.adapter = None
@@ -173,9 +173,9 @@ class VllmEngine:
         Sequences in flight go on with the new weights, over keys computed anew; `Rollout.version` says which.
         """
         keeps_weights, self.version = self.takes_adapter and self.version >= 0, -1
-        weights, matrices = parted(named_tensors)
-        weights = [] if keeps_weights and not weights else whole(weights, self.weights)
-        matrices = whole(matrices, self.matrices)
+        weights, matrices = split_adapter(named_tensors)
+        weights = [] if keeps_weights and not weights else complete(weights, self.weights)
+        matrices = complete(matrices, self.matrices)
         if weights:
             self.send("weights", version, weights, "r1lab_load")
         if matrices and self.adapter is not None:

@@ -15,7 +15,7 @@ Expected = dict[str, tuple[torch.Size, str | None]]
 """Name -> shape and the name to send it by: a tied weight has several names and is sent once, a buffer never."""
 
 
-def expected(model) -> Expected:
+def expected_weights(model) -> Expected:
     """The weights of a model, those below an adapter where it has one."""
     first: dict[int, str] = {}
     shapes: Expected = {name: (buffer.shape, None) for name, buffer in model.named_buffers()}
@@ -24,7 +24,7 @@ def expected(model) -> Expected:
     return shapes
 
 
-def parted(named_tensors: Iterable[tuple[str, Tensor]]) -> tuple[Named, Named]:
+def split_adapter(named_tensors: Iterable[tuple[str, Tensor]]) -> tuple[Named, Named]:
     """Weights, and an adapter's matrices."""
     weights, matrices = [], []
     for name, tensor in named_tensors:
@@ -32,7 +32,7 @@ def parted(named_tensors: Iterable[tuple[str, Tensor]]) -> tuple[Named, Named]:
     return weights, matrices
 
 
-def whole(named_tensors: Iterable[tuple[str, Tensor]], wanted: Expected) -> Named:
+def complete(named_tensors: Iterable[tuple[str, Tensor]], wanted: Expected) -> Named:
     """Those to send, each once. ValueError where they are not what is wanted."""
     weights, missing = [], dict.fromkeys(alias for _, alias in wanted.values() if alias)
     for name, tensor in named_tensors:

@@ -186,7 +186,7 @@ def connect(lab, tokenizer):
         urls = [each if isinstance(each, str) else each.url for each in servers]
         settings = {"deadline": 20.0, "reconnect": 30.0, "say": lines.append, **settings}
         engines.append(ServerEngine(model, tokenizer, urls=urls, **settings))
-        engines[-1].fleet.again = 0.1
+        engines[-1].fleet.retry_seconds = 0.1
         if sync:
             publish(engines[-1], model.named_parameters, 3)
         return engines[-1], lines

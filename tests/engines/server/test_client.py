@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from r1lab.engines.server.client import Gone, ServerRefusal, Wire, said
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire, error_text
 
 
 @pytest.mark.parametrize("url", ["ftp://host:1", "http://", "http://host:port", "http://host:70000"])
@@ -40,4 +40,4 @@ def test_an_answer_that_is_no_json_and_one_that_is_no_http(serve):
     ("body", "text"), [(b'{"detail": "Not Found"}', "Not Found"), (b"<html>\n x", "<html> x"), (b"[1]", "[1]")]
 )
 def test_a_servers_words_in_one_line(body, text):
-    assert said(body) == text
+    assert error_text(body) == text

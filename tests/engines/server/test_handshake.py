@@ -3,7 +3,7 @@
 import pytest
 
 from r1lab.engines.server.client import Wire
-from r1lab.engines.server.handshake import greet
+from r1lab.engines.server.handshake import check_server
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def refused(lab, serve):
         server = serve()
         change(server)
         with pytest.raises(ValueError) as caught:
-            greet(Wire(server.url, **wire), lab.llama().config.to_dict())
+            check_server(Wire(server.url, **wire), lab.llama().config.to_dict())
         assert server.url in str(caught.value) and "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -31,7 +31,7 @@ def config(**changed):
 
 def test_a_good_server_says_what_it_is(lab, serve):
     server = serve()
-    found = greet(Wire(server.url), lab.llama().config.to_dict())
+    found = check_server(Wire(server.url), lab.llama().config.to_dict())
     assert found.model == "served" and found.context == 128 and found.config["hidden_size"] == 64
 
 
@@ -71,7 +71,7 @@ def test_a_key_that_fits(lab, serve, monkeypatch):
     server = serve()
     server.key = "secret"
     monkeypatch.setenv("THE_KEY", "secret")
-    assert greet(Wire(server.url, key_env="THE_KEY"), lab.llama().config.to_dict()).model == "served"
+    assert check_server(Wire(server.url, key_env="THE_KEY"), lab.llama().config.to_dict()).model == "served"
 
 
 def test_another_model_and_another_shape(refused):
