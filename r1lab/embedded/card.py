@@ -1,4 +1,4 @@
-"""The embedded model's card: what it scores on problems it never saw, and the README that says so. Not an evaluation
+"""The embedded model's card: measure it on held-out problems and write its README. Not an evaluation
 with intervals (`r1lab eval`)."""
 
 from pathlib import Path

@@ -14,7 +14,7 @@ BLOCK_WORDS = 4096
 
 
 class Checksum:
-    """Grows tensor by tensor."""
+    """A hash of names, types, shapes and bits, tensor by tensor."""
 
     def __init__(self):
         self.hash = hashlib.blake2b(digest_size=8)
@@ -30,7 +30,7 @@ class Checksum:
         self._sums(values[whole:].view(torch.int8).view(1, -1))
 
     def over(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-        """The weights as they come, each added on its way."""
+        """Yield the weights as they come, each added to the hash."""
         for name, tensor in weights:
             self.add(name, tensor)
             yield name, tensor

@@ -100,7 +100,7 @@ def probe(engine, version: int, trainer: ScorerProtocol) -> float:
 def prove(
     sampled: Sequence[Rollout], version: int, trainer: ScorerProtocol, dtype: torch.dtype, whose: str = "the engine"
 ) -> float:
-    """The same of rollouts that `whose` engine, which computes in `dtype`, sampled of the fixed batch."""
+    """Mean gap of rollouts of the fixed batch by `whose` engine, which computes in `dtype`. RunError past its bound."""
     wrong = sorted({int(number) for rollout in sampled for number in rollout.version} - {version})
     if wrong:
         raise RunError(f"sync of version {version}: {whose} samples with version {wrong[0]}")
@@ -125,7 +125,7 @@ def differences(rollouts: Sequence[Rollout], trainer: ScorerProtocol) -> list[np
 
 
 def probe_requests(vocabulary: int, context: int, temperature: float) -> list[Request]:
-    """The same for every sync of a model: random tokens, from seeds of their own."""
+    """The fixed batch, the same for every sync of a model: random tokens, from seeds of their own."""
     requests = []
     for draw, length in enumerate(PROMPT_TOKENS):
         seed = derive(0, "probe", draw)

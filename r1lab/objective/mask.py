@@ -21,7 +21,7 @@ ROLES = {"policy": Role.POLICY, "demo": Role.DEMO, "prefix": Role.PREFIX}
 
 
 class TokenMask(NamedTuple):
-    """What is true of each token of a sample [T], or of an update [N]."""
+    """Which tokens of a sample [T], or of an update [N], are counted and trained."""
 
     counted: np.ndarray
     """bool: stands in the denominator."""

@@ -39,7 +39,7 @@ def by_name(sources: Any) -> Any:
 
 
 def kind_of(model: type[Config], field: str) -> Kind:
-    """The last word of the field's docstring."""
+    """The kind of a field: the last word of its docstring."""
     return cast(Kind, (model.model_fields[field].description or "").rsplit(maxsplit=1)[-1])
 
 

@@ -51,7 +51,7 @@ class RowSampling:
         )
 
     def select(self, rows: Tensor) -> "RowSampling":
-        """Those of `rows`, int64."""
+        """How `rows`, int64, are sampled."""
         return RowSampling(**{name: None if x is None else x[rows] for name, x in vars(self).items()})
 
     @property

@@ -27,7 +27,7 @@ GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
 def command(
     model: str, *, host: str, port: int, on_gpu: bool, key_env: str | None = None, more: Sequence[str] = ()
 ) -> tuple[list[str], dict[str, str]]:
-    """Arguments and environment. `more` goes to vLLM as it is, last, so that it wins.
+    """Arguments and environment that start a server. `more` goes to vLLM as it is, last, so that it wins.
 
     vLLM asks for the key on its /v1 and /inference routes alone; those that take weights have none, so `host` should be
     an address that only the trainer reaches.
@@ -60,7 +60,7 @@ def command(
 
 
 def serve(model: str, **options) -> None:
-    """Become that server (see `command`)."""
+    """Replace this process by that server (see `command`)."""
     import torch
 
     from r1lab import embedded
@@ -118,7 +118,7 @@ class Child:
             self.process = ProcessTree(self.arguments, env=os.environ | self.environment, stdout=log, stderr=log)
 
     def wait(self, seconds: float = 300.0) -> None:
-        """Until it answers. RunError where it ended before, or after so long."""
+        """Wait until it answers. RunError where it ended before, or after so long."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends and self.process.poll() is None:
             with suppress(Gone, ServerRefusal):
@@ -128,7 +128,7 @@ class Child:
         raise RunError(f"no server at {self.url} after {seconds:g} s; see {self.log}")
 
     def signal(self, number: int) -> None:
-        """To it and the processes that it started; returns once SIGKILL has done its work."""
+        """Send a signal to it and the processes that it started; returns once SIGKILL has done its work."""
         self.process.signal_all(number)
 
     def __enter__(self) -> "Child":

@@ -65,7 +65,7 @@ def begin(wire: Wire) -> None:
 
 
 class FileRoute:
-    """Through a safetensors file in shared memory."""
+    """Sends weights through a safetensors file in shared memory."""
 
     def __init__(self) -> None:
         sweep()
@@ -73,7 +73,7 @@ class FileRoute:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=where))
 
     def connect(self, wire: Wire) -> None:
-        """Once in a server's life."""
+        """Open the transfer, once in a server's life."""
         wire.post("/init_weight_transfer_engine", {"init_info": {}})
 
     def update(self, wire: Wire, tensors: Mapping[str, Tensor]) -> None:
@@ -99,7 +99,7 @@ class FileRoute:
 
 
 class NcclRoute:
-    """Through vLLM's NCCL broadcast; needs vLLM and a GPU of its own in the trainer's process."""
+    """Sends weights through vLLM's NCCL broadcast; needs vLLM and a GPU of its own in the trainer's process."""
 
     def __init__(self) -> None:
         self.senders: dict[str, Any] = {}
@@ -172,7 +172,7 @@ def _source():
 
 
 def sweep() -> None:
-    """Remove the folders of trainers that died with one."""
+    """Remove folders of weights whose trainer has died."""
     for folder in MEMORY.glob(f"{PREFIX}*"):
         owner = folder.name.removeprefix(PREFIX).split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):

@@ -28,7 +28,7 @@ from r1lab.engines.vllm.worker import Extension, repack_tied_head
 
 @dataclass
 class FileInit(WeightTransferInitInfo):
-    """Nothing to agree on."""
+    """A transfer by file needs no settings."""
 
 
 @dataclass

@@ -185,7 +185,7 @@ class VllmEngine:
         self.version = version
 
     def send(self, what: str, version: int, tensors: Named, method: str, *more) -> None:
-        """To every worker's `method`. RunError where the checksum of what arrived there is another."""
+        """Send tensors to every worker's `method`. RunError where the checksum of what arrived there is another."""
         sent = Checksum()
         for name, tensor in tensors:
             sent.add(name, tensor)
@@ -244,7 +244,7 @@ def parameters(request: Request, eos: set[int]):
 
 
 def sampled(output) -> vllm_requests.VllmCompletion:
-    """Of a finished `vllm.outputs.CompletionOutput` with flat log-probabilities."""
+    """What was sampled, of a finished `vllm.outputs.CompletionOutput` with flat log-probabilities."""
     versions = vllm_requests.spans((each.version, each.start, each.end) for each in output.weight_versions or ())
     return vllm_requests.VllmCompletion(
         output.token_ids, output.logprobs.logprobs, output.finish_reason, output.stop_reason, versions
@@ -252,7 +252,7 @@ def sampled(output) -> vllm_requests.VllmCompletion:
 
 
 def sampled_so_far(processor, name: str) -> vllm_requests.VllmCompletion:
-    """Of a request that is still in vLLM's output processor."""
+    """What was sampled so far, of a request that is still in vLLM's output processor."""
     state = processor.request_states[processor.external_req_ids[name][0]]
     versions = [(each.version, each.start, each.end) for each in state._weight_version_spans() or ()]
     tokens, logprobs = list(state.detokenizer.output_token_ids), list(state.logprobs_processor.logprobs.logprobs)

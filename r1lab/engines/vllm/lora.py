@@ -28,7 +28,7 @@ def too_wide(lora: LoraConfig | None) -> str | None:
 
 
 def options(adapter: Adapter) -> dict[str, Any]:
-    """Of vLLM's start: room for one adapter of at least this rank beside the layers of these names, and no others."""
+    """Options of vLLM's start: room for one adapter of at least this rank beside the layers of these names, and no others."""
     return {
         "enable_lora": True,
         "max_loras": 1,
@@ -38,7 +38,7 @@ def options(adapter: Adapter) -> dict[str, Any]:
 
 
 def settings(adapter: Adapter) -> dict[str, Any]:
-    """The same by peft's names."""
+    """An adapter's settings by peft's names."""
     return {"r": adapter.rank, "lora_alpha": adapter.alpha, "target_modules": []}
 
 

@@ -25,7 +25,7 @@ def expected_weights(model) -> Expected:
 
 
 def split_adapter(named_tensors: Iterable[tuple[str, Tensor]]) -> tuple[Named, Named]:
-    """Weights, and an adapter's matrices."""
+    """Split what a sync brings into weights and an adapter's matrices."""
     weights, matrices = [], []
     for name, tensor in named_tensors:
         (matrices if name.startswith(lora.PREFIX) else weights).append((name, tensor))
@@ -33,7 +33,7 @@ def split_adapter(named_tensors: Iterable[tuple[str, Tensor]]) -> tuple[Named, N
 
 
 def complete(named_tensors: Iterable[tuple[str, Tensor]], wanted: Expected) -> Named:
-    """Those to send, each once. ValueError where they are not what is wanted."""
+    """The tensors to send, each once. ValueError where they are not those wanted."""
     weights, missing = [], dict.fromkeys(alias for _, alias in wanted.values() if alias)
     for name, tensor in named_tensors:
         shape, alias = wanted.get(name, (None, None))
