@@ -28,7 +28,7 @@ def too_wide(lora: LoraConfig | None) -> str | None:
 
 
 def options(adapter: Adapter) -> dict[str, Any]:
-    """Options of vLLM's start: room for one adapter of at least this rank beside the layers of these names, and no others."""
+    """Options of vLLM's start: room for one adapter of at least this rank beside the layers of these names alone."""
     return {
         "enable_lora": True,
         "max_loras": 1,
