@@ -20,12 +20,16 @@ Finish = Literal["eos", "stop", "length", "abort"]
 
 
 class Role(IntEnum):
-    """Who wrote a token, which decides its weight function (`r1lab.objective`)."""
+    """Where a token comes from, which decides its loss function (`objective.weight`)."""
 
     POLICY = 0
+    """Sampled by the policy."""
     DEMO = 1
+    """Of a demonstration."""
     PREFIX = 2
+    """Of a demonstration, put before a sampled rest."""
     PAIR = 3
+    """Sampled, and trained as chosen or rejected (DPO)."""
     CONTEXT = 4
     """Part of the completion that is never trained."""
 
@@ -168,9 +172,11 @@ class Sample:
     advantage: np.ndarray
     """float32 [T]"""
     scale: np.ndarray
-    """float32 [T], mixing weight x mask / denominator; the loss is a plain sum of scale x term."""
+    """float32 [T], mixing weight x mask / denominator: an update's loss is the plain sum over tokens of scale x the loss
+    of the token, however it is cut into micro-batches."""
     old: np.ndarray | None = None
-    """float32 [T], the trainer's log-probabilities before the block's first update, where something needs them."""
+    """float32 [T], log-probabilities that the ratio divides by: the trainer's before the block's first update, or the
+    engine's (`old_logprobs: engine`). None with one update a block, where no term reads it: the ratio is then 1."""
     ref: np.ndarray | None = None
     """float32 [T], the reference model's."""
     entropy: np.ndarray | None = None
@@ -184,18 +190,18 @@ class Sample:
     reward: float = 0.0
     """What training pays for the rollout."""
     unit: int = 0
-    """Samples of one unit other than 0 are packed together (pairs)."""
+    """Number of the preference pair, 0: none. A pair is never split over micro-batches or ranks."""
     left_out: str = ""
-    """Why it is not forwarded; empty where it is."""
+    """`masked` or `zero_advantage` where its gradient is identically zero and it is not forwarded; else empty."""
 
 
 class Segment(NamedTuple):
     """A prompt in a packed row and the completions right behind it: they see it and themselves, and nothing else."""
 
     prompt: int
-    """Tokens."""
+    """Number of prompt tokens."""
     completions: tuple[int, ...]
-    """Tokens of each that are forwarded: all but its last, which predicts nothing."""
+    """Number of forwarded tokens of each completion: all but its last, which predicts nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +252,7 @@ class Scores(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What a micro-batch came to; `fault` says why its loss is not finite."""
+    """Loss and per-token figures of one micro-batch; `fault` says why its loss is not finite."""
 
     loss: float
     rows: dict[str, np.ndarray]

@@ -13,7 +13,7 @@ import torch
 PHASES = (
     "rollout", "verify", "score", "pack", "forward", "backward", "optimizer", "sync", "record", "evaluate",
 )  # fmt: skip
-"""Of a step, in their order; together they are its time. `update` is what from pack to optimizer takes."""
+"""Of a step; together they are its time. `update` is what from pack to optimizer takes."""
 CPU_SIZE, GPU_SIZE, TRIES = 1024, 8192, 24
 """Of the matrices that are multiplied, and how often: about half a second, since a busy machine only slows."""
 

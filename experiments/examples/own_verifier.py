@@ -20,7 +20,7 @@ RECIPE = {
     "learning_rate": 1e-4,
     "threads": 1,
     "steps": 3,
-    "reward": {"score": 1.0, "brief": {"use": "parity:Brief", "words": 8, "weight": 0.1}},
+    "reward": {"score": 1.0, "brief": {"use": "parity:Brief", "words": 3, "weight": 0.1}},
 }
 
 if __name__ == "__main__":

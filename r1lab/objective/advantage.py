@@ -1,4 +1,5 @@
-"""Axis 3: from the rewards of a group to its advantages. What needs scores of the policy stands in `credit`.
+"""`objective.advantage`: from the rewards of a group to its advantages. What needs scores of the
+policy stands in `credit`.
 
 Every function takes rewards float64 [K] of one group and returns advantages float64 [K]; a completion's advantage
 stands on each of its tokens. Beside the rewards a function gets what its Term `takes`: `lengths` int64 [K], `greedy`,

@@ -1,4 +1,5 @@
-"""Axis 6: multiply mask, mixing weight and 1 / denominator into one scale per token; the loss is then a plain sum.
+"""`objective.aggregate`: multiply mask, mixing weight and 1 / denominator into one scale per token; the
+loss is then a plain sum.
 
 Each denominator takes the counted tokens of every sequence of the whole update, int64 [B], and returns Z float64 [B]:
 a token of sequence i gets scale = weight x mask / Z[i].

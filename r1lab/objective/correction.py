@@ -1,4 +1,5 @@
-"""Axis 5: corrections for an engine whose distribution is not the trainer's. They multiply the term of policy tokens.
+"""`objective.correction`: corrections for an engine whose distribution is not the trainer's. They multiply the loss
+of policy tokens.
 
 Each takes old and engine log-probabilities float32 [N] and returns the factor [N], without gradient. A log-probability
 that is not finite gives 0: such tokens are out of the denominator too (`mask`). With rho = exp(old - engine), `level`

@@ -1,4 +1,4 @@
-"""Axis 3, the part that needs scores or the whole update: KL in the reward, GAE, batch scaling.
+"""`objective.advantage`, the part that needs scores or the whole update: KL in the reward, GAE, batch scaling.
 
 Pure functions on float64 arrays: T policy tokens of one completion, N those of the update, B its completions.
 """

@@ -1,4 +1,4 @@
-"""Axis 5: the entropy bonus, a term -coef H on policy tokens, fixed or steered to a target."""
+"""`objective.entropy`: the entropy bonus, a term -coef H on policy tokens, fixed or steered to a target."""
 
 import math
 from typing import Any

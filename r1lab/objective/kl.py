@@ -1,4 +1,4 @@
-"""Axis 5: estimators of KL(policy || reference) per token, as terms of the loss or of the reward.
+"""`objective.kl`: estimators of KL(policy || reference) per token, as terms of the loss or of the reward.
 
 Each takes logp and ref float32 [N] and returns [N], differentiable in logp; `k3_is` takes old too. As a loss k1 has a
 gradient of mean zero and teaches nothing, so it is for the reward alone. Source: J. Schulman, Approximating KL

@@ -1,4 +1,4 @@
-"""Axis 7: how imitation and reinforcement share one update. Each rule gives a role's mixing weight at a step.
+"""`objective.mix`: how imitation and reinforcement share one update. Each rule gives a role's mixing weight at a step.
 
 With `none` all roles stand under one denominator; under every other rule each role has a denominator of its own.
 """

@@ -1,4 +1,4 @@
-"""Axis 4: the per-token loss of a role and its trust region. Not its mask or denominator (`aggregate`).
+"""`objective.weight`: the per-token loss of a role and its trust region. Not its mask or denominator (`aggregate`).
 
 Every function takes float32 vectors [N] and returns the loss [N], differentiable in `logp`; its weight w is minus
 its derivative. `old` carries no gradient. R = exp(logp - old), the log-ratio clamped to +-20; p = exp(logp).
