@@ -69,7 +69,7 @@ def evaluate(
 
 
 def probe(
-    models: str | list[str] = (),
+    models: str | Sequence[str] = (),
     on: str | None = None,
     *,
     group_size: int | None = None,

@@ -13,7 +13,7 @@ from r1lab.engines.sync import PolicyProtocol, publish
 from r1lab.errors import RunError
 from r1lab.objective import Objective
 from r1lab.objective.group import Again, Drop, Keep
-from r1lab.recipe import TrainStageConfig
+from r1lab.recipe import SamplingStageConfig
 from r1lab.records import Draw, Group, Request, Rollout, Scored, Settled
 from r1lab.rollout.generate import generate
 from r1lab.rollout.protocol import VerificationProtocol
@@ -31,7 +31,7 @@ WINDOW_ROLLOUTS, JUDGED_FROM_ROLLOUTS = 1000, 200
 
 
 class ErrorWindow:
-    """The share of `error` among the last rollouts; past the limit what we measure is no reward any more."""
+    """The share of verdicts `error` among the last rollouts; past the limit the run ends."""
 
     def __init__(self, limit: float):
         self.limit, self.recent, self.reason = limit, deque(maxlen=WINDOW_ROLLOUTS), "a part of the reward"
@@ -60,7 +60,7 @@ class Feed:
     def __init__(
         self,
         *,
-        stage: TrainStageConfig,
+        stage: SamplingStageConfig,
         seed: int,
         sampler: Sampler,
         problems: Mapping[str, Problem],

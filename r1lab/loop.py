@@ -15,7 +15,7 @@ from r1lab.distributed import ranks
 from r1lab.objective import Objective
 from r1lab.objective.samples import prepared_update, samples_of_group
 from r1lab.policy.policy import Policy
-from r1lab.recipe import TrainStageConfig
+from r1lab.recipe import LearningStageConfig
 from r1lab.records import Sample, Settled, Update
 from r1lab.rollout.protocol import FeedProtocol
 from r1lab.run import checkpoint, journal
@@ -23,15 +23,16 @@ from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
 from r1lab.run.metrics import MetricsFile, rollout_metrics, update_metrics
 from r1lab.run.progress import PhaseClock, Progress
-from r1lab.run.record import record, times
+from r1lab.run.record import record, seconds_of
 from r1lab.run.signals import Grace
 from r1lab.run.stopping import Stopping
+from r1lab.timing import details
 from r1lab_data import Problem
 
 
 def train(
     *,
-    stage: TrainStageConfig,
+    stage: LearningStageConfig,
     run: RunFolder,
     policy: Policy,
     feed: FeedProtocol,
@@ -82,7 +83,9 @@ def train(
             if stage.eval.sets and (is_last or is_due(stage, step)):
                 row |= run_evaluation(step, evaluate, stopping, policy, run, stage)
                 is_last = bool(is_last or stopping.ended)
-            row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
+            seconds = clock.lap()
+            row |= ledger.row() | seconds_of(seconds, block, stage, ledger.budget - before[0])
+            row |= details(seconds, policy.watch, feed.watch, peak=policy.matmul_rate())
             record(run, metrics, progress, stage, step, row)
             if grace.heard() or is_last or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
@@ -103,7 +106,7 @@ def checkpointed_state(
     }
 
 
-def resume(run: RunFolder, stage: TrainStageConfig, policy: Policy, resumables: dict) -> int:
+def resume(run: RunFolder, stage: LearningStageConfig, policy: Policy, resumables: dict) -> int:
     """The step the stage goes on from: its newest whole checkpoint's, or 0."""
     found = checkpoint.latest(run.checkpoints, stage.name)
     if found is None:
@@ -115,14 +118,16 @@ def resume(run: RunFolder, stage: TrainStageConfig, policy: Policy, resumables: 
     return step
 
 
-def save(run: RunFolder, stage: TrainStageConfig, step: int, policy: Policy, resumables: dict) -> None:
+def save(run: RunFolder, stage: LearningStageConfig, step: int, policy: Policy, resumables: dict) -> None:
     """A whole checkpoint, then the older ones go."""
     folder, whole = run.checkpoints / f"{stage.name}-{step}", policy.whole()
     ranks.first(checkpoint.save, folder, {**resumables, "policy": whole}, whole.save)
     checkpoint.prune(run.checkpoints, stage.name, stage.keep_last)
 
 
-def split_into_updates(block: Sequence[Settled], objective: Objective, stage: TrainStageConfig) -> list[list[Sample]]:
+def split_into_updates(
+    block: Sequence[Settled], objective: Objective, stage: LearningStageConfig
+) -> list[list[Sample]]:
     """The block's kept groups in draw order as `updates_per_step` batches of samples; a batch may be empty."""
     kept = [settled.kept for settled in block if settled.kept is not None]
     k = stage.updates_per_step
@@ -135,7 +140,7 @@ def prepare_updates(
     step: int,
     objective: Objective,
     policy: Policy,
-    stage: TrainStageConfig,
+    stage: LearningStageConfig,
     ledger: Ledger,
 ) -> list[list[Sample]]:
     """The block's samples, one list an update, with final advantages, scales and the scores that their terms read.
@@ -152,7 +157,7 @@ def prepare_updates(
 
 
 def with_scores(
-    samples: list[Sample], objective: Objective, policy: Policy, stage: TrainStageConfig, ledger: Ledger
+    samples: list[Sample], objective: Objective, policy: Policy, stage: LearningStageConfig, ledger: Ledger
 ) -> list[Sample]:
     """Old and reference log-probabilities, entropies and values on the samples, where something needs them before the
     update."""
@@ -178,7 +183,7 @@ def with_scores(
 
 
 def learn(
-    batches: list[list[Sample]], policy: Policy, objective: Objective, stage: TrainStageConfig, ledger: Ledger
+    batches: list[list[Sample]], policy: Policy, objective: Objective, stage: LearningStageConfig, ledger: Ledger
 ) -> list[Update]:
     """`updates_per_step` x `reuse` optimizer steps, always, also where a batch carries nothing."""
     updates = []
@@ -198,7 +203,7 @@ def finish_updates(updates: list[Update], policy: Policy, objective: Objective, 
         policy.refresh_reference()
 
 
-def is_due(stage: TrainStageConfig, step: int) -> bool:
+def is_due(stage: LearningStageConfig, step: int) -> bool:
     """Every `eval.every` steps; the stage's end is evaluated always."""
     return bool(stage.eval.every) and step % stage.eval.every == 0
 
@@ -209,7 +214,7 @@ def run_evaluation(
     stopping: Stopping,
     policy: Policy,
     run: RunFolder,
-    stage: TrainStageConfig,
+    stage: LearningStageConfig,
 ) -> dict:
     """The evaluation's metrics; the best step's model is kept aside where the recipe asks for it."""
     row = evaluate(step)

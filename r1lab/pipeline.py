@@ -1,4 +1,5 @@
-"""Stages in order, each resumable; the model is handed on. What a step does stands in `r1lab.loop`."""
+"""Run a plan's stages in order, each resumable, each from the model of an earlier one. Not what a step does
+(`r1lab.loop`)."""
 
 import json
 import shutil
@@ -88,16 +89,15 @@ def _trained(ready: list[Ready]) -> list[Ready]:
 def _pinned(ready: list[Ready]) -> dict:
     """What defaults resolve to at the first start and then stays."""
     pinned, configs = {}, {}
-    for each in ready:
-        name = each.stage.name
-        configs[name] = models.load_config(each.location) if each.location else configs[each.stage.from_]
-        taken = factory.choose(each.stage.engine.kind, configs[name], getattr(each.stage, "lora", None))
-        pinned[name] = {
-            **(
-                {"schedule_steps": each.stage.schedule_steps or each.steps}
-                if isinstance(each.stage, TrainStageConfig)
-                else {}
-            ),
+    for ready_stage in ready:
+        stage, location = ready_stage.stage, ready_stage.location
+        configs[stage.name] = models.load_config(location) if location else configs[stage.from_]
+        taken = factory.choose(stage.engine.kind, configs[stage.name], getattr(stage, "lora", None))
+        schedule = (
+            {"schedule_steps": stage.schedule_steps or ready_stage.steps} if isinstance(stage, TrainStageConfig) else {}
+        )
+        pinned[stage.name] = {
+            **schedule,
             "engine": taken.name,
             "engine_reason": taken.why,
             "device": "cuda" if torch.cuda.is_available() else "cpu",
@@ -116,19 +116,20 @@ def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) 
 
 def _last_model(trained: list[Ready], ready: list[Ready], plan: Plan, run: RunFolder) -> None:
     """The card of every stage that trains, and the last one's model as the run's."""
-    for each in trained:
-        model_card.write(run.stage_folder(each.stage.name) / "model", ready[: ready.index(each) + 1], plan, run)
+    for ready_stage in trained:
+        chain = ready[: ready.index(ready_stage) + 1]
+        model_card.write(run.stage_folder(ready_stage.stage.name) / "model", chain, plan, run)
     if trained:
-        with files.atomic_folder(run.model) as made:
-            shutil.copytree(run.stage_folder(trained[-1].stage.name) / "model", made, dirs_exist_ok=True)
+        with files.atomic_folder(run.model) as folder:
+            shutil.copytree(run.stage_folder(trained[-1].stage.name) / "model", folder, dirs_exist_ok=True)
 
 
 def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile) -> None:
     ledger, start = Ledger(), 0
     for number in range(len(ready)):
-        each = ready[number] = filled(ready[number], run.stage_folder)
-        name = each.stage.name
-        ended = _ended(run, each)
+        ready_stage = ready[number] = filled(ready[number], run.stage_folder)
+        name = ready_stage.stage.name
+        ended = _ended(run, ready_stage)
         if ended is not None:
             ledger.load_state_dict(ended["ledger"])
             start = ended["metrics"]
@@ -136,20 +137,20 @@ def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progre
         if checkpoint.latest(run.checkpoints, name) is None:
             metrics.truncate(start)
         with ExitStack() as stack:
-            torch.set_num_threads(num_threads(each.stage))
-            RUNNERS[each.stage.kind](each, plan, run, progress, metrics, ledger, stack)
+            torch.set_num_threads(num_threads(ready_stage.stage))
+            RUNNERS[ready_stage.stage.kind](ready_stage, plan, run, progress, metrics, ledger, stack)
         start = metrics.size
-        if each is not ready[-1]:
+        if ready_stage is not ready[-1]:
             checkpoint.prune(run.checkpoints, name, keep=0)  # its end is fixed: the next stage starts from it
 
 
 def _refuse_changed_ends(ready: list[Ready], path: Path) -> None:
-    """RecipeError where a stage that others started from would have to end elsewhere than it did."""
-    for each in ready[:-1]:
-        record = path / "stages" / each.stage.name / "stage.json"
-        if record.exists() and json.loads(record.read_text(encoding="utf-8"))["goal"] != goal_of(each.stage):
+    """RecipeError where a finished stage that later ones started from has new steps or a new stop."""
+    for ready_stage in ready[:-1]:
+        record = path / "stages" / ready_stage.stage.name / "stage.json"
+        if record.exists() and json.loads(record.read_text(encoding="utf-8"))["goal"] != goal_of(ready_stage.stage):
             raise RecipeError(
-                f"stage {each.stage.name} is done and the next ones started from it; its steps and stop cannot "
+                f"stage {ready_stage.stage.name} is done and the next ones started from it; its steps and stop cannot "
                 "change any more: restore them or set another out="
             )
 

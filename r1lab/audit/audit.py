@@ -1,4 +1,5 @@
-"""How often a verifier is wrong: on labelled completions, also beside a second one. Golds without labels: `golds`.
+"""How often a verifier is wrong on labelled completions, also beside a second one. Not reference answers without labels
+(`r1lab.audit.dataset`).
 
 The rates are of these rows; they say nothing of other completions than such as these are.
 """
@@ -9,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1lab.audit.rates import MAX_KEPT, Tally, interval, is_right, row_of
+from r1lab.audit.rates import MAX_KEPT_ROWS, Tally, interval, is_right, row_of
 from r1lab.errors import RecipeError
 from r1lab.evaluation.cases import Case, Cases
 from r1lab.recipe import WorkersConfig
@@ -21,7 +22,7 @@ from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
 from r1lab_verifiers.verdict import Verdict
 
-SHOWN = 20
+SHOWN_ROWS = 20
 """Rows judged wrongly that a terminal shows."""
 WHO = {(True, True): "both right", (True, False): "only {0}", (False, True): "only {1}", (False, False): "neither"}
 
@@ -69,7 +70,8 @@ def audit(
     where: Mapping[str, object] = {},
     workers: WorkersConfig = verification.WORKERS,
 ) -> Audit:
-    """Judge every row of `path` that has a label `expected` with one verifier or two. RecipeError as in `verify`."""
+    """Verify every row of `path`, which has a label `expected`, with one verifier or two. RecipeError as in
+    `verify`."""
     table = {verification.verifier_label(verifier, settings): verification.resolve_one(verifier, settings)}
     if against is not None:
         if str(against) in table:
@@ -111,7 +113,7 @@ def audit(
 
 
 class Versus:
-    """Where two verifiers part, and who was right."""
+    """Rows on which two verifiers disagree, and which of the two was right."""
 
     def __init__(self, names: tuple[str, ...]):
         self.counts = {who.format(*names, ""): 0 for who in WHO.values()}
@@ -120,10 +122,10 @@ class Versus:
     def add(self, case: Case, verdicts: Sequence[Verdict]) -> None:
         if len(verdicts) < 2:
             return
-        right = tuple(is_right(case, verdict) for verdict in verdicts)
+        right = is_right(case, verdicts[0]), is_right(case, verdicts[1])
         who = WHO[right].format(*self.names)
         self.counts[who] += 1
-        if right[0] != right[1] and len(self.rows) < MAX_KEPT:
+        if right[0] != right[1] and len(self.rows) < MAX_KEPT_ROWS:
             rows = {name: row_of(case, verdict) for name, verdict in zip(self.names, verdicts)}
             self.rows.append({"id": case.id, "right": self.names[right.index(True)], **rows})
 
@@ -166,12 +168,12 @@ def _sections(figures: Mapping) -> list[Section]:
 
 def _summary(figures: Mapping) -> Section:
     rows = []
-    for name, found in figures["verifiers"].items():
-        seconds, rate = found["seconds"], found["answers_per_second"]
-        undecided, error = (sum(found["statuses"].get(status, {}).values()) for status in ("undecided", "error"))
+    for name, measured in figures["verifiers"].items():
+        seconds, rate = measured["seconds"], measured["answers_per_second"]
+        undecided, error = (sum(measured["statuses"].get(status, {}).values()) for status in ("undecided", "error"))
         rows.append((
             name,
-            *(percent(interval(found[key])) for key in ("false_positive", "false_negative", "right")),
+            *(percent(interval(measured[key])) for key in ("false_positive", "false_negative", "right")),
             undecided,
             error,
             *(f"{1000 * seconds[key]:.1f}" if seconds else None for key in ("p50", "p99")),
@@ -209,7 +211,7 @@ def _wrong(name: str, figure: Mapping) -> Section:
         row[1] = _label(row[1])
     right = figure["right"]
     title = f"Judged wrongly by {name}: {right['n'] - right['count'] if right else 0}"
-    return Section(title, ("id", "label", *columns[2:]), rows, num_words=len(columns), shown=SHOWN)
+    return Section(title, ("id", "label", *columns[2:]), rows, num_words=len(columns), shown=SHOWN_ROWS)
 
 
 def _parted(rows: Sequence[Mapping]) -> Section:
@@ -224,7 +226,7 @@ def _parted(rows: Sequence[Mapping]) -> Section:
             for row in rows
         ],
         num_words=5 + len(names),
-        shown=SHOWN,
+        shown=SHOWN_ROWS,
     )  # fmt: skip
 
 

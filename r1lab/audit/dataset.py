@@ -1,4 +1,5 @@
-"""Every gold proves itself: the reference scores 1, the answer written another way too, an answer made wrong scores 0.
+"""Check a dataset's reference answers with their verifier: the reference must score 1, the answer written another way
+too, an answer made wrong 0.
 
 No labels and no model are needed; what it finds are faults of a dataset and of its verifier together.
 """
@@ -28,13 +29,13 @@ from r1lab_verifiers.pool.pool import Pool
 from r1lab_verifiers.verdict import Item, Verdict
 
 REFERENCE = "reference"
-SHOWN = 20
+SHOWN_ROWS = 20
 """Failed checks that a terminal shows."""
 
 
 @dataclass(frozen=True)
 class GoldCheck:
-    """One thing that must hold of a problem."""
+    """A completion made of a problem's reference answer, and the score it must have."""
 
     problem: Problem
     variant: Variant | None
@@ -62,14 +63,14 @@ def audit_golds(
     if not spec:
         raise RecipeError("--verifier: a dataset names none; give one (math, numeric, ...)")
     name, table = verification.verifier_label(spec, settings), tables(verification.resolve_one(spec, settings))
-    found, meter = GoldFindings(), Meter("audit")
+    findings, meter = GoldFindings(), Meter("audit")
     with ExitStack() as stack:
         stack.enter_context(terminable("nothing was written"))
         stack.enter_context(meter)
         pool = stack.enter_context(verification.opened_pool(table, workers))
         asked = (each for problem in problems for each in _asked(problem, pool, table))
         for check, verdicts in verification.verdicts_in_order(asked, workers):
-            found.add(check, verdicts)
+            findings.add(check, verdicts)
             meter.add()
     figures = {
         "dataset": source.path or f"task:{source.task}",
@@ -77,22 +78,23 @@ def audit_golds(
         "problems": len(problems),
         "wall_seconds": meter.seconds,
         "workers": workers.count,
-        **found.figures(len(problems)),
+        **findings.figures(len(problems)),
     }
     title = f"{name} on the golds of {figures['dataset']}"
     return Audit(title, figures, _sections(figures), _panels(figures["checks"]))
 
 
 def tables(resolved: Resolved) -> dict[str, Resolved]:
-    """The verifier, and where it runs in workers its wordings: one that confines what it runs judges programs only."""
+    """The verifier, and what states its reference answers: not for one that runs programs, which have a solution
+    instead."""
     if resolved.isolated:
         return {"verifier": resolved}
-    made = {
+    wordings = {
         REFERENCE: reference_checks.reference(resolved),
         "stated": reference_checks.stated(resolved),
         "kind": reference_checks.kind(resolved),
     }
-    return {"verifier": resolved, **{name: each for name, each in made.items() if each is not None}}
+    return {"verifier": resolved, **{name: each for name, each in wordings.items() if each is not None}}
 
 
 def _asked(
@@ -132,17 +134,17 @@ class GoldFindings:
             self.held[check.rule] += 1
         else:
             self.failed.append(_row(check, verdict))
-        for each in kind:
-            self.kinds["error" if each.score is None else each.extracted] += 1
+        for said in kind:
+            self.kinds["error" if said.score is None else str(said.extracted)] += 1
 
     def figures(self, num_problems: int) -> dict:
         rules = {name: wanted for rules, wanted in (((REFERENCE, DOLLARS), 1), (SAME, 1), (OTHER, 0)) for name in rules}
         parsed = sum(self.kinds.values()) - self.kinds["text"] - self.kinds["unreadable"] - self.kinds["error"]
         return {
             "checks": {
-                name: {"wanted": wanted, **share(self.held[name], self.total[name])}
+                name: {"wanted": wanted, **rate}
                 for name, wanted in rules.items()
-                if self.total[name]
+                if (rate := share(self.held[name], self.total[name]))
             },
             "without_reference": num_problems - self.total[REFERENCE],
             "kinds": dict(self.kinds.most_common()),
@@ -191,7 +193,7 @@ def _sections(figures: Mapping) -> list[Section]:
             columns,
             [[row[key] for key in columns] for row in figures["failed"]],
             num_words=len(columns),
-            shown=SHOWN,
+            shown=SHOWN_ROWS,
         ),
     ]
 

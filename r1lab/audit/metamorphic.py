@@ -1,4 +1,5 @@
-r"""An answer written another way, which must not change a verdict, and an answer made wrong, which must. Pure text.
+r"""Metamorphic variants of an answer: written another way, which must not change a verdict, or made wrong, which must.
+Pure text.
 
 For golds that are mathematics or one letter. A rule that does not fit an answer makes nothing of it; none of them knows
 a verifier, so what a verifier was never meant to read (`12,345` for `exact`) shows as a failure.
@@ -11,18 +12,31 @@ from dataclasses import dataclass
 DOLLARS = "dollar signs"
 Rule = Callable[[str], str | None]
 
+# "5 cm"; not "2x"
 _WORDS = re.compile(r"[A-Za-z]{2,}")
+# "\text{cm}"; not "x^{2}"
 _COMMANDS = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+")
+# "-12345.6"; not "12,345"
 _WHOLE = re.compile(r"(-?)([1-9][0-9]{3,14})(\.[0-9]+)?")
+# "12,345"; not "12,34"
 _GROUPED = re.compile(r"-?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+# "-3/4"; not "x/4"
 _PLAIN_FRACTION = re.compile(r"(-?)\s*([0-9]+)\s*/\s*([0-9]+)")
+# "\dfrac{3}{4}"; not "\frac{x}{4}"
 _LATEX_FRACTION = re.compile(r"(-?)\s*\\[dt]?frac\s*\{\s*([0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}")
+# "1,234.5"; not "1,2"
 _NUMBER = re.compile(r"[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+")
+# "\{1, 2\}"; not "(1, 2)"
 _SET = re.compile(r"(?P<open>(?:\\left)?\\\{)(?P<inside>.*?)(?P<close>(?:\\right)?\\\})", re.DOTALL)
+# "x \mid x > 0"; not "1, 2"
 _NO_LIST = re.compile(r"\||\\mid|:|\\l?dots|\.\.\.|[0-9],[0-9]{3}(?![0-9])")
+# "(B)"; not "K"
 _LETTER = re.compile(r"\(?([A-J])\)?")
+# "x = 12"; not "x_1"
 _INTEGER = re.compile(r"(?<![0-9_])(?<!_\{)[0-9]{1,100}")
+# "$x$"; not "$x$ and $y$"
 _FRAMED = re.compile(r"\$([^$]+)\$")
+# "x = 1"; not "x <= 1"
 _EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)")
 
 
@@ -52,6 +66,7 @@ def variants(answer: str) -> Iterator[Variant]:
 
 def dollars(answer: str) -> str | None:
     """`$...$` around mathematics; not around words, nor what LaTeX reads as another thing there."""
+    # "50%"; not "50\%"
     if re.search(r"\$|boxed|\\\(|\\\[|(?<!\\)[%#&]|\\\\|\\begin", answer) or _has_words(answer):
         return None
     return f"${answer}$"
@@ -60,6 +75,7 @@ def dollars(answer: str) -> str | None:
 def spaces(answer: str) -> str:
     """Spaces on both sides, and around signs where there are no words."""
     is_prose = _has_words(answer) or "\\text" in answer
+    # "x+1"; not "1e+5"
     inner = answer if is_prose else re.sub(r"(?<=[\w)}])(?<![0-9][eE])([+=<>])(?=[\w\\({])", r" \1 ", answer)
     return f" {inner} "
 
@@ -76,8 +92,10 @@ def plain_fraction(answer: str) -> str | None:
 
 def other_frac(answer: str) -> str | None:
     r"""`\dfrac` for `\frac`, or the other way round."""
+    # "\frac{1}{2}"; not "\fraction"
     if re.search(r"\\frac(?![A-Za-z])", answer):
         return re.sub(r"\\frac(?![A-Za-z])", r"\\dfrac", answer)
+    # "\dfrac{1}{2}"; not "\frac{1}{2}"
     return re.sub(r"\\[dt]frac(?![A-Za-z])", r"\\frac", answer)
 
 
@@ -103,8 +121,10 @@ def reordered(answer: str) -> str | None:
 
 def resized(answer: str) -> str | None:
     r"""`\left( \right)` for the brackets around all of an answer, or such brackets made plain."""
+    # "\right."; not "\right)"
     if re.search(r"\\(?:left|right)\s*\.", answer):
         return None
+    # "\left("; not "\leftarrow"
     if re.search(r"\\left(?![A-Za-z])", answer):
         return re.sub(r"\\(?:left|right)(?![A-Za-z])\s*", "", answer)
     if _LETTER.fullmatch(answer) or answer[:1] not in ("(", "[") or _closing(answer) != len(answer) - 1:
@@ -123,6 +143,7 @@ def negated(answer: str) -> str | None:
     """The other sign of one number or fraction that is not zero."""
     body = answer.removeprefix("-")
     is_number = _NUMBER.fullmatch(body) or _PLAIN_FRACTION.fullmatch(body) or _LATEX_FRACTION.fullmatch(body)
+    # "3/4"; not "34"
     top = re.split(r"/|\}", body)[0]
     if not is_number or body.startswith("-") or not re.search("[1-9]", top):
         return None

@@ -1,4 +1,4 @@
-"""How often a verifier was right on labelled completions, as plain data for JSON. Pure counting: judges nothing.
+"""How often a verifier was right on labelled completions, as plain data for JSON. Pure counting: verifies nothing.
 
 Accepted is a score of 1, rejected any other, `undecided` included; an error has no score and is in no rate but `right`,
 of which it lowers the share.
@@ -14,9 +14,9 @@ from r1lab.evaluation.cases import Case
 from r1lab.stats.intervals import Interval, wilson
 from r1lab_verifiers.verdict import STATUSES, Verdict
 
-HEAD = 200
+HEAD_CHARACTERS = 200
 """Characters kept of a completion that was judged wrongly."""
-MAX_KEPT = 1000
+MAX_KEPT_ROWS = 1000
 """Rows kept of those judged wrongly; all are counted."""
 Cells = Counter[tuple[bool, str]]
 """(expected, outcome) -> rows."""
@@ -42,14 +42,15 @@ class Tally:
         self.wrong: list[dict] = []
 
     def add(self, case: Case, verdict: Verdict) -> None:
-        cell = (case.expected, outcome(verdict))
+        is_expected = bool(case.expected)  # a row without a label is no case of an audit
+        cell = (is_expected, outcome(verdict))
         self.cells[cell] += 1
         for key, groups in self.groups.items():
             if name := getattr(case, key):
                 groups[name][cell] += 1
-        self.statuses[verdict.status, case.expected] += 1
+        self.statuses[verdict.status, is_expected] += 1
         self.seconds.append(verdict.seconds)
-        if not is_right(case, verdict) and len(self.wrong) < MAX_KEPT:
+        if not is_right(case, verdict) and len(self.wrong) < MAX_KEPT_ROWS:
             self.wrong.append(row_of(case, verdict))
 
     def figures(self) -> dict:
@@ -103,7 +104,7 @@ def row_of(case: Case, verdict: Verdict) -> dict:
         "id": case.id,
         "expected": case.expected,
         "type": case.type,
-        "completion": case.item.completion[:HEAD].encode("utf-8", "replace").decode(),
+        "completion": case.item.completion[:HEAD_CHARACTERS].encode("utf-8", "replace").decode(),
         "answer": case.item.answer,
         "score": verdict.score,
         "status": verdict.status,

@@ -19,7 +19,7 @@ from r1lab_verifiers.verdict import STATUSES, Verdict
 
 @dataclass(frozen=True)
 class Verified:
-    """What was done."""
+    """Counts of a finished `r1lab verify`."""
 
     rows: int
     unreadable: int
@@ -45,7 +45,7 @@ def verify(
     where: Mapping[str, object] = {},
     workers: WorkersConfig = verification.WORKERS,
 ) -> Verified:
-    """Judge every row of `path` (`-`: stdin) and write it with score, status, extracted, reason and seconds added.
+    """Verify every row of `path` (`-`: stdin) and write it with score, status, extracted, reason and seconds added.
 
     Rows keep their order and other fields; one that cannot be read is reported on stderr and gives no row. `out` is
     there at the end, whole; None is stdout. RecipeError before anything is judged: verifier, settings, columns, files.

@@ -50,7 +50,7 @@ def shared(
     key_variable: Annotated[str, typer.Option(help="Environment variable of the server's key")] = "OPENAI_API_KEY",
     seed: Annotated[int, typer.Option(help="Of the samples")] = 0,
     workers: given.WorkersOption = None,
-    deadline: given.Deadline = given.DEADLINE,
+    deadline: given.Deadline = given.DEADLINE_SECONDS,
     memory_mb: given.Memory = given.MEMORY_MB,
 ) -> dict[str, Any]:
     """Fields of `r1lab.evaluation.arguments.Asked`."""
@@ -59,7 +59,7 @@ def shared(
         "columns": given.columns(columns), "where": given.values(where, "--where"),
         "settings": given.values(difficulty, "--with"),
     }  # fmt: skip
-    said = (workers, deadline, memory_mb) != (None, given.DEADLINE, given.MEMORY_MB)
+    said = (workers, deadline, memory_mb) != (None, given.DEADLINE_SECONDS, given.MEMORY_MB)
     if on_bad_gold not in ("error", "drop"):
         raise RecipeError(f"--on-bad-gold: {on_bad_gold!r} is neither error nor drop")
     return {
@@ -76,7 +76,7 @@ def shared(
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the shared options; what they mean together comes in as its argument `asked`."""
-    own = inspect.signature(command).parameters
+    options = inspect.signature(command).parameters
     common = inspect.signature(shared).parameters
 
     @wraps(command)
@@ -84,8 +84,10 @@ def asking(command: Callable[..., None]) -> Callable[..., None]:
         asked = shared(**{name: arguments.pop(name) for name in common})
         command(**arguments, asked=asked)
 
-    merged = [*(each for name, each in own.items() if name != "asked"), *common.values()]
-    run.__signature__ = inspect.Signature([each.replace(kind=each.KEYWORD_ONLY) for each in merged])
+    merged = [*(each for name, each in options.items() if name != "asked"), *common.values()]
+    # typer reads `__signature__`, which the stub of `wraps` lacks.
+    signature = inspect.Signature([each.replace(kind=each.KEYWORD_ONLY) for each in merged])
+    run.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
     run.__annotations__ = {each.name: each.annotation for each in merged}
     return run
 

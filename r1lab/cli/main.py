@@ -163,7 +163,7 @@ def verify(
     columns: given.Columns = None,
     where: given.Where = None,
     workers: given.WorkersOption = None,
-    deadline: given.Deadline = given.DEADLINE,
+    deadline: given.Deadline = given.DEADLINE_SECONDS,
     memory_mb: given.Memory = given.MEMORY_MB,
 ) -> None:
     """Verdicts on completions that exist: JSONL in, JSONL out; exit 1 where a row could not be read."""
@@ -192,7 +192,7 @@ def audit(
     columns: given.Columns = None,
     where: given.Where = None,
     workers: given.WorkersOption = None,
-    deadline: given.Deadline = given.DEADLINE,
+    deadline: given.Deadline = given.DEADLINE_SECONDS,
     memory_mb: given.Memory = given.MEMORY_MB,
 ) -> None:
     """A verifier's false positives and negatives on labelled rows; with --dataset, whether every gold proves itself."""
@@ -203,16 +203,18 @@ def audit(
     more = {"settings": given.values(settings, "--set"), "workers": pool}
     picked = {"columns": given.columns(columns), "where": given.values(where, "--where")}
     with audit.reported(json_, html, but=cases) as report:
-        if given.is_dataset(cases, dataset, verifier, against):
+        given.check_audit(cases, dataset, verifier, against)
+        if dataset is not None:
             source = given.source(
                 dataset, split=split, config=config, answer_format=answer_format, limit=limit, **picked
             )
-            found = golds.audit_golds(source, verifier, **more)
+            result = golds.audit_golds(source, verifier, **more)
         else:
-            found = audit.audit(cases, verifier, against=against, **picked, **more)
-        report(found)
-    typer.echo(found.text())
-    raise typer.Exit(1 if found.unreadable else 0)
+            assert cases is not None and verifier is not None  # `check_audit`
+            result = audit.audit(cases, verifier, against=against, **picked, **more)
+        report(result)
+    typer.echo(result.text())
+    raise typer.Exit(1 if result.unreadable else 0)
 
 
 @app.command()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from r1lab.recipe import SourceConfig, WorkersConfig
 
 NAMED = "A verifier's name, package.module:name, or {use: name, setting: value}"
-DEADLINE, MEMORY_MB = 5.0, 2048
+DEADLINE_SECONDS, MEMORY_MB = 5.0, 2048
 Verifier = Annotated[str, typer.Option(help=NAMED)]
 VerifierOrTask = Annotated[str | None, typer.Option(help=f"{NAMED}; a task has its own")]
 Settings = Annotated[
@@ -43,28 +43,30 @@ def values(texts: list[str] | None, option: str) -> dict[str, Any]:
     """`key=value` each, the value YAML. RecipeError where it is not."""
     from r1lab.recipe.load import parse_yaml
 
-    found = {}
+    settings = {}
     for text in texts or []:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise RecipeError(f"{option} {text!r} is not key=value")
-        found[key] = parse_yaml(value, f"{option} {key}")
-    return found
+        settings[key] = parse_yaml(value, f"{option} {key}")
+    return settings
 
 
 def columns(texts: list[str] | None) -> dict[str, str | dict[str, str]]:
     """`role=column` each, several with commas between; `answer={a: column, ...}` is a mapping."""
     from r1lab.recipe.load import parse_yaml
 
-    found: dict[str, str | dict[str, str]] = {}
+    columns_by_role: dict[str, str | dict[str, str]] = {}
     for text in texts or []:
+        # "a=b,c=d"; not "a={b: c, d: e}"
         for part in re.split(r",(?=\w+=)", text):
             role, equals, column = part.partition("=")
             if not equals or not role or not column:
                 raise RecipeError(f"--columns {part!r} is not role=column, such as completion=prediction")
+            # "{a: b}"; not "{a}: b"
             is_mapping = re.match(r"\{\s*\w+\s*:\s", column)
-            found[role] = parse_yaml(column, f"--columns {role}") if is_mapping else column
-    return found
+            columns_by_role[role] = parse_yaml(column, f"--columns {role}") if is_mapping else column
+    return columns_by_role
 
 
 def pool(count: int | None, deadline: float, memory_mb: int) -> "WorkersConfig":
@@ -74,23 +76,22 @@ def pool(count: int | None, deadline: float, memory_mb: int) -> "WorkersConfig":
     from r1lab.recipe import WorkersConfig
 
     try:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return WorkersConfig(count=cores if count is None else count, deadline=deadline, memory_mb=memory_mb)
     except ValidationError as error:
         fault = error.errors()[0]
-        option = {"count": "--workers", "deadline": "--deadline", "memory_mb": "--memory-mb"}[fault["loc"][0]]
+        option = {"count": "--workers", "deadline": "--deadline", "memory_mb": "--memory-mb"}[str(fault["loc"][0])]
         raise RecipeError(f"{option}: {fault['msg'].lower()}, got {fault['input']!r}") from None
 
 
-def is_dataset(cases: Path | None, dataset: str | None, verifier: str | None, against: str | None) -> bool:
-    """Whether golds are audited rather than labelled rows. RecipeError where neither or both are asked for."""
+def check_audit(cases: Path | None, dataset: str | None, verifier: str | None, against: str | None) -> None:
+    """RecipeError unless labelled rows and their verifier are asked for, or golds, which are a dataset's."""
     if (cases is None) == (dataset is None):
         raise RecipeError("audit: give one of CASES.jsonl (labelled rows) and --dataset (problems with golds)")
     if dataset is not None and against is not None:
         raise RecipeError("--against goes with labelled rows, not with --dataset; audit the second one by itself")
     if dataset is None and verifier is None:
         raise RecipeError("--verifier: give one (math, numeric, ...)")
-    return dataset is not None
 
 
 def source(dataset: str, **knobs: Any) -> "SourceConfig":

@@ -92,6 +92,7 @@ def _base(out: Path, run: pipeline.Run) -> dict:
 
 
 def _arm(out: Path, arm: str, run: pipeline.Run) -> dict:
+    assert run.model is not None  # both arms train
     last = next(row for row in reversed(run.metrics) if f"eval/{SET}/avg" in row)
     table = run.path / "eval" / f"{last['stage']}-{last['step']}-{SET}.parquet"
     return _score(last) | {
@@ -106,8 +107,9 @@ def _score(row: dict) -> dict:
 
 
 def _scores(out: Path, arm: dict) -> dict[str, float]:
-    rows, _ = journal.read_evaluation(out / arm["eval"])
-    return {row["problem_id"]: float(row["score"] == 1.0) for row in rows}
+    evaluation = journal.read_evaluation(out / arm["eval"])
+    assert evaluation is not None  # its row of metrics is there
+    return {row["problem_id"]: float(row["score"] == 1.0) for row in evaluation[0]}
 
 
 def _table(summary: dict) -> Table:

@@ -1,8 +1,8 @@
-"""Why two regimes are not ranked, each reason by name. Judges conditions, not scores; no interval is computed here.
+"""Why two regimes are not ranked, each reason by name. Looks at conditions, not scores; no interval is computed here.
 
 failed unfinished seeds      a run is missing, so what is left is a choice
 evaluation_set               other problems, another sampling, another source: not one examination
-verifier_version             judged by something else
+verifier_version             verified by something else
 budget                       over 2 % apart in what was spent
 errors                       over 1 % of a run's completions could not be judged
 one_seed too_few_problems    nothing to tell chance from a difference by
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from r1lab.comparison.trials import Trial
 
-MOST_APART, MOST_ERRORS = 0.02, 0.01
+MOST_APART_SHARE, MOST_ERROR_SHARE = 0.02, 0.01
 
 
 @dataclass(frozen=True)
@@ -25,29 +25,31 @@ class Refusal:
     reason: str
 
 
-def of(a: Sequence[Trial], b: Sequence[Trial], set_name: str, unit: str, failed: Mapping[str, str]) -> list[Refusal]:
+def reasons_not_to_rank(
+    a: Sequence[Trial], b: Sequence[Trial], set_name: str, unit: str, failed: Mapping[str, str]
+) -> list[Refusal]:
     """Every reason not to rank two regimes on a set; `failed` says of runs that ended in an error, by `Trial.name`."""
     trials = [*a, *b]
     regimes = (a[0].regime, b[0].regime)
     gone = [f"{name} failed: {why}" for name, why in failed.items() if name.rpartition(", seed ")[0] in regimes]
-    found = [
-        *(Refusal("failed", each) for each in gone),
-        *(Refusal("unfinished", f"{each.name} has not finished") for each in trials if not each.is_finished),
+    refusals = [
+        *(Refusal("failed", why) for why in gone),
+        *(Refusal("unfinished", f"{trial.name} has not finished") for trial in trials if not trial.is_finished),
         *_seeds(a, b),
-        *_differing(trials, "evaluation_set", lambda each: each.last_evaluation(set_name).conditions),
-        *_differing(trials, "verifier_version", lambda each: each.verifiers(set_name)),
+        *_differing(trials, "evaluation_set", lambda trial: trial.last_evaluation(set_name).conditions),
+        *_differing(trials, "verifier_version", lambda trial: trial.verifiers(set_name)),
         *_budget(trials, unit),
     ]
-    last_evaluations = [(each.name, each.last_evaluation(set_name)) for each in trials]
+    last_evaluations = [(trial.name, trial.last_evaluation(set_name)) for trial in trials]
     for name, last_evaluation in last_evaluations:
-        if last_evaluation.error_share > MOST_ERRORS:
+        if last_evaluation.error_share > MOST_ERROR_SHARE:
             share = f"{last_evaluation.errors} of {len(last_evaluation.rows)} completions of {name} could not be judged"
-            found.append(Refusal("errors", f"{share}, over {MOST_ERRORS:.0%}"))
+            refusals.append(Refusal("errors", f"{share}, over {MOST_ERROR_SHARE:.0%}"))
     if len(last_evaluations[0][1].problems) < 2:
-        found.append(Refusal("too_few_problems", "one problem has no spread to judge by; evaluate on more"))
-    if len({each.seed for each in a} & {each.seed for each in b}) == 1:
-        found.append(Refusal("one_seed", "one seed: it says how these two runs differ, not which way is better"))
-    return found
+        refusals.append(Refusal("too_few_problems", "one problem has no spread to judge by; evaluate on more"))
+    if len({trial.seed for trial in a} & {trial.seed for trial in b}) == 1:
+        refusals.append(Refusal("one_seed", "one seed: it says how these two runs differ, not which way is better"))
+    return refusals
 
 
 def _seeds(a: Sequence[Trial], b: Sequence[Trial]) -> list[Refusal]:
@@ -76,16 +78,12 @@ def _differing(trials: Sequence[Trial], name: str, conditions: Callable) -> list
 
 def _budget(trials: Sequence[Trial], unit: str) -> list[Refusal]:
     spent = {each.name: getattr(each, unit) for each in trials}
-    least, most = min(spent, key=spent.get), max(spent, key=spent.get)
+    least, most = min(spent, key=spent.__getitem__), max(spent, key=spent.__getitem__)
     apart = (spent[most] - spent[least]) / max(1, spent[most])
-    if apart <= MOST_APART:
+    if apart <= MOST_APART_SHARE:
         return []
-    return [
-        Refusal(
-            "budget",
-            f"{least} spent {spent[least]:,} {unit}, {most} {spent[most]:,}: {apart:.1%} apart, over {MOST_APART:.0%}",
-        )
-    ]
+    spread = f"{least} spent {spent[least]:,} {unit}, {most} {spent[most]:,}"
+    return [Refusal("budget", f"{spread}: {apart:.1%} apart, over {MOST_APART_SHARE:.0%}")]
 
 
 def _listed(seeds: Sequence[int]) -> str:

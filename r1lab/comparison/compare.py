@@ -1,8 +1,9 @@
 """`r1lab compare`: recipes x seeds as paired runs at one budget, then what their differences show, with intervals.
 
 Every run is an ordinary one in its own folder under `runs/` of the comparison's, at the same problems in the same order
-as the others of its seed, and is examined by the same evaluation. Nothing is ranked that its interval does not
-separate, nor what was not examined, judged or paid alike (`refusals`). Writes comparison.json and report/.
+as the others of its seed, and has the same evaluation. Nothing is ranked that its interval does not
+separate, nor what was not evaluated,
+verified or budgeted alike (`r1lab.comparison.comparable`). Writes comparison.json and report/.
 """
 
 import json
@@ -64,9 +65,8 @@ def compare(
         raise RecipeError("compare needs recipes or runs' folders")
     if seeds < 1 or jobs < 1:
         raise RecipeError(f"seeds {seeds}, jobs {jobs}: each must be at least 1")
-    given = [Path(each) for each in recipes if trials.is_run(each)]
-    read = trials.read(given)
-    wanted = [each for each in recipes if not trials.is_run(each)]
+    read = trials.read([Path(given) for given in recipes if trials.is_run(given)])
+    wanted = [given for given in recipes if not trials.is_run(given)]
     folder = Path(out or "comparisons") / ("" if out else "-".join(_name(each) for each in recipes)[:100])
     planned = _planned(wanted, overrides, seeds, folder)
     _check_names(planned, read)
@@ -109,7 +109,7 @@ def _planned(recipes: Sequence, overrides: Sequence[str], seeds: int, folder: Pa
 
 def _check_names(planned: Sequence[Planned], read: Sequence[Trial]) -> None:
     """RecipeError where two runs are of one regime and one seed, or there is only one regime."""
-    seen: dict[str, Path] = {}
+    seen: dict[str, str] = {}
     for name, where in [(each.name, str(each.folder)) for each in planned] + [
         (each.name, str(each.path)) for each in read
     ]:

@@ -1,6 +1,7 @@
 """Every two regimes against each other: the paired difference, what it shows, and which of the two stands higher.
 
-Numbers come from `paired`, reasons not to rank from `refusals`. Nothing is read or drawn here.
+Numbers come from `r1lab.stats.paired`, reasons not to rank from `r1lab.comparison.comparable`. Nothing is read or drawn
+here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from r1lab.comparison import comparable as refusals
-from r1lab.comparison.comparable import Refusal
+from r1lab.comparison.comparable import Refusal, reasons_not_to_rank
 from r1lab.comparison.trials import Trial
 from r1lab.stats import paired
 from r1lab.stats.intervals import Interval, mean_interval, wilson
@@ -88,21 +88,21 @@ def _of_outcomes(right_SN: np.ndarray, completions: int) -> Interval:
 
 
 def _contrast(a: Sequence[Trial], b: Sequence[Trial], set_name: str, unit: str, failed: Mapping[str, str]) -> Contrast:
-    made = Contrast(a[0].regime, b[0].regime, refusals=tuple(refusals.of(a, b, set_name, unit, failed)))
+    contrast = Contrast(a[0].regime, b[0].regime, refusals=tuple(reasons_not_to_rank(a, b, set_name, unit, failed)))
     last_evaluations = [{each.seed: each.last_evaluation(set_name) for each in trials} for trials in (a, b)]
     seeds = sorted(last_evaluations[0].keys() & last_evaluations[1].keys())
     problems = {last_evaluation.problems for each in last_evaluations for last_evaluation in each.values()}
     if not seeds or len(problems) > 1:
-        return made
+        return contrast
     difference_SN = np.stack([last_evaluations[0][seed].right_N - last_evaluations[1][seed].right_N for seed in seeds])
-    made = replace(made, by_seed={seed: float(row.mean()) for seed, row in zip(seeds, difference_SN)})
+    contrast = replace(contrast, by_seed={seed: float(row.mean()) for seed, row in zip(seeds, difference_SN)})
     if difference_SN.shape[1] < 2:
-        return made
+        return contrast
     if len(seeds) == 1:
-        return replace(made, difference=mean_interval(difference_SN[0].tolist()))
+        return replace(contrast, difference=mean_interval(difference_SN[0].tolist()))
     parts = paired.mean_squares(difference_SN, 1 / last_evaluations[0][seeds[0]].completions)
     return replace(
-        made,
+        contrast,
         difference=paired.interval(parts),
         parts=parts,
         p=paired.p_value(parts),
@@ -111,31 +111,36 @@ def _contrast(a: Sequence[Trial], b: Sequence[Trial], set_name: str, unit: str, 
 
 def _corrected(pairs: Sequence[Contrast]) -> list[Contrast]:
     """Holm over the differences that could be ranked; those that it does not separate are refused."""
-    tested = [each for each in pairs if each.is_tested]
-    adjusted, levels = paired.holm([each.p for each in tested])
-    table = {(each.a, each.b): (p, level) for each, p, level in zip(tested, adjusted, levels)}
+    tested = [(pair, pair.parts, pair.p) for pair in pairs if pair.is_tested and pair.parts and pair.p is not None]
+    adjusted, levels = paired.holm([p for _, _, p in tested])
     strictest = paired.ALPHA / max(1, len(tested))
-    return [_decided(each, *table[each.a, each.b], strictest) if each.is_tested else each for each in pairs]
+    decided = {
+        (pair.a, pair.b): _decided(pair, parts, p, *corrected, strictest)
+        for (pair, parts, p), corrected in zip(tested, zip(adjusted, levels))
+    }
+    return [decided.get((pair.a, pair.b), pair) for pair in pairs]
 
 
-def _decided(contrast: Contrast, adjusted: float, level: float, strictest: float) -> Contrast:
+def _decided(
+    contrast: Contrast, parts: paired.MeanSquares, p: float, adjusted: float, level: float, strictest: float
+) -> Contrast:
     sizes = sorted({contrast.num_seeds, *MORE_SEEDS})
-    made = replace(
+    decided = replace(
         contrast,
         adjusted_p=adjusted,
-        corrected=paired.interval(contrast.parts, level),
+        corrected=paired.interval(parts, level),
         win=paired.win_probability(list(contrast.by_seed.values())),
-        resolvable={size: paired.resolvable(contrast.parts, strictest, size) for size in sizes},
+        resolvable={size: paired.resolvable(parts, strictest, size) for size in sizes},
     )
     if adjusted <= paired.ALPHA:
-        return made
-    if contrast.p <= paired.ALPHA:
+        return decided
+    if p <= paired.ALPHA:
         reason = (
             f"its interval leaves out zero, but not after Holm's correction for {round(paired.ALPHA / strictest)} pairs"
         )
     else:
         reason = "the interval holds zero"
-    return replace(made, refusals=(*made.refusals, Refusal("not_separated", reason)))
+    return replace(decided, refusals=(*decided.refusals, Refusal("not_separated", reason)))
 
 
 def ranking(pairs: Sequence[Contrast]) -> list[tuple[str, str]]:

@@ -1,4 +1,5 @@
-"""The figures of a comparison: scores over the budget, the differences, where each run ended. Painted by `drawing`."""
+"""The figures of a comparison: scores over the budget, the differences, where each run ended. Themes stand in
+`r1lab.report.theme`."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -11,7 +12,8 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 from r1lab.comparison.contrasts import Contrast
 from r1lab.comparison.findings import Findings, Regime
 from r1lab.report.figures import Picture
-from r1lab.report.theme import DASHES, MARKERS, Theme, both, dress, legend, panels, plain
+from r1lab.report.theme import DASHES, MARKERS, Theme, axes_grid, dress_axes, legend, png_pair, shown_label
+from r1lab.stats.intervals import Interval
 
 GRID = 200
 """Places at which seeds' curves are averaged."""
@@ -19,13 +21,15 @@ GRID = 200
 
 def draw(findings: Findings) -> list[Picture]:
     """Every figure that has numbers, in the page's order."""
-    paired = [each for each in findings.contrasts if each.difference is not None]
-    made = [Picture("curves", True, *both((9.6, 4.2), lambda figure, theme: _curves(figure, findings, theme)))]
+    paired = [(pair, pair.difference) for pair in findings.contrasts if pair.difference is not None]
+    pictures = [Picture("curves", True, *png_pair((9.6, 4.2), lambda figure, theme: _curves(figure, findings, theme)))]
     if paired:
         size = (9.6, 1.1 + 0.42 * len(paired))
-        made.insert(0, Picture("differences", True, *both(size, lambda figure, theme: _forest(figure, paired, theme))))
+        pictures.insert(
+            0, Picture("differences", True, *png_pair(size, lambda figure, theme: _forest(figure, paired, theme)))
+        )
     size = (9.6, 1.1 + 0.42 * len(findings.regimes))
-    return [*made, Picture("ends", True, *both(size, lambda figure, theme: _ends(figure, findings, theme)))]
+    return [*pictures, Picture("ends", True, *png_pair(size, lambda figure, theme: _ends(figure, findings, theme)))]
 
 
 def band(regime: Regime, set_name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -38,8 +42,8 @@ def band(regime: Regime, set_name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _curves(figure: Figure, findings: Findings, theme: Theme) -> None:
     """A line a regime, the mean over its seeds; the band from the lowest seed to the highest."""
-    (ax,) = panels(figure, 1, 1)
-    dress(ax, theme, "training budget so far (tokens)", f"{plain(findings.on)}: right answers")
+    (ax,) = axes_grid(figure, 1, 1)
+    dress_axes(ax, theme, "training budget so far (tokens)", f"{shown_label(findings.on)}: right answers")
     looks = list(zip(findings.regimes, cycle(theme.runs), cycle(MARKERS), cycle(DASHES)))
     for regime, colour, marker, dash in looks:
         x, scores_SX = band(regime, findings.on)
@@ -54,41 +58,41 @@ def _curves(figure: Figure, findings: Findings, theme: Theme) -> None:
 
 def _handle(regime: Regime, colour: str, marker: str, dash) -> Line2D:
     look = {"color": colour, "marker": marker, "markersize": 5, "linestyle": dash, "linewidth": 1.9}
-    return Line2D([], [], label=plain(regime.name), **look)
+    return Line2D([], [], label=shown_label(regime.name), **look)
 
 
-def _forest(figure: Figure, paired: Sequence[Contrast], theme: Theme) -> None:
+def _forest(figure: Figure, paired: Sequence[tuple[Contrast, Interval]], theme: Theme) -> None:
     """A line a pair: the 95 % interval thick, the corrected one thin; filled where the pair is ranked."""
-    (ax,) = panels(figure, 1, 1)
-    dress(ax, theme, "difference, points of right answers", "")
+    (ax,) = axes_grid(figure, 1, 1)
+    dress_axes(ax, theme, "difference, points of right answers", "")
     ax.axvline(0, color=theme.ink, linewidth=1.1)
-    for row, each in enumerate(paired):
-        colour = theme.runs[0] if each.winner else theme.ink
-        if each.corrected is not None:
-            ax.plot([100 * each.corrected.low, 100 * each.corrected.high], [row, row], color=colour, linewidth=1)
-        ends = [100 * each.difference.low, 100 * each.difference.high]
+    for row, (pair, difference) in enumerate(paired):
+        colour = theme.runs[0] if pair.winner else theme.ink
+        if pair.corrected is not None:
+            ax.plot([100 * pair.corrected.low, 100 * pair.corrected.high], [row, row], color=colour, linewidth=1)
+        ends = [100 * difference.low, 100 * difference.high]
         ax.plot(ends, [row, row], color=colour, linewidth=3.4, solid_capstyle="butt")
-        ax.plot(100 * each.difference.value, row, "o", color=colour, markersize=8, markeredgewidth=1.6,
-                markerfacecolor=colour if each.winner else theme.paper)  # fmt: skip
-        seeds = [100 * value for value in each.by_seed.values()]
+        ax.plot(100 * difference.value, row, "o", color=colour, markersize=8, markeredgewidth=1.6,
+                markerfacecolor=colour if pair.winner else theme.paper)  # fmt: skip
+        seeds = [100 * value for value in pair.by_seed.values()]
         ax.plot(seeds, [row + 0.27] * len(seeds), "|", color=theme.ink, markersize=6, alpha=0.75)
-    ax.set_yticks(range(len(paired)), [f"{plain(each.a)} - {plain(each.b)}" for each in paired])
+    ax.set_yticks(range(len(paired)), [f"{shown_label(pair.a)} - {shown_label(pair.b)}" for pair, _ in paired])
     ax.set_ylim(len(paired) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
 
 
 def _ends(figure: Figure, findings: Findings, theme: Theme) -> None:
     """A line a regime: a mark a run, the mean with its interval."""
-    (ax,) = panels(figure, 1, 1)
-    dress(ax, theme, f"{plain(findings.on)}: right answers at the end", "")
-    for row, (each, colour, marker) in enumerate(zip(findings.regimes, cycle(theme.runs), cycle(MARKERS))):
-        ax.plot([100 * each.score.low, 100 * each.score.high], [row, row], color=colour, linewidth=3.4)
-        ax.plot(100 * each.score.value, row, marker, color=colour, markersize=8)
-        ends = [100 * value for value in each.by_seed.values()]
+    (ax,) = axes_grid(figure, 1, 1)
+    dress_axes(ax, theme, f"{shown_label(findings.on)}: right answers at the end", "")
+    for row, (regime, colour, marker) in enumerate(zip(findings.regimes, cycle(theme.runs), cycle(MARKERS))):
+        ax.plot([100 * regime.score.low, 100 * regime.score.high], [row, row], color=colour, linewidth=3.4)
+        ax.plot(100 * regime.score.value, row, marker, color=colour, markersize=8)
+        ends = [100 * value for value in regime.by_seed.values()]
         ax.plot(ends, [row + 0.27] * len(ends), "|", color=theme.ink, markersize=7)
-        if each.base is not None:
-            ax.plot(100 * each.base, row, marker, color=colour, markersize=7, markerfacecolor=theme.paper)
+        if regime.base is not None:
+            ax.plot(100 * regime.base, row, marker, color=colour, markersize=7, markerfacecolor=theme.paper)
     ax.xaxis.set_major_formatter(PercentFormatter(100))
-    ax.set_yticks(range(len(findings.regimes)), [plain(each.name) for each in findings.regimes])
+    ax.set_yticks(range(len(findings.regimes)), [shown_label(regime.name) for regime in findings.regimes])
     ax.set_ylim(len(findings.regimes) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)

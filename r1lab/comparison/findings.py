@@ -1,4 +1,4 @@
-"""What a comparison found, as plain data and in a sentence. Numbers come from `contrasts`; nothing is drawn here."""
+"""Results of a comparison as plain data. Numbers come from `contrasts`; nothing is drawn here."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,8 @@ class Reached:
     @property
     def median(self) -> float | None:
         """Over the seeds that reached it; None where fewer than all did."""
-        return None if None in self.by_seed.values() else median(self.by_seed.values())
+        reached = [tokens for tokens in self.by_seed.values() if tokens is not None]
+        return median(reached) if len(reached) == len(self.by_seed) else None
 
     @property
     def num(self) -> int:

@@ -86,7 +86,7 @@ def _beside(planned: Sequence[Planned], jobs: int) -> list[tuple[Planned, str]]:
     children: dict[str, subprocess.Popen] = {}
     stopped = threading.Event()
 
-    def one(planned: Planned) -> str:
+    def run_one(planned: Planned) -> str:
         slot = slots.get()
         try:
             if stopped.is_set():
@@ -99,7 +99,7 @@ def _beside(planned: Sequence[Planned], jobs: int) -> list[tuple[Planned, str]]:
             slots.put(slot)
 
     with terminable("the same command goes on from where its runs stand"), ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(one, each) for each in planned]
+        futures = [pool.submit(run_one, each) for each in planned]
         try:
             said = [future.result() for future in futures]
         except BaseException:  # a signal too: no run outlives this process
@@ -123,10 +123,12 @@ def _child(planned: Planned, threads: int, device: dict[str, str]) -> subprocess
         "PYTHONSAFEPATH": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }  # as this process finds them
+    # Threads of several runs share the cores: OpenMP's must not spin while they wait.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **imports, **device}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     command = [sys.executable, "-m", "r1lab.comparison.jobs"]
     child = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)  # Ctrl-C is the parent's alone
+    assert child.stdin is not None  # a pipe
     job = {
         "regime": planned.regime,
         "seed": planned.seed,
@@ -144,6 +146,7 @@ def _child(planned: Planned, threads: int, device: dict[str, str]) -> subprocess
 
 def _outcome(child: subprocess.Popen, stopped: threading.Event) -> str:
     """Wait for its end; why it failed, or nothing."""
+    assert child.stdin is not None and child.stdout is not None  # pipes
     said = child.stdout.read().strip().splitlines()
     code = child.wait()
     child.stdin.close()
@@ -163,11 +166,11 @@ def main() -> int:
     """A child: one run, told on standard input; what became of it on standard output."""
     told = json.loads(sys.stdin.readline())
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    each = Planned(told["regime"], told["seed"], told["raw"], Path(told["base"]))
-    progress = Progress(each.name)
+    planned = Planned(told["regime"], told["seed"], told["raw"], Path(told["base"]))
+    progress = Progress(planned.name)
     progress.console = Console(stderr=True, force_terminal=False)  # bars of several would overwrite each other
     try:
-        pipeline.train(each.plan(told["threads"]), progress)
+        pipeline.train(planned.plan(told["threads"]), progress)
     except (RecipeError, RunError) as error:
         print(json.dumps([STOPPED if isinstance(error, Stopped) else FAILED, str(error)]), flush=True)
         return 1

@@ -3,7 +3,7 @@
 One file without links, its figures as PNG beside it; what a model wrote is escaped, cut and made visible.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,6 @@ def side_by_side(findings: Findings) -> list[tuple[str, list[tuple[str, dict[str
     ]
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """What of a row the page shows: no nulls, and an evaluation pays no reward."""
     return {key: value for key, value in row.items() if value is not None and key != "prompt_text"}

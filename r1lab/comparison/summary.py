@@ -26,12 +26,12 @@ def lead(findings: Findings) -> str:
     if findings.num_seeds == 1:
         return _one_seed(best, others[0], findings)
     if not any(each.is_tested for each in findings.contrasts):
-        why, said = pairs[0].refusals[0], points(turned(pairs[0], best.name)) if pairs[0].difference else ""
+        why, said = pairs[0].refusals[0], points(difference_from(pairs[0], best.name)) if pairs[0].difference else ""
         differ = f" As they ran, {best.name} differs from {others[0].name} by {said}." if said else ""
         return f"Not ranked ({why.name.replace('_', ' ')}): {why.reason}.{differ}"
     if all(each.winner == best.name for each in pairs):
         rest = "" if len(others) == 1 else ", and above every other regime"
-        return f"{best.name} ends higher than {others[0].name}: {points(turned(pairs[0], best.name))}{rest}."
+        return f"{best.name} ends higher than {others[0].name}: {points(difference_from(pairs[0], best.name))}{rest}."
     unsettled = "; ".join(_against(each, best.name) for each in pairs if each.winner != best.name)
     return f"No regime is shown to end highest: {best.name} scores most, but is not told from {unsettled}."
 
@@ -57,7 +57,7 @@ def _one_seed(best: Regime, other: Regime, findings: Findings) -> str:
         return f"One seed, and not the same problems: nothing can be said of {best.name} and {other.name}."
     return (
         f"One seed ranks nothing: this run of {best.name} differs from that of {other.name} by "
-        f"{points(turned(pair, best.name))}, over problems alone; another seed may turn it round."
+        f"{points(difference_from(pair, best.name))}, over problems alone; another seed may turn it round."
     )
 
 
@@ -65,7 +65,7 @@ def _against(contrast: Contrast, best: str) -> str:
     other, refused = contrast.b if contrast.a == best else contrast.a, contrast.refusals[0]
     if refused.name != "not_separated" or contrast.difference is None:
         return f"{other} ({refused.name.replace('_', ' ')}: {refused.reason})"
-    return f"{other} ({points(turned(contrast, best))})"
+    return f"{other} ({points(difference_from(contrast, best))})"
 
 
 def design(findings: Findings) -> str:
@@ -78,10 +78,13 @@ def design(findings: Findings) -> str:
     return f"({seeds}, {findings.num_problems} problems of {findings.on}, {budget} a run.)"
 
 
-def turned(contrast: Contrast, first: str) -> Interval:
+def difference_from(contrast: Contrast, first: str) -> Interval:
     """The difference as `first` minus the other."""
-    found = contrast.difference
-    return found if contrast.a == first else Interval(-found.value, -found.high, -found.low, found.n)
+    difference = contrast.difference
+    assert difference is not None  # `is_tested`, or asked before
+    if contrast.a == first:
+        return difference
+    return Interval(-difference.value, -difference.high, -difference.low, difference.n)
 
 
 def points(interval: Interval | None) -> str:
@@ -102,9 +105,9 @@ def verdict(contrast: Contrast) -> str:
 def text(findings: Findings) -> str:
     """The answer, the regimes and their differences, every refusal."""
     refused = [
-        f"  {each.a} - {each.b}: {refusal.reason} ({refusal.name})"
-        for each in findings.contrasts
-        for refusal in each.refusals
+        f"  {contrast.a} - {contrast.b}: {refusal.reason} ({refusal.name})"
+        for contrast in findings.contrasts
+        for refusal in contrast.refusals
     ]
     tables = as_text([_regimes(findings), _contrasts(findings)])
     return "\n".join(
@@ -115,14 +118,14 @@ def text(findings: Findings) -> str:
 def _regimes(findings: Findings) -> Section:
     rows = [
         (
-            each.name,
-            _percent(each.score),
-            ONE if each.has_one_seed else f"{len(each.trials)} seeds",
-            count(each.mean("tokens")),
-            count(each.mean("flops")),
-            duration(each.mean("seconds")),
+            regime.name,
+            _percent(regime.score),
+            ONE if regime.has_one_seed else f"{len(regime.trials)} seeds",
+            count(regime.mean("tokens")),
+            count(regime.mean("flops")),
+            duration(regime.mean("seconds")),
         )
-        for each in findings.best_first
+        for regime in findings.best_first
     ]
     header = ("regime", "right, % [95 %]", "seeds", "tokens", "FLOPs", "time")
     return Section(f"Right answers on {findings.on}, and the mean cost of a run", header, rows)
@@ -131,13 +134,13 @@ def _regimes(findings: Findings) -> Section:
 def _contrasts(findings: Findings) -> Section:
     rows = [
         (
-            f"{each.a} - {each.b}",
-            points(each.difference),
-            "-" if each.adjusted_p is None else f"{each.adjusted_p:.2g}",
-            ONE if each.num_seeds == 1 else f"{each.num_seeds} seeds",
-            verdict(each),
+            f"{contrast.a} - {contrast.b}",
+            points(contrast.difference),
+            "-" if contrast.adjusted_p is None else f"{contrast.adjusted_p:.2g}",
+            ONE if contrast.num_seeds == 1 else f"{contrast.num_seeds} seeds",
+            verdict(contrast),
         )
-        for each in findings.contrasts
+        for contrast in findings.contrasts
     ]
     return Section("Differences", ("pair", "difference [95 %]", "p (Holm)", "seeds", "verdict"), rows)
 

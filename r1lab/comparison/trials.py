@@ -1,7 +1,7 @@
-"""One finished run as a comparison sees it: whose it is, at what seed, and how it did in its last evaluation.
+"""One finished run as a comparison reads it: its regime, its seed and its last evaluation.
 
 Reads folders, computes no model. Refuses a folder that another version wrote rather than misread it. Which runs may be
-compared with which is decided elsewhere (`refusals`).
+compared with which is decided elsewhere (`r1lab.comparison.comparable`).
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -69,6 +69,7 @@ class Trial:
     @property
     def sets(self) -> list[str]:
         """Names of the evaluation sets, as recipes may name them: a folder may come from anywhere."""
+        # "gsm8k"; not "../x"
         return [name for name in runs.evaluation_sets(self.curves) if re.fullmatch(r"[\w.:-]+", name)]
 
     @property
@@ -171,7 +172,7 @@ def last_evaluation_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, st
     )
 
 
-def is_run(place: object) -> bool:
+def is_run(place: object) -> TypeGuard[str | Path]:
     """Whether an argument is a run's folder rather than a recipe."""
     return isinstance(place, str | Path) and Path(place).is_dir()
 
@@ -212,6 +213,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
     missing = [key for key in ("name", "identity", "recipe", "verifiers", "finished") if key not in manifest]
     if missing:
         raise RecipeError(f"{folder / 'manifest.json'} lacks {', '.join(missing)}; restore it or run the recipe again")
+    # "grpo-1.5"; not "a/b"
     if not re.fullmatch(r"[\w.-]+", str(manifest["name"])) or not isinstance(manifest["identity"].get("seed"), int):
         raise RecipeError(f"{folder / 'manifest.json'}: its name or seed is none a recipe can have; restore it")
     return manifest

@@ -1,1 +1,1 @@
-"""A model's answers to a set of problems: sampled, judged, summarized with intervals, resumed."""
+"""Evaluation of a model on a set of problems: sampled, verified, summarized with intervals, resumed."""

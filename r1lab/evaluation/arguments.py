@@ -1,4 +1,5 @@
-"""From the arguments of `r1lab eval` and `r1lab probe` to what is asked of whom. Asks nothing (`evaluation`).
+"""From the arguments of `r1lab eval` and `r1lab probe` to an evaluation's specification. Samples nothing
+(`r1lab.evaluation.runner`).
 
 A recipe, where one is named, gives the defaults: its last stage's prompt, verifier, lengths, stop strings and workers;
 a set may then be called by its name under `eval.sets`, and one that overlaps the recipe's training data is refused.
@@ -20,7 +21,7 @@ from r1lab.evaluation.runner import EvaluationSpec
 from r1lab.evaluation.scores import checked_ks
 from r1lab.evaluation.server_completer import KEY_VARIABLE, Served
 from r1lab.policy import models
-from r1lab.recipe import EngineConfig, TrainStageConfig, WorkersConfig, load
+from r1lab.recipe import AnyStageConfig, EngineConfig, RlStageConfig, WorkersConfig, load
 from r1lab.recipe.base import Use
 from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.load import Plan, parse_yaml
@@ -35,7 +36,7 @@ MAX_BATCH = 256
 
 @dataclass(frozen=True)
 class Asked:
-    """Arguments; None is the recipe's or, without one, the default that is named."""
+    """Arguments of an evaluation; None is the recipe's or, without one, the default that is named."""
 
     model: str | None = None
     """`embedded`, a Hugging Face folder, a hub id; with `server` the name it serves; none with `completions`."""
@@ -89,7 +90,8 @@ class Asked:
 
 
 def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
-    """What is asked of whom. RecipeError in one line for whatever is wrong, before anything is written."""
+    """The specification of an evaluation, and what completes its problems. RecipeError in one line for whatever is
+    wrong, before anything is written."""
     if asked.n is not None and (type(asked.n) is not int or asked.n < 1):
         raise RecipeError(f"--n: {asked.n!r} is no whole number from 1 on")
     plan = load.resolve(*load.read(asked.recipe, asked.overrides)) if asked.recipe is not None else None
@@ -100,33 +102,34 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     stage = _stage(plan, asked) if plan else None
     workers = asked.workers or (stage.workers if stage else WorkersConfig())
     name, source = _source(asked, stage, base)
+    assert source.verifier is not None  # `_source` refuses a set without one
     key = verification.key_of(source.verifier)
     table = verification.resolve([source.verifier])
     golds = Golds(table, asked.on_bad_gold, workers)
-    on = EvaluationSet(name, golds.usable(name, load_problems(source, name, key, base, f"--on {name}")))
+    eval_set = EvaluationSet(name, golds.usable(name, load_problems(source, name, key, base, f"--on {name}")))
     if plan and not asked.as_training:
-        _refuse_leaks(on, source, plan)
+        _refuse_leaks(eval_set, source, plan)
     origin, prompt = _origin(asked, stage, base)
     n = asked.n or (origin.least if isinstance(origin, FileCompleter) else 1)
     note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
     sampling = Sampling() if isinstance(origin, FileCompleter) else _sampling(asked, stage)
     plain = {} if isinstance(origin, FileCompleter) else prompt.model_dump(mode="json")
     return EvaluationSpec(
-        on, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note, base
+        eval_set, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note, base
     ), origin
 
 
-def _stage(plan: Plan, asked: Asked) -> TrainStageConfig:
-    """The stage that is asked like: the last one, or the last of RL."""
+def _stage(plan: Plan, asked: Asked) -> AnyStageConfig:
+    """The stage whose settings hold: the last one, or the last of RL."""
     if not asked.as_training:
         return plan.stages[-1]
-    found = [stage for stage in plan.stages if stage.kind == "rl"]
-    if not found:
+    of_rl = [stage for stage in plan.stages if stage.kind == "rl"]
+    if not of_rl:
         raise RecipeError(f"--recipe {plan.name}: has no stage of kind rl; probe with --on SET instead")
-    return found[-1]
+    return of_rl[-1]
 
 
-def _source(asked: Asked, stage: TrainStageConfig | None, base: Path) -> tuple[str, SourceConfig]:
+def _source(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[str, SourceConfig]:
     """The set's name and source, its verifier resolved: the argument's, its own, else the recipe's."""
     named = dict(stage.eval.sets) if stage is not None else {}
     if asked.as_training and stage is not None:
@@ -140,12 +143,11 @@ def _source(asked: Asked, stage: TrainStageConfig | None, base: Path) -> tuple[s
         source = named[asked.on]
         if source.stage is not None:
             raise RecipeError(f"--on {asked.on}: stage {source.stage!r} makes this dataset; name a set that is there")
-        own = (
-            spec or source.verifier or stage.verifier or (named_sets.verifier_of(source.task) if source.task else None)
-        )
-        if own is None:
+        of_task = named_sets.verifier_of(source.task) if source.task else None
+        use = spec or source.verifier or (stage and stage.verifier) or of_task
+        if use is None:
             raise RecipeError(f"--on {asked.on}: the set names no verifier; give --verifier (numeric, math, ...)")
-        return asked.on, named_sets.made(asked.on, {**source.model_dump(), "verifier": own, **asked.source})
+        return asked.on, named_sets.source_config(asked.on, {**source.model_dump(), "verifier": use, **asked.source})
     default = spec or (stage.verifier if stage is not None and asked.on not in named_sets.SETS else None)
     return named_sets.source_of(asked.on, base, verifier=default, **asked.source)
 
@@ -163,8 +165,8 @@ def _verifier(asked: Asked) -> Use | None:
     return {**(spec if isinstance(spec, dict) else {"use": spec}), **asked.settings} if asked.settings else spec
 
 
-def _origin(asked: Asked, stage: TrainStageConfig | None, base: Path) -> tuple[Completer, PromptConfig]:
-    """Who answers. Exactly one of a model, a file and a server does."""
+def _origin(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[Completer, PromptConfig]:
+    """What completes the problems: exactly one of a model, a file and a server."""
     prompt = _prompt(asked, stage)
     if asked.completions is not None:
         if asked.model is not None or asked.server is not None:
@@ -180,19 +182,19 @@ def _origin(asked: Asked, stage: TrainStageConfig | None, base: Path) -> tuple[C
     return ModelCompleter(location, prompt, _engine(asked, stage), threads=asked.threads), prompt
 
 
-def _engine(asked: Asked, stage: TrainStageConfig | None) -> EngineConfig:
+def _engine(asked: Asked, stage: AnyStageConfig | None) -> EngineConfig:
     """The recipe's engine with what the arguments say put in its place."""
-    own = {"kind": asked.engine, "max_batch": asked.max_batch}
+    said = {"kind": asked.engine, "max_batch": asked.max_batch}
     base = stage.engine.model_dump() if stage is not None and asked.engine is None else {"max_batch": MAX_BATCH}
     try:
-        return EngineConfig(**{**base, **{key: value for key, value in own.items() if value is not None}})
+        return EngineConfig(**{**base, **{key: value for key, value in said.items() if value is not None}})
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])).replace("_", "-") or "engine"
         raise RecipeError(f"--{where}: {fault['msg'].removeprefix('Value error, ')}, got {fault['input']!r}") from None
 
 
-def _prompt(asked: Asked, stage: TrainStageConfig | None) -> PromptConfig:
+def _prompt(asked: Asked, stage: AnyStageConfig | None) -> PromptConfig:
     """The recipe's prompt with what the arguments say put in its place."""
     given = {
         "template": asked.prompt,
@@ -201,11 +203,11 @@ def _prompt(asked: Asked, stage: TrainStageConfig | None) -> PromptConfig:
         "system_prompt": asked.system_prompt,
         "prefill_think": asked.prefill_think,
     }
-    own = {key: value for key, value in given.items() if value is not None}
-    if stage is not None and "template" not in own:
-        own = {**stage.prompt.model_dump(), **own}
+    knobs = {key: value for key, value in given.items() if value is not None}
+    if stage is not None and "template" not in knobs:
+        knobs = {**stage.prompt.model_dump(), **knobs}
     try:
-        return PromptConfig(**own)
+        return PromptConfig(**knobs)
     except ValidationError as error:
         fault = error.errors()[0]
         raise RecipeError(f"--prompt: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
@@ -221,32 +223,34 @@ def _examples(given: Sequence[Mapping[str, str]] | Path) -> Sequence[Mapping[str
         raise RecipeError(f"--examples {str(given)!r} cannot be read: {error}") from None
     if Path(given).suffix == ".jsonl":
         text = "".join(f"- {line}\n" for line in text.splitlines() if line.strip())
-    found = parse_yaml(text, f"--examples {given}")
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+    examples = parse_yaml(text, f"--examples {given}")
+    if not isinstance(examples, list) or not all(isinstance(example, dict) for example in examples):
         raise RecipeError(f"--examples {str(given)!r}: holds no list of {{prompt, solution}}")
-    return found
+    return examples
 
 
-def _sampling(asked: Asked, stage: TrainStageConfig | None) -> Sampling:
+def _sampling(asked: Asked, stage: AnyStageConfig | None) -> Sampling:
     """The evaluation's sampling: the recipe's under `eval`, else untruncated at temperature 1."""
     heat, nucleus, longest = 1.0, 1.0, 512
     if stage is not None:
         knobs = stage.eval
         heat, nucleus, longest = knobs.temperature, knobs.top_p, knobs.max_new_tokens or stage.max_new_tokens
-        if asked.as_training:
+        if asked.as_training and isinstance(stage, RlStageConfig):
             heat, nucleus, longest = stage.temperature, stage.sampling.top_p, stage.max_new_tokens
-    found = Sampling(
+    sampling = Sampling(
         temperature=float(_first(asked.temperature, heat)),
         top_p=float(_first(asked.top_p, nucleus)),
         max_new_tokens=_first(asked.max_new_tokens, longest),
         stop=tuple(_first(asked.stop, stage and stage.sampling.stop, ())),
     )
-    if not (found.temperature >= 0 and 0 < found.top_p <= 1 and found.max_new_tokens >= 1 and "" not in found.stop):
+    is_valid = sampling.temperature >= 0 and 0 < sampling.top_p <= 1 and sampling.max_new_tokens >= 1
+    if not is_valid or "" in sampling.stop:
         raise RecipeError(
-            f"sampling: temperature {found.temperature}, top_p {found.top_p}, max_new_tokens {found.max_new_tokens}, "
-            f"stop {list(found.stop)}: needs temperature >= 0, 0 < top_p <= 1, max_new_tokens >= 1, no empty stop"
+            f"sampling: temperature {sampling.temperature}, top_p {sampling.top_p}, max_new_tokens "
+            f"{sampling.max_new_tokens}, stop {list(sampling.stop)}: needs temperature >= 0, 0 < top_p <= 1, "
+            "max_new_tokens >= 1, no empty stop"
         )
-    return found
+    return sampling
 
 
 def _first(*values: Any) -> Any:
@@ -257,9 +261,9 @@ def _refuse_leaks(eval_set: EvaluationSet, source: SourceConfig, plan: Plan) -> 
     """RecipeError where the set shares problems with the training data of any stage of the recipe."""
     trained = [pair for stage in plan.stages for pair in stage.data.items() if not pair[1].stage]
     train: list[Problem] = []
-    for name, each in trained:
-        train += load_problems(each, name, "", plan.base)
-    by_nature = leaks.is_ours(source.task) and all(leaks.is_ours(each.task) for _, each in trained)
+    for name, train_source in trained:
+        train += load_problems(train_source, name, "", plan.base)
+    by_nature = leaks.is_ours(source.task) and all(leaks.is_ours(train_source.task) for _, train_source in trained)
     allowed = any(eval_set.name in stage.eval.allow_masked_overlap for stage in plan.stages)
     leaks.check_set(eval_set, train, may_mask=by_nature or allowed)
 

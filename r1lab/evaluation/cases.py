@@ -1,4 +1,4 @@
-"""Rows of a JSONL file as cases to judge: completions that exist. Not problems to train on (`r1lab_data.loaders`).
+"""Rows of a JSONL file as cases to verify: completions that exist. Not problems to train on (`r1lab_data.loaders`).
 
 A row that cannot be read is reported with its line and passed over. Memory does not grow with the file.
 """
@@ -21,7 +21,7 @@ ROLES = ("completion", "answer", "solution", "prompt", "id", "expected", "type",
 """What a row may hold, under these names unless `columns` says otherwise; only the completion and answer must be."""
 IN_ITEM = ("completion", "answer", "solution", "prompt")
 """Roles that a verifier is given by name; the columns left are its `meta`."""
-MAX_LINE = 64 << 20
+MAX_LINE_BYTES = 64 << 20
 """Bytes of one row."""
 STDIN = Path("-")
 
@@ -36,7 +36,7 @@ class Case:
     """Of the row, else `line 7`."""
     item: Item
     solution: str | None = None
-    """The problem's witness."""
+    """A program that is known to be right; where it fails a check too, the completion is not blamed."""
     expected: bool | None = None
     """The label: whether the completion is right."""
     type: str = ""
@@ -60,8 +60,8 @@ class Cases:
         rows whose column holds this value, or one of these; what a row lacks is null. report: told of unreadable rows.
         """
         _check(columns)
-        self.roles = {role: role for role in ROLES} | dict(columns)
-        self.used = {self.roles[role] for role in IN_ITEM if isinstance(self.roles[role], str)}
+        self.roles: dict[str, str | Mapping[str, str]] = {role: role for role in ROLES} | dict(columns)
+        self.used = {spec for role in IN_ITEM if isinstance(spec := self.roles[role], str)}
         self.where = {column: _texts(value) for column, value in where.items()}
         self.needs_answer, self.is_labelled, self.report = needs_answer, is_labelled, report
         self.unreadable = 0
@@ -115,7 +115,8 @@ class Cases:
         if self.is_labelled and not isinstance(expected, bool):
             raise Unusable(f"column {self.roles['expected']!r} holds {shown(expected)}; a label is true or false")
         labels = {role: "" if cells[role] is None else str(cells[role]) for role in ("type", "source")}
-        return Case(row, name, item, text(cells["solution"], self.roles["solution"]), expected, **labels)
+        solution = text(cells["solution"], str(self.roles["solution"]))
+        return Case(row, name, item, solution, expected if isinstance(expected, bool) else None, **labels)
 
     def _completion(self, value: object) -> str:
         if value is None:
@@ -141,12 +142,12 @@ class Cases:
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Numbered from 1, blank ones left out. Of one longer than MAX_LINE only a little more than that is kept."""
+    """Numbered from 1, blank ones left out. Of one longer than MAX_LINE_BYTES only a little more than that is kept."""
     for number in count(1):
-        line = stream.readline(MAX_LINE + 1)
+        line = stream.readline(MAX_LINE_BYTES + 1)
         rest = line
-        while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
-            rest = stream.readline(MAX_LINE + 1)
+        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = stream.readline(MAX_LINE_BYTES + 1)
         if not line:
             return
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
@@ -155,8 +156,8 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _row(line: bytes, place: str) -> dict:
-    if len(line) > MAX_LINE:
-        raise Unusable(f"longer than {MAX_LINE >> 20} MiB; shorten its completion")
+    if len(line) > MAX_LINE_BYTES:
+        raise Unusable(f"longer than {MAX_LINE_BYTES >> 20} MiB; shorten its completion")
     row = parse(line, place)
     if not isinstance(row, dict):
         raise Unusable(f'{shown(row)} is no JSON object such as {{"id": ..., "completion": ..., "answer": ...}}')

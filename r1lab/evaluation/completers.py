@@ -1,6 +1,6 @@
 """Where the completions of an evaluation come from: a model through an engine, or a file of them.
 
-The third origin, a server, stands in `r1lab.evaluation.server_completer`. None of them judges: `verify` is given to
+The third origin, a server, stands in `r1lab.evaluation.server_completer`. None of them verifies: `verify` is given to
 them, and each completion is handed to it as soon as it is there.
 """
 
@@ -54,7 +54,7 @@ Verify = Callable[[Completion, Problem], Future[Verdict]]
 
 
 class Completer(Protocol):
-    """What `r1lab.evaluation.runner` asks for completions."""
+    """An origin of completions for `r1lab.evaluation.runner`."""
 
     identity: dict[str, Any]
     """What decides the completions, beside the set, n, seed and sampling; plain data."""
@@ -63,14 +63,17 @@ class Completer(Protocol):
 
     def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
         """RecipeError for what cannot be answered, before anything is."""
+        ...
 
     def prompt_of(self, problem: Problem) -> str | None:
         """The prompt for people, as the model reads it."""
+        ...
 
     def answers(
         self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
     ) -> Iterator[tuple[Completion, Verdict]]:
-        """n completions of each of the problems at `rows`, in order, judged."""
+        """n completions of each of the problems at `rows`, in order, with their verdicts."""
+        ...
 
     def close(self) -> None: ...
 
@@ -81,7 +84,8 @@ class ModelCompleter:
     def __init__(self, location: str, prompt: PromptConfig, knobs: EngineConfig, *, threads: int = 0):
         """RecipeError where the engine that the knobs name, or such a model, cannot run here."""
         models.check(location)
-        self.threads, self.knobs, self.engine = threads, knobs, None
+        self.threads, self.knobs = threads, knobs
+        self.engine: engines.Engine | None = None
         config = models.load_config(location)
         self.kind = factory.choose(knobs.kind, config).name
         context = factory.check(knobs.model_copy(update={"kind": self.kind}), config)
@@ -105,10 +109,12 @@ class ModelCompleter:
         problems = {eval_set.problems[row].id: eval_set.problems[row] for row in rows}
         requests = requests_of(eval_set, self.renderer, sampling, n, seed, rows)
         sampled = generate(
-            self._opened(), lambda each: verify(answer_of(each), problems[each.request.problem_id]), requests
+            self._opened(),
+            lambda rollout: verify(completion_of(rollout), problems[rollout.request.problem_id]),
+            requests,
         )
         for rollout, verdict in sampled:
-            yield answer_of(rollout), verdict
+            yield completion_of(rollout), verdict
 
     def _opened(self) -> engines.Engine:
         if self.engine is None:
@@ -158,19 +164,20 @@ class FileCompleter:
         """The fewest completions of a problem."""
         return min(map(len, self.texts.values()))
 
-    def of(self, eval_set: EvaluationSet, problem: Problem) -> list[Completion]:
+    def completions_of(self, eval_set: EvaluationSet, problem: Problem) -> list[Completion]:
         return self.texts.get(problem.id) or self.texts.get(problem.id.removeprefix(f"{eval_set.name}/"), [])
 
     def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
         """Every problem has n completions, and every completion a problem."""
-        known = {name for each in eval_set.problems for name in (each.id, each.id.removeprefix(f"{eval_set.name}/"))}
+        ids, prefix = [problem.id for problem in eval_set.problems], f"{eval_set.name}/"
+        known = {*ids, *(name.removeprefix(prefix) for name in ids)}
         strangers = [name for name in self.texts if name not in known]
         if strangers:
             self._refuse(
                 f"{self.path}: {len(strangers)} ids are of no problem of {eval_set.name}, as {strangers[0]!r}; "
                 f"the set's are as {eval_set.problems[0].id!r}"
             )
-        counts = {each.id: len(self.of(eval_set, each)) for each in eval_set.problems}
+        counts = {problem.id: len(self.completions_of(eval_set, problem)) for problem in eval_set.problems}
         few = [name for name, count in counts.items() if count < n]
         if few:
             self._refuse(
@@ -190,19 +197,19 @@ class FileCompleter:
     def answers(
         self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
     ) -> Iterator[tuple[Completion, Verdict]]:
-        asked = []
+        started = []
         for row in rows:
             problem = eval_set.problems[row]
-            for index, each in enumerate(self.of(eval_set, problem)[:n]):
-                answer = Completion(problem.id, index, each.text, each.finish, each.num_tokens)
-                asked.append((answer, verify(answer, problem)))
-        for answer, verdict in asked:
-            yield answer, verdict.result()
+            for index, held in enumerate(self.completions_of(eval_set, problem)[:n]):
+                completion = Completion(problem.id, index, held.text, held.finish, held.num_tokens)
+                started.append((completion, verify(completion, problem)))
+        for completion, verdict in started:
+            yield completion, verdict.result()
 
     def close(self) -> None: ...
 
 
-def answer_of(rollout: Rollout) -> Completion:
+def completion_of(rollout: Rollout) -> Completion:
     ids = rollout.completion_ids
     return Completion(
         rollout.request.problem_id, rollout.request.id.index, rollout.text, rollout.finish, len(ids), tuple(ids)
@@ -215,7 +222,8 @@ def shown(location: str) -> str:
 
 
 def weights_digest(location: str) -> str:
-    """Of every file that decides what a folder's model writes; of a hub id, the commit that its configuration is of."""
+    """A digest of every file that decides what a folder's model writes; of a hub id, the commit of its
+    configuration."""
     folder = Path(location)
     if not folder.is_dir():
         return str(getattr(models.load_config(location), "_commit_hash", None))

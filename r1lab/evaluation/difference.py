@@ -14,12 +14,12 @@ from r1lab.evaluation.scores import by_problem, is_right
 from r1lab.run.manifest import differences
 from r1lab.stats import intervals
 
-ERRORS = 0.01
+MOST_ERROR_SHARE = 0.01
 """Share of completions that could not be judged, beyond which a difference says little."""
 
 
 def folder_of(path: Path) -> Path:
-    """An evaluation's folder, also by its results."""
+    """The folder of an evaluation, given the folder or the results file in it."""
     return path.parent if path.name == RESULTS else path
 
 
@@ -43,7 +43,7 @@ def compare(one: Path, other: Path) -> dict[str, Any]:
     mine, theirs = (read_manifest(folder)["identity"] for folder in (one, other))
     tables = [by_problem(read_rows(folder / COMPLETIONS)) for folder in (one, other)]
     scores = [{problem: sum(map(is_right, rows)) / len(rows) for problem, rows in table.items()} for table in tables]
-    difference = intervals.paired_difference(*scores)
+    difference = intervals.paired_difference(scores[0], scores[1])
     signs = [(scores[0][problem] > score) - (scores[0][problem] < score) for problem, score in scores[1].items()]
     asked = ("n", "seed", "sampling", "prompt", "origin")
     errors = [_errors(table) for table in tables]
@@ -55,7 +55,7 @@ def compare(one: Path, other: Path) -> dict[str, Any]:
             {key: mine[key] for key in asked}, {key: theirs[key] for key in asked}, "here", "there"
         ),
         "errors": errors,
-        "is_resolved": not difference.low <= 0 <= difference.high and max(errors) <= ERRORS,
+        "is_resolved": not difference.low <= 0 <= difference.high and max(errors) <= MOST_ERROR_SHARE,
     }
 
 
@@ -65,11 +65,11 @@ def _errors(table: Mapping[str, list]) -> float:
 
 
 def text(figures: Mapping[str, Any]) -> str:
-    """A few lines for people."""
+    """The comparison in a few lines for people."""
     gap, problems = figures["difference"], figures["problems"]
     verdict = "" if figures["is_resolved"] else ": the interval does not separate them"
-    if max(figures["errors"]) > ERRORS:
-        verdict = f": over {ERRORS:.0%} of one's completions could not be judged, so this ranks nothing"
+    if max(figures["errors"]) > MOST_ERROR_SHARE:
+        verdict = f": over {MOST_ERROR_SHARE:.0%} of one's completions could not be judged, so this ranks nothing"
     lines = [
         f"paired difference {gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]{verdict}",
         f"problems: {problems['better']} better, {problems['same']} the same, {problems['worse']} worse",

@@ -1,4 +1,5 @@
-"""Held-out problems through `generate`: avg@n and pass@k with intervals (DESIGN: evaluation keys).
+"""Evaluation during training: completions of held-out problems with their verdicts. Not the scores
+(`r1lab.evaluation.scores`), nor the command `r1lab eval` (`r1lab.evaluation.runner`).
 
 Never touches training randomness: its seeds are of the purpose `eval/<set>`, the same at every step and in every arm,
 so two evaluations are paired by problem and by random stream.

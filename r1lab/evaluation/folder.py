@@ -1,4 +1,5 @@
-"""What an evaluation keeps: one row a completion with verdict and vote, and its manifest. Reading and writing only.
+"""Files of an evaluation: a table with one row a completion (verdict and vote), and its manifest. Reading and writing
+only.
 
 There are no seconds in it: two equal evaluations are equal in every byte.
 """

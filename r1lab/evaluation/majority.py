@@ -6,11 +6,12 @@ extracted text. A completion without an extracted answer has no vote; programs a
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Future
 
 import r1lab_verifiers as verifiers
 from r1lab_verifiers.equivalence import same_as
 from r1lab_verifiers.pool.pool import Pool
-from r1lab_verifiers.verdict import Item
+from r1lab_verifiers.verdict import Item, Verdict
 
 PREFIX = "same/"
 
@@ -33,7 +34,7 @@ def maj_at_n(votes_K: Sequence[Hashable | None], right_K: Sequence[bool]) -> flo
 
 
 class Voting:
-    """Turns extracted answers into votes, asking the verifiers' workers which answers are the same."""
+    """Turns extracted answers into votes; worker processes decide which answers are the same."""
 
     def __init__(self, table: Mapping[str, verifiers.Resolved]):
         self.table = {f"{PREFIX}{key}": same for key, each in table.items() if (same := same_as(each)) is not None}
@@ -54,7 +55,7 @@ class Voting:
             for (key, extracted), each, first in zip(asked, texts, firsts)
         ]
 
-    def _firsts(self, pool: Pool, key: str, texts: list[str]) -> list:
+    def _firsts(self, pool: Pool, key: str, texts: list[str]) -> list[Future[Verdict] | None]:
         """Of each text, the future verdict that names the first one before it which is the same."""
         name = f"{PREFIX}{key}"
         if name not in self.table or key not in self.groups:
@@ -64,9 +65,11 @@ class Voting:
             for place, text in enumerate(texts)
         ]
 
-    def _numbered(self, texts: list[str], verdicts: list, extracted: Sequence[str | None]) -> list[int | None]:
+    def _numbered(
+        self, texts: list[str], verdicts: list[Verdict | None], extracted: Sequence[str | None]
+    ) -> list[int | None]:
         number: dict[str, int] = {}
         for place, (text, verdict) in enumerate(zip(texts, verdicts)):
-            is_known = verdict is not None and verdict.score == 1.0
-            number[text] = number[texts[int(verdict.extracted)]] if is_known else place
+            first = verdict.extracted if verdict is not None and verdict.score == 1.0 else None
+            number[text] = place if first is None else number[texts[int(first)]]
         return [None if text is None else number[text] for text in extracted]

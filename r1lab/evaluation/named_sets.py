@@ -1,4 +1,4 @@
-"""Evaluation sets by name: where each lies in public, which column is what, which verifier judges it. Loads nothing.
+"""Evaluation sets by name: where each is published, which column is what, which verifier it needs. Loads nothing.
 
 What is no name here is a procedural task (`addition`, `gym:<name>`), a local file or folder, a URL or a hub id. A
 `path` puts a local copy in a named set's place. Sets that the hub holds in other rows than papers report are read from
@@ -69,18 +69,18 @@ def source_of(set_name: str, base: Path | None = None, **knobs: Any) -> tuple[st
     RecipeError for a name that is none and no place either, with the nearest; for knobs that do not fit; for a set
     without a verifier.
     """
-    own = {key: value for key, value in knobs.items() if value not in (None, {}, ())}
-    name, table = named(set_name, base)
-    if "path" in own and "path" in table:  # a copy: where the hub keeps it says nothing of where it lies here
+    given = {key: value for key, value in knobs.items() if value not in (None, {}, ())}
+    name, table = knobs_of(set_name, base)
+    if "path" in given and "path" in table:  # a copy: where the hub keeps it says nothing of where it lies here
         table = {key: value for key, value in table.items() if key != "config"} | {"split": "test"}
-    source = made(set_name, {**table, **own})
+    source = source_config(set_name, {**table, **given})
     if source.verifier is None and source.task is None:
         raise RecipeError(f"--on {set_name}: the set names no verifier; give --verifier (numeric, math, code, ...)")
     return name, source
 
 
-def made(set_name: str, knobs: Mapping[str, Any]) -> SourceConfig:
-    """RecipeError where the knobs are no source's."""
+def source_config(set_name: str, knobs: Mapping[str, Any]) -> SourceConfig:
+    """The source of a set. RecipeError where the knobs are no source's."""
     try:
         return SourceConfig(**knobs)
     except ValidationError as error:
@@ -89,7 +89,7 @@ def made(set_name: str, knobs: Mapping[str, Any]) -> SourceConfig:
         raise RecipeError(f"--on {set_name}: {where}: {fault['msg'].removeprefix('Value error, ')}") from None
 
 
-def named(set_name: str, base: Path | None) -> tuple[str, dict[str, Any]]:
+def knobs_of(set_name: str, base: Path | None) -> tuple[str, dict[str, Any]]:
     """The short name and the knobs behind what a set is called by."""
     if set_name in SETS:
         return set_name, SETS[set_name]

@@ -1,4 +1,4 @@
-"""Before money is spent: models on a set as training would sample it, and whether RL from each has signal.
+"""`r1lab probe`: sample models on a set as training would, and forecast whether RL from each has signal.
 
 The evaluations are those of `r1lab eval`, in a folder each and resumed like them; what follows from their verdicts is
 `r1lab.evaluation.forecast`'s.
@@ -26,7 +26,7 @@ UNREADABLE = ("no_answer", "unparsable")
 
 @dataclass(frozen=True)
 class Probed:
-    """One model's answer."""
+    """One model's evaluation and forecast."""
 
     model: str
     figures: dict[str, Any]
@@ -63,7 +63,8 @@ class Probe:
 def probe(
     models: Sequence[str], asked: Asked, *, size: int | None, out: Path | None, say: Callable[[str], None]
 ) -> Probe:
-    """RecipeError where anything asked is wrong, before anything is written; RunError where it failed."""
+    """Evaluate each model and forecast. RecipeError where an argument is wrong, before anything is written; RunError
+    where it failed."""
     if not models and asked.completions is None:
         raise RecipeError("MODEL: missing; name one or several, such as a base model and its SFT checkpoint")
     asked = replace(asked, as_training=True)
@@ -73,19 +74,19 @@ def probe(
     size = _size(size, asked, specs[0][0].n)
     own = [runner.identity(*each) for each in specs]
     folder = out or Path("probes") / f"{specs[0][0].eval_set.name}-{digest(own)}"
-    found = []
+    probed = []
     for number, (spec, origin) in enumerate(specs):
         name = str(next(iter(origin.identity.values())))
         place = folder / f"{number}-{Path(name).name}"
         say(f"probing {name}")
-        found.append(_probed(name, spec, runner.evaluate(spec, origin, place, say), size))
-    text = json.dumps([each.plain() for each in found], indent=1) + "\n"
+        probed.append(_probed(name, spec, runner.evaluate(spec, origin, place, say), size))
+    text = json.dumps([each.plain() for each in probed], indent=1) + "\n"
     atomic_file(folder / "probe.json", lambda path: path.write_text(text, encoding="utf-8"))
-    return Probe(tuple(found), folder)
+    return Probe(tuple(probed), folder)
 
 
 def _size(size: int | None, asked: Asked, n: int) -> int:
-    """The group size that is asked about: the argument's, the recipe's, else 8. RecipeError where n cannot say it."""
+    """The group size of the forecast: the argument's, the recipe's, else 8. RecipeError where n cannot say it."""
     wanted = size
     if wanted is None and asked.recipe is not None:
         from r1lab.recipe import load
@@ -131,13 +132,13 @@ def _format(spec: EvaluationSpec, rows: Sequence[Mapping[str, Any]]) -> float | 
 
 
 def _text(probed: Probed) -> str:
-    found = probed.figures
-    kept = found["solved"]
+    figures = probed.figures
+    kept = figures["solved"]
     lines = [
         f"{probed.model}",
-        scores.text(found),
-        f"  readable  {found['readable']:.1%} of the completions hold an answer"
-        + ("" if found["format"] is None else f"; {found['format']:.1%} have the form <think>, <answer>"),
+        scores.text(figures),
+        f"  readable  {figures['readable']:.1%} of the completions hold an answer"
+        + ("" if figures["format"] is None else f"; {figures['format']:.1%} have the form <think>, <answer>"),
         f"  problems  {kept['never']:.0%} never solved, {kept['sometimes']:.0%} sometimes, {kept['always']:.0%} always",
         "  mixed     " + ", ".join(f"{share} of groups of {size}" for size, share in probed.mixed.items()),
         f"  zero var. {', '.join(f'{1 - share.value:.2f} of {size}' for size, share in probed.mixed.items())}",

@@ -1,11 +1,12 @@
-"""One set asked of one origin, in a folder of its own, resumed wherever it was killed: what `r1lab eval` does.
+"""`r1lab eval`: evaluate one set with one origin of completions, in a folder of its own, resumed wherever it was
+killed.
 
-    manifest.json        what was asked of whom, with what it was made; its hash names the folder
+    manifest.json        specification, origin, software and machine; its hash names the folder
     parts/<block>.parquet     while it runs: a block of problems, whole or not there
     completions.parquet  one row a completion with its verdict and vote
     results.json         the figures (`r1lab.evaluation.scores`), with the manifest's hash
 
-Blocks are asked for one after the other, always the same ones, so a resumed evaluation equals an unbroken one byte for
+Blocks are completed one after the other, always the same ones, so a resumed evaluation equals an unbroken one byte for
 byte. Not the arguments of the command (`r1lab.evaluation.arguments`) nor the evaluation during training (`evaluate`).
 """
 
@@ -41,7 +42,7 @@ PARTS = "parts"
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """What is asked: everything that decides the result but who answers."""
+    """What is evaluated: everything that decides the result but the origin of the completions."""
 
     eval_set: EvaluationSet
     table: Mapping[str, verifiers.Resolved]
@@ -92,29 +93,29 @@ def identity(spec: EvaluationSpec, origin: Completer) -> dict[str, Any]:
 
 
 def folder_of(spec: EvaluationSpec, origin: Completer) -> Path:
-    """Where an evaluation goes that was not told where."""
+    """The default folder of an evaluation."""
     return Path("evals") / f"{spec.eval_set.name}-{digest(identity(spec, origin))}"
 
 
 def evaluate(
     spec: EvaluationSpec, origin: Completer, out: Path, say: Callable[[str], None], other: Path | None = None
 ) -> Evaluation:
-    """Ask, judge and write; go on where the folder stands. RecipeError where it is another evaluation's, or where
+    """Complete, verify and write; go on where the folder stands. RecipeError where it is another evaluation's, or where
     `other`, an evaluation to compare with, is of another set or verifier."""
-    own = identity(spec, origin)
+    identity_now = identity(spec, origin)
     if other is not None:
-        against.refuse(own, against.folder_of(other))
-    _admit(out, own)
-    if not is_done(out / COMPLETIONS, digest(own)):
+        against.refuse(identity_now, against.folder_of(other))
+    _admit(out, identity_now)
+    if not is_done(out / COMPLETIONS, digest(identity_now)):
         origin.check(spec.eval_set, spec.n, spec.sampling)
     with terminable(f"finished blocks are in {out}: the same command goes on"), locked(out):
-        _admit(out, own)  # once more: another process may have held it in the meantime
+        _admit(out, identity_now)  # once more: another process may have held it in the meantime
         sweep(out)
-        results = {"manifest": digest(own), "set": spec.eval_set.name, **_heading(own)}
-        if not is_done(out / COMPLETIONS, digest(own)):
-            _note_start(out, own, spec, origin)
-            rows = _blocks(spec, origin, out, digest([own, origin.together]), say)
-            write_rows(out / COMPLETIONS, rows, digest(own))
+        results = {"manifest": digest(identity_now), "set": spec.eval_set.name, **_heading(identity_now)}
+        if not is_done(out / COMPLETIONS, digest(identity_now)):
+            _note_start(out, identity_now, spec, origin)
+            rows = _blocks(spec, origin, out, digest([identity_now, origin.together]), say)
+            write_rows(out / COMPLETIONS, rows, digest(identity_now))
         shutil.rmtree(out / PARTS, ignore_errors=True)
         rows = read_rows(out / COMPLETIONS)
         results |= figures(rows, name=spec.eval_set.name, seed=spec.seed, ks=spec.ks)
@@ -124,7 +125,7 @@ def evaluate(
 
 
 def _heading(identity_now: Mapping[str, Any]) -> dict[str, Any]:
-    """Who answered, and how they were asked, for who reads the results alone."""
+    """Origin and sampling, for who reads the results alone."""
     return {"origin": identity_now["origin"], "sampling": identity_now["sampling"], "seed": identity_now["seed"]}
 
 
@@ -154,7 +155,7 @@ def _note_start(out: Path, identity_now: dict[str, Any], spec: EvaluationSpec, o
 def _blocks(
     spec: EvaluationSpec, origin: Completer, out: Path, settings: str, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """The rows of all blocks; those that are there are read, the others asked for."""
+    """The rows of all blocks; those that are there are read, the others completed."""
     num, size = len(spec.eval_set.problems), max(1, origin.together // spec.n)
     blocks = [range(start, min(num, start + size)) for start in range(0, num, size)]
     paths = [out / PARTS / f"{number:05}.parquet" for number in range(len(blocks))]

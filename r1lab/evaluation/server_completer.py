@@ -25,18 +25,18 @@ from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-AT_ONCE = 16
+REQUESTS_AT_ONCE = 16
 """Requests in flight."""
-TRIES, PATIENCE = 4, 300.0
+TRIES, REPLY_SECONDS = 4, 300.0
 """Tries of one request, and seconds that one may take."""
-MAX_REPLY = 16 << 20
+MAX_REPLY_BYTES = 16 << 20
 """Bytes of one reply."""
 BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
 FINISH = {"stop": "eos", "length": "length"}
 
 
 class Served:
-    """What a server's model writes; the model is named, and every reply must name it too."""
+    """Completions of a server's model, which every reply must name."""
 
     together = 256
 
@@ -81,7 +81,7 @@ class Served:
             answer = self._ask(problem, index, sampling, derive(seed, f"eval/{eval_set.name}", row, index))
             return answer, verify(answer, problem)
 
-        threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ask")
+        threads = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="ask")
         try:
             asked = [threads.submit(ask, row, index) for row in rows for index in range(n)]
             for each in asked:
@@ -91,6 +91,7 @@ class Served:
             threads.shutdown(cancel_futures=True)
 
     def _ask(self, problem: Problem, index: int, sampling: Sampling, seed: int) -> Completion:
+        # Servers take seeds of 32 bits with a sign.
         body: dict[str, Any] = {
             "model": self.model, "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature,
             "top_p": sampling.top_p, "seed": seed % 2**31, "n": 1,
@@ -126,8 +127,8 @@ class Served:
         request = urllib.request.Request(f"{self.url}/{path}", data=data, headers=headers)
         for left in reversed(range(TRIES)):
             try:
-                with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-                    found = json.loads(response.read(MAX_REPLY))
+                with urllib.request.urlopen(request, timeout=REPLY_SECONDS) as response:
+                    reply = json.loads(response.read(MAX_REPLY_BYTES))
             except urllib.error.HTTPError as error:
                 problem, is_over = self._said(error), error.code not in BUSY
             except (OSError, http.client.HTTPException) as error:
@@ -135,8 +136,8 @@ class Served:
             except (ValueError, RecursionError):
                 problem, is_over = f"the reply to /{path} is no JSON", True
             else:
-                if isinstance(found, dict):
-                    return found
+                if isinstance(reply, dict):
+                    return reply
                 problem, is_over = f"the reply to /{path} is no JSON object", True
             if is_over or not left:
                 break
@@ -154,7 +155,7 @@ class Served:
 
 
 class _ServersTokenizer:
-    """Stands where a tokenizer would, to render text alone: what the server's own does is its business."""
+    """A placeholder where a renderer needs a tokenizer: text alone is rendered, the server tokenises."""
 
     bos_token_id = eos_token_id = None
     chat_template = "the server's own"

@@ -1,1 +1,1 @@
-"""What leaves for, or comes from, the Hugging Face hub and package index: model cards, uploads, small models."""
+"""Model cards, uploads to the Hugging Face hub, small models from the package index."""

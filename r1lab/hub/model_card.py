@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from r1lab.hub import usage_example
-from r1lab.recipe import SourceConfig, TrainStageConfig
+from r1lab.recipe import AnyStageConfig, SourceConfig
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
 from r1lab.rollout.renderer import Renderer
@@ -24,19 +24,30 @@ from r1lab_data.files import HUB_ID, local
 from r1lab_data.loaders import digest
 
 TAGS = {"rl": ("reinforcement-learning", "verifiable-rewards"), "sft": ("sft",)}
+# "org/name-1.5"; not "org/a/b"
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 class CardStage(Protocol):
     """What a card reads of a stage."""
 
-    stage: TrainStageConfig
-    location: str | None
-    """Where its model is, or None where it starts from the stage `from`."""
-    sources: Mapping[str, Sequence[Problem]]
-    """Training problems by the source's name."""
-    sets: Sequence[EvaluationSet]
-    renderer: Renderer
+    @property
+    def stage(self) -> AnyStageConfig: ...
+
+    @property
+    def location(self) -> str | None:
+        """Where its model is, or None where it starts from the stage `from`."""
+
+    @property
+    def sources(self) -> Mapping[str, Sequence[Problem]]:
+        """Training problems by the source's name."""
+        ...
+
+    @property
+    def sets(self) -> Sequence[EvaluationSet]: ...
+
+    @property
+    def renderer(self) -> Renderer: ...
 
 
 def write(folder: Path, ready: Sequence[CardStage], plan: Plan, run: RunFolder) -> None:
@@ -49,7 +60,7 @@ def text(ready: Sequence[CardStage], plan: Plan, manifest: Mapping[str, Any], ro
     """The card of the last stage's model, from the stages that led to it. What later stages did is not in it."""
     chain, known = lineage(ready), {each.stage.name for each in ready}
     rows = [row for row in rows if row["stage"] in known]
-    scored = {on.name: scores(on.name, chain, rows) for on in chain[-1].sets}
+    scored = {eval_set.name: scores(eval_set.name, chain, rows) for eval_set in chain[-1].sets}
     front = yaml.safe_dump(front_matter(chain, plan, scored), sort_keys=False, allow_unicode=True)
     said = {"rl": "RL with rewards that a program verifies", "sft": "SFT on demonstrations"}
     name, kinds = base_name(chain[0]), ", then ".join(said[each.stage.kind] for each in chain)
@@ -74,21 +85,30 @@ def lineage(ready: Sequence[CardStage]) -> Sequence[CardStage]:
     return chain
 
 
+def start_of(root: CardStage) -> str:
+    """Where the model lies that a lineage starts from."""
+    assert root.location is not None  # the first of a lineage starts from no stage
+    return root.location
+
+
 def base_card(root: CardStage) -> dict[str, Any]:
     """`base_model` and `license`: a hub id itself, or what the card of a local folder says of it."""
-    if not Path(root.location).is_dir():
-        return {"base_model": root.location}
-    card = Path(root.location) / "README.md"
-    found = (
+    location = start_of(root)
+    if not Path(location).is_dir():
+        return {"base_model": location}
+    card = Path(location) / "README.md"
+    front = (
+        # "---\nlicense: mit\n---"; not "# A title"
         re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
         if card.is_file()
         else None
     )
     try:
-        said = yaml.safe_load(found[1]) if found else {}
+        said = yaml.safe_load(front[1]) if front else {}
     except yaml.YAMLError:
         said = {}
     said = said if isinstance(said, dict) else {}
+    # "apache-2.0"; not "see LICENSE"
     known = {"license": re.compile(r"[a-z0-9.-]+"), "base_model": REPO_ID}
     return {
         key: said[key] for key, form in known.items() if isinstance(said.get(key), str) and form.fullmatch(said[key])
@@ -100,15 +120,16 @@ def base_name(root: CardStage) -> str:
     if root.stage.model == "embedded":
         return "The embedded model of r1lab"
     origin = base_card(root).get("base_model")
-    if not Path(root.location).is_dir():
-        return f"`{root.location}`"
-    return f"`{Path(root.location).resolve().name}`" + (f" (from `{origin}`)" if origin else "")
+    location = start_of(root)
+    if not Path(location).is_dir():
+        return f"`{location}`"
+    return f"`{Path(location).resolve().name}`" + (f" (from `{origin}`)" if origin else "")
 
 
 def front_matter(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, list[dict]]) -> dict[str, Any]:
     """The card's metadata by the hub's specification."""
     last, sources = chain[-1], [source for each in chain for source in each.stage.data.values()]
-    hub = sorted({source.path for source in sources if is_on_hub(source, plan)})
+    hub = sorted({source.path for source in sources if source.path and is_on_hub(source, plan)})
     results = [
         {
             "task": {"type": "text-generation", "name": "Text generation"},
@@ -135,7 +156,9 @@ def is_on_hub(source: SourceConfig, plan: Plan) -> bool:
 
 def dataset_of(name: str, source: SourceConfig, plan: Plan) -> dict[str, str]:
     """`type` is the hub id where there is one, else a name that no hub id can be taken for."""
-    kind = source.path if is_on_hub(source, plan) else f"r1lab-{source.task}" if source.task else f"local-{name}"
+    kind = f"r1lab-{source.task}" if source.task else f"local-{name}"
+    if source.path and is_on_hub(source, plan):
+        kind = source.path
     config = {"config": source.config} if is_on_hub(source, plan) and source.config else {}
     return {"name": name, "type": kind, **config, "split": source.split}
 
@@ -147,33 +170,41 @@ def scores(name: str, chain: Sequence[CardStage], rows: list[dict]) -> list[dict
     """
     last, wanted = chain[-1], setting(chain[-1], name)
     comparable = {each.stage.name for each in chain if setting(each, name) == wanted}
-    found = [row for row in rows if row["stage"] in comparable and f"eval/{name}/avg" in row]
-    final, keep = [row for row in found if row["stage"] == last.stage.name], last.stage.eval.keep_best
+    evaluated = [row for row in rows if row["stage"] in comparable and f"eval/{name}/avg" in row]
+    final, keep = [row for row in evaluated if row["stage"] == last.stage.name], last.stage.eval.keep_best
     if not final:
         return []
     chosen = max(final, key=lambda row: row[keep]) if keep else final[-1]
-    shown = [found[0], chosen] if found[0] is not chosen else [chosen]
+    shown = [evaluated[0], chosen] if evaluated[0] is not chosen else [chosen]
     keys = ("avg", "low", "high", "n", "problems", "errors", "timeout", "undecided")
     return [{key: row.get(f"eval/{name}/{key}") for key in keys} | {"at": (row["stage"], row["step"])} for row in shown]
 
 
 def setting(card_stage: CardStage, name: str) -> Any:
     """What two evaluations must share to be compared; None where the stage has no such set."""
-    on = next((on for on in card_stage.sets if on.name == name), None)
-    if on is None:
+    eval_set = next((eval_set for eval_set in card_stage.sets if eval_set.name == name), None)
+    if eval_set is None:
         return None
     stage, knobs = card_stage.stage, card_stage.stage.eval
     longest = knobs.max_new_tokens or stage.max_new_tokens
-    return digest(on.problems), knobs.n, knobs.temperature, knobs.top_p, longest, stage.sampling.stop, stage.prompt
+    return (
+        digest(eval_set.problems),
+        knobs.n,
+        knobs.temperature,
+        knobs.top_p,
+        longest,
+        stage.sampling.stop,
+        stage.prompt,
+    )
 
 
 def score_table(scored: Mapping[str, list[dict]], last: CardStage) -> str:
     """Share of right answers, a line per set and moment."""
     lines = [
-        f"| {name} | {moment(each, shown)} ({each['at'][0]}, step {each['at'][1]}) "
-        f"| {each['avg']:.3f} | {each['low']:.3f} to {each['high']:.3f} | {each['problems']} x {each['n']} |"
+        f"| {name} | {moment(score, shown)} ({score['at'][0]}, step {score['at'][1]}) "
+        f"| {score['avg']:.3f} | {score['low']:.3f} to {score['high']:.3f} | {score['problems']} x {score['n']} |"
         for name, shown in scored.items()
-        for each in shown
+        for score in shown
     ]
     if not lines:
         return "Not evaluated on held-out problems.\n"
@@ -196,8 +227,9 @@ def data_table(chain: Sequence[CardStage], plan: Plan) -> str:
     for each in chain:
         for name, problems in each.sources.items():
             lines.append(_data_line(f"{each.stage.name} (training)", name, each.stage.data[name], problems, plan))
-    for on in chain[-1].sets:
-        lines.append(_data_line("evaluation", on.name, chain[-1].stage.eval.sets[on.name], on.problems, plan))
+    for eval_set in chain[-1].sets:
+        source = chain[-1].stage.eval.sets[eval_set.name]
+        lines.append(_data_line("evaluation", eval_set.name, source, eval_set.problems, plan))
     return "\n".join(lines) + "\n"
 
 
@@ -279,10 +311,12 @@ def clean(value: Any, key: str = "", plan: Plan | None = None) -> Any:
         return [clean(item, key, plan) for item in value]
     if not isinstance(value, str):
         return value
+    # "https://a.b/c"; not "httpx://a"
     if re.match(r"https?://", value):
         parts = urlsplit(value)
         return f"{parts.scheme}://{parts.hostname}{parts.path}"
     is_path = key in ("path", "model") and (local(value, plan.base if plan else None) is not None or ".." in value)
-    if is_path or re.fullmatch(r"(file:)?(/|~|\.\.?/)[^\n]*/[^\n]*", value):  # not a prompt such as /no_think
+    # "~/data/x.jsonl"; not "/no_think", a prompt
+    if is_path or re.fullmatch(r"(file:)?(/|~|\.\.?/)[^\n]*/[^\n]*", value):
         return PurePath(value).name
     return value

@@ -1,10 +1,12 @@
-"""A finished model's folder to the hub, through huggingface_hub. Nothing else of a run leaves this machine."""
+"""Upload a finished model's folder to the hub, through huggingface_hub. Nothing else of a run leaves this machine."""
 
 import json
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+
+# The error of whichever HTTP client this version of the hub's package has.
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError  # pyright: ignore[reportPrivateImportUsage]
 from huggingface_hub.utils import validate_repo_id
 
 from r1lab.errors import RecipeError, RunError
@@ -109,13 +111,13 @@ def _finished(run: Path) -> bool:
 
 def _shards(folder: Path) -> set[str]:
     """Files that the weights' index counts on."""
-    found: set[str] = set()
+    shards: set[str] = set()
     for index in folder.glob("*.index.json"):
         try:
-            found |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            shards |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, LookupError, AttributeError) as error:
             raise RecipeError(f"push: {index} cannot be read ({error})") from None
-    return found
+    return shards
 
 
 def _line(error: Exception) -> str:

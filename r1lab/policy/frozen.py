@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1lab.policy import models
 from r1lab.records import Rollout, Sample
@@ -23,12 +24,21 @@ class FrozenModel:
     temperature: float = 1.0
     version: int = 0
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self._tokenizer
+
+    @property
+    def model(self) -> PreTrainedModel:
+        return self._model
+
+    # A type checker takes no `cached_property` for the property of a protocol.
     @cached_property
-    def tokenizer(self):
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
         return models.load_tokenizer(self.location)
 
     @cached_property
-    def model(self):
+    def _model(self) -> PreTrainedModel:
         dtype = torch.bfloat16 if self.precision == "pure_bf16" else torch.float32
         model, device = models.load_model(self.location, dtype), "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device)  # pyright: ignore[reportArgumentType]  # transformers' decorator hides `self`

@@ -2,7 +2,9 @@
 
 from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.engine import EngineConfig
+from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.optimizer import LoraConfig, OptimizerConfig
+from r1lab.recipe.reject import RejectStageConfig
 from r1lab.recipe.stages import (
     EvalConfig,
     ObjectiveConfig,
@@ -15,15 +17,27 @@ from r1lab.recipe.stages import (
     WorkersConfig,
 )  # fmt: skip
 
+LearningStageConfig = SftStageConfig | RlStageConfig
+"""A stage that trains."""
+SamplingStageConfig = RlStageConfig | RejectStageConfig
+"""A stage whose feed samples."""
+AnyStageConfig = SftStageConfig | RlStageConfig | RejectStageConfig | EvalStageConfig
+"""A stage of a resolved recipe."""
+
 __all__ = [
+    "AnyStageConfig",
     "EngineConfig",
     "EvalConfig",
+    "EvalStageConfig",
+    "LearningStageConfig",
     "LoraConfig",
     "ObjectiveConfig",
     "OptimizerConfig",
     "PromptConfig",
+    "RejectStageConfig",
     "RlStageConfig",
     "SamplingConfig",
+    "SamplingStageConfig",
     "SftStageConfig",
     "SourceConfig",
     "StageConfig",

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,23 @@ import yaml
 from pydantic import ValidationError
 
 from r1lab.errors import RecipeError
+from r1lab.recipe import (
+    AnyStageConfig,
+    EvalStageConfig,
+    RejectStageConfig,
+    RlStageConfig,
+    SftStageConfig,
+    TrainStageConfig,
+)
 from r1lab.recipe.base import Config
-from r1lab.recipe.eval import EvalStageConfig
-from r1lab.recipe.reject import RejectStageConfig
-from r1lab.recipe.stages import RlStageConfig, SftStageConfig, StageConfig, TrainStageConfig
 
 TOP = ("name", "seed", "out", "stages")
-KIND_OF_STAGE = {"sft": SftStageConfig, "rl": RlStageConfig, "reject": RejectStageConfig, "eval": EvalStageConfig}
+KIND_OF_STAGE: dict[str, type[AnyStageConfig]] = {
+    "sft": SftStageConfig,
+    "rl": RlStageConfig,
+    "reject": RejectStageConfig,
+    "eval": EvalStageConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Plan:
     name: str
     seed: int
     out: Path | None
-    stages: tuple[StageConfig, ...]
+    stages: tuple[AnyStageConfig, ...]
     base: Path
     """Folder that relative data paths and plug-ins are looked up from first."""
 
@@ -74,7 +85,7 @@ def shipped_names() -> list[str]:
     return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 
-def read(recipe: str | Path | dict, overrides: list[str] | tuple[str, ...] = ()) -> tuple[dict, Path]:
+def read(recipe: str | Path | dict, overrides: Sequence[str] = ()) -> tuple[dict, Path]:
     """The recipe as plain data with the overrides applied, and the folder it stands in."""
     if isinstance(recipe, dict):
         raw, base = copy.deepcopy(recipe), Path.cwd()
@@ -158,7 +169,7 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     listed = raw.get("stages", [{}])
     if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
         raise RecipeError("stages: must be a list of mappings, each with a kind (sft, rl, reject or eval)")
-    stages: list[StageConfig] = []
+    stages: list[AnyStageConfig] = []
     for stage_keys in listed:
         stages.append(_stage(_from(stage_keys, stages), top, single="stages" not in raw))
     _check_names(stages)
@@ -166,13 +177,13 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     return Plan(name, seed, Path(out) if out else None, tuple(stages), base or Path.cwd())
 
 
-def _from(stage_keys: dict, before: list[StageConfig]) -> dict:
+def _from(stage_keys: dict, before: list[AnyStageConfig]) -> dict:
     """A stage starts from the newest model of those before, unless it says `from`, or `model` alone."""
     trained = [stage.name for stage in before if isinstance(stage, TrainStageConfig)]
     return {"from": trained[-1], **stage_keys} if trained and "model" not in stage_keys else stage_keys
 
 
-def _stage(stage_keys: dict, top: dict, *, single: bool) -> StageConfig:
+def _stage(stage_keys: dict, top: dict, *, single: bool) -> AnyStageConfig:
     kind = stage_keys.get("kind", top.get("kind", "rl"))
     if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
         raise RecipeError(f"kind: {kind!r} must be one of {', '.join(KIND_OF_STAGE)}")
@@ -205,7 +216,7 @@ def _stage(stage_keys: dict, top: dict, *, single: bool) -> StageConfig:
     return stage
 
 
-def _check_names(stages: list[StageConfig]) -> None:
+def _check_names(stages: list[AnyStageConfig]) -> None:
     names = [stage.name for stage in stages]
     for position, stage in enumerate(stages):
         if not re.fullmatch(r"\w[\w.]*", stage.name):  # "sft", "rl_2.b"
@@ -217,7 +228,7 @@ def _check_names(stages: list[StageConfig]) -> None:
             raise RecipeError(f"from: {stage.from_!r} is no earlier stage of {stage.name!r} ({earlier})")
 
 
-def _check_origins(stages: list[StageConfig]) -> None:
+def _check_origins(stages: list[AnyStageConfig]) -> None:
     """`from` is a stage that makes a model, `data: {stage: ...}` an earlier one that makes a dataset."""
     for position, stage in enumerate(stages):
         earlier = {before.name: before for before in stages[:position]}

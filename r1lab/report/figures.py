@@ -1,6 +1,6 @@
 """The figures of a report: what each shows is a row of `CHARTS`, how it is painted one of four functions.
 
-A chart whose numbers no run has is left out. Themes, axes and legends stand in `drawing`.
+A chart whose numbers no run has is left out. Themes, axes and legends stand in `r1lab.report.theme`.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from itertools import accumulate, cycle
 from math import inf
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,10 +18,10 @@ from matplotlib.ticker import EngFormatter, FormatStrFormatter, PercentFormatter
 
 from r1lab import timing
 from r1lab.report.runs import Curves
-from r1lab.report.theme import DASHES, MARKERS, Theme, both, dress, legend, panels, plain
+from r1lab.report.theme import DASHES, MARKERS, Theme, axes_grid, dress_axes, legend, png_pair, shown_label
 from r1lab.stats.intervals import running_mean
 
-SMOOTHED = 40  # points from which on a curve is smoothed, the raw one staying behind it
+SMOOTHED_POINTS = 40  # points from which on a curve is smoothed, the raw one staying behind it
 VERDICTS = {
     "correct": "#009E73", "partial": "#F0E442", "wrong": "#D55E00", "no_answer": "#9AA0A6", "unparsable": "#CC79A7",
     "timeout": "#E69F00", "crash": "#7A3E9D", "undecided": "#56B4E9", "error": "#0072B2",
@@ -33,7 +34,7 @@ class Chart:
     """The numbers of one figure."""
 
     key: str
-    paint: Callable[[Figure, "Chart", Sequence[Curves], Theme], None]
+    paint: "Paint"
     unit: str = ""
     keys: tuple[tuple[str, str], ...] = ()
     """(metric, name of its line)."""
@@ -52,6 +53,9 @@ class Chart:
         return any(run.series(key)[0] for run in runs for key, _ in self.keys)
 
 
+Paint = Callable[[Figure, Chart, Sequence[Curves], Theme], None]
+
+
 class Picture(NamedTuple):
     """One figure: its PNG for light and for dark pages. Its words are the template's."""
 
@@ -68,10 +72,10 @@ def draw(runs: Sequence[Curves]) -> list[Picture]:
 
 def _picture(chart: Chart, runs: Sequence[Curves]) -> Picture:
     is_wide = chart.paint is paint_scores or (chart.paint is not paint_lines and len(runs) > 1)
-    tall = {paint_scores: 3.9 * len(_sets(runs)), paint_phases: 1.3 + 0.42 * len(runs)}
+    tall: dict[Paint, float] = {paint_scores: 3.9 * len(_sets(runs)), paint_phases: 1.3 + 0.42 * len(runs)}
     height = tall.get(chart.paint, 0.5 + 2.6 * -(-len(runs) // 3)) if is_wide else 3.1
     size = (9.6 if is_wide else 4.7, height)
-    return Picture(chart.key, is_wide, *both(size, lambda figure, theme: chart.paint(figure, chart, runs, theme)))
+    return Picture(chart.key, is_wide, *png_pair(size, lambda figure, theme: chart.paint(figure, chart, runs, theme)))
 
 
 def _sets(runs: Sequence[Curves]) -> list[str]:
@@ -82,8 +86,8 @@ def _sets(runs: Sequence[Curves]) -> list[str]:
 
 def paint_scores(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Theme) -> None:
     """One panel an evaluation set: score with its interval over budget tokens, all runs in it."""
-    for ax, name in zip(panels(figure, len(_sets(runs)), 1), _sets(runs)):
-        dress(ax, theme, "training budget so far (tokens)", f"{plain(name)}: right answers")
+    for ax, name in zip(axes_grid(figure, len(_sets(runs)), 1), _sets(runs)):
+        dress_axes(ax, theme, "training budget so far (tokens)", f"{shown_label(name)}: right answers")
         _shade(ax, runs, "at/tokens", theme)
         for run, colour, marker in zip(runs, cycle(theme.runs), cycle(MARKERS)):
             points = run.series(f"eval/{name}/avg", "at/tokens")
@@ -98,8 +102,8 @@ def paint_scores(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Th
 
 def paint_lines(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Theme) -> None:
     """One panel: runs by colour, metrics by dash."""
-    (ax,) = panels(figure, 1, 1)
-    dress(ax, theme, "training steps, all stages", chart.unit)
+    (ax,) = axes_grid(figure, 1, 1)
+    dress_axes(ax, theme, "training steps, all stages", chart.unit)
     _shade(ax, runs, "at/step", theme)
     shown = [(key, name) for key, name in chart.keys if any(run.series(key)[0] for run in runs)]
     for run, colour in zip(runs, cycle(theme.runs)):
@@ -118,9 +122,9 @@ def paint_parts(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: The
     if is_stacked:
         occurring = {name for name in names if any(any(run.series(chart.prefix + name)[1]) for run in runs)}
         table = {name: colour for name, colour in VERDICTS.items() if name in occurring}
-    for i, (ax, run) in enumerate(zip(panels(figure, len(runs), 3), runs)):
-        dress(ax, theme, "training steps, all stages", "" if i % 3 else chart.unit)
-        ax.set_title(plain(run.label) if len(runs) > 1 else "", color=theme.ink, fontsize=9.5, loc="left")
+    for i, (ax, run) in enumerate(zip(axes_grid(figure, len(runs), 3), runs)):
+        dress_axes(ax, theme, "training steps, all stages", "" if i % 3 else chart.unit)
+        ax.set_title(shown_label(run.label) if len(runs) > 1 else "", color=theme.ink, fontsize=9.5, loc="left")
         if is_stacked:
             _stack(ax, run, chart.prefix, table)
         else:
@@ -128,20 +132,20 @@ def paint_parts(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: The
                 _curve(ax, run, chart.prefix + name, color=colour, linestyle="-")
         _scale(ax, chart.is_share)
     ax.set_xlim(left=0)  # of all panels
-    handles = [Patch(color=colour, label=plain(name.replace("_", " "))) for name, colour in table.items()]
+    handles = [Patch(color=colour, label=shown_label(name.replace("_", " "))) for name, colour in table.items()]
     legend(figure, handles, theme)
 
 
 def paint_phases(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Theme) -> None:
     """One bar a run: seconds of the whole run by phase."""
-    (ax,) = panels(figure, 1, 1)
-    dress(ax, theme, chart.unit, "")
+    (ax,) = axes_grid(figure, 1, 1)
+    dress_axes(ax, theme, chart.unit, "")
     spent = [{name: sum(run.series(f"time/{name}")[1]) for name in PHASES} for run in runs]
     for i, (run, seconds) in enumerate(zip(runs, spent)):
         seconds["other"] = max(0.0, sum(run.series("time/total")[1]) - sum(seconds.values()))
         lefts = accumulate(seconds.values(), initial=0.0)
         ax.barh(i, list(seconds.values()), left=list(lefts)[:-1], color=list(PHASES.values()), height=0.62)
-    ax.set_yticks(range(len(runs)), [plain(run.label) for run in runs] if len(runs) > 1 else [""])
+    ax.set_yticks(range(len(runs)), [shown_label(run.label) for run in runs] if len(runs) > 1 else [""])
     ax.set_ylim(len(runs) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     used = {name: colour for name, colour in PHASES.items() if any(seconds[name] for seconds in spent)}
@@ -164,7 +168,7 @@ def _curve(ax: Axes, run: Curves, key: str, **look) -> None:
     """One metric of one run, each stage by itself: a jump between stages is no slope."""
     for stage in dict.fromkeys(row["stage"] for row in run.rows):
         x, y = replace(run, rows=tuple(row for row in run.rows if row["stage"] == stage)).series(key)
-        if is_long := len(x) >= SMOOTHED:
+        if is_long := len(x) >= SMOOTHED_POINTS:
             ax.plot(x, y, linewidth=0.6, alpha=0.35, color=look["color"])
         y = running_mean(y, len(y) // 40) if is_long else y
         ax.plot(x, y, linewidth=1.7, marker="o" if len(x) < 3 else None, markersize=4, **look)
@@ -179,7 +183,7 @@ def _stack(ax: Axes, run: Curves, prefix: str, table: dict[str, str]) -> None:
 
 def _scale(ax: Axes, is_share: bool, may_log: bool = False) -> None:
     """What is never negative begins at 0; a share ends at 1 where it comes near."""
-    values = [value for line in ax.lines for value in line.get_ydata()] or [0.0]
+    values = [float(value) for line in ax.lines for value in np.asarray(line.get_ydata())] or [0.0]
     lowest, highest = min(values), max(values)
     if may_log and lowest > 0 and highest > 100 * lowest:
         ax.set_yscale("log")
@@ -197,7 +201,7 @@ def _run_handles(runs: Sequence[Curves], theme: Theme, has_markers: bool = False
         return []
     looks = zip(cycle(theme.runs), cycle(MARKERS if has_markers else [""]))
     looks = [{"color": colour, "marker": marker, "markersize": 4.5} for (colour, marker), _ in zip(looks, runs)]
-    return [Line2D([], [], linewidth=1.8, label=plain(run.label), **look) for run, look in zip(runs, looks)]
+    return [Line2D([], [], linewidth=1.8, label=shown_label(run.label), **look) for run, look in zip(runs, looks)]
 
 
 CLIPS = (("loss/clip_low", "below"), ("loss/clip_high", "above"))

@@ -1,4 +1,4 @@
-"""What every page here shares: escaping, numbers as people say them, images inside the page. Words: the templates.
+"""Shared by all HTML pages: escaping, numbers for people, images inside the page. The words stand in the templates.
 
 Pages are one file without links; what a model wrote is escaped, cut and made visible.
 """
@@ -11,23 +11,23 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-LONGEST = 3000
+LONGEST_CHARACTERS = 3000
 """Characters shown of one text; its middle is left out."""
 
 
 def environment() -> Environment:
     """Templates of this folder: everything is escaped, and what cannot be seen is written out."""
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True, trim_blocks=True, lstrip_blocks=True,
         finalize=lambda value: visible(value, 10**9) if type(value) is str else value,
     )  # fmt: skip
     dumped = partial(json.dumps, indent=2, ensure_ascii=False, default=str)
-    made.filters |= {"visible": visible, "count": count, "duration": duration, "json": dumped}
-    return made
+    templates.filters |= {"visible": visible, "count": count, "duration": duration, "json": dumped}
+    return templates
 
 
-def visible(text: str, longest: int = LONGEST) -> str:
+def visible(text: str, longest: int = LONGEST_CHARACTERS) -> str:
     """Text as it stands, with control, bidirectional and other invisible characters written out, its middle cut."""
     if len(text) > longest:
         half = longest // 2
@@ -36,7 +36,7 @@ def visible(text: str, longest: int = LONGEST) -> str:
 
 
 def encoded(png: bytes) -> Markup:
-    """An image as the address of itself."""
+    """An image as a data URL."""
     return Markup("data:image/png;base64," + b64encode(png).decode())
 
 

@@ -1,17 +1,27 @@
 """One page about one run or several: what was gained, with intervals, how training went, and what the model wrote.
 
-Reads run folders only (metrics.jsonl, manifest.json, rollouts/, eval/), computes no model and judges nothing again.
+Reads run folders only (metrics.jsonl, manifest.json, rollouts/, eval/), computes no model and verifies nothing again.
 The page is one file without links; what a model wrote is escaped, cut and made visible. Words: report.html.j2.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from r1lab.report.figures import draw
 from r1lab.report.pages import encoded, environment
 from r1lab.report.runs import Curves, evaluation_sets, manifest_of, read, samples, scores_of, second_opinion_alarm
 from r1lab.stats.intervals import Interval, paired_difference
+
+
+class Estimate(NamedTuple):
+    """A score, or a difference of two, whose interval may be unknown."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
 
 
 @dataclass(frozen=True)
@@ -20,11 +30,11 @@ class ArmOutcome:
 
     label: str
     set: str | None
-    base: Interval | None
+    base: Estimate | None
     """The evaluation before the run's first step; None where there was none."""
-    final: Interval | None
+    final: Estimate | None
     """The last one, not the best one."""
-    gain: Interval | None
+    gain: Interval | Estimate | None
     """Paired by problem; its bounds are None where the tables under eval/ are missing."""
     errors: int
     """Completions of the last evaluation that could not be judged; they count as not right."""
@@ -77,14 +87,14 @@ def summary_table(folders: Sequence[Path], curves: Sequence[Curves]) -> list[Arm
 def _outcome(folder: Path, run: Curves, name: str | None) -> ArmOutcome:
     rows = [row for row in run.rows if f"eval/{name}/avg" in row]
     has_base = bool(rows) and rows[0]["at/step"] == 0
-    base = _interval(rows[0], name) if has_base else None
+    base = _estimate(rows[0], name) if has_base else None
     flops = [max((row[key] for row in run.rows if key in row), default=0) for key in ("flops/rollout", "flops/update")]
     return ArmOutcome(
         label=run.label,
         set=name,
         base=base,
-        final=_interval(rows[-1], name) if rows else None,
-        gain=_gain(folder, rows, name) if has_base and len(rows) > 1 else None,
+        final=_estimate(rows[-1], name) if rows else None,
+        gain=_gain(folder, rows, str(name)) if has_base and len(rows) > 1 else None,
         errors=int(rows[-1].get(f"eval/{name}/errors", 0)) if rows else 0,
         steps=int(run.rows[-1]["at/step"]),
         tokens=int(run.rows[-1]["at/tokens"]) or None,
@@ -93,21 +103,20 @@ def _outcome(folder: Path, run: Curves, name: str | None) -> ArmOutcome:
     )
 
 
-def _interval(row: Mapping, name: str) -> Interval:
-    value, low, high, problems = (row.get(f"eval/{name}/{key}") for key in ("avg", "low", "high", "problems"))
-    return Interval(value, low, high, problems)
+def _estimate(row: Mapping[str, Any], name: str | None) -> Estimate:
+    return Estimate(row[f"eval/{name}/avg"], *(row.get(f"eval/{name}/{key}") for key in ("low", "high", "problems")))
 
 
-def _gain(folder: Path, rows: Sequence[Mapping], name: str) -> Interval:
+def _gain(folder: Path, rows: Sequence[Mapping], name: str) -> Interval | Estimate:
     base, final = (scores_of(folder, row, name) for row in (rows[0], rows[-1]))
     if base.keys() == final.keys() and len(base) > 1:
         return paired_difference(final, base)
-    return Interval(rows[-1][f"eval/{name}/avg"] - rows[0][f"eval/{name}/avg"], None, None, None)
+    return Estimate(rows[-1][f"eval/{name}/avg"] - rows[0][f"eval/{name}/avg"])
 
 
 def contrasts(folders: Sequence[Path], curves: Sequence[Curves]) -> list[ArmContrast]:
     """Every other run's final score against the first run's, on each set both have."""
-    found = []
+    arms = []
     for name in evaluation_sets(curves[0]):
         having = [(folder, run) for folder, run in zip(folders, curves) if name in evaluation_sets(run)]
         ends = [[row for row in run.rows if f"eval/{name}/avg" in row][-1] for _, run in having]
@@ -115,8 +124,8 @@ def contrasts(folders: Sequence[Path], curves: Sequence[Curves]) -> list[ArmCont
         for (_, run), scores in list(zip(having, lasts))[1:]:
             is_paired = scores.keys() == lasts[0].keys() and len(scores) > 1
             difference = paired_difference(scores, lasts[0]) if is_paired else None
-            found.append(ArmContrast(run.label, curves[0].label, name, difference))
-    return found
+            arms.append(ArmContrast(run.label, curves[0].label, name, difference))
+    return arms
 
 
 def _labels(folders: Sequence[Path], manifests: Sequence[Mapping]) -> list[str]:

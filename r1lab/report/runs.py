@@ -1,4 +1,4 @@
-"""A run's folder read for people: its metrics, its manifest, its last scores, what its model wrote. Judges nothing."""
+"""Read a run's folder for a report: metrics, manifest, last scores, samples of completions. Verifies nothing."""
 
 import json
 import re
@@ -18,7 +18,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Curves:
-    """What is drawn of one run."""
+    """The metrics of one run, as they are drawn."""
 
     label: str
     rows: tuple[dict, ...]
@@ -49,7 +49,7 @@ class SecondOpinionAlarm(NamedTuple):
 
 
 def second_opinion_alarm(run: Curves) -> SecondOpinionAlarm | None:
-    """What the second verifier of training said over the whole run; None where no rollout was judged twice."""
+    """What the second verifier of training said over the whole run; None where it verified no rollout."""
     rows = [row for row in run.rows if row.get("second/judged")]
     count = {
         key: round(sum(row["second/judged"] * row[f"second/{key}"] for row in rows)) for key in ("lenient", "strict")
@@ -129,6 +129,7 @@ def samples(folder: Path, run: Curves) -> list[tuple[str, int, list[dict]]]:
     """(stage, step, completions) at the start, middle and end of training; of RL stages where there are some."""
     order = {row["stage"]: i for i, row in reversed(list(enumerate(run.rows)))}
     files = [(match[1], int(match[2]), path) for path in sorted((folder / "rollouts").glob("*.parquet"))
+             # "rl-12"; not "rl"
              if (match := re.fullmatch(r"(.+)-(\d+)", path.stem))]  # fmt: skip
     files = [file for file in files if file[0] not in run.sft] or files
     files.sort(key=lambda file: (order.get(file[0], len(order)), file[1]))

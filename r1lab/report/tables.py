@@ -7,9 +7,9 @@ from pathlib import Path
 
 from r1lab.stats.intervals import Interval
 
-LONGEST_TEXT, LONGEST_HTML = 44, 400
+TEXT_CELL_CHARACTERS, HTML_CELL_CHARACTERS = 44, 400
 """Characters of a cell."""
-MOST_HTML = 1000
+MOST_HTML_ROWS = 1000
 """Rows of a table."""
 
 
@@ -23,7 +23,7 @@ class Section:
     note: str = ""
     num_words: int = 1
     shown: int = 10**9
-    """Rows shown in a terminal; a page shows MOST_HTML."""
+    """Rows shown in a terminal; a page shows MOST_HTML_ROWS."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def as_text(sections: Sequence[Section]) -> str:
 
 
 def _lines(section: Section) -> list[str]:
-    table = [section.header, *([cell(value, LONGEST_TEXT) for value in row] for row in section.rows[: section.shown])]
+    rows = section.rows[: section.shown]
+    table = [section.header, *([cell(value, TEXT_CELL_CHARACTERS) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table)]
     lines = [
         "  ".join(
@@ -81,15 +82,15 @@ def as_html(title: str, sections: Sequence[Section], panels: Sequence[Panel], se
         title=title,
         sections=[section for section in sections if section.rows],
         pictures=pictures,
-        cell=lambda value: cell(value, LONGEST_HTML),
-        most=MOST_HTML,
+        cell=lambda value: cell(value, HTML_CELL_CHARACTERS),
+        most=MOST_HTML_ROWS,
     )
     return page.encode()
 
 
 def draw(panels: Sequence[Panel], series: Sequence[str]) -> list[bytes]:
     """The panels beside each other as PNG, for light pages and for dark ones."""
-    from r1lab.report.theme import both
+    from r1lab.report.theme import png_pair
 
     num_rows = max(len(panel.rows) for panel in panels)
 
@@ -101,7 +102,7 @@ def draw(panels: Sequence[Panel], series: Sequence[str]) -> list[bytes]:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(series),
                           fontsize=9, labelcolor=theme.ink, frameon=False)  # fmt: skip
 
-    return both((9.6, 1.2 + 0.3 * num_rows), paint)
+    return png_pair((9.6, 1.2 + 0.3 * num_rows), paint)
 
 
 def _paint(axes, panel: Panel, series: Sequence[str], theme) -> None:
@@ -111,7 +112,9 @@ def _paint(axes, panel: Panel, series: Sequence[str], theme) -> None:
 
     for at, name in enumerate(series):
         offset = 0.25 * (at - (len(series) - 1) / 2)
-        points = [(shares[at], row + offset) for row, (_, shares) in enumerate(panel.rows) if shares[at] is not None]
+        points = [
+            (share, row + offset) for row, (_, shares) in enumerate(panel.rows) if (share := shares[at]) is not None
+        ]
         for share, y in points:
             axes.plot([share.low, share.high], [y, y], color=theme.runs[at], linewidth=1.6, solid_capstyle="butt")
         xs, ys = [share.value for share, _ in points], [y for _, y in points]

@@ -1,4 +1,4 @@
-"""What every figure here shares: two themes, a grid of axes, how they are dressed, PNG bytes out.
+"""Shared by all figures: two themes, a grid of axes, their style, PNG bytes out. Not what is drawn.
 
 Data in, PNG bytes out: nothing reads a file or keeps a global (matplotlib's object interface, not pyplot). Colours are
 Okabe and Ito's, told apart by the colour-blind; markers and dashes tell lines apart without any.
@@ -11,8 +11,10 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import LineStyleType
 
-MARKERS, DASHES = "osD^vP", ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
+MARKERS = "osD^vP"
+DASHES: tuple[LineStyleType, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
 
 
 class Theme(NamedTuple):
@@ -26,18 +28,19 @@ LIGHT = Theme("#ffffff", "#1f2328", "#d8dee4", ("#0072B2", "#D55E00", "#009E73",
 DARK = Theme("#161b22", "#d6dde4", "#353c45", ("#56B4E9", "#E69F00", "#2CC295", "#E59CC4", "#F0E442", "#8FA7FF"))
 
 
-def both(size: tuple[float, float], paint: Callable[[Figure, Theme], None]) -> list[bytes]:
+def png_pair(size: tuple[float, float], paint: Callable[[Figure, Theme], None]) -> list[bytes]:
     """A figure of so many inches as PNG, painted for a light page and for a dark one."""
     images = []
     for theme in (LIGHT, DARK):
         figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor=theme.paper)
         paint(figure, theme)
+        # Without the name of the software: other versions of matplotlib shall not change the file for that alone.
         figure.savefig(buffer := BytesIO(), format="png", metadata={"Software": None})
         images.append(buffer.getvalue())
     return images
 
 
-def panels(figure: Figure, num: int, columns: int) -> list[Axes]:
+def axes_grid(figure: Figure, num: int, columns: int) -> list[Axes]:
     """So many axes in a grid of so many columns."""
     shape = (-(-num // columns), min(num, columns))
     grid = list(figure.subplots(*shape, squeeze=False, sharex=True, sharey=columns > 1).flat)
@@ -46,7 +49,7 @@ def panels(figure: Figure, num: int, columns: int) -> list[Axes]:
     return grid[:num]
 
 
-def dress(ax: Axes, theme: Theme, x: str, y: str) -> None:
+def dress_axes(ax: Axes, theme: Theme, x: str, y: str) -> None:
     """Colours, grid and the axes' names."""
     ax.set_facecolor(theme.paper)
     ax.spines[["top", "right"]].set_visible(False)
@@ -68,7 +71,7 @@ def legend(figure: Figure, handles: list, theme: Theme) -> None:
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, borderaxespad=0.1, **look)
 
 
-def plain(label: str) -> str:
+def shown_label(label: str) -> str:
     """A label matplotlib shows as it stands: no mathematics, not hidden by a leading underscore, not endless."""
     text = "".join(char if char.isprintable() else "?" for char in label)
     return (" " if text.startswith("_") else "") + (text if len(text) <= 40 else text[:37] + "...").replace("$", r"\$")

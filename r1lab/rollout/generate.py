@@ -1,4 +1,5 @@
-"""Requests to completions with their verdicts: what the feed, evaluation, probing and rejection sampling share."""
+"""Sample requests and verify each completion as it finishes. The feed, evaluation, probing and rejection sampling share
+it; what is requested and what a verdict is worth is theirs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future

@@ -1,7 +1,8 @@
-"""Reference answers that their verifier cannot use, found before training. Whether they are right is `r1lab audit`'s.
+"""Find reference answers that their verifier cannot use, before training. Not whether they are right (`r1lab audit`).
 
-Asked is the built-in's own `check(answer)`; a plug-in's is not, since nothing of it runs outside a worker. Tests of
-programs are run on the problem's own solution too: what it fails, no completion can be blamed for.
+A built-in verifier's own `check(answer)` is called; a plug-in's is not, since nothing of it runs outside a worker.
+Tests of programs are run on the problem's own solution too: a completion cannot be blamed for a test that the solution
+fails.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from r1lab.run.progress import Meter
 from r1lab_data import Problem
 from r1lab_verifiers import Item
 
-SHOWN = 5
+SHOWN_PROBLEMS = 5
 
 
 class Golds:
@@ -29,13 +30,14 @@ class Golds:
         """What was dropped, a line a source."""
 
     def usable(self, name: str, problems: Sequence[Problem]) -> list[Problem]:
-        """The problems whose golds can be judged. RecipeError names the first others, unless they are dropped."""
+        """The problems whose reference answers can be used. RecipeError names the first others, unless they are
+        dropped."""
         reasons = {problem.id: reason for problem in problems if (reason := self._reason(problem))}
         reasons |= self._failed([problem for problem in problems if problem.id not in reasons])
         bad = [(problem, reasons[problem.id]) for problem in problems if problem.id in reasons]
         if not bad:
             return list(problems)
-        first = "; ".join(f"{problem.id}: {reason}" for problem, reason in bad[:SHOWN])
+        first = "; ".join(f"{problem.id}: {reason}" for problem, reason in bad[:SHOWN_PROBLEMS])
         count = f"data {name}: {len(bad)} of {len(problems)} reference answers cannot be judged"
         if self.on_bad_gold != "drop":
             raise RecipeError(f"{count} ({first}); mend them, or set on_bad_gold: drop")
@@ -49,7 +51,7 @@ class Golds:
         return check(problem.answer) if check else None
 
     def _failed(self, problems: Sequence[Problem]) -> dict[str, str]:
-        """Of programs' problems with a solution, those whose tests it does not pass, and why."""
+        """The problems with a program for a solution whose own tests it does not pass, and why."""
         asked = [each for each in problems if each.solution is not None and each.verifier in self.isolated]
         if not asked:
             return {}
@@ -64,4 +66,4 @@ class Golds:
 
 
 def _reference(problem: Problem) -> Item:
-    return Item(problem.solution, problem.answer, problem.prompt, problem.id, meta=problem.meta)
+    return Item(problem.solution or "", problem.answer, problem.prompt, problem.id, meta=problem.meta)

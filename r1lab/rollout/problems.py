@@ -22,6 +22,7 @@ def load_problems(source: SourceConfig, name: str, verifier: str, base: Path, ke
                 settings=dict(source.settings),
                 verifier=verifier,
             )
+        assert source.path is not None  # a source has one origin, and `stage` is read by the stages
         return load(
             source.path,
             source=name,

@@ -1,5 +1,5 @@
-"""What the training loop asks of a feed, and a feed of its verifiers. The engine's protocol stands
-in `r1lab.engines.protocol`."""
+"""Interfaces: of a feed to the training loop, and of verification to a feed. Not the engine's
+(`r1lab.engines.protocol`)."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -22,11 +22,11 @@ class FeedProtocol(Protocol):
         ...
 
     def observe(self, block: Sequence[Settled]) -> None:
-        """Learn the outcomes of a step's block, freshly made or read back from the journal."""
+        """Take note of the outcomes of a step's block, freshly sampled or read back from the journal."""
         ...
 
     def publish(self, policy: PolicyProtocol, version: int) -> None:
-        """Bring what samples to the policy's weights."""
+        """Give the policy's weights to the engine that samples."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -35,8 +35,8 @@ class FeedProtocol(Protocol):
 
 
 class VerificationProtocol(Protocol):
-    """What judges rollouts: `r1lab.rollout.verification.Verification`, which asks worker processes."""
+    """Verifies rollouts: `r1lab.rollout.verification.Verification` does, in worker processes."""
 
     def submit(self, rollout: Rollout, problem: Problem, verifier: str = "") -> Future[Verdict]:
-        """Start judging with the problem's own verifier, or another one of the run's table."""
+        """Start to verify with the problem's own verifier, or with another one of the run's table."""
         ...

@@ -79,7 +79,7 @@ class Renderer:
         if eos is None:
             raise ValueError("the tokenizer has no EOS token to end a demonstration with; set tokenizer.eos_token")
         prompt = self.prompt_text(problem)
-        solution = self.solution_text(problem, prompt)
+        solution = self.solution_text(problem, problem.solution, prompt)
         start, whole = self.encode(prompt), self.encode(prompt + solution)
         # A tokenizer may merge across the seam, which a policy that continues the prompt cannot.
         ids = whole[len(start) :] if whole[: len(start)] == start else self.encode(solution, bos=False)
@@ -168,9 +168,8 @@ class Renderer:
                 f"leave system_prompt and examples out, or use template plain"
             ) from error
 
-    def solution_text(self, problem: Problem, prompt: str) -> str:
+    def solution_text(self, problem: Problem, solution: str, prompt: str) -> str:
         """The demonstration with the whitespace that belongs between it and `prompt`."""
-        solution = problem.solution
         if self.opening:
             return solution.lstrip().removeprefix(THINK)
         if self.template != "chat":

@@ -1,4 +1,4 @@
-"""How a request to an engine is made: prompt ids, seed and sampling of one completion. Not which are made (group rules,
+"""Requests to an engine: prompt ids, seed and sampling parameters of one completion. Not which are made (group rules,
 evaluation)."""
 
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from r1lab.errors import RunError
-from r1lab.recipe import TrainStageConfig
+from r1lab.recipe import SamplingStageConfig
 from r1lab.records import Draw, Request, RequestId, Role, Rollout, Sampling
 from r1lab.rollout.renderer import Renderer
 from r1lab.seeds import derive
@@ -15,7 +15,7 @@ from r1lab_data import Problem
 
 @dataclass(frozen=True)
 class RequestMaker:
-    """Requests of one purpose; what a group rule's plan is made of (`objective.group.Make`)."""
+    """Makes requests of one purpose, and demonstrations, for a group rule's plan (`r1lab.objective.group.Make`)."""
 
     renderer: Renderer
     purpose: str
@@ -62,7 +62,7 @@ class RequestMaker:
         )
 
 
-def training_sampling(stage: TrainStageConfig) -> Sampling:
+def training_sampling(stage: SamplingStageConfig) -> Sampling:
     """How an RL stage samples its rollouts."""
     own = stage.sampling
     return Sampling(stage.temperature, own.top_p, own.top_k, own.min_p, stage.max_new_tokens, own.stop)

@@ -1,4 +1,4 @@
-"""What training pays: verdict and rollout to one real number with named parts. The only place with weights.
+"""The reward: from a verdict and a rollout to one real number, a weighted sum of named parts. Not what a verifier says.
 
     reward: {score: 1.0, format: 0.1, soft_overlong: {buffer: 128}}      # parts and weights
     reward: {score: {correct: 1, wrong: -50, no_answer: -50}}            # or a price for each status
@@ -43,11 +43,13 @@ def repetition(rollout: Rollout, *, n: int = 4) -> float:
     return -(total - len(grams)) / total if total else 0.0
 
 
+Price = Callable[[Verdict], float | None]
+"""What a verdict is paid; None: its rollout is dropped."""
 PARTS: dict[str, Callable[..., float]] = {"length": length, "soft_overlong": soft_overlong, "repetition": repetition}
 
 
 class Reward:
-    """The parts of a recipe's `reward:`."""
+    """The reward of a recipe: its parts, their weights and the verifiers behind them."""
 
     def __init__(self, settings: Mapping[str, Any], *, max_new_tokens: int, truncated: str = "score"):
         if "score" not in settings:
@@ -58,7 +60,7 @@ class Reward:
         self.score = _price("score", settings["score"])
         self.functions: dict[str, Callable[[Rollout], float]] = {}
         self.table: dict[str, verifiers.Resolved] = {}
-        self.prices: dict[str, Callable[[Verdict], float]] = {}
+        self.prices: dict[str, Price] = {}
         self.keys: dict[str, str] = {}
         for name, setting in settings.items():
             if name in PARTS:
@@ -82,9 +84,9 @@ class Reward:
         paid = verdict
         if self.truncated == "zero" and rollout.finish == "length":
             paid = Verdict(score=0.0, status="wrong", reason="cut at max_new_tokens")
-        parts = {"score": self.score(paid)}
-        parts |= {name: self.prices[name](each) for name, each in verdicts.items()}
-        if None in parts.values():
+        prices = {"score": self.score(paid)} | {name: self.prices[name](said) for name, said in verdicts.items()}
+        parts = {name: price for name, price in prices.items() if price is not None}
+        if len(parts) < len(prices):
             return Scored(rollout, verdict, None, {}, dict(verdicts))
         parts |= {name: function(rollout) for name, function in self.functions.items()}
         return Scored(rollout, verdict, sum(parts.values()), parts, dict(verdicts))
@@ -92,7 +94,7 @@ class Reward:
     def demonstration(self, rollout: Rollout) -> Scored:
         """A demonstration is paid what score 1 is paid."""
         paid = self.score(Verdict(score=1.0, status="correct"))
-        return Scored(rollout, None, paid, {"score": paid})
+        return Scored(rollout, None, paid, {"score": paid} if paid is not None else {})
 
 
 def _number(value: Any, what: str) -> float:
@@ -101,7 +103,7 @@ def _number(value: Any, what: str) -> float:
     return float(value)
 
 
-def _price(part: str, setting: Any) -> Callable[[Verdict], float | None]:
+def _price(part: str, setting: Any) -> Price:
     """A weight on the score, or `{weight, <status>: price}` where statuses have prices of their own; None: dropped.
 
     Only `undecided` can be dropped: what else a completion causes by itself it must not escape by.
@@ -119,19 +121,20 @@ def _price(part: str, setting: Any) -> Callable[[Verdict], float | None]:
             for key, value in setting.items()
             if key != "weight"
         }
-    return lambda verdict: prices.get(verdict.status, weight * verdict.score)
+    # An `error` has no score and is never priced.
+    return lambda verdict: prices.get(verdict.status, weight * (verdict.score or 0.0))
 
 
 def _part(name: str, setting: Any, max_new_tokens: int) -> Callable[[Rollout], float]:
     settings = dict(setting) if isinstance(setting, Mapping) else {"weight": setting}
     weight = _number(settings.pop("weight", 1.0), f"{name}.weight")
-    own = {"max_new_tokens": max_new_tokens} if "max_new_tokens" in plugin.settings_of(PARTS[name]) else {}
-    function = plugin.bind(PARTS[name], {**own, **settings}, f"reward.{name}")
+    defaults = {"max_new_tokens": max_new_tokens} if "max_new_tokens" in plugin.settings_of(PARTS[name]) else {}
+    function = plugin.bind(PARTS[name], {**defaults, **settings}, f"reward.{name}")
     least = {"target": 0, "buffer": 1, "n": 1, "max_new_tokens": 1}
     for key, value in settings.items():
         if value < least[key]:
             raise RecipeError(f"reward.{name}.{key}: {value!r} must be at least {least[key]}")
-    bound = {**plugin.settings_of(PARTS[name]), **own, **settings}
+    bound = {**plugin.settings_of(PARTS[name]), **defaults, **settings}
     if name == "soft_overlong" and bound["buffer"] > bound["max_new_tokens"]:
         raise RecipeError(
             f"reward.soft_overlong.buffer: {bound['buffer']} exceeds max_new_tokens {bound['max_new_tokens']}, "
@@ -144,7 +147,7 @@ def _weighted(function: Callable[[Rollout], float], weight: float, rollout: Roll
     return weight * function(rollout)
 
 
-def _verifier(name: str, setting: Any) -> tuple[Any, Callable[[Verdict], float]]:
+def _verifier(name: str, setting: Any) -> tuple[Any, Price]:
     settings = dict(setting) if isinstance(setting, Mapping) else {"weight": setting}
     price = _price(name, {key: settings.pop(key) for key in ("weight", *STATUSES) if key in settings})
     use = settings.pop("use", name)

@@ -1,6 +1,7 @@
-"""Which problems a step learns from. Uniform over each source, sources by their weights; a pure function of the number.
+"""Which problems a step draws: uniform over each source, sources by their weights; a pure function of the draw's
+number.
 
-Not how a problem is sampled from the policy (`r1lab.feed`).
+Not how completions are sampled from the policy (`r1lab.feed`).
 """
 
 from collections.abc import Mapping, Sequence

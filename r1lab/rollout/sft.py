@@ -1,13 +1,16 @@
-"""The feed over demonstrations: the data's solutions as groups of one. What is learned from them is the same loop's."""
+"""The feed of an SFT stage: the data's solutions as groups of one rollout. Not how they are trained on
+(`r1lab.loop`)."""
 
 import math
 from collections.abc import Mapping, Sequence
 
+from r1lab.engines.sync import PolicyProtocol
 from r1lab.errors import RecipeError
 from r1lab.objective import Objective
+from r1lab.objective.group import Keep
 from r1lab.recipe import SftStageConfig
 from r1lab.recipe.data import SourceConfig
-from r1lab.records import Group, Sampling, Settled
+from r1lab.records import Group, Rollout, Sampling, Settled
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
 from r1lab.rollout.reward import Reward
@@ -17,7 +20,7 @@ from r1lab_data import Problem
 
 
 class SftFeed:
-    """Groups from demonstrations; `r1lab.feed.Feed` in all that the loop asks of it."""
+    """Groups of one demonstration each, as a `FeedProtocol`."""
 
     def __init__(self, *, stage: SftStageConfig, seed: int, sampler: Sampler, renderer: Renderer, objective: Objective):
         self.sampler, self.objective, self.watch = sampler, objective, Watch()
@@ -27,15 +30,17 @@ class SftFeed:
     def block(self, prompts: int) -> list[Settled]:
         settled = []
         for draw in self.sampler.draw(0, prompts, 1):
-            rollouts = self.objective.rule.plan(draw, self.maker)
-            group = Group(draw, tuple(self.reward.demonstration(rollout) for rollout in rollouts))
-            settled.append(Settled(group, self.objective.rule.settle(group).group, "kept"))
+            plan = self.objective.rule.plan(draw, self.maker)
+            group = Group(draw, tuple(self.reward.demonstration(item) for item in plan if isinstance(item, Rollout)))
+            decision = self.objective.rule.settle(group)
+            assert isinstance(decision, Keep)  # a stage of demonstrations has a rule that samples nothing
+            settled.append(Settled(group, decision.group, "kept"))
         return settled
 
     def observe(self, block: Sequence[Settled]) -> None:
         self.sampler.observe(block)
 
-    def publish(self, policy, version: int) -> None:
+    def publish(self, policy: PolicyProtocol, version: int) -> None:
         """Nothing samples here; evaluation takes the weights it needs."""
 
     def state_dict(self) -> dict:

@@ -1,4 +1,4 @@
-"""Verifiers of a run: resolved, versioned, asked in worker processes. Not what training pays for a verdict
+"""Verifiers of a run: resolved, versioned, run in worker processes. Not what training pays for a verdict
 (`r1lab.rollout.reward`), nor the pool itself (`r1lab_verifiers.pool`)."""
 
 import sys
@@ -53,7 +53,7 @@ def version_of(resolved: verifiers.Resolved) -> dict:
 
 
 def warnings(table: Mapping[str, verifiers.Resolved]) -> list[str]:
-    """What every step has to say of its verifiers: programs that run without walls."""
+    """What every step's line warns of: verifiers that run programs without isolation."""
     bare = [key for key, each in table.items() if each.isolated and each.settings.get("isolation") == "none"]
     return [f"{key}: programs run WITHOUT ISOLATION" for key in bare]
 
@@ -72,7 +72,7 @@ def item_of(problem: Problem, text: str, finish: str = "stop", num_tokens: int =
 
 
 class Verification:
-    """The pool, spoken to in rollouts."""
+    """Verifies rollouts in the pool of worker processes."""
 
     def __init__(
         self, table: Mapping[str, verifiers.Resolved], workers: WorkersConfig, import_paths: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ def resolve_one(verifier: Use, settings: Mapping[str, object] = {}) -> verifiers
     if settings:
         spec = {**(spec if isinstance(spec, dict) else {"use": spec}), **settings}
     try:
-        return verifiers.resolve(spec, [Path.cwd()])
+        return verifiers.resolve(spec, [str(Path.cwd())])
     except ValueError as error:
         raise RecipeError(" ".join(str(error).split())) from None
 
@@ -139,7 +139,8 @@ def opened_pool(
 def verdicts_in_order(
     asked: Iterable[tuple[T, list[Future[Verdict]]]], workers: WorkersConfig
 ) -> Iterator[tuple[T, list[Verdict]]]:
-    """Each with its verdicts, as asked; what is asked for next is drawn only while less than a window is in flight."""
+    """Each with its verdicts, in the order they were submitted; the next is drawn only while less than a window is in
+    flight."""
     waiting: deque[tuple[T, list[Future[Verdict]]]] = deque()
     for each in asked:
         waiting.append(each)

@@ -55,7 +55,7 @@ def save_model(folder: Path, write_model: Callable[[Path], Any]) -> None:
 def load(folder: Path, resumables: Mapping[str, HasState]) -> None:
     """Give every resumable its state back, after every file was found to be what was written.
 
-    A checkpoint of other names than those of `resumables` is refused: half a state is no state.
+    A checkpoint of other names than those of `resumables` is refused.
     """
     _verify(folder)
     try:
@@ -89,6 +89,7 @@ def prune(folder: Path, stage: str, keep: int) -> None:
 
 def _checkpoints(folder: Path, stage: str) -> list[tuple[int, Path]]:
     """In order of steps. What has no `whole.json` was not made by `save`."""
+    # "rl-50"; not "rl-50.partial"
     pattern = re.compile(rf"{re.escape(stage)}-(\d+)")
     matches = [(pattern.fullmatch(file.parent.name), file.parent) for file in folder.glob(f"*/{WHOLE}")]
     return sorted((int(match[1]), path) for match, path in matches if match)
@@ -118,7 +119,7 @@ def _damaged(folder: Path, name: str, what: str) -> RunError:
 
 
 def _check_plain(value: Any, where: str) -> None:
-    """Refuse now what `torch.load(weights_only=True)` would refuse on the day it is needed."""
+    """TypeError for a state that `torch.load(weights_only=True)` would refuse on resume."""
     if isinstance(value, torch.Tensor) or type(value) in PLAIN:
         return
     if type(value) in (dict, OrderedDict):

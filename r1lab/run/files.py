@@ -73,7 +73,7 @@ def require_space(folder: Path, num_bytes: int, error: type[Exception] = RunErro
 
 @contextmanager
 def written(path: Path | None, option: str, *, but: Path | None = None) -> Iterator[BinaryIO]:
-    """What is written in the block becomes `path` at its end; where the block raises nothing is left. None: stdout.
+    """A file to write, which becomes `path` at the block's end; where the block raises nothing is left. None: stdout.
 
     RecipeError at once, naming the `option`, where the file cannot be made or would replace `but`, the input; RunError
     for an OSError in the block.

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, who holds it, what it was made with. Not its stages (`pipeline`) nor its metrics.
+"""A run's folder: its manifest, its lock, the paths in it. Not its stages (`r1lab.pipeline`) nor its metrics.
 
 The manifest (`r1lab.run.manifest`) is written atomically each time something is noted.
 """
@@ -115,12 +115,12 @@ def open_run(
 
 
 def _hold(run: RunFolder, needed_bytes: int, stack: ExitStack) -> RunFolder:
-    """The folder locked for as long as the stack stands, and brought to its start."""
-    path, own = run.path, run.manifest["identity"]
-    admit(path, own)
+    """Lock the folder until the stack is closed, and write its manifest and recipe."""
+    path, identity_now = run.path, run.manifest["identity"]
+    admit(path, identity_now)
     require_space(path, needed_bytes, RecipeError)
     stack.enter_context(locked(path))
-    earlier = admit(path, own)  # once more: another process may have held it in the meantime
+    earlier = admit(path, identity_now)  # once more: another process may have held it in the meantime
     sweep(path)
     if earlier is not None and earlier["finished"] and ends(earlier) == ends(run.manifest):
         run.manifest, run.finished = earlier, True

@@ -118,7 +118,7 @@ def read_evaluation(path: Path) -> tuple[list[dict[str, Any]], str] | None:
 
 
 def _check(block: Sequence[Settled], rows: list[tuple[Settled, Scored]]) -> None:
-    """What the table could not give back as it was is an error of the caller's."""
+    """ValueError for a block that the table could not give back as it was."""
     names = [scored.rollout.request.id for _, scored in rows]
     if len(set(names)) < len(names):
         raise ValueError(f"request {next(name for name in names if names.count(name) > 1)} stands twice in a block")
@@ -209,7 +209,7 @@ def _sample_columns(rollouts: list[Rollout], samples: Sequence[Sample]) -> dict[
 
 def _lists(values: Sequence[Iterable | None], dtype: type) -> pa.LargeListArray:
     """One list a row, None as null. Arrays must have the dtype already: nothing is rounded on the way."""
-    given = [() if value is None else value for value in values]
+    given: list[Any] = [() if value is None else value for value in values]
     offsets = np.zeros(len(given) + 1, np.int64)
     np.cumsum([len(value) for value in given], out=offsets[1:])
     arrays = [value for value in given if isinstance(value, np.ndarray)]
@@ -220,6 +220,7 @@ def _lists(values: Sequence[Iterable | None], dtype: type) -> pa.LargeListArray:
     else:
         flat = np.fromiter(chain.from_iterable(given), dtype, offsets[-1])
     missing = pa.array([value is None for value in values], pa.bool_())
+    # Not from pandas, which would make nulls of NaNs.
     return pa.LargeListArray.from_arrays(offsets, pa.array(flat, from_pandas=False), mask=missing)
 
 
@@ -228,22 +229,23 @@ def write(path: Path, columns: dict[str, pa.Array], metadata: dict[bytes, bytes]
     table = pa.table(columns).replace_schema_metadata(metadata)
     strings = [name for name, array in columns.items() if pa.types.is_string(array.type)]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=strings)  # one of floats would fold NaNs together
-    made = sink.getvalue().to_pybytes()
-    footer = _footer(made)
-    atomic_file(path, lambda temporary: temporary.write_bytes(made[:footer] + _checksum(made) + made[footer:]))
+    # A dictionary of floats would fold NaNs together. The stubs know `use_dictionary` as a bool only.
+    pq.write_table(table, sink, compression="zstd", use_dictionary=strings)  # pyright: ignore[reportArgumentType]
+    parquet = sink.getvalue().to_pybytes()
+    footer = _footer(parquet)
+    atomic_file(path, lambda temporary: temporary.write_bytes(parquet[:footer] + _checksum(parquet) + parquet[footer:]))
 
 
 def read(path: Path, kind: bytes, remedy: str) -> pa.Table:
     try:
-        found = path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise RunError(f"table {path} cannot be read ({error.strerror}); {remedy}") from error
-    footer = max(_footer(found), SUM)
-    made = found[: footer - SUM] + found[footer:]
-    if found[footer - SUM : footer] != _checksum(made):
+    footer = max(_footer(data), SUM)
+    parquet = data[: footer - SUM] + data[footer:]
+    if data[footer - SUM : footer] != _checksum(parquet):
         raise RunError(f"table {path} is damaged, or was not written by r1lab; {remedy}")
-    table = pq.read_table(pa.BufferReader(made))
+    table = pq.read_table(pa.BufferReader(parquet))
     if table.schema.metadata[KIND] != kind:
         raise RunError(f"table {path} is of kind {table.schema.metadata[KIND].decode()}, not {kind.decode()}; {remedy}")
     return table
@@ -278,7 +280,7 @@ def _settled(rows: list[dict[str, Any]], problem_of: Callable[[str], Problem]) -
 
 
 def _scored(row: dict[str, Any]) -> Scored:
-    sampling = Sampling(**{name: row[name] for name in SAMPLING} | {"stop": tuple(row["stop"])})
+    sampling = Sampling(**{**{name: row[name] for name in SAMPLING}, "stop": tuple(row["stop"])})
     request = Request(
         RequestId(row["purpose"], row["draw"], row["index"]), row["problem_id"], tuple(row["prompt_ids"].tolist()),
         row["seed"], sampling, tuple(row["forced_ids"].tolist()), tuple(map(Role, row["forced_role"].tolist())),
@@ -295,4 +297,4 @@ def _scored(row: dict[str, Any]) -> Scored:
 
 def _verdict(row: dict[str, Any]) -> Verdict:
     steps = json.loads(row["steps"]) if isinstance(row["steps"], str) else row["steps"]
-    return Verdict(**row | {"steps": None if steps is None else tuple((end, score) for end, score in steps)})
+    return Verdict(**{**row, "steps": None if steps is None else tuple((end, score) for end, score in steps)})

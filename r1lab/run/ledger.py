@@ -1,4 +1,4 @@
-"""Tokens and FLOPs by purpose, over the whole run. Fed from the rollout table alone, so a resume counts the same.
+"""Tokens and FLOPs by purpose, over the whole run. Counted from the rollout table alone, so a resume counts the same.
 
 Budget tokens are completion tokens sampled for training plus completion (or demonstration) tokens of every update's
 batch, rows left out for zero weight counted; prompts and evaluation are not in it.
@@ -13,7 +13,7 @@ FLOPS = ("rollout", "score", "update", "evaluation")
 
 
 class Ledger:
-    """Counts; a forward pass costs 2 FLOPs a weight and token, forward and backward 6."""
+    """Counts tokens and FLOPs: a forward pass costs 2 FLOPs a weight and token, forward and backward 6."""
 
     def __init__(self) -> None:
         self.tokens = dict.fromkeys(TOKENS, 0)

@@ -1,4 +1,5 @@
-"""What a run was made of, as plain data: what makes it that run, with what and where it ran. Writes nothing (`run`)."""
+"""The manifest of a run, as plain data: its identity, the software and the machine. Writes nothing
+(`r1lab.run.folder`)."""
 
 import importlib.metadata
 import json
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from r1lab.distributed import ranks
-from r1lab.recipe import StageConfig
+from r1lab.recipe import AnyStageConfig
 from r1lab.recipe.base import digest, select
 from r1lab.recipe.load import Plan
 
@@ -38,7 +39,7 @@ def identity(plan: Plan, data_digests: dict[str, str]) -> dict[str, Any]:
     return json.loads(json.dumps(made_of, default=str))  # as the manifest gives it back
 
 
-def num_threads(stage: StageConfig) -> int:
+def num_threads(stage: AnyStageConfig) -> int:
     """CPU threads of a stage, `0: all cores` resolved to those this process may use, shared with others of the run."""
     return stage.threads or max(1, len(os.sched_getaffinity(0)) // ranks.neighbours())
 
@@ -48,7 +49,7 @@ def run_hash(identity: dict[str, Any]) -> str:
 
 
 def describe(plan: Plan, identity_now: dict[str, Any], verifier_versions: dict, extra: dict) -> dict[str, Any]:
-    """Of a first start, as plain data."""
+    """The manifest of a first start, as plain data."""
     stages = [stage.model_dump(mode="json", by_alias=True) for stage in plan.stages]
     manifest = {
         "name": plan.name,
@@ -85,7 +86,7 @@ def watched(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def ends(manifest: dict[str, Any]) -> list[list[Any]]:
-    """What may be raised once a run has finished, so that it goes on."""
+    """Where the stages end, which may be raised once a run has finished, so that it goes on."""
     return [[stage["name"], stage["steps"], stage["stop"]] for stage in manifest["recipe"]["stages"]]
 
 
@@ -109,7 +110,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def surroundings() -> dict[str, Any]:
-    """With what and where something is made: versions, commit, machine."""
+    """Software and machine that something is made with: versions, commit, hardware."""
     return {
         "packages": _packages(),
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""A row a step: flat keys `area/name`, null where there was nothing to measure. Times are keys under `time/`, alone.
+"""The metrics of a step: flat keys `area/name`, null where there was nothing to measure. Only `time/` holds times.
 
 Pure functions of a step's block, samples and updates, plus the file they are appended to.
 """
@@ -58,14 +58,15 @@ class MetricsFile:
 
 
 def rollout_metrics(block: Sequence[Settled]) -> dict:
-    """What was sampled and what was said of it; null in a block of demonstrations."""
+    """Rewards, verdicts, lengths and groups of a step's rollouts; null in a block of demonstrations."""
     members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
+    verdicts = [member.verdict for member in members if member.verdict is not None]
     lengths = np.array([len(member.rollout.completion_ids) for member in members], np.float64)
     rewards = np.array([member.reward for member in members if member.reward is not None], np.float64)
     row = {
         "reward/mean": _mean(rewards),
         "reward/std": float(rewards.std()) if rewards.size else None,
-        "pass/share": _mean([member.verdict.score == 1.0 for member in members]),
+        "pass/share": _mean([verdict.score == 1.0 for verdict in verdicts]),
         "completion/mean": _mean(lengths),
         "completion/p95": float(np.quantile(lengths, 0.95)) if lengths.size else None,
         "completion/truncated": _mean([member.rollout.finish == "length" for member in members]),
@@ -76,15 +77,15 @@ def rollout_metrics(block: Sequence[Settled]) -> dict:
         row[f"verdict/{name}/timeout"] = _mean(timeouts)
     for name in sorted({name for member in members for name in member.parts}):
         row[f"reward/part/{name}"] = _mean([member.parts[name] for member in members if name in member.parts])
-    statuses = Counter(member.verdict.status for member in members)
+    statuses = Counter(verdict.status for verdict in verdicts)
     row |= {f"verdict/{status}": statuses[status] / len(members) if members else None for status in STATUSES}
     return row | second_opinion_metrics(members) | _by_source(block) | _groups(block)
 
 
 def second_opinion_metrics(members: Sequence[Scored]) -> dict[str, float | int | None]:
-    """Of the rollouts that both verifiers could judge: how many, on what share they disagree (right or not), and the
+    """Of the rollouts that both verifiers could verify: how many, on what share they disagree (right or not), and the
     share that only the first (`lenient`) or only the second (`strict`) calls right. Empty where none has a second."""
-    pairs = [(each.verdict, each.second) for each in members if each.second is not None]
+    pairs = [(member.verdict, member.second) for member in members if member.verdict and member.second]
     if not pairs:
         return {}
     judged = [(a.score == 1, b.score == 1) for a, b in pairs if a.status != "error" != b.status]
@@ -213,7 +214,7 @@ def _clipped(rows: dict[str, np.ndarray], clip: tuple[float, float] | None, by_s
         starts = np.flatnonzero(np.diff(rows["sequence"][known], prepend=-1))
         counts = np.diff(starts, append=log_ratio.size)
         log_ratio, advantage = np.add.reduceat(log_ratio, starts) / counts, advantage[starts]
-    ratio = np.exp(log_ratio.clip(-20, 20))
+    ratio = np.exp(log_ratio.clip(-20, 20))  # where exp overflows, the ratio is far beyond every clip
     return {
         "loss/clip_low": _mean((ratio < 1 - clip[0]) & (advantage < 0)) if clip else None,
         "loss/clip_high": _mean((ratio > 1 + clip[1]) & (advantage > 0)) if clip else None,

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a progress bar with ETA on a terminal, plain lines elsewhere. Decides nothing."""
+"""Progress of a run for people: a bar with ETA on a terminal, plain lines elsewhere. Decides nothing."""
 
 import sys
 import time
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -24,7 +25,8 @@ class Progress:
         self.label, self.quiet = label, quiet
         self.console = Console(stderr=True)
         self.bar: Bar | None = None
-        self.task = None
+        self.task = TaskID(0)
+        """The bar's only one."""
         self.warnings: list[str] = []
         """What each step's line ends with."""
 
@@ -75,9 +77,9 @@ class Progress:
 
 
 class Meter:
-    """Rows done and their rate: a live line on a terminal, else a plain line every `EVERY` seconds. A context."""
+    """Rows done and their rate: a live line on a terminal, else a plain line every `EVERY_SECONDS`. A context."""
 
-    EVERY, LIVE = 10.0, 0.2
+    EVERY_SECONDS, LIVE_SECONDS = 10.0, 0.2
 
     def __init__(self, label: str, *, is_live: bool = True):
         self.label, self.done = label, 0
@@ -102,7 +104,7 @@ class Meter:
         """One more is done."""
         self.done += 1
         now = time.monotonic()
-        if now - self.told < (self.EVERY if self.status is None else self.LIVE):
+        if now - self.told < (self.EVERY_SECONDS if self.status is None else self.LIVE_SECONDS):
             return
         self.told = now
         line = f"{self.label}: {self.done} rows, {self.done / self.seconds:.0f}/s"
@@ -134,11 +136,11 @@ class PhaseClock:
 
     def lap(self) -> dict[str, float]:
         """Seconds of every phase since the last lap. What comes now is recording, and counts in the next one."""
-        now, found = time.monotonic(), {}
+        now, seconds = time.monotonic(), {}
         for (phase, start), (_, end) in pairwise([*self.marks, ("", now)]):
-            found[phase] = found.get(phase, 0.0) + end - start
+            seconds[phase] = seconds.get(phase, 0.0) + end - start
         self.marks = [("record", now)]
-        return found
+        return seconds
 
 
 SHOWN = (

@@ -1,10 +1,11 @@
-"""SIGTERM and Ctrl-C. For a run the first asks for an end after the step, the second ends at once (`Grace`); what has
-nothing to keep ends at the first (`terminable`)."""
+"""SIGTERM and Ctrl-C: a run ends after the step at hand and at the second signal at once (`Grace`); a command that has
+no state to keep ends at the first (`terminable`). Not how a run resumes (`r1lab.run.checkpoint`)."""
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from r1lab.errors import RunError, Stopped
 
@@ -24,16 +25,17 @@ def terminable(lost: str) -> Iterator[None]:
 
 
 class Grace:
-    """`asked` names the signal that came, or is empty; `heard` what was agreed on when it was last looked at: a signal
-    that comes later, or while the processes agree, is heard the next time. Outside the main thread signals stay as they
-    are, and one that is ignored stays ignored (Ctrl-C under `nohup`)."""
+    """Notices a signal and lets the step end. `asked` names the signal that came, or is empty; `heard` what was agreed
+    on when it was last looked at: a signal that comes later, or while the processes agree, is heard the next time.
+    Outside the main thread signals stay as they are, and one that is ignored stays ignored (Ctrl-C under `nohup`)."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self, agree: Callable[[str], str] = lambda asked: asked) -> None:
         """`agree` makes one answer of those of several processes."""
         self.asked, self.agreed, self.agree = "", "", agree
-        self.before: dict[int, object] = {}
+        self.before: dict[int, Any] = {}
+        """Handlers, as `signal.signal` gives and takes them."""
 
     def __enter__(self) -> "Grace":
         if threading.current_thread() is threading.main_thread():

@@ -5,14 +5,14 @@ import time
 
 from r1lab.distributed.ranks import first
 from r1lab.errors import RecipeError
-from r1lab.recipe import StageConfig
+from r1lab.recipe import AnyStageConfig
 from r1lab.run.ledger import Ledger
 
 
 class Stopping:
-    """`prompts` of the next step; 0 ends the stage."""
+    """Decides how many prompts the next step has; 0 ends the stage."""
 
-    def __init__(self, stage: StageConfig, steps: int | None, longest_cost: float):
+    def __init__(self, stage: AnyStageConfig, steps: int | None, longest_cost: float):
         self.stage, self.steps = stage, steps
         self.cost = longest_cost
         """Budget tokens of one problem: the longest possible in the first step, then the mean of the step before."""
@@ -52,7 +52,7 @@ class Stopping:
         if stop.metric and (value := _metric(row, stop.metric)) is not None:
             self.waited = 0 if self.watched is None or value > self.watched else self.waited + 1
             self.watched = value if self.watched is None else max(self.watched, value)
-            if self.waited >= stop.patience:
+            if self.waited >= (stop.patience or 0):  # `metric` and `patience` go together
                 self._end("patience")
         value = _metric(row, keep) if keep else None
         if value is None or (self.best is not None and value <= self.best):
@@ -79,8 +79,8 @@ class Stopping:
         self.ended, self.goal, self.since = ended, goal_of(self.stage), time.monotonic()
 
 
-def goal_of(stage: StageConfig) -> dict:
-    """What says where the stage ends, as plain data."""
+def goal_of(stage: AnyStageConfig) -> dict:
+    """The settings that decide where the stage ends, as plain data."""
     return {"steps": stage.steps, "epochs": getattr(stage, "epochs", None), **stage.stop.model_dump()}
 
 

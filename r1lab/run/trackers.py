@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import yaml
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
@@ -35,28 +36,29 @@ def require(names: Sequence[str]) -> None:
 
 
 class Trackers:
-    """Every row to the trackers of its stage. One that raises is off until the next start, after one warning."""
+    """Logs every row to the trackers of its stage. One that raises is off until the next start, after one warning."""
 
     def __init__(self, run: RunFolder, wanted: Mapping[str, Sequence[str]], say: Callable[[str], None]):
         """`wanted` are the names by stage; `say` prints a line."""
         self.run, self.wanted, self.say = run, wanted, say
         self.names = tuple(dict.fromkeys(chain.from_iterable(wanted.values())))
-        self.started: dict[str, GeneralTracker] | None = None
+        self.started: dict[str, GeneralTracker] = {}
+        self.is_started = False
         self.rows = 0
         """Logged so far: the step of the next one, over all stages."""
 
-    def follow(self, row: Mapping[str, object]) -> None:
+    def follow(self, row: Mapping[str, Any]) -> None:
         """A row that metrics.jsonl already holds. With the first they start, and get the rows before it too."""
-        if self.started is None:
+        if not self.is_started:
             self.catch_up()
         elif self.names:
             self._log(row)
 
     def catch_up(self) -> None:
         """Start them, unless they are, with every row of the file: the start before may have died after its last."""
-        if self.started is not None or not self.names:
+        if self.is_started or not self.names:
             return
-        self.started = {}
+        self.is_started = True
         for name in self.names:
             self._guard(name, lambda name=name: self._start(name))
         for line in self.run.metrics.read_text(encoding="utf-8").splitlines():
@@ -64,7 +66,7 @@ class Trackers:
 
     def close(self) -> None:
         """Whatever they still hold is written."""
-        for name, tracker in list((self.started or {}).items()):
+        for name, tracker in list(self.started.items()):
             self._guard(name, tracker.finish)
 
     def _start(self, name: str) -> None:
@@ -73,12 +75,14 @@ class Trackers:
         folder.mkdir(exist_ok=True)
         self.started[name] = MAKE[name](folder, self.run.manifest)
 
-    def _log(self, row: Mapping[str, object]) -> None:
+    def _log(self, row: Mapping[str, Any]) -> None:
         """Its numbers; null is left out."""
         step, self.rows = self.rows, self.rows + 1
         values = {key: value for key, value in row.items() if isinstance(value, (int, float))}
         for name, tracker in list(self.started.items()):
-            is_known = step < getattr(tracker.tracker, "step", 0)  # to W&B's server, of an earlier start
+            is_known = step < getattr(
+                getattr(tracker, "tracker", None), "step", 0
+            )  # to W&B's server, of an earlier start
             if name in self.wanted.get(row["stage"], ()) and not is_known:
                 self._guard(name, lambda tracker=tracker: tracker.log(values, step=step))
 

@@ -1,4 +1,5 @@
-"""What a stage is built of, out of its `Ready` and the plan. Not the order of things (`r1lab.pipeline`)."""
+"""Build the parts of a stage (sampler, verification, engine, feed) from its `Ready` and the plan. Not the order of
+stages (`r1lab.pipeline`)."""
 
 import os
 from contextlib import ExitStack
@@ -7,6 +8,7 @@ from r1lab.engines import Engine, factory
 from r1lab.feed import Feed
 from r1lab.policy.frozen import FrozenModel
 from r1lab.policy.policy import Policy
+from r1lab.recipe import SamplingStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.verification import Verification
@@ -18,7 +20,7 @@ from r1lab.stages.prepare import Ready
 
 def start(ready: Ready, run: RunFolder) -> str:
     """Where the stage's first weights are."""
-    return ready.location or str(run.stage_folder(ready.stage.from_) / "model")
+    return ready.location or str(run.stage_folder(ready.stage.from_ or "") / "model")
 
 
 def sampler(ready: Ready, plan: Plan) -> Sampler:
@@ -33,7 +35,7 @@ def verification(ready: Ready, plan: Plan, stack: ExitStack) -> Verification:
 
 
 def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress: Progress, stack: ExitStack) -> Engine:
-    """What was pinned at the first start. RecipeError where it cannot run here, or not such a model."""
+    """The engine pinned at the first start. RecipeError where it cannot run here, or not such a model."""
     pinned = run.pinned[ready.stage.name]
     progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
     config, text_of = ready.stage.engine, ready.renderer.verifier_text
@@ -45,6 +47,7 @@ def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress:
 
 
 def feed(ready: Ready, plan: Plan, engine: Engine, verification: Verification) -> Feed:
+    assert isinstance(ready.stage, SamplingStageConfig) and ready.reward  # stages of these kinds have one
     return Feed(
         stage=ready.stage,
         seed=plan.seed,

@@ -1,4 +1,5 @@
-"""What a run would cost, before it runs: tokens and memory. Upper bounds and estimates, each said to be one."""
+"""Estimate what a run costs before it runs: tokens, memory, disk. Upper bounds or estimates, each said to be one;
+nothing is measured."""
 
 import math
 
@@ -12,7 +13,7 @@ from r1lab.stages import model_shapes
 from r1lab.stages.prepare import Ready
 
 GIB = 2**30
-PROMPT = 1024
+PROMPT_TOKENS = 1024
 """Tokens of a prompt that cannot be rendered yet."""
 
 
@@ -46,8 +47,9 @@ def memory(ready_stage: Ready, config: PretrainedConfig, processes: int = 1) -> 
     width, layers = text.hidden_size, text.num_hidden_layers
     head = getattr(text, "head_dim", None) or width // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    first = ready_stage.renderer and [problem for problems in ready_stage.sources.values() for problem in problems[:64]]
-    prompt = max((len(ready_stage.renderer.render(problem)) for problem in first), default=PROMPT) if first else PROMPT
+    first = [problem for problems in ready_stage.sources.values() for problem in problems[:64]]
+    lengths = [len(ready_stage.renderer.render(problem)) for problem in first] if ready_stage.renderer else []
+    prompt = max(lengths, default=PROMPT_TOKENS)
     sequences = min(stage.engine.max_batch, math.ceil(stage.prompts_per_step / processes) * stage.group_size)
     inner = getattr(text, "intermediate_size", 4 * width)
     parts = {
@@ -72,22 +74,24 @@ def disk(ready: list[Ready]) -> int:
     A stage that is handed on keeps its model only; the rollout tables are not counted.
     """
     total = peak = weights = 0
-    for each in ready:
-        weights = 4 * models.num_parameters(model_shapes.config_of(each.location)) if each.location else weights
-        if not isinstance(each.stage, TrainStageConfig):
+    for ready_stage in ready:
+        if ready_stage.location:
+            weights = 4 * models.num_parameters(model_shapes.config_of(ready_stage.location))
+        if not isinstance(ready_stage.stage, TrainStageConfig):
             continue  # it leaves a dataset
-        checkpoint = (4 if "ref" in each.objective.needs else 3) * weights
-        peak = max(peak, total + (each.stage.keep_last + 1) * checkpoint)
-        total += weights * (2 if each.stage.eval.keep_best else 1)
+        checkpoint = (4 if "ref" in ready_stage.objective.needs else 3) * weights
+        peak = max(peak, total + (ready_stage.stage.keep_last + 1) * checkpoint)
+        total += weights * (2 if ready_stage.stage.eval.keep_best else 1)
     return max(peak, total) + 2 * weights
 
 
 def _problems(ready_stage: Ready) -> str:
-    made = [f"those of stage {source.stage}" for source in ready_stage.stage.data.values() if source.stage]
+    to_come = [f"those of stage {source.stage}" for source in ready_stage.stage.data.values() if source.stage]
     known = sum(map(len, ready_stage.sources.values()))
     if isinstance(ready_stage.stage, EvalStageConfig):
-        return f"{sum(len(on.problems) for on in ready_stage.sets):,} held-out problems x {ready_stage.stage.eval.n}"
-    return " and ".join([f"{known:,} problems"] * bool(known) + made) or "problems not counted"
+        held_out = sum(len(eval_set.problems) for eval_set in ready_stage.sets)
+        return f"{held_out:,} held-out problems x {ready_stage.stage.eval.n}"
+    return " and ".join([f"{known:,} problems"] * bool(known) + to_come) or "problems not counted"
 
 
 def _until(ready_stage: Ready) -> str:
@@ -99,19 +103,23 @@ def _until(ready_stage: Ready) -> str:
 
 
 def lines(ready: list[Ready], processes: int = 1) -> list[str]:
-    """The estimate of every stage for people, run by so many processes."""
-    text, config = [], None
-    for each in ready:
-        config = model_shapes.config_of(each.location) if each.location else config
-        count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in tokens(each).items()}
-        sizes = memory(each, config, processes)
+    """The estimates of every stage, run by so many processes, as lines for people."""
+    text: list[str] = []
+    config = PretrainedConfig()
+    for ready_stage in ready:
+        stage = ready_stage.stage
+        if ready_stage.location:  # else the model is that of the stage before
+            config = model_shapes.config_of(ready_stage.location)
+        most = tokens(ready_stage).items()
+        count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in most}
+        sizes = memory(ready_stage, config, processes)
         parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items() if size >= 0.005)
-        steps = "" if isinstance(each.stage, EvalStageConfig) else f", steps {each.steps or _until(each)}"
-        text.append(f"stage {each.stage.name}: {_problems(each)}{steps}")
+        steps = "" if isinstance(stage, EvalStageConfig) else f", steps {ready_stage.steps or _until(ready_stage)}"
+        text.append(f"stage {stage.name}: {_problems(ready_stage)}{steps}")
         text.append(
             f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"
         )
         several = f" of each of {processes} processes" if processes > 1 else ""
         text.append(f"  memory{several}, estimated GiB: {parts}")
-        text += [f"  {note}" for note in each.notes]
+        text += [f"  {note}" for note in ready_stage.notes]
     return text

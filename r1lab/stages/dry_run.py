@@ -7,15 +7,15 @@ some), length. What was left unchecked is said.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from r1lab import plugin
 from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.policy import models
-from r1lab.recipe import RlStageConfig, SftStageConfig, StageConfig, load
+from r1lab.recipe import AnyStageConfig, RlStageConfig, load
 from r1lab.recipe.load import Plan
 from r1lab.rollout import verification
-from r1lab.rollout.reward import Reward
 from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.run import trackers
 from r1lab.stages import costs, model_shapes, prepare
@@ -31,7 +31,7 @@ def dry_run(plan: Plan, processes: int = 1) -> str:
     reason = _unreachable(remote) if remote else ""
     ready = outlined(plan) if reason else prepare.prepare(plan)
     notes = [f"not checked, for {reason}: the tokenizer or data of {', '.join(remote)}"] if reason else []
-    notes += [f"prompts counted as {costs.PROMPT:,} tokens"] if reason else []
+    notes += [f"prompts counted as {costs.PROMPT_TOKENS:,} tokens"] if reason else []
     return "\n".join([load.dump(plan), *costs.lines(ready, processes), *notes])
 
 
@@ -47,13 +47,11 @@ def outlined(plan: Plan) -> list[Ready]:
     return list(ready.values())
 
 
-def _outlined(stage: StageConfig, plan: Plan, before: Mapping[str, Ready]) -> Ready:
+def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready]) -> Ready:
     built = prepare.objective_of(stage)
     factory.check(stage.engine, None, getattr(stage, "lora", None))
     trackers.require(stage.trackers)
-    reward = None
-    if not isinstance(stage, SftStageConfig):
-        reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
+    reward = prepare.reward_of(stage)
     second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStageConfig) else None)
     prepare.check_names(stage)
     prepare.check_metrics(stage)
@@ -72,10 +70,12 @@ def _outlined(stage: StageConfig, plan: Plan, before: Mapping[str, Ready]) -> Re
     cost = stage.group_size * stage.max_new_tokens * (built.max_draws * built.rule.attempts + stage.reuse)
     here = {name: source for name, source in stage.data.items() if not _is_remote(source.path, plan)}
     sources = {name: prepare.problems_of(source, name, stage, plan.base, "data") for name, source in here.items()}
-    return Ready(stage, location, None, sources, (), None, built, reward, second, table, stage.steps, cost)
+    # No renderer without a tokenizer; of what is read here `costs.memory` alone would use it, and knows.
+    unread: Any = None
+    return Ready(stage, location, None, sources, (), unread, built, reward, second, table, stage.steps, cost)
 
 
-def _lineage(stage: StageConfig, before: Mapping[str, Ready]) -> list[Ready]:
+def _lineage(stage: AnyStageConfig, before: Mapping[str, Ready]) -> list[Ready]:
     """The stages that the stage's model went through, the last one first."""
     chain = []
     while stage.from_ is not None:
@@ -91,7 +91,7 @@ def _remote(plan: Plan) -> list[str]:
         if stage.from_ is None and not Path(models.locate(stage.model, plan.base)).is_dir():
             names.append(stage.model)
         sources = (*stage.data.values(), *stage.eval.sets.values())
-        names += [source.path for source in sources if _is_remote(source.path, plan)]
+        names += [source.path for source in sources if source.path and _is_remote(source.path, plan)]
     return list(dict.fromkeys(names))
 
 
@@ -105,9 +105,9 @@ def _is_remote(path: str | None, plan: Plan) -> bool:
 
 def _unreachable(remote: list[str]) -> str:
     """Why the hub cannot be asked, or an empty text."""
-    import datasets
+    from datasets import config
 
-    if datasets.config.HF_HUB_OFFLINE:
+    if config.HF_HUB_OFFLINE:
         return ""
     try:
         probe(remote[0])

@@ -1,4 +1,4 @@
-"""An `eval` stage: each of its sets asked of the model that stands, as `r1lab eval` asks, in the run's folder.
+"""An `eval` stage: evaluate the newest model on each of the stage's sets, as `r1lab eval` does, in the run's folder.
 
 Every set is resumable by itself (`r1lab.evaluation.runner`); the stage is done once `stage.json` is there.
 """

@@ -1,10 +1,12 @@
-"""Everything of a plan that can be wrong, loaded and checked before anything is written. Not the run (`pipeline`)."""
+"""Load and check everything of a plan that can be wrong, before anything is written. Not the run (`r1lab.pipeline`)."""
 
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
 
 import r1lab_verifiers as verifiers
 from r1lab import objective, plugin
@@ -13,7 +15,7 @@ from r1lab.errors import RecipeError
 from r1lab.evaluation import leaks
 from r1lab.evaluation.scores import depths
 from r1lab.policy import compute, models
-from r1lab.recipe import RlStageConfig, SftStageConfig, SourceConfig, StageConfig, TrainStageConfig
+from r1lab.recipe import AnyStageConfig, RlStageConfig, SftStageConfig, SourceConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import RejectStageConfig
@@ -35,10 +37,11 @@ from r1lab_data.split import distinct
 class Ready:
     """A stage with its data, checked."""
 
-    stage: StageConfig
+    stage: AnyStageConfig
     location: str | None
     """Where its model is, or None where it starts from the stage `from`."""
-    tokenizer: object
+    tokenizer: PreTrainedTokenizerBase | None
+    """None where a dry run could not read it."""
     sources: Mapping[str, list[Problem]]
     sets: tuple[EvaluationSet, ...]
     renderer: Renderer
@@ -46,7 +49,7 @@ class Ready:
     reward: Reward | None
     """None for SFT."""
     second: SecondOpinion
-    """Judges a sample of the rollouts too."""
+    """Verifies a sample of the rollouts too."""
     table: Mapping[str, verifiers.Resolved]
     steps: int | None
     longest_cost: float
@@ -88,7 +91,9 @@ def filled(ready_stage: Ready, folder: Callable[[str], Path]) -> Ready:
     if not _origins(stage):
         return ready_stage
     sources = dict(ready_stage.sources)
-    for name, source in ((name, source) for name, source in stage.data.items() if source.stage):
+    for name, source in stage.data.items():
+        if source.stage is None:
+            continue
         spec = source.verifier or stage.verifier
         sources[name] = reject_dataset.read(
             folder(source.stage) / "data", name, verification.key_of(spec) if spec else ""
@@ -101,13 +106,11 @@ def filled(ready_stage: Ready, folder: Callable[[str], Path]) -> Ready:
     return replace(ready_stage, sources=sources, steps=steps, longest_cost=longest)
 
 
-def _ready(stage: StageConfig, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
+def _ready(stage: AnyStageConfig, plan: Plan, location: str | None, before: Mapping[str, Ready]) -> Ready:
     built = objective_of(stage)
     limit = factory.check(stage.engine, None, getattr(stage, "lora", None))
     trackers.require(stage.trackers)
-    reward = None
-    if not isinstance(stage, SftStageConfig):
-        reward = Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
+    reward = reward_of(stage)
     second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStageConfig) else None)
     sources = {
         name: problems_of(source, name, stage, plan.base, "data" if len(stage.data) == 1 else f"data.{name}")
@@ -136,9 +139,10 @@ def _ready(stage: StageConfig, plan: Plan, location: str | None, before: Mapping
     if reward:
         sources = {name: golds.usable(name, problems) for name, problems in sources.items()}
     sets = tuple(EvaluationSet(on.name, golds.usable(on.name, on.problems)) for on in sets)
-    if location is None:
+    if stage.from_ is not None:
         tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
+        assert location is not None  # without `from` a stage has a model of its own
         models.check(location)
         if isinstance(stage, TrainStageConfig):
             compute.check(stage)
@@ -156,7 +160,7 @@ def _ready(stage: StageConfig, plan: Plan, location: str | None, before: Mapping
     )
 
 
-def problems_of(source: SourceConfig, name: str, stage: StageConfig, base: Path, key: str = "") -> list[Problem]:
+def problems_of(source: SourceConfig, name: str, stage: AnyStageConfig, base: Path, key: str = "") -> list[Problem]:
     """The problems of one source of a stage, which stands under `key` of the recipe; none yet of one that an earlier
     stage makes (`filled`)."""
     if source.stage is not None:
@@ -167,12 +171,18 @@ def problems_of(source: SourceConfig, name: str, stage: StageConfig, base: Path,
     return load_problems(source, name, verification.key_of(spec) if spec else "", base, key)
 
 
-def _origins(stage: StageConfig) -> list[str]:
+def _origins(stage: AnyStageConfig) -> list[str]:
     """Earlier stages whose datasets it reads."""
     return [source.stage for source in stage.data.values() if source.stage]
 
 
-def objective_of(stage: StageConfig) -> objective.Objective:
+def reward_of(stage: AnyStageConfig) -> Reward | None:
+    if isinstance(stage, SftStageConfig):
+        return None
+    return Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
+
+
+def objective_of(stage: AnyStageConfig) -> objective.Objective:
     built = objective.build(
         stage.objective,
         max_new_tokens=stage.max_new_tokens,
@@ -187,12 +197,12 @@ def objective_of(stage: StageConfig) -> objective.Objective:
     return built
 
 
-def specs_of(stage: StageConfig) -> list:
+def specs_of(stage: AnyStageConfig) -> list:
     sources = [*stage.data.values(), *stage.eval.sets.values()]
     return [spec for spec in (stage.verifier, *(source.verifier for source in sources)) if spec]
 
 
-def check_metrics(stage: StageConfig) -> None:
+def check_metrics(stage: AnyStageConfig) -> None:
     keys = ["avg", "low", "high", "score", "errors", "completion"]
     keys += [f"pass@{k}" for k in depths(stage.eval.n) if stage.eval.n > 1]
     known = [f"eval/{name}/{key}" for name in stage.eval.sets for key in keys]
@@ -201,10 +211,11 @@ def check_metrics(stage: StageConfig) -> None:
             raise RecipeError(f"{what}: {metric!r} is not evaluated; use one of {', '.join(known) or '(no eval.sets)'}")
 
 
-def check_names(stage: StageConfig) -> None:
+def check_names(stage: AnyStageConfig) -> None:
     """Names of sources and sets become file names and metric keys."""
     for what, names in (("data", stage.data), ("eval.sets", stage.eval.sets)):
         for name in names:
+            # "gym:chain_sum"; not "held out"
             if not re.fullmatch(r"[\w.:-]+", name):
                 raise RecipeError(f"{what}: name {name!r} must be letters, digits, '.', '_', ':' or '-'")
 
@@ -220,7 +231,7 @@ def _check_ids(sources: Mapping[str, list[Problem]]) -> None:
 
 
 def _check_lengths(
-    stage: StageConfig,
+    stage: AnyStageConfig,
     sources: Mapping[str, list[Problem]],
     sets: tuple[EvaluationSet, ...],
     renderer: Renderer,

@@ -1,4 +1,4 @@
-"""A `reject` stage: samples of a model, the verified ones of which become a dataset. Trains nothing; not what is kept
+"""A `reject` stage: sample a model, and make a dataset of the verified completions. Trains nothing; not what is kept
 (`r1lab.stages.reject_selection`) nor how the dataset looks (`r1lab.stages.reject_dataset`).
 
 The rollout table is the journal, as in training: a step's completions are on disk before they are counted, and they are
@@ -14,6 +14,7 @@ from r1lab.errors import RunError
 from r1lab.feed import Feed
 from r1lab.hub import model_card
 from r1lab.policy.frozen import FrozenModel
+from r1lab.recipe import RejectStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.rollout.verification import version_of, warnings
 from r1lab.run import files, journal
@@ -34,19 +35,22 @@ def run_stage(
 ) -> None:
     """Build a reject stage's parts, sample, hand on its dataset."""
     stage = ready.stage
+    assert isinstance(stage, RejectStageConfig)  # the pipeline calls by kind
     policy = FrozenModel(build.start(ready, run), stage.precision, stage.temperature or 1.0)
     feed = build.feed(
         ready, plan, build.engine(ready, run, policy, progress, stack), build.verification(ready, plan, stack)
     )
     progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
     progress.warnings = warnings(ready.table)
-    kept = sample(ready, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
+    selection = Selection(stage.keep)
+    sample(ready, selection, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
     model = f"the model of stage {stage.from_}" if stage.from_ else model_card.clean(stage.model, "model", plan)
-    ranks.first(hand_on, ready, kept, run=run, model=model, ledger=ledger, size=metrics.size)
+    ranks.first(hand_on, ready, selection, run=run, model=model, ledger=ledger, size=metrics.size)
 
 
 def sample(
     ready: Ready,
+    selection: Selection,
     *,
     run: RunFolder,
     policy: FrozenModel,
@@ -54,10 +58,11 @@ def sample(
     ledger: Ledger,
     metrics: MetricsFile,
     progress: Progress,
-) -> Selection:
-    """Go over the problems, or as far as steps and budget reach; every step ends in one row of metrics."""
+) -> None:
+    """Add to the selection by going over the problems, or as far as steps and budget reach; every step ends in one row
+    of metrics."""
     stage, problems = ready.stage, ready.problems
-    stopping, selection = Stopping(stage, ready.steps, ready.longest_cost), Selection(stage.keep)
+    stopping = Stopping(stage, ready.steps, ready.longest_cost)
     left = stage.steps * stage.prompts_per_step if stage.steps else sum(map(len, ready.sources.values()))
     if found := ranks.first(_journals, run, stage.name):
         run.resumed(stage.name, found)
@@ -67,7 +72,7 @@ def sample(
         for step in count(1):
             prompts = min(left, stopping.prompts(step, ledger))
             if not prompts:
-                return selection
+                return
             before = (ledger.budget, ledger.training_flops)
             clock.start("rollout", step)
             table = run.rollouts(stage.name, step)

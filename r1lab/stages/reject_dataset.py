@@ -41,6 +41,7 @@ PROVENANCE = {
 def row_of(draw: Draw, member: Scored, *, versions: Mapping[str, str], **shared: str) -> dict[str, Any]:
     """One demonstration as plain data; `shared` is model, recipe and stage."""
     problem, rollout, verdict = draw.problem, member.rollout, member.verdict
+    assert verdict is not None  # sampled, not a demonstration
     request = rollout.request
     return {
         "id": f"{problem.id}@{draw.number}.{request.id.index}",

@@ -27,7 +27,7 @@ FILTERS = {
 
 
 class Selection:
-    """What was kept so far and what refused the rest; blocks are added in the order of their steps."""
+    """The completions kept so far, and how many each filter refused; blocks are added in the order of their steps."""
 
     def __init__(self, keep: KeepConfig):
         self.keep = keep
@@ -57,9 +57,10 @@ class Selection:
     def _unfit(self, member: Scored) -> str:
         """The first filter that the completion does not pass by itself."""
         keep, rollout, size = self.keep, member.rollout, len(member.rollout.completion_ids)
-        if member.verdict.score is None:
+        score = member.verdict and member.verdict.score
+        if score is None:
             return "unjudged"
-        if member.verdict.score < keep.threshold:
+        if score < keep.threshold:
             return "threshold"
         if rollout.finish == "length" and not keep.truncated:
             return "truncated"

@@ -13,7 +13,7 @@ from r1lab.engines.sync import publish
 from r1lab.evaluation.evaluate import evaluate, evaluation_sampling
 from r1lab.evaluation.scores import summary
 from r1lab.policy.policy import Policy
-from r1lab.recipe import RlStageConfig, SftStageConfig
+from r1lab.recipe import LearningStageConfig, RlStageConfig, SftStageConfig
 from r1lab.recipe.base import digest
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
@@ -35,6 +35,7 @@ def run_stage(
 ) -> None:
     """Build a stage's parts, run it, hand on its model."""
     stage, objective = ready.stage, ready.objective
+    assert isinstance(stage, LearningStageConfig)  # the pipeline calls by kind
     if isinstance(stage, SftStageConfig) and run.pinned[stage.name]["schedule_steps"] is None:
         run.pin(stage.name, "schedule_steps", ready.steps)  # known since an earlier stage made its data
     schedule = run.pinned[stage.name]["schedule_steps"] or 0
@@ -51,6 +52,7 @@ def run_stage(
     if ready.table:
         verification, engine = build.verification(ready, plan, stack), build.engine(ready, run, policy, progress, stack)
     if isinstance(stage, RlStageConfig):
+        assert engine is not None and verification is not None  # a stage with a reward has a table of verifiers
         feed = build.feed(ready, plan, engine, verification)
     else:
         sampler = build.sampler(ready, plan)
@@ -102,8 +104,9 @@ def _evaluation(
     def rows_of(eval_set: EvaluationSet, step: int) -> list[tuple[str, float | None, str, int]]:
         path = run.evaluation(stage.name, step, eval_set.name)
         settings = digest([content[eval_set.name], vars(sampling), knobs.n, seed, policy.version])
-        found = ranks.first(journal.read_evaluation, path)
-        if found is None or found[1] != settings:
+        table = ranks.first(journal.read_evaluation, path)
+        if table is None or table[1] != settings:
+            assert engine is not None and verification is not None  # the sets' verifiers are in the table
             publish(engine, policy.named_tensors, policy.version, policy)
             judged = evaluate(
                 eval_set,
@@ -116,8 +119,9 @@ def _evaluation(
             )
             source, text = (lambda _: eval_set.name), policy.prompt_text
             ranks.first(journal.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
-            found = ranks.first(journal.read_evaluation, path)
-        return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in found[0]]
+            table = ranks.first(journal.read_evaluation, path)
+            assert table is not None  # just written
+        return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in table[0]]
 
     def of_step(step: int) -> dict:
         metrics = {}

@@ -67,7 +67,7 @@ def test_a_row_that_cannot_be_read_is_reported_with_its_line_and_the_rest_goes_o
 
 
 def test_a_line_that_is_longer_than_a_row_may_be_is_passed_over(command, rows, monkeypatch):
-    monkeypatch.setattr(cases_module, "MAX_LINE", 1 << 20)
+    monkeypatch.setattr(cases_module, "MAX_LINE_BYTES", 1 << 20)
     path = rows({**RIGHT, "completion": "5" * (3 << 20)}, RIGHT)
     code, out, err = command("verify", *QUICK, "numeric", path)
     assert code == 1 and [row["id"] for row in judged(out)] == ["a"]
