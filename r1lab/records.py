@@ -172,11 +172,11 @@ class Sample:
     advantage: np.ndarray
     """float32 [T]"""
     scale: np.ndarray
-    """float32 [T], mixing weight x mask / denominator: an update's loss is the plain sum over tokens of scale x the loss
-    of the token, however it is cut into micro-batches."""
+    """float32 [T], mixing weight x mask / denominator: an update's loss is the plain sum over tokens of scale x their
+    loss, however it is cut into micro-batches."""
     old: np.ndarray | None = None
-    """float32 [T], log-probabilities that the ratio divides by: the trainer's before the block's first update, or the
-    engine's (`old_logprobs: engine`). None with one update a block, where no term reads it: the ratio is then 1."""
+    """float32 [T], log-probabilities that the ratio divides by: the trainer's before the block's first update,
+    or the engine's (`old_logprobs: engine`). None with one update a block and no term that reads it: the ratio is 1."""
     ref: np.ndarray | None = None
     """float32 [T], the reference model's."""
     entropy: np.ndarray | None = None

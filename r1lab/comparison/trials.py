@@ -123,7 +123,8 @@ class Trial:
         """What judged a set: the verifier asked for (empty: the problems' own), and every version the run pinned."""
         asked = json.loads(self._asked(self._last_stage(name), name)["verifier"])
         pinned = {key: digest([each.get("source"), each.get("settings")]) for key, each in self._versions.items()}
-        return {"asked for": key_of(asked) if asked else "", **pinned}
+        before = self.manifest.get("verifiers_before")  # of a run resumed with others: its rows are of several versions
+        return {"asked for": key_of(asked) if asked else "", **pinned} | ({"before": digest(before)} if before else {})
 
     def _last_stage(self, name: str) -> str:
         return [row["stage"] for row in self.curves.rows if f"eval/{name}/avg" in row][-1]

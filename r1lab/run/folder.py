@@ -199,3 +199,8 @@ def _carry_over(run: RunFolder, earlier: dict[str, Any]) -> None:
     now |= {key: earlier[key] for key in ("started", "resumed_at")}
     now["pinned"] |= earlier["pinned"]
     now["notes"] = [*dict.fromkeys(earlier["notes"] + run.warnings)]
+    before = earlier.get("verifiers_before", [])  # what judged rows that are there already
+    if now["verifiers"] != earlier["verifiers"]:
+        before = [*before, earlier["verifiers"]]
+    if before:
+        now["verifiers_before"] = before

