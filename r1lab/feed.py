@@ -1,6 +1,8 @@
 """How a step's groups come about: draw, plan, generate, verify, reward, settle, refill. Not what is learned from them.
 
-Groups settle in waves, in draw order, never in finishing order, so a step is a function of the weights and the seed.
+A wave is one call of the engine for all groups that are still open; further waves follow for groups that asked for more
+or that replace dropped ones. Groups settle in draw order, never in finishing order, so a step is a function of the
+weights and the seed.
 """
 
 from collections import deque
@@ -38,7 +40,7 @@ class ErrorWindow:
 
     def observe(self, block: Sequence[Settled]) -> None:
         """RunError once too many of the last rollouts could not be judged."""
-        failed = [member.failed for group in block for member in group.drawn.members if member.verdict is not None]
+        failed = [member.failed for settled in block for member in settled.drawn.members if member.verdict is not None]
         self.recent.extend(int(verdict is not None) for verdict in failed)
         self.reason = next((verdict.reason for verdict in reversed(failed) if verdict is not None), self.reason)
         if len(self.recent) >= JUDGED_FROM_ROLLOUTS and sum(self.recent) > self.limit * len(self.recent):
@@ -84,7 +86,7 @@ class Feed:
         self.engine.wake()  # vLLM colocated with the trainer gave its memory back while the policy learned
         limit = self.objective.max_draws * prompts
         while len(settled) < limit:
-            missing = prompts - sum(group.kept is not None for group in settled)
+            missing = prompts - sum(each.kept is not None for each in settled)
             if not missing:
                 break
             # Draw: nothing kept is thrown away, so a wave draws as many problems as are still missing.
@@ -158,7 +160,11 @@ class Feed:
         return self.verification.submit(rollout, self.problems[rollout.request.problem_id])
 
     def _settle(self, group: Group) -> Keep | Drop | Again:
-        """The rule's decision on the members that have a reward; a group that lost too many never reaches it."""
+        """The rule's decision on the members that have a reward.
+
+        Where errors left fewer than two sampled ones (one where the advantage is not relative to the group), the whole
+        group is dropped.
+        """
         rewarded = tuple(member for member in group.members if member.reward is not None)
         sampled = sum(member.verdict is not None for member in rewarded)
         needed = 2 if self.objective.advantage.relative else 1

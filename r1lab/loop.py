@@ -54,13 +54,13 @@ def train(
         record(run, metrics, progress, stage, 0, first | ledger.row())
 
     clock = PhaseClock(progress)
-    with Grace(ranks.any_of) as grace:
-        while prompts := stopping.prompts(step + 1, ledger):
+    with Grace(ranks.any_of) as grace:  # Ctrl-C or SIGTERM: the step is finished and saved, then the run ends
+        while num_prompts := stopping.num_prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
             clock.start("rollout", step)  # a number of prompts -> the step's block, list[Settled], sampled or read back
             table = run.rollouts(stage.name, step)
             is_fresh = not ranks.first(table.exists)
-            block = feed.block(prompts) if is_fresh else journal.read_block(table, problem_of)
+            block = feed.block(num_prompts) if is_fresh else journal.read_block(table, problem_of)
             clock.start("score")  # kept groups -> list[Sample] for each update: final advantages, scales, old, ref
             batches = prepare_updates(block, step, objective, policy, stage, ledger)
             samples = [sample for batch in batches for sample in batch]
@@ -77,9 +77,9 @@ def train(
             feed.publish(policy, policy.version)
 
             clock.start("evaluate")  # held-out sets where they are due -> keys `eval/<set>/...` of the step's row
-            stopping.spent(prompts, ledger.budget - before[0], ledger.training_flops - before[1])
+            stopping.spent(num_prompts, ledger.budget - before[0], ledger.training_flops - before[1])
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
-            is_last = not stopping.prompts(step + 1, ledger)
+            is_last = not stopping.num_prompts(step + 1, ledger)
             if stage.eval.sets and (is_last or is_due(stage, step)):
                 row |= run_evaluation(step, evaluate, stopping, policy, run, stage)
                 is_last = bool(is_last or stopping.ended)
@@ -149,7 +149,7 @@ def prepare_updates(
     scored either, unless advantages or masks wait for the scores.
     """
     batches = split_into_updates(block, objective, stage)
-    if objective.waits:
+    if objective.waits:  # KL in the reward, GAE or batch masks read scores, also of samples that are left out later
         scored = [with_scores(samples, objective, policy, stage, ledger) for samples in batches]
         return [prepared_update(objective, samples, step) for samples in scored]
     prepared = [prepared_update(objective, samples, step) for samples in batches]
@@ -163,7 +163,8 @@ def with_scores(
     update."""
     num_updates = stage.updates_per_step * stage.reuse
     needs = objective.needs
-    # With several updates a block, the ratio is to the weights that sampled it: by the policy itself, or by the engine.
+    # One update a block: the ratio is 1, and old is computed only where a term needs it. Several: the ratio is to the
+    # weights that sampled the block, by the policy itself (`recompute`) or as the engine said.
     needs_old = stage.old_logprobs == "recompute" if num_updates > 1 else "old" in needs
     needs_policy = needs_old or needs & {"entropy", "values"}
     forwarded = [sample for sample in samples if not sample.left_out]

@@ -26,7 +26,7 @@ class Stopping:
         self.seconds = 0.0
         self.since = time.monotonic()
 
-    def prompts(self, step: int, ledger: Ledger) -> int:
+    def num_prompts(self, step: int, ledger: Ledger) -> int:
         """Problems of step number `step` (from 1): a full step, one last smaller one that the budget pays for, or 0."""
         stop, full = self.stage.stop, self.stage.prompts_per_step
         if self.ended or (self.steps is not None and step > self.steps):

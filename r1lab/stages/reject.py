@@ -70,7 +70,7 @@ def sample(
     clock = PhaseClock(progress)
     with Grace(ranks.any_of) as grace:
         for step in count(1):
-            prompts = min(left, stopping.prompts(step, ledger))
+            prompts = min(left, stopping.num_prompts(step, ledger))
             if not prompts:
                 return
             before = (ledger.budget, ledger.training_flops)

@@ -22,34 +22,34 @@ def spent(tokens=0, flops=0):
 
 
 def test_steps_end_a_stage(stopping):
-    assert [stopping(3).prompts(step, spent()) for step in (1, 3, 4)] == [10, 10, 0]
-    assert stopping(None).prompts(10**6, spent()) == 10
+    assert [stopping(3).num_prompts(step, spent()) for step in (1, 3, 4)] == [10, 10, 0]
+    assert stopping(None).num_prompts(10**6, spent()) == 10
 
 
 def test_the_first_step_is_planned_at_the_longest_cost(stopping):
-    assert stopping(stop={"max_tokens": 200}).prompts(1, spent()) == 10
-    assert stopping(stop={"max_tokens": 199}).prompts(1, spent()) == 9  # 199 / 20
-    assert stopping(stop={"max_tokens": 19}).prompts(1, spent()) == 0
+    assert stopping(stop={"max_tokens": 200}).num_prompts(1, spent()) == 10
+    assert stopping(stop={"max_tokens": 199}).num_prompts(1, spent()) == 9  # 199 / 20
+    assert stopping(stop={"max_tokens": 19}).num_prompts(1, spent()) == 0
 
 
 def test_what_the_budget_does_not_pay_for_in_full_is_one_last_smaller_step(stopping):
     stage = stopping(stop={"max_tokens": 200})
     stage.spent(10, tokens=120, flops=0)  # 12 a problem; 80 left pay for 6
-    assert stage.prompts(2, spent(120)) == 6 and not stage.ended
+    assert stage.num_prompts(2, spent(120)) == 6 and not stage.ended
     stage.spent(6, tokens=72, flops=0)
-    assert stage.ended == "budget" and stage.prompts(3, spent(192)) == 0
+    assert stage.ended == "budget" and stage.num_prompts(3, spent(192)) == 0
 
 
 def test_the_budget_of_other_stages_counts_too(stopping):
-    assert stopping(stop={"max_tokens": 200}).prompts(1, spent(150)) == 2
-    assert stopping(stop={"max_tokens": 200}).prompts(1, spent(300)) == 0
+    assert stopping(stop={"max_tokens": 200}).num_prompts(1, spent(150)) == 2
+    assert stopping(stop={"max_tokens": 200}).num_prompts(1, spent(300)) == 0
 
 
 @pytest.mark.parametrize("cost", [1, 7, 13, 20])
 @pytest.mark.parametrize("budget", [20, 137, 400, 1001])
 def test_at_a_steady_cost_the_budget_is_never_exceeded_nor_left_where_a_problem_fits(stopping, cost, budget):
     stage, ledger, step = stopping(stop={"max_tokens": budget}), Ledger(), 0
-    while prompts := stage.prompts(step := step + 1, ledger):
+    while prompts := stage.num_prompts(step := step + 1, ledger):
         ledger.tokens["sampled"] += prompts * cost
         stage.spent(prompts, prompts * cost, 0)
     assert ledger.budget <= budget and stage.ended == "budget"
@@ -58,23 +58,23 @@ def test_at_a_steady_cost_the_budget_is_never_exceeded_nor_left_where_a_problem_
 
 def test_flops_are_a_budget_from_the_second_step_on(stopping):
     stage = stopping(stop={"max_flops": 100.0})
-    assert stage.prompts(1, spent()) == 10
+    assert stage.num_prompts(1, spent()) == 10
     stage.spent(10, tokens=10, flops=60)  # 6 a problem; 40 left pay for 6
-    assert stage.prompts(2, spent(10, 60)) == 6 and stage.prompts(2, spent(10, 100)) == 0
+    assert stage.num_prompts(2, spent(10, 60)) == 6 and stage.num_prompts(2, spent(10, 100)) == 0
 
 
 def test_a_step_that_cost_nothing_divides_by_nothing(stopping):
     stage = stopping(stop={"max_tokens": 100, "max_flops": 5.0})
     stage.spent(10, tokens=0, flops=0)
-    assert stage.prompts(2, spent()) == 10
+    assert stage.num_prompts(2, spent()) == 10
 
 
 def test_hours_end_a_stage_over_all_its_resumes(stopping):
     stage = stopping(stop={"max_hours": 1.0})
-    assert stage.prompts(1, spent()) == 10
+    assert stage.num_prompts(1, spent()) == 10
     again = stopping(stop={"max_hours": 1.0})
     again.load_state_dict({**stage.state_dict(), "seconds": 3601.0})
-    assert again.prompts(1, spent()) == 0 and again.ended == "max_hours" and again.state_dict()["seconds"] >= 3601
+    assert again.num_prompts(1, spent()) == 0 and again.ended == "max_hours" and again.state_dict()["seconds"] >= 3601
 
 
 WATCH = {"stop": {"patience": 2, "metric": "eval/t/avg"}, "eval": {"keep_best": "eval/t/low"}}
@@ -84,9 +84,9 @@ def test_patience_counts_evaluations_without_a_better_value(stopping):
     stage = stopping(**WATCH)
     for step, value in enumerate([0.5, 0.4, 0.6, 0.6]):  # equal is not better
         stage.evaluated(step, {"eval/t/avg": value, "eval/t/low": 0.0})
-        assert stage.prompts(step + 1, spent()) == 10
+        assert stage.num_prompts(step + 1, spent()) == 10
     stage.evaluated(4, {"eval/t/avg": 0.1, "eval/t/low": 0.0})
-    assert stage.ended == "patience" and stage.prompts(5, spent()) == 0
+    assert stage.ended == "patience" and stage.num_prompts(5, spent()) == 0
 
 
 def test_the_best_step_is_the_first_of_its_value_and_a_missing_one_is_none(stopping):
@@ -121,8 +121,8 @@ def test_another_goal_clears_what_had_ended_and_the_same_goal_does_not(stopping,
     stage.spent(5, 100, 0)
     for each in (same, other):
         each.load_state_dict(stage.state_dict())
-    assert same.ended == "budget" and same.prompts(2, spent()) == 0
-    assert other.ended == "" and other.prompts(2, spent()) > 0
+    assert same.ended == "budget" and same.num_prompts(2, spent()) == 0
+    assert other.ended == "" and other.num_prompts(2, spent()) > 0
     later = stopping(**{**goal, **change})
     later.load_state_dict(other.state_dict())
     assert later.ended == ""
