@@ -31,7 +31,7 @@ from r1lab import loop, timing
 from r1lab.comparison import page
 from r1lab.comparison.compare import compare
 
-timing.SIZE = 64
+timing.CPU_SIZE = 64
 page.draw = lambda found: []
 {death}
 compare({recipes!r}, seeds={seeds}, out={out!r})

@@ -22,7 +22,7 @@ from r1lab import loop, pipeline, timing
 from r1lab.recipe import load as recipe_file
 from r1lab.run import checkpoint, files, progress, journal as tables
 from r1lab.stages import reject_dataset as dataset, reject, train
-timing.SIZE = 64
+timing.CPU_SIZE = 64
 
 {death}
 pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))

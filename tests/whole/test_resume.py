@@ -38,7 +38,7 @@ from r1lab.policy import policy
 from r1lab.recipe import load as recipe_file
 from r1lab.run import checkpoint, files, progress, journal as tables
 from r1lab.stages import train
-timing.SIZE = 64
+timing.CPU_SIZE = 64
 
 {death}
 pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))

@@ -41,7 +41,7 @@ import json, sys
 import r1lab
 from r1lab import timing
 from r1lab_verifiers.math.read import atoms
-timing.SIZE = 64
+timing.CPU_SIZE = 64
 resumed, other, evaluation = json.loads(sys.argv[1])
 r1lab.train(resumed)
 r1lab.train(other)
@@ -67,7 +67,7 @@ def changed_copies(folder: Path) -> Path:
 def folders(tmp_path, monkeypatch):
     """The evaluation made here, and the one that the changed packages make; runs are in first, resumed and other."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(timing, "SIZE", 64)
+    monkeypatch.setattr(timing, "CPU_SIZE", 64)
     r1lab.train(RECIPE | {"out": "first"})
     shutil.copytree("first", "resumed")
     evaluation = r1lab.evaluate(**EVALUATION)
