@@ -9,7 +9,11 @@ import pytest
 SCRIPT = Path(sys.executable).with_name("r1lab")
 
 
-@pytest.mark.parametrize("command", [(sys.executable, "-m", "r1lab"), (str(SCRIPT),)], ids=["module", "script"])
+@pytest.mark.parametrize(
+    "command",
+    [(sys.executable, "-m", "r1lab"), pytest.param((str(SCRIPT),), marks=pytest.mark.slow)],
+    ids=["module", "script"],
+)
 def test_training_runs_beside_a_users_modules_of_common_names(hostile_folder, command):
     if not Path(command[0]).exists():
         pytest.skip("the console script is not installed")
