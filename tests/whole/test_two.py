@@ -229,19 +229,19 @@ import pickle, torch
 from r1lab.distributed import ranks, sharding
 from r1lab.objective import build
 from r1lab.policy.policy import Policy
-from r1lab.recipe import Objective, RlStage
+from r1lab.recipe import ObjectiveConfig, RlStageConfig
 
 def run():
     cases = pickle.load(open({cases!r}, "rb"))
     for name, (location, settings, preset, values, samples) in cases.items():
         torch.set_num_threads(1)
-        stage = RlStage(data={{"task": "addition"}}, **settings)
+        stage = RlStageConfig(data={{"task": "addition"}}, **settings)
         policy = Policy(location, stage, total_updates=10, temperature=1.0, needs_ref=True, value_rate=values)
         if policy.value_head is not None:
             sharding.load(policy.value_head, {{"weight": torch.ones(1, 64) / 64, "bias": torch.ones(1)}})
         scores = policy.scores(samples)
         refs = policy.score(samples, reference=True)
-        update = policy.update(samples, build(Objective(preset=preset), max_new_tokens=16, group_size=8))
+        update = policy.update(samples, build(ObjectiveConfig(preset=preset), max_new_tokens=16, group_size=8))
         every = [weight for group in policy.optimizer.param_groups for weight in group["params"]]
         gradient = torch.cat([sharding.full_tensor(weight.grad).flatten() for weight in every])
         after = torch.cat([sharding.full_tensor(weight.detach()).flatten() for weight in every])
