@@ -45,7 +45,7 @@ def stir(policy, seed):
     """Random matrices, both, as far from nothing as a long run might bring them."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for _, matrix in adapters.matrices(policy.model):
+        for _, matrix in adapters.adapter_matrices(policy.model):
             matrix.copy_(0.04 * torch.randn(matrix.shape, generator=generator))
     return policy
 
@@ -91,10 +91,10 @@ def test_after_updates_of_the_adapter_alone_it_samples_what_the_policy_says(lab,
         publish(engine, policy.named_tensors, 0, policy)
         before = lab.run(engine, asked(lab, policy, temperature=0))
         for version in (1, 2):
-            held = [matrix.clone() for _, matrix in adapters.matrices(stir(policy, version).model)]
+            held = [matrix.clone() for _, matrix in adapters.adapter_matrices(stir(policy, version).model)]
             assert publish(engine, policy.named_tensors, version, policy) and engine.version == version
             assert probe(engine, version, policy) < 1e-5 < BOUNDS[torch.float32]
-            assert all(map(torch.equal, held, (matrix for _, matrix in adapters.matrices(policy.model))))
+            assert all(map(torch.equal, held, (matrix for _, matrix in adapters.adapter_matrices(policy.model))))
             same_greedy(lab, engine, policy)
         assert lab.ids(before) != lab.ids(lab.run(engine, asked(lab, policy, temperature=0)))
     assert [method for method, _ in calls] == ["r1lab_load"] + 3 * ["r1lab_adapt"]
@@ -140,7 +140,7 @@ def test_matrices_that_are_not_the_policys_are_refused(policy_of):
     policy = policy_of(rank=4)
     with started(policy) as engine:
         with pytest.raises(ValueError, match=r"left out \d+ weights, 'base_model\.model\.model\.layers\.0\..*lora_A"):
-            engine.sync(adapters.base(policy.model), 0)
+            engine.sync(adapters.base_weights(policy.model), 0)
         with pytest.raises(ValueError, match=r"left out \d+ weights, 'model\.embed_tokens\.weight'"):
             engine.sync(policy.named_parts(False), 0)
         other = policy_of(rank=5)
@@ -171,7 +171,7 @@ def test_the_adapter_may_change_in_flight(lab, policy_of):
 
 
 def test_a_layer_that_vllm_has_not_is_refused(policy_of, monkeypatch):
-    policy, of = policy_of(rank=4), adapters.of
+    policy, of = policy_of(rank=4), adapters.adapter_of
     more = ("model.layers.0.mlp.nowhere",)
     monkeypatch.setattr(adapters, "of", lambda model: replace(of(model), layers=of(model).layers + more))
     said = r"cannot adapt model.layers.0.mlp.nowhere; leave nowhere out of lora.targets, or take kind: local"
