@@ -173,7 +173,7 @@ def test_the_adapter_may_change_in_flight(lab, policy_of):
 def test_a_layer_that_vllm_has_not_is_refused(policy_of, monkeypatch):
     policy, of = policy_of(rank=4), adapters.adapter_of
     more = ("model.layers.0.mlp.nowhere",)
-    monkeypatch.setattr(adapters, "of", lambda model: replace(of(model), layers=of(model).layers + more))
+    monkeypatch.setattr(adapters, "adapter_of", lambda model: replace(of(model), layers=of(model).layers + more))
     said = r"cannot adapt model.layers.0.mlp.nowhere; leave nowhere out of lora.targets, or take kind: local"
     with pytest.raises(ValueError, match=said), started(policy):
         pass
