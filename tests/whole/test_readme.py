@@ -99,7 +99,7 @@ def run(forked_in, prepared):
 def test_the_first_page_has_exactly_two_set_up_commands_and_at_most_1300_words():
     commands = [line for line in PAGES["README.md"].splitlines() if line.startswith("    python3 -m venv")]
     assert len(commands) == 2
-    assert commands[0].endswith("r1lab quickstart") and commands[1].endswith(".venv/bin/pytest -n 3 --dist worksteal")
+    assert commands[0].endswith("r1lab quickstart") and commands[1].endswith(".venv/bin/pytest -n 2 --dist worksteal")
     assert len(PAGES["README.md"].split()) <= 1300
 
 
