@@ -192,9 +192,8 @@ def _stage(stage_keys: dict, top: dict, *, single: bool) -> AnyStageConfig:
     for key in top:
         if key not in known:
             raise RecipeError(f"{key}: unknown key{_nearest(key, known | set(TOP))}")
-    length = (
-        {"steps", "epochs"} if {"steps", "epochs"} & set(stage_keys) else set()
-    )  # its own wins over the other at the top
+    # A stage's own length, in steps or in epochs, wins over the other one at the top.
+    length = {"steps", "epochs"} if {"steps", "epochs"} & set(stage_keys) else set()
     inherited = {key: value for key, value in top.items() if (single or key in _keys(model)) and key not in length}
     values = {**inherited, **stage_keys, "kind": kind}
     values.setdefault("name", kind)

@@ -1,6 +1,6 @@
 """Every knob of a run: strict pydantic models. Not how a recipe is read from a file (`r1lab.recipe.load`)."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -152,19 +152,6 @@ class StageConfig(Config):
     """Where metrics go beside metrics.jsonl; W&B stays offline unless WANDB_MODE says otherwise. Free."""
 
     _data_by_name = field_validator("data", mode="before")(by_name)
-
-    if TYPE_CHECKING:  # what every kind of stage says, as a knob or, where it has no choice, as a constant of its class
-        kind: str
-        objective: ObjectiveConfig
-        eval: EvalConfig
-        reward: dict[str, float | dict[str, Any]]
-        truncated: str
-        temperature: float
-        group_size: int
-        updates_per_step: int
-        reuse: int
-        old_logprobs: str
-        max_error_rate: float
 
 
 class TrainStageConfig(StageConfig):

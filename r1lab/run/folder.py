@@ -202,9 +202,7 @@ def _carry_over(run: RunFolder, earlier: dict[str, Any]) -> None:
     run.warnings = [
         f"{line}; {'verdicts may differ' if line.startswith('verifiers.') else 'figures may part by rounding'}"
         for line in parted
-        if not re.fullmatch(
-            r"verifiers\..+\.path: .*", line
-        )  # of runs up to 0.1: where the class stands decides nothing
+        if not PATH_OF_VERIFIER.match(line)
     ]
     now |= {key: earlier[key] for key in ("started", "resumed_at")}
     now["pinned"] |= earlier["pinned"]
