@@ -136,6 +136,12 @@ class Scored:
         return self.reward
 
     @property
+    def score(self) -> float:
+        """What the verifier says of it, whatever is paid: rewards shape, they do not say what is true. A demonstration
+        is right (1); without a score it is not (0)."""
+        return 1.0 if self.verdict is None else self.verdict.score or 0.0
+
+    @property
     def failed(self) -> Verdict | None:
         """The `error` among the verdicts that are paid for, if there is one."""
         verdicts = [each for each in (self.verdict, *self.verdicts.values()) if each is not None]
@@ -187,6 +193,8 @@ class Sample:
     """float32 [T], what the value head learns."""
     penalty: np.ndarray | None = None
     """float32 [T], coefficient of |logp - old|, where a mask gives one."""
+    counted: np.ndarray | None = None
+    """bool [T], tokens that sums over a sequence read; None: those whose scale is not 0."""
     reward: float = 0.0
     """What training pays for the rollout."""
     unit: int = 0
@@ -239,6 +247,8 @@ class PackedBatch:
     """float32 [N]"""
     penalty: Tensor | None = None
     """float32 [N]"""
+    counted: Tensor | None = None
+    """bool [N]"""
 
 
 class Scores(NamedTuple):

@@ -180,17 +180,20 @@ def make_rollout():
 
 @pytest.fixture(scope="session")
 def make_group(make_rollout):
-    """A group with these rewards, one completion of three tokens each; a reward of None is an error of ours."""
+    """A group with these rewards and scores (1), one completion of three tokens each; a reward of None is an error of
+    ours."""
     from r1lab.records import Draw, Group, Scored
     from r1lab_data import Problem
     from r1lab_verifiers.verdict import Verdict
 
-    def make(rewards, draw=0, lengths=None) -> "Group":
+    def make(rewards, draw=0, lengths=None, scores=None) -> "Group":
         members = []
         for index, reward in enumerate(rewards):
             size = lengths[index] if lengths else 3
             rollout = make_rollout((5, 6), range(7, 7 + size), draw=draw, index=index)
-            verdict = Verdict(None, "error", reason="broken") if reward is None else Verdict(1.0, "correct")
+            score = scores[index] if scores else 1.0
+            status = "correct" if score == 1 else "partial" if score else "wrong"
+            verdict = Verdict(None, "error", reason="broken") if reward is None else Verdict(score, status)
             members.append(Scored(rollout, verdict, reward, {} if reward is None else {"score": reward}))
         return Group(Draw(draw, Problem(f"p{draw}", "1+1", "2", source="s"), len(members)), tuple(members))
 

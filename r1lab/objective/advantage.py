@@ -2,8 +2,9 @@
 policy stands in `credit`.
 
 Every function takes rewards float64 [K] of one group and returns advantages float64 [K]; a completion's advantage
-stands on each of its tokens. Beside the rewards a function gets what its Term `takes`: `lengths` int64 [K], `greedy`,
-the reward of the problem's greedy completion, `answers`, what the verifier extracted, and `is_demo` bool [K]. Shaping
+stands on each of its tokens. Beside the rewards a function gets what its Term `takes`: `scores` float64 [K],
+the verifier's (who asks what was right reads these), `lengths` int64 [K], `greedy`, the reward of the problem's greedy
+completion, `answers`, what the verifier extracted, and `is_demo` bool [K]. Shaping
 by entropy reads the current policy and is a weight. Formulas and sources: `r1lab/objective/README.md`.
 """
 
@@ -61,25 +62,25 @@ def reinforce_rej(rewards: np.ndarray) -> np.ndarray:
     return np.zeros_like(rewards) if np.ptp(rewards) == 0 else rewards
 
 
-def psr(rewards: np.ndarray, *, right: float = 1.0) -> np.ndarray:
-    """A = 1 where the reward is at least `right`, else 0: positive samples alone (arXiv 2506.01347)."""
-    return (rewards >= right).astype(np.float64)
+def psr(rewards: np.ndarray, *, scores: np.ndarray, right: float = 1.0) -> np.ndarray:
+    """A = 1 where the score is at least `right`, else 0: positive samples alone (arXiv 2506.01347)."""
+    return (scores >= right).astype(np.float64)
 
 
-def nsr(rewards: np.ndarray, *, right: float = 1.0) -> np.ndarray:
-    """A = -1 where the reward is below `right`, else 0: negative samples alone (arXiv 2506.01347)."""
-    return -(rewards < right).astype(np.float64)
+def nsr(rewards: np.ndarray, *, scores: np.ndarray, right: float = 1.0) -> np.ndarray:
+    """A = -1 where the score is below `right`, else 0: negative samples alone (arXiv 2506.01347)."""
+    return -(scores < right).astype(np.float64)
 
 
-def w_reinforce(rewards: np.ndarray, *, right: float = 1.0, positive: float = 0.1) -> np.ndarray:
+def w_reinforce(rewards: np.ndarray, *, scores: np.ndarray, right: float = 1.0, positive: float = 0.1) -> np.ndarray:
     """A = `positive` where right, -1 where wrong (arXiv 2506.01347); with 1 the sum of psr and nsr."""
-    return positive * psr(rewards, right=right) + nsr(rewards, right=right)
+    return positive * psr(rewards, scores=scores, right=right) + nsr(rewards, scores=scores, right=right)
 
 
-def nft(rewards: np.ndarray, *, right: float = 1.0, least: float = 0.02) -> np.ndarray:
+def nft(rewards: np.ndarray, *, scores: np.ndarray, right: float = 1.0, least: float = 0.02) -> np.ndarray:
     """A = 1[right] - q with q the share that is right, kept in [least, 1 - least]: what the weight `nft` reads q from
     (arXiv 2505.18116)."""
-    solved = psr(rewards, right=right)
+    solved = psr(rewards, scores=scores, right=right)
     return solved - solved.mean().clip(least, 1 - least)
 
 
@@ -93,9 +94,9 @@ def seed(rewards: np.ndarray, *, answers: Sequence[str | None], alpha: float = 0
     return mean(rewards) * (1 + alpha * (share * np.log(share)).sum() / np.log(max(2, len(rewards))))
 
 
-def srft(rewards: np.ndarray, *, is_demo: np.ndarray, right: float = 1.0) -> np.ndarray:
+def srft(rewards: np.ndarray, *, scores: np.ndarray, is_demo: np.ndarray, right: float = 1.0) -> np.ndarray:
     """A = 1 where right, -1 where wrong, and r - mean of all on the demonstration (arXiv 2506.19767)."""
-    return np.where(is_demo, mean(rewards), w_reinforce(rewards, right=right, positive=1.0))
+    return np.where(is_demo, mean(rewards), w_reinforce(rewards, scores=scores, right=right, positive=1.0))
 
 
 def pair(rewards: np.ndarray) -> np.ndarray:
@@ -122,12 +123,12 @@ ADVANTAGES = {
     "remax": Term(remax, takes=("greedy",)),
     "raft": Term(raft),
     "reinforce_rej": Term(reinforce_rej),
-    "psr": Term(psr),
-    "nsr": Term(nsr),
-    "w_reinforce": Term(w_reinforce),
-    "nft": Term(nft),
+    "psr": Term(psr, takes=("scores",)),
+    "nsr": Term(nsr, takes=("scores",)),
+    "w_reinforce": Term(w_reinforce, takes=("scores",)),
+    "nft": Term(nft, takes=("scores",)),
     "seed": Term(seed, relative=True, takes=("answers",)),
-    "srft": Term(srft, takes=("is_demo",)),
+    "srft": Term(srft, takes=("scores", "is_demo")),
     "pair": Term(pair),
     "one": Term(one),
     "gae": Term(gae, needs=frozenset({"values"})),

@@ -75,21 +75,27 @@ class All:
 
 @dataclass(frozen=True)
 class DropZeroVariance(All):
-    """Groups whose rewards are all equal have no gradient; DAPO (arXiv 2503.14476) draws others in their place."""
+    """Groups whose rewards, or `by: score` whose verifier's scores, are all equal; DAPO (arXiv 2503.14476) draws others
+    in their place and filters by accuracy."""
+
+    by: Literal["reward", "score"] = "reward"
 
     def settle(self, group: Group) -> Keep | Drop | Again:
-        rewards = {member.reward for member in group.members}
-        return Keep(group) if len(rewards) > 1 else Drop("zero_variance")
+        values = {getattr(member, self.by) for member in group.members}
+        return Keep(group) if len(values) > 1 else Drop("zero_variance")
+
+    def check(self, group_size: int) -> None:
+        _check_choice("by", self.by, "reward", "score")
 
 
 @dataclass(frozen=True)
 class CorrectOnly(All):
-    """Members with a reward of at least `right`: rejection sampling (RAFT, arXiv 2304.06767)."""
+    """Members with a score of at least `right`: rejection sampling (RAFT, arXiv 2304.06767)."""
 
     right: float = 1.0
 
     def settle(self, group: Group) -> Keep | Drop | Again:
-        kept = tuple(member for member in group.members if member.paid >= self.right)
+        kept = tuple(member for member in group.members if member.score >= self.right)
         return Keep(Group(group.draw, kept)) if kept else Drop("none_right")
 
 
@@ -121,8 +127,7 @@ class Gfpo(All):
 
     def check(self, group_size: int) -> None:
         _check_keep("gfpo", self.keep, group_size)
-        if self.metric not in ("length", "reward_per_token"):
-            raise RecipeError(f"objective.group.metric: {self.metric!r} must be length or reward_per_token")
+        _check_choice("metric", self.metric, "length", "reward_per_token")
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ class Gate(WithDemonstration):
     right: float = 1.0
 
     def settle(self, group: Group) -> Keep | Drop | Again:
-        solved = sum(member.verdict is not None and member.paid >= self.right for member in group.members)
+        solved = sum(member.verdict is not None and member.score >= self.right for member in group.members)
         wants_demonstration = solved <= self.gate
         kept = tuple(member for member in group.members if (member.verdict is None) == wants_demonstration)
         return Keep(Group(group.draw, kept))
@@ -211,6 +216,11 @@ def widest(rewards: list[float], keep: int) -> list[int]:
 def _choose(group: Group, indices) -> Group:
     """The members at these places, in their order."""
     return Group(group.draw, tuple(group.members[index] for index in sorted(indices)))
+
+
+def _check_choice(key: str, value: str, *allowed: str) -> None:
+    if value not in allowed:
+        raise RecipeError(f"objective.group.{key}: {value!r} must be {' or '.join(allowed)}")
 
 
 def _check_keep(rule: str, keep: int, group_size: int) -> None:

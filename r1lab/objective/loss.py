@@ -22,7 +22,7 @@ def row_loss(
     if not objective.is_local and len(logp) != len(rows.role):
         raise ValueError("this objective couples rows of a sequence or pair; the one-pass head cannot compute it")
     given = _given(rows, logp, entropy, at, logq)
-    role, is_live = rows.role[at], rows.scale[at] != 0
+    role, is_live = rows.role[at], _is_counted(rows, at)
     loss = torch.zeros_like(logp)
     for kind, term in objective.weight.items():
         has_role = role == kind
@@ -61,8 +61,14 @@ def _factor(objective: Objective, rows: PackedBatch, at: slice, given: dict[str,
     factor = call(objective.correction, seen, "old", "engine")
     for mask in objective.masks:
         if mask.scope == "sequence":
-            factor = factor * call(mask, given | _coupled(rows, at, live, mask), "logp", "old", "advantage")
+            known = given | {"engine": engine} | _coupled(rows, at, live, mask)
+            factor = factor * call(mask, known, "logp", "old", "advantage")
     return factor
+
+
+def _is_counted(rows: PackedBatch, at: slice) -> Tensor:
+    """Rows [n] that sums over a sequence or pair read: the whole completion, also where a mask trains a part of it."""
+    return rows.scale[at] != 0 if rows.counted is None else rows.counted[at]
 
 
 def _penalty(rows: PackedBatch, at: slice, given: dict[str, Tensor]) -> Tensor | float:

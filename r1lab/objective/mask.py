@@ -117,9 +117,13 @@ def kl_cov(tokens: Tokens, *, share: float = 0.002, coef: float = 1.0) -> TokenM
     return TokenMask(everything, everything, penalty)
 
 
-def off_policy(*, logp: Tensor, old: Tensor, advantage: Tensor, segments: Segments, delta: float = 0.5) -> Tensor:
-    """0 on sequences with A < 0 whose mean of old - logp is above delta, else 1 (DeepSeek-V3.2)."""
-    has_drifted = segments.mean((old - logp).detach()) > delta
+def off_policy(
+    *, logp: Tensor, old: Tensor, advantage: Tensor, engine: Tensor, segments: Segments, delta: float = 0.5
+) -> Tensor:
+    """0 on sequences with A < 0 whose mean of engine - logp is above delta, else 1 (DeepSeek-V3.2, arXiv 2512.02556):
+    the sampler's log-probabilities, so that its own mismatch counts; old where it has none."""
+    sampled = torch.where(engine.isfinite(), engine, old)
+    has_drifted = segments.mean((sampled - logp).detach()) > delta
     return torch.where(has_drifted & (advantage < 0), 0.0, 1.0)
 
 
@@ -130,7 +134,7 @@ MASKS = {
     "top_entropy": Term(top_entropy, needs=frozenset({"entropy"}), scope="batch"),
     "clip_cov": Term(clip_cov, needs=frozenset({"old"}), scope="batch"),
     "kl_cov": Term(kl_cov, needs=frozenset({"old"}), scope="batch"),
-    "off_policy": Term(off_policy, scope="sequence", takes=("segments",)),
+    "off_policy": Term(off_policy, scope="sequence", takes=("engine", "segments")),
 }
 
 

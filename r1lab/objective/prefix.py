@@ -1,7 +1,8 @@
 """Axes 1 and 2, rules that put the beginning of a demonstration in front of a completion, as tokens of role PREFIX.
 
 How much of it falls with the number of draws so far, a pure function of the draw; its chances come from the seed of
-the request, so a draw has the same prefix whenever it is made.
+the request, so a draw has the same prefix whenever it is made. `Bisect` puts it there as CONTEXT: nothing is learned
+from it and it counts in no denominator.
 """
 
 from dataclasses import dataclass, replace
@@ -37,8 +38,8 @@ class Hint(All):
 
 @dataclass(frozen=True)
 class OnePrefix(All):
-    """One of the samples continues a share of the solution that falls from `start` to `end` as a cosine over the first
-    `draws` draws (Prefix-RFT, arXiv 2507.01679)."""
+    """One of the samples continues a share of the solution, uniform between `start` and a bound that falls from `start`
+    to `end` as a cosine over the first `draws` draws (Prefix-RFT, arXiv 2507.01679, and its code's BetaSampler)."""
 
     demonstrates: ClassVar[bool] = True
     start: float = 0.95
@@ -46,7 +47,8 @@ class OnePrefix(All):
     draws: int = 10_000
 
     def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
-        share = cosine(draw.number / self.draws, self.start, self.end)
+        random = np.random.default_rng(derive(make.request(draw, 0).seed, "prefix"))
+        share = random.uniform(cosine(draw.number / self.draws, self.start, self.end), self.start)
         prefix = beginning(make.demonstration(draw, 0), share)
         alone = [make.request(draw, index) for index in range(draw.group_size - 1)]
         return [*alone, make.request(draw, draw.group_size - 1, *_forced(prefix))]
@@ -83,7 +85,7 @@ class Bisect(All):
                 branches.setdefault(len(member.rollout.request.forced_ids), []).append(member)
         low, high = 0, _most(demonstration) + 1
         for length, members in branches.items():
-            solved = sum(member.paid >= self.right for member in members)
+            solved = sum(member.score >= self.right for member in members)
             if 0 < solved < len(members) or (solved and not length):
                 return Keep(Group(group.draw, tuple(members)))
             low, high = (low, length) if solved else (length, high)
@@ -116,9 +118,9 @@ def _forced(ids: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[Role, ...]]:
 def _branch(first: Request, index: int, ids: tuple[int, ...]) -> Request:
     """The request like `first` that continues these tokens."""
     name = first.id._replace(index=index)
-    forced_ids, forced_role = _forced(ids)
+    forced_role = (Role.CONTEXT,) * len(ids)
     seed = derive(first.seed, "branch", name.draw, index)
-    return replace(first, id=name, seed=seed, forced_ids=forced_ids, forced_role=forced_role)
+    return replace(first, id=name, seed=seed, forced_ids=ids, forced_role=forced_role)
 
 
 def _check_counts(**counts: int) -> None:

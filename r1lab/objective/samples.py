@@ -44,6 +44,7 @@ def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
         return of_members
     rewards = np.array([member.reward for member in chosen], np.float64)
     given = {
+        "scores": np.array([member.score for member in chosen], np.float64),
         "lengths": np.array([len(member.rollout.completion_ids) for member in chosen]),
         "greedy": next((member.reward for member in members if is_greedy(member)), 0.0),
         "is_demo": np.array([member.verdict is None for member in chosen]),
@@ -64,11 +65,14 @@ def prepared_update(objective: Objective, samples: Sequence[Sample], step: int) 
 
 
 def scaled(objective: Objective, samples: Sequence[Sample], step: int) -> list[Sample]:
-    """The samples of one update with their scales and penalties."""
+    """The samples of one update with their scales and penalties, and with what sums over a sequence read where a mask
+    trains a part of it."""
     masks = [token_mask(sample, truncated=objective.truncated) for sample in samples]
     masks = update_masks(samples, whole_pairs(samples, masks), objective.masks)
     is_joint = objective.mix is mix.none
     done = scales(samples, masks, aggregate=objective.aggregate.fn, mix=objective.mix, step=step, is_joint=is_joint)
+    if any((mask.counted != mask.trained).any() for mask in masks):
+        done = [replace(sample, counted=mask.counted) for sample, mask in zip(done, masks, strict=True)]
     if not any(mask.penalty is not None and mask.penalty.any() for mask in masks):
         return done
     penalties = [mask.penalty.astype(np.float32) for mask in masks if mask.penalty is not None]
@@ -82,7 +86,8 @@ def why_left_out(objective: Objective, sample: Sample) -> str:
     teaches = sample.advantage != 0
     for role, term in objective.weight.items():
         teaches |= term.unweighted & (sample.role == role)
-    if objective.kl.in_loss or objective.entropy.value or objective.has_values:
+    # A steered entropy is measured over the same rows whether its bonus acts at this step or not.
+    if objective.kl.in_loss or objective.entropy.is_on or objective.has_values:
         teaches |= sample.role == Role.POLICY
     if sample.penalty is not None:
         teaches |= sample.penalty != 0

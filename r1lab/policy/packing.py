@@ -131,9 +131,9 @@ def _with_rows(
     def column(values, dtype):
         return torch.from_numpy(np.concatenate(values).astype(dtype)).to(device)
 
-    def optional(name: str):
+    def optional(name: str, dtype=np.float32):
         arrays = [getattr(sample, name) for sample in picked]
-        return None if arrays[0] is None else column(arrays, np.float32)
+        return None if arrays[0] is None else column(arrays, dtype)
 
     return PackedBatch(
         *forwarded,
@@ -149,6 +149,7 @@ def _with_rows(
         unit=torch.from_numpy(np.repeat(units, lengths)).to(device) if any(units) else None,
         returns=optional("returns"),
         penalty=optional("penalty"),
+        counted=optional("counted", np.bool_),
     )
 
 

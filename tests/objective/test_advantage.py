@@ -97,20 +97,23 @@ def test_raft_keeps_what_is_positive_and_reinforce_rej_what_differs():
 
 
 def test_positive_and_negative_samples_apart_and_weighed():
-    rewards = np.array([1.1, 1.0, 0.99, 0.0])
-    assert psr(rewards).tolist() == [1, 1, 0, 0] and nsr(rewards).tolist() == [0, 0, -1, -1]
-    assert w_reinforce(rewards).tolist() == [0.1, 0.1, -1, -1]
-    assert w_reinforce(rewards, positive=1.0).tolist() == (psr(rewards) + nsr(rewards)).tolist()
-    assert psr(rewards, right=0.5).tolist() == [1, 1, 1, 0]
+    rewards, scores = np.array([0.7, 1.1, 0.99, 0.1]), np.array([1.0, 1.0, 0.9, 0.0])
+    assert psr(rewards, scores=scores).tolist() == [1, 1, 0, 0]
+    assert nsr(rewards, scores=scores).tolist() == [0, 0, -1, -1]
+    assert w_reinforce(rewards, scores=scores).tolist() == [0.1, 0.1, -1, -1]
+    assert w_reinforce(rewards, scores=scores, positive=1.0).tolist() == [1, 1, -1, -1]
+    assert psr(rewards, scores=scores, right=0.5).tolist() == [1, 1, 1, 0]
 
 
 def test_nft_is_right_minus_the_solved_rate_within_its_bounds():
-    assert nft(np.array([1.0, 0.0, 0.0, 0.0])) == pytest.approx([0.75, -0.25, -0.25, -0.25])
-    assert nft(np.ones(4)) == pytest.approx([0.02] * 4) and nft(np.zeros(4)) == pytest.approx([-0.02] * 4)
+    scores, rewards = np.array([1.0, 0.0, 0.0, 0.0]), np.array([0.7, 0.1, 0.0, 0.1])
+    assert nft(rewards, scores=scores) == pytest.approx([0.75, -0.25, -0.25, -0.25])
+    assert nft(rewards, scores=np.ones(4)) == pytest.approx([0.02] * 4)
+    assert nft(rewards, scores=np.zeros(4)) == pytest.approx([-0.02] * 4)
 
 
 def test_nft_of_binary_rewards_is_dr_grpo():
-    assert nft(REWARDS) == pytest.approx(mean(REWARDS))
+    assert nft(REWARDS, scores=REWARDS) == pytest.approx(mean(REWARDS))
 
 
 def test_seed_trusts_groups_that_agree():
@@ -123,7 +126,8 @@ def test_seed_trusts_groups_that_agree():
 
 def test_srft_is_plus_or_minus_one_and_the_demonstration_is_compared():
     is_demo = np.array([False, False, True])
-    assert srft(np.array([1.0, 0.0, 1.0]), is_demo=is_demo) == pytest.approx([1.0, -1.0, 1 / 3])
+    rewards, scores = np.array([0.7, 0.0, 1.1]), np.array([1.0, 0.0, 1.0])
+    assert srft(rewards, scores=scores, is_demo=is_demo) == pytest.approx([1.0, -1.0, 0.5])
 
 
 def test_of_a_pair_the_first_best_is_chosen():

@@ -51,6 +51,14 @@ def test_drop_zero_variance_drops_equal_rewards_alone(make_group):
     assert rule.settle(group) == Keep(group)
 
 
+def test_equal_scores_are_dropped_where_the_source_filters_by_accuracy(make_group):
+    rule, _ = build({"select": "drop_zero_variance", "by": "score"})
+    assert rule.settle(make_group([1.0, 0.7, 0.9], scores=[1.0] * 3)) == Drop("zero_variance")
+    assert rule.settle(make_group([0.0, 0.1, 0.0], scores=[0.0] * 3)) == Drop("zero_variance")
+    group = make_group([0.5, 0.5], scores=[1.0, 0.0])
+    assert rule.settle(group) == Keep(group) and DropZeroVariance().settle(group) == Drop("zero_variance")
+
+
 def test_demonstrations_sample_nothing():
     assert not Demonstrations.samples and All.samples and DropZeroVariance.samples
     assert Demonstrations().plan(DRAW, Make()) == [("demonstration", 4, 0)]
@@ -97,8 +105,8 @@ def kept(rule, group):
 
 
 def test_correct_only_keeps_what_is_right(make_group):
-    assert kept(CorrectOnly(), make_group([1.0, 0.0, 1.1])) == [0, 2]
-    assert CorrectOnly().settle(make_group([0.0, 0.9])) == Drop("none_right")
+    assert kept(CorrectOnly(), make_group([0.7, 0.1, 1.1], scores=[1.0, 0.0, 1.0])) == [0, 2]
+    assert CorrectOnly().settle(make_group([0.0, 1.0], scores=[0.0, 0.9])) == Drop("none_right")
 
 
 @pytest.mark.parametrize("rewards, keep, chosen", [
@@ -151,6 +159,7 @@ def test_the_gate_gives_the_demonstration_to_what_is_not_solved(draw_group, made
     ({"select": "pods", "keep": 9}, r"^objective\.group\.keep: 9 must be a whole number from 2 to group_size 8"),
     ({"select": "gfpo", "keep": 1}, r"^objective\.group\.keep: 1 must be"),
     ({"select": "gfpo", "metric": "size"}, r"^objective\.group\.metric: 'size' must be length or reward_per_token"),
+    ({"select": "drop_zero_variance", "by": "accuracy"}, r"^objective\.group\.by: 'accuracy' must be reward or score"),
     ({"select": "gate", "gate": 0.5}, r"^objective\.group\.gate: 0\.5 must be int"),
     ({"select": "hint", "draws": 0}, r"^objective\.group\.draws: 0 must be a whole number of at least 1"),
     ({"select": "one_prefix", "end": 0.99}, r"^objective\.group: start 0\.95 and end 0\.99 must be"),

@@ -115,7 +115,16 @@ def test_token_cleaning_that_keeps_all_is_sft(ends):
 def test_w_reinforce_with_lambda_1_is_psr_plus_nsr(ends):
     both = ends(preset="w_reinforce", advantage={"use": "w_reinforce", "positive": 1.0})
     same(both, ends(preset="psr") | ends(preset="nsr"))
-    assert w_reinforce(np.array(REWARDS), positive=1.0).tolist() == [1, -1, -1, 1, 1, -1, -1, -1]
+    assert w_reinforce(np.array(REWARDS), scores=np.array(REWARDS), positive=1.0).tolist() == [
+        1,
+        -1,
+        -1,
+        1,
+        1,
+        -1,
+        -1,
+        -1,
+    ]
 
 
 def test_dpo_at_the_start_pays_half_of_beta_on_both_sides(made, draw_group, weights_of):
@@ -129,9 +138,9 @@ def test_rpo_with_eta_0_is_dpo(ends):
     same(ends(preset="rpo", mix=mix), ends(preset="dpo", weight={"pair": {"use": "dpo", "beta": 0.01}}))
 
 
-def test_rpo_adds_eta_over_the_chosen_completion(ends):
+def test_rpo_adds_beta_eta_over_the_chosen_completion(ends):
     found = ends(REWARDS, preset="rpo")
-    assert found[(0, 0, DEMO)] == pytest.approx([0.005] * 3)  # one chosen sequence, its tokens summed
+    assert found[(0, 0, DEMO)] == pytest.approx([0.01 * 0.005] * 3)  # one chosen sequence, its tokens summed
 
 
 def test_k2_as_a_loss_is_k1_in_the_reward_of_each_token_at_ratio_1(ends):

@@ -126,9 +126,17 @@ def test_off_policy_drops_drifted_sequences_of_negative_advantage():
     logp = torch.tensor([-2.0, -2.0, -2.0, -1.0], requires_grad=True)
     given = {"old": torch.tensor([-1.0, -1.2, -1.0, -1.0]), "advantage": torch.tensor([-1.0, -1.0, 1.0, -1.0])}
     segments = Segments(torch.tensor([0, 0, 1, 2]), torch.ones(4, dtype=torch.bool))
-    found = off_policy(logp=logp, segments=segments, **given)
+    unknown = torch.full((4,), math.nan)
+    found = off_policy(logp=logp, engine=unknown, segments=segments, **given)
     assert found.tolist() == [0.0, 0.0, 1.0, 1.0] and not found.requires_grad
-    assert off_policy(logp=logp, segments=segments, delta=2.0, **given).tolist() == [1.0] * 4
+    assert off_policy(logp=logp, engine=unknown, segments=segments, delta=2.0, **given).tolist() == [1.0] * 4
+
+
+def test_off_policy_measures_from_what_sampled():
+    logp = torch.full((4,), -2.0)
+    given = {"old": logp, "advantage": -torch.ones(4), "segments": Segments(torch.tensor([0, 0, 1, 1]), logp < 0)}
+    engine = torch.tensor([-1.0, -1.0, -2.0, math.nan])
+    assert off_policy(logp=logp, engine=engine, **given).tolist() == [0.0, 0.0, 1.0, 1.0]
 
 
 def test_the_masks_of_an_update_are_cut_back_to_its_samples(make_rollout):

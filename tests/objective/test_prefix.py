@@ -41,11 +41,13 @@ def test_a_hints_tokens_are_prefix_and_no_policy(make):
         assert request.forced_role == (Role.PREFIX,) * len(request.forced_ids)
 
 
-def test_one_of_the_samples_continues_a_share_that_falls(make):
+def test_one_of_the_samples_continues_a_share_between_a_falling_bound_and_the_start(make):
     rule = OnePrefix(start=0.9, end=0.1, draws=100)
-    assert [[len(ids) for ids in forced(rule, make, number)] for number in (0, 50, 100, 999)] == [
-        [0, 0, 0, 9], [0, 0, 0, 5], [0, 0, 0, 1], [0, 0, 0, 1],
-    ]  # fmt: skip
+    lengths = {number: [len(ids) for ids in forced(rule, make, number)] for number in (0, 50, *range(100, 400))}
+    assert lengths[0] == [0, 0, 0, 9] and lengths[50][:3] == [0, 0, 0] and 5 <= lengths[50][3] <= 9
+    late = [lengths[number][3] for number in range(100, 400)]
+    assert min(late) == 1 and max(late) == 9 and sum(late) / len(late) == pytest.approx(5, abs=0.5)
+    assert forced(rule, make, 123) == forced(rule, make, 123)
 
 
 @pytest.fixture
@@ -63,6 +65,7 @@ def search(made, draw_group, answer):
             known = {member.rollout.request.id for member in group.members}
             assert not known & {request.id for request in decision.requests} and len(decision.requests) == 4
             assert {request.forced_ids for request in decision.requests} == {SOLUTION[:length]}
+            assert {request.forced_role for request in decision.requests} == {(Role.CONTEXT,) * length}
             group = Group(group.draw, (*group.members, *map(answer, decision.requests, solves(length))))
         return lengths, decision
 

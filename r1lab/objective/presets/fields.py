@@ -37,7 +37,7 @@ NO_CLIP = {"clip_low": None, "clip_high": None}
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
 IMITATION = {"group": {"select": "demonstrations"}, "advantage": "one", "correction": "none"} | NO_CLIP
 REINFORCE = {"weight": {"policy": "one", "demo": "one"}, "aggregate": "seq_token_sum"} | NO_CLIP
-DAPO = {"advantage": "zscore", "group": {"select": "drop_zero_variance", "refill": {"max_draws": 3}}}
+DAPO = {"advantage": "zscore", "group": {"select": "drop_zero_variance", "by": "score", "refill": {"max_draws": 3}}}
 BESIDE = {"group": {"select": "with_demonstration"}}
 BONUS = {"entropy": {"coef": 0.001}}
 

@@ -101,7 +101,7 @@ HYBRIDS = {
     ),
     "prefix_rft": Preset(
         "2507.01679",
-        "dr_grpo; one sample continues 95 to 5 % of the demonstration, learned on its 20 % of largest entropy",
+        "dr_grpo; one sample continues 5 to 95 % of the demonstration, learned on its 20 % of largest entropy",
         {
             "group": {"select": "one_prefix", "start": 0.95, "end": 0.05, "draws": 10_000},
             "weight": {"policy": "ppo", "prefix": "one"},
@@ -109,7 +109,8 @@ HYBRIDS = {
             "aggregate": "const",
         }
         | CLIP,
-        note="the prefix counts in max_new_tokens; set group.draws to prompts_per_step times the steps of its decline",
+        note="the prefix counts in max_new_tokens; its share is uniform between a bound, which falls from start to end "
+        "over group.draws, and start; set group.draws to prompts_per_step times the steps of the fall",
     ),
     "bread": Preset(
         "2506.17211",
@@ -146,12 +147,12 @@ PREFERENCES = {
     ),
     "rpo": Preset(
         "2405.16436",
-        "dpo with beta 0.01, + 0.005 of -log p of the chosen completion",
+        "dpo with beta 0.01, + 0.005 x 0.01 of -log p of the chosen completion",
         {
             "group": {"select": "pairs", "imitate": True},
             "advantage": "pair",
             "weight": {"pair": {"use": "dpo", "beta": 0.01}, "demo": "one"},
-            "mix": {"use": "roles", "demo": 0.005},
+            "mix": {"use": "roles", "demo": 5e-5},
             "aggregate": "seq_token_sum",
             "correction": "none",
         }

@@ -81,7 +81,7 @@ GROUP_RELATIVE = {
     ),
     "dapo": Preset(
         "2503.14476",
-        "A = (r - mean) / std; clip 0.2/0.28; mean over all tokens; groups of equal rewards drawn again",
+        "A = (r - mean) / std; clip 0.2/0.28; mean over all tokens; all-right and all-wrong groups redrawn",
         DAPO,
         note="the overlong reward and mask are the recipe's: reward: {score: 1.0, soft_overlong: 1.0}, truncated: mask",
     ),
@@ -98,8 +98,8 @@ GROUP_RELATIVE = {
     ),
     "sapo": Preset(
         "2511.20347",
-        "A = (r - mean) / std; A R 4 s (1 - s) with s = sigma(tau (R - 1)), tau 1 or, for A < 0, 1.05",
-        {"advantage": "zscore", "weight": {"policy": "sapo", "demo": "one"}} | NO_CLIP,
+        "A = (r - mean) / std; A R 4 s (1 - s), s = sigma(tau (R - 1)), tau 1 or, for A < 0, 1.05; mean of sequences",
+        {"advantage": "zscore", "weight": {"policy": "sapo", "demo": "one"}, "aggregate": "seq_token_mean"} | NO_CLIP,
     ),
     "nft": Preset(
         "2505.18116",
@@ -121,8 +121,8 @@ GROUP_RELATIVE = {
     ),
     "entropy_advantage": Preset(
         "2506.14758",
-        "A = (r - mean) / std + min(0.4 sg(H), |A| / 2); clip 0.2",
-        {"advantage": "zscore", "weight": {"policy": "entropy_advantage", "demo": "one"}} | CLIP,
+        "A = (r - mean) / std + min(0.4 sg(H), |A| / 2); clip 0.2/0.28",
+        {"advantage": "zscore", "weight": {"policy": "entropy_advantage", "demo": "one"}},
     ),
     "gfpo": Preset(
         "2508.09726",

@@ -89,7 +89,7 @@ def test_what_the_recipe_states_wins():
 def test_a_mapping_is_overlaid_key_by_key_and_one_that_names_a_function_replaced():
     assert filled(ObjectiveConfig(preset="grpo", kl={"estimator": "k2"}))["kl"] == {"estimator": "k2", "coef": 0.04}
     kept = filled(ObjectiveConfig(preset="dapo", group={"refill": {"max_draws": 9}}))["group"]
-    assert kept == {"select": "drop_zero_variance", "refill": {"max_draws": 9}}
+    assert kept == {"select": "drop_zero_variance", "by": "score", "refill": {"max_draws": 9}}
     assert filled(ObjectiveConfig(preset="dapo", group={"select": "all"}))["group"] == {"select": "all"}
     assert filled(ObjectiveConfig(weight={"policy": "one"}))["weight"] == {"policy": "one", "demo": "one"}
     assert filled(ObjectiveConfig(correction="none"))["correction"] == "none"
