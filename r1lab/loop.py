@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from r1lab.distributed import ranks
 from r1lab.objective import Objective
-from r1lab.objective.samples import prepared_update, samples_of_group
+from r1lab.objective.samples import prepared_updates, samples_of_group
 from r1lab.policy.policy import Policy
 from r1lab.recipe import LearningStageConfig
 from r1lab.records import Sample, Settled, Update
@@ -151,8 +151,8 @@ def prepare_updates(
     batches = split_into_updates(block, objective, stage)
     if objective.waits:  # KL in the reward, GAE or batch masks read scores, also of samples that are left out later
         scored = [with_scores(samples, objective, policy, stage, ledger) for samples in batches]
-        return [prepared_update(objective, samples, step) for samples in scored]
-    prepared = [prepared_update(objective, samples, step) for samples in batches]
+        return prepared_updates(objective, scored, step)
+    prepared = prepared_updates(objective, batches, step)
     return [with_scores(samples, objective, policy, stage, ledger) for samples in prepared]
 
 

@@ -80,7 +80,7 @@ def filled(knobs: ObjectiveConfig) -> dict:
 
 
 def _advantage(spec: Any) -> tuple[Term, Credit]:
-    """The advantage and what is done with it once the update is scored, whose settings stand beside it."""
+    """The advantage and what is done with it once the step is scored, whose settings stand beside it."""
     name, settings = plugin.split(spec, "objective.advantage")
     of_credit = plugin.settings_of(_credit)
     own = {key: value for key, value in settings.items() if key not in of_credit}

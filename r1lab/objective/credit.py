@@ -1,6 +1,6 @@
-"""`objective.advantage`, the part that needs scores or the whole update: KL in the reward, GAE, batch scaling.
+"""`objective.advantage`, the part that needs scores or the whole step: KL in the reward, GAE, batch scaling.
 
-Pure functions on float64 arrays: T policy tokens of one completion, N those of the update, B its completions.
+Pure functions on float64 arrays: T policy tokens of one completion, N those of the step, B its completions.
 """
 
 import numpy as np
@@ -27,16 +27,17 @@ def none(advantages: np.ndarray, rewards: np.ndarray) -> np.ndarray:
 
 
 def batch_std(advantages: np.ndarray, rewards: np.ndarray) -> np.ndarray:
-    """A / (std + 1e-6), the std (n - 1) of all rewards [B] of the update (Lite-PPO, arXiv 2508.08221)."""
+    """A / (std + 1e-6), the std (n - 1) of all rewards [B] of the step (Lite-PPO, arXiv 2508.08221)."""
     return advantages / (rewards.std(ddof=1) + 1e-6) if len(rewards) > 1 else advantages
 
 
 def whiten(advantages: np.ndarray, rewards: np.ndarray) -> np.ndarray:
-    """(A - mean) / sqrt(variance + 1e-8) over all tokens [N] (REINFORCE++, arXiv 2501.03262); 0 where all are equal."""
+    """(A - mean) / sqrt(variance + 1e-8) over all tokens [N] of the step (REINFORCE++, arXiv 2501.03262); 0 where all
+    are equal."""
     if len(advantages) < 2 or np.ptp(advantages) == 0:
         return np.zeros_like(advantages)
     return (advantages - advantages.mean()) / np.sqrt(advantages.var(ddof=1) + 1e-8)
 
 
 SCALES = {"none": none, "batch_std": batch_std, "whiten": whiten}
-"""How the advantages of an update are scaled: `advantage: {use: ..., scale: NAME}`."""
+"""How the advantages of a step are scaled: `advantage: {use: ..., scale: NAME}`."""

@@ -16,7 +16,7 @@ from r1lab.records import Role
 
 @dataclass(frozen=True)
 class Credit:
-    """How advantages are changed once the update is scored."""
+    """How advantages are changed once the step is scored."""
 
     scale: str = "none"
     """A name of `credit.SCALES`."""

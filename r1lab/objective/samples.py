@@ -58,10 +58,12 @@ def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
     return of_members
 
 
-def prepared_update(objective: Objective, samples: Sequence[Sample], step: int) -> list[Sample]:
-    """The samples of one update with final advantages, scales, and why a sample is not forwarded."""
-    done = scaled(objective, credited(objective, samples), step)
-    return [replace(sample, left_out=why_left_out(objective, sample)) for sample in done]
+def prepared_updates(objective: Objective, batches: Sequence[Sequence[Sample]], step: int) -> list[list[Sample]]:
+    """The samples of each update of a step with final advantages, normalised over the whole step, with scales, and with
+    why a sample is not forwarded."""
+    samples = iter(credited(objective, [sample for batch in batches for sample in batch]))
+    done = [scaled(objective, [next(samples) for _ in batch], step) for batch in batches]
+    return [[replace(sample, left_out=why_left_out(objective, sample)) for sample in batch] for batch in done]
 
 
 def scaled(objective: Objective, samples: Sequence[Sample], step: int) -> list[Sample]:
@@ -108,7 +110,7 @@ def check_update(objective: Objective, samples: Sequence[Sample]) -> None:
 
 
 def credited(objective: Objective, samples: Sequence[Sample]) -> list[Sample]:
-    """KL in the reward and GAE, token by token, then the scaling of the update's advantages."""
+    """KL in the reward and GAE, token by token, then the scaling of the step's advantages."""
     done = [_credited(objective, sample) for sample in samples]
     scale = objective.credit.scale
     at = [(s.role == Role.POLICY) & token_mask(s, truncated=objective.truncated).counted for s in done]

@@ -9,7 +9,7 @@ import torch
 from r1lab.objective import build
 from r1lab.objective.group import Keep
 from r1lab.objective.loss import row_loss
-from r1lab.objective.samples import prepared_update, samples_of_group
+from r1lab.objective.samples import prepared_updates, samples_of_group
 from r1lab.policy.packing import pack
 from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sampling, Scored
@@ -92,7 +92,7 @@ def learned(objective, groups, *, step=1, shift=0.0, ref=-1.5):
     told = {"ref": ref, "old": -1.0 - shift, "entropy": 0.5, "values": 0.0}
     names = {*objective.needs, "old"}
     samples = [replace(s, **{name: np.full(len(s.role), told[name], np.float32) for name in names}) for s in samples]
-    samples = prepared_update(objective, samples, step)
+    (samples,) = prepared_updates(objective, [samples], step)
     found = {}
     for batch in pack(samples, micro_batch_tokens=10**6, device=torch.device("cpu")):
         logp = torch.full((len(batch.target),), -1.0, requires_grad=True)

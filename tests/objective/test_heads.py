@@ -10,7 +10,7 @@ from r1lab.kernels import policy_head, token_logps
 from r1lab.objective.group import Keep
 from r1lab.objective.loss import row_loss
 from r1lab.objective.presets import PRESETS
-from r1lab.objective.samples import prepared_update, samples_of_group
+from r1lab.objective.samples import prepared_updates, samples_of_group
 from r1lab.policy.packing import pack
 
 VOCABULARY, WIDTH = 60, 16
@@ -32,7 +32,7 @@ def batch_of(draw_group):
              for name in sorted({*objective.needs, "old"})}
             for s in samples
         ]  # fmt: skip
-        samples = prepared_update(objective, [replace(s, **each) for s, each in zip(samples, told)], 1)
+        (samples,) = prepared_updates(objective, [[replace(s, **each) for s, each in zip(samples, told)]], 1)
         samples = [sample for sample in samples if not sample.left_out]
         (batch,) = pack(samples, micro_batch_tokens=10**6, device=torch.device("cpu"))
         return batch

@@ -9,7 +9,7 @@ import torch
 
 from r1lab.errors import RunError
 from r1lab.objective.loss import row_loss
-from r1lab.objective.samples import prepared_update, samples_of_group
+from r1lab.objective.samples import prepared_updates, samples_of_group
 from r1lab.records import Role
 
 
@@ -19,6 +19,11 @@ def scored(samples, **columns):
         replace(s, **{name: np.full(len(s.role), value, np.float32) for name, value in columns.items()})
         for s in samples
     ]
+
+
+def prepared_update(objective, samples, step):
+    """The samples of a step's only update."""
+    return prepared_updates(objective, [samples], step)[0]
 
 
 def samples_of(objective, *groups):
@@ -72,10 +77,13 @@ def test_kl_in_the_reward_is_paid_by_a_token_for_all_that_follow(made, draw_grou
         assert first.advantage.tolist() == pytest.approx([1 - each for each in paid])
 
 
-def test_advantages_are_whitened_over_the_updates_policy_tokens(made, draw_group):
+@pytest.mark.parametrize("num_updates", [1, 2])
+def test_advantages_are_whitened_over_the_steps_policy_tokens(made, draw_group, num_updates):
     objective = made(preset="reinforce_pp_baseline", group_size=2)
     groups = draw_group(objective, [1.0, 0.0]), draw_group(objective, [1.0, 1.0], 1)
-    samples = prepared_update(objective, samples_of(objective, *groups), step=1)
+    parts = [groups] if num_updates == 1 else [[group] for group in groups]
+    batches = prepared_updates(objective, [samples_of(objective, *part) for part in parts], step=1)
+    samples = [sample for batch in batches for sample in batch]
     flat = np.concatenate([s.advantage for s in samples]).astype(np.float64)
     assert flat.mean() == pytest.approx(0, abs=1e-6) and flat.std(ddof=1) == pytest.approx(1, abs=1e-5)
 

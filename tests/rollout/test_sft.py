@@ -4,7 +4,7 @@ import pytest
 
 from r1lab.errors import RecipeError
 from r1lab.objective import build
-from r1lab.objective.samples import prepared_update, samples_of_group
+from r1lab.objective.samples import prepared_updates, samples_of_group
 from r1lab.policy.models import load_tokenizer
 from r1lab.recipe import ObjectiveConfig, SftStageConfig
 from r1lab.records import Role
@@ -69,7 +69,7 @@ def test_of_a_conversation_in_the_tokenizers_template_only_what_the_assistant_sa
     assert tokenizer.decode(member.rollout.request.prompt_ids) == prompt
     learned = tokenizer.decode(member.rollout.completion_ids)
     assert prompt + learned == tokenizer.apply_chat_template(said, tokenize=False)
-    (sample,) = prepared_update(objective, samples_of_group(objective, feed.block(1)[0].kept), 1)
+    ((sample,),) = prepared_updates(objective, [samples_of_group(objective, feed.block(1)[0].kept)], 1)
     assert sample.scale.size == len(member.rollout.completion_ids), "the prompt carries no loss"
 
 

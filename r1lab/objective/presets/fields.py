@@ -42,6 +42,11 @@ BESIDE = {"group": {"select": "with_demonstration"}}
 BONUS = {"entropy": {"coef": 0.001}}
 
 
+def k2(coef: float) -> dict[str, Any]:
+    """KL to the reference as a term of the loss, whose gradient is the reverse KL's on policy."""
+    return {"kl": {"estimator": "k2", "coef": coef}}
+
+
 def k3(coef: float) -> dict[str, Any]:
     """KL to the reference as a term of the loss."""
     return {"kl": {"estimator": "k3", "coef": coef}}

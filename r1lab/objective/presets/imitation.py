@@ -18,6 +18,7 @@ DEMONSTRATIONS = {
         "2408.16673",
         "-k log softmax(z / k) of the demonstration, k = 0.7",
         IMITATION | {"weight": {"demo": {"use": "gem", "kappa": 0.7}}},
+        note="the paper's h is linear here; the scripts' log-sigmoid has nearly the same direction at half the size",
     ),
     "one_token_rollout": Preset(
         "2509.26313",
@@ -44,6 +45,7 @@ HYBRIDS = {
         }
         | NO_CLIP
         | BONUS,
+        note="the entropy bonus is of sampled tokens, under the same denominator; a demonstration is paid score alone",
     ),
     "srft": Preset(
         "2506.19767",
@@ -52,24 +54,32 @@ HYBRIDS = {
         | {
             "advantage": {"use": "srft", "include_demo": True},
             "weight": {"policy": "srft", "demo": "srft_demo"},
+            "mix": {"use": "roles"},
         }
         | NO_CLIP
         | BONUS,
+        note="expectations as in the paper: the mean over sampled tokens, plus the mean over demonstrated ones; a "
+        "demonstration is paid score alone",
     ),
     "hpt": Preset(
         "2509.04419",
-        "dr_grpo where any sample is right, else SFT on the demonstration; entropy 0.001",
-        {"group": {"select": "gate", "gate": 0}, "aggregate": "const"} | CLIP | BONUS,
+        "dr_grpo without a clip where any sample is right, else SFT on the demonstration; entropy 0.001",
+        {"group": {"select": "gate", "gate": 0}, "weight": {"policy": "unclipped", "demo": "one"}}
+        | {"aggregate": "const"}
+        | NO_CLIP
+        | BONUS,
+        note="SFT stands under the same denominator as dr_grpo; the repository takes its token mean instead",
     ),
     "dyme": Preset(
         "2506.23061",
         "grpo without KL where any sample is right, else SFT on the demonstration",
         {"group": {"select": "gate", "gate": 0}, "advantage": "zscore", "aggregate": "seq_token_mean"} | CLIP,
+        note="failed completions leave the mean where the demonstration stands for them; the repository keeps them",
     ),
     "relift": Preset(
         "2506.07527",
-        "dr_grpo; unsolved problems are buffered for SFT steps of their own; entropy 0.001",
-        {"aggregate": "const"} | CLIP | BONUS,
+        "dr_grpo without a clip; unsolved problems are buffered for SFT steps of their own; entropy 0.001",
+        {"weight": {"policy": "unclipped", "demo": "one"}, "aggregate": "const"} | NO_CLIP | BONUS,
         missing="a buffer of unsolved problems with SFT steps and an optimizer of their own",
     ),
     "chord_mu": Preset(

@@ -1,17 +1,22 @@
 """Methods that learn from rewards: rows of PRESETS."""
 
-from r1lab.objective.presets.fields import CLIP, DAPO, K1_IN_REWARD, NO_CLIP, REINFORCE, Preset, k3
+from r1lab.objective.presets.fields import CLIP, DAPO, K1_IN_REWARD, NO_CLIP, REINFORCE, Preset, k2, k3
+
+RIGHT_ONLY = "the mean is over right completions; published scripts keep wrong ones, and an entropy term of 0.001"
+SUBSETS = "the mean is over all completions; published scripts take the subset, and an entropy term of 0.001"
 
 POLICY_GRADIENT = {
     "raft": Preset(
         "2304.06767",
         "-log p of right completions: rejection sampling",
         REINFORCE | {"group": {"select": "correct_only"}, "advantage": "raft", "aggregate": "token_mean"},
+        note=RIGHT_ONLY,
     ),
     "raft_pp": Preset(
         "2504.11343",
         "right completions; clip 0.2; 0.001 k3",
         {"group": {"select": "correct_only"}, "advantage": "raft"} | CLIP | k3(0.001),
+        note=RIGHT_ONLY,
     ),
     "reinforce": Preset(
         "Williams 1992",
@@ -22,21 +27,24 @@ POLICY_GRADIENT = {
         "2402.14740",
         "A = r - mean of the others; -A log p summed over a sequence",
         REINFORCE | {"advantage": "rloo"},
+        note="the paper's KL in the reward (0.03 to 0.05) is left out; kl: {estimator: k1, coef: 0.03, where: reward}",
     ),
     "remax": Preset(
         "2310.10505",
         "A = r - r of the greedy completion; -A log p summed over a sequence",
         REINFORCE | {"group": {"select": "greedy"}, "advantage": "remax"},
+        note="the paper's KL in the reward is left out; kl: {estimator: k1, coef: 0.03, where: reward}",
     ),
     "reinforce_pp": Preset(
         "2501.03262",
-        "A_t = r - 0.001 sum of k1 from t on, whitened over the update's tokens; clip 0.2",
+        "A_t = r - 0.001 sum of k1 from t on, whitened over the step's tokens; clip 0.2",
         {"advantage": {"use": "raw", "scale": "whiten"}} | CLIP | K1_IN_REWARD,
     ),
     "reinforce_pp_baseline": Preset(
         "2501.03262",
-        "A = r - mean, whitened over the update's tokens; clip 0.2",
-        {"advantage": {"use": "mean", "scale": "whiten"}} | CLIP,
+        "A = r - mean, whitened over the step's tokens; clip 0.2; 1e-5 k2",
+        {"advantage": {"use": "mean", "scale": "whiten"}} | CLIP | k2(1e-5),
+        note="without the reference model, as in verl: kl: {coef: 0}",
     ),
     "opo": Preset(
         "2505.23585",
@@ -47,19 +55,22 @@ POLICY_GRADIENT = {
         "2504.11343",
         "A = r; groups of equal rewards dropped; clip 0.2; 0.001 k3",
         {"group": {"select": "drop_zero_variance"}, "advantage": "reinforce_rej"} | CLIP | k3(0.001),
+        note="the published script's entropy term of 0.001 is left out",
     ),
     "ppo": Preset(
         "1707.06347 + 1506.02438",
         "A = GAE(1, 0.95) of r - 0.001 k1 with a value head, whitened; clip 0.2; 0.5 (V - return)^2 / 2",
         {"advantage": {"use": "gae", "gamma": 1.0, "lam": 0.95, "scale": "whiten"}} | CLIP | K1_IN_REWARD,
-        note="the value head reads the policy's hidden states; its settings stand under advantage: {use: gae, ...}",
+        note="the value head reads the policy's hidden states; its settings stand under advantage: {use: gae, ...}; "
+        "values are not clipped, and the value loss reaches the trunk",
     ),
-    "psr": Preset("2506.01347", "A = 1 if right, else 0; clip 0.2", {"advantage": "psr"} | CLIP),
-    "nsr": Preset("2506.01347", "A = -1 if wrong, else 0; clip 0.2", {"advantage": "nsr"} | CLIP),
+    "psr": Preset("2506.01347", "A = 1 if right, else 0; clip 0.2", {"advantage": "psr"} | CLIP, note=SUBSETS),
+    "nsr": Preset("2506.01347", "A = -1 if wrong, else 0; clip 0.2", {"advantage": "nsr"} | CLIP, note=SUBSETS),
     "w_reinforce": Preset(
         "2506.01347",
         "A = 0.1 if right, -1 if wrong; clip 0.2",
         {"advantage": {"use": "w_reinforce", "positive": 0.1}} | CLIP,
+        note="the published script's entropy term of 0.001 is left out",
     ),
 }
 
@@ -76,8 +87,9 @@ GROUP_RELATIVE = {
     ),
     "lite_ppo": Preset(
         "2508.08221",
-        "A = (r - mean) / std of the update; clip 0.2; mean over all tokens",
+        "A = (r - mean) / std of the step; clip 0.2; mean over all tokens",
         {"advantage": {"use": "mean", "scale": "batch_std"}} | CLIP,
+        note="with truncated: mask, cut completions leave the std too (TRL keeps them)",
     ),
     "dapo": Preset(
         "2503.14476",
@@ -90,6 +102,7 @@ GROUP_RELATIVE = {
         "A = (r - mean) / std; ratio s = exp(mean log-ratio) of the sequence, clip 3e-4/4e-4; mean of each sequence",
         {"advantage": "zscore", "weight": {"policy": "gspo", "demo": "one"}, "aggregate": "seq_token_mean"}
         | {"clip_low": 3e-4, "clip_high": 4e-4},
+        note="the correction's factor stands on each token (as in verl's token form), not on the sequence's ratio",
     ),
     "cispo": Preset(
         "2506.13585",
@@ -128,7 +141,7 @@ GROUP_RELATIVE = {
         "2508.09726",
         "the 4 shortest of a group; A = (r - mean) / std of those; clip 0.2",
         {"group": {"select": "gfpo", "keep": 4, "metric": "length"}, "advantage": "zscore"} | CLIP,
-        note="samples group_size completions and learns from group.keep of them",
+        note="samples group_size completions and learns from group.keep of them, which alone are in the mean",
     ),
     "pods": Preset(
         "2504.13818",
