@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -148,3 +151,9 @@ def test_what_is_wrong_is_one_clear_line(knobs, says):
 
 def test_no_preset_has_a_weight_for_tokens_that_are_never_trained():
     assert all(Role.CONTEXT not in fields_of(name).weight for name in PRESETS)
+
+
+def test_every_preset_is_held_against_its_source():
+    pages = (Path(__file__).parents[1] / "sources").glob("test_*.py")
+    held = {name for page in pages for name in re.findall(r'"(\w+)"(?=:)', page.read_text())}
+    assert {name for name, preset in PRESETS.items() if not preset.missing} <= held

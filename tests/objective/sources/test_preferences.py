@@ -1,0 +1,36 @@
+"""Methods on pairs: DPO arXiv 2305.18290 eq. 7; RPO arXiv 2405.16436 eq. 8, whose repository multiplies eta by beta."""
+
+import pytest
+from torch.nn.functional import logsigmoid
+
+
+def pairs(groups):
+    """(chosen, rejected): the best and the worst of a group whose rewards differ."""
+    found = []
+    for group in groups:
+        best, worst = (pick(group, key=lambda m: m.reward) for pick in (max, min))
+        if best.reward > worst.reward and not (best.is_cut or worst.is_cut):
+            found.append((best, worst))
+    return found
+
+
+def dpo(groups, step, beta=0.1):
+    loss = 0.0
+    for chosen, rejected in pairs(groups):
+        margin = (chosen.logp - chosen.ref).sum() - (rejected.logp - rejected.ref).sum()
+        loss += -logsigmoid(beta * margin)
+    return loss / max(1, len(pairs(groups)))
+
+
+def rpo(groups, step, beta=0.01, eta=0.005):
+    """The repository's line: losses -= chosen_logps (a sum) * beta * eta."""
+    imitation = sum(-chosen.logp.sum() for chosen, _ in pairs(groups)) / max(1, len(pairs(groups)))
+    return dpo(groups, step, beta) + beta * eta * imitation
+
+
+FORMULAS = {"dpo": dpo, "rpo": rpo}
+
+
+@pytest.mark.parametrize("preset", FORMULAS)
+def test_the_gradient_is_the_papers(deviates, preset):
+    deviates(FORMULAS[preset], preset)
