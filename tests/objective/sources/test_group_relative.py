@@ -193,7 +193,7 @@ def pods(groups, step):
 
 def v3_2_mask(groups, step):
     def term(m, a):
-        is_dropped = a < 0 and float((m.engine - m.logp).mean()) > 0.1
+        is_dropped = a < 0 and float((m.engine - m.logp).detach().mean()) > 0.1
         return clipped(m, a, 0.2, 0.28) * (not is_dropped)
 
     return token_mean(groups, centred, term)
