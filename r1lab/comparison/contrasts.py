@@ -101,12 +101,7 @@ def _contrast(a: Sequence[Trial], b: Sequence[Trial], set_name: str, unit: str, 
     if len(seeds) == 1:
         return replace(contrast, difference=mean_interval(difference_SN[0].tolist()))
     parts = paired.mean_squares(difference_SN, 1 / last_evaluations[0][seeds[0]].completions)
-    return replace(
-        contrast,
-        difference=paired.interval(parts),
-        parts=parts,
-        p=paired.p_value(parts),
-    )
+    return replace(contrast, difference=paired.interval(parts), parts=parts, p=paired.p_value(parts))
 
 
 def _corrected(pairs: Sequence[Contrast]) -> list[Contrast]:

@@ -61,7 +61,7 @@ MODELS = {
         question="What is the capital of France?",
         answer="Paris",
         card=CARD,
-    ),
+    )
 }
 ROUND_TRIP = ("Tom had 1234 apples, ate 5.", "x = 3\n\ty += 41", "caf\u00e9 \u2248 \u4e2d \U0001f600", "  two  spaces")
 

@@ -50,8 +50,4 @@ def _rho(old: Tensor, engine: Tensor, segments: Segments | None, level: Level) -
     return log_importance_ratio.clamp(max=20).exp()
 
 
-CORRECTIONS = {
-    "none": Term(none),
-    "tis": Term(tis, takes=("segments",)),
-    "icepop": Term(icepop, takes=("segments",)),
-}
+CORRECTIONS = {"none": Term(none), "tis": Term(tis, takes=("segments",)), "icepop": Term(icepop, takes=("segments",))}

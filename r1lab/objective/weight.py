@@ -47,13 +47,7 @@ def ppo(
 
 
 def gspo(
-    *,
-    logp: Tensor,
-    old: Tensor,
-    advantage: Tensor,
-    segments: Segments,
-    clip_low: float = 3e-4,
-    clip_high: float = 4e-4,
+    *, logp: Tensor, old: Tensor, advantage: Tensor, segments: Segments, clip_low: float = 3e-4, clip_high: float = 4e-4
 ) -> Tensor:
     """ppo on s = exp(mean over the sequence of logp - old): w = A s (arXiv 2507.18071)."""
     s = segments.mean(logp - old).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()

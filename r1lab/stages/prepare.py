@@ -184,10 +184,7 @@ def reward_of(stage: AnyStageConfig) -> Reward | None:
 
 def objective_of(stage: AnyStageConfig) -> objective.Objective:
     built = objective.build(
-        stage.objective,
-        max_new_tokens=stage.max_new_tokens,
-        truncated=stage.truncated,
-        group_size=stage.group_size,
+        stage.objective, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated, group_size=stage.group_size
     )
     if built.rule.samples != (not isinstance(stage, SftStageConfig)):
         raise RecipeError(

@@ -80,12 +80,7 @@ def mean_squares(difference_SN: np.ndarray, grain: float = 1.0) -> MeanSquares:
     rest = np.maximum(0.0, total - between_seeds - between_problems)
     floor = grain**2 / (12 * N)
     return MeanSquares(
-        mean,
-        np.maximum(between_seeds / (S - 1), floor),
-        between_problems / (N - 1),
-        rest / ((S - 1) * (N - 1)),
-        S,
-        N,
+        mean, np.maximum(between_seeds / (S - 1), floor), between_problems / (N - 1), rest / ((S - 1) * (N - 1)), S, N
     )
 
 

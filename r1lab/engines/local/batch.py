@@ -30,14 +30,7 @@ class Wave:
     """Requests being decoded together, each with at least one token to sample."""
 
     def __init__(
-        self,
-        model,
-        requests: Sequence[Request],
-        *,
-        version: int,
-        is_eos: Tensor,
-        stops: StopStrings,
-        text_of: TextOf,
+        self, model, requests: Sequence[Request], *, version: int, is_eos: Tensor, stops: StopStrings, text_of: TextOf
     ):
         """`version` is that of the weights now in `model`; `is_eos` is bool [V]."""
         self.model, self.requests, self.is_eos, self.stops, self.text_of = model, requests, is_eos, stops, text_of

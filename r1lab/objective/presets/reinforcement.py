@@ -18,11 +18,7 @@ POLICY_GRADIENT = {
         {"group": {"select": "correct_only"}, "advantage": "raft"} | CLIP | k3(0.001),
         note=RIGHT_ONLY,
     ),
-    "reinforce": Preset(
-        "Williams 1992",
-        "A = r; -A log p summed over a sequence",
-        REINFORCE | {"advantage": "raw"},
-    ),
+    "reinforce": Preset("Williams 1992", "A = r; -A log p summed over a sequence", REINFORCE | {"advantage": "raw"}),
     "rloo": Preset(
         "2402.14740",
         "A = r - mean of the others; -A log p summed over a sequence",
@@ -47,9 +43,7 @@ POLICY_GRADIENT = {
         note="without the reference model, as in verl: kl: {coef: 0}",
     ),
     "opo": Preset(
-        "2505.23585",
-        "A = r - length-weighted mean; -A log p summed over a sequence",
-        REINFORCE | {"advantage": "opo"},
+        "2505.23585", "A = r - length-weighted mean; -A log p summed over a sequence", REINFORCE | {"advantage": "opo"}
     ),
     "reinforce_rej": Preset(
         "2504.11343",
@@ -81,9 +75,7 @@ GROUP_RELATIVE = {
         {"advantage": "zscore", "clip_high": 0.2, "aggregate": "seq_token_mean"} | k3(0.04),
     ),
     "dr_grpo": Preset(
-        "2503.20783",
-        "A = r - mean; clip 0.2; sum / max_new_tokens",
-        {"clip_high": 0.2, "aggregate": "const"},
+        "2503.20783", "A = r - mean; clip 0.2; sum / max_new_tokens", {"clip_high": 0.2, "aggregate": "const"}
     ),
     "lite_ppo": Preset(
         "2508.08221",

@@ -35,10 +35,7 @@ def one_token_rollout(groups, step):
     """One token a of q = softmax(z / 1.3) a position, paid 1 where it is the target y, else -0.1. In expectation the
     logits get [(1 - beta) q_y + beta] (p - onehot) - beta (q - onehot), which `test_what_the_logits_get` sums up."""
     kappa, beta = 1.3, -0.1
-    return token_mean(
-        groups,
-        lambda m: -((1 - beta) * m.logq.exp().detach() + beta) * m.logp + beta * kappa * m.logq,
-    )
+    return token_mean(groups, lambda m: -((1 - beta) * m.logq.exp().detach() + beta) * m.logp + beta * kappa * m.logq)
 
 
 def token_cleaning(groups, step):
