@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 from bars import finish, line, machine, row
+from server_child import Child
 
 import r1lab
 from r1lab.doctor.versions import ENGINES, version
-from r1lab.engines.server.launch import Child
 from r1lab.run import journal
 from r1lab_data import Problem
 

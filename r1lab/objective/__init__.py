@@ -82,14 +82,14 @@ def filled(knobs: ObjectiveConfig) -> dict:
 def _advantage(spec: Any) -> tuple[Term, Credit]:
     """The advantage and what is done with it once the step is scored, whose settings stand beside it."""
     name, settings = plugin.split(spec, "objective.advantage")
-    of_credit = plugin.settings_of(_credit)
+    of_credit = plugin.settings_of(Credit)
     own = {key: value for key, value in settings.items() if key not in of_credit}
     term = lookup(ADVANTAGES, {"use": name, **own}, "objective.advantage")
     given = {key: value for key, value in settings.items() if key in of_credit}
     stray = [key for key in given if key in GAE_ONLY and "values" not in term.needs]
     if stray:
         raise RecipeError(f"objective.advantage: {stray[0]} with {name!r}; it belongs to advantage: {{use: gae}}")
-    credit = plugin.bind(_credit, given, "objective.advantage")()
+    credit = plugin.bind(Credit, given, "objective.advantage")()
     plugin.find(SCALES, credit.scale, "objective.advantage.scale")
     outside = [key for key in ("gamma", "lam") if not 0 <= getattr(credit, key) <= 1]
     outside += [key for key in ("value_coef", "value_rate") if getattr(credit, key) < 0]
@@ -99,18 +99,6 @@ def _advantage(spec: Any) -> tuple[Term, Credit]:
             f"{'from 0 to 1' if outside[0] in ('gamma', 'lam') else 'at least 0'}"
         )
     return term, credit
-
-
-def _credit(
-    *,
-    scale: str = "none",
-    include_demo: bool = False,
-    gamma: float = 1.0,
-    lam: float = 0.95,
-    value_coef: float = 0.5,
-    value_rate: float = 10.0,
-) -> Credit:
-    return Credit(scale, include_demo, gamma, lam, value_coef, value_rate)
 
 
 def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[float, float] | None, str]:

@@ -14,9 +14,9 @@ from r1lab.objective.term import Need, Term
 from r1lab.records import Role
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Credit:
-    """How advantages are changed once the step is scored."""
+    """How advantages are changed once the step is scored; settings beside the advantage's own."""
 
     scale: str = "none"
     """A name of `credit.SCALES`."""

@@ -28,21 +28,3 @@ def warm_cosine(step: int, *, warmup: int, decay: int, peak: float, valley: floa
 def hint_probability(done: float, *, low: float = 0.05, high: float = 0.95) -> float:
     """UFT's chance of each chunk of the demonstration: low + (high - low) (1 + cos(pi done)) / 2, then 0."""
     return cosine(done, high, low) if done < 1 else 0.0
-
-
-def learned_mu(
-    mu: float,
-    *,
-    agreement: float,
-    entropy: float,
-    target: float,
-    rate: float,
-    entropy_rate: float,
-    low: float = 0.05,
-    high: float = 0.95,
-) -> float:
-    """AMFT's next mixing weight (arXiv 2508.06944), `agreement` = <g_validation, g_imitation - g_reinforcement>:
-
-    clip(mu + rate agreement + entropy_rate (target - entropy), low, high).
-    """
-    return min(high, max(low, mu + rate * agreement + entropy_rate * (target - entropy)))

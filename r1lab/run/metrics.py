@@ -137,8 +137,8 @@ def update_metrics(
 ) -> dict:
     """What the step's updates did, over their forwarded rows; policy statistics over its policy rows. `clip` is of a
     token's ratio, or of the mean ratio of a sequence."""
-    parts = [update.rows for update in updates if update.rows]
-    rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else None
+    parts = [update.rows for update in updates if update.rows] or [NO_ROWS]
+    rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     left_out = Counter(sample.left_out for sample in samples if sample.left_out)
     row = {
         "loss/value": _mean([update.loss for update in updates]),
@@ -149,11 +149,8 @@ def update_metrics(
         "update/zero_advantage": left_out["zero_advantage"],
         "update/masked": left_out["masked"],
         "update/nonfinite": sum(_nonfinite(sample) for sample in samples),
+        "policy/entropy": _mean(rows["entropy"]),
     }
-    if rows is None:
-        names = ("policy/entropy", *POLICY_KEYS)
-        return row | dict.fromkeys(names)
-    row["policy/entropy"] = _mean(rows["entropy"])
     mine = _of_policy(rows)
     return row | _policy_rows(mine) | _clipped(mine, clip, clips_sequences) | _mismatch(mine, _of_policy(parts[0]))
 
@@ -186,21 +183,9 @@ RATIO_EDGES = (0.5, 0.8, 0.95, 1.05, 1.25, 2.0)
 RATIO_BINS = tuple(
     f"mismatch/ratio/{low}_{high}" for low, high in zip((0, *RATIO_EDGES), (*RATIO_EDGES, "inf"), strict=True)
 )
-
-
-POLICY_KEYS = (
-    "policy/kl_rollout",
-    "policy/kl_ref",
-    "ratio/mean",
-    "ratio/min",
-    "ratio/max",
-    "loss/clip_low",
-    "loss/clip_high",
-    "mismatch/mean",
-    "mismatch/p99",
-    "mismatch/max",
-    *RATIO_BINS,
-)
+COLUMNS = ("logp", "entropy", "old", "engine", "ref", "advantage", "scale", "role", "sequence")
+NO_ROWS = dict.fromkeys(COLUMNS, np.empty(0, np.float32))
+"""Of a step that forwarded nothing: its policy statistics are None."""
 
 
 def _clipped(rows: dict[str, np.ndarray], clip: tuple[float, float] | None, by_sequence: bool) -> dict:

@@ -1,6 +1,6 @@
 import pytest
 
-from r1lab.objective.schedule import hint_probability, learned_mu, learning_rate, warm_cosine
+from r1lab.objective.schedule import hint_probability, learning_rate, warm_cosine
 
 
 def rates(count, **settings):
@@ -35,11 +35,3 @@ def test_the_warm_cosine_rises_to_its_peak_and_falls_to_its_valley():
 def test_hints_vanish_at_the_end_of_their_schedule():
     # 0.05 + 0.45 (1 + cos(pi t / 300)), then 0
     assert [hint_probability(done) for done in (0, 0.5, 0.999999, 1, 2)] == pytest.approx([0.95, 0.5, 0.05, 0, 0])
-
-
-def test_a_learned_mu_follows_agreement_and_entropy_within_its_bounds():
-    move = {"target": 0.5, "rate": 0.1, "entropy_rate": 0.2}
-    assert learned_mu(0.5, agreement=1.0, entropy=0.5, **move) == pytest.approx(0.6)
-    assert learned_mu(0.5, agreement=0.0, entropy=1.0, **move) == pytest.approx(0.4)
-    assert learned_mu(0.9, agreement=9.0, entropy=0.5, **move) == 0.95
-    assert learned_mu(0.1, agreement=-9.0, entropy=0.5, **move) == 0.05

@@ -9,7 +9,7 @@ import pytest
 
 from r1lab.errors import RunError
 from r1lab.records import Group, Role, Sample, Scored, Settled, Update
-from r1lab.run.metrics import POLICY_KEYS, RATIO_BINS, MetricsFile, rollout_metrics, update_metrics
+from r1lab.run.metrics import RATIO_BINS, MetricsFile, rollout_metrics, update_metrics
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import STATUSES, Verdict
 
@@ -32,6 +32,10 @@ def update(**rows):
     return Update(loss=2.0, grad_norm=0.5, learning_rate=1e-3, forwarded_tokens=9, rows=made)
 
 
+POLICY_KEYS = (
+    "policy/kl_rollout", "policy/kl_ref", "ratio/mean", "ratio/min", "ratio/max", "loss/clip_low", "loss/clip_high",
+    "mismatch/mean", "mismatch/p99", "mismatch/max", *RATIO_BINS,
+)  # fmt: skip
 EMPTY = Update(loss=0.0, grad_norm=0.0, learning_rate=2e-3, forwarded_tokens=0, rows={})
 
 

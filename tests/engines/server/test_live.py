@@ -5,11 +5,11 @@ import threading
 
 import numpy as np
 import pytest
+import server_child
 import torch
 
 from r1lab import embedded
 from r1lab.engines import make
-from r1lab.engines.server import launch
 from r1lab.engines.server.engine import ServerEngine
 from r1lab.engines.sync import publish
 from r1lab.errors import RunError
@@ -22,7 +22,7 @@ PROMPTS = [(10, 11, 12), tuple(range(20, 60)), (30,), tuple(range(3, 99)) * 4]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     more = ["--dtype", "float32", "--max-num-seqs", "16"]
-    with launch.Child(str(embedded.path()), tmp_path_factory.mktemp("vllm") / "server.log", more=more) as child:
+    with server_child.Child(str(embedded.path()), tmp_path_factory.mktemp("vllm") / "server.log", more=more) as child:
         child.wait()
         yield child
 
