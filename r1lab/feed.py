@@ -8,6 +8,7 @@ weights and the seed.
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
@@ -56,28 +57,25 @@ class ErrorWindow:
         self.recent, self.reason = deque(state["recent"], maxlen=WINDOW_ROLLOUTS), state["reason"]
 
 
+@dataclass(eq=False, kw_only=True)
 class Feed:
     """Samples and verifies the groups of each step of an RL or `reject` stage."""
 
-    def __init__(
-        self,
-        *,
-        stage: SamplingStageConfig,
-        seed: int,
-        sampler: Sampler,
-        problems: Mapping[str, Problem],
-        renderer: Renderer,
-        engine: Engine,
-        verification: VerificationProtocol,
-        reward: Reward,
-        second: SecondOpinion,
-        objective: Objective,
-    ):
-        self.stage, self.sampler, self.problems = stage, sampler, problems
-        self.engine, self.verification, self.objective = engine, verification, objective
-        self.reward, self.second = reward, second
-        self.maker = RequestMaker(renderer, f"train/{stage.name}", seed, training_sampling(stage))
-        self.errors, self.watch = ErrorWindow(stage.max_error_rate), Watch()
+    stage: SamplingStageConfig
+    seed: int
+    sampler: Sampler
+    problems: Mapping[str, Problem]
+    renderer: Renderer
+    engine: Engine
+    verification: VerificationProtocol
+    reward: Reward
+    second: SecondOpinion
+    objective: Objective
+
+    def __post_init__(self) -> None:
+        sampling = training_sampling(self.stage)
+        self.maker = RequestMaker(self.renderer, f"train/{self.stage.name}", self.seed, sampling)
+        self.errors, self.watch = ErrorWindow(self.stage.max_error_rate), Watch()
 
     def block(self, prompts: int) -> list[Settled]:
         """A step's groups in draw order: waves of as many problems as are still missing, until `prompts` are kept or

@@ -181,11 +181,5 @@ def _hub(address: str) -> None:
 
 
 PROBES: dict[str, Callable[..., None]] = {
-    "hub": _hub,
-    "imports": _imports,
-    "isolation": _isolation,
-    "torch": _torch,
-    "transformers": _transformers,
-    "triton": _triton,
-    "vllm": _vllm,
+    probe.__name__[1:]: probe for probe in (_hub, _imports, _isolation, _torch, _transformers, _triton, _vllm)
 }

@@ -6,7 +6,7 @@ It knows no loss by name: it is given `spec` and differentiates it on vectors [N
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,69 +43,50 @@ class TokenScores(NamedTuple):
     logq: Tensor | None
 
 
-def policy_head(
-    hidden: Tensor,
-    weight: Tensor,
-    target: Tensor,
-    spec: Spec,
-    *,
-    temperature: float = 1.0,
-    bias: Tensor | None = None,
-    softcap: float | None = None,
-    kappa: float | None = None,
-    anchor: Tensor | None = None,
-    mixed: bool = False,
-    kernel: str = "auto",
-) -> PolicyHeadOutput:
+def policy_head(hidden: Tensor, weight: Tensor, target: Tensor, spec: Spec, **options: Any) -> PolicyHeadOutput:
     """One pass, three matrix products, two where weight carries no gradient. hidden [N, D], weight [V, D], target
-    int64 [N], bias [V].
+    int64 [N].
 
-    Logits z = (hidden weight^T + bias) / temperature, or softcap tanh((...) / softcap) / temperature. `mixed` allows
-    bfloat16 where the logits do not lose by it; bfloat16 inputs do too. `anchor` [N] is about the target's
-    log-probability (a sampler's; NaN where there is none) and changes only the time.
+    The options are those of `_plan`. Logits z = (hidden weight^T + bias) / temperature, or
+    softcap tanh((...) / softcap) / temperature. `mixed` allows bfloat16 where the logits do not lose by it; bfloat16
+    inputs do too. `anchor` [N] is about the target's log-probability (a sampler's; NaN where there is none) and changes
+    only the time.
     ValueError where shapes or devices do not fit.
     """
-    layer = Layer(weight, bias, temperature, softcap, kappa)
-    plan = _plan(hidden, target, layer, kernel=kernel, mixed=mixed, anchor=anchor)
-    return PolicyHeadOutput(*PolicyHead.apply(hidden, weight, bias, target, spec, plan))
+    plan = _plan(hidden, weight, target, **options)
+    return PolicyHeadOutput(*PolicyHead.apply(hidden, weight, plan.layer.bias, target, spec, plan))
 
 
-def token_logps(
-    hidden: Tensor,
-    weight: Tensor,
-    target: Tensor,
-    *,
-    temperature: float = 1.0,
-    bias: Tensor | None = None,
-    softcap: float | None = None,
-    entropy: bool = True,
-    kappa: float | None = None,
-    anchor: Tensor | None = None,
-    mixed: bool = False,
-    kernel: str = "auto",
-) -> TokenScores:
+def token_logps(hidden: Tensor, weight: Tensor, target: Tensor, *, entropy: bool = True, **options: Any) -> TokenScores:
     """Log-probabilities, entropies and, with `kappa`, log softmax(z / kappa): any loss may be made of them.
 
     The arguments are those of `policy_head`. The backward pass computes the logits again; without gradient it is
     scoring, one product.
     """
-    layer = Layer(weight, bias, temperature, softcap, kappa)
-    plan = _plan(hidden, target, layer, kernel=kernel, mixed=mixed, anchor=anchor, entropy=entropy)
-    return TokenScores(*TokenLogps.apply(hidden, weight, bias, target, plan))
+    plan = _plan(hidden, weight, target, entropy=entropy, **options)
+    return TokenScores(*TokenLogps.apply(hidden, weight, plan.layer.bias, target, plan))
 
 
-def _plan(hidden: Tensor, target: Tensor, layer: Layer, *, kernel: str, mixed: bool, **options) -> HeadPlan:
+def _plan(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    *,
+    temperature: float = 1.0,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    kappa: float | None = None,
+    anchor: Tensor | None = None,
+    mixed: bool = False,
+    kernel: str = "auto",
+    entropy: bool = True,
+) -> HeadPlan:
     """ValueError where the arguments do not fit each other or the machine."""
+    layer = Layer(weight, bias, temperature, softcap, kappa)
     check(hidden, target, layer)
     make, chunk_rows = _implementation(kernel, hidden.device)
-    return HeadPlan(
-        layer=layer,
-        make=make,
-        chunk_rows=chunk_rows,
-        mixed=mixed or hidden.dtype == torch.bfloat16,
-        differentiate=torch.is_grad_enabled(),
-        **options,
-    )
+    is_mixed = mixed or hidden.dtype == torch.bfloat16
+    return HeadPlan(layer, make, chunk_rows, is_mixed, torch.is_grad_enabled(), anchor, entropy)
 
 
 def _implementation(kernel: str, device: torch.device) -> tuple[Callable, Callable]:

@@ -25,23 +25,8 @@ AnyStageConfig = SftStageConfig | RlStageConfig | RejectStageConfig | EvalStageC
 """A stage of a resolved recipe."""
 
 __all__ = [
-    "AnyStageConfig",
-    "EngineConfig",
-    "EvalConfig",
-    "EvalStageConfig",
-    "LearningStageConfig",
-    "LoraConfig",
-    "ObjectiveConfig",
-    "OptimizerConfig",
-    "PromptConfig",
-    "RejectStageConfig",
-    "RlStageConfig",
-    "SamplingConfig",
-    "SamplingStageConfig",
-    "SftStageConfig",
-    "SourceConfig",
-    "StageConfig",
-    "StopConfig",
-    "TrainStageConfig",
+    "AnyStageConfig", "EngineConfig", "EvalConfig", "EvalStageConfig", "LearningStageConfig", "LoraConfig",
+    "ObjectiveConfig", "OptimizerConfig", "PromptConfig", "RejectStageConfig", "RlStageConfig", "SamplingConfig",
+    "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig", "StopConfig", "TrainStageConfig",
     "WorkersConfig",
 ]  # fmt: skip

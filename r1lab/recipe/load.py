@@ -6,28 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
 from r1lab.errors import RecipeError
-from r1lab.recipe import (
-    AnyStageConfig,
-    EvalStageConfig,
-    RejectStageConfig,
-    RlStageConfig,
-    SftStageConfig,
-    TrainStageConfig,
-)
+from r1lab.recipe import AnyStageConfig, EvalStageConfig, RejectStageConfig, RlStageConfig, TrainStageConfig
 from r1lab.recipe.base import Config
 
 TOP = ("name", "seed", "out", "stages")
 KIND_OF_STAGE: dict[str, type[AnyStageConfig]] = {
-    "sft": SftStageConfig,
-    "rl": RlStageConfig,
-    "reject": RejectStageConfig,
-    "eval": EvalStageConfig,
+    model.model_fields["kind"].default: model for model in get_args(AnyStageConfig)
 }
 
 

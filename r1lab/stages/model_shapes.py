@@ -4,24 +4,19 @@ The numbers are those of each model's `config.json` on the hub (Qwen2.5: arXiv 2
 tokenizer: nothing here can be trained.
 """
 
+from typing import Any
+
 from transformers import AutoConfig, PretrainedConfig
 
 from r1lab.policy import models
 
+KEYS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 
-def _qwen2(width: int, inner: int, layers: int, heads: int, groups: int, context: int, **more) -> dict:
-    return {
-        "model_type": "qwen2",
-        "hidden_size": width,
-        "intermediate_size": inner,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": groups,
-        "max_position_embeddings": context,
-        "vocab_size": 151936,
-        "tie_word_embeddings": True,
-        **more,
-    }
+
+def _qwen2(*sizes: int, **more: Any) -> dict:
+    """The sizes of KEYS, then the context."""
+    shape = dict(zip((*KEYS, "max_position_embeddings"), sizes, strict=True))
+    return {"model_type": "qwen2", **shape, "vocab_size": 151936, "tie_word_embeddings": True, **more}
 
 
 LARGE = {"vocab_size": 152064, "tie_word_embeddings": False}

@@ -20,21 +20,10 @@ from r1lab_data.tasks.multiplication import multiplication
 
 Task = Callable[..., dict]
 
-TASKS: dict[str, Task] = {
-    "addition": addition,
-    "countdown": countdown,
-    "linear": linear,
-    "multiplication": multiplication,
-}
+TASKS: dict[str, Task] = {task.__name__: task for task in (addition, countdown, linear, multiplication)}
 """Name -> f(rng, **settings) -> {prompt, answer, solution, meta}."""
 
-VERIFIERS = {
-    "addition": "numeric",
-    "countdown": "countdown",
-    "linear": "numeric",
-    "multiplication": "numeric",
-    "gym": "reasoning_gym",
-}
+VERIFIERS = {**dict.fromkeys(TASKS, "numeric"), "countdown": "countdown", "gym": "reasoning_gym"}
 """The verifier of a task's problems unless the recipe names another; all of reasoning-gym's share one."""
 
 COMMUTATIVE = frozenset({"addition", "multiplication"})

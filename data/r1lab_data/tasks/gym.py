@@ -15,17 +15,10 @@ from difflib import get_close_matches
 from r1lab_data.problem import DataError
 
 PREFIX = "gym:"
-HASH_DEPENDENT = frozenset(
-    {
-        "codeio",
-        "isomorphic_strings",
-        "knight_swap",
-        "list_functions",
-        "polynomial_multiplication",
-        "ransom_note",
-        "word_ladder",
-    }
-)
+HASH_DEPENDENT = frozenset({
+    "codeio", "isomorphic_strings", "knight_swap", "list_functions", "polynomial_multiplication", "ransom_note",
+    "word_ladder",
+})  # fmt: skip
 """Tasks that walk over sets of texts: another process, with another PYTHONHASHSEED, would draw other problems."""
 
 

@@ -13,15 +13,9 @@ from r1lab.engines.server.transfer import FILE, NCCL
 
 SERVE = "start it with: r1lab serve MODEL"
 SHAPE = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "tie_word_embeddings",
-)
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "head_dim", "tie_word_embeddings",
+)  # fmt: skip
 """Of a text model's config: what must be equal for weights to fit."""
 ANSWER_SECONDS = 20.0
 """Seconds that a server may take for a question that costs it nothing."""

@@ -36,6 +36,8 @@ class Preset:
 NO_CLIP = {"clip_low": None, "clip_high": None}
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
 IMITATION = {"group": {"select": "demonstrations"}, "advantage": "one", "correction": "none"} | NO_CLIP
+GRPO = {"advantage": "zscore", "aggregate": "seq_token_mean"}
+PAIRS = {"advantage": "pair", "aggregate": "seq_token_sum", "correction": "none"} | NO_CLIP
 REINFORCE = {"weight": {"policy": "one", "demo": "one"}, "aggregate": "seq_token_sum"} | NO_CLIP
 DAPO = {"advantage": "zscore", "group": {"select": "drop_zero_variance", "by": "score", "refill": {"max_draws": 3}}}
 BESIDE = {"group": {"select": "with_demonstration"}}

@@ -1,6 +1,6 @@
 """Methods that learn from demonstrations or pairs, alone or beside reinforcement: rows of PRESETS."""
 
-from r1lab.objective.presets.fields import BESIDE, BONUS, CLIP, IMITATION, NO_CLIP, Preset, k3
+from r1lab.objective.presets.fields import BESIDE, BONUS, CLIP, GRPO, IMITATION, NO_CLIP, PAIRS, Preset, k3
 
 DEMONSTRATIONS = {
     "sft": Preset(
@@ -73,7 +73,7 @@ HYBRIDS = {
     "dyme": Preset(
         "2506.23061",
         "grpo without KL where any sample is right, else SFT on the demonstration",
-        {"group": {"select": "gate", "gate": 0}, "advantage": "zscore", "aggregate": "seq_token_mean"} | CLIP,
+        {"group": {"select": "gate", "gate": 0}} | GRPO | CLIP,
         note="failed completions leave the mean where the demonstration stands for them; the repository keeps them",
     ),
     "relift": Preset(
@@ -125,13 +125,7 @@ HYBRIDS = {
     "bread": Preset(
         "2506.17211",
         "grpo without KL; where all fail, behind a part of the demonstration found by bisection, itself not learned",
-        {
-            "group": {"select": "bisect", "tries": 3},
-            "advantage": "zscore",
-            "weight": {"policy": "ppo"},
-            "aggregate": "seq_token_mean",
-        }
-        | CLIP,
+        {"group": {"select": "bisect", "tries": 3}, "weight": {"policy": "ppo"}} | GRPO | CLIP,
     ),
     "amft": Preset(
         "2508.06944",
@@ -141,32 +135,23 @@ HYBRIDS = {
     ),
 }
 
+PAIRS_OF_A_GROUP = "pairs are made of a group's completions; pairs of a dataset have no data path"
 PREFERENCES = {
     "dpo": Preset(
         "2305.18290",
         "-log sigma(0.1 [log-ratio of the best completion - log-ratio of the worst]) to the reference",
-        {
-            "group": {"select": "pairs"},
-            "advantage": "pair",
-            "weight": {"pair": {"use": "dpo", "beta": 0.1}},
-            "aggregate": "seq_token_sum",
-            "correction": "none",
-        }
-        | NO_CLIP,
-        note="pairs are made of a group's completions; pairs of a dataset have no data path",
+        {"group": {"select": "pairs"}, "weight": {"pair": {"use": "dpo", "beta": 0.1}}} | PAIRS,
+        note=PAIRS_OF_A_GROUP,
     ),
     "rpo": Preset(
         "2405.16436",
         "dpo with beta 0.01, + 0.005 x 0.01 of -log p of the chosen completion",
         {
             "group": {"select": "pairs", "imitate": True},
-            "advantage": "pair",
             "weight": {"pair": {"use": "dpo", "beta": 0.01}, "demo": "one"},
             "mix": {"use": "roles", "demo": 5e-5},
-            "aggregate": "seq_token_sum",
-            "correction": "none",
         }
-        | NO_CLIP,
-        note="pairs are made of a group's completions; pairs of a dataset have no data path",
+        | PAIRS,
+        note=PAIRS_OF_A_GROUP,
     ),
 }

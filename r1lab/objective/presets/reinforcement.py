@@ -1,6 +1,6 @@
 """Methods that learn from rewards: rows of PRESETS."""
 
-from r1lab.objective.presets.fields import CLIP, DAPO, K1_IN_REWARD, NO_CLIP, REINFORCE, Preset, k2, k3
+from r1lab.objective.presets.fields import CLIP, DAPO, GRPO, K1_IN_REWARD, NO_CLIP, REINFORCE, Preset, k2, k3
 
 RIGHT_ONLY = "the mean is over right completions; published scripts keep wrong ones, and an entropy term of 0.001"
 SUBSETS = "the mean is over all completions; published scripts take the subset, and an entropy term of 0.001"
@@ -72,7 +72,7 @@ GROUP_RELATIVE = {
     "grpo": Preset(
         "2402.03300",
         "A = (r - mean) / std; clip 0.2; mean of each sequence; 0.04 k3",
-        {"advantage": "zscore", "clip_high": 0.2, "aggregate": "seq_token_mean"} | k3(0.04),
+        GRPO | {"clip_high": 0.2} | k3(0.04),
     ),
     "dr_grpo": Preset(
         "2503.20783", "A = r - mean; clip 0.2; sum / max_new_tokens", {"clip_high": 0.2, "aggregate": "const"}
@@ -92,8 +92,7 @@ GROUP_RELATIVE = {
     "gspo": Preset(
         "2507.18071",
         "A = (r - mean) / std; ratio s = exp(mean log-ratio) of the sequence, clip 3e-4/4e-4; mean of each sequence",
-        {"advantage": "zscore", "weight": {"policy": "gspo", "demo": "one"}, "aggregate": "seq_token_mean"}
-        | {"clip_low": 3e-4, "clip_high": 4e-4},
+        GRPO | {"weight": {"policy": "gspo", "demo": "one"}, "clip_low": 3e-4, "clip_high": 4e-4},
         note="the correction's factor stands on each token (as in verl's token form), not on the sequence's ratio",
     ),
     "cispo": Preset(
@@ -138,7 +137,7 @@ GROUP_RELATIVE = {
     "pods": Preset(
         "2504.13818",
         "the 4 of a group whose rewards vary most; A = (r - mean) / std of those; clip 0.2; mean of each sequence",
-        {"group": {"select": "pods", "keep": 4}, "advantage": "zscore", "aggregate": "seq_token_mean"} | CLIP,
+        {"group": {"select": "pods", "keep": 4}} | GRPO | CLIP,
         note="samples group_size completions and learns from group.keep of them",
     ),
 }
