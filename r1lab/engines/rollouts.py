@@ -4,7 +4,8 @@ Pure; knows no model. How tokens are sampled is the engine's own.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
@@ -57,6 +58,25 @@ def rollout(request: Request, tokens: Sequence[int], logprobs, version, finish: 
         finish=finish,
         text=text_of(ids, request.prompt_ids),
     )
+
+
+def unsampled(request: Request, finish: Finish, text_of: TextOf) -> Rollout:
+    """The forced tokens alone."""
+    return rollout(request, (), (), (), finish, text_of)
+
+
+def needs_sampling(request: Request) -> bool:
+    """Whether a token is left to sample."""
+    return len(request.forced_ids) < request.sampling.max_new_tokens
+
+
+@contextmanager
+def emptied_by_errors(clear: Callable[[], None]) -> Iterator[None]:
+    """Call `clear` where the block does not come to its end."""
+    with ExitStack() as undo:
+        undo.callback(clear)
+        yield
+        undo.pop_all()
 
 
 def vocabulary_size(model) -> int:

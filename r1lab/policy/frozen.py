@@ -15,8 +15,33 @@ from r1lab.policy import models
 from r1lab.records import Rollout, Sample
 
 
+class Scorer:
+    """Scores completions by one plain forward each, as the check of a sync asks. Not how training scores
+    (`Policy.score`): a server that comes back in the middle of a step is checked without the trainer."""
+
+    temperature: float = 1.0
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    def score(self, samples: Sequence[Sample]) -> list[np.ndarray]:
+        """As the policy's: log-probabilities float32 [T] of each completion."""
+        return [self._score(sample.rollout.request.prompt_ids, sample.rollout.completion_ids) for sample in samples]
+
+    @torch.no_grad()
+    def _score(self, prompt: tuple[int, ...], completion: tuple[int, ...]) -> np.ndarray:
+        ids = torch.tensor([prompt + completion], device=self.model.device)
+        logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=len(completion) + 1).logits[0, :-1].float()
+        logps = (logits / self.temperature).log_softmax(-1)
+        return logps.gather(-1, ids[0, len(prompt) :, None])[:, 0].cpu().numpy()
+
+
 @dataclass(frozen=True)
-class FrozenModel:
+class FrozenModel(Scorer):
     """A model in evaluation mode, loaded when it is first used."""
 
     location: str
@@ -42,22 +67,6 @@ class FrozenModel:
         dtype = torch.bfloat16 if self.precision == "pure_bf16" else torch.float32
         model, device = models.load_model(self.location, dtype), "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device)  # pyright: ignore[reportArgumentType]  # transformers' decorator hides `self`
-
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        return self.model.dtype
-
-    def score(self, samples: Sequence[Sample]) -> list[np.ndarray]:
-        """As the policy's: log-probabilities float32 [T] of each completion."""
-        return [self._score(sample.rollout) for sample in samples]
-
-    @torch.no_grad()
-    def _score(self, rollout: Rollout) -> np.ndarray:
-        prompt, completion = rollout.request.prompt_ids, rollout.completion_ids
-        ids = torch.tensor([[*prompt, *completion]], device=self.model.device)
-        logits = self.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float() / self.temperature
-        logps = logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
-        return logps.cpu().numpy()
 
     @property
     def parameters(self) -> int:

@@ -9,7 +9,6 @@ import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -19,7 +18,7 @@ from r1lab.engines.local.batch import Wave
 from r1lab.engines.local.cache import ATTENTION
 from r1lab.engines.local.sampling import StopStrings
 from r1lab.engines.rollouts import TextOf
-from r1lab.records import Finish, Request, RequestId, Rollout
+from r1lab.records import Request, RequestId, Rollout
 
 ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
 
@@ -77,13 +76,8 @@ class LocalEngine:
     @torch.inference_mode()
     def advance(self) -> list[Rollout]:
         """One step of the wave, or the start of the next one; returns what ended."""
-        is_done = False
-        try:
+        with rollouts.emptied_by_errors(self.clear):
             ended = self.wave.step(self.version, self.aborted) if self.wave else self.start_wave()
-            is_done = True
-        finally:
-            if not is_done:
-                self.clear()
         if self.wave and not len(self.wave.rows):
             self.wave = None
         return ended
@@ -96,20 +90,16 @@ class LocalEngine:
         ended, rest = [], []
         for request in batch:
             if request.id in self.aborted:
-                ended.append(self.unsampled(request, "abort"))
-            elif len(request.forced_ids) == request.sampling.max_new_tokens:
-                ended.append(self.unsampled(request, "length"))
-            else:
+                ended.append(rollouts.unsampled(request, "abort", self.text_of))
+            elif rollouts.needs_sampling(request):
                 rest.append(request)
+            else:
+                ended.append(rollouts.unsampled(request, "length", self.text_of))
         if rest:
             self.wave = Wave(
                 self.model, rest, version=self.version, is_eos=self.is_eos, stops=self.stops, text_of=self.text_of
             )
         return ended
-
-    def unsampled(self, request: Request, finish: Finish) -> Rollout:
-        """A rollout of the forced tokens alone."""
-        return rollouts.rollout(request, [], np.empty(0), np.empty(0), finish, self.text_of)
 
     def abort(self, request_ids: Iterable[RequestId]) -> None:
         """These end before their next token; `completed` still yields them."""

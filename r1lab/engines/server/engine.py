@@ -21,12 +21,12 @@ from r1lab.engines.rollouts import TextOf
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import RequestOutcome, Server, ServerAnswer
 from r1lab.engines.server.fleet import TICK_SECONDS, Fleet
-from r1lab.engines.server.scorer import Scorer
 from r1lab.engines.server.transfer import Parcel
 from r1lab.engines.sync import probe_requests, prove
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.requests import VllmCompletion
 from r1lab.errors import RunError
+from r1lab.policy.frozen import Scorer
 from r1lab.records import Request, RequestId, Rollout
 
 MOST_LOSSES = 5
@@ -113,23 +113,18 @@ class ServerEngine:
         if not self.open:
             self.fleet.forget_prefixes()
         for request in requests:
-            if vllm_requests.needs_sampling(request):
+            if border.needs_sampling(request):
                 self.open[request.id] = request
             else:
-                self.ready.append(vllm_requests.unsampled(request, "length", self.text_of))
+                self.ready.append(border.unsampled(request, "length", self.text_of))
         self.share_out()
 
     def completed(self) -> Iterator[Rollout]:
         """Rollouts as they finish, until none is left. An error empties the engine."""
         while self.ready or self.open:
             if not self.ready:
-                is_whole = False
-                try:
+                with border.emptied_by_errors(self.clear):
                     self.work()
-                    is_whole = True
-                finally:
-                    if not is_whole:
-                        self.clear()
             while self.ready:
                 yield self.ready.popleft()
 
@@ -230,7 +225,7 @@ class ServerEngine:
     def give_back(self, request_id: RequestId) -> None:
         """Yield an aborted request without any sampled token."""
         self.aborted.discard(request_id)
-        self.ready.append(vllm_requests.unsampled(self.open.pop(request_id), "abort", self.text_of))
+        self.ready.append(border.unsampled(self.open.pop(request_id), "abort", self.text_of))
 
     def sleep(self) -> None:
         """Servers have accelerators of their own."""

@@ -125,13 +125,13 @@ class VllmEngine:
             self.llm.reset_prefix_cache()  # what was served before must not show, not even by rounding
         beside = vllm_adapter.request() if self.takes_adapter else None
         for request in requests:
-            if vllm_requests.needs_sampling(request):
+            if rollouts.needs_sampling(request):
                 name = next(self.names)
                 prompt = {"prompt_token_ids": vllm_requests.prompt_ids(request)}
                 self.llm.add_request(name, prompt, parameters(request, self.eos), lora_request=beside)
                 self.flying[name] = request
             else:
-                self.ready.append(vllm_requests.unsampled(request, "length", self.text_of))
+                self.ready.append(rollouts.unsampled(request, "length", self.text_of))
 
     def completed(self) -> Iterator[Rollout]:
         """Rollouts as they finish, until none is left. A step that fails (RunError) empties the engine."""
@@ -145,18 +145,13 @@ class VllmEngine:
         """One step of vLLM; what ended in it is ready."""
         if self.version < 0:
             raise RuntimeError("the engine has no weights yet; call r1lab.engines.sync.publish first")
-        is_done = False
-        try:
+        with rollouts.emptied_by_errors(self.clear):
             with torch.random.fork_rng(devices=gpus()):
                 outputs = self.llm.step()
             for output in outputs:
                 if output.finished:
                     request = self.flying.pop(output.request_id)
                     self.ready.append(vllm_requests.rollout(request, sampled(output.outputs[0]), self.text_of))
-            is_done = True
-        finally:
-            if not is_done:
-                self.clear()
 
     def abort(self, request_ids: Iterable[RequestId]) -> None:
         """These end as they are; `completed` still yields them."""

@@ -96,16 +96,6 @@ def rollout(request: Request, sampled: VllmCompletion, text_of: rollouts.TextOf)
     return rollouts.rollout(request, sampled.token_ids, logprobs, version, finish(sampled), text_of)
 
 
-def unsampled(request: Request, reason: Finish, text_of: rollouts.TextOf) -> Rollout:
-    """The forced tokens alone."""
-    return rollouts.rollout(request, (), (), (), reason, text_of)
-
-
-def needs_sampling(request: Request) -> bool:
-    """Whether a token is left to sample."""
-    return len(request.forced_ids) < request.sampling.max_new_tokens
-
-
 def spans(versions: Iterable[tuple[str, int, int]]) -> list[tuple[int, int]]:
     """`VllmCompletion.versions` of vLLM's spans (version, start, end)."""
     return [(int(version), end - start) for version, start, end in versions]

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from r1lab.engines import rollouts
 from r1lab.engines.vllm import requests
 from r1lab.engines.vllm.requests import VllmCompletion
 from r1lab.errors import RunError
@@ -46,8 +47,8 @@ def test_each_token_says_which_weights_wrote_it(lab):
 
 def test_a_request_that_forces_everything_is_not_sampled(lab):
     request = lab.request(0, (5,), forced_ids=(8, 9), forced_role=(Role.DEMO,) * 2, max_new_tokens=2)
-    assert not requests.needs_sampling(request)
-    assert requests.unsampled(request, "length", text_of).completion_ids == (8, 9)
+    assert not rollouts.needs_sampling(request)
+    assert rollouts.unsampled(request, "length", text_of).completion_ids == (8, 9)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
