@@ -88,10 +88,7 @@ def audit(
     )
     tallies = {name: Tally() for name in table}
     versus = Versus(tuple(table))
-    with ExitStack() as stack:
-        stack.enter_context(terminable("nothing was written"))
-        stack.enter_context(meter)
-        pool = stack.enter_context(verification.opened_pool(table, workers))
+    with terminable("nothing was written"), meter, verification.opened_pool(table, workers) as pool:
         asked = ((case, [pool.submit(case.item, name, case.solution) for name in table]) for case in cases)
         for case, verdicts in verification.verdicts_in_order(asked, workers):
             for tally, verdict in zip(tallies.values(), verdicts):

@@ -7,7 +7,6 @@ No labels and no model are needed; what it finds are faults of a dataset and of 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from r1lab.run.signals import terminable
 from r1lab_data import Problem
 from r1lab_verifiers import Resolved, reference_checks
 from r1lab_verifiers.pool.pool import Pool
-from r1lab_verifiers.verdict import Item, Verdict
+from r1lab_verifiers.verdict import Verdict
 
 REFERENCE = "reference"
 SHOWN_ROWS = 20
@@ -64,10 +63,7 @@ def audit_golds(
         raise RecipeError("--verifier: a dataset names none; give one (math, numeric, ...)")
     name, table = verification.verifier_label(spec, settings), tables(verification.resolve_one(spec, settings))
     findings, meter = GoldFindings(), Meter("audit")
-    with ExitStack() as stack:
-        stack.enter_context(terminable("nothing was written"))
-        stack.enter_context(meter)
-        pool = stack.enter_context(verification.opened_pool(table, workers))
+    with terminable("nothing was written"), meter, verification.opened_pool(table, workers) as pool:
         asked = (each for problem in problems for each in _asked(problem, pool, table))
         for check, verdicts in verification.verdicts_in_order(asked, workers):
             findings.add(check, verdicts)
@@ -103,8 +99,7 @@ def _asked(
     """The problem's checks; the reference's comes with the kind of the gold, where the verifier can say it."""
 
     def ask(verifier: str, completion: str) -> Future[Verdict]:
-        item = Item(completion, problem.answer, problem.prompt, problem.id, meta=problem.meta)
-        return pool.submit(item, verifier, problem.solution)
+        return pool.submit(verification.item_of(problem, completion), verifier, problem.solution)
 
     if problem.solution is not None:
         futures = [ask("verifier", problem.solution)]
@@ -160,10 +155,7 @@ def _row(check: GoldCheck, verdict: Verdict) -> dict:
         "wanted": check.wanted,
         "answer": check.problem.answer,
         "stated": check.variant.text if check.variant else None,
-        "score": verdict.score,
-        "status": verdict.status,
-        "extracted": verdict.extracted,
-        "reason": verdict.reason,
+        **verification.told(verdict),
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from r1lab.evaluation.cases import Case
+from r1lab.rollout.verification import told
 from r1lab.stats.intervals import Interval, wilson
 from r1lab_verifiers.verdict import STATUSES, Verdict
 
@@ -106,8 +107,5 @@ def row_of(case: Case, verdict: Verdict) -> dict:
         "type": case.type,
         "completion": case.item.completion[:HEAD_CHARACTERS].encode("utf-8", "replace").decode(),
         "answer": case.item.answer,
-        "score": verdict.score,
-        "status": verdict.status,
-        "extracted": verdict.extracted,
-        "reason": verdict.reason,
+        **told(verdict),
     }

@@ -74,11 +74,5 @@ def verify(
 
 def line_of(row: Mapping, verdict: Verdict) -> bytes:
     """The row with its verdict as JSON in ASCII: half a surrogate pair comes out as it went in."""
-    added = {
-        "score": verdict.score,
-        "status": verdict.status,
-        "extracted": verdict.extracted,
-        "reason": verdict.reason,
-        "seconds": round(verdict.seconds, 6),
-    }
+    added = {**verification.told(verdict), "seconds": round(verdict.seconds, 6)}
     return json.dumps({**row, **added}).encode() + b"\n"

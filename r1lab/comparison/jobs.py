@@ -119,23 +119,15 @@ def _device(slot: int, num_gpus: int) -> str:
 
 
 def _child(planned: Planned, threads: int, device: dict[str, str]) -> subprocess.Popen:
-    imports = {
-        "PYTHONSAFEPATH": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }  # as this process finds them
+    paths = os.pathsep.join(filter(None, sys.path))  # imports as this process finds them
+    imports = {"PYTHONSAFEPATH": "1", "PYTHONPATH": paths}
     # Threads of several runs share the cores: OpenMP's must not spin while they wait.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **imports, **device}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     command = [sys.executable, "-m", "r1lab.comparison.jobs"]
     child = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)  # Ctrl-C is the parent's alone
     assert child.stdin is not None  # a pipe
-    job = {
-        "regime": planned.regime,
-        "seed": planned.seed,
-        "raw": planned.raw,
-        "base": str(planned.base),
-        "threads": threads,
-    }
+    job = {**vars(planned), "threads": threads}
     try:
         child.stdin.write(json.dumps(job, default=str) + "\n")
         child.stdin.flush()
@@ -166,11 +158,12 @@ def main() -> int:
     """A child: one run, told on standard input; what became of it on standard output."""
     told = json.loads(sys.stdin.readline())
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    planned = Planned(told["regime"], told["seed"], told["raw"], Path(told["base"]))
+    threads, base = told.pop("threads"), Path(told.pop("base"))
+    planned = Planned(**told, base=base)
     progress = Progress(planned.name)
     progress.console = Console(stderr=True, force_terminal=False)  # bars of several would overwrite each other
     try:
-        pipeline.train(planned.plan(told["threads"]), progress)
+        pipeline.train(planned.plan(threads), progress)
     except (RecipeError, RunError) as error:
         print(json.dumps([STOPPED if isinstance(error, Stopped) else FAILED, str(error)]), flush=True)
         return 1

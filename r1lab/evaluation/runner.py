@@ -193,15 +193,7 @@ def _block(spec: EvaluationSpec, origin: Completer, block: range, pool, voting: 
 
 def row_of(answer: Completion, verdict: Verdict, vote: int | None, prompt: str | None) -> dict[str, Any]:
     """A row of the table: plain, and text that any file can hold."""
-    row = {
-        **asdict(answer),
-        "prompt_text": prompt,
-        "score": verdict.score,
-        "status": verdict.status,
-        "extracted": verdict.extracted,
-        "reason": verdict.reason,
-        "vote": vote,
-    }
+    row = {**asdict(answer), "prompt_text": prompt, **verification.told(verdict), "vote": vote}
     return {
         key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
         for key, value in row.items()

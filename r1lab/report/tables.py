@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from r1lab.stats.intervals import Interval
 
@@ -69,21 +68,19 @@ def _lines(section: Section) -> list[str]:
 
 def as_html(title: str, sections: Sequence[Section], panels: Sequence[Panel], series: Sequence[str]) -> bytes:
     """One file without links; what a model wrote is escaped, cut and made visible."""
-    from jinja2 import Environment, FileSystemLoader
+    from r1lab.report.pages import environment
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     pictures = [b64encode(png).decode() for png in draw(panels, series)] if panels else []
-    page = environment.get_template("audit.html.j2").render(
-        title=title,
-        sections=[section for section in sections if section.rows],
-        pictures=pictures,
-        cell=lambda value: cell(value, HTML_CELL_CHARACTERS),
-        most=MOST_HTML_ROWS,
+    page = (
+        environment()
+        .get_template("audit.html.j2")
+        .render(
+            title=title,
+            sections=[section for section in sections if section.rows],
+            pictures=pictures,
+            cell=lambda value: cell(value, HTML_CELL_CHARACTERS),
+            most=MOST_HTML_ROWS,
+        )
     )
     return page.encode()
 

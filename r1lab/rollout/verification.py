@@ -60,15 +60,17 @@ def warnings(table: Mapping[str, verifiers.Resolved]) -> list[str]:
 
 def item_of(problem: Problem, text: str, finish: str = "stop", num_tokens: int = 0) -> Item:
     """What a verifier is given of a completion of the problem."""
-    return Item(
-        completion=text,
-        answer=problem.answer,
-        prompt=problem.prompt,
-        problem_id=problem.id,
-        finish=finish,
-        num_tokens=num_tokens,
-        meta=problem.meta,
-    )
+    return Item(text, problem.answer, problem.prompt, problem.id, finish, num_tokens, problem.meta)
+
+
+def told(verdict: Verdict) -> dict[str, float | str | None]:
+    """What tables show of a verdict."""
+    return {name: getattr(verdict, name) for name in ("score", "status", "extracted", "reason")}
+
+
+def _pool(table: Mapping[str, verifiers.Resolved], workers: WorkersConfig, import_paths: Iterable[str]) -> Pool:
+    limits = {"deadline": workers.deadline, "memory_mb": workers.memory_mb}
+    return Pool(table, workers=workers.count, import_paths=import_paths, **limits)
 
 
 class Verification:
@@ -77,13 +79,7 @@ class Verification:
     def __init__(
         self, table: Mapping[str, verifiers.Resolved], workers: WorkersConfig, import_paths: tuple[str, ...] = ()
     ):
-        self.pool = Pool(
-            table,
-            workers=workers.count,
-            deadline=workers.deadline,
-            memory_mb=workers.memory_mb,
-            import_paths=import_paths,
-        )
+        self.pool = _pool(table, workers, import_paths)
 
     def submit(self, rollout: Rollout, problem: Problem, verifier: str = "") -> Future[Verdict]:
         """The verdict of the problem's own verifier, or of another one of the table."""
@@ -124,13 +120,7 @@ def opened_pool(
     for line in warnings(table):
         print(f"r1lab: {line}", file=sys.stderr)
     try:
-        with Pool(
-            table,
-            workers=workers.count,
-            deadline=workers.deadline,
-            memory_mb=workers.memory_mb,
-            import_paths=[*([str(base)] if base else []), str(Path.cwd())],
-        ) as pool:
+        with _pool(table, workers, [*([str(base)] if base else []), str(Path.cwd())]) as pool:
             yield pool
     except SandboxError as error:
         raise RunError(f"verifier: {error}") from None
