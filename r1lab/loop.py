@@ -10,6 +10,7 @@ and their objective, nowhere here.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from r1lab.distributed import ranks
 from r1lab.objective import Objective
@@ -50,7 +51,7 @@ def train(
     step = resume(run, stage, policy, resumables)
     feed.publish(policy, policy.version)
     if step == 0 and stage.eval.sets and stage.eval.at_start:
-        first = run_evaluation(0, evaluate, stopping, policy, run, stage)
+        first = run_evaluation(0, evaluate, stopping, policy, run.best(stage.name))
         record(run, metrics, progress, stage, 0, first | ledger.row())
 
     clock = PhaseClock(progress)
@@ -81,7 +82,7 @@ def train(
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
             is_last = not stopping.num_prompts(step + 1, ledger)
             if stage.eval.sets and (is_last or is_due(stage, step)):
-                row |= run_evaluation(step, evaluate, stopping, policy, run, stage)
+                row |= run_evaluation(step, evaluate, stopping, policy, run.best(stage.name))
                 is_last = bool(is_last or stopping.ended)
             seconds = clock.lap()
             row |= ledger.row() | seconds_of(seconds, block, stage, ledger.budget - before[0])
@@ -136,12 +137,7 @@ def split_into_updates(
 
 
 def prepare_updates(
-    block: Sequence[Settled],
-    step: int,
-    objective: Objective,
-    policy: Policy,
-    stage: LearningStageConfig,
-    ledger: Ledger,
+    block: list[Settled], step: int, objective: Objective, policy: Policy, stage: LearningStageConfig, ledger: Ledger
 ) -> list[list[Sample]]:
     """The block's samples, one list an update, with final advantages, scales and the scores that their terms read.
 
@@ -209,16 +205,9 @@ def is_due(stage: LearningStageConfig, step: int) -> bool:
     return bool(stage.eval.every) and step % stage.eval.every == 0
 
 
-def run_evaluation(
-    step: int,
-    evaluate: Callable[[int], dict],
-    stopping: Stopping,
-    policy: Policy,
-    run: RunFolder,
-    stage: LearningStageConfig,
-) -> dict:
-    """The evaluation's metrics; the best step's model is kept aside where the recipe asks for it."""
+def run_evaluation(step: int, evaluate: Callable[[int], dict], stopping: Stopping, policy: Policy, best: Path) -> dict:
+    """The evaluation's metrics; the best step's model is kept aside, in `best`, where the recipe asks for it."""
     row = evaluate(step)
     if stopping.evaluated(step, row):
-        ranks.first(checkpoint.save_model, run.best(stage.name), policy.whole().save)
+        ranks.first(checkpoint.save_model, best, policy.whole().save)
     return row

@@ -15,6 +15,8 @@ from torch import Tensor
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
+Ids = tuple[int, ...]
+"""Token ids."""
 Finish = Literal["eos", "stop", "length", "abort"]
 """Why a completion ended."""
 

@@ -50,10 +50,11 @@ def last_boxed(text: str) -> str | None:
     return None
 
 
-def closing_brace(text: str, start: int) -> int | None:
-    r"""Where the brace opened just before `start` closes; `\{` and `\}` do not count."""
+def closing_brace(text: str, start: int, limit: int | None = None) -> int | None:
+    r"""Where the brace opened just before `start` closes, within `limit` characters; `\{` and `\}` do not count."""
     depth = 1
-    for brace in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
+    # "\{"; not "["
+    for brace in re.finditer(r"\\.|[{}]", text[start : None if limit is None else start + limit], re.DOTALL):
         depth += {"{": 1, "}": -1}.get(brace.group(), 0)
         if depth == 0:
             return start + brace.start()

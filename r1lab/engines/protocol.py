@@ -10,6 +10,8 @@ from torch import Tensor
 
 from r1lab.records import Request, RequestId, Rollout
 
+NamedTensors = Iterable[tuple[str, Tensor]]
+
 
 class Engine(Protocol):
     """Samples completions. A built-in or a plug-in is a callable `(model, tokenizer, **settings) -> Engine`."""
@@ -27,7 +29,7 @@ class Engine(Protocol):
     def abort(self, request_ids: Iterable[RequestId]) -> None:
         """End these at their next token with finish `abort`; they are still yielded. Ids not in flight are ignored."""
 
-    def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+    def sync(self, named_tensors: NamedTensors, version: int) -> None:
         """Replace all weights. Names are those of the model's `named_parameters`; a tied tensor may come once.
 
         An adapter comes merged into them. An engine with the attribute `takes_adapter` true is sent its matrices

@@ -6,16 +6,15 @@ the old ones made, and still sample plausible text. So after each sync of such a
 scored by the policy too. One prompt is long: keys are reused by whole blocks, so a short one would not show them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1lab.distributed import ranks
-from r1lab.engines.protocol import Engine
+from r1lab.engines.protocol import Engine, NamedTensors
 from r1lab.errors import RunError
 from r1lab.records import Request, RequestId, Rollout, Sample, Sampling
 from r1lab.seeds import derive
@@ -42,7 +41,7 @@ class ScorerProtocol(Protocol):
 class Trainer(ScorerProtocol, Protocol):
     """A policy whose adapter, where it has one, an engine may get in parts."""
 
-    def named_parts(self, with_base: bool) -> Iterable[tuple[str, Tensor]]: ...
+    def named_parts(self, with_base: bool) -> NamedTensors: ...
 
 
 class PolicyProtocol(Trainer, Protocol):
@@ -57,14 +56,11 @@ class PolicyProtocol(Trainer, Protocol):
     @property
     def version(self) -> int: ...
 
-    def named_tensors(self) -> Iterable[tuple[str, Tensor]]: ...
+    def named_tensors(self) -> NamedTensors: ...
 
 
 def publish(
-    engine: Engine,
-    named_tensors: Callable[[], Iterable[tuple[str, Tensor]]],
-    version: int,
-    trainer: Trainer | None = None,
+    engine: Engine, named_tensors: Callable[[], NamedTensors], version: int, trainer: Trainer | None = None
 ) -> bool:
     """Bring `engine` to `version`; True where weights moved. `named_tensors` is only called then.
 

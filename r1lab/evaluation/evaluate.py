@@ -5,6 +5,8 @@ Never touches training randomness: its seeds are of the purpose `eval/<set>`, th
 so two evaluations are paired by problem and by random stream.
 """
 
+from concurrent.futures import Future
+
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
 from r1lab.recipe import EvalConfig
@@ -17,12 +19,8 @@ from r1lab_verifiers.verdict import Verdict
 
 
 def evaluation_sampling(knobs: EvalConfig, max_new_tokens: int, stop: tuple[str, ...]) -> Sampling:
-    return Sampling(
-        temperature=knobs.temperature,
-        top_p=knobs.top_p,
-        max_new_tokens=knobs.max_new_tokens or max_new_tokens,
-        stop=stop,
-    )
+    longest = knobs.max_new_tokens or max_new_tokens
+    return Sampling(knobs.temperature, knobs.top_p, max_new_tokens=longest, stop=stop)
 
 
 def requests_of(
@@ -35,24 +33,15 @@ def requests_of(
 
 
 def evaluate(
-    eval_set: EvaluationSet,
-    *,
-    engine: Engine,
-    verification: Verification,
-    renderer: Renderer,
-    sampling: Sampling,
-    n: int,
-    seed: int,
+    eval_set: EvaluationSet, requests: list[Request], engine: Engine, verification: Verification
 ) -> list[tuple[Rollout, Verdict]]:
     """Every completion with its verdict, in the set's order."""
     problems = {problem.id: problem for problem in eval_set.problems}
-    requests = requests_of(eval_set, renderer, sampling, n, seed)
 
-    def judged(requests: list[Request]) -> list[tuple[Rollout, Verdict]]:
-        return list(
-            generate(
-                engine, lambda rollout: verification.submit(rollout, problems[rollout.request.problem_id]), requests
-            )
-        )
+    def verify(rollout: Rollout) -> Future[Verdict]:
+        return verification.submit(rollout, problems[rollout.request.problem_id])
+
+    def judged(own_requests: list[Request]) -> list[tuple[Rollout, Verdict]]:
+        return list(generate(engine, verify, own_requests))
 
     return ranks.shared_out(requests, partition.by_draw, judged)

@@ -53,6 +53,11 @@ def is_right(row: Row) -> bool:
     return row["score"] == 1.0
 
 
+def mean_score(rows: Sequence[Row]) -> float:
+    """An error counts as 0."""
+    return sum(row["score"] or 0.0 for row in rows) / len(rows)
+
+
 def checked_ks(ks: Sequence[int], n: int) -> list[int]:
     """The k of pass@k to say: those asked for, else powers of two and n. RecipeError for one that n cannot say."""
     for k in ks:
@@ -85,7 +90,7 @@ def figures(rows: Sequence[Row], *, name: str, seed: int, ks: Sequence[int]) -> 
             for k in ks
         },
         "maj": interval(majority, "/maj") if has_votes else None,
-        "score": sum(row["score"] or 0.0 for row in rows) / len(rows),
+        "score": mean_score(rows),
         "statuses": statuses(rows),
         "errors": sum(row["status"] == "error" for row in rows),
         "undecided": sum(row["status"] == "undecided" for row in rows),
@@ -134,22 +139,18 @@ def _line(name: str, figure: Mapping[str, float | None]) -> str:
     return f"  {name:<9} {figure['value']:.4f} {bounds}"
 
 
-def summary(name: str, rows: Sequence[tuple[str, float | None, str, int]], seed: int) -> dict:
-    """Metrics of (problem id, score, status, tokens) rows under `eval/<name>/`.
+def summary(name: str, rows: Sequence[Row], seed: int) -> dict:
+    """Metrics of a set under `eval/<name>/`.
 
     A completion is right where its score is 1; `error` and `undecided` stay in n as not right.
     """
-    right: dict[str, list[bool]] = {}
-    for problem, score, _, _ in rows:
-        right.setdefault(problem, []).append(score == 1.0)
-    n = len(next(iter(right.values())))
-    value, low, high = share_right(list(right.values()), derive(seed, f"bootstrap/{name}"))
-    row = {"avg": value, "low": low, "high": high, "n": n, "problems": len(right)}
+    right_NK = [[is_right(row) for row in group] for group in by_problem(rows).values()]
+    n, counts = len(right_NK[0]), Counter(row["status"] for row in rows)
+    value, low, high = share_right(right_NK, derive(seed, f"bootstrap/{name}"))
+    row = {"avg": value, "low": low, "high": high, "n": n, "problems": len(right_NK)}
     if n > 1:
-        row |= {f"pass@{k}": intervals.mean_pass_at_k(list(right.values()), k) for k in depths(n)}
-    row["score"] = sum(score or 0.0 for _, score, _, _ in rows) / len(rows)
-    row["errors"] = sum(status == "error" for _, _, status, _ in rows)
-    row["timeout"] = sum(status == "timeout" for _, _, status, _ in rows)
-    row["undecided"] = sum(status == "undecided" for _, _, status, _ in rows)
-    row["completion"] = sum(tokens for _, _, _, tokens in rows) / len(rows)
+        row |= {f"pass@{k}": intervals.mean_pass_at_k(right_NK, k) for k in depths(n)}
+    row["score"] = mean_score(rows)
+    row |= {"errors": counts["error"], "timeout": counts["timeout"], "undecided": counts["undecided"]}
+    row["completion"] = sum(row["num_tokens"] for row in rows) / len(rows)
     return {f"eval/{name}/{key}": value for key, value in row.items()}

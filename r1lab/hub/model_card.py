@@ -187,15 +187,8 @@ def setting(card_stage: CardStage, name: str) -> Any:
         return None
     stage, knobs = card_stage.stage, card_stage.stage.eval
     longest = knobs.max_new_tokens or stage.max_new_tokens
-    return (
-        digest(eval_set.problems),
-        knobs.n,
-        knobs.temperature,
-        knobs.top_p,
-        longest,
-        stage.sampling.stop,
-        stage.prompt,
-    )
+    sampling = (knobs.n, knobs.temperature, knobs.top_p, longest, stage.sampling.stop)
+    return digest(eval_set.problems), *sampling, stage.prompt
 
 
 def score_table(scored: Mapping[str, list[dict]], last: CardStage) -> str:

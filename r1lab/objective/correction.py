@@ -14,6 +14,8 @@ from torch import Tensor
 from r1lab.objective.segments import Segments
 from r1lab.objective.term import Term
 
+Coupling = Segments | None
+"""None where a term couples no rows."""
 Level = Literal["token", "seq_mean", "seq_sum"]
 
 
@@ -21,26 +23,20 @@ def none(*, old: Tensor, engine: Tensor) -> Tensor:
     return torch.ones_like(old)
 
 
-def tis(*, old: Tensor, engine: Tensor, segments: Segments | None, cap: float = 2.0, level: Level = "token") -> Tensor:
+def tis(*, old: Tensor, engine: Tensor, segments: Coupling, cap: float = 2.0, level: Level = "token") -> Tensor:
     """min(rho, cap): truncated importance sampling."""
     return torch.where(torch.isfinite(engine), _rho(old, engine, segments, level).clamp(max=cap), 0.0)
 
 
 def icepop(
-    *,
-    old: Tensor,
-    engine: Tensor,
-    segments: Segments | None,
-    low: float = 0.5,
-    high: float = 5.0,
-    level: Level = "token",
+    *, old: Tensor, engine: Tensor, segments: Coupling, low: float = 0.5, high: float = 5.0, level: Level = "token"
 ) -> Tensor:
     """rho where low <= rho <= high, else 0 (IcePop, arXiv 2510.18855)."""
     rho = _rho(old, engine, segments, level)
     return torch.where(torch.isfinite(engine) & (rho >= low) & (rho <= high), rho, 0.0)
 
 
-def _rho(old: Tensor, engine: Tensor, segments: Segments | None, level: Level) -> Tensor:
+def _rho(old: Tensor, engine: Tensor, segments: Coupling, level: Level) -> Tensor:
     # Zero where not finite: a sum with NaN is NaN for the whole sequence.
     log_importance_ratio = torch.where(torch.isfinite(engine), old - engine, 0.0)
     if level != "token":

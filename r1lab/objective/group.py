@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 
 from r1lab.errors import RecipeError
-from r1lab.records import Draw, Group, Request, Role, Rollout, Scored
+from r1lab.records import Draw, Group, Ids, Request, Role, Rollout, Scored
 
 
 class Keep(NamedTuple):
@@ -38,12 +38,7 @@ class Make(Protocol):
     """Makes the requests and demonstrations of a plan."""
 
     def request(
-        self,
-        draw: Draw,
-        index: int,
-        forced_ids: tuple[int, ...] = (),
-        forced_role: tuple[Role, ...] = (),
-        greedy: bool = False,
+        self, draw: Draw, index: int, forced_ids: Ids = (), forced_role: tuple[Role, ...] = (), greedy: bool = False
     ) -> Request: ...
 
     def demonstration(self, draw: Draw, index: int) -> Rollout: ...

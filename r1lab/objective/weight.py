@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid
 from r1lab.objective.segments import Segments
 from r1lab.objective.term import Term
 
+Omega = Literal["rate", "root", "one"]
 LOG_RATIO_BOUND = 20.0
 
 
@@ -83,14 +84,7 @@ def entropy_advantage(
     return _clipped(ratio(logp, old), shaped, clip_low, clip_high, 0.0)
 
 
-def nft(
-    *,
-    logp: Tensor,
-    old: Tensor,
-    advantage: Tensor,
-    omega: Literal["rate", "root", "one"] = "rate",
-    negative: float = 1.0,
-) -> Tensor:
+def nft(*, logp: Tensor, old: Tensor, advantage: Tensor, omega: Omega = "rate", negative: float = 1.0) -> Tensor:
     """Negative-aware fine-tuning (arXiv 2505.18116), with the advantage `nft`: A = 1[right] - q, q the solved rate.
 
     Right: w = o. Wrong: w = -o [q R / (1 - q)] / max((1 - q R) / (1 - q), 1), the floor straight-through. The weight

@@ -1,7 +1,7 @@
 """Sample requests and verify each completion as it finishes. The feed, evaluation, probing and rejection sampling share
 it; what is requested and what a verdict is worth is theirs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
 
@@ -12,10 +12,7 @@ from r1lab_verifiers.verdict import Verdict
 
 
 def generate(
-    engine: Engine,
-    verify: Callable[[Rollout], Future[Verdict]],
-    requests: Sequence[Request],
-    watch: Watch | None = None,
+    engine: Engine, verify: Callable[[Rollout], Future[Verdict]], requests: list[Request], watch: Watch | None = None
 ) -> Iterator[tuple[Rollout, Verdict]]:
     """Sample all of `requests`, verify each as it finishes, and yield in the order of the requests.
 
@@ -23,7 +20,6 @@ def generate(
     still samples and cancels what still waits to be verified. Nothing starts before the first `next`. `watch` is told
     how long sampling took.
     """
-    requests = list(requests)
     started: dict[RequestId, tuple[Rollout, Future[Verdict]]] = {}
     try:
         with watch("rollout") if watch else nullcontext():

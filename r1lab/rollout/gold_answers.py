@@ -13,7 +13,6 @@ from r1lab.recipe import WorkersConfig
 from r1lab.rollout import verification
 from r1lab.run.progress import Meter
 from r1lab_data import Problem
-from r1lab_verifiers import Item
 
 SHOWN_PROBLEMS = 5
 
@@ -56,14 +55,11 @@ class Golds:
         if not asked:
             return {}
         with verification.opened_pool(self.isolated, self.workers) as pool, Meter("references") as meter:
-            futures = ((each, [pool.submit(_reference(each), each.verifier, each.solution)]) for each in asked)
+            references = ((each, verification.item_of(each, each.solution or "")) for each in asked)
+            futures = ((each, [pool.submit(item, each.verifier, each.solution)]) for each, item in references)
             failed = {}
             for problem, (verdict,) in verification.verdicts_in_order(futures, self.workers):
                 meter.add()
                 if verdict.score != 1 and verdict.status != "timeout":  # a slow neighbour must not choose the data
                     failed[problem.id] = f"its own solution scores {verdict.score} ({verdict.status}: {verdict.reason})"
         return failed
-
-
-def _reference(problem: Problem) -> Item:
-    return Item(problem.solution or "", problem.answer, problem.prompt, problem.id, meta=problem.meta)

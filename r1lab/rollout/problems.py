@@ -7,36 +7,19 @@ from r1lab.recipe import SourceConfig
 from r1lab_data import DataError, Problem, tasks
 from r1lab_data.loaders import load
 
+OF_DATASETS = ("split", "config", "columns", "answer_format", "where", "distinct", "holdout", "part", "limit")
+"""Knobs of a source that `r1lab_data.loaders.load` takes by the same names."""
+
 
 def load_problems(source: SourceConfig, name: str, verifier: str, base: Path, key: str = "") -> list[Problem]:
     """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (the recipe's
     `key`) and what is wrong."""
     try:
         if source.task is not None:
-            return tasks.generate(
-                source.task,
-                size=source.limit or source.size,
-                seed=source.seed,
-                split=source.split,
-                source=name,
-                settings=dict(source.settings),
-                verifier=verifier,
-            )
+            knobs = {"size": source.limit or source.size, "seed": source.seed, "split": source.split}
+            return tasks.generate(source.task, **knobs, source=name, settings=dict(source.settings), verifier=verifier)
         assert source.path is not None  # a source has one origin, and `stage` is read by the stages
-        return load(
-            source.path,
-            source=name,
-            split=source.split,
-            config=source.config,
-            columns=source.columns,
-            answer_format=source.answer_format,
-            verifier=verifier,
-            where=source.where,
-            distinct=source.distinct,
-            holdout=source.holdout,
-            part=source.part,
-            limit=source.limit,
-            base=base,
-        )
+        knobs = {key: getattr(source, key) for key in OF_DATASETS}
+        return load(source.path, source=name, verifier=verifier, base=base, **knobs)
     except DataError as error:
         raise RecipeError(f"{key or f'data {name}'}: {error}") from None

@@ -210,14 +210,6 @@ def remedy(room: int) -> str:
 def renderer_of(tokenizer, prompt: PromptConfig, context: int | None) -> Renderer:
     """RecipeError where the prompt's settings contradict each other or the tokenizer."""
     try:
-        return Renderer(
-            tokenizer,
-            template=prompt.template,
-            format=prompt.format,
-            examples=prompt.examples,
-            system_prompt=prompt.system_prompt,
-            prefill_think=prompt.prefill_think,
-            context=context,
-        )
+        return Renderer(tokenizer, context=context, **dict(prompt))
     except ValueError as error:
         raise RecipeError(f"prompt: {error}") from None

@@ -7,7 +7,7 @@ import numpy as np
 
 from r1lab.errors import RunError
 from r1lab.recipe import SamplingStageConfig
-from r1lab.records import Draw, Request, RequestId, Role, Rollout, Sampling
+from r1lab.records import Draw, Ids, Request, RequestId, Role, Rollout, Sampling
 from r1lab.rollout.renderer import Renderer
 from r1lab.seeds import derive
 from r1lab_data import Problem
@@ -24,12 +24,7 @@ class RequestMaker:
     sampling: Sampling
 
     def request(
-        self,
-        draw: Draw,
-        index: int,
-        forced_ids: tuple[int, ...] = (),
-        forced_role: tuple[Role, ...] = (),
-        greedy: bool = False,
+        self, draw: Draw, index: int, forced_ids: Ids = (), forced_role: tuple[Role, ...] = (), greedy: bool = False
     ) -> Request:
         """Completion `index` of a draw, which may begin with forced ids, or be the greedy one."""
         request = self.of_problem(draw.problem, draw.number, index)
@@ -38,13 +33,8 @@ class RequestMaker:
 
     def of_problem(self, problem: Problem, number: int, index: int) -> Request:
         """Completion `index` of a problem that was drawn as number `number`, or stands there in its set."""
-        return Request(
-            id=RequestId(self.purpose, number, index),
-            problem_id=problem.id,
-            prompt_ids=self.renderer.render(problem),
-            seed=derive(self.seed, self.purpose, number, index),
-            sampling=self.sampling,
-        )
+        name, seed = RequestId(self.purpose, number, index), derive(self.seed, self.purpose, number, index)
+        return Request(name, problem.id, self.renderer.render(problem), seed, self.sampling)
 
     def demonstration(self, draw: Draw, index: int) -> Rollout:
         """The problem's solution as a rollout of role DEMO. RunError where the problem has none."""

@@ -22,6 +22,7 @@ from r1lab.run.files import atomic_file
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
+TextOfPrompt = Callable[[Rollout], str]
 KIND, SUM = b"r1lab", 16
 ROLLOUTS, EVALUATION = b"rollouts/1", b"evaluation/1"
 SAMPLING = {
@@ -40,10 +41,7 @@ assert [*VERDICT] == [field.name for field in fields(Verdict)]
 
 
 def write_block(
-    path: Path,
-    block: Sequence[Settled],
-    samples: Sequence[Sample] = (),
-    text_of_prompt: Callable[[Rollout], str] | None = None,
+    path: Path, block: list[Settled], samples: Sequence[Sample] = (), text_of_prompt: TextOfPrompt | None = None
 ) -> None:
     """Every completion drawn for a step, atomically, in draw order; those of dropped groups and errors too.
 
@@ -91,7 +89,7 @@ def write_evaluation(
     settings_digest: str,
     *,
     source_of: Callable[[str], str] | None = None,
-    text_of_prompt: Callable[[Rollout], str] | None = None,
+    text_of_prompt: TextOfPrompt | None = None,
 ) -> None:
     """One row a completion of an evaluation, and the digest of the settings it was made with."""
     rollouts = [rollout for rollout, _ in rows]
@@ -151,7 +149,7 @@ def _request_columns(requests: list[Request]) -> dict[str, pa.Array]:
     }
 
 
-def _rollout_columns(rollouts: list[Rollout], text_of_prompt: Callable | None) -> dict[str, pa.Array]:
+def _rollout_columns(rollouts: list[Rollout], text_of_prompt: TextOfPrompt | None) -> dict[str, pa.Array]:
     prompts = [text_of_prompt(rollout) if text_of_prompt else None for rollout in rollouts]
     return {
         "completion_ids": _lists([rollout.completion_ids for rollout in rollouts], np.int32),

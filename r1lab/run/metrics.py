@@ -130,10 +130,7 @@ def _no_variance(members: Sequence[Scored]) -> bool:
 
 
 def update_metrics(
-    updates: Sequence[Update],
-    samples: Sequence[Sample],
-    clip: tuple[float, float] | None,
-    clips_sequences: bool = False,
+    updates: list[Update], samples: list[Sample], clip: tuple[float, float] | None, clips_sequences: bool = False
 ) -> dict:
     """What the step's updates did, over their forwarded rows; policy statistics over its policy rows. `clip` is of a
     token's ratio, or of the mean ratio of a sequence."""

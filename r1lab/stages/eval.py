@@ -33,10 +33,10 @@ def run_stage(
     progress.stage(stage.name, None, None)
     for eval_set in ready.sets:
         done = _evaluated(eval_set, ready, plan, run, folder / eval_set.name, progress)
-        rows = [(line["problem_id"], line["score"], line["status"], line["num_tokens"]) for line in done.rows]
+        rows = done.rows
         weights = models.weights_by_config(models.load_config(build.start(ready, run)))
         prompts = sum(len(ready.renderer.render(problem)) for problem in eval_set.problems) * stage.eval.n
-        ledger.evaluated(prompts, sum(line[3] for line in rows), weights)
+        ledger.evaluated(prompts, sum(line["num_tokens"] for line in rows), weights)
         row |= summary(eval_set.name, rows, plan.seed)
         if done.figures["maj"]:
             row[f"eval/{eval_set.name}/maj@{stage.eval.n}"] = done.figures["maj"]["value"]

@@ -10,7 +10,7 @@ from r1lab import loop
 from r1lab.distributed import ranks
 from r1lab.engines import Engine
 from r1lab.engines.sync import publish
-from r1lab.evaluation.evaluate import evaluate, evaluation_sampling
+from r1lab.evaluation.evaluate import evaluate, evaluation_sampling, requests_of
 from r1lab.evaluation.scores import summary
 from r1lab.policy.policy import Policy
 from r1lab.recipe import LearningStageConfig, RlStageConfig, SftStageConfig
@@ -90,8 +90,7 @@ def _evaluation(
     ledger: Ledger,
 ) -> Callable[[int], dict]:
     """evaluate(step) over the stage's sets; a table that is there is read instead of sampled again."""
-    stage = ready.stage
-    knobs = stage.eval
+    stage, knobs = ready.stage, ready.stage.eval
     sampling = evaluation_sampling(knobs, stage.max_new_tokens, stage.sampling.stop)
 
     judges = {key: version_of(resolved) for key, resolved in ready.table.items()}
@@ -101,33 +100,27 @@ def _evaluation(
         for eval_set in ready.sets
     }
 
-    def rows_of(eval_set: EvaluationSet, step: int) -> list[tuple[str, float | None, str, int]]:
+    def rows_of(eval_set: EvaluationSet, step: int) -> list[dict]:
         path = run.evaluation(stage.name, step, eval_set.name)
         settings = digest([content[eval_set.name], vars(sampling), knobs.n, seed, policy.version])
         table = ranks.first(journal.read_evaluation, path)
         if table is None or table[1] != settings:
             assert engine is not None and verification is not None  # the sets' verifiers are in the table
             publish(engine, policy.named_tensors, policy.version, policy)
-            judged = evaluate(
-                eval_set,
-                engine=engine,
-                verification=verification,
-                renderer=ready.renderer,
-                sampling=sampling,
-                n=knobs.n,
-                seed=seed,
-            )
+            requests = requests_of(eval_set, ready.renderer, sampling, knobs.n, seed)
+            judged = evaluate(eval_set, requests, engine, verification)
             source, text = (lambda _: eval_set.name), policy.prompt_text
             ranks.first(journal.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
             table = ranks.first(journal.read_evaluation, path)
             assert table is not None  # just written
-        return [(row["problem_id"], row["score"], row["status"], row["num_tokens"]) for row in table[0]]
+        return table[0]
 
     def of_step(step: int) -> dict:
         metrics = {}
         for eval_set in ready.sets:
             rows = rows_of(eval_set, step)
-            ledger.evaluated(prompts[eval_set.name] * knobs.n, sum(row[3] for row in rows), policy.parameters)
+            sampled = sum(row["num_tokens"] for row in rows)
+            ledger.evaluated(prompts[eval_set.name] * knobs.n, sampled, policy.parameters)
             metrics |= summary(eval_set.name, rows, seed)
         return metrics
 

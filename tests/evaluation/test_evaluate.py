@@ -1,14 +1,16 @@
-"""avg@n, pass@k and their intervals from rows of (problem, score, status, tokens)."""
+"""avg@n, pass@k and their intervals from rows of problem, score, status and tokens."""
 
 import pytest
 
 from r1lab.evaluation.scores import depths, summary
 from r1lab.stats import intervals
 
+KEYS = ("problem_id", "score", "status", "num_tokens")
+
 
 def test_one_sample_a_problem_has_wilsons_interval_and_errors_count_as_not_right():
     rows = [("a", 1.0, "correct", 4), ("b", 0.0, "wrong", 6), ("c", None, "error", 2), ("d", 0.5, "partial", 8)]
-    row = summary("test", rows, seed=0)
+    row = summary("test", [dict(zip(KEYS, row)) for row in rows], seed=0)
     interval = intervals.wilson(1, 4)
     assert (row["eval/test/avg"], row["eval/test/low"], row["eval/test/high"]) == interval[:3]
     assert row["eval/test/score"] == 1.5 / 4 and row["eval/test/completion"] == 5
@@ -17,7 +19,8 @@ def test_one_sample_a_problem_has_wilsons_interval_and_errors_count_as_not_right
 
 def test_several_samples_give_pass_at_k_and_an_interval_over_problems():
     right = {"a": [1, 0, 0, 0], "b": [0, 0, 0, 0], "c": [1, 1, 1, 1]}
-    rows = [(problem, float(score), "correct", 3) for problem, scores in right.items() for score in scores]
+    values = [(problem, float(score), "correct", 3) for problem, scores in right.items() for score in scores]
+    rows = [dict(zip(KEYS, row)) for row in values]
     row = summary("test", rows, seed=0)
     assert row["eval/test/avg"] == pytest.approx(5 / 12)
     # pass@2 of one right in four: 1 - C(3,2) / C(4,2) = 1/2; of none 0; of all 1

@@ -43,6 +43,10 @@ class Resolved:
         return Live(self.path, target, self.settings)
 
 
+Table = Mapping[str, Resolved]
+"""Verifiers by their keys."""
+
+
 @dataclass(frozen=True)
 class Live:
     """A verifier ready to use, both forms alike."""

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from r1lab.engines import rollouts
 from r1lab.engines.local.batch import Wave
 from r1lab.engines.local.cache import ATTENTION
 from r1lab.engines.local.sampling import StopStrings
+from r1lab.engines.protocol import NamedTensors
 from r1lab.engines.rollouts import TextOf
 from r1lab.records import Request, RequestId, Rollout
 
@@ -109,7 +109,7 @@ class LocalEngine:
         self.aborted |= known & set(request_ids)
 
     @torch.no_grad()
-    def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+    def sync(self, named_tensors: NamedTensors, version: int) -> None:
         """Copy every weight in. ValueError where a name is unknown, a shape differs or a weight is missing.
 
         Sequences in flight go on with the new weights over the keys of the old ones; `Rollout.version` says which.

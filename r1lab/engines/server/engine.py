@@ -14,9 +14,9 @@ from queue import Empty
 from uuid import uuid4
 
 import torch
-from torch import Tensor
 
 from r1lab.engines import rollouts as border
+from r1lab.engines.protocol import NamedTensors
 from r1lab.engines.rollouts import TextOf
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import RequestOutcome, Server, ServerAnswer
@@ -84,7 +84,7 @@ class ServerEngine:
         )
         return f"rollouts come from vLLM servers: {', '.join(servers)}"
 
-    def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+    def sync(self, named_tensors: NamedTensors, version: int) -> None:
         """Send weights to every server and check them there. RunError where one scores otherwise than the policy."""
         if self.open:
             raise RuntimeError("requests are in flight; drain completed() before sync()")

@@ -18,10 +18,10 @@ from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from r1lab.engines import rollouts
 from r1lab.engines.checksum import Checksum
+from r1lab.engines.protocol import NamedTensors
 from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.diagnose import explained
@@ -161,7 +161,7 @@ class VllmEngine:
             self.llm.abort_request([name])
             self.ready.append(vllm_requests.rollout(self.flying.pop(name), so_far, self.text_of))
 
-    def sync(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+    def sync(self, named_tensors: NamedTensors, version: int) -> None:
         """Replace every weight, or the adapter alone (`Engine.sync`). ValueError where a name is unknown, a shape
         differs or a weight is missing; RunError where what arrived is not what was sent.
 

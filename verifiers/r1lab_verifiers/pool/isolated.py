@@ -7,10 +7,10 @@ async holds up the others while it runs.
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
-from r1lab_verifiers.plugin import Live, Resolved, load
+from r1lab_verifiers.plugin import Live, Table, load
 from r1lab_verifiers.pool.blame import Failure, Run
 from r1lab_verifiers.pool.worker import CheckRequest, describe
 
@@ -20,7 +20,7 @@ JOIN_SECONDS = 5.0
 class IsolatedSlots:
     """At most `slots` checks at once, each within the verifier's own `deadline` attribute, else the pool's."""
 
-    def __init__(self, table: Mapping[str, Resolved], *, deadline: float, slots: int):
+    def __init__(self, table: Table, *, deadline: float, slots: int):
         self._table, self._deadline = table, deadline
         self._live: dict[str, Live] = {}
         self._slots = asyncio.Semaphore(slots)

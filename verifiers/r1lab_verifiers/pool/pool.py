@@ -12,12 +12,12 @@ they run by themselves are driven by one more thread (`r1lab_verifiers.pool.isol
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from r1lab_sandbox.forkserver.forkserver import ForkServer, SandboxError
-from r1lab_verifiers.plugin import Resolved, extend_path
+from r1lab_verifiers.plugin import Table, extend_path
 from r1lab_verifiers.pool.blame import Failure, Run, blamed_verdict, is_passed
 from r1lab_verifiers.pool.isolated import IsolatedSlots
 from r1lab_verifiers.pool.slot import VerifierSlot
@@ -56,7 +56,7 @@ class Pool:
 
     def __init__(
         self,
-        table: Mapping[str, Resolved],
+        table: Table,
         *,
         workers: int = 2,
         deadline: float = 5.0,

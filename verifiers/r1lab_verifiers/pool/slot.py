@@ -2,11 +2,11 @@
 (`pool`)."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from r1lab_sandbox.forkserver.forkserver import ForkServer, Worker, WorkerDied, WorkerLate
-from r1lab_verifiers.plugin import Resolved
+from r1lab_verifiers.plugin import Table
 from r1lab_verifiers.pool.blame import Failure, Run
 from r1lab_verifiers.pool.worker import MAX_REPLY_BYTES, BuildRequest, CheckRequest, decode, encode
 
@@ -21,15 +21,7 @@ class VerifierSlot:
     answer before it has come.
     """
 
-    def __init__(
-        self,
-        server: ForkServer,
-        table: Mapping[str, Resolved],
-        *,
-        deadline: float,
-        build_deadline: float,
-        memory_mb: int,
-    ):
+    def __init__(self, server: ForkServer, table: Table, *, deadline: float, build_deadline: float, memory_mb: int):
         self._server, self._table = server, table
         self._deadline, self._build_deadline = deadline, build_deadline
         self._enter = ("r1lab_sandbox.isolation.limits:apply", {"memory_mb": memory_mb})

@@ -5,6 +5,9 @@ Text in, text out. Reads no numbers and judges nothing; every built-in reads a c
 
 import re
 
+from r1lab_data.answers import closing_brace
+
+MAX_BOX_CHARACTERS = 4096
 MAX_UNCLOSED = 100
 """Boxes that never close, after which a text is read no further for boxes (each costs a look ahead)."""
 
@@ -35,21 +38,10 @@ def boxes(text: str) -> list[str]:
     opening = re.compile(r"\\(?:boxed|fbox)\s*\{")
     unclosed = 0
     while unclosed < MAX_UNCLOSED and (match := opening.search(text, position)):
-        end = _closing_brace(text, match.end())
+        end = closing_brace(text, match.end(), MAX_BOX_CHARACTERS)
         if end is None:
             position, unclosed = match.end(), unclosed + 1
             continue
         insides.append(text[match.end() : end])
         position = end + 1
     return insides
-
-
-def _closing_brace(text: str, start: int, limit: int = 4096) -> int | None:
-    """Index of the brace that closes the group opened before `start`; None where `limit` characters hold none."""
-    depth = 1
-    # "\{"; not "["
-    for match in re.finditer(r"\\.|[{}]", text[start : start + limit], re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(match[0], 0)
-        if depth == 0:
-            return start + match.start()
-    return None
