@@ -47,6 +47,7 @@ class Chunks:
         shapes = (hidden.shape, plan.layer.weight.shape, plan.layer.weight.shape[:1])
         self.gradients = [self._zeros(shape) if need else None for shape, need in zip(shapes, needs)]
         """By hidden, weight and bias; float32, whatever their precision."""
+        self._has_weight_gradient = False
 
     def __iter__(self) -> Iterator[tuple[slice, Sums]]:
         """Each chunk's rows and sums; `add` is for the chunk given last."""
@@ -76,7 +77,8 @@ class Chunks:
             if rows is not None:
                 by_hidden[at][rows] = into
         if by_weight is not None:
-            self.products.by_weight(grad, row_scale, hidden, by_weight)
+            self.products.by_weight(grad, row_scale, hidden, by_weight, is_first=not self._has_weight_gradient)
+            self._has_weight_gradient = True
         if by_bias is not None:
             self.products.by_bias(grad, row_scale, by_bias)
 

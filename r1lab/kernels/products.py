@@ -41,13 +41,14 @@ class Products:
         be cleared each time."""
         self._backward_weight = self.weight if self.gradient is self.operand else weight.to(self.gradient)
 
-    def logits(self, hidden: Tensor, out: Tensor) -> Tensor:
-        """(x W^T + b) inner, float32 [n, V]; `out` is memory that it may take."""
+    def logits(self, hidden: Tensor, out: Tensor | None) -> Tensor:
+        """(x W^T + b) inner, float32 [n, V]; `out` is memory that float32 operands take, and bfloat16 ones do not."""
         if self.operand is torch.bfloat16:
             # Scaled after the product: a scaled operand would be rounded.
             z = torch.mm(hidden.to(self.operand), self.weight.t(), torch.float32)
             z = z if self.layer.inner == 1.0 else z.mul_(self.layer.inner)
             return z if self.bias is None else z.add_(self.bias)
+        assert out is not None
         rows, size = self.scaled(hidden), len(self.weight) if out.is_cuda else BLOCK_ROWS
         for start in range(0, len(self.weight), size):
             at = slice(start, start + size)
@@ -71,15 +72,15 @@ class Products:
             out.copy_(torch.mm(grad, self._backward_weight))
         out.mul_((-self.layer.inner * row_scale)[:, None])
 
-    def by_weight(self, grad: Tensor, row_scale: Tensor, hidden: Tensor, total: Tensor) -> None:
-        """total -= G^T (row_scale inner x), float32 [V, D]."""
+    def by_weight(self, grad: Tensor, row_scale: Tensor, hidden: Tensor, total: Tensor, *, is_first: bool) -> None:
+        """total -= G^T (row_scale inner x), float32 [V, D]; where it `is_first`, total is overwritten, never read."""
         rows = (self.scaled(hidden) * row_scale[:, None]).to(self.gradient)
         if self.gradient is torch.float32:
-            total.addmm_(grad.t(), rows, alpha=-1)
+            total.addmm_(grad.t(), rows, alpha=-1, beta=not is_first)
         elif grad.device.type == "cuda":
-            torch.addmm(total, grad.t(), rows, torch.float32, alpha=-1, out=total)
+            torch.addmm(total, grad.t(), rows, torch.float32, alpha=-1, beta=not is_first, out=total)
         else:
-            self._add_low(grad, rows, total)
+            self._add_low(grad, rows, total.zero_() if is_first else total)
 
     def _add_low(self, grad: Tensor, rows: Tensor, total: Tensor) -> None:
         """total -= G^T rows by a CPU, whose bfloat16 products have bfloat16 results."""

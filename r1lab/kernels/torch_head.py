@@ -50,18 +50,21 @@ class TorchHead:
 
     def __init__(self, layer: Layer, products: Products, rows: int):
         vocabulary, device = len(layer.weight), layer.weight.device
-        self.layer, self.products = layer, products
+        self.layer, self.products, self.rows = layer, products, rows
         block = rows if device.type == "cuda" else max(1, BLOCK_NUMBERS // vocabulary)
-        memory = torch.empty(rows, vocabulary + PADDING_COLUMNS, dtype=torch.float32, device=device)
-        self._memory = memory[:, :vocabulary]
+        self._memory: Tensor | None = None
+        if products.operand is torch.float32:  # else the product makes its own
+            memory = torch.empty(rows, vocabulary + PADDING_COLUMNS, dtype=torch.float32, device=device)
+            self._memory = memory[:, :vocabulary]
         self._scratch = torch.empty(min(rows, block), vocabulary, dtype=torch.float32, device=device)
         self._low: Tensor | None = None
 
     def forward(self, hidden: Tensor, target: Tensor, anchor: Tensor | None, *, keep: bool) -> Sums:
         """Sums of the rows of hidden [n, D]; their exponentials are kept for `gradient` where `keep`."""
-        self._e = self.products.logits(hidden, self._memory[: len(target)])
+        self._e = self.products.logits(hidden, None if self._memory is None else self._memory[: len(target)])
         if keep and self._low is None and self.products.gradient is not torch.float32:
-            self._low = torch.empty_like(self._memory, dtype=self.products.gradient)
+            shape = self.rows, len(self.layer.weight)
+            self._low = torch.empty(shape, dtype=self.products.gradient, device=hidden.device)
         parts = [self._block(at, target[at], keep) for at in self._blocks(len(target))]
         peak, logit, others, moment = (torch.cat(column) for column in zip(*(part[:4] for part in parts)))
         cool = [part[4] for part in parts if part[4] is not None]

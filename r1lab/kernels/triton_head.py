@@ -18,8 +18,11 @@ from r1lab.kernels.rows import Slopes, Sums, Terms
 from r1lab.kernels.torch_head import put_targets
 
 IS_INTERPRETED = isinstance(triton_rows.sums, InterpretedFunction)
-CHUNK_BYTES = 2**30
-"""Of the exponentials held at once."""
+CHUNK_BYTES = 5 * 2**28
+"""Of the exponentials held at once: 4,096 rows of 151,936, whose products fill an H200's processors evenly."""
+ROW_ALIGNMENT = 64
+"""Numbers that a row of the exponentials begins at a multiple of, whatever the vocabulary: odd strides make scalar
+stores and slow products."""
 GUESS_LOGPROB = -2.0
 """Log-probability of a target of which nothing is known: right for every row from -46 to 0."""
 SAFE = 1e-20, 1e20
@@ -27,9 +30,12 @@ SAFE = 1e-20, 1e20
 
 
 def chunk_rows(rows: int, vocabulary: int, **_: bool) -> int:
-    """Rows whose exponentials are held at once: whole tiles, at least one row, at most `rows`."""
-    most = CHUNK_BYTES // (2 * vocabulary) // triton_fused.ROWS * triton_fused.ROWS
-    return max(1, min(rows, max(most, triton_fused.ROWS)))
+    """Rows whose exponentials are held at once: whole tiles, alike in all chunks, at least one row, at most `rows`."""
+    tile = triton_fused.TILE["ROWS"]
+    most = max(1, CHUNK_BYTES // (2 * vocabulary) // tile)
+    tiles = -(-rows // tile)
+    chunks = -(-tiles // most)
+    return max(1, min(rows, -(-tiles // max(1, chunks)) * tile))
 
 
 class TritonHead:
@@ -72,16 +78,17 @@ class TritonHead:
 
     def _row_by_row(self, target: Tensor) -> Sums:
         """Sums of the kept hidden states, by their logits."""
-        memory = self._take(torch.float32, len(target))
+        is_float32 = self.products.operand is torch.float32  # else the product makes its own memory
+        memory = self._take(torch.float32, len(target)) if is_float32 else None
         self._z = self.products.logits(self._hidden, memory)
         return triton_rows.forward(self._z, target, self.layer)
 
     def _take(self, dtype: torch.dtype, rows: int) -> Tensor:
         """Memory [rows, V], the same for every chunk."""
         if dtype not in self._memory:
-            shape = (self.rows, len(self.layer.weight))
-            self._memory[dtype] = torch.empty(shape, dtype=dtype, device=self.layer.weight.device)
-        return self._memory[dtype][:rows]
+            stride = -(-len(self.layer.weight) // ROW_ALIGNMENT) * ROW_ALIGNMENT
+            self._memory[dtype] = torch.empty(self.rows, stride, dtype=dtype, device=self.layer.weight.device)
+        return self._memory[dtype][:rows, : len(self.layer.weight)]
 
     def _hint(self, target: Tensor, anchor: Tensor | None) -> Tensor:
         """About the targets' log-probabilities, finite, float32 [n]."""

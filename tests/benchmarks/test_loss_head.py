@@ -65,8 +65,9 @@ def test_the_checks_for_a_gpu_hold_in_the_interpreter(scripts, monkeypatch):
 
     from r1lab.kernels import triton_fused
 
-    for name, size in (("ROWS", 16), ("COLUMNS", 512)):
-        monkeypatch.setattr(triton_fused, name, size)
+    for tile in (triton_fused.TILE, triton_fused.FLOAT32_TILE):
+        for name, size in (("ROWS", 16), ("COLUMNS", 512)):
+            monkeypatch.setitem(tile, name, size)
     monkeypatch.setattr(loss_head_gpu, "DEVICE", "cpu")
     monkeypatch.setattr(loss_head_gpu, "GRIDS", [(5, 300, 16)])
     monkeypatch.setattr(loss_head_gpu, "SHAPE", (6, 64, 200))
@@ -84,4 +85,4 @@ def test_the_table_of_memory_counts_each_part_once(scripts):
     # 1.54 billion weights of 4 bytes, tied; logits 16384 x 151936 x 4 bytes
     assert sizes["weights"] == sizes["gradients"] == pytest.approx(4 * 1.5437e9, rel=1e-3)
     assert sizes["full logits, three float32 copies"] == 3 * 4 * 16384 * 151936
-    assert sizes["head: exponentials"] == 2 * 3456 * 151936
+    assert sizes["head: exponentials"] == 2 * 4096 * 151936

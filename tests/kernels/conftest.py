@@ -139,8 +139,10 @@ def small_tiles(monkeypatch):
     """So that a few rows make several tiles of Triton's: each is a call in the interpreter."""
     from r1lab.kernels import triton_fused
 
-    for name, size in (("ROWS", 16), ("COLUMNS", 128), ("DEPTH", 32), ("GROUP", 2)):
-        monkeypatch.setattr(triton_fused, name, size)
+    monkeypatch.setattr(triton_fused, "GROUP", 2)
+    for tile in (triton_fused.TILE, triton_fused.FLOAT32_TILE):
+        for name, size in (("ROWS", 16), ("COLUMNS", 128), ("DEPTH", 32)):
+            monkeypatch.setitem(tile, name, size)
     return triton_fused
 
 

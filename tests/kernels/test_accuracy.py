@@ -40,7 +40,8 @@ def test_large_vocabularies_are_exact(
     if kernel == "triton":
         from r1lab.kernels import triton_fused
 
-        monkeypatch.setattr(triton_fused, "COLUMNS", 8192)
+        for tile in (triton_fused.TILE, triton_fused.FLOAT32_TILE):
+            monkeypatch.setitem(tile, "COLUMNS", 8192)
     given = inputs(4, vocabulary, dimension, scale=3.0)
     truth = exact(given, logp_spec_of(given.c))
     _, (logp, entropy), gradients = run(given, logp_spec_of(given.c), kernel=kernel)

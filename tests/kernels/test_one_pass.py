@@ -128,9 +128,12 @@ def test_a_frozen_head_costs_two_products_and_frozen_hidden_states_too(monkeypat
     given, calls = inputs(5, 64, 32), []
     for name in ("logits", "by_hidden", "by_weight"):
         method = getattr(products.Products, name)
-        monkeypatch.setattr(
-            products.Products, name, lambda *given, name=name, method=method: (calls.append(name), method(*given))[1]
-        )
+
+        def counted(*given, name=name, method=method, **options):
+            calls.append(name)
+            return method(*given, **options)
+
+        monkeypatch.setattr(products.Products, name, counted)
     for frozen in ("weight", "hidden"):
         leaves = {name: getattr(given, name).clone().requires_grad_(name != frozen) for name in ("hidden", "weight")}
         policy_head(*leaves.values(), given.target, lambda logp, *_: logp).loss.backward()

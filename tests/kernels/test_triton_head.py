@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from r1lab.kernels import token_logps
+from r1lab.kernels.layer import Layer
+from r1lab.kernels.products import Products
 
 pytest.importorskip("triton")
 
@@ -143,11 +145,11 @@ def test_without_a_gradient_nothing_is_stored(monkeypatch, inputs, head, paths):
 
 
 @pytest.mark.parametrize("rows, vocabulary, size", [
-    (10, 300, 10), (16384, 151936, 3456), (65536, 152064, 3456), (300, 10**9, 128), (0, 64, 1),
+    (10, 300, 10), (16384, 151936, 4096), (65536, 152064, 4096), (5000, 151936, 2560), (300, 10**9, 128), (0, 64, 1),
 ])  # fmt: skip
-def test_a_chunk_is_whole_tiles_within_its_bytes(monkeypatch, head, rows, vocabulary, size):
-    monkeypatch.setattr(head.triton_fused, "ROWS", 128)
-    # 2^30 / (2 x 151936) = 3533, of which 27 tiles of 128
+def test_chunks_are_whole_tiles_within_their_bytes_and_alike(monkeypatch, head, rows, vocabulary, size):
+    monkeypatch.setitem(head.triton_fused.TILE, "ROWS", 128)
+    # 5 x 2^28 / (2 x 151936) = 4417, so at most 34 tiles of 128: 128 tiles in four chunks of 32, 40 in two of 20
     assert head.chunk_rows(rows, vocabulary) == size
 
 
@@ -158,6 +160,35 @@ def test_inputs_with_strides_are_read_by_them(inputs, spec_of, run):
     for spec in (lambda logp, *_: logp, lambda logp, entropy, at: logp + entropy):  # whose slopes are expanded numbers
         one, other = run(given, spec), run(plain, spec, kernel="torch")
         assert max((a - b).abs().max().item() for a, b in zip((*one[1], *one[2]), (*other[1], *other[2]))) <= 2e-5
+
+
+@pytest.mark.parametrize("rows, vocabulary", [(33, 512), (16, 300), (20, 257)])
+def test_tiles_read_by_descriptors_are_those_read_by_pointers(monkeypatch, inputs, head, rows, vocabulary):
+    given = inputs(rows, vocabulary, 96, scale=3.0)
+    products = Products(Layer(given.weight.bfloat16()), mixed=True)
+    products.operand, products.weight = torch.bfloat16, given.weight.bfloat16()
+    hint = torch.full((rows,), -2.0)
+    found = []
+    for is_described in (False, True):
+        monkeypatch.setattr(head.triton_fused, "describes", lambda *_, answer=is_described: answer)
+        e = torch.empty(rows, 576, dtype=torch.bfloat16)[:, :vocabulary]
+        sums = head.triton_fused.forward(given.hidden, given.target, hint, e, products)
+        found.append([sums.peak, sums.logit, sums.others, sums.moment, e])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_the_exponentials_rows_are_aligned_whatever_the_vocabulary(inputs, head, run, logp_spec_of, monkeypatch):
+    strides = []
+    forward = head.triton_fused.forward
+
+    def seen(hidden, target, hint, e, products):
+        strides.append(e.stride(0))
+        return forward(hidden, target, hint, e, products)
+
+    monkeypatch.setattr(head.triton_fused, "forward", seen)
+    given = inputs(9, 301, 32)
+    run(given, logp_spec_of(given.c))
+    assert strides == [320]
 
 
 def test_no_rows_at_all_give_nothing(inputs, run, logp_spec_of):

@@ -83,8 +83,8 @@ def test_every_preset_is_the_same_on_every_head(monkeypatch, made, batch_of, nam
         pytest.importorskip("triton")
         from r1lab.kernels import triton_fused
 
-        monkeypatch.setattr(triton_fused, "ROWS", 16)
-        monkeypatch.setattr(triton_fused, "COLUMNS", 32)
+        monkeypatch.setitem(triton_fused.FLOAT32_TILE, "ROWS", 16)
+        monkeypatch.setitem(triton_fused.FLOAT32_TILE, "COLUMNS", 32)
     objective = made(preset=name, group_size=4)
     batch, random = batch_of(objective), torch.Generator().manual_seed(1)
     hidden = torch.randn(len(batch.target), WIDTH, generator=random)
