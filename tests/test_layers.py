@@ -86,22 +86,26 @@ def name_of(path: Path, package: str) -> str:
 
 
 PATHS = {name_of(path, package): path for package, folder in PACKAGES.items() for path in sorted(folder.rglob("*.py"))}
-PARSED = {name: ast.parse(path.read_text(encoding="utf-8"), str(path)) for name, path in PATHS.items()}
 FLOOR_OF = {room: number for number, line in enumerate(FLOORS.split("\n")) for room in line.split()}
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(PATHS[name].read_text(encoding="utf-8"), str(PATHS[name]))
 
 
 @cache
 def imports(name: str) -> list[tuple[int, str]]:
     """(line, module) of every import of a module, those inside functions and behind TYPE_CHECKING too."""
     found = []
-    for node in ast.walk(PARSED[name]):
+    for node in ast.walk(tree(name)):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{name}:{node.lineno} is a relative import"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                is_module = inner in PARSED or inner.split(".")[0] not in PACKAGES
+                is_module = inner in PATHS or inner.split(".")[0] not in PACKAGES
                 found.append((node.lineno, inner if is_module else str(node.module)))
         elif isinstance(node, ast.Attribute) and ast.unparse(node) in DISTRIBUTED:
             found.append((node.lineno, ast.unparse(node)))
@@ -111,7 +115,7 @@ def imports(name: str) -> list[tuple[int, str]]:
 
 
 def own_imports(name: str) -> list[tuple[int, str]]:
-    return [(line, other) for line, other in imports(name) if other in PARSED and other != name]
+    return [(line, other) for line, other in imports(name) if other in PATHS and other != name]
 
 
 def room(name: str) -> str:
@@ -119,13 +123,13 @@ def room(name: str) -> str:
 
 
 def places(node_type) -> list[tuple[str, ast.AST]]:
-    return [(name, node) for name, tree in PARSED.items() for node in ast.walk(tree) if isinstance(node, node_type)]
+    return [(name, node) for name in PATHS for node in ast.walk(tree(name)) if isinstance(node, node_type)]
 
 
 def test_imports_point_one_way():
     wrong = [
         f"{name}:{line} imports {other}"
-        for name in PARSED
+        for name in PATHS
         for line, other in own_imports(name)
         if room(name) != room(other) and not FLOOR_OF[room(other)] < FLOOR_OF[room(name)]
     ]
@@ -134,7 +138,7 @@ def test_imports_point_one_way():
 
 def test_there_is_no_circle():
     """What is left once modules that import nothing any more have been taken away, again and again."""
-    left = {name: {other for _, other in own_imports(name)} for name in PARSED}
+    left = {name: {other for _, other in own_imports(name)} for name in PATHS}
     while free := {name for name, others in left.items() if not others & left.keys()}:
         left = {name: others for name, others in left.items() if name not in free}
     assert left == {}
@@ -143,7 +147,7 @@ def test_there_is_no_circle():
 @pytest.mark.parametrize("package", THIRD_PARTY)
 def test_what_the_packages_below_the_lab_import_of_others_is_known(package):
     tops = {
-        other.partition(".")[0] for name in PARSED if name.partition(".")[0] == package for _, other in imports(name)
+        other.partition(".")[0] for name in PATHS if name.partition(".")[0] == package for _, other in imports(name)
     }
     assert tops - set(sys.stdlib_module_names) - set(PACKAGES) <= THIRD_PARTY[package]
 
@@ -153,16 +157,16 @@ def test_the_lab_itself_holds_ten_files_and_every_room_has_its_line():
     assert files == [
         "__init__", "__main__", "errors", "feed", "loop", "pipeline", "plugin", "records", "seeds", "timing"
     ]  # fmt: skip
-    assert [name for name in PARSED if room(name) == "r1lab" and name != "r1lab"] == []
+    assert [name for name in PATHS if room(name) == "r1lab" and name != "r1lab"] == []
 
 
 def test_only_some_packages_hand_on_names():
     silent = {name for name, path in PATHS.items() if path.name == "__init__.py"} - HANDING_ON
-    assert [name for name in silent if len(PARSED[name].body) > 1 and name != "r1lab.embedded"] == []
+    assert [name for name in silent if len(tree(name).body) > 1 and name != "r1lab.embedded"] == []
 
 
 def test_what_runs_inside_the_walls_imports_nothing_of_ours_but_frames():
-    inside = [name for name in PARSED if name.startswith("r1lab_sandbox.inside.")]
+    inside = [name for name in PATHS if name.startswith("r1lab_sandbox.inside.")]
     others = {other for name in inside for _, other in own_imports(name)} - set(inside)
     assert others <= {"r1lab_sandbox.forkserver.frames", "r1lab_sandbox.inside", "r1lab_sandbox.forkserver"}
 
@@ -170,7 +174,7 @@ def test_what_runs_inside_the_walls_imports_nothing_of_ours_but_frames():
 def test_only_policy_ranks_sharding_and_trackers_know_of_processes():
     wrong = [
         f"{name}:{line} imports {other}"
-        for name in PARSED
+        for name in PATHS
         for line, other in imports(name)
         if any(f"{other}.".startswith(f"{each}.") for each in DISTRIBUTED)
         and not any(f"{other}.".startswith(f"{each}.") for each in MAY_KNOW_OF_PROCESSES.get(name, ()))
@@ -229,7 +233,7 @@ for call in (
 
 def test_every_exported_function_works_after_every_module_was_imported(forked_in, tmp_path):
     """A room that bore the name of an exported function would replace it once it is imported."""
-    names = [name for name in PARSED if name != "r1lab.engines.server.worker" and not name.endswith("__main__")]
+    names = [name for name in PATHS if name != "r1lab.engines.server.worker" and not name.endswith("__main__")]
     process = forked_in(tmp_path, CHECK.format(names=names))
     process.join(120)
     assert process.exitcode == 0, (tmp_path / "stderr").read_text()
