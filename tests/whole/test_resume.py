@@ -4,7 +4,6 @@ Every run is a process of its own. Scenarios patch one function to die with SIGK
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,6 @@ pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))
 """
 
 DEATHS = {
-    "never": "",
     "at a step boundary": "at_call(loop, 'record', 5, before=False)",
     "between rollout and update": "at_call(loop, 'learn', 4)",
     "between two updates of a block": "at_call(policy.Policy, 'update', 8)",
@@ -57,6 +55,23 @@ DEATHS = {
     "while a stage is handed on": "at_call(train, '_hand_on', 1)",
     "before the final model": "at_call(pipeline.shutil, 'copytree', 1)",
 }
+CHAINS = {
+    "in six places": {
+        "while a stage is handed on": "at_call(train, '_hand_on', 1)",
+        "between rollout and update": "at_call(loop, 'learn', 2)",
+        "between two updates of a block": "at_call(policy.Policy, 'update', 6)",
+        "during an evaluation": "at_call(tables, 'write_evaluation', 1)",
+        "while a checkpoint is written": "at_call(files, '_sync_tree', 1)",
+        "before the final model": "at_call(pipeline.shutil, 'copytree', 1)",
+    },
+    "in the other four": {
+        "while a table is written": "at_call(tables, '_rollout_columns', 4, before=False)",
+        "at a step boundary": "at_call(loop, 'record', 2, before=False)",
+        "while the rename of a table is due": "at_call(files.os, 'replace', 3)",
+        "after a checkpoint, before the old one goes": "at_call(checkpoint, 'prune', 1)",
+    },
+}
+"""The same places one after the other, each in the process that resumed what the one before left: calls are its own."""
 
 
 @pytest.fixture(scope="module")
@@ -99,20 +114,36 @@ def test_another_seed_gives_other_figures(start, unbroken, tmp_path):
     assert figures(tmp_path / "run") != figures(unbroken)
 
 
-@pytest.mark.parametrize("death", [name for name in DEATHS if name != "never"])
-def test_killed_and_resumed_equals_unbroken(start, unbroken, tmp_path, death):
-    out = tmp_path / "run"
-    assert start(out, DEATHS[death]) == -9, "the scenario must have killed the run"
-    assert start(out) == 0
+def check(out: Path, unbroken: Path) -> None:
     assert figures(out) == figures(unbroken)
     assert weights(out) == weights(unbroken)
     assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
 
 
+@pytest.mark.parametrize("chain", CHAINS)
+def test_killed_and_resumed_again_and_again_equals_unbroken(start, unbroken, tmp_path, chain):
+    for place, death in CHAINS[chain].items():
+        assert start(tmp_path / "run", death) == -9, f"{place}: the scenario must have killed the run"
+    assert start(tmp_path / "run") == 0
+    check(tmp_path / "run", unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("death", DEATHS)
+def test_killed_once_and_resumed_equals_unbroken(start, unbroken, tmp_path, death):
+    assert start(tmp_path / "run", DEATHS[death]) == -9, "the scenario must have killed the run"
+    assert start(tmp_path / "run") == 0
+    check(tmp_path / "run", unbroken)
+
+
+def test_every_place_stands_in_one_chain():
+    assert sorted(place for chain in CHAINS.values() for place in chain) == sorted(DEATHS)
+
+
 def test_raising_the_steps_of_a_finished_run_goes_on(start, unbroken, tmp_path):
-    longer = [RECIPE["stages"][0], {**RECIPE["stages"][1], "steps": 6}]
-    assert start(tmp_path / "straight", stages=longer) == 0
-    shutil.copytree(unbroken, tmp_path / "raised")
-    assert start(tmp_path / "raised", stages=longer) == 0
-    assert weights(tmp_path / "raised") == weights(tmp_path / "straight")
-    assert figures(tmp_path / "raised") == figures(tmp_path / "straight")
+    shorter = [RECIPE["stages"][0], {**RECIPE["stages"][1], "steps": 2}]
+    assert start(tmp_path / "raised", stages=shorter) == 0
+    assert weights(tmp_path / "raised") != weights(unbroken)
+    assert start(tmp_path / "raised") == 0
+    assert weights(tmp_path / "raised") == weights(unbroken)
+    assert figures(tmp_path / "raised") == figures(unbroken)
