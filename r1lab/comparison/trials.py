@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from r1lab.errors import RecipeError, RunError
+from r1lab.evaluation.scores import by_problem, is_right
 from r1lab.recipe.base import digest
 from r1lab.report import runs
 from r1lab.report.runs import Curves
@@ -152,20 +153,16 @@ class Trial:
 
 def last_evaluation_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> LastEvaluation:
     """The rows of an evaluation's table, taken together by problem."""
-    right: dict[str, list[bool]] = {}
-    prompts: dict[str, str | None] = {}
-    for row in rows:
-        right.setdefault(row["problem_id"], []).append(row["score"] == 1.0)
-        prompts.setdefault(row["problem_id"], row["prompt_text"])
-    completions = len(rows) // len(right)
+    groups = by_problem(rows)
+    completions = len(rows) // len(groups)
     conditions = {
-        "problems": digest(list(prompts.items())),
+        "problems": digest([(problem, group[0]["prompt_text"]) for problem, group in groups.items()]),
         "completions a problem": str(completions),
         **{key: value for key, value in asked.items() if key != "verifier"},
     }
     return LastEvaluation(
-        tuple(right),
-        np.array([sum(right_K) / len(right_K) for right_K in right.values()], np.float64),
+        tuple(groups),
+        np.array([sum(map(is_right, group)) / len(group) for group in groups.values()], np.float64),
         completions,
         sum(row["status"] == "error" for row in rows),
         conditions,

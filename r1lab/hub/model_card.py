@@ -97,12 +97,9 @@ def base_card(root: CardStage) -> dict[str, Any]:
     if not Path(location).is_dir():
         return {"base_model": location}
     card = Path(location) / "README.md"
-    front = (
-        # "---\nlicense: mit\n---"; not "# A title"
-        re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-        if card.is_file()
-        else None
-    )
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    # "---\nlicense: mit\n---"; not "# A title"
+    front = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
     try:
         said = yaml.safe_load(front[1]) if front else {}
     except yaml.YAMLError:

@@ -151,11 +151,8 @@ class _Values:
 
     def put(self, at: slice, sums: Sums) -> list[Tensor]:
         """The chunk's values, those that were asked for."""
-        computed = (
-            sums.logp(),
-            None if self.vectors[1] is None else sums.entropy(),
-            None if self.kappa is None else sums.logq(self.kappa),
-        )
+        logq = None if self.kappa is None else sums.logq(self.kappa)
+        computed = (sums.logp(), None if self.vectors[1] is None else sums.entropy(), logq)
         for vector, value in zip(self.vectors, computed):
             if vector is not None and value is not None:
                 vector[at] = value

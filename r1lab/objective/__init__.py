@@ -135,13 +135,8 @@ def _kl(settings: dict) -> KlTerm:
     coef, refresh, where = given["coef"], given["ref_refresh_steps"], given["where"]
     is_number = type(coef) in (int, float) and 0 <= coef < math.inf
     is_count = type(refresh) is int and refresh >= 0
-    if (
-        len(given) > 5
-        or not is_number
-        or not is_count
-        or where not in ("loss", "reward")
-        or given["to_go"] not in (0, 1)
-    ):
+    is_known = len(given) == 5 and where in ("loss", "reward") and given["to_go"] in (0, 1)
+    if not (is_known and is_number and is_count):
         raise RecipeError(
             f"objective.kl: {settings!r} must be {{estimator, coef >= 0, where: loss or reward, to_go, "
             "ref_refresh_steps}}"

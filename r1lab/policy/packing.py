@@ -144,11 +144,8 @@ def _with_rows(
         advantage=column([sample.advantage for sample in picked], np.float32),
         scale=column([sample.scale for sample in picked], np.float32),
         engine=column([sample.rollout.engine_logprobs for sample in picked], np.float32),
-        old=optional("old"),
-        ref=optional("ref"),
         unit=torch.from_numpy(np.repeat(units, lengths)).to(device) if any(units) else None,
-        returns=optional("returns"),
-        penalty=optional("penalty"),
+        **{name: optional(name) for name in ("old", "ref", "returns", "penalty")},
         counted=optional("counted", np.bool_),
     )
 
@@ -157,20 +154,9 @@ def empty_batch(device: torch.device) -> PackedBatch:
     """One token and no trained row, for a rank that has nothing left where others do."""
     token, none = torch.zeros((1, 1), dtype=torch.int64, device=device), torch.zeros(0, device=device)
     row = token[0]
-    return PackedBatch(
-        input_ids=token,
-        position_ids=None,
-        segments=None,
-        hidden_index=row,
-        sequence=row,
-        target=row,
-        role=row,
-        advantage=none,
-        scale=none,
-        engine=none,
-        old=None,
-        ref=None,
-    )
+    whole = dict.fromkeys(("hidden_index", "sequence", "target", "role"), row)
+    numbers = dict.fromkeys(("advantage", "scale", "engine"), none)
+    return PackedBatch(token, position_ids=None, segments=None, old=None, ref=None, **whole, **numbers)
 
 
 def balanced_bins(sizes: Sequence[int], most: int) -> list[list[int]]:

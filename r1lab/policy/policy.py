@@ -260,12 +260,8 @@ class Policy:
             "logp": logp,
             "entropy": entropy,
             "old": logp if batch.old is None else batch.old,
-            "engine": batch.engine,
             "ref": torch.full_like(logp, float("nan")) if batch.ref is None else batch.ref,
-            "advantage": batch.advantage,
-            "scale": batch.scale,
-            "role": batch.role,
-            "sequence": batch.sequence,
+            **{name: getattr(batch, name) for name in ("engine", "advantage", "scale", "role", "sequence")},
         }
         return float(loss.detach()), {key: value.cpu().numpy() for key, value in columns.items()}
 

@@ -193,15 +193,12 @@ def _stage(stage_keys: dict, top: dict, *, single: bool) -> AnyStageConfig:
         stage = model.model_validate(values)
     except ValidationError as error:
         raise RecipeError(_one_line(error, model)) from None
-    if (
-        isinstance(stage, TrainStageConfig)
-        and stage.optimizer.schedule != "constant"
-        and kind == "rl"
-        and not (stage.schedule_steps or stage.steps)
-    ):
-        raise RecipeError(f"schedule_steps: needed by optimizer.schedule {stage.optimizer.schedule!r} without steps")
-    if isinstance(stage, RlStageConfig) and stage.steps is None and not (stage.stop.max_tokens or stage.stop.max_flops):
-        raise RecipeError(f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens")
+    if isinstance(stage, RlStageConfig) and stage.steps is None:
+        schedule = stage.optimizer.schedule
+        if schedule != "constant" and not stage.schedule_steps:
+            raise RecipeError(f"schedule_steps: needed by optimizer.schedule {schedule!r} without steps")
+        if not (stage.stop.max_tokens or stage.stop.max_flops):
+            raise RecipeError(f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens")
     return stage
 
 
@@ -228,10 +225,8 @@ def _check_origins(stages: list[AnyStageConfig]) -> None:
                 f"from: {stage.from_!r} is a reject stage, which makes a dataset and no model; leave `from` out, or "
                 f"read it by data: {{stage: {stage.from_}}}"
             )
-        datasets = (
-            ", ".join(name for name, before in earlier.items() if isinstance(before, RejectStageConfig))
-            or "there is none"
-        )
+        reject_stages = [name for name, before in earlier.items() if isinstance(before, RejectStageConfig)]
+        datasets = ", ".join(reject_stages) or "there is none"
         for name, source in stage.data.items():
             if source.stage is not None and not isinstance(earlier.get(source.stage), RejectStageConfig):
                 raise RecipeError(

@@ -33,7 +33,8 @@ VERDICT = {
     "score": pa.float64(), "status": pa.string(), "extracted": pa.string(), "reason": pa.string(),
     "steps": pa.string(), "seconds": pa.float64(),
 }  # fmt: skip
-LISTS = ("prompt_ids", "forced_ids", "forced_role", "completion_ids", "role", "engine_logprobs", "version")
+OF_TOKENS = {"completion_ids": np.int32, "role": np.int8, "engine_logprobs": np.float32, "version": np.int32}
+LISTS = ("prompt_ids", "forced_ids", "forced_role", *OF_TOKENS)
 LEARNED = ("advantage", "scale", "old", "ref", "values", "returns")
 """Of each completion's sample, the first where it has two (RPO's chosen one)."""
 assert [*SAMPLING] == [field.name for field in fields(Sampling)]
@@ -152,10 +153,7 @@ def _request_columns(requests: list[Request]) -> dict[str, pa.Array]:
 def _rollout_columns(rollouts: list[Rollout], text_of_prompt: TextOfPrompt | None) -> dict[str, pa.Array]:
     prompts = [text_of_prompt(rollout) if text_of_prompt else None for rollout in rollouts]
     return {
-        "completion_ids": _lists([rollout.completion_ids for rollout in rollouts], np.int32),
-        "role": _lists([rollout.role for rollout in rollouts], np.int8),
-        "engine_logprobs": _lists([rollout.engine_logprobs for rollout in rollouts], np.float32),
-        "version": _lists([rollout.version for rollout in rollouts], np.int32),
+        **{name: _lists([getattr(rollout, name) for rollout in rollouts], kind) for name, kind in OF_TOKENS.items()},
         "finish": pa.array([rollout.finish for rollout in rollouts], pa.string()),
         "text": pa.array([_utf8(rollout.text) for rollout in rollouts], pa.string()),
         "prompt_text": pa.array(prompts, pa.string()),

@@ -55,11 +55,9 @@ class Choice:
         letter = min(offered, default="")
         if letter not in self.letters or not letter:
             return Verdict(0.0, "unparsable", letter or None, "the answer's place holds no option")
-        return (
-            Verdict(1.0, "correct", letter)
-            if letter == self._gold_letter(item.answer)
-            else Verdict(0.0, "wrong", letter)
-        )
+        if letter != self._gold_letter(item.answer):
+            return Verdict(0.0, "wrong", letter)
+        return Verdict(1.0, "correct", letter)
 
     def check(self, answer: str | dict) -> str | None:
         """Why the gold answer cannot be used, or None."""

@@ -57,8 +57,6 @@ def stated(verifier: Resolved) -> Resolved:
 
 def kind(verifier: Resolved) -> Resolved | None:
     """What names the kind of a gold answer; None where the verifier has no method `describe`."""
-    return (
-        Resolved(f"{__name__}:AnswerKindCheck", {"verifier": verifier})
-        if hasattr(load(verifier.path), "describe")
-        else None
-    )
+    if not hasattr(load(verifier.path), "describe"):
+        return None
+    return Resolved(f"{__name__}:AnswerKindCheck", {"verifier": verifier})

@@ -79,11 +79,6 @@ def version_of(path: str, packages: tuple[str, ...] = (), search: tuple[str, ...
     return Version(made.hexdigest(), versions)
 
 
-def files_of(path: str, search: tuple[str, ...] | None = None) -> dict[str, Path]:
-    """Module name -> file, of everything that the version of this verifier covers."""
-    return _closure(path.partition(":")[0], search)[0]
-
-
 def _add(hasher: "hashlib.blake2b", part: bytes) -> None:
     """With its length first: no two lists of parts are the same bytes."""
     hasher.update(len(part).to_bytes(8, "big") + part)

@@ -57,10 +57,7 @@ def parameters(request: Request, eos: Collection[int]) -> dict[str, Any]:
     """
     sampling = request.sampling
     return {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "min_p": sampling.min_p,
+        **{name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "min_p")},
         "seed": request.seed,
         "max_tokens": sampling.max_new_tokens - len(request.forced_ids),
         "stop": list(sampling.stop),
