@@ -114,9 +114,8 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
     sampling = Sampling() if isinstance(origin, FileCompleter) else _sampling(asked, stage)
     plain = {} if isinstance(origin, FileCompleter) else prompt.model_dump(mode="json")
-    return EvaluationSpec(
-        eval_set, table, n, checked_ks(asked.k, n), sampling, plain, asked.seed, workers, note, base
-    ), origin
+    asking = (eval_set, n, asked.seed, sampling)
+    return EvaluationSpec(*asking, table, checked_ks(asked.k, n), plain, workers, note, base), origin
 
 
 def _stage(plan: Plan, asked: Asked) -> AnyStageConfig:

@@ -19,13 +19,12 @@ from r1lab.engines import factory
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.evaluation.cases import Cases
-from r1lab.evaluation.evaluate import requests_of
+from r1lab.evaluation.evaluate import Asking, evaluate
 from r1lab.policy import models
 from r1lab.policy.frozen import FrozenModel
 from r1lab.recipe import EngineConfig
 from r1lab.recipe.data import PromptConfig
-from r1lab.records import EvaluationSet, Rollout, Sampling
-from r1lab.rollout.generate import generate
+from r1lab.records import EvaluationSet, Rollout
 from r1lab.rollout.renderer import renderer_of
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -61,7 +60,7 @@ class Completer(Protocol):
     together: int
     """Completions asked for at once: a block of an evaluation that is resumed."""
 
-    def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
+    def check(self, asking: Asking) -> None:
         """RecipeError for what cannot be answered, before anything is."""
         ...
 
@@ -69,9 +68,7 @@ class Completer(Protocol):
         """The prompt for people, as the model reads it."""
         ...
 
-    def answers(
-        self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
-    ) -> Iterator[tuple[Completion, Verdict]]:
+    def answers(self, asking: Asking, rows: range, verify: Verify) -> Iterator[tuple[Completion, Verdict]]:
         """n completions of each of the problems at `rows`, in order, with their verdicts."""
         ...
 
@@ -94,27 +91,21 @@ class ModelCompleter:
         self.together = knobs.max_batch if self.kind == "local" else WAVES * knobs.max_num_seqs
         self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}
 
-    def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
+    def check(self, asking: Asking) -> None:
         try:
-            self.renderer.check(eval_set.problems, sampling.max_new_tokens)
+            self.renderer.check(asking.eval_set.problems, asking.sampling.max_new_tokens)
         except ValueError as error:
             raise RecipeError(str(error)) from None
 
     def prompt_of(self, problem: Problem) -> str | None:
         return self.renderer.prompt_text(problem)
 
-    def answers(
-        self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
-    ) -> Iterator[tuple[Completion, Verdict]]:
-        problems = {eval_set.problems[row].id: eval_set.problems[row] for row in rows}
-        requests = requests_of(eval_set, self.renderer, sampling, n, seed, rows)
-        sampled = generate(
-            self._opened(),
-            lambda rollout: verify(completion_of(rollout), problems[rollout.request.problem_id]),
-            requests,
-        )
-        for rollout, verdict in sampled:
-            yield completion_of(rollout), verdict
+    def answers(self, asking: Asking, rows: range, verify: Verify) -> Iterator[tuple[Completion, Verdict]]:
+        def verified(rollout: Rollout, problem: Problem) -> Future[Verdict]:
+            return verify(completion_of(rollout), problem)
+
+        judged = evaluate(asking, rows, engine=self._opened(), renderer=self.renderer, verify=verified)
+        return ((completion_of(rollout), verdict) for rollout, verdict in judged)
 
     def _opened(self) -> engines.Engine:
         if self.engine is None:
@@ -167,8 +158,9 @@ class FileCompleter:
     def completions_of(self, eval_set: EvaluationSet, problem: Problem) -> list[Completion]:
         return self.texts.get(problem.id) or self.texts.get(problem.id.removeprefix(f"{eval_set.name}/"), [])
 
-    def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
+    def check(self, asking: Asking) -> None:
         """Every problem has n completions, and every completion a problem."""
+        eval_set, n = asking.eval_set, asking.n
         ids, prefix = [problem.id for problem in eval_set.problems], f"{eval_set.name}/"
         known = {*ids, *(name.removeprefix(prefix) for name in ids)}
         strangers = [name for name in self.texts if name not in known]
@@ -194,13 +186,11 @@ class FileCompleter:
     def prompt_of(self, problem: Problem) -> str | None:
         return None
 
-    def answers(
-        self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
-    ) -> Iterator[tuple[Completion, Verdict]]:
+    def answers(self, asking: Asking, rows: range, verify: Verify) -> Iterator[tuple[Completion, Verdict]]:
         started = []
         for row in rows:
-            problem = eval_set.problems[row]
-            for index, held in enumerate(self.completions_of(eval_set, problem)[:n]):
+            problem = asking.eval_set.problems[row]
+            for index, held in enumerate(self.completions_of(asking.eval_set, problem)[: asking.n]):
                 completion = Completion(problem.id, index, held.text, held.finish, held.num_tokens)
                 started.append((completion, verify(completion, problem)))
         for completion, verdict in started:

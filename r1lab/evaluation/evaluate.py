@@ -1,47 +1,46 @@
-"""Evaluation during training: completions of held-out problems with their verdicts. Not the scores
-(`r1lab.evaluation.scores`), nor the command `r1lab eval` (`r1lab.evaluation.runner`).
+"""Sample completions of held-out problems and verify them: during training, in a stage of its own, on command. Not
+the scores (`r1lab.evaluation.scores`), nor where other completions come from (`r1lab.evaluation.completers`).
 
 Never touches training randomness: its seeds are of the purpose `eval/<set>`, the same at every step and in every arm,
 so two evaluations are paired by problem and by random stream.
 """
 
+from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
-from r1lab.recipe import EvalConfig
 from r1lab.records import EvaluationSet, Request, Rollout, Sampling
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
-from r1lab.rollout.verification import Verification
+from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
-
-def evaluation_sampling(knobs: EvalConfig, max_new_tokens: int, stop: tuple[str, ...]) -> Sampling:
-    longest = knobs.max_new_tokens or max_new_tokens
-    return Sampling(knobs.temperature, knobs.top_p, max_new_tokens=longest, stop=stop)
+VerifyRollout = Callable[[Rollout, Problem], Future[Verdict]]
 
 
-def requests_of(
-    eval_set: EvaluationSet, renderer: Renderer, sampling: Sampling, n: int, seed: int, rows: range | None = None
-) -> list[Request]:
-    """n requests a problem, in the set's order; only of the problems at `rows` where given."""
-    maker = RequestMaker(renderer, f"eval/{eval_set.name}", seed, sampling)
-    rows = range(len(eval_set.problems)) if rows is None else rows
-    return [maker.of_problem(eval_set.problems[row], row, index) for row in rows for index in range(n)]
+@dataclass(frozen=True)
+class Asking:
+    """What an evaluation asks for, whoever answers."""
+
+    eval_set: EvaluationSet
+    n: int
+    """Completions a problem."""
+    seed: int
+    sampling: Sampling
 
 
 def evaluate(
-    eval_set: EvaluationSet, requests: list[Request], engine: Engine, verification: Verification
+    asking: Asking, rows: range, *, engine: Engine, renderer: Renderer, verify: VerifyRollout
 ) -> list[tuple[Rollout, Verdict]]:
-    """Every completion with its verdict, in the set's order."""
-    problems = {problem.id: problem for problem in eval_set.problems}
-
-    def verify(rollout: Rollout) -> Future[Verdict]:
-        return verification.submit(rollout, problems[rollout.request.problem_id])
+    """Every completion of the problems at `rows` with its verdict, in the set's order; the ranks share the work."""
+    problems = asking.eval_set.problems
+    maker = RequestMaker(renderer, f"eval/{asking.eval_set.name}", asking.seed, asking.sampling)
+    requests = [maker.of_problem(problems[row], row, index) for row in rows for index in range(asking.n)]
 
     def judged(own_requests: list[Request]) -> list[tuple[Rollout, Verdict]]:
-        return list(generate(engine, verify, own_requests))
+        return list(generate(engine, lambda rollout: verify(rollout, problems[rollout.request.id.draw]), own_requests))
 
     return ranks.shared_out(requests, partition.by_draw, judged)

@@ -22,12 +22,12 @@ import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError
 from r1lab.evaluation import difference as against
 from r1lab.evaluation.completers import Completer, Completion
+from r1lab.evaluation.evaluate import Asking
 from r1lab.evaluation.folder import COMPLETIONS, RESULTS, is_done, read_manifest, read_rows, write_rows
 from r1lab.evaluation.majority import Voting
 from r1lab.evaluation.scores import figures
 from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import digest
-from r1lab.records import EvaluationSet, Sampling
 from r1lab.rollout import verification
 from r1lab.rollout.verification import item_of, version_of
 from r1lab.run.files import PARTIAL, atomic_file, sweep
@@ -41,17 +41,13 @@ PARTS = "parts"
 
 
 @dataclass(frozen=True)
-class EvaluationSpec:
+class EvaluationSpec(Asking):
     """What is evaluated: everything that decides the result but the origin of the completions."""
 
-    eval_set: EvaluationSet
     table: Mapping[str, verifiers.Resolved]
     """Verifiers of the set's problems by key."""
-    n: int
     ks: Sequence[int]
-    sampling: Sampling
     prompt: Mapping[str, Any]
-    seed: int
     workers: WorkersConfig
     note: Mapping[str, Any]
     """What only informs: it is in the manifest and not in its hash."""
@@ -107,7 +103,7 @@ def evaluate(
         against.refuse(identity_now, against.folder_of(other))
     _admit(out, identity_now)
     if not is_done(out / COMPLETIONS, digest(identity_now)):
-        origin.check(spec.eval_set, spec.n, spec.sampling)
+        origin.check(spec)
     with terminable(f"finished blocks are in {out}: the same command goes on"), locked(out):
         _admit(out, identity_now)  # once more: another process may have held it in the meantime
         sweep(out)
@@ -180,7 +176,7 @@ def _block(spec: EvaluationSpec, origin: Completer, block: range, pool, voting: 
         item = item_of(problem, answer.text, answer.finish, answer.num_tokens or 0)
         return pool.submit(item, problem.verifier, problem.solution)
 
-    judged = list(origin.answers(spec.eval_set, block, spec.n, spec.seed, spec.sampling, verify))
+    judged = list(origin.answers(spec, block, verify))
     groups = [judged[start : start + spec.n] for start in range(0, len(judged), spec.n)]
     problems = [spec.eval_set.problems[row] for row in block]
     asked = [

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation.completers import Completion, Verify
+from r1lab.evaluation.evaluate import Asking
 from r1lab.recipe.data import PromptConfig
-from r1lab.records import EvaluationSet, Sampling
+from r1lab.records import Sampling
 from r1lab.rollout.renderer import renderer_of
 from r1lab.seeds import derive
 from r1lab_data import Problem
@@ -56,7 +57,7 @@ class Served:
         self.renderer = renderer_of(_ServersTokenizer(), prompt, None)
         self.identity = {"server": _place(self.url), "model": model}
 
-    def check(self, eval_set: EvaluationSet, n: int, sampling: Sampling) -> None:
+    def check(self, asking: Asking) -> None:
         """RecipeError where the server cannot be asked, or does not serve the model."""
         try:
             reply = self._reply("models", None)
@@ -71,19 +72,18 @@ class Served:
     def prompt_of(self, problem: Problem) -> str | None:
         return None if self.is_chat else self.renderer.prompt_text(problem)
 
-    def answers(
-        self, eval_set: EvaluationSet, rows: range, n: int, seed: int, sampling: Sampling, verify: Verify
-    ) -> Iterator[tuple[Completion, Verdict]]:
+    def answers(self, asking: Asking, rows: range, verify: Verify) -> Iterator[tuple[Completion, Verdict]]:
         """A completion is one request of its own, with its own seed; several are asked for at once."""
+        eval_set = asking.eval_set
 
         def ask(row: int, index: int):
-            problem = eval_set.problems[row]
-            answer = self._ask(problem, index, sampling, derive(seed, f"eval/{eval_set.name}", row, index))
+            problem, seed = eval_set.problems[row], derive(asking.seed, f"eval/{eval_set.name}", row, index)
+            answer = self._ask(problem, index, asking.sampling, seed)
             return answer, verify(answer, problem)
 
         threads = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="ask")
         try:
-            asked = [threads.submit(ask, row, index) for row in rows for index in range(n)]
+            asked = [threads.submit(ask, row, index) for row in rows for index in range(asking.n)]
             for each in asked:
                 answer, verdict = each.result()
                 yield answer, verdict.result()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from r1lab.errors import RunError
-from r1lab.recipe import SamplingStageConfig
+from r1lab.recipe import AnyStageConfig, SamplingStageConfig
 from r1lab.records import Draw, Ids, Request, RequestId, Role, Rollout, Sampling
 from r1lab.rollout.renderer import Renderer
 from r1lab.seeds import derive
@@ -50,6 +50,12 @@ class RequestMaker:
             "eos",
             draw.problem.solution,
         )
+
+
+def evaluation_sampling(stage: AnyStageConfig) -> Sampling:
+    """How a stage samples its held-out problems."""
+    knobs, longest = stage.eval, stage.eval.max_new_tokens or stage.max_new_tokens
+    return Sampling(knobs.temperature, knobs.top_p, max_new_tokens=longest, stop=stage.sampling.stop)
 
 
 def training_sampling(stage: SamplingStageConfig) -> Sampling:

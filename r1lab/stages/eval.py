@@ -9,12 +9,12 @@ from pathlib import Path
 
 from r1lab.evaluation import runner
 from r1lab.evaluation.completers import ModelCompleter
-from r1lab.evaluation.evaluate import evaluation_sampling
 from r1lab.evaluation.runner import Evaluation, EvaluationSpec
 from r1lab.evaluation.scores import depths, summary
 from r1lab.policy import models
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
+from r1lab.rollout.requests import evaluation_sampling
 from r1lab.run import files
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
@@ -58,7 +58,7 @@ def _evaluated(
         table={problem.verifier: ready.table[problem.verifier] for problem in eval_set.problems},
         n=knobs.n,
         ks=depths(knobs.n) if knobs.n > 1 else [],
-        sampling=evaluation_sampling(knobs, stage.max_new_tokens, stage.sampling.stop),
+        sampling=evaluation_sampling(stage),
         prompt=stage.prompt.model_dump(mode="json"),
         seed=plan.seed,
         workers=stage.workers,

@@ -10,13 +10,14 @@ from r1lab import loop
 from r1lab.distributed import ranks
 from r1lab.engines import Engine
 from r1lab.engines.sync import publish
-from r1lab.evaluation.evaluate import evaluate, evaluation_sampling, requests_of
+from r1lab.evaluation.evaluate import Asking, evaluate
 from r1lab.evaluation.scores import summary
 from r1lab.policy.policy import Policy
 from r1lab.recipe import LearningStageConfig, RlStageConfig, SftStageConfig
 from r1lab.recipe.base import digest
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
+from r1lab.rollout.requests import evaluation_sampling
 from r1lab.rollout.sft import SftFeed
 from r1lab.rollout.verification import Verification, version_of, warnings
 from r1lab.run import files, journal
@@ -91,7 +92,7 @@ def _evaluation(
 ) -> Callable[[int], dict]:
     """evaluate(step) over the stage's sets; a table that is there is read instead of sampled again."""
     stage, knobs = ready.stage, ready.stage.eval
-    sampling = evaluation_sampling(knobs, stage.max_new_tokens, stage.sampling.stop)
+    sampling = evaluation_sampling(stage)
 
     judges = {key: version_of(resolved) for key, resolved in ready.table.items()}
     content = {eval_set.name: [content_digest(eval_set.problems), judges] for eval_set in ready.sets}
@@ -107,8 +108,9 @@ def _evaluation(
         if table is None or table[1] != settings:
             assert engine is not None and verification is not None  # the sets' verifiers are in the table
             publish(engine, policy.named_tensors, policy.version, policy)
-            requests = requests_of(eval_set, ready.renderer, sampling, knobs.n, seed)
-            judged = evaluate(eval_set, requests, engine, verification)
+            asking, everything = Asking(eval_set, knobs.n, seed, sampling), range(len(eval_set.problems))
+            parts = {"engine": engine, "renderer": ready.renderer, "verify": verification.submit}
+            judged = evaluate(asking, everything, **parts)
             source, text = (lambda _: eval_set.name), policy.prompt_text
             ranks.first(journal.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
             table = ranks.first(journal.read_evaluation, path)
