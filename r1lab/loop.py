@@ -47,13 +47,13 @@ def train(
 ) -> None:
     """Run a stage from where it stands to its end; every step ends in one row of metrics. `evaluate(step)` returns
     those of the held-out sets; `problem_of(id)` finds a journal's problems again."""
-    resumables = checkpointed_state(policy, objective, feed, ledger, stopping, metrics)
+    resumables = {"policy": policy, "objective": objective, "feed": feed, "ledger": ledger, "stopping": stopping}
+    resumables["metrics"] = metrics
     step = resume(run, stage, policy, resumables)
     feed.publish(policy, policy.version)
     if step == 0 and stage.eval.sets and stage.eval.at_start:
         first = run_evaluation(0, evaluate, stopping, policy, run.best(stage.name))
         record(run, metrics, progress, stage, 0, first | ledger.row())
-
     clock = PhaseClock(progress)
     with Grace(ranks.any_of) as grace:  # Ctrl-C or SIGTERM: the step is finished and saved, then the run ends
         while num_prompts := stopping.num_prompts(step + 1, ledger):
@@ -93,22 +93,9 @@ def train(
             grace.leave(f"after step {step} of stage {stage.name}")
 
 
-def checkpointed_state(
-    policy: Policy, objective: Objective, feed: FeedProtocol, ledger: Ledger, stopping: Stopping, metrics: MetricsFile
-) -> dict:
-    """Everything that a checkpoint holds, by name. `checkpoint` knows no names: this dict literal is the list."""
-    return {
-        "policy": policy,
-        "objective": objective,
-        "feed": feed,
-        "ledger": ledger,
-        "stopping": stopping,
-        "metrics": metrics,
-    }
-
-
 def resume(run: RunFolder, stage: LearningStageConfig, policy: Policy, resumables: dict) -> int:
-    """The step the stage goes on from: its newest whole checkpoint's, or 0."""
+    """The step the stage goes on from: its newest whole checkpoint's, or 0. `resumables` is everything that a
+    checkpoint holds, by name; `checkpoint` knows no names."""
     found = checkpoint.latest(run.checkpoints, stage.name)
     if found is None:
         return 0

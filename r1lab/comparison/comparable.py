@@ -32,9 +32,10 @@ def reasons_not_to_rank(
     trials = [*a, *b]
     regimes = (a[0].regime, b[0].regime)
     gone = [f"{name} failed: {why}" for name, why in failed.items() if name.rpartition(", seed ")[0] in regimes]
+    unfinished = [trial.name for trial in trials if not trial.manifest["finished"]]
     refusals = [
         *(Refusal("failed", why) for why in gone),
-        *(Refusal("unfinished", f"{trial.name} has not finished") for trial in trials if not trial.is_finished),
+        *(Refusal("unfinished", f"{name} has not finished") for name in unfinished),
         *_seeds(a, b),
         *_differing(trials, "evaluation_set", lambda trial: trial.last_evaluation(set_name).conditions),
         *_differing(trials, "verifier_version", lambda trial: trial.verifiers(set_name)),

@@ -157,14 +157,10 @@ def _targets(regimes: Mapping[str, Sequence[Trial]], set_name: str) -> list[floa
 
 def _of_regime(name: str, trials: Sequence[Trial], set_name: str, aims: Sequence[float]) -> Regime:
     firsts = [each.points(set_name)[0][1] for each in trials if each.points(set_name)[0][0] == 0]
-    return Regime(
-        name,
-        trials,
-        score(trials, set_name),
-        {each.seed: float(each.last_evaluation(set_name).right_N.mean()) for each in trials},
-        fmean(firsts) if len(firsts) == len(trials) else None,
-        [Reached(aim, {each.seed: tokens_to(each.points(set_name), aim) for each in trials}) for aim in aims],
-    )
+    by_seed = {each.seed: float(each.last_evaluation(set_name).right_N.mean()) for each in trials}
+    base = fmean(firsts) if len(firsts) == len(trials) else None
+    reached = [Reached(aim, {each.seed: tokens_to(each.points(set_name), aim) for each in trials}) for aim in aims]
+    return Regime(name, trials, score(trials, set_name), by_seed, base, reached)
 
 
 def tokens_to(points: Sequence[tuple[float, float]], target: float) -> float | None:

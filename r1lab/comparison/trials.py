@@ -64,10 +64,6 @@ class Trial:
         return f"{self.regime}, seed {self.seed}"
 
     @property
-    def is_finished(self) -> bool:
-        return bool(self.manifest["finished"])
-
-    @property
     def sets(self) -> list[str]:
         """Names of the evaluation sets, as recipes may name them: a folder may come from anywhere."""
         # "gsm8k"; not "../x"
@@ -113,7 +109,7 @@ class Trial:
         return self._last_evaluations[name]
 
     def _last_evaluation(self, name: str) -> LastEvaluation:
-        row = [row for row in self.curves.rows if f"eval/{name}/avg" in row][-1]
+        row = self._last_row(name)
         path = self.path / "eval" / f"{row['stage']}-{row.get('step', 0):.0f}-{name}.parquet"
         found = journal.read_evaluation(path)
         if found is None or not found[0]:
@@ -122,17 +118,14 @@ class Trial:
 
     def verifiers(self, name: str) -> dict[str, str]:
         """What judged a set: the verifier asked for (empty: the problems' own), and every version the run pinned."""
-        asked = json.loads(self._asked(self._last_stage(name), name)["verifier"])
-        pinned = {key: digest([each.get("source"), each.get("settings")]) for key, each in self._versions.items()}
+        asked = json.loads(self._asked(self._last_row(name)["stage"], name)["verifier"])
+        versions = self.manifest["verifiers"].items()
+        pinned = {key: digest([each.get("source"), each.get("settings")]) for key, each in versions}
         before = self.manifest.get("verifiers_before")  # of a run resumed with others: its rows are of several versions
         return {"asked for": key_of(asked) if asked else "", **pinned} | ({"before": digest(before)} if before else {})
 
-    def _last_stage(self, name: str) -> str:
-        return [row["stage"] for row in self.curves.rows if f"eval/{name}/avg" in row][-1]
-
-    @property
-    def _versions(self) -> Mapping[str, Mapping]:
-        return self.manifest["verifiers"]
+    def _last_row(self, name: str) -> Mapping[str, Any]:
+        return [row for row in self.curves.rows if f"eval/{name}/avg" in row][-1]
 
     def _asked(self, stage: str, name: str) -> dict[str, str]:
         """How the recipe had the set evaluated, each as JSON; the path is no part of it, its problems are."""
@@ -160,14 +153,9 @@ def last_evaluation_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, st
         "completions a problem": str(completions),
         **{key: value for key, value in asked.items() if key != "verifier"},
     }
-    return LastEvaluation(
-        tuple(groups),
-        np.array([sum(map(is_right, group)) / len(group) for group in groups.values()], np.float64),
-        completions,
-        sum(row["status"] == "error" for row in rows),
-        conditions,
-        rows,
-    )
+    right_N = np.array([sum(map(is_right, group)) / len(group) for group in groups.values()], np.float64)
+    errors = sum(row["status"] == "error" for row in rows)
+    return LastEvaluation(tuple(groups), right_N, completions, errors, conditions, rows)
 
 
 def is_run(place: object) -> TypeGuard[str | Path]:

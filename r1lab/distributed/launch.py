@@ -67,25 +67,17 @@ def _of_accelerate() -> int:
 def run(processes: int, arguments: Sequence[str]) -> int:
     """The exit code of `python -m r1lab ARGUMENTS` on so many processes: that of the first that failed, or 0."""
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
-    shared = {
-        "OMP_NUM_THREADS": str(threads),
-        **os.environ,
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-    }
+    shared = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    shared |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    command = [sys.executable, "-m", "r1lab", *arguments]
+    # Ctrl-C comes from here, once; the hook is safe: no library has started a thread here.
+    apart = {"start_new_session": True, "preexec_fn": _end_with_parent}
     children: list[subprocess.Popen] = []
     with _forwarded(children):
         for rank in range(processes):
-            children.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "r1lab", *arguments],
-                    env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                    start_new_session=True,  # Ctrl-C comes from here, once
-                    preexec_fn=_end_with_parent,  # safe: no library has started a thread here
-                )
-            )
+            place = dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
+            children.append(subprocess.Popen(command, env=shared | place, **apart))
         try:
             return _wait(children)
         finally:

@@ -45,16 +45,9 @@ It knows nothing else: no language, no other arithmetic, no numbers of other tha
 
 def write(out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, seed: int, steps: int) -> None:
     """Measure the model and write `README.md` into its folder."""
-    text = TEXT.format(
-        name=NAME,
-        parameters=model.num_parameters(),
-        seed=seed,
-        steps=steps,
-        torch=torch.__version__,
-        problems=PROBLEMS,
-        unworked=1 - corpus.ANSWERS["worked"],
-        **measure(model, tokenizer, seed=seed),
-    )
+    facts = {"seed": seed, "steps": steps, "torch": torch.__version__, "problems": PROBLEMS}
+    facts |= {"parameters": model.num_parameters(), "unworked": 1 - corpus.ANSWERS["worked"]}
+    text = TEXT.format(name=NAME, **facts, **measure(model, tokenizer, seed=seed))
     (out / "README.md").write_text(text, encoding="utf-8")
 
 

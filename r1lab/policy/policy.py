@@ -68,14 +68,9 @@ class Policy:
         groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
         if self.value_head is not None:
             groups.append({"params": list(self.value_head.parameters()), "factor": value_rate})
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=0.0,
-            betas=(options.beta1, options.beta2),
-            eps=options.epsilon,
-            weight_decay=options.weight_decay,
-            fused=True,  # one pass over each weight, on a CPU too; other implementations round otherwise
-        )
+        decay = {"eps": options.epsilon, "weight_decay": options.weight_decay}
+        # Fused: one pass over each weight, on a CPU too; other implementations round otherwise.
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(options.beta1, options.beta2), fused=True, **decay)
         self.version, self.watch = 0, Watch()
         self.kept: dict[str, Any] | None = None
         """Weights and state put together, in the copy that `whole` makes."""
@@ -220,13 +215,8 @@ class Policy:
 
     def _rate(self) -> float:
         options = self.stage.optimizer
-        return learning_rate(
-            self.version,
-            peak=self.stage.learning_rate,
-            warmup=options.warmup_updates,
-            total=self.total_updates,
-            schedule=options.schedule,
-        )
+        shape = {"warmup": options.warmup_updates, "total": self.total_updates, "schedule": options.schedule}
+        return learning_rate(self.version, peak=self.stage.learning_rate, **shape)
 
     def _hidden(self, model, batch: PackedBatch | None) -> Tensor:
         """Hidden states [N, D] that predict the batch's targets; of one token where there is no batch."""

@@ -41,15 +41,9 @@ class RequestMaker:
         if draw.problem.solution is None:
             raise RunError(f"problem {draw.problem.id!r} has no solution to learn from")
         ids = self.renderer.render_solution(draw.problem)
-        return Rollout(
-            self.request(draw, index),
-            ids,
-            np.full(len(ids), Role.DEMO, np.int8),
-            np.full(len(ids), np.nan, np.float32),
-            np.full(len(ids), -1, np.int32),
-            "eos",
-            draw.problem.solution,
-        )
+        role, version = np.full(len(ids), Role.DEMO, np.int8), np.full(len(ids), -1, np.int32)
+        unknown = np.full(len(ids), np.nan, np.float32)
+        return Rollout(self.request(draw, index), ids, role, unknown, version, "eos", draw.problem.solution)
 
 
 def evaluation_sampling(stage: AnyStageConfig) -> Sampling:

@@ -48,15 +48,6 @@ def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress:
 
 def feed(ready: Ready, plan: Plan, engine: Engine, verification: Verification) -> Feed:
     assert isinstance(ready.stage, SamplingStageConfig) and ready.reward  # stages of these kinds have one
-    return Feed(
-        stage=ready.stage,
-        seed=plan.seed,
-        sampler=sampler(ready, plan),
-        problems=ready.problems,
-        renderer=ready.renderer,
-        engine=engine,
-        verification=verification,
-        reward=ready.reward,
-        second=ready.second,
-        objective=ready.objective,
-    )
+    names = ("stage", "problems", "renderer", "reward", "second", "objective")
+    parts = {"sampler": sampler(ready, plan), "engine": engine, "verification": verification}
+    return Feed(seed=plan.seed, **parts, **{name: getattr(ready, name) for name in names})

@@ -10,7 +10,7 @@ from pathlib import Path
 from r1lab.evaluation import runner
 from r1lab.evaluation.completers import ModelCompleter
 from r1lab.evaluation.runner import Evaluation, EvaluationSpec
-from r1lab.evaluation.scores import depths, summary
+from r1lab.evaluation.scores import checked_ks, summary
 from r1lab.policy import models
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
@@ -53,16 +53,9 @@ def _evaluated(
     stage, knobs = ready.stage, ready.stage.eval
     engine = stage.engine.model_copy(update={"kind": run.pinned[stage.name]["engine"]})
     origin = ModelCompleter(build.start(ready, run), stage.prompt, engine)
-    spec = EvaluationSpec(
-        eval_set=eval_set,
-        table={problem.verifier: ready.table[problem.verifier] for problem in eval_set.problems},
-        n=knobs.n,
-        ks=depths(knobs.n) if knobs.n > 1 else [],
-        sampling=evaluation_sampling(stage),
-        prompt=stage.prompt.model_dump(mode="json"),
-        seed=plan.seed,
-        workers=stage.workers,
-        note={"run": run.manifest["hash"], "stage": stage.name},
-        base=plan.base,
-    )
+    asking = (eval_set, knobs.n, plan.seed, evaluation_sampling(stage))
+    table = {problem.verifier: ready.table[problem.verifier] for problem in eval_set.problems}
+    note = {"run": run.manifest["hash"], "stage": stage.name}
+    prompt = stage.prompt.model_dump(mode="json")
+    spec = EvaluationSpec(*asking, table, checked_ks((), knobs.n), prompt, stage.workers, note, plan.base)
     return runner.evaluate(spec, origin, out, progress.say)

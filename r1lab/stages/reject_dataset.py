@@ -82,21 +82,15 @@ def read(folder: Path, source: str, verifier: str = "") -> list[Problem]:
     path = folder / FILE
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        return [
-            Problem(
-                id=f"{source}/{row['id']}",
-                prompt=row["prompt"] if isinstance(row["prompt"], str) else tuple(row["prompt"]),
-                answer=row["answer"],
-                verifier=verifier or row["verifier"],
-                solution=row["solution"],
-                source=source,
-                meta=row["meta"],
-            )
-            for row in rows
-        ]
+        return [_problem(row, source, verifier or row["verifier"]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise RunError(f"{path} cannot be read ({reason}); remove the stage's folder to make it anew") from None
+
+
+def _problem(row: Mapping[str, Any], source: str, verifier: str) -> Problem:
+    prompt = row["prompt"] if isinstance(row["prompt"], str) else tuple(row["prompt"])
+    return Problem(f"{source}/{row['id']}", prompt, row["answer"], verifier, row["solution"], source, row["meta"])
 
 
 def columns_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from r1lab.stages import build
 from r1lab.stages.prepare import Ready
 from r1lab_data.loaders import digest as content_digest
 
+Samplers = tuple[Engine, Verification]
+
 
 def run_stage(
     ready: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
@@ -49,12 +51,13 @@ def run_stage(
         seed=plan.seed,
         value_rate=objective.credit.value_rate if objective.has_values else None,
     )
-    verification = engine = None
+    samplers = None
     if ready.table:
-        verification, engine = build.verification(ready, plan, stack), build.engine(ready, run, policy, progress, stack)
+        verification = build.verification(ready, plan, stack)
+        samplers = build.engine(ready, run, policy, progress, stack), verification
     if isinstance(stage, RlStageConfig):
-        assert engine is not None and verification is not None  # a stage with a reward has a table of verifiers
-        feed = build.feed(ready, plan, engine, verification)
+        assert samplers is not None  # a stage with a reward has a table of verifiers
+        feed = build.feed(ready, plan, *samplers)
     else:
         sampler = build.sampler(ready, plan)
         feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=ready.renderer, objective=objective)
@@ -72,7 +75,7 @@ def run_stage(
         stopping=stopping,
         progress=progress,
         problem_of=ready.problems.__getitem__,
-        evaluate=_evaluation(ready, plan.seed, run, policy, engine, verification, ledger),
+        evaluate=_evaluation(ready, plan.seed, run, policy, samplers, ledger),
     )
     if not policy.version:
         note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
@@ -82,13 +85,7 @@ def run_stage(
 
 
 def _evaluation(
-    ready: Ready,
-    seed: int,
-    run: RunFolder,
-    policy: Policy,
-    engine: Engine | None,
-    verification: Verification | None,
-    ledger: Ledger,
+    ready: Ready, seed: int, run: RunFolder, policy: Policy, samplers: Samplers | None, ledger: Ledger
 ) -> Callable[[int], dict]:
     """evaluate(step) over the stage's sets; a table that is there is read instead of sampled again."""
     stage, knobs = ready.stage, ready.stage.eval
@@ -106,7 +103,8 @@ def _evaluation(
         settings = digest([content[eval_set.name], vars(sampling), knobs.n, seed, policy.version])
         table = ranks.first(journal.read_evaluation, path)
         if table is None or table[1] != settings:
-            assert engine is not None and verification is not None  # the sets' verifiers are in the table
+            assert samplers is not None  # the sets' verifiers are in the table
+            engine, verification = samplers
             publish(engine, policy.named_tensors, policy.version, policy)
             asking, everything = Asking(eval_set, knobs.n, seed, sampling), range(len(eval_set.problems))
             parts = {"engine": engine, "renderer": ready.renderer, "verify": verification.submit}

@@ -128,14 +128,8 @@ class Wave:
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         """Logits float32 [n, V] after the last of ids [n, P]."""
-        output = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        cache = {"past_key_values": self.cache, "use_cache": True, "logits_to_keep": 1}
+        output = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, **cache)
         return output.logits[:, -1].float()
 
     def step(self, version: int, aborted: set) -> list[Rollout]:

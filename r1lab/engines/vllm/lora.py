@@ -55,14 +55,9 @@ def put(manager, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
     from vllm.lora.peft_helper import PEFTHelper
 
     held, helper = manager._adapter_manager, PEFTHelper.from_dict(dict(settings))
-    adapter = LoRAModel.from_lora_tensors(
-        NUMBER,
-        dict(tensors),
-        helper,
-        device=manager.device,
-        dtype=manager.lora_config.lora_dtype,
-        weights_mapper=_renames(held.model),
-    )
+    kind = {"device": manager.device, "dtype": manager.lora_config.lora_dtype}
+    renames = _renames(held.model)
+    adapter = LoRAModel.from_lora_tensors(NUMBER, dict(tensors), helper, weights_mapper=renames, **kind)
     held.remove_adapter(NUMBER)
     held.add_adapter(adapter)
     held.activate_adapter(NUMBER)
