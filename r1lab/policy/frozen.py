@@ -21,7 +21,7 @@ class Scorer:
 
     temperature: float = 1.0
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model):
         self.model = model
 
     @property

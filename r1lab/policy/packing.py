@@ -131,7 +131,7 @@ def _with_rows(
     def column(values, dtype):
         return torch.from_numpy(np.concatenate(values).astype(dtype)).to(device)
 
-    def optional(name: str, dtype=np.float32):
+    def optional(name: str, dtype: type = np.float32):
         arrays = [getattr(sample, name) for sample in picked]
         return None if arrays[0] is None else column(arrays, dtype)
 

@@ -68,7 +68,7 @@ class Policy:
         groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
         if self.value_head is not None:
             groups.append({"params": list(self.value_head.parameters()), "factor": value_rate})
-        decay = {"eps": options.epsilon, "weight_decay": options.weight_decay}
+        decay: dict[str, Any] = {"eps": options.epsilon, "weight_decay": options.weight_decay}
         # Fused: one pass over each weight, on a CPU too; other implementations round otherwise.
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(options.beta1, options.beta2), fused=True, **decay)
         self.version, self.watch = 0, Watch()

@@ -181,7 +181,7 @@ RATIO_BINS = tuple(
     f"mismatch/ratio/{low}_{high}" for low, high in zip((0, *RATIO_EDGES), (*RATIO_EDGES, "inf"), strict=True)
 )
 COLUMNS = ("logp", "entropy", "old", "engine", "ref", "advantage", "scale", "role", "sequence")
-NO_ROWS = dict.fromkeys(COLUMNS, np.empty(0, np.float32))
+NO_ROWS: dict[str, np.ndarray] = dict.fromkeys(COLUMNS, np.empty(0, np.float32))
 """Of a step that forwarded nothing: its policy statistics are None."""
 
 
