@@ -14,6 +14,7 @@ from r1lab.errors import RecipeError, RunError
 from r1lab.run.manifest import r1lab_version
 from r1lab.stats.intervals import Interval
 
+COSTS = ("tokens", "flops", "seconds")
 STEPS = (0.25, 0.5, 0.75)
 """Shares of the way from where the regimes begin to the best final score, whose cost is told."""
 
@@ -186,9 +187,7 @@ def _regime(regime: Regime, folder: Path | None) -> dict[str, Any]:
         "by_seed": {str(seed): value for seed, value in regime.by_seed.items()},
         "one_seed": regime.has_one_seed,
         "base": regime.base,
-        "tokens": {str(trial.seed): trial.tokens for trial in regime.trials},
-        "flops": {str(trial.seed): trial.flops for trial in regime.trials},
-        "seconds": {str(trial.seed): trial.seconds for trial in regime.trials},
+        **{cost: {str(trial.seed): getattr(trial, cost) for trial in regime.trials} for cost in COSTS},
         "runs": {str(trial.seed): place(trial.path) for trial in regime.trials},
         "hashes": {str(trial.seed): trial.manifest.get("hash") for trial in regime.trials},
         "tokens_to_reach": [

@@ -11,8 +11,6 @@ from r1lab.report.pages import count, duration
 from r1lab.report.tables import Section, as_text
 from r1lab.stats.intervals import Interval
 
-ONE = "one seed"
-
 
 def answer(findings: Findings) -> str:
     """Which regime ends higher, or why that cannot be said; what else is ranked; what it rests on."""
@@ -74,8 +72,7 @@ def design(findings: Findings) -> str:
     unit = "budget tokens" if findings.unit == "tokens" else "training FLOPs"
     least, most = count(min(spent)), count(max(spent))
     budget = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
-    seeds = "one seed" if findings.num_seeds == 1 else f"{findings.num_seeds} seeds"
-    return f"({seeds}, {findings.num_problems} problems of {findings.on}, {budget} a run.)"
+    return f"({_seeds(findings.num_seeds)}, {findings.num_problems} problems of {findings.on}, {budget} a run.)"
 
 
 def difference_from(contrast: Contrast, first: str) -> Interval:
@@ -116,33 +113,24 @@ def text(findings: Findings) -> str:
 
 
 def _regimes(findings: Findings) -> Section:
-    rows = [
-        (
-            regime.name,
-            _percent(regime.score),
-            ONE if regime.has_one_seed else f"{len(regime.trials)} seeds",
-            count(regime.mean("tokens")),
-            count(regime.mean("flops")),
-            duration(regime.mean("seconds")),
-        )
-        for regime in findings.best_first
-    ]
+    rows = []
+    for regime in findings.best_first:
+        costs = count(regime.mean("tokens")), count(regime.mean("flops")), duration(regime.mean("seconds"))
+        rows.append((regime.name, _percent(regime.score), _seeds(len(regime.trials)), *costs))
     header = ("regime", "right, % [95 %]", "seeds", "tokens", "FLOPs", "time")
     return Section(f"Right answers on {findings.on}, and the mean cost of a run", header, rows)
 
 
 def _contrasts(findings: Findings) -> Section:
-    rows = [
-        (
-            f"{contrast.a} - {contrast.b}",
-            points(contrast.difference),
-            "-" if contrast.adjusted_p is None else f"{contrast.adjusted_p:.2g}",
-            ONE if contrast.num_seeds == 1 else f"{contrast.num_seeds} seeds",
-            verdict(contrast),
-        )
-        for contrast in findings.contrasts
-    ]
+    rows = []
+    for contrast in findings.contrasts:
+        pair, p = f"{contrast.a} - {contrast.b}", "-" if contrast.adjusted_p is None else f"{contrast.adjusted_p:.2g}"
+        rows.append((pair, points(contrast.difference), p, _seeds(contrast.num_seeds), verdict(contrast)))
     return Section("Differences", ("pair", "difference [95 %]", "p (Holm)", "seeds", "verdict"), rows)
+
+
+def _seeds(num: int) -> str:
+    return "one seed" if num == 1 else f"{num} seeds"
 
 
 def _percent(interval: Interval) -> str:

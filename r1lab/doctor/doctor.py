@@ -26,6 +26,7 @@ def examine() -> list[Finding]:
     """All findings, in the order in which they are shown. Takes seconds; each child has a deadline."""
     supported = versions.ranges()
     answers = gather(supported)
+    of_torch, setting = answers["torch"].facts.get("threads"), os.environ.get("OMP_NUM_THREADS")
     return [
         *devices(answers["torch"], supported),
         *versions.packages(supported),
@@ -35,9 +36,7 @@ def examine() -> list[Finding]:
         *isolation.findings(answers["isolation"]),
         *hardware.disks(),
         hardware.memory(),
-        hardware.threads(
-            answers["torch"].facts.get("threads"), os.environ.get("OMP_NUM_THREADS"), hardware.num_cores()
-        ),
+        hardware.threads(of_torch, setting, hardware.num_cores()),
         hub(answers.get("hub")),
     ]
 

@@ -77,18 +77,16 @@ def figures(rows: Sequence[Row], *, name: str, seed: int, ks: Sequence[int]) -> 
         value, low, high = share_right(values_NK, derive(seed, f"bootstrap/{name}{what}"))
         return {"value": value, "low": low, "high": high}
 
+    def passed(k: int) -> dict[str, float | None]:
+        return interval([[intervals.pass_at_k(len(right_K), sum(right_K), k)] for right_K in right_NK], f"/pass@{k}")
+
     has_votes = any(row["vote"] is not None for row in rows)
     majority = [[maj_at_n([row["vote"] for row in group], right_K)] for group, right_K in zip(groups, right_NK)]
     return {
         "problems": len(groups),
         "n": len(groups[0]),
         "avg": interval(right_NK, ""),
-        "pass": {
-            str(k): interval(
-                [[intervals.pass_at_k(len(right_K), sum(right_K), k)] for right_K in right_NK], f"/pass@{k}"
-            )
-            for k in ks
-        },
+        "pass": {str(k): passed(k) for k in ks},
         "maj": interval(majority, "/maj") if has_votes else None,
         "score": mean_score(rows),
         "statuses": statuses(rows),

@@ -53,9 +53,7 @@ def row_of(draw: Draw, member: Scored, *, versions: Mapping[str, str], **shared:
         "meta": dict(problem.meta),
         "verifier": problem.verifier,
         "verifier_version": versions[problem.verifier],
-        "score": verdict.score,
-        "status": verdict.status,
-        "extracted": verdict.extracted,
+        **{name: getattr(verdict, name) for name in ("score", "status", "extracted")},
         "num_tokens": len(rollout.completion_ids),
         "seed": request.seed,
         "draw": draw.number,
@@ -82,15 +80,16 @@ def read(folder: Path, source: str, verifier: str = "") -> list[Problem]:
     path = folder / FILE
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        return [_problem(row, source, verifier or row["verifier"]) for row in rows]
+        return [_problem(row, source, verifier) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise RunError(f"{path} cannot be read ({reason}); remove the stage's folder to make it anew") from None
 
 
 def _problem(row: Mapping[str, Any], source: str, verifier: str) -> Problem:
-    prompt = row["prompt"] if isinstance(row["prompt"], str) else tuple(row["prompt"])
-    return Problem(f"{source}/{row['id']}", prompt, row["answer"], verifier, row["solution"], source, row["meta"])
+    name, prompt = f"{source}/{row['id']}", row["prompt"] if isinstance(row["prompt"], str) else tuple(row["prompt"])
+    answer, judge = row["answer"], verifier or row["verifier"]
+    return Problem(name, prompt, answer, judge, row["solution"], source, row["meta"])
 
 
 def columns_of(row: Mapping[str, Any]) -> dict[str, Any]:
