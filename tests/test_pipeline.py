@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from r1lab import pipeline
 from r1lab.errors import RecipeError
 from r1lab.recipe import load
+from r1lab.report import figures
 from r1lab.report.report import report
 from r1lab.run import journal
 from r1lab.run.progress import Progress
@@ -19,11 +20,11 @@ BASE = {
     "max_new_tokens": 32,
     "learning_rate": 1e-3,
     "optimizer": {"warmup_updates": 0},
-    "prompts_per_step": 8,
+    "prompts_per_step": 4,
     "group_size": 4,
     "threads": 1,
     "workers": {"count": 1},
-    "eval": {"every": 1, "sets": {"test": {"task": "addition", "split": "eval", "size": 16}}},
+    "eval": {"every": 1, "sets": {"test": {"task": "addition", "split": "eval", "size": 8}}},
 }
 
 
@@ -36,7 +37,8 @@ def weights(folder) -> dict[str, torch.Tensor]:
     return AutoModelForCausalLM.from_pretrained(folder).state_dict()
 
 
-def test_rl_starts_from_the_sft_model_and_the_folder_is_a_model_that_loads(tmp_path):
+def test_rl_starts_from_the_sft_model_and_the_folder_is_a_model_that_loads(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "CHARTS", figures.CHARTS[:2])  # all of them: test_report.py
     run = train(tmp_path, stages=[{"kind": "sft", "steps": 3}, {"kind": "rl", "steps": 1}])
     sft = [row for row in run.metrics if row["stage"] == "sft"]
     rl = [row for row in run.metrics if row["stage"] == "rl"]
@@ -81,7 +83,7 @@ def test_patience_ends_a_stage_that_does_not_improve(tmp_path):
 
 
 def test_the_budget_ends_with_one_smaller_step_that_it_pays_for(tmp_path):
-    run = train(tmp_path, stop={"max_tokens": 4000}, learning_rate=1e-5)
+    run = train(tmp_path, stop={"max_tokens": 4000}, learning_rate=1e-5, prompts_per_step=8, eval={})
     spent = [row["tokens/budget"] for row in run.metrics]
     assert 3600 < spent[-1] < 4100
     assert run.metrics[-1]["group/drawn"] < 8
@@ -104,7 +106,7 @@ VARIANTS = {
 
 
 def test_one_step_agrees_whatever_the_rounding_knobs(tmp_path):
-    small = {"steps": 1, "prompts_per_step": 4, "eval": {}}
+    small = {"steps": 1, "eval": {}}
     rows = [train(tmp_path / name, **small, **change).metrics[-1] for name, change in VARIANTS.items()]
     for row in rows[1:]:
         for key in ("loss/value", "update/grad_norm", "policy/entropy"):
@@ -112,7 +114,7 @@ def test_one_step_agrees_whatever_the_rounding_knobs(tmp_path):
 
 
 def test_an_evaluation_of_other_problems_is_not_read_from_an_older_table(tmp_path):
-    sets = {"test": {"task": "addition", "split": "eval", "size": 16, "settings": {"digits": 2}}}
+    sets = {"test": {"task": "addition", "split": "eval", "size": 8, "settings": {"digits": 2}}}
     train(tmp_path, steps=1, eval={"every": 1, "sets": sets})
     train(tmp_path, steps=1, eval={"every": 1, "sets": sets})
     other = {"test": {**sets["test"], "settings": {"digits": 4}}}

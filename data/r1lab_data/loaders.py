@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 
@@ -56,5 +55,5 @@ def digest(problems: Iterable[Problem]) -> str:
     """Content hash of the problems in their order, for a manifest. The path they came from does not enter."""
     state = blake2b(digest_size=16)
     for problem in problems:
-        state.update(json.dumps(asdict(problem), sort_keys=True, default=str).encode() + b"\n")
+        state.update(json.dumps(vars(problem), sort_keys=True, default=str).encode() + b"\n")
     return state.hexdigest()

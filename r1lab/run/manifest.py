@@ -1,6 +1,7 @@
 """The manifest of a run, as plain data: its identity, the software and the machine. Writes nothing
 (`r1lab.run.folder`)."""
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -109,7 +110,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def surroundings() -> dict[str, Any]:
     """Software and machine that something is made with: versions, commit, hardware."""
     return {
-        "packages": _packages(),
+        "packages": {"r1lab": r1lab_version(), **_packages()},
         "python": platform.python_version(),
         "commit": _commit(ROOT),
         "machine": _machine(),
@@ -124,9 +125,10 @@ def r1lab_version() -> str:
     return importlib.metadata.version("r1lab")
 
 
+@functools.cache
 def _packages() -> dict[str, str]:
-    """Versions of those that are installed."""
-    versions = {"r1lab": r1lab_version()}
+    """Versions of the packages that are installed, as this process found them first."""
+    versions = {}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)

@@ -70,7 +70,7 @@ def test_every_form_of_the_layer_is_that_of_float64(
 
 def test_it_agrees_with_the_torch_head(inputs, spec_of, error, run, logp_spec_of):
     given = inputs(34, 300, 48, scale=3.0)  # three tiles of rows, three of columns
-    for form in FORMS.values():
+    for form in (FORMS["plain"], FORMS["capped"], FORMS["all"]):
         for spec in (spec_of(given.c), logp_spec_of(given.c)):
             one, two = (run(given, spec, kernel=kernel, **form) for kernel in ("triton", "torch"))
             assert max((a - b).abs().max().item() for a, b in zip(one[1], two[1], strict=True)) <= 2e-5

@@ -23,7 +23,7 @@ def batch_of(draw_group):
 
     def batch_of(objective):
         random, samples = np.random.default_rng(0), []
-        for number in range(3):
+        for number in range(2):
             kept = objective.rule.settle(draw_group(objective, [1.0, 0.0, 1.0, 0.0], number=number, engine=-4.0))
             samples += samples_of_group(objective, kept.group) if isinstance(kept, Keep) else []
         near = dict.fromkeys(("old", "ref"), -4.1) | {"entropy": 4.0, "values": 0.3}

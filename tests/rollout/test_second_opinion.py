@@ -11,6 +11,7 @@ from r1lab import pipeline
 from r1lab.errors import RecipeError
 from r1lab.recipe import load
 from r1lab.records import Scored
+from r1lab.report import figures
 from r1lab.report.report import report
 from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.run import journal
@@ -73,7 +74,8 @@ def test_disagreement_is_counted_by_side_and_errors_apart(make_rollout):
     assert second_opinion_metrics(members[-1:]) == {}
 
 
-def test_a_run_learns_the_same_with_and_without_it_and_says_what_it_found(tmp_path):
+def test_a_run_learns_the_same_with_and_without_it_and_says_what_it_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "CHARTS", figures.CHARTS[:2])  # all of them: test_report.py
     plain = train(tmp_path / "plain")
     second = {"use": "numeric", "extract": "whole", "share": 1.0}
     watched = train(tmp_path / "watched", second_verifier=second)

@@ -23,8 +23,8 @@ def train(tmp_path_factory):
     (folder / "coin_checks.py").write_text(PARITY)
     sys.path.append(str(folder))
     base = {
-        "steps": 2, "prompts_per_step": 3, "max_new_tokens": 14, "learning_rate": 1e-3, "threads": 1,
-        "data": {"task": "addition", "size": 64, "settings": {"digits": 1}}, "prompt": {"format": "Q: {prompt}\nA:"},
+        "steps": 2, "prompts_per_step": 3, "max_new_tokens": 10, "learning_rate": 1e-3, "threads": 1,
+        "data": {"task": "addition", "size": 16, "settings": {"digits": 1}}, "prompt": {"format": "Q: {prompt}\nA:"},
         "optimizer": {"warmup_updates": 0}, "verifier": "coin_checks:parity", "workers": {"count": 1},
     }  # fmt: skip
 

@@ -1,13 +1,11 @@
 """One changed line in a file that a verifier only imports makes it another verifier, to runs, evaluations, comparisons.
 
-The changed packages are copies, first on the path of a process of its own.
+The changed packages are copies, first on the path of a process that imports ours anew.
 """
 
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,12 +35,14 @@ EVALUATION = {
 }  # fmt: skip
 OTHER = RECIPE | {"name": "other", "learning_rate": 2e-5}
 AGAIN = """
-import json, sys
+for name in [name for name in sys.modules if name.partition(".")[0] in {ours!r}]:
+    del sys.modules[name]
+sys.path[:0] = {paths!r}
 import r1lab
 from r1lab import timing
 from r1lab_verifiers.math.read import atoms
 timing.CPU_SIZE = 64
-resumed, other, evaluation = json.loads(sys.argv[1])
+resumed, other, evaluation = {jobs!r}
 r1lab.train(resumed)
 r1lab.train(other)
 print(atoms.__file__)
@@ -64,7 +64,7 @@ def changed_copies(folder: Path) -> Path:
 
 
 @pytest.fixture
-def folders(tmp_path, monkeypatch):
+def folders(tmp_path, monkeypatch, forked_in):
     """The evaluation made here, and the one that the changed packages make; runs are in first, resumed and other."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(timing, "CPU_SIZE", 64)
@@ -73,12 +73,12 @@ def folders(tmp_path, monkeypatch):
     evaluation = r1lab.evaluate(**EVALUATION)
     jobs = [RECIPE | {"out": "resumed", "steps": 2}, OTHER | {"out": "other"}, EVALUATION]
     paths = [str(changed_copies(tmp_path / "copies")), str(Path(r1lab.__file__).parents[1])]
-    done = subprocess.run(
-        [sys.executable, "-c", AGAIN, json.dumps(jobs)], capture_output=True, text=True, timeout=150,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    reader, changed = done.stdout.split()[-2:]
+    ours = {"r1lab", "r1lab_data", "r1lab_sandbox", "r1lab_verifiers"}
+    code = AGAIN.format(ours=ours, paths=paths, jobs=jobs)
+    process = forked_in(tmp_path, code, PYTHONPATH=os.pathsep.join(paths), PYTHONSAFEPATH="1")
+    process.join(150)
+    assert process.exitcode == 0, (tmp_path / "stderr").read_text()
+    reader, changed = (tmp_path / "stdout").read_text().split()[-2:]
     assert Path(reader).is_relative_to(tmp_path / "copies")
     return evaluation.path, Path(changed)
 

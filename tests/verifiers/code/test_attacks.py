@@ -27,6 +27,8 @@ def test_b():
     assert x == 2
 """
 ASSERTS = {"test_list": ["assert add(3, 4) == 7", "assert set([add(1, 1)]) == {2}"]}
+AMPLE = {"time_limit": 5.0}
+"""For what must come to its end also on a busy machine."""
 FORMS = (CALLS, {"entry_point": "add", "test": CHECK}, {"entry_point": "add", "test": LOOP}, {"test": PYTEST}, ASSERTS)
 
 
@@ -45,7 +47,7 @@ PROGRAMS = attacks("programs")
 
 @pytest.fixture(scope="module")
 def judge():
-    with Pool({"code": resolve({"use": "code", "time_limit": 0.5})}, workers=2) as pool:
+    with Pool({"code": resolve({"use": "code", "time_limit": 0.3})}, workers=2) as pool:
         yield lambda text, *answers: [
             future.result(160) for future in
             [pool.submit(Item(f"```python\n{text}\n```", answer), "code") for answer in answers]
@@ -59,7 +61,7 @@ def test_no_wrong_function_passes_a_test_in_any_form(judge, name):
 
 
 def test_a_right_function_passes_every_form(judge):
-    verdicts = judge("def add(a, b): return a + b", *({**answer, "time_limit": 5.0} for answer in FORMS))
+    verdicts = judge("def add(a, b): return a + b", *({**answer, **AMPLE} for answer in FORMS))
     assert [verdict.status for verdict in verdicts] == ["correct"] * len(FORMS)
 
 
@@ -71,15 +73,16 @@ def test_no_wrong_program_passes_a_test(judge, name):
 
 
 def test_constant_answers_get_what_they_deserve(judge):
-    assert judge("print(7)", STDIN)[0].score == pytest.approx(1 / 3)
-    assert judge("def add(a, b): return 7", CALLS)[0].score == pytest.approx(1 / 3)
-    assert judge("def add(a, b): return a + b if a else None", CALLS)[0].score == pytest.approx(2 / 3)
+    calls = CALLS | AMPLE
+    assert judge("print(7)", STDIN | AMPLE)[0].score == pytest.approx(1 / 3)
+    assert judge("def add(a, b): return 7", calls)[0].score == pytest.approx(1 / 3)
+    assert judge("def add(a, b): return a + b if a else None", calls)[0].score == pytest.approx(2 / 3)
 
 
 def test_a_function_that_changes_its_arguments_does_not_change_what_is_expected(judge):
-    answer = {"fn_name": "f", "inputs": [[[3, 1]]], "outputs": [[1, 3]]}
+    answer = {"fn_name": "f", "inputs": [[[3, 1]]], "outputs": [[1, 3]], **AMPLE}
     assert judge("def f(x):\n    x.clear()\n    return x", answer)[0].score == 0
-    in_place = {"test_list": ["x = [3, 1]\nf(x)\nassert x == [1, 3]"]}
+    in_place = {"test_list": ["x = [3, 1]\nf(x)\nassert x == [1, 3]"], **AMPLE}
     assert judge("def f(x): x.sort()", in_place)[0].score == 1
     assert judge("def f(x): x.reverse()\n", in_place)[0].score == 1
     assert judge("def f(x): x.clear()", in_place)[0].score == 0

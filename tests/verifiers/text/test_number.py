@@ -88,6 +88,6 @@ def test_any_text_is_read_without_raising(text):
 
 @pytest.mark.parametrize("unit", ["9", "1,", "1 ", "-", "1/", "e1", r"\frac{1", "{", ".", r"\text{", "$", "1e"])
 def test_reading_is_linear(unit):
-    text = unit * (200_000 // len(unit))
+    text = unit * (100_000 // len(unit))
     list(numbers(simplify(text)))
     read_only(text)
