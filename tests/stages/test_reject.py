@@ -7,6 +7,7 @@ import pytest
 from r1lab import pipeline
 from r1lab.errors import RecipeError, RunError
 from r1lab.recipe import load as recipe_file
+from r1lab.report import figures
 from r1lab.report.report import report
 from r1lab.run import journal as tables
 from r1lab.run.progress import Progress
@@ -69,7 +70,8 @@ def test_sampled_tokens_count_as_budget_and_nothing_is_trained(run):
     assert last["flops/rollout"] > 0 == last["flops/update"]
 
 
-def test_the_next_stage_learns_from_the_samples_for_its_epochs(run):
+def test_the_next_stage_learns_from_the_samples_for_its_epochs(run, monkeypatch):
+    monkeypatch.setattr(figures, "CHARTS", figures.CHARTS[:2])  # all of them: test_report.py
     made = load(str(run.path / "stages" / "samples" / "data"), source="s", columns={"solution": "solution"})
     rows = [row for row in run.metrics if row["stage"] == "sft"]
     assert [row["step"] for row in rows] == list(range(-(-2 * len(made) // 8) + 1))
