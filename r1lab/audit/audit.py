@@ -37,6 +37,8 @@ class Audit:
     panels: Sequence[Panel]
     series: Sequence[str] = ("",)
     unreadable: int = 0
+    failed: int = 0
+    """Checks of golds that did not hold; of labelled rows, checks that hung or crashed."""
 
     def text(self) -> str:
         return as_text(self.sections)
@@ -106,7 +108,9 @@ def audit(
     if against is not None:
         figures["disagreements"] = versus.figures()
     title = f"{' against '.join(table)} on {path.name}"
-    return Audit(title, figures, _sections(figures), _panels(figures["verifiers"]), tuple(table), cases.unreadable)
+    failed = sum(tally.failed for tally in tallies.values())
+    panels = _panels(figures["verifiers"])
+    return Audit(title, figures, _sections(figures), panels, tuple(table), cases.unreadable, failed)
 
 
 class Versus:
@@ -176,13 +180,16 @@ def _summary(figures: Mapping) -> Section:
             *(f"{1000 * seconds[key]:.1f}" if seconds else None for key in ("p50", "p99")),
             f"{rate:.0f}" if rate else None,
         ))  # fmt: skip
+    title = f"{figures['rows']} labelled completions, {figures['unreadable']} rows not readable"
+    if failed := sum(measured["failed_checks"] for measured in figures["verifiers"].values()):
+        title += f"; checks that hung or crashed: {failed}"
     return Section(
-        f"{figures['rows']} labelled completions, {figures['unreadable']} rows not readable",
+        title,
         ("verifier", "false positives", "false negatives", "right", "undecided", "error", "p50 ms", "p99 ms", "/s"),
         rows,
         "False positives are the share of wrong completions that were accepted, false negatives the share of right "
-        "ones that were rejected, each with its Wilson interval of 95 %; errors have no score and are in neither, and "
-        "count as not right. Answers per second (/s) are one worker's.",
+        "ones that were rejected, each with its Wilson interval of 95 %; errors (a check that hung or crashed "
+        "is one) have no score and are in neither, and count as not right. Answers per second (/s) are one worker's.",
     )
 
 
@@ -208,7 +215,8 @@ def _wrong(name: str, figure: Mapping) -> Section:
         row[1] = _label(row[1])
     right = figure["right"]
     title = f"Judged wrongly by {name}: {right['n'] - right['count'] if right else 0}"
-    return Section(title, ("id", "label", *columns[2:]), rows, num_words=len(columns), shown=SHOWN_ROWS)
+    header = ("id", "label", *columns[2:])
+    return Section(title, header, rows, num_words=len(columns), shown=SHOWN_ROWS, has_reason=True)
 
 
 def _parted(rows: Sequence[Mapping]) -> Section:

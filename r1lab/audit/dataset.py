@@ -77,7 +77,7 @@ def audit_golds(
         **findings.figures(len(problems)),
     }
     title = f"{name} on the golds of {figures['dataset']}"
-    return Audit(title, figures, _sections(figures), _panels(figures["checks"]))
+    return Audit(title, figures, _sections(figures), _panels(figures["checks"]), failed=len(findings.failed))
 
 
 def tables(resolved: Resolved) -> dict[str, Resolved]:
@@ -121,16 +121,19 @@ class GoldFindings:
     held: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     failed: list[dict] = field(default_factory=list)
+    without_verdict: int = 0
+    """Of those that failed, checks that hung or crashed."""
 
     def add(self, check: GoldCheck, verdicts: Sequence[Verdict]) -> None:
         verdict, *kind = verdicts
         self.total[check.rule] += 1
-        if verdict.score == check.wanted:
+        if verdict.score == check.wanted and not verdict.has_failed:  # a check that hung has the score 0 by blame alone
             self.held[check.rule] += 1
         else:
             self.failed.append(_row(check, verdict))
+        self.without_verdict += verdict.has_failed
         for said in kind:
-            self.kinds["error" if said.score is None else str(said.extracted)] += 1
+            self.kinds["error" if said.score is None or said.has_failed else str(said.extracted)] += 1
 
     def figures(self, num_problems: int) -> dict:
         rules = {name: wanted for rules, wanted in (((REFERENCE, DOLLARS), 1), (SAME, 1), (OTHER, 0)) for name in rules}
@@ -144,6 +147,7 @@ class GoldFindings:
             "without_reference": num_problems - self.total[REFERENCE],
             "kinds": dict(self.kinds.most_common()),
             "parsed": share(parsed, sum(self.kinds.values())),
+            "without_verdict": self.without_verdict,
             "failed": self.failed,
         }
 
@@ -162,11 +166,13 @@ def _row(check: GoldCheck, verdict: Verdict) -> dict:
 def _sections(figures: Mapping) -> list[Section]:
     checks, kinds = figures["checks"], figures["kinds"]
     columns = ("id", "check", "answer", "stated", "status", "extracted", "reason")
-    missing = figures["without_reference"]
+    missing, hung = figures["without_reference"], figures["without_verdict"]
     return [
         Section(
             f"{figures['problems']} problems, {sum(each['n'] for each in checks.values())} checks, "
-            f"{len(figures['failed'])} failed" + (f"; {missing} problems have no reference" if missing else ""),
+            f"{len(figures['failed'])} failed"
+            + (f" ({hung} hung or crashed: the verifier came to no verdict)" if hung else "")
+            + (f"; {missing} problems have no reference" if missing else ""),
             ("check", "must score", "problems", "failed", "held"),
             [
                 (name, each["wanted"], each["n"], each["n"] - each["count"], percent(interval(each)))
@@ -186,6 +192,7 @@ def _sections(figures: Mapping) -> list[Section]:
             [[row[key] for key in columns] for row in figures["failed"]],
             num_words=len(columns),
             shown=SHOWN_ROWS,
+            has_reason=True,
         ),
     ]
 

@@ -1,7 +1,7 @@
 """How often a verifier was right on labelled completions, as plain data for JSON. Pure counting: verifies nothing.
 
-Accepted is a score of 1, rejected any other, `undecided` included; an error has no score and is in no rate but `right`,
-of which it lowers the share.
+Accepted is a score of 1, rejected any other, `undecided` included. An error has no score, and a check that hung or
+crashed came to none by itself: both are in no rate but `right`, of which they lower the share.
 """
 
 from array import array
@@ -24,7 +24,7 @@ Cells = Counter[tuple[bool, str]]
 
 
 def outcome(verdict: Verdict) -> str:
-    return "error" if verdict.score is None else "accepted" if verdict.score == 1 else "rejected"
+    return "error" if verdict.score is None or verdict.has_failed else "accepted" if verdict.score == 1 else "rejected"
 
 
 def is_right(case: Case, verdict: Verdict) -> bool:
@@ -41,6 +41,8 @@ class Tally:
         self.statuses: Counter[tuple[str, bool]] = Counter()
         self.seconds = array("d")
         self.wrong: list[dict] = []
+        self.failed = 0
+        """Checks that hung or crashed."""
 
     def add(self, case: Case, verdict: Verdict) -> None:
         is_expected = bool(case.expected)  # a row without a label is no case of an audit
@@ -51,6 +53,7 @@ class Tally:
                 groups[name][cell] += 1
         self.statuses[verdict.status, is_expected] += 1
         self.seconds.append(verdict.seconds)
+        self.failed += verdict.has_failed
         if not is_right(case, verdict) and len(self.wrong) < MAX_KEPT_ROWS:
             self.wrong.append(row_of(case, verdict))
 
@@ -70,6 +73,7 @@ class Tally:
             },
             "seconds": {f"p{at}": float(np.percentile(self.seconds, at)) for at in (50, 99)} if self.seconds else {},
             "answers_per_second": len(self.seconds) / spent if spent else None,
+            "failed_checks": self.failed,
             "judged_wrongly": self.wrong,
         }
 

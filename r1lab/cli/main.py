@@ -195,7 +195,9 @@ def audit(
     deadline: given.Deadline = given.DEADLINE_SECONDS,
     memory_mb: given.Memory = given.MEMORY_MB,
 ) -> None:
-    """A verifier's false positives and negatives on labelled rows; with --dataset, whether every gold proves itself."""
+    """A verifier's false positives and negatives on labelled rows; with --dataset, whether every gold proves itself.
+
+    Exit 1 where a gold's check failed, a row could not be read, or the verifier hung or crashed on one."""
     from r1lab.audit import audit
     from r1lab.audit import dataset as golds
 
@@ -214,7 +216,7 @@ def audit(
             result = audit.audit(cases, verifier, against=against, **picked, **more)
         report(result)
     typer.echo(result.text())
-    raise typer.Exit(1 if result.unreadable else 0)
+    raise typer.Exit(1 if result.unreadable or result.failed else 0)
 
 
 @app.command()

@@ -11,8 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-LONGEST_CHARACTERS = 3000
-"""Characters shown of one text; its middle is left out."""
+from r1lab.run.visible import visible
 
 
 def environment() -> Environment:
@@ -25,14 +24,6 @@ def environment() -> Environment:
     dumped = partial(json.dumps, indent=2, ensure_ascii=False, default=str)
     templates.filters |= {"visible": visible, "count": count, "duration": duration, "json": dumped}
     return templates
-
-
-def visible(text: str, longest: int = LONGEST_CHARACTERS) -> str:
-    """Text as it stands, with control, bidirectional and other invisible characters written out, its middle cut."""
-    if len(text) > longest:
-        half = longest // 2
-        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
-    return "".join(char if char.isprintable() or char in "\n\t" else f"\\u{ord(char):04x}" for char in text)
 
 
 def encoded(png: bytes) -> Markup:

@@ -1,13 +1,19 @@
 """An audit for people: tables as text for a terminal, or one HTML page with a figure. Computes nothing."""
 
+import shutil
+import textwrap
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
+from r1lab.run.visible import visible
 from r1lab.stats.intervals import Interval
 
-TEXT_CELL_CHARACTERS, HTML_CELL_CHARACTERS = 44, 400
-"""Characters of a cell."""
+TEXT_CELL_CHARACTERS, HTML_CELL_CHARACTERS, REASON_CHARACTERS = 120, 600, 600
+"""Characters of a cell, and of a reason on lines of its own."""
+PLAIN_COLUMNS, LEAST_COLUMNS = 100, 12
+"""Width of a text that goes to no terminal; columns that a word's cell has at least."""
 MOST_HTML_ROWS = 1000
 """Rows of a table."""
 
@@ -23,6 +29,8 @@ class Section:
     num_words: int = 1
     shown: int = 10**9
     """Rows shown in a terminal; a page shows MOST_HTML_ROWS."""
+    has_reason: bool = False
+    """The last column is a reason: in a terminal it stands whole under its row."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +52,47 @@ def cell(value: object, longest: int) -> str:
     """On one line, cut, with what a terminal would obey or cannot be seen written out."""
     text = "-" if value is None else str(value)
     cut = text[: longest - 3] + "..." if len(text) > longest else text
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in cut.replace("\n", " "))
+    return visible(cut.replace("\n", " ").replace("\t", " "), len(cut))
 
 
 def as_text(sections: Sequence[Section]) -> str:
-    return "\n\n".join("\n".join(_lines(section)) for section in sections if section.rows)
+    """The tables for a terminal, as wide as it is; cells that do not fit go over several lines."""
+    width = shutil.get_terminal_size((PLAIN_COLUMNS, 24)).columns
+    return "\n\n".join("\n".join(_lines(section, width)) for section in sections if section.rows)
 
 
-def _lines(section: Section) -> list[str]:
+def _lines(section: Section, width: int) -> list[str]:
     rows = section.rows[: section.shown]
-    table = [section.header, *([cell(value, TEXT_CELL_CHARACTERS) for value in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table)]
-    lines = [
-        "  ".join(
-            text.ljust(width) if at < section.num_words else text.rjust(width)
-            for at, (text, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in table
-    ]
+    num = len(section.header) - section.has_reason
+    table = [section.header[:num], *([cell(value, TEXT_CELL_CHARACTERS) for value in row[:num]] for row in rows)]
+    widths = _widths(table, section.num_words, width)
+    lines = [section.title]
+    for at, row in enumerate(table):
+        cells = [textwrap.wrap(text, most, break_on_hyphens=False) or [""] for text, most in zip(row, widths)]
+        for parts in zip_longest(*cells, fillvalue=""):
+            padded = (
+                text.ljust(most) if column < section.num_words else text.rjust(most)
+                for column, (text, most) in enumerate(zip(parts, widths))
+            )
+            lines.append(f"  {'  '.join(padded)}".rstrip())
+        reason = rows[at - 1][-1] if section.has_reason and at else None
+        if reason:
+            lines += textwrap.wrap(
+                cell(reason, REASON_CHARACTERS), max(width, 40), initial_indent=" " * 6, subsequent_indent=" " * 6
+            )
     left = len(section.rows) - section.shown
-    return [section.title, *(f"  {line}" for line in lines), *([f"  ... {left} more"] if left > 0 else [])]
+    return [*lines, *([f"  ... {left} more"] if left > 0 else [])]
+
+
+def _widths(table: Sequence[Sequence[str]], num_words: int, width: int) -> list[int]:
+    """Columns of a terminal for each column of the table: the widest words give way until all fit."""
+    widths = [max(1, *map(len, column)) for column in zip(*table)]
+    while sum(widths) + 2 * len(widths) > width:
+        widest = max(range(min(num_words, len(widths))), key=widths.__getitem__)
+        if widths[widest] <= LEAST_COLUMNS:
+            break
+        widths[widest] -= 1
+    return widths
 
 
 def as_html(title: str, sections: Sequence[Section], panels: Sequence[Panel], series: Sequence[str]) -> bytes:

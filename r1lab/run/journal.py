@@ -7,7 +7,7 @@ repr), and a checksum covers every byte. Numbers that a verifier returned as int
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ LISTS = ("prompt_ids", "forced_ids", "forced_role", *OF_TOKENS)
 LEARNED = ("advantage", "scale", "old", "ref", "values", "returns")
 """Of each completion's sample, the first where it has two (RPO's chosen one)."""
 assert [*SAMPLING] == [field.name for field in fields(Sampling)]
-assert [*VERDICT] == [field.name for field in fields(Verdict)]
+assert [*VERDICT] == [field.name for field in fields(Verdict) if field.compare]
 
 
 def write_block(
@@ -177,8 +177,8 @@ def _utf8(text: str) -> str:
 
 def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
     """`verdicts` and `parts` as JSON in their own order; `part/<name>` beside them for people."""
-    further = [json.dumps({name: asdict(each) for name, each in scored.verdicts.items()}) for scored in members]
-    second = [json.dumps(asdict(scored.second)) if scored.second else None for scored in members]
+    further = [json.dumps({name: _plain(each) for name, each in scored.verdicts.items()}) for scored in members]
+    second = [json.dumps(_plain(scored.second)) if scored.second else None for scored in members]
     parts = [{name: float(value) for name, value in scored.parts.items()} for scored in members]
     names = sorted({name for each in parts for name in each})
     return {
@@ -188,6 +188,10 @@ def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
         "parts": pa.array([json.dumps(each) for each in parts], pa.string()),
         **{f"part/{name}": pa.array([each.get(name) for each in parts], pa.float64()) for name in names},
     }
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {name: getattr(verdict, name) for name in VERDICT}
 
 
 def _sample_columns(rollouts: list[Rollout], samples: Sequence[Sample]) -> dict[str, pa.Array]:

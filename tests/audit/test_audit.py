@@ -30,6 +30,19 @@ def mine(tmp_path_factory):
         "    if completion == '6': return Verdict(0.0, 'undecided')\n"
         "    if completion == '5.0': return float('nan')\n"
         "    return completion == answer\n"
+        "def stuck(completion, answer):\n"
+        "    while completion.replace('=', ' ').split()[-1] != answer: pass\n"
+        "    return True\n"
+        "def broken(completion, answer):\n"
+        "    if completion.replace('=', ' ').split()[-1] != answer: raise OSError('no licence for \x1b[2J')\n"
+        "    return True\n"
+        "def deaf(completion, answer):\n"
+        "    while True: pass\n"
+        "class Program:\n"
+        "    isolated = True\n"
+        "    def witness(self, answer): return 'ok'\n"
+        "    async def verify(self, item):\n"
+        "        return Verdict(*((1.0, 'correct') if item.completion == 'ok' else (0.0, 'timeout')))\n"
     )
     return folder
 
@@ -72,6 +85,44 @@ def test_undecided_counts_by_its_score_and_errors_are_apart(command, rows, mine,
     assert (found["false_negative"]["count"], found["false_negative"]["n"]) == (1, 2)  # c of a and c; b is an error
     assert (found["false_positive"]["count"], found["false_positive"]["n"]) == (0, 1)
     assert (found["right"]["count"], found["right"]["n"]) == (2, 4)
+
+
+@pytest.fixture
+def stubs(rows, mine, monkeypatch):
+    """stubs.py in the current folder; returns `rows`."""
+    monkeypatch.syspath_prepend(mine)
+    (Path(rows()).parent / "stubs.py").write_bytes((mine / "stubs.py").read_bytes())
+    return rows
+
+
+@pytest.mark.parametrize("name, status", [("stuck", "timeout"), ("broken", "crash")])
+def test_a_check_that_hangs_or_crashes_is_a_failure_also_where_the_score_must_be_0(name, status, command, stubs):
+    gold = ("--dataset", "task:addition", "--limit", "1", "--deadline", "0.2", "--json", "figures.json")
+    code, out, _ = command("audit", *QUICK, "--verifier", f"stubs:{name}", *gold)
+    figures = json.loads(Path("figures.json").read_text())
+    wrong = {row["check"]: row["status"] for row in figures["failed"] if row["wanted"] == 0}
+    assert code == 1 and wrong == dict.fromkeys(("first integer + 1", "first integer + 3", "other sign"), status)
+    assert figures["checks"]["reference"]["count"] == 1 and figures["without_verdict"] == len(figures["failed"])
+    assert b"hung or crashed: the verifier came to no verdict" in out and b"\x1b" not in out
+
+
+@pytest.mark.parametrize("name", ["stuck", "broken", "deaf"])
+def test_a_labelled_row_whose_check_hangs_or_crashes_is_judged_wrongly(name, command, stubs):
+    path = stubs(LABELLED[0], LABELLED[3])
+    code, out, _ = command(
+        "audit", *QUICK, "--verifier", f"stubs:{name}", path, "--deadline", "0.2", "--json", "figures.json"
+    )
+    found = json.loads(Path("figures.json").read_text())["verifiers"][f"stubs:{name}"]
+    assert code == 1 and found["confusion"]["wrong"] == {"accepted": 0, "rejected": 0, "error": 1}
+    assert found["failed_checks"] == len(found["judged_wrongly"]) == (2 if name == "deaf" else 1)
+    assert found["right"]["count"] == 2 - found["failed_checks"] and b"hung or crashed" in out
+
+
+def test_a_timeout_that_a_verifier_reports_of_a_program_is_a_verdict(command, stubs):
+    path = stubs({"completion": "loop", "answer": "1", "expected": False}, {**LABELLED[0], "completion": "ok"})
+    code, _, _ = command("audit", *QUICK, "--verifier", "stubs:Program", path, "--json", "figures.json")
+    found = json.loads(Path("figures.json").read_text())["verifiers"]["stubs:Program"]
+    assert code == 0 and found["right"]["count"] == 2 and found["statuses"]["timeout"] == {"right": 0, "wrong": 1}
 
 
 def test_a_second_verifier_stands_beside_the_first_and_it_is_said_who_was_right(command, rows):
@@ -163,10 +214,14 @@ def test_a_gold_that_does_not_prove_itself_is_listed_with_the_reason(command, ro
         {"q": "Which way?", "a": "east", "work": "east"},
     ]
     options = ("--columns", "prompt=q,answer=a,solution=work", "--json", "figures.json", "--html", "page.html")
-    code, _, _ = command("audit", *QUICK, "--verifier", "numeric", "--dataset", rows(*lines), *options)
+    code, out, _ = command("audit", *QUICK, "--verifier", "numeric", "--dataset", rows(*lines), *options)
     figures = json.loads(Path("figures.json").read_text())
     failed = {(row["id"], row["check"]): (row["status"], row["reason"]) for row in figures["failed"]}
-    assert code == 0 and failed["audit/1", "reference"] == ("wrong", "not 4")
+    assert (
+        code == 1
+        and failed["audit/2", "reference"][1] in out.decode()
+        and failed["audit/1", "reference"] == ("wrong", "not 4")
+    )
     assert failed["audit/2", "reference"][0] == "error" and "is not a number" in failed["audit/2", "reference"][1]
     assert figures["checks"]["reference"]["count"] == 1 and figures["checks"]["other sign"]["count"] == 2
     assert "so 5" not in Path("page.html").read_text() and "not 4" in Path("page.html").read_text()
@@ -175,12 +230,12 @@ def test_a_gold_that_does_not_prove_itself_is_listed_with_the_reason(command, ro
 def test_a_verifier_that_accepts_all_or_nothing_but_the_text_is_found_out(command, rows, tmp_path):
     (tmp_path / "lax.py").write_text("def every(completion, answer): return True\n")
     path = rows({"prompt": "p", "answer": "1/2"}, {"prompt": "q", "answer": "12345"})
-    assert command("audit", *QUICK, "--verifier", "lax:every", "--dataset", path, "--json", "figures.json")[0] == 0
+    assert command("audit", *QUICK, "--verifier", "lax:every", "--dataset", path, "--json", "figures.json")[0] == 1
     checks = json.loads(Path("figures.json").read_text())["checks"]
     assert {name: each["count"] for name, each in checks.items() if each["wanted"] == 0} == {
         "first integer + 1": 0, "first integer + 3": 0, "other sign": 0,
     }  # fmt: skip
-    assert command("audit", *QUICK, "--verifier", "exact", "--dataset", path, "--json", "figures.json")[0] == 0
+    assert command("audit", *QUICK, "--verifier", "exact", "--dataset", path, "--json", "figures.json")[0] == 1
     checks = json.loads(Path("figures.json").read_text())["checks"]
     assert {name: each["count"] for name, each in checks.items() if each["wanted"] == 1} == {
         "reference": 2, "dollar signs": 0, "spaces": 2, "LaTeX fraction": 0, "separators added": 0,

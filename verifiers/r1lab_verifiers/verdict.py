@@ -46,6 +46,10 @@ class Verdict:
     """(end_char, score) for each step of a process reward, or None."""
     seconds: float = 0.0
     """Wall seconds of the check; a time, so it never decides anything."""
+    has_failed: bool = field(default=False, compare=False)
+    """Whether the check itself failed each time (it hung, crashed, died): the status was laid on the completion, or is
+    an error. Said by the pool alone and not kept in tables; the timeout of a program, which its verifier reports, is no
+    failed check."""
 
     def __post_init__(self):
         if self.status not in STATUSES:
@@ -72,6 +76,7 @@ def tidy(verdict: Verdict) -> Verdict:
         reason=plain(verdict.reason, MAX_REASON_CHARACTERS),
         steps=None if verdict.steps is None else tuple((int(end), float(score)) for end, score in verdict.steps),
         seconds=float(verdict.seconds),
+        has_failed=False,
     )
 
 

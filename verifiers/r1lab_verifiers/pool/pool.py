@@ -198,7 +198,7 @@ class Pool:
     def _fail(self, task: _Task, error: Exception) -> None:
         """No worker can be had; or an item that cannot be pickled, or a bug of ours: never a future that hangs."""
         if isinstance(error, SandboxError):
-            self._finish(task, Verdict(None, "error", reason=str(error)))
+            self._finish(task, Verdict(None, "error", reason=str(error), has_failed=True))
         elif task.future.set_running_or_notify_cancel():
             task.future.set_exception(error)
 
