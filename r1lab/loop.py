@@ -51,11 +51,11 @@ def train(
     resumables["metrics"] = metrics
     step = resume(run, stage, policy, resumables)
     feed.publish(policy, policy.version)
-    if step == 0 and stage.eval.sets and stage.eval.at_start:
-        first = run_evaluation(0, evaluate, stopping, policy, run.best(stage.name))
-        record(run, metrics, progress, stage, 0, first | ledger.row())
     clock = PhaseClock(progress)
-    with Grace(ranks.any_of) as grace:  # Ctrl-C or SIGTERM: the step is finished and saved, then the run ends
+    with Grace(ranks.any_of, progress.stopping) as grace:  # Ctrl-C, SIGTERM: the step is finished and saved first
+        if step == 0 and stage.eval.sets and stage.eval.at_start:
+            scores = run_evaluation(0, evaluate, stopping, policy, run.best(stage.name))
+            record(run, metrics, progress, stage, 0, scores | ledger.row())
         while num_prompts := stopping.num_prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
             clock.start("rollout", step)  # a number of prompts -> the step's block, list[Settled], sampled or read back
@@ -88,6 +88,7 @@ def train(
             row |= ledger.row() | seconds_of(seconds, block, stage, ledger.budget - before[0])
             row |= details(seconds, policy.watch, feed.watch, peak=policy.matmul_rate())
             record(run, metrics, progress, stage, step, row)
+            progress.samples(block, step, stage.print_samples)
             if grace.heard() or is_last or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
             grace.leave(f"after step {step} of stage {stage.name}")

@@ -17,7 +17,7 @@ from r1lab.policy import models
 from r1lab.recipe import TrainStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.rollout.verification import version_of
-from r1lab.run import checkpoint, files
+from r1lab.run import checkpoint, files, outcome
 from r1lab.run.folder import RunFolder, folder, open_run
 from r1lab.run.ledger import Ledger
 from r1lab.run.manifest import identity, num_threads
@@ -56,7 +56,11 @@ def train(plan: Plan, progress: Progress | None = None) -> Run:
     Where a launcher started several processes they run it together; all of them have the same rows in the end.
     """
     with ranks.session():
-        return _train(plan, progress if progress and ranks.is_first() else Progress(quiet=not ranks.is_first()))
+        shown = progress if progress and ranks.is_first() else Progress(quiet=not ranks.is_first())
+        try:
+            return _train(plan, shown)
+        finally:
+            shown.close()  # also where it failed: a bar that stays hides the cursor
 
 
 def _train(plan: Plan, progress: Progress) -> Run:
@@ -76,9 +80,11 @@ def _train(plan: Plan, progress: Progress) -> Run:
         else:
             progress.say(f"writing to {run.path}")
             _stages(ready, plan, run, progress)
-        lines = ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()]
     progress.close()
-    return Run(run.path, run.model if _trained(ready) else None, [json.loads(line) for line in lines])
+    for warning in outcome.warnings(rows):
+        progress.say(f"warning: {run.path}: {warning}")
+    return Run(run.path, run.model if _trained(ready) else None, rows)
 
 
 def _trained(ready: list[Ready]) -> list[Ready]:

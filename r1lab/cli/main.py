@@ -1,4 +1,5 @@
-"""The commands, each a thin shell over one function. Exit codes: 0 done, 1 the run failed, 2 a user's mistake."""
+"""The commands, each a thin shell over one function. Exit codes: 0 done, 1 the run failed, 2 a user's mistake, 130
+stopped by Ctrl-C, 143 by SIGTERM."""
 
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import typer
 
 from r1lab.cli import options as given
 from r1lab.cli.eval_options import asking
-from r1lab.errors import RecipeError, RunError
+from r1lab.errors import INTERRUPTED, RecipeError, RunError
 
 app = typer.Typer(
     add_completion=False,
@@ -18,8 +19,6 @@ app = typer.Typer(
 )
 models = typer.Typer(no_args_is_help=True, help="Small real models, from the package index.")
 app.add_typer(models, name="models")
-INTERRUPTED = 130
-"""What the command line's library exits with on Ctrl-C."""
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, such as learning_rate=1e-5")]
 
 
@@ -290,12 +289,12 @@ def main() -> None:
         if debug:
             raise
         typer.echo(f"r1lab: {error}", err=True)
-        raise SystemExit(2 if isinstance(error, RecipeError) else 1) from None
+        raise SystemExit(error.exit_code) from None
     except SystemExit as end:
-        if end.code != INTERRUPTED:
+        if end.code != INTERRUPTED:  # what the command line's library exits with on Ctrl-C
             raise
         typer.echo("r1lab: stopped; the same command goes on from where it was", err=True)
-        raise SystemExit(1) from None
+        raise
 
 
 if __name__ == "__main__":

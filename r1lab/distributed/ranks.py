@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 
-from r1lab.errors import RecipeError, RunError
+from r1lab.errors import INTERRUPTED, RecipeError, RunError
 
 DEADLINE_SECONDS, DEADLINE_VARIABLE = 1800, "R1LAB_RANK_DEADLINE"
 """Seconds that processes wait for each other, and the environment's word for another number."""
@@ -86,7 +86,7 @@ def session() -> Iterator[None]:
         with suppress(RuntimeError):
             barrier = dist.barrier(_State.control_group, async_op=True)  # until the one who speaks has gone
             barrier.wait(FAREWELL)  # pyright: ignore[reportOptionalMemberAccess]  # None comes of others
-        raise SystemExit(getattr(end, "code", 1)) from None
+        raise SystemExit(getattr(end, "code", INTERRUPTED)) from None
     finally:
         _State.open = False
 
@@ -175,7 +175,7 @@ def any_of(value: T) -> T:
 
 def _exchange(value: Any, fault: Exception | None) -> list:
     """Exchange values; where ranks have a fault, the lowest of them raises it and the others exit quietly."""
-    code = 0 if fault is None else 2 if isinstance(fault, RecipeError) else 1
+    code = 0 if fault is None else getattr(fault, "exit_code", 1)
     answers: list = [None] * size()
     try:
         dist.all_gather_object(answers, (value, code), group=_State.control_group)

@@ -40,12 +40,12 @@ def choose(kind: str, config: PretrainedConfig, lora: LoraConfig | None = None) 
     """`auto` is vLLM where it is installed, runs this model and is worth it; any other kind is what it says."""
     if kind != "auto":
         return EngineChoice(kind, "the recipe names it")
-    if reason := diagnose.missing():
-        return EngineChoice("local", reason)
     size = models.num_parameters(config)
     if size < VLLM_PARAMETERS:
         why = f"{size / 1e6:.1f}M parameters: below {VLLM_PARAMETERS // 10**6}M it is faster than vLLM"
         return EngineChoice("local", why)
+    if reason := diagnose.missing():
+        return EngineChoice("local", reason)
     if reason := diagnose.unsupported(config) or vllm_adapter.too_wide(lora):
         return EngineChoice("local", reason)
     found = next(name for name in diagnose.EXTRA if versions.version(name))

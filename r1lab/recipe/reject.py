@@ -58,6 +58,8 @@ class RejectStageConfig(StageConfig):
     """Which of them become demonstrations. Result."""
     max_error_rate: Share = 0.02
     """Largest share of `error` verdicts in the last 1,000 completions. Free."""
+    print_samples: Count = 10
+    """Steps between two completions on the console, a right one and a wrong one; also after step 1; 0: none. Free."""
 
     # What a step of samples is in the feed's terms: groups as they come, learned from by no one.
     eval: ClassVar[EvalConfig] = EvalConfig()

@@ -203,6 +203,7 @@ class SftStageConfig(TrainStageConfig):
     temperature: ClassVar[float] = 1.0
     truncated: ClassVar[str] = "score"
     old_logprobs: ClassVar[str] = "recompute"
+    print_samples: ClassVar[int] = 0
 
     @model_validator(mode="after")
     def _one_length(self):
@@ -234,6 +235,8 @@ class RlStageConfig(TrainStageConfig):
     """Where they come from when several updates follow one block. Result."""
     max_error_rate: Share = 0.02
     """Largest share of `error` verdicts in the last 1,000 rollouts. Free."""
+    print_samples: Count = 10
+    """Steps between two completions on the console, a right one and a wrong one; also after step 1; 0: none. Free."""
 
     @model_validator(mode="after")
     def _on_policy(self):

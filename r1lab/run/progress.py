@@ -1,12 +1,22 @@
-"""Progress of a run for people: a bar with ETA on a terminal, plain lines elsewhere. Decides nothing."""
+"""Progress of a run for people: a line a step, a bar with ETA on a terminal, what the model wrote. Decides nothing."""
 
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from r1lab.records import Settled
+from r1lab.run.sample_lines import sample_lines
+
+PLAIN_COLUMNS = 100
+"""Width of what the model wrote where no terminal says its own."""
 
 
 class Progress:
@@ -28,28 +38,54 @@ class Progress:
         if self.console.is_terminal and not self.quiet:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
+                BarColumn(20),
+                TextColumn("{task.fields[done]}"),
                 TimeElapsedColumn(),
                 TextColumn("ETA"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", style="dim"),
             )
             self.bar = Bar(*columns, console=self.console, transient=True)
             self.bar.start()
-            self.task = self.bar.add_task(f"{self.label} {name}".strip(), total=steps or budget, note="")
+            self.task = self.bar.add_task(
+                f"{self.label} {name}".strip(), total=steps or budget, note="", done=self._done(0)
+            )
 
     def step(self, row: dict) -> None:
         """One line for a row of metrics."""
         if self.quiet:
             return
         place = f"step {row['step']}" + (f"/{self.steps}" if self.steps else "")
-        line = f"{' '.join(filter(None, (self.label, self.name, place)))}: {', '.join([*_facts(row), *self.warnings])}"
+        place = f"{' '.join(filter(None, (self.label, self.name, place)))}:"
+        facts, alarms = _facts(row), [*_alarms(row), *self.warnings]
         if self.bar is None:
-            print(line, file=sys.stderr, flush=True)
+            print(place, ", ".join([*facts, *alarms]), file=sys.stderr, flush=True)
             return
-        self.say(line)
-        self.bar.update(self.task, completed=row["step"] if self.steps else row.get("tokens/budget", 0))
+        grid = Table.grid(padding=(0, 1))  # what does not fit on the line goes on under the facts
+        parts = [_two_tone(fact) for fact in facts] + [Text(alarm, "bold red") for alarm in alarms]
+        grid.add_row(Text(place, "bold", no_wrap=True), Text(", ", "dim").join(parts))
+        self.console.print(grid)
+        count = row["step"] if self.steps or not self.budget else row.get("tokens/budget", 0)
+        self.bar.update(self.task, completed=count, done=self._done(count))
+
+    def samples(self, block: Sequence[Settled], step: int, every: int) -> None:
+        """A right and a wrong completion of the first step's block and of every so many-th; nothing of it is kept."""
+        if self.quiet or not every or (step > 1 and step % every):
+            return
+        if self.bar is None:
+            plain = Console(stderr=True, width=PLAIN_COLUMNS, color_system=None)
+            text = "\n".join(line.plain.rstrip() for line in sample_lines(block, plain))
+            if text:
+                print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+            return
+        for line in sample_lines(block, self.console):
+            self.console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+    def stopping(self, signal_name: str) -> None:
+        """A signal came while a step is at work. The bar goes now: a second signal leaves no time for it."""
+        with suppress(RuntimeError):  # it came amid a write to the same stream, which cannot be entered twice
+            self.close()
+            self.say(f"{signal_name}: stopping after this step; again: at once")
 
     def doing(self, text: str) -> None:
         """What goes on within a step, on a terminal."""
@@ -63,8 +99,13 @@ class Progress:
 
     def close(self) -> None:
         if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+            bar, self.bar = self.bar, None
+            bar.stop()
+
+    def _done(self, count: int) -> str:
+        """How far the stage is, with its unit."""
+        total, unit = (self.steps, "steps") if self.steps or not self.budget else (self.budget, "tokens")
+        return f"{count:,}/{total:,} {unit}" if total else f"{count:,} {unit}" if count else ""
 
 
 class Meter:
@@ -136,6 +177,7 @@ class PhaseClock:
 
 SHOWN = (
     ("reward/mean", "reward {:.3f}"),
+    ("pass/share", "right {:.3f}"),
     ("loss/value", "loss {:.3f}"),
     ("completion/mean", "length {:.1f}"),
     ("policy/entropy", "entropy {:.2f}"),
@@ -146,10 +188,29 @@ SHOWN = (
 
 def _facts(row: dict) -> list[str]:
     facts = [text.format(row[key]) for key, text in SHOWN if row.get(key) is not None]
-    facts += [
+    return facts + [
         f"{key.split('/')[1]} {value:.3f}"
         for key, value in row.items()
         if key.startswith("eval/") and key.endswith("/avg")
     ]
-    errors = row.get("verdict/error")
-    return facts + ([f"{errors:.1%} ERROR verdicts"] if errors else [])
+
+
+def _alarms(row: dict) -> list[str]:
+    """Checks that came to no verdict, and completions or programs that hung or crashed."""
+    alarms = []
+    for key, value in row.items():
+        area, _, rest = key.partition("/")
+        name, _, kind = rest.rpartition("/")
+        if value and kind in ALARMS and area in ("verdict", "eval"):
+            whose = f"{name}: " if name else ""
+            alarms.append(f"{whose}{value} {ALARMS[kind]}" if area == "eval" else f"{whose}{value:.1%} {ALARMS[kind]}")
+    return alarms
+
+
+ALARMS = {"timeout": "timeouts", "crash": "crashes", "error": "ERROR verdicts", "errors": "ERROR verdicts"}
+
+
+def _two_tone(fact: str) -> Text:
+    """A fact with its name in the back and its figure in front."""
+    name, space, value = fact.rpartition(" ")
+    return Text(fact) if value == "s" else Text.assemble((name + space, "dim"), value)

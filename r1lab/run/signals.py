@@ -7,18 +7,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from r1lab.errors import RunError, Stopped
+from r1lab.errors import Stopped
 
 
 @contextmanager
 def terminable(lost: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM alike unwind the block and become a RunError that says what is `lost`."""
+    """Ctrl-C and SIGTERM alike unwind the block and become a Stopped that says what is `lost`."""
     is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
+    came = [signal.SIGINT]
+
+    def end(number: int, _frame) -> None:
+        came[0] = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end) if is_main else None
     try:
         yield
     except KeyboardInterrupt:
-        raise RunError(f"stopped; {lost}") from None
+        raise Stopped(f"stopped; {lost}", came[0]) from None
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)
@@ -31,9 +37,11 @@ class Grace:
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self, agree: Callable[[str], str] = lambda asked: asked) -> None:
-        """`agree` makes one answer of those of several processes."""
-        self.asked, self.agreed, self.agree = "", "", agree
+    def __init__(
+        self, agree: Callable[[str], str] = lambda asked: asked, tell: Callable[[str], None] = lambda name: None
+    ) -> None:
+        """`agree` makes one answer of those of several processes; `tell` is called at once with the signal's name."""
+        self.asked, self.agreed, self.agree, self.tell = "", "", agree, tell
         self.before: dict[int, Any] = {}
         """Handlers, as `signal.signal` gives and takes them."""
 
@@ -54,11 +62,13 @@ class Grace:
     def leave(self, where: str) -> None:
         """Stopped where a signal was heard."""
         if self.agreed:
-            raise Stopped(f"{self.agreed} {where}; the same command goes on from here")
+            number = signal.Signals[self.agreed.rsplit(" ", 1)[-1]]
+            raise Stopped(f"{self.agreed} {where}; the same command goes on from here", number)
 
     def _ask(self, number: int, _frame) -> None:
         self.asked = f"stopped by {signal.Signals(number).name}"
         self._restore()
+        self.tell(signal.Signals(number).name)
 
     def _restore(self) -> None:
         for number, handler in self.before.items():

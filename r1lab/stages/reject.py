@@ -68,7 +68,7 @@ def sample(
         run.resumed(stage.name, found)
     feed.publish(policy, policy.version)
     clock = PhaseClock(progress)
-    with Grace(ranks.any_of) as grace:
+    with Grace(ranks.any_of, progress.stopping) as grace:
         for step in count(1):
             prompts = min(left, stopping.num_prompts(step, ledger))
             if not prompts:
@@ -90,6 +90,7 @@ def sample(
             row = rollout_metrics(block) | selection.metrics() | ledger.row()
             row |= seconds_of(clock.lap(), block, stage, spent)
             record(run, metrics, progress, stage, step, row)
+            progress.samples(block, step, stage.print_samples)
             grace.heard()
             grace.leave(f"after step {step} of stage {stage.name}")
 

@@ -190,7 +190,7 @@ def test_ctrl_c_leaves_no_file(command, rows, tmp_path, monkeypatch):
         code, out, err = command(
             "audit", *QUICK, "--verifier", "exact", *what, "--html", "page.html", "--json", "f.json"
         )
-        assert (code, out, err) == (1, b"", "r1lab: stopped; nothing was written\n")
+        assert (code, out, err) == (130, b"", "r1lab: stopped; nothing was written\n")
     assert [str(left) for left in tmp_path.iterdir()] == [path]
 
 

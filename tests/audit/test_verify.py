@@ -250,7 +250,7 @@ def test_a_stopped_command_leaves_nothing_and_says_so(number, rows, tmp_path, fo
     os.kill(running.pid, number)
     running.join(20)
     said = (tmp_path / "stderr").read_text()
-    assert (running.exitcode, said) == (1, "r1lab: stopped; 'out.jsonl' was not written\n")
+    assert (running.exitcode, said) == (128 + number, "r1lab: stopped; 'out.jsonl' was not written\n")
     assert (tmp_path / "out.jsonl").read_text() == "old"
     left = {path.name for path in tmp_path.iterdir()} - {"__pycache__", "stdout", "stderr"}
     assert left == {"slow.py", "cases.jsonl", "out.jsonl", "began"}
