@@ -58,7 +58,8 @@ class Progress:
         place = f"step {row['step']}" + (f"/{self.steps}" if self.steps else "")
         place = f"{' '.join(filter(None, (self.label, self.name, place)))}:"
         facts, alarms = _facts(row), [*_alarms(row), *self.warnings]
-        if self.bar is None:
+        bar = self.bar  # kept: a signal may close it between two lines of this function
+        if bar is None:
             print(place, ", ".join([*facts, *alarms]), file=sys.stderr, flush=True)
             return
         grid = Table.grid(padding=(0, 1))  # what does not fit on the line goes on under the facts
@@ -66,7 +67,7 @@ class Progress:
         grid.add_row(Text(place, "bold", no_wrap=True), Text(", ", "dim").join(parts))
         self.console.print(grid)
         count = row["step"] if self.steps or not self.budget else row.get("tokens/budget", 0)
-        self.bar.update(self.task, completed=count, done=self._done(count))
+        bar.update(self.task, completed=count, done=self._done(count))
 
     def samples(self, block: Sequence[Settled], step: int, every: int) -> None:
         """A right and a wrong completion of the first step's block and of every so many-th; nothing of it is kept."""
@@ -89,8 +90,8 @@ class Progress:
 
     def doing(self, text: str) -> None:
         """What goes on within a step, on a terminal."""
-        if self.bar is not None:
-            self.bar.update(self.task, note=text)
+        if (bar := self.bar) is not None:
+            bar.update(self.task, note=text)
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -98,8 +99,8 @@ class Progress:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        if self.bar is not None:
-            bar, self.bar = self.bar, None
+        bar, self.bar = self.bar, None
+        if bar is not None:
             bar.stop()
 
     def _done(self, count: int) -> str:

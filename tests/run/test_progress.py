@@ -98,6 +98,18 @@ def test_a_signal_is_answered_at_once_and_leaves_no_bar(terminal, number):
     progress.step(ROW)  # the step that was at work
 
 
+def test_a_signal_amid_a_steps_line_ends_in_the_whole_line(terminal, monkeypatch):
+    progress, screen = terminal
+    progress.stage("rl", 5, None)
+    write = progress.console.print
+    monkeypatch.setattr(
+        progress.console, "print", lambda *what, **how: (progress.stopping("SIGINT"), write(*what, **how))
+    )
+    monkeypatch.setattr(progress, "say", lambda text: write(text))
+    progress.step(ROW)
+    assert "0.520" in screen.getvalue() and "again: at once" in screen.getvalue() and progress.bar is None
+
+
 def test_a_quiet_one_says_nothing(capsys):
     progress = Progress(quiet=True)
     progress.stage("rl", 5, None)
