@@ -12,8 +12,10 @@ from r1lab.stats.intervals import Interval
 
 TEXT_CELL_CHARACTERS, HTML_CELL_CHARACTERS, REASON_CHARACTERS = 120, 600, 600
 """Characters of a cell, and of a reason on lines of its own."""
-PLAIN_COLUMNS, LEAST_COLUMNS = 100, 12
-"""Width of a text that goes to no terminal; columns that a word's cell has at least."""
+PLAIN_COLUMNS = 100
+"""Width of a text that goes to no terminal."""
+LEAST_COLUMNS, NAME_COLUMNS = 12, 44
+"""Columns that the cell of a word keeps, and a name where it is the only word of its row."""
 MOST_HTML_ROWS = 1000
 """Rows of a table."""
 
@@ -87,9 +89,10 @@ def _lines(section: Section, width: int) -> list[str]:
 def _widths(table: Sequence[Sequence[str]], num_words: int, width: int) -> list[int]:
     """Columns of a terminal for each column of the table: the widest words give way until all fit."""
     widths = [max(1, *map(len, column)) for column in zip(*table)]
+    least = NAME_COLUMNS if num_words == 1 else LEAST_COLUMNS
     while sum(widths) + 2 * len(widths) > width:
         widest = max(range(min(num_words, len(widths))), key=widths.__getitem__)
-        if widths[widest] <= LEAST_COLUMNS:
+        if widths[widest] <= least:
             break
         widths[widest] -= 1
     return widths
