@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from r1lab.errors import RecipeError
@@ -18,9 +19,13 @@ from r1lab.evaluation.runner import Evaluation, EvaluationSpec
 from r1lab.recipe.base import digest
 from r1lab.rollout import verification
 from r1lab.run.files import atomic_file
+from r1lab.seeds import derive
 from r1lab_verifiers import Item, resolve
 
 DEFAULT_N, DEFAULT_SIZE = 16, 8
+DEFAULT_PROBLEMS = 256
+"""Problems sampled of a larger set where no limit is asked for: the share of mixed groups is then known to some 0.06,
+and a probe costs less than a few steps of the training that it may save."""
 UNREADABLE = ("no_answer", "unparsable")
 
 
@@ -71,18 +76,50 @@ def probe(
     if asked.n is None and asked.completions is None:
         asked = replace(asked, n=DEFAULT_N)
     specs = [evaluation_spec(replace(asked, model=model)) for model in models or [None]]
+    num = len(specs[0][0].eval_set.problems)
+    if asked.completions is None and asked.source.get("limit") is None:
+        specs = [(_sampled(spec), origin) for spec, origin in specs]
     size = _size(size, asked, specs[0][0].n)
     own = [runner.identity(*each) for each in specs]
     folder = out or Path("probes") / f"{specs[0][0].eval_set.name}-{digest(own)}"
+    names = _names(models or [str(next(iter(specs[0][1].identity.values())))])
+    say(_cost(specs[0][0], num, len(specs)))
     probed = []
-    for number, (spec, origin) in enumerate(specs):
-        name = str(next(iter(origin.identity.values())))
+    for number, (name, (spec, origin)) in enumerate(zip(names, specs)):
         place = folder / f"{number}-{Path(name).name}"
         say(f"probing {name}")
         probed.append(_probed(name, spec, runner.evaluate(spec, origin, place, say), size))
     text = json.dumps([each.plain() for each in probed], indent=1) + "\n"
     atomic_file(folder / "probe.json", lambda path: path.write_text(text, encoding="utf-8"))
     return Probe(tuple(probed), folder)
+
+
+def _sampled(spec: EvaluationSpec) -> EvaluationSpec:
+    """On DEFAULT_PROBLEMS of its problems, drawn by the seed: the first of a sorted set are not like the others."""
+    problems = spec.eval_set.problems
+    if len(problems) <= DEFAULT_PROBLEMS:
+        return spec
+    chosen = Random(derive(spec.seed, "probe/problems")).sample(range(len(problems)), DEFAULT_PROBLEMS)
+    return replace(spec, eval_set=replace(spec.eval_set, problems=[problems[at] for at in sorted(chosen)]))
+
+
+def _cost(spec: EvaluationSpec, num: int, num_models: int) -> str:
+    """What is about to be sampled, in one line."""
+    problems = len(spec.eval_set.problems)
+    some = f" (of {num:,}; --limit takes as many as it says)" if problems < num else ""
+    each = f" for each of {num_models} models" if num_models > 1 else ""
+    return (
+        f"{spec.eval_set.name}: {problems:,} problems{some} x {spec.n} completions of at most "
+        f"{spec.sampling.max_new_tokens:,} tokens: {problems * spec.n:,} completions{each}"
+    )
+
+
+def _names(models: Sequence[str]) -> list[str]:
+    """The models as they were named; one that was named twice is counted."""
+    return [
+        name if models.count(name) == 1 else f"{name} ({models[: at + 1].count(name)})"
+        for at, name in enumerate(models)
+    ]
 
 
 def _size(size: int | None, asked: Asked, n: int) -> int:

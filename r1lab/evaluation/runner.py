@@ -12,6 +12,7 @@ byte. Not the arguments of the command (`r1lab.evaluation.arguments`) nor the ev
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ from r1lab_data.loaders import digest as content_digest
 from r1lab_verifiers.verdict import Verdict
 
 PARTS = "parts"
+SAID_SECONDS = 10.0
+"""Between two lines of progress, at least."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +164,14 @@ def _blocks(
     if missing:
         voting = Voting(spec.table)
         (out / PARTS).mkdir(exist_ok=True)
+        began = told = time.monotonic()
         with verification.opened_pool({**spec.table, **voting.table}, spec.workers, spec.base) as pool:
             try:
-                for block, path in missing:
+                for count, (block, path) in enumerate(missing, 1):
                     write_rows(path, _block(spec, origin, block, pool, voting), settings)
-                    say(f"{spec.eval_set.name}: {block.stop} of {num} problems, {spec.n} completions each")
+                    if count < len(missing) and (now := time.monotonic()) - told >= SAID_SECONDS:
+                        left, told = (now - began) / count * (len(missing) - count), now
+                        say(f"{spec.eval_set.name}: {block.stop} of {num} problems, some {left:.0f} s left")
             finally:
                 origin.close()
     return [row for path in paths for row in read_rows(path)]

@@ -1,12 +1,15 @@
 """Probing: the same evaluation, sampled as training samples, and a forecast that training bears out."""
 
 import json
+import shutil
 
 import pytest
 
 import r1lab
-from r1lab import pipeline
+from r1lab import embedded, pipeline
 from r1lab.errors import RecipeError
+from r1lab.evaluation import probe as probing
+from r1lab.evaluation import runner
 from r1lab.recipe import WorkersConfig, load
 from r1lab.run.progress import Progress
 
@@ -58,6 +61,33 @@ def test_a_recipe_alone_is_probed_on_its_own_data_as_it_samples(folder):
     assert (own["set"]["name"], own["set"]["problems"]) == ("addition", 4)
     assert (own["sampling"]["temperature"], own["sampling"]["max_new_tokens"], own["n"]) == (0.5, 64, 4)
     assert found.forecast.size == 4
+
+
+def test_a_large_set_is_sampled_and_the_cost_is_said_before(folder, monkeypatch):
+    monkeypatch.setattr(probing, "DEFAULT_PROBLEMS", 5)
+    said = []
+    asked = {"recipe": recipe(temperature=0.5), "n": 2, "group_size": 2, "max_new_tokens": 4, "say": said.append}
+    found = probe(["embedded", "embedded"], **asked, out="p")
+    assert said == [
+        "addition: 5 problems (of 64; --limit takes as many as it says) x 2 completions of at most 4 tokens: "
+        "10 completions for each of 2 models",
+        "probing embedded (1)",
+        "probing embedded (2)",
+    ]
+    ids = [{row["problem_id"] for row in runner.read_rows(each.path / runner.COMPLETIONS)} for each in found.models]
+    assert ids[0] == ids[1] and len(ids[0]) == 5 and ids[0] != {f"addition/{at}" for at in range(5)}
+    whole = probe(**{**asked, "source": {"limit": 7}}, out="q").models[0]
+    assert whole.figures["problems"] == 7 and said[3].startswith("addition: 7 problems x 2 completions")
+
+
+def test_models_of_one_folder_name_are_told_apart(folder):
+    for name in ("A", "B"):
+        shutil.copytree(embedded.path(), folder / name / "model")
+    asked = {"format": PROMPT, "max_new_tokens": 4, "n": 2, "group_size": 2, "source": {"limit": 2}}
+    found = probe(["A/model", "B/model"], "addition", **asked, out="p")
+    assert [each.model for each in found.models] == ["A/model", "B/model"]
+    assert "A/model" in found.text() and "B/model" in found.text()
+    assert sorted(path.name for path in (folder / "p").iterdir()) == ["0-model", "1-model", "probe.json"]
 
 
 @pytest.mark.slow
