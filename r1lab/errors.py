@@ -1,6 +1,8 @@
 """Errors that end a command. Each message is one line: the value, what is allowed, the remedy."""
 
+import difflib
 import signal
+from collections.abc import Iterable
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C, as a shell says it."""
@@ -25,3 +27,21 @@ class Stopped(RunError):
     def __init__(self, message: str, number: int = signal.SIGINT):
         super().__init__(message)
         self.exit_code = 128 + number
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: at most 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]} ... {text[-16:]}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant: of those alike, one of the same letters, else of the same first letter."""
+
+    def slip(candidate: str) -> tuple[bool, bool, float]:
+        likeness = difflib.SequenceMatcher(None, candidate, name).ratio()
+        return sorted(candidate) != sorted(name), candidate[:1] != name[:1], -likeness
+
+    names = list(names)
+    alike = difflib.get_close_matches(name, names, n=max(1, len(names)))
+    return min((candidate for candidate in names if candidate in alike), key=slip, default=None)

@@ -3,17 +3,19 @@
 Not the tables of built-ins: each package has its own.
 """
 
-import difflib
 import importlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from r1lab.errors import RecipeError
+from r1lab.errors import RecipeError, nearest
+
+LISTED = 20
+"""Names that an error lists even where it knows which one was meant."""
 
 
 def importable(*folders: Path) -> None:
@@ -41,24 +43,13 @@ def find(table: Mapping[str, Any], name: str, what: str) -> Any:
     if not colon:
         close = nearest(name, table)
         hint = f"; did you mean {close!r}?" if close else ""
-        raise RecipeError(f"{what}: {name!r} is none of {', '.join(table)} and no dotted path module:name{hint}")
+        known = f"none of {', '.join(table)}" if len(table) <= LISTED or not close else "no built-in"
+        raise RecipeError(f"{what}: {name!r} is {known} and no dotted path module:name{hint}")
     try:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a user's module may raise anything while it is imported
         reason = (str(error).splitlines() or [""])[0]
         raise RecipeError(f"{what}: {name!r} does not import: {type(error).__name__}: {reason}") from error
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that was probably meant: of those alike, one of the same letters, else of the same first letter."""
-
-    def slip(candidate: str) -> tuple[bool, bool, float]:
-        likeness = difflib.SequenceMatcher(None, candidate, name).ratio()
-        return sorted(candidate) != sorted(name), candidate[:1] != name[:1], -likeness
-
-    names = list(names)
-    alike = difflib.get_close_matches(name, names, n=max(1, len(names)))
-    return min((candidate for candidate in names if candidate in alike), key=slip, default=None)
 
 
 def settings_of(function: Callable) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from urllib.parse import urlparse
 
 from pydantic import ValidationError
 
-from r1lab import plugin
-from r1lab.errors import RecipeError
+from r1lab.errors import RecipeError, nearest
 from r1lab.recipe.data import SourceConfig
 from r1lab_data.files import local
 from r1lab_data.rows import suffix
@@ -103,7 +102,7 @@ def knobs_of(set_name: str, base: Path | None) -> tuple[str, dict[str, Any]]:
     if is_place(set_name, base):
         return Path(urlparse(set_name).path).name.partition(".")[0] or "set", {"path": set_name}
     known = (*SETS, *TASKS)
-    close = plugin.nearest(set_name, known)
+    close = nearest(set_name, known)
     hint = f"; did you mean {close!r}?" if close else ""
     raise RecipeError(
         f"--on {set_name!r} is no set ({', '.join(known)}, gym:<task>), no file or folder here and no hub id "

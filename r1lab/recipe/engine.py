@@ -1,6 +1,6 @@
 """Knobs of what samples completions. Not which engine is taken (`r1lab.engines.factory`)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,12 @@ class EngineConfig(Config):
     """GPUs that one model is spread over (vllm). Rounding."""
     enforce_eager: bool | None = None
     """No compiled graphs (vllm); default: true on a CPU, where compiling takes most of a minute. Rounding."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_kind(cls, given: Any) -> Any:
+        """`engine: local` is `engine: {kind: local}`."""
+        return {"kind": given} if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _whole(self):

@@ -1,7 +1,6 @@
 """From a YAML file and `key.path=value` to complete stages. What the knobs are stands in `r1lab.recipe`."""
 
 import copy
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from r1lab.errors import RecipeError
-from r1lab.recipe import AnyStageConfig, EvalStageConfig, RejectStageConfig, RlStageConfig, TrainStageConfig
-from r1lab.recipe.base import Config
+from r1lab.errors import RecipeError, shown
+from r1lab.recipe import AnyStageConfig, EvalStageConfig, RejectStageConfig, RlStageConfig, TrainStageConfig, messages
 
 TOP = ("name", "seed", "out", "stages")
 KIND_OF_STAGE: dict[str, type[AnyStageConfig]] = {
@@ -159,12 +157,25 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     listed = raw.get("stages", [{}])
     if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
         raise RecipeError("stages: must be a list of mappings, each with a kind (sft, rl, reject or eval)")
+    unknown = _unknown_at_the_top(top)
+    wrong: list[str] = []
     stages: list[AnyStageConfig] = []
     for stage_keys in listed:
-        stages.append(_stage(_from(stage_keys, stages), top, single="stages" not in raw))
+        made = _stage(_from(stage_keys, stages), top, single="stages" not in raw, unknown=unknown, wrong=wrong)
+        stages += [made] if made else []
+    if unknown or wrong:
+        raise RecipeError(messages.line(list(dict(unknown).items()), wrong))
     _check_names(stages)
     _check_origins(stages)
     return Plan(name, seed, Path(out) if out else None, tuple(stages), base or Path.cwd())
+
+
+def _unknown_at_the_top(top: dict) -> list[tuple[str, str]]:
+    """Keys that no kind of stage has, taken out of `top`, each with a hint."""
+    known = list(dict.fromkeys([*TOP, *(key for config in KIND_OF_STAGE.values() for key in messages.keys(config))]))
+    strangers = [key for key in top if key not in known]
+    found = [messages.unknown_keys(str(key), top.pop(key), known, KIND_OF_STAGE) for key in strangers]
+    return [each for listed in found for each in listed]
 
 
 def _from(stage_keys: dict, before: list[AnyStageConfig]) -> dict:
@@ -173,18 +184,18 @@ def _from(stage_keys: dict, before: list[AnyStageConfig]) -> dict:
     return {"from": trained[-1], **stage_keys} if trained and "model" not in stage_keys else stage_keys
 
 
-def _stage(stage_keys: dict, top: dict, *, single: bool) -> AnyStageConfig:
+def _stage(
+    stage_keys: dict, top: dict, *, single: bool, unknown: list[tuple[str, str]], wrong: list[str]
+) -> AnyStageConfig | None:
+    """A complete stage; None where its keys or values are `unknown` or `wrong`, which are added there."""
     kind = stage_keys.get("kind", top.get("kind", "rl"))
     if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
-        raise RecipeError(f"kind: {kind!r} must be one of {', '.join(KIND_OF_STAGE)}")
+        raise RecipeError(f"kind: {shown(kind)} must be one of {', '.join(KIND_OF_STAGE)}")
     model = KIND_OF_STAGE[kind]
-    known = {key for config in KIND_OF_STAGE.values() for key in _keys(config)}
-    for key in top:
-        if key not in known:
-            raise RecipeError(f"{key}: unknown key{_nearest(key, known | set(TOP))}")
     # A stage's own length, in steps or in epochs, wins over the other one at the top.
     length = {"steps", "epochs"} if {"steps", "epochs"} & set(stage_keys) else set()
-    inherited = {key: value for key, value in top.items() if (single or key in _keys(model)) and key not in length}
+    of_model = messages.keys(model)
+    inherited = {key: value for key, value in top.items() if (single or key in of_model) and key not in length}
     values = {**inherited, **stage_keys, "kind": kind}
     values.setdefault("name", kind)
     if issubclass(model, TrainStageConfig) and isinstance(values.get("objective", {}), dict):
@@ -192,7 +203,10 @@ def _stage(stage_keys: dict, top: dict, *, single: bool) -> AnyStageConfig:
     try:
         stage = model.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(_one_line(error, model)) from None
+        unknown_here, wrong_here = messages.faults(error, model, values, KIND_OF_STAGE)
+        unknown += unknown_here
+        wrong += wrong_here
+        return None
     if isinstance(stage, RlStageConfig) and stage.steps is None:
         schedule = stage.optimizer.schedule
         if schedule != "constant" and not stage.schedule_steps:
@@ -229,49 +243,13 @@ def _check_origins(stages: list[AnyStageConfig]) -> None:
         datasets = ", ".join(reject_stages) or "there is none"
         for name, source in stage.data.items():
             if source.stage is not None and not isinstance(earlier.get(source.stage), RejectStageConfig):
+                where = "data" if len(stage.data) == 1 else f"data.{name}"
                 raise RecipeError(
-                    f"data.{name}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({datasets})"
+                    f"{where}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({datasets})"
                 )
         for name, source in stage.eval.sets.items():
             if source.stage is not None:
                 raise RecipeError(f"eval.sets.{name}.stage: {source.stage!r} is training data; give a path or a task")
-
-
-def _keys(model) -> list[str]:
-    absent = getattr(model, "absent", ())
-    return [field.alias or name for name, field in model.model_fields.items() if name not in absent]
-
-
-def _nearest(key: str, known) -> str:
-    close = difflib.get_close_matches(str(key), [str(item) for item in known], n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(map(str, known)))}"
-
-
-def _one_line(error: ValidationError, model) -> str:
-    """The first fault as `key: what is wrong (got value)`, the nearest key suggested for an unknown one."""
-    faults = error.errors()
-    unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
-    fault = (unknown or faults)[0]
-    steps = [str(step) for step in fault["loc"]]
-    where = ".".join(steps)
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_nearest(steps[-1], _siblings(model, steps[:-1]))}"
-    if fault["type"] == "missing":
-        return f"{where}: missing; every stage needs it"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return f"{where}: {message}" if where else message
-    return f"{where}: {message[0].lower()}{message[1:]}, got {fault['input']!r}"
-
-
-def _siblings(model, steps: list[str]) -> list[str]:
-    """Keys of the model that the path leads to; a name inside a mapping of models is passed over."""
-    for step in steps:
-        field = model.model_fields.get(step)
-        if field is not None:
-            inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-            model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, Config)), model)
-    return _keys(model)
 
 
 def dump(plan: Plan) -> str:

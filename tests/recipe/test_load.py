@@ -93,7 +93,7 @@ def test_overrides_reach_into_mappings_lists_and_stages_by_name():
 
 def test_sft_goes_by_steps_or_by_epochs_and_the_stages_own_wins_over_the_other_at_the_top():
     refused("steps 7 and epochs 2 both say how long; set one to null", TWO, "stages.sft.steps=7")
-    refused("epochs: input should be greater than 0, got 0", TWO, "stages.sft.epochs=0")
+    refused("epochs: must be a number greater than 0 or null, got 0", TWO, "stages.sft.epochs=0")
     by_epochs = plan({**TWO, "steps": 9}).stages[0]
     assert (by_epochs.steps, by_epochs.epochs) == (None, 2)
     by_steps = plan({**TWO, "epochs": 9, "stages": [{"kind": "sft", "steps": 3}]}).stages[0]
@@ -113,7 +113,7 @@ def test_a_reject_stage_makes_no_model_so_the_next_stage_starts_where_it_started
 
 @pytest.mark.parametrize(("override", "says"), [
     ("stages.sft.from=reject", "from: 'reject' is a reject stage, which makes a dataset and no model; leave"),
-    ("stages.sft.data.stage=samples", "data.data.stage: 'samples' is no earlier reject stage of .sft. .reject."),
+    ("stages.sft.data.stage=samples", "^data.stage: 'samples' is no earlier reject stage of .sft. .reject."),
     ("stages.reject.data={stage: sft}", "'sft' is no earlier reject stage of .reject. .there is none."),
     ("stages.sft.data.path=x", "this one has path .x., stage .reject."),
     ("stages.sft.data.split=eval", "what a stage makes is known"),
@@ -121,7 +121,7 @@ def test_a_reject_stage_makes_no_model_so_the_next_stage_starts_where_it_started
     ("stages.reject.learning_rate=1e-3", "learning_rate: unknown key"),
     ("stages.reject.keep={language: english}", "language 'english' is not known; use one of en, de,"),
     ("stages.reject.keep={min_tokens: 9, max_tokens: 3}", "max_tokens 3 is below min_tokens 9"),
-    ("stages.reject.keep={threshold: 2}", "keep.threshold: input should be less than or equal to 1, got 2"),
+    ("stages.reject.keep={threshold: 2}", "keep.threshold: must be a number >= 0 and <= 1, got 2"),
     ("stages.reject.stop={max_hours: 1}", "a reject stage ends by steps, max_tokens or max_flops"),
     ("stages.sft.kind=eva", "kind: 'eva' must be one of sft, rl, reject"),
 ])  # fmt: skip

@@ -1,0 +1,93 @@
+"""Whatever is wrong with a recipe is said in one line, in the recipe's own words, all of it at once."""
+
+import re
+
+import pytest
+
+from r1lab.errors import RecipeError
+from r1lab.recipe.load import KIND_OF_STAGE, parse_yaml, resolve
+from r1lab.recipe.messages import keys
+
+ONE = {"data": {"task": "addition"}, "steps": 3}
+VALIDATORS_OWN = re.compile(
+    r"[Ii]nput should|instance of|valid (?:dict|tuple|str|int)|type=|\.(?:str|int|dict)\b|\[key\]"
+)
+"""Words of the library that validates: "input should be a valid string", "verifier.str"; not "data.split"."""
+
+
+def said(recipe) -> str:
+    with pytest.raises(RecipeError) as error:
+        resolve(parse_yaml(recipe, "recipe") if isinstance(recipe, str) else recipe)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("recipe", "line"), [
+    ("{steps: 3, num_generations: 8, data: {task: addition}}", "num_generations: unknown key; it is `group_size` here"),
+    ("{steps: 3, weight_decay: 0.1, data: {task: addition}}",
+     "weight_decay: unknown key; it is `optimizer.weight_decay` here"),
+    ("{steps: 3, sampling: {temperature: 0.7}, data: {task: addition}}",
+     "sampling.temperature: unknown key; it is `temperature` here"),
+    ("{steps: 3, group_size: 8, kind: sft, data: {task: addition}}",
+     "group_size: unknown key; it is of stages of kind rl or reject"),
+    ("{steps: 3, lora_dropout: 0.1, data: {task: addition}}",
+     "lora_dropout: unknown key; it has no key here (the adapter has no dropout, nor has the model)"),
+    ("{steps: 3, verifier: 3, data: {task: addition}}",
+     "verifier: must be a name, a dotted path module:name, or {use: name, ...} or null, got 3"),
+    ("{steps: '3', data: {task: addition}}",
+     "steps: must be a whole number greater than 0 or null, got '3'; leave the quotes out"),
+    ("{steps: 3, data: {task: addition, columns: 3}}", "data.columns: must be a mapping of names to values, got 3"),
+    ("{steps: 3, data: [{task: addition}, {task: addition, size: 0}]}",
+     "data.1.size: must be a whole number greater than 0, got 0"),
+    ("{steps: 3, data: {mine: {task: addition, size: 0}}}",
+     "data.mine.size: must be a whole number greater than 0, got 0"),
+    ("{steps: 3, stop: [x], data: {task: addition}}",
+     "stop: must be a mapping of keys (max_tokens, max_flops, max_hours, patience, metric), got ['x']; strings that "
+     "end a completion stand under sampling.stop"),
+    ("{steps: 3, prompt: chat, data: {task: addition}}",
+     "prompt: must be a mapping of keys (template, format, examples, system_prompt, prefill_think), got 'chat'; such "
+     "as prompt: {template: chat}"),
+    ("{steps: 3}", "data: missing; every stage needs it, such as data: {path: problems.jsonl}"),
+])  # fmt: skip
+def test_one_mistake(recipe, line):
+    assert said(recipe) == line
+
+
+def test_every_unknown_key_and_every_wrong_value_at_once():
+    line = said(ONE | {"num_generations": 8, "beta": 0.04, "learning_rat": 1, "optimizer": {"lr": 1}, "threads": -1})
+    assert line == (
+        "4 unknown keys: `num_generations` is `group_size` here; `beta` is `objective.kl.coef` here (that of DPO is "
+        "objective.weight: {pair: {use: dpo, beta}}); `learning_rat`: did you mean 'learning_rate'?; `optimizer.lr` is "
+        "`learning_rate` here; threads: must be a whole number >= 0, got -1"
+    )
+
+
+def test_the_sections_of_another_library_are_told_of_key_by_key():
+    line = said(ONE | {"actor_rollout_ref": {"rollout": {"n": 8}, "actor": {"optim": {"lr": 1e-6}, "kl_loss_coef": 1}}})
+    assert line.startswith("3 unknown keys: `actor_rollout_ref.rollout.n` is `group_size` here; ")
+
+
+def test_every_stage_is_told_of_at_once():
+    line = said({**ONE, "stages": [{"kind": "sft", "tempo": 1}, {"kind": "rl", "learning_rat": 1}]})
+    assert line.startswith("2 unknown keys: `tempo`") and "`learning_rat`: did you mean 'learning_rate'?" in line
+
+
+@pytest.mark.parametrize("engine", ["local", "auto"])
+def test_an_engine_may_be_given_by_its_kind_alone(engine):
+    assert resolve({**ONE, "engine": engine}).stages[0].engine.kind == engine
+
+
+@pytest.mark.parametrize("key", [*keys(KIND_OF_STAGE["rl"]), "data.columns", "data.where", "engine.urls", "eval.sets",
+                                 "optimizer.beta1", "objective.kl", "objective.mask", "prompt.examples"])  # fmt: skip
+@pytest.mark.parametrize(
+    "value", [None, True, -1, 1.5, "x", "8", [1], {}, {"a": 1}, float("nan"), {"use": 3}, [{}], {1: 2}]
+)
+def test_no_value_anywhere_brings_the_validators_own_words(key, value):
+    raw = {**ONE, "data": dict(ONE["data"])}
+    outer, _, inner = key.rpartition(".")
+    (raw.setdefault(outer, {}) if outer else raw)[inner] = value
+    try:
+        resolve(raw)
+    except RecipeError as error:
+        assert "\n" not in str(error) and not VALIDATORS_OWN.search(str(error).partition(", got")[0])
+        assert len(str(error)) < 600
