@@ -8,6 +8,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -84,6 +85,9 @@ def bind(function: Callable, settings: Mapping[str, Any], what: str) -> Callable
 def _choices(function: Callable, setting: str) -> tuple:
     """What a setting annotated as a Literal may be; nothing where it is not."""
     annotation = inspect.signature(function).parameters[setting].annotation
+    if isinstance(annotation, str):  # `from __future__ import annotations`
+        with suppress(Exception):  # what it names may be there for a type checker alone
+            annotation = eval(annotation, getattr(inspect.unwrap(function), "__globals__", {}))
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 

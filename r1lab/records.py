@@ -4,16 +4,20 @@ T is the number of completion tokens of one rollout, P of its prompt, N the trai
 Nothing here computes. `Problem` is `r1lab_data.problem`'s, `Item` and `Verdict` are `r1lab_verifiers.verdict`'s.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
+
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from torch import Tensor
 
 Ids = tuple[int, ...]
 """Token ids."""

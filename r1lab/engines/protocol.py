@@ -3,14 +3,17 @@
 Shaped for asynchrony also where the engine is a loop in this process. An engine knows no reward and no verifier.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from r1lab.records import Request, RequestId, Rollout
 
-NamedTensors = Iterable[tuple[str, Tensor]]
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from torch import Tensor
+
+NamedTensors = Iterable[tuple[str, "Tensor"]]
 
 
 class Engine(Protocol):

@@ -6,13 +6,15 @@ that is not finite gives 0: such tokens are out of the denominator too (`mask`).
 says over what: a token, or the sequence's mean (`seq_mean`) or sum (`seq_sum`) of old - engine over its finite tokens.
 """
 
-from typing import Literal
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from r1lab.objective.segments import Segments
 from r1lab.objective.term import Term
+
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from torch import Tensor
 
 Coupling = Segments | None
 """None where a term couples no rows."""
@@ -20,12 +22,12 @@ Level = Literal["token", "seq_mean", "seq_sum"]
 
 
 def none(*, old: Tensor, engine: Tensor) -> Tensor:
-    return torch.ones_like(old)
+    return old.new_ones(old.shape)
 
 
 def tis(*, old: Tensor, engine: Tensor, segments: Coupling, cap: float = 2.0, level: Level = "token") -> Tensor:
     """min(rho, cap): truncated importance sampling."""
-    return torch.where(torch.isfinite(engine), _rho(old, engine, segments, level).clamp(max=cap), 0.0)
+    return _rho(old, engine, segments, level).clamp(max=cap).where(engine.isfinite(), 0.0)
 
 
 def icepop(
@@ -33,12 +35,12 @@ def icepop(
 ) -> Tensor:
     """rho where low <= rho <= high, else 0 (IcePop, arXiv 2510.18855)."""
     rho = _rho(old, engine, segments, level)
-    return torch.where(torch.isfinite(engine) & (rho >= low) & (rho <= high), rho, 0.0)
+    return rho.where(engine.isfinite() & (rho >= low) & (rho <= high), 0.0)
 
 
 def _rho(old: Tensor, engine: Tensor, segments: Coupling, level: Level) -> Tensor:
     # Zero where not finite: a sum with NaN is NaN for the whole sequence.
-    log_importance_ratio = torch.where(torch.isfinite(engine), old - engine, 0.0)
+    log_importance_ratio = (old - engine).where(engine.isfinite(), 0.0)
     if level != "token":
         assert segments is not None  # `lookup` gives such a term the scope of a sequence
         reduce = segments.mean if level == "seq_mean" else segments.total

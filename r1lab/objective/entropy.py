@@ -1,11 +1,14 @@
 """`objective.entropy`: the entropy bonus, a term -coef H on policy tokens, fixed or steered to a target."""
 
-import math
-from typing import Any
+from __future__ import annotations
 
-from torch import Tensor
+import math
+from typing import TYPE_CHECKING, Any
 
 from r1lab.errors import RecipeError
+
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from torch import Tensor
 
 KEYS = ("coef", "target", "delta")
 

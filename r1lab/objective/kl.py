@@ -5,10 +5,15 @@ gradient of mean zero and teaches nothing, so it is for the reward alone. Source
 Divergence.
 """
 
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from r1lab.objective.term import Need, Term
 from r1lab.objective.weight import ratio
+
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from torch import Tensor
 
 
 def k1(*, logp: Tensor, ref: Tensor) -> Tensor:

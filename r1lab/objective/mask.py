@@ -4,18 +4,21 @@
 `off_policy` alone reads the current log-probability and is a factor of the loss in the head.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from r1lab.objective.segments import Segments
 from r1lab.objective.term import Term
 from r1lab.records import Role, Sample
 from r1lab.seeds import derive
+
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from torch import Tensor
 
 ROLES = {"policy": Role.POLICY, "demo": Role.DEMO, "prefix": Role.PREFIX}
 
@@ -122,9 +125,9 @@ def off_policy(
 ) -> Tensor:
     """0 on sequences with A < 0 whose mean of engine - logp is above delta, else 1 (DeepSeek-V3.2, arXiv 2512.02556):
     the sampler's log-probabilities, so that its own mismatch counts; old where it has none."""
-    sampled = torch.where(engine.isfinite(), engine, old)
+    sampled = engine.where(engine.isfinite(), old)
     has_drifted = segments.mean((sampled - logp).detach()) > delta
-    return torch.where(has_drifted & (advantage < 0), 0.0, 1.0)
+    return 1.0 - (has_drifted & (advantage < 0)).float()
 
 
 ROUNDING = 1e-4

@@ -3,8 +3,12 @@
 Sums are matrix products, which are deterministic on every device; scattered additions are not.
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from torch import Tensor
 
 
 class Segments:
@@ -13,16 +17,16 @@ class Segments:
     def __init__(self, ids: Tensor, live: Tensor):
         """`ids` int64 [n], any numbers; `live` bool [n]."""
         self.live = live
-        self.member = (ids.unique()[:, None] == ids[None]).to(torch.float32)
+        self.member = (ids.unique()[:, None] == ids[None]).float()
 
     def total(self, values: Tensor) -> Tensor:
         """The sum of each row's segment [n], differentiable; what stands on dead rows is never read."""
         member = self.member.to(values.dtype)
-        return member.T @ (member @ torch.where(self.live, values, 0.0))
+        return member.T @ (member @ values.where(self.live, 0.0))
 
     def count(self, like: Tensor) -> Tensor:
         """Live rows of each row's segment [n], at least 1."""
-        return self.total(torch.ones_like(like)).clamp(min=1)
+        return self.total(like.new_ones(like.shape)).clamp(min=1)
 
     def mean(self, values: Tensor) -> Tensor:
         return self.total(values) / self.count(values.detach())

@@ -6,14 +6,15 @@ Beside logp, old and advantage a function gets what its Term `takes`: `ref`, `en
 log softmax(z / kappa) of the target, `segments` (its sequence) and `pairs`, sums over the rows that belong together.
 """
 
-from typing import Literal
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from typing import TYPE_CHECKING, Literal
 
 from r1lab.objective.segments import Segments
 from r1lab.objective.term import Term
+
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from torch import Tensor
 
 Omega = Literal["rate", "root", "one"]
 LOG_RATIO_BOUND = 20.0
@@ -64,8 +65,8 @@ def sapo(
     *, logp: Tensor, old: Tensor, advantage: Tensor, tau_positive: float = 1.0, tau_negative: float = 1.05
 ) -> Tensor:
     """-A (4 / tau) sigma(tau (R - 1)), a soft gate: w = A R 4 sigma (1 - sigma); tau by the sign of A."""
-    tau = torch.full_like(advantage, tau_negative).masked_fill(advantage > 0, tau_positive)
-    return -advantage * (4 / tau) * torch.sigmoid(tau * (ratio(logp, old) - 1))
+    tau = advantage.new_full(advantage.shape, tau_negative).masked_fill(advantage > 0, tau_positive)
+    return -advantage * (4 / tau) * (tau * (ratio(logp, old) - 1)).sigmoid()
 
 
 def entropy_advantage(
@@ -80,7 +81,7 @@ def entropy_advantage(
     clip_high: float = 0.2,
 ) -> Tensor:
     """ppo with A + min(alpha sg H, |A| / kappa): uncertain tokens are explored (arXiv 2506.14758)."""
-    shaped = advantage + torch.minimum(alpha * entropy.detach(), advantage.abs() / kappa)
+    shaped = advantage + (alpha * entropy.detach()).minimum(advantage.abs() / kappa)
     return _clipped(ratio(logp, old), shaped, clip_low, clip_high, 0.0)
 
 
@@ -90,18 +91,18 @@ def nft(*, logp: Tensor, old: Tensor, advantage: Tensor, omega: Omega = "rate", 
     Right: w = o. Wrong: w = -o [q R / (1 - q)] / max((1 - q R) / (1 - q), 1), the floor straight-through. The weight
     o is 1 - q (`rate`), sqrt((1 - q) / q) (`root`) or 1.
     """
-    q = torch.where(advantage > 0, 1 - advantage, -advantage)
-    o = {"rate": 1 - q, "root": ((1 - q) / q.clamp(min=1e-6)).sqrt(), "one": torch.ones_like(q)}[omega]
+    q = (1 - advantage).where(advantage > 0, -advantage)
+    o = {"rate": 1 - q, "root": ((1 - q) / q.clamp(min=1e-6)).sqrt(), "one": q.new_ones(q.shape)}[omega]
     proxy = (1 - q * (logp - old).clamp(-LOG_RATIO_BOUND, 10.0).exp()) / (1 - q).clamp(min=1e-6)
     floored = proxy.detach().clamp(min=1.0)
     log_floored = floored.log() + (proxy - proxy.detach()) / floored
-    return torch.where(advantage > 0, -o * logp, -negative * o * log_floored)
+    return (-o * logp).where(advantage > 0, -negative * o * log_floored)
 
 
 def srft(*, logp: Tensor, old: Tensor, advantage: Tensor, entropy: Tensor, segments: Segments, on: float = 0.1):
     """-f logp with A = 1[right] - 1[wrong]: f = on exp(sg mean H) where A > 0, else A (arXiv 2506.19767)."""
     calm = segments.mean(entropy.detach()).exp()
-    return -advantage * torch.where(advantage > 0, on * calm, 1.0) * logp
+    return -advantage * (on * calm).where(advantage > 0, 1.0) * logp
 
 
 def srft_demo(
@@ -171,12 +172,14 @@ def dpo(*, logp: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, pairs: Seg
 
     The pair's loss is spread evenly over its rows, so that their sum is the pair's: w = A beta sigma(-D).
     """
+    from torch.nn.functional import logsigmoid
+
     return -logsigmoid(beta * pairs.total(advantage * (logp - ref))) / pairs.count(logp)
 
 
 def _clipped(r: Tensor, advantage: Tensor, low: float, high: float, dual: float) -> Tensor:
-    loss = torch.maximum(-r * advantage, -r.clamp(1 - low, 1 + high) * advantage)
-    return torch.where(advantage < 0, torch.minimum(loss, -dual * advantage), loss) if dual > 1 else loss
+    loss = (-r * advantage).maximum(-r.clamp(1 - low, 1 + high) * advantage)
+    return loss.minimum(-dual * advantage).where(advantage < 0, loss) if dual > 1 else loss
 
 
 WEIGHTS = {

@@ -1,15 +1,19 @@
 """Interfaces: of a feed to the training loop, and of verification to a feed. Not the engine's
 (`r1lab.engines.protocol`)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from r1lab.engines.sync import PolicyProtocol
 from r1lab.records import Rollout, Settled
-from r1lab.timing import Watch
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
+
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from r1lab.engines.sync import PolicyProtocol
+    from r1lab.timing import Watch
 
 
 class FeedProtocol(Protocol):

@@ -7,6 +7,8 @@ W&B is offline (WANDB_MODE says otherwise) and keeps one id for the run: `wandb 
 and where it is online the server drops the steps that it already has.
 """
 
+from __future__ import annotations
+
 import importlib.metadata
 import json
 import os
@@ -14,14 +16,17 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 
 from r1lab.errors import RecipeError
 from r1lab.recipe.base import digest
-from r1lab.run.folder import RunFolder
+
+if TYPE_CHECKING:  # a recipe is checked without torch
+    from accelerate.tracking import GeneralTracker
+
+    from r1lab.run.folder import RunFolder
 
 
 def require(names: Sequence[str]) -> None:
@@ -97,6 +102,8 @@ class Trackers:
 
 def _tensorboard(folder: Path, manifest: Mapping) -> GeneralTracker:
     """Event files in `tensorboard/`, the recipe as a text of step 0."""
+    from accelerate.tracking import TensorBoardTracker
+
     tracker = TensorBoardTracker("tensorboard", logging_dir=folder, purge_step=0)
     tracker.start()
     recipe = yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True)
@@ -108,6 +115,8 @@ def _wandb(folder: Path, manifest: Mapping) -> GeneralTracker:
     """A run folder in `wandb/`; the id is that of the run's folder, whatever how often it was started."""
     mode = os.environ.get("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # it takes our `verifiers` for another package and advises
+    from accelerate.tracking import WandBTracker
+
     tracker = WandBTracker(
         manifest["name"],
         name=f"{manifest['name']}-{manifest['hash']}",
