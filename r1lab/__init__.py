@@ -24,13 +24,17 @@ def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callab
     `verifier` is a function or class that workers can import: it becomes the recipe's `verifier: module:name`.
     RecipeError (a ValueError) where the recipe is wrong, and nothing is written; RunError where the run failed.
     """
-    from r1lab import pipeline
     from r1lab.recipe import load
+    from r1lab.stages import check
 
     raw, base = load.read(recipe, overrides)
     if verifier is not None:
         raw["verifier"] = load.path_of(verifier)
-    return pipeline.train(load.resolve(raw, base))
+    plan = load.resolve(raw, base)
+    checked = check.early(plan)  # a mistake is told of before torch is loaded
+    from r1lab import pipeline
+
+    return pipeline.train(plan, checked=checked)
 
 
 def compare(recipes: Sequence[dict[str, Any] | str | Path], *overrides: str, **options: Any) -> "Comparison":
@@ -60,10 +64,11 @@ def evaluate(
     same set, compared paired. `say` is told of progress. RecipeError where anything asked is wrong; RunError where it
     failed.
     """
-    from r1lab.evaluation import runner
     from r1lab.evaluation.arguments import Asked, evaluation_spec
 
     spec, origin = evaluation_spec(Asked(model=model, on=on, **asked))
+    from r1lab.evaluation import runner
+
     folder = Path(out) if out else runner.folder_of(spec, origin)
     return runner.evaluate(spec, origin, folder, say, Path(against) if against else None)
 

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from r1lab.run.stopping import goal_of
 from r1lab.run.trackers import Trackers
 from r1lab.stages import costs, eval, reject
 from r1lab.stages import train as train_stage
+from r1lab.stages.check import Checked
 from r1lab.stages.prepare import Ready, filled, prepare
 
 
@@ -50,21 +52,22 @@ RUNNERS = {
 """What runs a stage, by its kind."""
 
 
-def train(plan: Plan, progress: Progress | None = None) -> Run:
+def train(plan: Plan, progress: Progress | None = None, checked: Sequence[Checked] | None = None) -> Run:
     """Run a plan to its end, from where its folder stands. RecipeError before anything is written, later RunError.
 
+    `checked` is what `r1lab.stages.check.early` made of the plan, where that was asked for.
     Where a launcher started several processes they run it together; all of them have the same rows in the end.
     """
     with ranks.session():
-        shown = progress if progress and ranks.is_first() else Progress(quiet=not ranks.is_first())
+        spoken = progress if progress and ranks.is_first() else Progress(quiet=not ranks.is_first())
         try:
-            return _train(plan, shown)
+            return _train(plan, spoken, checked)
         finally:
-            shown.close()  # also where it failed: a bar that stays hides the cursor
+            spoken.close()  # also where it failed: a bar that stays hides the cursor
 
 
-def _train(plan: Plan, progress: Progress) -> Run:
-    ready = ranks.together(lambda: prepare(plan))
+def _train(plan: Plan, progress: Progress, checked: Sequence[Checked] | None) -> Run:
+    ready = ranks.together(lambda: prepare(plan, checked))
     digests = {key: value for each in ready for key, value in each.digests.items()}
     versions = {key: version_of(resolved) for each in ready for key, resolved in each.table.items()}
     needed = costs.disk(ready)
@@ -79,12 +82,18 @@ def _train(plan: Plan, progress: Progress) -> Run:
             progress.say(f"{run.path} is finished; raise steps to go on, or set another out=")
         else:
             progress.say(f"writing to {run.path}")
+            for line in dict.fromkeys(_engine_line(run.pinned[stage.name]) for stage in plan.stages):
+                progress.say(line)
             _stages(ready, plan, run, progress)
         rows = [json.loads(line) for line in ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()]
     progress.close()
     for warning in outcome.warnings(rows):
         progress.say(f"warning: {run.path}: {warning}")
     return Run(run.path, run.model if _trained(ready) else None, rows)
+
+
+def _engine_line(pinned: Mapping) -> str:
+    return f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})"
 
 
 def _trained(ready: list[Ready]) -> list[Ready]:

@@ -30,7 +30,7 @@ from r1lab.recipe import RlStageConfig
 from r1lab.records import Request, RequestId, Sampling
 from r1lab.rollout.renderer import Renderer
 from r1lab.seeds import derive
-from r1lab.stages.prepare import problems_of
+from r1lab.stages.check import problems_of
 
 PACKAGES = ("r1lab", "torch", "transformers")
 GPU_SHARE = 0.3

@@ -20,7 +20,7 @@ from step_work import BETAS, CLIP_HIGH, CLIP_LOW, EPSILON, LEARNING_RATE, SEED, 
 from r1lab import engines, loop, objective, pipeline
 from r1lab.feed import Feed
 from r1lab.hub import small_models
-from r1lab.policy import models
+from r1lab.policy import location
 from r1lab.policy.policy import Policy
 from r1lab.recipe import RlStageConfig
 from r1lab.recipe.load import Plan
@@ -32,7 +32,7 @@ from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.run.ledger import Ledger
 from r1lab.run.progress import Progress
 from r1lab.seeds import derive
-from r1lab.stages.prepare import problems_of
+from r1lab.stages.check import problems_of
 from r1lab_verifiers.verdict import Verdict
 
 NUM_PROBLEMS = 4096
@@ -225,6 +225,6 @@ def source_of(model: str) -> dict:
 def located(model: str) -> str:
     """The model's folder; SmolLM2 is fetched into the cache where it is not there yet."""
     if model == "embedded":
-        return models.locate(model)
+        return location.locate(model)
     folder = CACHE / model
     return str(folder if folder.is_dir() and any(folder.iterdir()) else small_models.fetch(model, folder))

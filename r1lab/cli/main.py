@@ -39,9 +39,8 @@ def quickstart(overrides: Overrides = None) -> None:
 def train(
     recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that ships")],
     overrides: Overrides = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved recipe and its cost, run nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would do and cost, run nothing.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="With --dry-run: the whole recipe too.")] = False,
     processes: Annotated[
         int | None, typer.Option(help="Start so many processes that train together on this machine")
     ] = None,
@@ -49,27 +48,35 @@ def train(
     """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
     from r1lab.distributed import launch
 
+    if full and not dry_run:
+        raise RecipeError("--full: goes with --dry-run, which prints the recipe")
     several = launch.num_processes(processes)
     if several > 1 and not dry_run:
         raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or [])]))
     with launch.session():
-        _train(recipe, overrides or [], dry_run, several)
+        if dry_run:
+            return _dry_run(recipe, overrides or [], several, full)
+        _train(recipe, overrides or [])
 
 
-def _train(recipe: str, overrides: list[str], is_dry: bool, processes: int) -> None:
+def _dry_run(recipe: str, overrides: list[str], processes: int, is_full: bool) -> None:
+    from r1lab.recipe import load
+    from r1lab.stages.dry_run import dry_run
+
+    typer.echo(dry_run(load.resolve(*load.read(recipe, overrides)), processes, is_full=is_full))
+
+
+def _train(recipe: str, overrides: list[str]) -> None:
     """In each of the processes; the first one speaks."""
     from r1lab.recipe import load
+    from r1lab.stages import check
 
-    raw, base = load.read(recipe, overrides)
-    plan = load.resolve(raw, base)
-    if is_dry:
-        from r1lab.stages.dry_run import dry_run
-
-        return typer.echo(dry_run(plan, processes))
+    plan = load.resolve(*load.read(recipe, overrides))
+    checked = check.early(plan)  # a mistake is told of before torch is loaded
     from r1lab import pipeline
     from r1lab.distributed import ranks
 
-    run = pipeline.train(plan)
+    run = pipeline.train(plan, checked=checked)
     if not ranks.is_first():
         return
     last = run.path / "stages" / plan.stages[-1].name
@@ -88,11 +95,12 @@ def compare(
     target: Annotated[list[float] | None, typer.Option(help="A score whose cost to tell; may be repeated")] = None,
 ) -> None:
     """Recipes x seeds as paired runs at one budget, and what their differences show; goes on where it stopped."""
-    from r1lab.comparison import summary
     from r1lab.comparison.compare import compare
 
     recipes, overrides, out = given.recipes(arguments)
     made = compare(recipes, *overrides, seeds=seeds, out=out, jobs=jobs, on=on, targets=target or ())
+    from r1lab.comparison import summary
+
     typer.echo(summary.text(made.findings))
     typer.echo(f"{made.page} shows it; {made.path / 'comparison.json'} has the figures")
 

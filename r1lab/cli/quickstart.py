@@ -4,16 +4,19 @@ Two shipped recipes run one after the other, then a table, a report and `summary
 ranking: the difference of the arms is labelled as what it is.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from r1lab import embedded, pipeline
+from r1lab import embedded
 from r1lab.errors import RecipeError
 from r1lab.recipe import load
 from r1lab.recipe.load import Plan
@@ -21,7 +24,11 @@ from r1lab.report.report import report
 from r1lab.run import files, journal
 from r1lab.run.files import atomic_file
 from r1lab.run.progress import Progress
+from r1lab.stages import check
 from r1lab.stats import intervals
+
+if TYPE_CHECKING:
+    from r1lab.pipeline import Run
 
 ARMS = {"zero": "quickstart_zero", "sft_rl": "quickstart_sft_rl"}
 TITLES = {"base": "base model", "zero": "R1-Zero", "sft_rl": "SFT, then RL"}
@@ -34,9 +41,12 @@ def quickstart(overrides: list[str]) -> dict:
     out = Path(next((text.partition("=")[2] for text in overrides if text.startswith("out=")), "quickstart"))
     shared = [text for text in overrides if not text.startswith("out=")]
     plans = {arm: _plan(recipe, out / arm, shared) for arm, recipe in ARMS.items()}
+    checked = {arm: check.early(plan) for arm, plan in plans.items()}
+    from r1lab import pipeline  # loads torch, which no mistake above waits for
+
     console = Console(soft_wrap=True)
     console.print(f"Two ways to teach one small model to add, at the same token budget; into {out}", highlight=False)
-    runs = {arm: pipeline.train(plan, Progress(arm)) for arm, plan in plans.items()}
+    runs = {arm: pipeline.train(plan, Progress(arm), checked[arm]) for arm, plan in plans.items()}
     if not (out / "base").exists():
         with files.atomic_folder(out / "base") as folder:
             shutil.copytree(embedded.path(), folder, dirs_exist_ok=True)
@@ -85,13 +95,13 @@ def _plan(recipe: str, folder: Path, overrides: list[str]) -> Plan:
     return plan
 
 
-def _base(out: Path, run: pipeline.Run) -> dict:
+def _base(out: Path, run: Run) -> dict:
     first = next(row for row in run.metrics if f"eval/{SET}/avg" in row)
     table = run.path / "eval" / f"{first['stage']}-{first['step']}-{SET}.parquet"
     return _score(first) | {"n": first[f"eval/{SET}/problems"], "model": "base", "eval": os.path.relpath(table, out)}
 
 
-def _arm(out: Path, arm: str, run: pipeline.Run) -> dict:
+def _arm(out: Path, arm: str, run: Run) -> dict:
     assert run.model is not None  # both arms train
     last = next(row for row in reversed(run.metrics) if f"eval/{SET}/avg" in row)
     table = run.path / "eval" / f"{last['stage']}-{last['step']}-{SET}.parquet"

@@ -6,24 +6,28 @@ separate, nor what was not evaluated,
 verified or budgeted alike (`r1lab.comparison.comparable`). Writes comparison.json and report/.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from r1lab.comparison import jobs as launch
 from r1lab.comparison import trials
-from r1lab.comparison.findings import Findings, findings
 from r1lab.comparison.jobs import Planned
-from r1lab.comparison.summary import answer
 from r1lab.comparison.trials import Trial
 from r1lab.errors import RecipeError, RunError
 from r1lab.recipe import load
 from r1lab.run.files import atomic_file
 from r1lab.run.folder import MANIFEST, admit
 from r1lab.run.manifest import identity
-from r1lab.stages.prepare import prepare
+from r1lab.stages.check import Checked, check
+
+if TYPE_CHECKING:  # scipy
+    from r1lab.comparison.findings import Findings
 
 SEEDS = 3
 
@@ -40,6 +44,8 @@ class Comparison:
     @property
     def summary(self) -> dict[str, Any]:
         """As in comparison.json."""
+        from r1lab.comparison.summary import answer
+
         return self.findings.summary(answer(self.findings))
 
 
@@ -74,6 +80,8 @@ def compare(
         raise RecipeError(f"{overrides[0]!r} changes nothing: folders of runs that are there are only read")
     _check_budgets(planned)
     _check_ready(planned)
+    from r1lab.comparison.findings import findings
+
     failed = launch.run_all(planned, jobs)
     made = [trials.trial(each.folder, each.regime) for each in planned if _has_rows(each)]
     found = findings(_by_regime([*made, *read], planned), on, targets, failed)
@@ -86,6 +94,7 @@ def compare(
 
 def _written(folder: Path, result: Findings) -> Comparison:
     from r1lab.comparison.page import write
+    from r1lab.comparison.summary import answer
 
     page = write(result, folder / "report")
     text = json.dumps(result.summary(answer(result), folder), indent=1) + "\n"
@@ -134,19 +143,33 @@ def _check_budgets(planned: Sequence[Planned]) -> None:
 
 def _check_ready(planned: Sequence[Planned]) -> None:
     """RecipeError for what is wrong with a recipe, its data or a folder, before any of them is run."""
-    for name in dict.fromkeys(each.regime for each in planned):
-        runs = [each for each in planned if each.regime == name]
-        try:
-            ready = prepare(runs[0].plan())
-            if not any(each.sets for each in ready):
+    names = list(dict.fromkeys(each.regime for each in planned))
+    checked: dict[str, list[Checked]] = {}
+    for name in names:
+        with _named(name):
+            checked[name] = check(next(each for each in planned if each.regime == name).plan())
+            if not any(each.sets for each in checked[name]):
                 raise RecipeError("eval.sets: none, so there is nothing to compare by; name held-out problems")
+    if names:
+        from r1lab.stages.prepare import prepare  # loads torch, which no mistake above waits for
+    for name in names:
+        runs = [each for each in planned if each.regime == name]
+        with _named(name):
+            ready = prepare(runs[0].plan(), checked[name])
             digests = {key: value for each in ready for key, value in each.digests.items()}
             for each in runs:
                 if (each.folder / MANIFEST).is_file():
                     trials.manifest_of(each.folder)  # of this version
                 admit(each.folder, identity(each.plan(), digests))
-        except RecipeError as error:
-            raise RecipeError(f"{name}: {error}") from None
+
+
+@contextmanager
+def _named(recipe: str) -> Iterator[None]:
+    """Say in a RecipeError which recipe it is in."""
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"{recipe}: {error}") from None
 
 
 def _has_rows(planned: Planned) -> bool:

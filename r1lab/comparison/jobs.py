@@ -19,7 +19,6 @@ from typing import Any
 
 from rich.console import Console
 
-from r1lab import pipeline
 from r1lab.errors import RecipeError, RunError, Stopped
 from r1lab.recipe import load
 from r1lab.recipe.load import Plan
@@ -66,6 +65,8 @@ def run_all(planned: Sequence[Planned], jobs: int = 1) -> dict[str, str]:
 def _here(planned: Planned) -> str:
     """Run it in this process; why it failed, or nothing."""
     try:
+        from r1lab import pipeline  # loads torch
+
         pipeline.train(planned.plan(), Progress(planned.name))
     except Stopped:
         raise
@@ -162,6 +163,8 @@ def main() -> int:
     planned = Planned(**told, base=base)
     progress = Progress(planned.name)
     progress.console = Console(stderr=True, force_terminal=False)  # bars of several would overwrite each other
+    from r1lab import pipeline
+
     try:
         pipeline.train(planned.plan(threads), progress)
     except (RecipeError, RunError) as error:

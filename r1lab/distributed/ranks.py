@@ -7,18 +7,20 @@ tells the others at their next exchange and all end with one line; one that dies
 after the deadline.
 """
 
+from __future__ import annotations
+
 import atexit
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import wraps
-from typing import Any, TypeVar, cast
-
-import torch
-import torch.distributed as dist
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from r1lab.errors import INTERRUPTED, RecipeError, RunError
+
+if TYPE_CHECKING:  # what a run of one process does not need
+    from torch.distributed import ProcessGroup
 
 DEADLINE_SECONDS, DEADLINE_VARIABLE = 1800, "R1LAB_RANK_DEADLINE"
 """Seconds that processes wait for each other, and the environment's word for another number."""
@@ -31,7 +33,7 @@ R = TypeVar("R")
 class _State:
     """This process's state in the run; `control_group` is None in a run of one process."""
 
-    control_group: dist.ProcessGroup | None = None
+    control_group: ProcessGroup | None = None
     open = False
     """A session runs: another inside it is part of it."""
     over = False
@@ -45,11 +47,11 @@ class _QuietExit(SystemExit):
 
 
 def size() -> int:
-    return dist.get_world_size() if _State.control_group is not None else 1
+    return 1 if _State.control_group is None else _State.control_group.size()
 
 
 def rank() -> int:
-    return dist.get_rank() if _State.control_group is not None else 0
+    return 0 if _State.control_group is None else _State.control_group.rank()
 
 
 def is_first() -> bool:
@@ -84,6 +86,8 @@ def session() -> Iterator[None]:
         if not isinstance(end, _QuietExit) and is_first():
             raise
         with suppress(RuntimeError):
+            import torch.distributed as dist
+
             barrier = dist.barrier(_State.control_group, async_op=True)  # until the one who speaks has gone
             barrier.wait(FAREWELL)  # pyright: ignore[reportOptionalMemberAccess]  # None comes of others
         raise SystemExit(getattr(end, "code", INTERRUPTED)) from None
@@ -94,13 +98,15 @@ def session() -> Iterator[None]:
 def _join() -> None:
     if _State.control_group is not None or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return
-    from accelerate import PartialState  # takes a second, which a run of one process need not wait
+    import torch  # these take seconds, which a run of one process need not wait
+    import torch.distributed as dist
+    from accelerate import PartialState
 
     limit = timedelta(seconds=_deadline())
     try:
         PartialState(cpu=not torch.cuda.is_available(), timeout=limit)
         control_group = dist.new_group(backend="gloo", timeout=limit)  # it passes objects, on the host
-        _State.control_group = cast(dist.ProcessGroup, control_group)
+        _State.control_group = cast("ProcessGroup", control_group)
     except (RuntimeError, ValueError) as error:
         raise RunError(f"the processes of this run cannot meet: {_line(error)}") from None
     atexit.register(lambda: None if _State.over else dist.destroy_process_group())
@@ -175,6 +181,8 @@ def any_of(value: T) -> T:
 
 def _exchange(value: Any, fault: Exception | None) -> list:
     """Exchange values; where ranks have a fault, the lowest of them raises it and the others exit quietly."""
+    import torch.distributed as dist
+
     code = 0 if fault is None else getattr(fault, "exit_code", 1)
     answers: list = [None] * size()
     try:
@@ -197,6 +205,8 @@ def is_missed(error: Exception) -> bool:
     """Whether a collective failed because a process is gone or late, not what is computed."""
     if isinstance(error, RunError) or not isinstance(error, RuntimeError):
         return False
+    import torch.distributed as dist
+
     return isinstance(error, dist.DistError) or "gloo" in str(error).lower()  # gloo raises a plain RuntimeError
 
 

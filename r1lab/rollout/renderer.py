@@ -41,25 +41,12 @@ class Renderer:
         self.tokenizer, self.template, self.format = tokenizer, template, format
         self.examples, self.system_prompt, self.context = tuple(examples), system_prompt, context
         self.prefill_think = prefill_think
-        self.refuse_contradictions()
+        _refuse_contradictions(self.template, self.format, self.examples)
+        if self.template == "chat" and not getattr(tokenizer, "chat_template", None):
+            raise ValueError("template chat needs a tokenizer with a chat template, and this one has none; use plain")
         self.bos = added_bos(tokenizer)
         self.opening = THINK if self.opens_thinking() else ""
         """What the prompt already wrote of the completion."""
-
-    def refuse_contradictions(self) -> None:
-        if self.template not in TEMPLATES:
-            raise ValueError(f"template {self.template!r} is unknown; use one of {', '.join(TEMPLATES)}")
-        if self.format.count("{prompt}") != 1:
-            raise ValueError(f"format {self.format!r} must contain {{prompt}} exactly once")
-        if self.template != "plain" and self.format != FORMAT:
-            raise ValueError(f"format goes with template plain, not {self.template}; leave format out or use plain")
-        if self.template == "r1-zero" and self.examples:
-            raise ValueError("template r1-zero takes no worked examples; leave examples out or use plain or chat")
-        if self.template == "chat" and not getattr(self.tokenizer, "chat_template", None):
-            raise ValueError("template chat needs a tokenizer with a chat template, and this one has none; use plain")
-        for number, example in enumerate(self.examples):
-            if not {"prompt", "solution"} <= set(example):
-                raise ValueError(f"example {number} has the keys {sorted(example)}; it needs prompt and solution")
 
     def opens_thinking(self) -> bool:
         """Whether prompts end in an open think tag, by setting or by the tokenizer's template."""
@@ -205,6 +192,28 @@ def added_bos(tokenizer) -> int | None:
 
 def remedy(room: int) -> str:
     return f"lower max_new_tokens to at most {room}" if room > 0 else "shorten the format or the examples"
+
+
+def refuse_contradictions(prompt: PromptConfig) -> None:
+    """RecipeError where the prompt's settings contradict each other, whatever the tokenizer."""
+    try:
+        _refuse_contradictions(prompt.template, prompt.format, prompt.examples)
+    except ValueError as error:
+        raise RecipeError(f"prompt: {error}") from None
+
+
+def _refuse_contradictions(template: str, format: str, examples: Sequence[Mapping[str, str]]) -> None:
+    if template not in TEMPLATES:
+        raise ValueError(f"template {template!r} is unknown; use one of {', '.join(TEMPLATES)}")
+    if format.count("{prompt}") != 1:
+        raise ValueError(f"format {format!r} must contain {{prompt}} exactly once")
+    if template != "plain" and format != FORMAT:
+        raise ValueError(f"format goes with template plain, not {template}; leave format out or use plain")
+    if template == "r1-zero" and examples:
+        raise ValueError("template r1-zero takes no worked examples; leave examples out or use plain or chat")
+    for number, example in enumerate(examples):
+        if not {"prompt", "solution"} <= set(example):
+            raise ValueError(f"example {number} has the keys {sorted(example)}; it needs prompt and solution")
 
 
 def renderer_of(tokenizer, prompt: PromptConfig, context: int | None) -> Renderer:

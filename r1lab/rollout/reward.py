@@ -16,7 +16,7 @@ from typing import Any
 
 import r1lab_verifiers as verifiers
 from r1lab import plugin
-from r1lab.errors import RecipeError
+from r1lab.errors import RecipeError, nearest
 from r1lab.records import Rollout, Scored
 from r1lab.rollout.protocol import VerificationProtocol
 from r1lab.rollout.verification import key_of, resolve
@@ -66,6 +66,7 @@ class Reward:
             if name in PARTS:
                 self.functions[name] = _part(name, setting, max_new_tokens)
             elif name != "score":
+                _refuse_unknown(name, setting)
                 spec, price = _verifier(name, setting)
                 self.table |= resolve([spec])
                 self.prices[name] = price
@@ -95,6 +96,19 @@ class Reward:
         """A demonstration is paid what score 1 is paid."""
         paid = self.score(Verdict(score=1.0, status="correct"))
         return Scored(rollout, None, paid, {"score": paid} if paid is not None else {})
+
+
+def _refuse_unknown(name: str, setting: Any) -> None:
+    """RecipeError for a part that is neither a function here nor a verifier."""
+    known = [*PARTS, *verifiers.BUILT_IN]
+    is_named = ":" in name or name in known or (isinstance(setting, Mapping) and "use" in setting)
+    if not is_named:
+        close = nearest(name, known)
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise RecipeError(
+            f"reward.{name}: is no part ({', '.join(['score', *PARTS])}), no verifier "
+            f"({', '.join(verifiers.BUILT_IN)}) and names none by {{use: package.module:name}}{hint}"
+        )
 
 
 def _number(value: Any, what: str) -> float:

@@ -9,7 +9,6 @@ from r1lab.errors import RecipeError
 from r1lab.objective import Objective
 from r1lab.objective.group import Keep
 from r1lab.recipe import SftStageConfig
-from r1lab.recipe.data import SourceConfig
 from r1lab.records import Group, Rollout, Sampling, Settled
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
@@ -48,14 +47,6 @@ class SftFeed:
 
     def load_state_dict(self, state: dict) -> None:
         self.sampler.load_state_dict(state)
-
-
-def demonstrations(source: SourceConfig) -> SourceConfig:
-    """The source read for its solutions: an answer, which no verifier will ask for, need not be there."""
-    columns = source.columns
-    if "solution" not in columns or "answer" in columns or source.answer_format != "plain":
-        return source
-    return source.model_copy(update={"columns": {**columns, "answer": columns["solution"]}})
 
 
 def steps_of(stage: SftStageConfig, problems: int) -> int:

@@ -40,7 +40,7 @@ def resolve(specs: Iterable[Use]) -> dict[str, verifiers.Resolved]:
         try:
             table[key_of(spec)] = verifiers.resolve(spec)
         except ValueError as error:
-            raise RecipeError(f"verifier: {error}") from None
+            raise RecipeError(f"verifier: {str(error).removeprefix('verifier ')}") from None
     return table
 
 

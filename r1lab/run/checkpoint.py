@@ -18,8 +18,9 @@ import torch
 from r1lab.distributed.ranks import by_first
 from r1lab.errors import RunError
 from r1lab.run import files
+from r1lab.run.files import STATE
 
-STATE, WHOLE = "state.pt", "whole.json"
+WHOLE = "whole.json"
 PLAIN = (bool, int, float, str, type(None))
 
 

@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from r1lab.errors import RecipeError, RunError
 
 PARTIAL, REPLACED = ".partial", ".replaced"
+STATE = "state.pt"
+"""What makes a folder a checkpoint."""
 
 
 def atomic_file(path: Path, write: Callable[[Path], Any]) -> None:

@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from r1lab.distributed import ranks
 from r1lab.recipe import AnyStageConfig
 from r1lab.recipe.base import digest, select
@@ -148,6 +146,8 @@ def _commit(root: Path) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
+    import torch
+
     cpu = platform.processor() or platform.machine()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

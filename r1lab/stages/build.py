@@ -37,7 +37,6 @@ def verification(ready: Ready, plan: Plan, stack: ExitStack) -> Verification:
 def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress: Progress, stack: ExitStack) -> Engine:
     """The engine pinned at the first start. RecipeError where it cannot run here, or not such a model."""
     pinned = run.pinned[ready.stage.name]
-    progress.say(f"engine: {pinned['engine']} ({pinned.get('engine_reason', 'as at the first start')})")
     config, text_of = ready.stage.engine, ready.renderer.verifier_text
     opened = factory.open_engine(pinned["engine"], config, policy, text_of, progress.say)
     stack.callback(opened.close)

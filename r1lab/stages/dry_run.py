@@ -1,38 +1,44 @@
-"""A dry run: the resolved recipe, everything of it that can be checked, and what it would cost. Runs nothing.
+"""A dry run: what a recipe would do and cost, once everything of it that can be checked is. Runs nothing.
 
 Where a recipe needs the hub and the hub cannot be reached, what needs neither tokenizer nor data is checked all the
 same: knobs, objective, rewards, verifiers, the model's skeleton on the meta device (`r1lab.stages.model_shapes` knows
 some), length. What was left unchecked is said.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from r1lab import plugin
-from r1lab.engines import factory
 from r1lab.errors import RecipeError
-from r1lab.policy import models
-from r1lab.recipe import AnyStageConfig, RlStageConfig, load
+from r1lab.policy.location import locate
+from r1lab.recipe import AnyStageConfig, load
 from r1lab.recipe.load import Plan
-from r1lab.rollout import verification
-from r1lab.rollout.second_opinion import SecondOpinion
-from r1lab.run import trackers
-from r1lab.stages import costs, model_shapes, prepare
-from r1lab.stages.prepare import Ready
+from r1lab.stages import check
 from r1lab_data.files import HUB_ID, local, probe
 from r1lab_data.problem import DataError
 from r1lab_data.rows import suffix
 
+if TYPE_CHECKING:
+    from r1lab.stages.prepare import Ready
 
-def dry_run(plan: Plan, processes: int = 1) -> str:
-    """For people, of a run by so many processes. RecipeError in one line for whatever is wrong."""
+
+def dry_run(plan: Plan, processes: int = 1, *, is_full: bool = False) -> str:
+    """For people, of a run by so many processes; `is_full` ends in the whole recipe. RecipeError in one line for
+    whatever is wrong."""
     remote = _remote(plan)
     reason = _unreachable(remote) if remote else ""
-    ready = outlined(plan) if reason else prepare.prepare(plan)
+    checked = [] if reason else check.check(plan)
+    from r1lab.stages import costs, preview  # these load torch, which no mistake above waits for
+    from r1lab.stages.prepare import prepare
+
+    ready = outlined(plan) if reason else prepare(plan, checked)
     notes = [f"not checked, for {reason}: the tokenizer or data of {', '.join(remote)}"] if reason else []
     notes += [f"prompts counted as {costs.PROMPT_TOKENS:,} tokens"] if reason else []
-    return "\n".join([load.dump(plan), *costs.lines(ready, processes), *notes])
+    told = [*preview.lines(ready, plan), *costs.lines(ready, processes), *notes]
+    return "\n".join([*told, *(["", load.dump(plan).rstrip()] if is_full else ["the whole recipe: --full"])])
 
 
 def outlined(plan: Plan) -> list[Ready]:
@@ -43,20 +49,20 @@ def outlined(plan: Plan) -> list[Ready]:
         try:
             ready[stage.name] = _outlined(stage, plan, ready)
         except RecipeError as error:
-            raise RecipeError(f"stage {stage.name}: {error}" if len(plan.stages) > 1 else str(error)) from None
+            raise RecipeError(check.of_stage(plan, stage, error)) from None
     return list(ready.values())
 
 
 def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready]) -> Ready:
-    built = prepare.objective_of(stage)
+    from r1lab.engines import factory
+    from r1lab.policy import models
+    from r1lab.stages import model_shapes
+    from r1lab.stages.prepare import Ready
+
+    built, reward, second = check.check_knobs(stage)
     factory.check(stage.engine, None, getattr(stage, "lora", None))
-    trackers.require(stage.trackers)
-    reward = prepare.reward_of(stage)
-    second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStageConfig) else None)
-    prepare.check_names(stage)
-    prepare.check_metrics(stage)
-    table = verification.resolve(prepare.specs_of(stage)) | (reward.table if reward else {}) | second.table
-    location = models.locate(stage.model, plan.base) if stage.from_ is None else None
+    table = check.tables(stage, reward, second)
+    location = locate(stage.model, plan.base) if stage.from_ is None else None
     start = location or next(each.location for each in _lineage(stage, before) if each.location)
     if not Path(start).is_dir() and start not in model_shapes.SHAPES:
         known = ", ".join(model_shapes.SHAPES)
@@ -69,10 +75,10 @@ def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready]) ->
         raise RecipeError(f"max_new_tokens: {longest} leaves no room for a prompt in the context of {context}")
     cost = stage.group_size * stage.max_new_tokens * (built.max_draws * built.rule.attempts + stage.reuse)
     here = {name: source for name, source in stage.data.items() if not _is_remote(source.path, plan)}
-    sources = {name: prepare.problems_of(source, name, stage, plan.base, "data") for name, source in here.items()}
+    sources = {name: check.problems_of(source, name, stage, plan.base, "data") for name, source in here.items()}
     # No renderer without a tokenizer; of what is read here `costs.memory` alone would use it, and knows.
     unread: Any = None
-    return Ready(stage, location, None, sources, (), unread, built, reward, second, table, stage.steps, cost)
+    return Ready(stage, location, sources, (), built, reward, second, table, (), None, unread, stage.steps, cost)
 
 
 def _lineage(stage: AnyStageConfig, before: Mapping[str, Ready]) -> list[Ready]:
@@ -88,7 +94,7 @@ def _remote(plan: Plan) -> list[str]:
     """Models and datasets of the plan that are not on this machine."""
     names: list[str] = []
     for stage in plan.stages:
-        if stage.from_ is None and not Path(models.locate(stage.model, plan.base)).is_dir():
+        if stage.from_ is None and not Path(locate(stage.model, plan.base)).is_dir():
             names.append(stage.model)
         sources = (*stage.data.values(), *stage.eval.sets.values())
         names += [source.path for source in sources if source.path and _is_remote(source.path, plan)]

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from r1lab.evaluation import runner
-from r1lab.evaluation.completers import ModelCompleter
+from r1lab.evaluation.model_completer import ModelCompleter
 from r1lab.evaluation.runner import Evaluation, EvaluationSpec
 from r1lab.evaluation.scores import checked_ks, summary
 from r1lab.policy import models

@@ -10,7 +10,6 @@ from math import comb, fsum, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 CHUNK_PROBLEMS = 1_000_000
 """Resampled problems held in memory at a time."""
@@ -33,6 +32,8 @@ def wilson(right: int, n: int, level: float = 0.95) -> Interval:
     """
     if n < 1 or not 0 <= right <= n:
         raise ValueError(f"{right} right of {n}: a share needs at least one trial and 0 <= right <= n")
+    from scipy import stats  # takes a second to load
+
     bounds = stats.binomtest(right, n).proportion_ci(_checked(level), method="wilson")
     return Interval(right / n, float(bounds.low), float(bounds.high), n)
 
@@ -64,6 +65,8 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         raise ValueError(f"{n} values have no interval: at least two are needed (more seeds, or more problems)")
     mean = fsum(values) / n
     spread = sqrt(fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    from scipy import stats
+
     half = float(stats.t.ppf((1 + _checked(level)) / 2, n - 1)) * spread
     return Interval(mean, mean - half, mean + half, n)
 

@@ -48,10 +48,10 @@ def rows(path: Path, *lines: dict) -> str:
 MISTAKES = {
     "unknown key": ({"lerning_rate": 1.0}, "lerning_rate: unknown key; did you mean 'learning_rate'?"),
     "unknown nested key": ({"optimizer": {"warmup": 1}}, "optimizer.warmup: unknown key; did you mean"),
-    "wrong type": ({"steps": "many"}, "steps: input should be a valid integer, got 'many'"),
-    "true is no number": ({"steps": True}, "steps: input should be a valid integer, got True"),
-    "zero size": ({"group_size": 0}, "group_size: input should be greater than 0, got 0"),
-    "negative size": ({"prompts_per_step": -4}, "prompts_per_step: input should be greater than 0, got -4"),
+    "wrong type": ({"steps": "many"}, "steps: must be a whole number greater than 0 or null, got 'many'"),
+    "true is no number": ({"steps": True}, "steps: must be a whole number greater than 0 or null, got True"),
+    "zero size": ({"group_size": 0}, "group_size: must be a whole number greater than 0, got 0"),
+    "negative size": ({"prompts_per_step": -4}, "prompts_per_step: must be a whole number greater than 0, got -4"),
     "unknown kind": ({"kind": "dpo"}, "kind: 'dpo' must be one of sft, rl"),
     "no steps": ({"steps": None}, "steps: missing in stage 'rl'"),
     "unknown preset": ({"objective": {"preset": "gppo"}}, "did you mean 'grpo'?"),
@@ -182,7 +182,9 @@ def test_a_dry_run_prints_the_recipe_and_its_cost_and_writes_nothing(tmp_path, m
         cli.main()
     printed = capsys.readouterr().out
     assert end.value.code == 0
-    assert "group_size: 4" in printed and "sampled 192" in printed and "memory" in printed  # 2 x 4 x 24 tokens
+    assert (
+        "2 problems x 4 = 8 completions" in printed and "sampled 192" in printed and "memory" in printed
+    )  # 2 x 4 x 24 tokens
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
 
 

@@ -11,7 +11,7 @@ from r1lab.records import Role
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.sft import SftFeed, check, steps_of
-from r1lab.stages.prepare import problems_of
+from r1lab.stages.check import problems_of
 from r1lab_data import Problem
 
 PROBLEMS = [Problem(f"p{i}", f"{i}+1", str(i + 1), solution=f"it is {i + 1}") for i in range(6)]

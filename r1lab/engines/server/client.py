@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+FILE, NCCL = "r1lab_file", "r1lab_nccl"
+"""Names under which the server registers the two ways that weights go to it."""
 SHOWN_CHARACTERS = 300
 """Characters of a server's own words that a message repeats."""
 

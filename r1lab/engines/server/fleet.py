@@ -13,9 +13,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from r1lab.engines.server import handshake
-from r1lab.engines.server.client import Gone, ServerRefusal, Wire
+from r1lab.engines.server.client import FILE, Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import Facts, Server
-from r1lab.engines.server.transfer import FILE, FileRoute, NcclRoute, Parcel
+from r1lab.engines.server.transfer import FileRoute, NcclRoute, Parcel
 from r1lab.errors import RunError
 from r1lab.records import Request
 

@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from r1lab.engines.server.client import Gone, ServerRefusal, Wire
+from r1lab.engines.server.client import FILE, NCCL, Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import Facts
-from r1lab.engines.server.transfer import FILE, NCCL
 
 SERVE = "start it with: r1lab serve MODEL"
 SHAPE = (

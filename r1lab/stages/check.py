@@ -1,0 +1,201 @@
+"""Check everything of a plan that can be wrong without its models: knobs, names, data, verifiers, reference answers.
+
+It loads no torch, so that a mistake is told of within a second. What needs a tokenizer or a configuration stands in
+`r1lab.stages.prepare`.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import r1lab_verifiers as verifiers
+from r1lab import objective, plugin
+from r1lab.engines import ENGINES
+from r1lab.errors import RecipeError
+from r1lab.evaluation import leaks
+from r1lab.evaluation.scores import depths
+from r1lab.policy.location import locate
+from r1lab.recipe import AnyStageConfig, RlStageConfig, SftStageConfig, SourceConfig
+from r1lab.recipe.load import Plan
+from r1lab.records import EvaluationSet
+from r1lab.rollout import renderer, verification
+from r1lab.rollout.gold_answers import Golds
+from r1lab.rollout.problems import demonstrations, load_problems
+from r1lab.rollout.reward import Reward
+from r1lab.rollout.second_opinion import SecondOpinion
+from r1lab.run import trackers
+from r1lab_data import Problem
+from r1lab_data.loaders import digest
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A stage with its data, whose model is not known yet."""
+
+    stage: AnyStageConfig
+    location: str | None
+    """Where its model is, or None where it starts from the stage `from`."""
+    sources: Mapping[str, list[Problem]]
+    sets: tuple[EvaluationSet, ...]
+    objective: objective.Objective
+    reward: Reward | None
+    """None for SFT."""
+    second: SecondOpinion
+    """Verifies a sample of the rollouts too."""
+    table: Mapping[str, verifiers.Resolved]
+    notes: Sequence[str]
+    """What of the data was left out."""
+
+    @property
+    def problems(self) -> dict[str, Problem]:
+        return {problem.id: problem for problems in self.sources.values() for problem in problems}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Content hashes of the training data; what an earlier stage makes is known by what makes it."""
+        made = {name: f"stage {source.stage}" for name, source in self.stage.data.items() if source.stage}
+        return {
+            f"{self.stage.name}/{name}": made.get(name) or digest(problems) for name, problems in self.sources.items()
+        }
+
+
+def early(plan: Plan) -> list[Checked] | None:
+    """What `check` makes, before anything heavy is loaded; None in one of several processes, which check together."""
+    return check(plan) if int(os.environ.get("WORLD_SIZE", "1")) < 2 else None
+
+
+def check(plan: Plan) -> list[Checked]:
+    """Every stage, checked. RecipeError in one line for what is wrong with the recipe or its data."""
+    plugin.importable(plan.base, Path.cwd())
+    checked: list[Checked] = []
+    for stage in plan.stages:
+        try:
+            checked.append(_checked(stage, plan, {each.stage.name: each for each in checked}))
+        except RecipeError as error:
+            raise RecipeError(of_stage(plan, stage, error)) from None
+    leaks.check([(each.stage, each.sources, each.sets) for each in checked])
+    return checked
+
+
+def of_stage(plan: Plan, stage: AnyStageConfig, error: RecipeError) -> str:
+    """The message of an error, with the stage it is in where there are several."""
+    return f"stage {stage.name}: {error}" if len(plan.stages) > 1 else str(error)
+
+
+def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked]) -> Checked:
+    built, reward, second = check_knobs(stage)
+    location = locate(stage.model, plan.base) if stage.from_ is None else None
+    sources = {
+        name: problems_of(source, name, stage, plan.base, key_of(stage, name)) for name, source in stage.data.items()
+    }
+    sets = tuple(
+        EvaluationSet(name, problems_of(source, name, stage, plan.base, f"eval.sets.{name}"))
+        for name, source in stage.eval.sets.items()
+    )
+    _check_ids(sources)
+    table = tables(stage, reward, second)
+    judged = [problem for part in sets for problem in part.problems]
+    if reward:
+        judged += [problem for problems in sources.values() for problem in problems]
+    table |= verification.resolve({problem.verifier for problem in judged if problem.verifier} - set(table))
+    if reward:  # what an earlier stage makes keeps its verifiers
+        table |= {key: each for origin in origins(stage) for key, each in before[origin].table.items()}
+    unjudged = next((problem for problem in judged if not problem.verifier), None)
+    if unjudged is not None:
+        raise RecipeError(
+            f"verifier: none for problem {unjudged.id!r} of {unjudged.source!r}; set verifier: (numeric, ...)"
+        )
+    golds = Golds(table, stage.on_bad_gold, stage.workers)
+    if reward:
+        sources = {name: golds.usable(name, problems) for name, problems in sources.items()}
+    sets = tuple(EvaluationSet(on.name, golds.usable(on.name, on.problems)) for on in sets)
+    return Checked(stage, location, sources, sets, built, reward, second, table, golds.notes)
+
+
+def check_knobs(stage: AnyStageConfig) -> tuple[objective.Objective, Reward | None, SecondOpinion]:
+    """The objective, the reward and the second opinion that a stage's knobs describe; no data is read."""
+    built = objective_of(stage)
+    if stage.engine.kind != "auto":
+        plugin.find(ENGINES, stage.engine.kind, "engine.kind")
+    trackers.require(stage.trackers)
+    renderer.refuse_contradictions(stage.prompt)
+    check_names(stage)
+    check_metrics(stage)
+    second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStageConfig) else None)
+    return built, reward_of(stage), second
+
+
+def tables(stage: AnyStageConfig, reward: Reward | None, second: SecondOpinion) -> dict[str, verifiers.Resolved]:
+    """The verifiers that a stage's knobs name."""
+    sources = [*stage.data.values(), *stage.eval.sets.values()]
+    named = [spec for spec in (stage.verifier, *(source.verifier for source in sources)) if spec]
+    return verification.resolve(named) | (reward.table if reward else {}) | second.table
+
+
+def key_of(stage: AnyStageConfig, source: str) -> str:
+    """Where a source of training data stands in the recipe."""
+    return "data" if len(stage.data) == 1 else f"data.{source}"
+
+
+def problems_of(source: SourceConfig, name: str, stage: AnyStageConfig, base: Path, key: str = "") -> list[Problem]:
+    """The problems of one source of a stage, which stands under `key` of the recipe; none yet of one that an earlier
+    stage makes."""
+    if source.stage is not None:
+        return []
+    if isinstance(stage, SftStageConfig) and source in stage.data.values():
+        source = demonstrations(source)
+    spec = source.verifier or stage.verifier
+    return load_problems(source, name, verification.key_of(spec) if spec else "", base, key)
+
+
+def origins(stage: AnyStageConfig) -> list[str]:
+    """Earlier stages whose datasets it reads."""
+    return [source.stage for source in stage.data.values() if source.stage]
+
+
+def reward_of(stage: AnyStageConfig) -> Reward | None:
+    if isinstance(stage, SftStageConfig):
+        return None
+    return Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
+
+
+def objective_of(stage: AnyStageConfig) -> objective.Objective:
+    built = objective.build(
+        stage.objective, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated, group_size=stage.group_size
+    )
+    if built.rule.samples != (not isinstance(stage, SftStageConfig)):
+        raise RecipeError(
+            f"objective: preset {stage.objective.preset!r} in a stage of kind {stage.kind}; "
+            f"{'sft learns from demonstrations only, use kind: rl' if built.rule.samples else 'use kind: sft'}"
+        )
+    return built
+
+
+def check_metrics(stage: AnyStageConfig) -> None:
+    keys = ["avg", "low", "high", "score", "errors", "completion"]
+    keys += [f"pass@{k}" for k in depths(stage.eval.n) if stage.eval.n > 1]
+    known = [f"eval/{name}/{key}" for name in stage.eval.sets for key in keys]
+    for what, metric in (("eval.keep_best", stage.eval.keep_best), ("stop.metric", stage.stop.metric)):
+        if metric is not None and metric not in known:
+            raise RecipeError(f"{what}: {metric!r} is not evaluated; use one of {', '.join(known) or '(no eval.sets)'}")
+
+
+def check_names(stage: AnyStageConfig) -> None:
+    """Names of sources and sets become file names and metric keys."""
+    for what, names in (("data", stage.data), ("eval.sets", stage.eval.sets)):
+        for name in names:
+            # "gym:chain_sum"; not "held out"
+            if not re.fullmatch(r"[\w.:-]+", name):
+                raise RecipeError(f"{what}: name {name!r} must be letters, digits, '.', '_', ':' or '-'")
+
+
+def _check_ids(sources: Mapping[str, list[Problem]]) -> None:
+    seen: dict[str, str] = {}
+    for name, problems in sources.items():
+        for problem in problems:
+            if seen.setdefault(problem.id, name) != name:
+                raise RecipeError(
+                    f"data: problem id {problem.id!r} stands in {seen[problem.id]!r} and {name!r}; map columns.id"
+                )

@@ -1,0 +1,81 @@
+"""A dry run leads with what a newcomer looks for: a prompt, its reference and verdict, the engine, a step, notes."""
+
+import json
+
+import pytest
+
+from r1lab.recipe import load
+from r1lab.stages.dry_run import dry_run
+from r1lab.stages.preview import differences
+
+ONE = {
+    "data": {"task": "addition", "size": 8}, "prompt": {"format": "Q: {prompt}\nA:"}, "steps": 20, "group_size": 4,
+    "prompts_per_step": 2, "max_new_tokens": 16,
+}  # fmt: skip
+
+
+def told(*overrides, recipe=ONE, **options) -> str:
+    return dry_run(load.resolve(*load.read(recipe, overrides)), **options)
+
+
+def test_it_leads_with_the_first_prompt_its_reference_the_verdict_the_engine_and_a_step():
+    lines = told().splitlines()
+    assert lines[0] == "stage rl (rl), a step: 2 problems x 4 = 8 completions, 1 update"
+    assert lines[1] == "  first prompt, of addition:" and lines[2].startswith("    | Q: ") and lines[3] == "    | A:"
+    assert (
+        lines[4].startswith("  its reference: ")
+        and lines[5] == "  verdict on the reference: correct, score 1 (numeric)"
+    )
+    assert lines[6].startswith("  engine: local (0.9M parameters: below 10M")
+    assert lines[7].startswith("  objective: default: A = r - mean")
+    assert lines[8].startswith("  differs from the defaults: prompt.format='Q: {prompt}\\nA:', max_new_tokens=16")
+    assert len(lines) < 20 and "null" not in "\n".join(lines) and lines[-1] == "the whole recipe: --full"
+
+
+def test_the_whole_recipe_stands_behind_full_and_resolves_to_itself():
+    text = told("objective.preset=grpo", is_full=True)
+    recipe = text[text.index("name: ") :]
+    assert "objective:\n    preset: grpo\n" in recipe and "the whole recipe" not in text
+    plan = load.resolve(load.parse_yaml(recipe, "dry run"))
+    assert plan.stages == load.resolve({**ONE, "objective": {"preset": "grpo"}}).stages
+
+
+@pytest.mark.parametrize(("overrides", "note"), [
+    (("steps=5",), "steps: 5 with optimizer.warmup_updates 10: the rate ends at half of learning_rate"),
+    (("steps=2", "updates_per_step=2"), "the rate ends at 40% of learning_rate"),
+    (("lora={}",), "lora with learning_rate 1e-06, a rate of full weights"),
+])  # fmt: skip
+def test_what_a_newcomer_would_not_see_is_noted(overrides, note):
+    assert note in told(*overrides)
+
+
+@pytest.mark.parametrize("overrides", [
+    (), ("steps=10",), ("lora={}", "learning_rate=1e-4"), ("steps=5", "optimizer.warmup_updates=0"),
+    ("steps=5", "updates_per_step=2"),
+])  # fmt: skip
+def test_what_is_well_has_no_note(overrides):
+    assert "note:" not in told(*overrides)
+
+
+def test_references_that_are_words_to_a_verifier_of_values_are_counted(tmp_path):
+    rows = [{"prompt": f"Who is {name}?", "answer": f"the king of {name}"} for name in ("Spain", "Siam", "Sparta")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = {**ONE, "data": {"path": str(path)}, "verifier": "math"}
+    assert "3 of 3 reference answers of data are words" in told(recipe=recipe)
+    assert "are words" not in told("verifier=exact", recipe=recipe)
+
+
+def test_a_stage_of_demonstrations_shows_one_and_an_evaluation_its_set():
+    sft = told(recipe={"data": {"task": "addition", "size": 8}, "kind": "sft"})
+    assert sft.startswith("stage sft (sft), a step: 32 demonstrations, 1 update\n") and "  its demonstration:\n" in sft
+    sets = {"sets": {"held_out": {"task": "addition", "split": "eval", "size": 8}}, "n": 4}
+    shown = told(recipe={"stages": [{"kind": "eval", "eval": sets, "max_new_tokens": 16}]})
+    assert shown.startswith("stage eval (eval), 4 completions a problem\n  first prompt, of eval.sets.held_out:")
+
+
+def test_differences_are_such_as_a_command_line_takes():
+    stage = load.resolve(load.read(ONE, ["optimizer.beta1=0.8", "sampling.stop=[x]"])[0]).stages[0]
+    made = list(differences(stage))
+    assert "optimizer.beta1=0.8" in made and 'sampling.stop=["x"]' in made and "steps=20" not in made
+    assert not list(differences(load.resolve({"data": {"task": "addition"}, "steps": 1}).stages[0]))
