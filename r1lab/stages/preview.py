@@ -16,7 +16,6 @@ from r1lab.recipe.base import Config
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.rollout import verification
-from r1lab.rollout.verification import item_of
 from r1lab.stages import model_shapes
 from r1lab.stages.prepare import Ready
 from r1lab_data import Problem
@@ -81,7 +80,7 @@ def _verdict(ready_stage: Ready, problem: Problem, plan: Plan) -> str:
     table = {key: resolved if problem.solution else reference_checks.reference(resolved)}
     try:
         with verification.opened_pool(table, ready_stage.stage.workers, plan.base) as pool:
-            verdict = pool.submit(item_of(problem, problem.solution or ""), key, problem.solution).result()
+            verdict = pool.submit(verification.item_of(problem, problem.solution or ""), key, problem.solution).result()
     except RunError as error:
         return str(error)
     score = "no score" if verdict.score is None else f"score {verdict.score:g}"
