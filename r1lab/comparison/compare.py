@@ -119,9 +119,8 @@ def _planned(recipes: Sequence, overrides: Sequence[str], seeds: int, folder: Pa
 def _check_names(planned: Sequence[Planned], read: Sequence[Trial]) -> None:
     """RecipeError where two runs are of one regime and one seed, or there is only one regime."""
     seen: dict[str, str] = {}
-    for name, where in [(each.name, str(each.folder)) for each in planned] + [
-        (each.name, str(each.path)) for each in read
-    ]:
+    places = [(each.name, str(each.folder)) for each in planned] + [(each.name, str(each.path)) for each in read]
+    for name, where in places:
         if name in seen:
             raise RecipeError(
                 f"{name} stands twice ({seen[name]} and {where}); give recipes a `name` of their own, and each run once"

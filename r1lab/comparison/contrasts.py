@@ -71,10 +71,8 @@ def contrasts(
 
 def score(trials: Sequence[Trial], set_name: str) -> Interval:
     """A regime's mean score: over seeds and problems, of one seed over problems alone."""
-    return _of_outcomes(
-        np.stack([each.last_evaluation(set_name).right_N for each in trials]),
-        trials[0].last_evaluation(set_name).completions,
-    )
+    lasts = [each.last_evaluation(set_name) for each in trials]
+    return _of_outcomes(np.stack([each.right_N for each in lasts]), lasts[0].completions)
 
 
 def _of_outcomes(right_SN: np.ndarray, completions: int) -> Interval:
@@ -130,9 +128,8 @@ def _decided(
     if adjusted <= paired.ALPHA:
         return decided
     if p <= paired.ALPHA:
-        reason = (
-            f"its interval leaves out zero, but not after Holm's correction for {round(paired.ALPHA / strictest)} pairs"
-        )
+        pairs = round(paired.ALPHA / strictest)
+        reason = f"its interval leaves out zero, but not after Holm's correction for {pairs} pairs"
     else:
         reason = "the interval holds zero"
     return replace(decided, refusals=(*decided.refusals, Refusal("not_separated", reason)))

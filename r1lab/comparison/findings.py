@@ -144,9 +144,8 @@ def _set_of(trials: Sequence[Trial], set_name: str | None) -> str:
 
 
 def _unit(trials: Sequence[Trial]) -> str:
-    return (
-        "flops" if all(each.stop.get("max_flops") and not each.stop.get("max_tokens") for each in trials) else "tokens"
-    )
+    by_flops = [each.stop.get("max_flops") and not each.stop.get("max_tokens") for each in trials]
+    return "flops" if all(by_flops) else "tokens"
 
 
 def _targets(regimes: Mapping[str, Sequence[Trial]], set_name: str) -> list[float]:

@@ -200,13 +200,8 @@ def _engine(asked: Asked, stage: AnyStageConfig | None) -> EngineConfig:
 
 def _prompt(asked: Asked, stage: AnyStageConfig | None) -> PromptConfig:
     """The recipe's prompt with what the arguments say put in its place."""
-    given = {
-        "template": asked.prompt,
-        "format": asked.format,
-        "examples": None if asked.examples is None else _examples(asked.examples),
-        "system_prompt": asked.system_prompt,
-        "prefill_think": asked.prefill_think,
-    }
+    given = {key: getattr(asked, key) for key in ("format", "system_prompt", "prefill_think")}
+    given |= {"template": asked.prompt, "examples": None if asked.examples is None else _examples(asked.examples)}
     knobs = {key: value for key, value in given.items() if value is not None}
     if stage is not None and "template" not in knobs:
         knobs = {**stage.prompt.model_dump(), **knobs}

@@ -46,14 +46,13 @@ def compare(one: Path, other: Path) -> dict[str, Any]:
     difference = intervals.paired_difference(scores[0], scores[1])
     signs = [(scores[0][problem] > score) - (scores[0][problem] < score) for problem, score in scores[1].items()]
     asked = ("n", "seed", "sampling", "prompt", "origin")
+    here, there = ({key: each[key] for key in asked} for each in (mine, theirs))
     errors = [_errors(table) for table in tables]
     return {
         "other": theirs["origin"],
         "difference": {"value": difference.value, "low": difference.low, "high": difference.high},
         "problems": {"better": signs.count(1), "same": signs.count(0), "worse": signs.count(-1)},
-        "differs_in": differences(
-            {key: mine[key] for key in asked}, {key: theirs[key] for key in asked}, "here", "there"
-        ),
+        "differs_in": differences(here, there, "here", "there"),
         "errors": errors,
         "is_resolved": not difference.low <= 0 <= difference.high and max(errors) <= MOST_ERROR_SHARE,
     }

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 from r1lab import loop
 from r1lab.distributed import ranks
@@ -42,15 +43,10 @@ def run_stage(
     if isinstance(stage, SftStageConfig) and run.pinned[stage.name]["schedule_steps"] is None:
         run.pin(stage.name, "schedule_steps", ready.steps)  # known since an earlier stage made its data
     schedule = run.pinned[stage.name]["schedule_steps"] or 0
-    policy = Policy(
-        build.start(ready, run),
-        stage,
-        total_updates=schedule * stage.updates_per_step * stage.reuse,
-        temperature=stage.temperature,
-        needs_ref="ref" in objective.needs,
-        seed=plan.seed,
-        value_rate=objective.credit.value_rate if objective.has_values else None,
-    )
+    knobs: dict[str, Any] = {"temperature": stage.temperature, "needs_ref": "ref" in objective.needs, "seed": plan.seed}
+    knobs["total_updates"] = schedule * stage.updates_per_step * stage.reuse
+    knobs["value_rate"] = objective.credit.value_rate if objective.has_values else None
+    policy = Policy(build.start(ready, run), stage, **knobs)
     samplers = None
     if ready.table:
         verification = build.verification(ready, plan, stack)

@@ -57,14 +57,10 @@ class ServerEngine:
         self.text_of = text_of or (lambda ids, _: border.plain_text(tokenizer, ids))
         self.run, self.version = uuid4().hex[:8], -1
         self.vocabulary = border.vocabulary_size(model)
-        self.fleet = Fleet(
-            [Wire(url, key_env=key_env, deadline=deadline) for url in urls],
-            model.config.get_text_config().to_dict(),
-            border.eos_ids(model, tokenizer),
-            reconnect=reconnect,
-            prove=self.prove,
-            say=say or (lambda line: print(line, file=sys.stderr, flush=True)),
-        )
+        wires = [Wire(url, key_env=key_env, deadline=deadline) for url in urls]
+        config, eos = model.config.get_text_config().to_dict(), border.eos_ids(model, tokenizer)
+        say = say or (lambda line: print(line, file=sys.stderr, flush=True))
+        self.fleet = Fleet(wires, config, eos, reconnect=reconnect, prove=self.prove, say=say)
         self.open: dict[RequestId, Request] = {}
         """Everything not answered, in the order submitted."""
         self.sharers: list[Server] = []
