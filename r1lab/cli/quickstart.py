@@ -51,7 +51,7 @@ def quickstart(overrides: list[str]) -> dict:
         with files.atomic_folder(out / "base") as folder:
             shutil.copytree(embedded.path(), folder, dirs_exist_ok=True)
     summary = {"base": _base(out, runs["zero"]), "arms": {arm: _arm(out, arm, run) for arm, run in runs.items()}}
-    difference = intervals.paired_difference(
+    difference = intervals.paired_score_difference(
         _scores(out, summary["arms"]["sft_rl"]), _scores(out, summary["arms"]["zero"])
     )
     note = (
@@ -59,9 +59,7 @@ def quickstart(overrides: list[str]) -> dict:
         f"[{difference.low:+.3f}, {difference.high:+.3f}]. One seed: it says how these two runs differ on these "
         "problems, not which way is better."
     )
-    page = report(
-        [run.path for run in runs.values()], out / "report", labels=[TITLES[arm] for arm in runs], notes=[note]
-    )
+    page = report([run.path for run in runs.values()], out / "report", labels=[TITLES[arm] for arm in runs])
     summary["seconds"] = _seconds(out, summary, time.monotonic() - start)
     text = json.dumps(summary, indent=1) + "\n"
     atomic_file(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8"))

@@ -39,11 +39,11 @@ def refuse(identity_now: Mapping[str, Any], other: Path) -> None:
 
 
 def compare(one: Path, other: Path) -> dict[str, Any]:
-    """Evaluation `one` minus `other`, finished and comparable, with Student's t interval over problems."""
+    """Evaluation `one` minus `other`, finished and comparable, with its interval over problems."""
     mine, theirs = (read_manifest(folder)["identity"] for folder in (one, other))
     tables = [by_problem(read_rows(folder / COMPLETIONS)) for folder in (one, other)]
     scores = [{problem: sum(map(is_right, rows)) / len(rows) for problem, rows in table.items()} for table in tables]
-    difference = intervals.paired_difference(scores[0], scores[1])
+    difference = intervals.paired_score_difference(scores[0], scores[1])
     signs = [(scores[0][problem] > score) - (scores[0][problem] < score) for problem, score in scores[1].items()]
     asked = ("n", "seed", "sampling", "prompt", "origin")
     here, there = ({key: each[key] for key in asked} for each in (mine, theirs))

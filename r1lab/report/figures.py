@@ -13,12 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import EngFormatter, FormatStrFormatter, PercentFormatter
 
 from r1lab import timing
 from r1lab.report.runs import Curves
 from r1lab.report.theme import DASHES, MARKERS, Theme, axes_grid, dress_axes, legend, png_pair, shown_label
+from r1lab.run.outcome import ROUNDING
 from r1lab.stats.intervals import running_mean
 
 SMOOTHED_POINTS = 40  # points from which on a curve is smoothed, the raw one staying behind it
@@ -44,6 +45,8 @@ class Chart:
     is_share: bool = False
     may_log: bool = False
     """Logarithmic where the values span more than two powers of ten."""
+    least_top: float = 0.0
+    """Where a linear axis ends at least: what is far below is no event."""
 
     def has_data(self, runs: Sequence[Curves]) -> bool:
         if self.paint is paint_scores:
@@ -109,7 +112,7 @@ def paint_lines(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: The
     for run, colour in zip(runs, cycle(theme.runs)):
         for (key, _), dash in zip(shown, DASHES):
             _curve(ax, run, key, color=colour, linestyle=dash)
-    _scale(ax, chart.is_share, chart.may_log)
+    _scale(ax, chart.is_share, chart.may_log, chart.least_top)
     dashes = [Line2D([], [], color=theme.ink, linestyle=dash, label=name) for (_, name), dash in zip(shown, DASHES)]
     legend(figure, _run_handles(runs, theme) + (dashes if len(shown) > 1 else []), theme)
 
@@ -153,21 +156,28 @@ def paint_phases(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Th
 
 
 def _shade(ax: Axes, runs: Sequence[Curves], x: str, theme: Theme) -> None:
-    """Mark the SFT stages, each once however many runs share its place."""
+    """Mark the SFT stages: shaded where one run is drawn; of several as a bar above, for another run's steps that lie
+    in the same place are no SFT."""
     stages = [(i, stage, run.rows) for i, run in enumerate(runs) for stage in sorted(run.sft)]
     steps = [(i, [row[x] for row in rows if row.get("stage") == stage]) for i, stage, rows in stages]
     spans = {(min(step), max(step)): i for i, step in reversed(steps)}
+    above = ax.get_xaxis_transform()
     for (low, high), i in spans.items():
-        ax.axvspan(low, high, color=theme.runs[i % 6], alpha=0.1, linewidth=0)
+        if len(runs) == 1:
+            ax.axvspan(low, high, color=theme.runs[0], alpha=0.1, linewidth=0)
+        else:
+            look = {"color": theme.runs[i % 6], "linewidth": 0, "clip_on": False}
+            ax.add_artist(Rectangle((low, 1.015), high - low, 0.02, transform=above, **look))
     if spans:
-        low, i = min((low, i) for (low, _), i in spans.items())
-        ax.text(low, 1.01, " SFT", color=theme.runs[i % 6], fontsize=8.5, transform=ax.get_xaxis_transform())
+        (low, high), i = min(spans.items())
+        ax.text(low if len(runs) == 1 else high, 1.01, " SFT", color=theme.runs[i % 6], fontsize=8.5, transform=above)
 
 
 def _curve(ax: Axes, run: Curves, key: str, **look) -> None:
     """One metric of one run, each stage by itself: a jump between stages is no slope."""
     for stage in dict.fromkeys(row["stage"] for row in run.rows):
         x, y = replace(run, rows=tuple(row for row in run.rows if row["stage"] == stage)).series(key)
+        y = [0.0 if abs(value) < ROUNDING else value for value in y]  # else the axis would make a spike of rounding
         if is_long := len(x) >= SMOOTHED_POINTS:
             ax.plot(x, y, linewidth=0.6, alpha=0.35, color=look["color"])
         y = running_mean(y, len(y) // 40) if is_long else y
@@ -181,7 +191,7 @@ def _stack(ax: Axes, run: Curves, prefix: str, table: dict[str, str]) -> None:
         ax.stackplot([row["at/step"] for row in rows], *shares, colors=list(table.values()), linewidth=0)
 
 
-def _scale(ax: Axes, is_share: bool, may_log: bool = False) -> None:
+def _scale(ax: Axes, is_share: bool, may_log: bool = False, least_top: float = 0.0) -> None:
     """What is never negative begins at 0; a share ends at 1 where it comes near."""
     values = [float(value) for line in ax.lines for value in np.asarray(line.get_ydata())] or [0.0]
     lowest, highest = min(values), max(values)
@@ -189,6 +199,7 @@ def _scale(ax: Axes, is_share: bool, may_log: bool = False) -> None:
         ax.set_yscale("log")
     elif lowest >= 0:
         top = min(ax.get_ylim()[1] if highest > 0 else 1.0, 1.02 if is_share else inf)
+        top = max(top, least_top) if highest > 0 else top
         ax.set_ylim(-0.01 * top if ax.lines else 0, top)  # a line at zero stays clear of the frame
     if is_share:
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -211,15 +222,17 @@ CHARTS = (
     Chart("reward", paint_lines, "mean reward", (("reward/mean", ""),)),
     Chart("pass", paint_lines, "share of completions", (("pass/share", ""),), is_share=True),
     Chart("verdicts", paint_parts, "share of completions", prefix="verdict/", is_share=True),
-    Chart("second", paint_lines, "share of those judged twice", TWICE, is_share=True),
+    Chart("second", paint_lines, "share of those judged twice", TWICE, is_share=True, least_top=0.05),
     Chart("length", paint_lines, "tokens", (("completion/mean", "mean"), ("completion/p95", "95th percentile"))),
-    Chart("truncated", paint_lines, "share of completions", (("completion/truncated", ""),), is_share=True),
+    Chart(
+        "truncated", paint_lines, "share of completions", (("completion/truncated", ""),), is_share=True, least_top=0.05
+    ),
     Chart("entropy", paint_lines, "nats per token", (("policy/entropy", ""),)),
     Chart("groups", paint_lines, "share of groups", (("group/zero_variance", ""),), is_share=True),
     Chart("sft", paint_lines, "loss", (("sft/loss", ""),)),
     Chart("gradient", paint_lines, "norm", (("update/grad_norm", ""),), may_log=True),
-    Chart("clipped", paint_lines, "share of tokens", CLIPS, is_share=True),
-    Chart("kl", paint_lines, "nats per token", (("policy/kl_rollout", ""),)),
+    Chart("clipped", paint_lines, "share of tokens", CLIPS, is_share=True, least_top=0.02),
+    Chart("kl", paint_lines, "nats per token", (("policy/kl_rollout", ""),), least_top=1e-5),
     Chart("mismatch", paint_lines, "nats", (("mismatch/mean", "mean"), ("mismatch/max", "max")), may_log=True),
     Chart("parts", paint_parts, "paid per completion", prefix="reward/part/", fewest=2),
     Chart("sources", paint_parts, "share of completions", prefix="pass/", fewest=2, is_share=True),

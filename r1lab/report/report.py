@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from r1lab.report.pages import encoded, environment
 from r1lab.report.runs import Curves, evaluation_sets, manifest_of, read, samples, scores_of, second_opinion_alarm
-from r1lab.stats.intervals import Interval, paired_difference
+from r1lab.run import outcome
+from r1lab.stats.intervals import Interval, paired_score_difference
 
 
 class Estimate(NamedTuple):
@@ -111,7 +112,7 @@ def _estimate(row: Mapping[str, Any], name: str | None) -> Estimate:
 def _gain(folder: Path, rows: Sequence[Mapping], name: str) -> Interval | Estimate:
     base, final = (scores_of(folder, row, name) for row in (rows[0], rows[-1]))
     if base.keys() == final.keys() and len(base) > 1:
-        return paired_difference(final, base)
+        return paired_score_difference(final, base)
     return Estimate(rows[-1][f"eval/{name}/avg"] - rows[0][f"eval/{name}/avg"])
 
 
@@ -124,7 +125,7 @@ def contrasts(folders: Sequence[Path], curves: Sequence[Curves]) -> list[ArmCont
         lasts = [scores_of(folder, end, name) for (folder, _), end in zip(having, ends)]
         for (_, run), scores in list(zip(having, lasts))[1:]:
             is_paired = scores.keys() == lasts[0].keys() and len(scores) > 1
-            difference = paired_difference(scores, lasts[0]) if is_paired else None
+            difference = paired_score_difference(scores, lasts[0]) if is_paired else None
             arms.append(ArmContrast(run.label, curves[0].label, name, difference))
     return arms
 
@@ -153,6 +154,7 @@ def _render(folders, manifests, curves, pictures, notes: Sequence[str]) -> str:
         samples=[(run.label, samples(folder, run)) for folder, run in zip(folders, curves)],
         manifests=[(run.label, manifest) for run, manifest in zip(curves, manifests)],
         notes=notes,
+        warnings=[(run.label, text) for run in curves for text in outcome.warnings(run.rows)],
         alarms=list(filter(None, map(second_opinion_alarm, curves))),
         has_sft=any(run.sft for run in curves),
     )

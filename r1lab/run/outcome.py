@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 ROUNDING = 1e-9
-"""A gradient's norm, or a spread of rewards, below which there is none."""
+"""Below it a gradient's norm, a spread of rewards or a distance is none."""
 MANY = 0.5
 """Share of completions from which on something is the reason that nothing was learned."""
 MANY_TIMEOUTS = 0.1

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+ROUNDING = 1e-12
+"""Width below which an interval has none."""
 CHUNK_PROBLEMS = 1_000_000
 """Resampled problems held in memory at a time."""
 
@@ -80,6 +82,20 @@ def paired_difference(a: Mapping[str, float], b: Mapping[str, float], level: flo
         alone = sorted(a.keys() ^ b.keys())
         raise ValueError(f"{len(alone)} problems are on one side only, as {alone[0]!r}: compare on the same problems")
     return mean_interval([a[problem] - b[problem] for problem in sorted(a)], level)
+
+
+def paired_score_difference(a: Mapping[str, float], b: Mapping[str, float], level: float = 0.95) -> Interval:
+    """`paired_difference` of scores in [0, 1], never of width zero.
+
+    Where all n problems differ by the same d, Student's t knows no spread. At most the share h of problems, Wilson's
+    upper bound for none in n, would show another difference, and that lies in [-1, 1]: [d - h (1 + d), d + h (1 - d)].
+    """
+    difference = paired_difference(a, b, level)
+    value, low, high, n = difference
+    if high - low > ROUNDING:
+        return difference
+    others = wilson(0, n, level).high
+    return Interval(value, value - others * (1 + value), value + others * (1 - value), n)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

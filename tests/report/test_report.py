@@ -165,6 +165,68 @@ def test_visible_writes_out_what_hides_and_cuts_the_middle():
     assert visible("a" * 10 + "b" * 10, longest=4) == "aa\n[... 16 characters left out ...]\nbb"
 
 
+def test_first_and_last_samples_are_open_and_stand_before_the_curves(tmp_path):
+    run = write_zero(tmp_path / "zero")
+    for step in (1, 2):
+        (run / "rollouts" / f"rl-{step}.parquet").write_bytes((run / "rollouts" / "rl-3.parquet").read_bytes())
+    page = page_of(run)
+    assert page.index("What the model wrote") < page.index("How training went") < page.index("How it was run")
+    # "<details open><summary>zero: rl, step 3<"; not "<details><summary>Words on this page<"
+    found = re.findall(r"<details( open)?><summary>zero: rl, step (\d)<", page)
+    assert found == [(" open", "1"), (" open", "3"), ("", "2")]
+
+
+def test_a_difference_of_nothing_has_an_interval_with_width(tmp_path, without_figures):
+    page = page_of(write_zero(tmp_path / "a"), write_zero(tmp_path / "b"))
+    assert "[+0.0, +0.0]" not in page and "+0.0 points [-49.0, +49.0], paired by problem over 4 problems" in page
+    assert "The interval holds zero" in page
+
+
+def test_a_run_that_learned_nothing_is_warned_of(tmp_path, without_figures):
+    rows = [rl_row(step, **{"reward/mean": 0.0, "reward/std": 0.0, "update/grad_norm": 0.0}) for step in (1, 2)]
+    page = page_of(write_run(tmp_path / "dead", rows))
+    assert "<strong>dead:</strong> stage rl learned nothing: in all 2 steps every reward was 0" in page
+    assert "learned nothing" not in page_of(write_zero(tmp_path / "zero"))
+
+
+SCALE = figures._scale
+
+
+@pytest.fixture
+def axes_of(monkeypatch):
+    """Draw a chart; its axes, for a look at what is in them."""
+
+    def draw(chart, *runs):
+        seen = []
+        monkeypatch.setattr(figures, "_scale", lambda ax, *how: (seen.append(ax), SCALE(ax, *how)))
+        figures._picture(next(each for each in figures.CHARTS if each.key == chart), runs)
+        return seen[0]
+
+    return draw
+
+
+def test_the_sft_stage_of_one_run_covers_no_other_runs_steps(tmp_path, axes_of):
+    sft, zero = read(write_sft(tmp_path / "sft"), {}, "sft"), read(write_zero(tmp_path / "zero"), {}, "zero")
+    alone, both = axes_of("reward", sft), axes_of("reward", zero, sft)
+    assert [patch.get_bbox().extents.tolist()[1::2] for patch in alone.patches] == [[0.0, 1.0]]
+    (bar,) = both.patches
+    assert bar.get_y() > 1 and (bar.get_x(), bar.get_width()) == (0, 8), "nothing inside the axes is shaded"
+
+
+@pytest.mark.parametrize("chart, key", [("kl", "policy/kl_rollout"), ("gradient", "update/grad_norm")])
+def test_rounding_noise_is_no_spike(tmp_path, axes_of, chart, key):
+    rows = [rl_row(step, **{key: 1e-13 if step == 2 else 0.0}) for step in (1, 2, 3)]
+    axes = axes_of(chart, read(write_run(tmp_path / "run", rows), {}, "run"))
+    assert list(axes.lines[0].get_ydata()) == [0, 0, 0] and axes.get_ylim()[1] >= 1e-5
+
+
+def test_what_is_measured_stays_as_it_is(tmp_path, axes_of):
+    rows = [rl_row(step, **{"policy/kl_rollout": 1e-3 * step, "completion/truncated": 0.002}) for step in (1, 2, 3)]
+    run = read(write_run(tmp_path / "run", rows), {}, "run")
+    assert list(axes_of("kl", run).lines[0].get_ydata()) == [1e-3, 2e-3, 3e-3]
+    assert axes_of("truncated", run).get_ylim()[1] == 0.05
+
+
 @pytest.mark.parametrize(
     "prepare, says",
     [

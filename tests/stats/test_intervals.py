@@ -12,6 +12,7 @@ from r1lab.stats.intervals import (
     mean_interval,
     mean_pass_at_k,
     paired_difference,
+    paired_score_difference,
     pass_at_k,
     running_mean,
     wilson,
@@ -85,6 +86,29 @@ def test_paired_difference_by_hand():
     a, b = {"p": 1, "q": 0, "r": 1, "s": 1}, {"q": 0, "p": 0, "r": 0, "s": 1}
     assert paired_difference(a, b) == pytest.approx((0.5, 0.5 - 0.918694, 0.5 + 0.918694, 4), abs=1e-5)
     assert paired_difference(a, a) == (0, 0, 0, 4)
+
+
+@pytest.mark.parametrize(
+    "a, b, value, low, high",
+    [
+        (0, 0, 0, -0.1759, 0.1759),  # Wilson's bound for none in 18: 1.96^2 / (18 + 1.96^2) = 0.1759
+        (1, 1, 0, -0.1759, 0.1759),
+        (1, 0, 1, 1 - 2 * 0.1759, 1),
+        (0, 1, -1, -1, -1 + 2 * 0.1759),
+        (0.75, 0.25, 0.5, 0.5 - 0.1759 * 1.5, 0.5 + 0.1759 * 0.5),
+    ],
+)
+def test_scores_that_differ_alike_have_an_interval_with_width(a, b, value, low, high):
+    scores = [dict.fromkeys(map(str, range(18)), score) for score in (a, b)]
+    assert paired_score_difference(*scores) == pytest.approx((value, low, high, 18), abs=1e-4)
+
+
+def test_scores_that_differ_otherwise_have_students_interval():
+    a, b = {"p": 1, "q": 0, "r": 1, "s": 1}, {"q": 0, "p": 0, "r": 0, "s": 1}
+    assert paired_score_difference(a, b) == paired_difference(a, b)
+    more = dict.fromkeys(map(str, range(1000)), 1.0)
+    almost = paired_score_difference(more, {**more, "0": 0.0})
+    assert almost == paired_difference(more, {**more, "0": 0.0}) and almost.low < 0 < almost.high
 
 
 def test_pairing_agrees_with_scipys_paired_test():
