@@ -64,7 +64,7 @@ def write_sft(folder):
 @pytest.fixture
 def without_figures(monkeypatch):
     """For tests of words: drawing takes most of a page's time."""
-    monkeypatch.setattr("r1lab.report.report.draw", lambda runs: [])
+    monkeypatch.setattr("r1lab.report.figures.draw", lambda runs: [])
 
 
 def page_of(*runs, **more):
