@@ -70,13 +70,11 @@ def train(
                 ranks.first(journal.write_block, table, block, samples, policy.prompt_text)
             feed.observe(block)
             ledger.rollouts(block, policy.parameters)
-
             clock.start("update")  # list[Sample] -> one optimizer step and one Update each
             updates = learn(batches, policy, objective, stage, ledger)
             finish_updates(updates, policy, objective, step)
             clock.start("sync")  # the new weights -> what samples
             feed.publish(policy, policy.version)
-
             clock.start("evaluate")  # held-out sets where they are due -> keys `eval/<set>/...` of the step's row
             stopping.spent(num_prompts, ledger.budget - before[0], ledger.training_flops - before[1])
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
