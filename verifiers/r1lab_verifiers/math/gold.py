@@ -70,7 +70,7 @@ def gold_texts(answer: object) -> list[str]:
 
 
 @lru_cache(maxsize=4096)
-def gold_readings(answer: str | float) -> tuple[Node, ...]:
+def gold_readings(answer: str) -> tuple[Node, ...]:
     """What a gold may mean; empty where it cannot be read."""
     readings = [read(text, is_gold=True) for text in gold_texts(answer)]
     if len(readings) < 2:

@@ -79,7 +79,7 @@ class Math:
     def verify(self, item: Item) -> Verdict:
         if reason := self.check(item.answer):
             return Verdict(None, "error", reason=f"math: {reason}")
-        golds = with_options(gold_readings(item.answer), item)
+        golds = with_options(gold_readings(str(item.answer)), item)
         first_unreadable = None
         for extracted in candidates(item.completion, self.extract, self.after):
             verdict = self._judge(golds, extracted, item)
@@ -90,7 +90,7 @@ class Math:
 
     def check(self, answer: str | dict) -> str | None:
         """Why nothing can be judged against this gold answer, or None."""
-        if isinstance(answer, str | int | float) and gold_readings(answer):
+        if isinstance(answer, str | int | float) and gold_readings(str(answer)):
             return None
         return f"the gold answer {str(answer)[:80]!r} cannot be read"
 
@@ -141,7 +141,7 @@ class Math:
 
     def describe(self, answer: str | dict) -> str:
         """The kind of answer that the gold is read as: number, fraction, expression, set, interval, text ..."""
-        return kind_of(gold_readings(answer) if isinstance(answer, str | int | float) else ())
+        return kind_of(gold_readings(str(answer)) if isinstance(answer, str | int | float) else ())
 
     def witness(self, answer: str | dict) -> str:
         """The gold answer where the setting `extract` looks for it."""

@@ -4,6 +4,7 @@ The budget counts Python calls, not seconds, so the verdict does not depend on t
 """
 
 import sys
+from contextlib import contextmanager
 
 from r1lab_verifiers.math.prove.sample import Unknown
 from r1lab_verifiers.math.read.names import pairs
@@ -32,24 +33,50 @@ def prove(left: Node, right: Node) -> bool | None:
     if size(left) + size(right) > MAX_NODES_OF_BOTH:
         return None
     import sympy
+    from sympy.core import cache, random
 
-    count = 0
+    # the budget and sympy's random points are the same in every proof, whatever was proved before
+    cache.clear_cache()
+    random.seed(0)
+    with _budget(MAX_CALLS):
+        try:
+            return _decide(sympy, _build(sympy, left) - _build(sympy, right))
+        except (Spent, Exception):  # sympy raises anything; whatever it is, it is no proof
+            return None
+
+
+@contextmanager
+def _budget(calls: int):
+    """Raise Spent after so many calls of Python functions. What a late import calls is free: only the first proof of
+    a process would pay it. A profiler that is set already is lost."""
+    left, importing = calls, None
 
     def tick(frame, event, argument):
-        nonlocal count
-        if event == "call":
-            count += 1
-            if count > MAX_CALLS:
-                sys.setprofile(None)
+        nonlocal left, importing
+        if event == "call" and importing is None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                importing = frame
+                return
+            left -= 1
+            if left < 0:
                 raise Spent
+        elif frame is importing and event == "return":
+            importing = None
 
-    sys.setprofile(tick)  # a profiler that is set already is lost
+    def ignored(unraisable):
+        """In a generator's end Python drops an exception, and the profiler with it: the next call raises again."""
+        if unraisable.exc_type is Spent:
+            sys.setprofile(tick)
+        else:
+            hook(unraisable)
+
+    hook, sys.unraisablehook = sys.unraisablehook, ignored
+    sys.setprofile(tick)
     try:
-        return _decide(sympy, _build(sympy, left) - _build(sympy, right))
-    except (Spent, Exception):  # sympy raises anything; whatever it is, it is no proof
-        return None
+        yield
     finally:
         sys.setprofile(None)
+        sys.unraisablehook = hook
 
 
 def _decide(sympy, difference) -> bool | None:

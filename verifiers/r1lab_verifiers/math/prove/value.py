@@ -87,16 +87,16 @@ def _terminates(value: Fraction) -> bool:
 def decimal_of(node: Node) -> Num | None:
     """The decimal literal that the node is, its sign and powers of ten (1.2 x 10^3) included."""
     match node:
-        case Num(_, places, _) if places is not None:
+        case Num(_, places) if places is not None:
             return node
         case Mul((Num(sign), inner)) if sign == -1:
             decimal = decimal_of(inner)
-            return None if decimal is None else Num(-decimal.value, decimal.places, decimal.digits)
+            return None if decimal is None else Num(-decimal.value, decimal.places)
         case Mul((inner, Pow(Num(ten), Num() | Mul() as exponent))) if ten == 10:
             decimal, power = decimal_of(inner), rational(exponent)
             if decimal is None or power is None or power.denominator != 1 or abs(power) > 400:
                 return None
-            return Num(decimal.value * Fraction(10) ** int(power), (decimal.places or 0) - int(power), decimal.digits)
+            return Num(decimal.value * Fraction(10) ** int(power), (decimal.places or 0) - int(power))
     return None
 
 

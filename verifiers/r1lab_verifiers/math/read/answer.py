@@ -146,11 +146,11 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
 def _plain_number(text: str) -> Node | None:
     r"""What most answers are, read before anything else is tried: 12, -3.5, 3/4, \frac{3}{4}."""
     if _PLAIN.fullmatch(text):
-        whole, _, places = text.partition(".")
-        return Num(Fraction(text), len(places) if places else None, len((whole + places).lstrip("-0")))
+        places = text.partition(".")[2]
+        return Num(Fraction(text), len(places) if places else None)
     if match := _FRACTION.fullmatch(text):
         sign, top, bottom = match[1], match[2] or match[4], match[3] or match[5]
-        quotient = div(_whole(top), _whole(bottom))
+        quotient = div(Num(Fraction(top)), Num(Fraction(bottom)))
         return neg(quotient) if sign else quotient
     return None
 
@@ -166,10 +166,6 @@ def _uniform(text: str) -> str:
         bare = plain.replace("$", " ")
         return bare if _parse(bare) is not None else plain
     return plain
-
-
-def _whole(digits: str) -> Num:
-    return Num(Fraction(int(digits)), None, len(digits.lstrip("0")))
 
 
 def _spellings(text: str) -> list[str]:

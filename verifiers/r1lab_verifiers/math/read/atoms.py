@@ -310,10 +310,9 @@ def decimal_number(text: str) -> Num:
     if len(mantissa) > MAX_DIGITS or len(exponent) > 6 or abs(int(exponent or 0)) > MAX_DIGITS:
         raise Unreadable("more digits than any answer has")
     whole, point, places = mantissa.partition(".")
-    digits = len((whole + places).lstrip("0"))
     if not point and not exponent:
-        return Num(Fraction(int(whole)), None, digits)
-    return Num(Fraction(text), len(places) - int(exponent or 0), digits)
+        return Num(Fraction(int(whole)))
+    return Num(Fraction(text), len(places) - int(exponent or 0))
 
 
 def repeating_decimal(text: str) -> Num:

@@ -3,7 +3,7 @@
 Not a computer algebra system: no node simplifies itself, and none is ever evaluated by Python's own parser.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 MAX_NODES = 2000
@@ -32,13 +32,16 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Num(Node):
-    """A number, exact, with how it was written."""
+    """A number, exact, with how it was written: 1.50 is another node than 1.5, its places say what it rounds."""
 
     value: Fraction
-    places: int | None = field(default=None, compare=False)
-    """Digits written behind the decimal point; None for an integer or anything exact."""
-    digits: int = field(default=0, compare=False)
-    """Significant digits written."""
+    places: int | None = None
+    """Digits written behind the decimal point (fewer than none: 12e3 has -3); None for an integer or anything exact."""
+
+    @property
+    def digits(self) -> int:
+        """Significant digits written."""
+        return len(str(abs(int(self.value * Fraction(10) ** (self.places or 0)))).lstrip("0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,7 @@ def mul(*args: Node) -> Node:
 def neg(node: Node) -> Node:
     """The negative; a number stays a number."""
     if isinstance(node, Num):
-        return Num(-node.value, node.places, node.digits)
+        return Num(-node.value, node.places)
     return Mul((MINUS_ONE, node))
 
 
