@@ -45,7 +45,8 @@ def test_settings_change_what_is_looked_at():
     assert score("5", extract="boxed") == 0
     assert score("10%", "10", percent="share") == 0
     assert score("2, 1", "1, 2", lists="ordered") == 0
-    assert score("3+2", unevaluated=False) == 0
+    assert score("3+2") == 0
+    assert score("3+2", unevaluated=True) == 1
     assert score("5.01", tolerance=0.01) == 1
     assert score("120 minutes", "2 hours") == 1
     assert score("120 minutes", "2 hours", convert_units=False) == 0

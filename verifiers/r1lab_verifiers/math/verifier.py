@@ -3,18 +3,19 @@
 Not for code, for multiple choice with several letters (`choice`) or for text (`exact`).
 """
 
-import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 
 from r1lab_verifiers.math.agree.agree import agree
 from r1lab_verifiers.math.agree.conventions import Conventions
+from r1lab_verifiers.math.agree.finished import members_finished
 from r1lab_verifiers.math.extract import POLICIES, ExtractedAnswer, candidates
 from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of, with_options
-from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, rational, unrolled_size
+from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, unrolled_size
 from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read
-from r1lab_verifiers.math.read.tree import Add, Call, Mul, Node, Num, Percent, Pow, Quantity, Relation, Text, TooBig
+from r1lab_verifiers.math.read.linear import fold_matrices
+from r1lab_verifiers.math.read.tree import Node, Text, TooBig
 from r1lab_verifiers.verdict import Item, Verdict
 
 BOXES = ("agree", "last")
@@ -46,8 +47,8 @@ class Math:
     """Whether a gold interval accepts an inequality, which may restate the problem."""
     convert_units: bool = True
     """Whether 120 minutes is accepted for 2 hours: exact conversions, where both units are stated."""
-    unevaluated: bool = True
-    """Whether 3+2 is accepted for 5."""
+    unevaluated: bool = False
+    """Whether an answer may be left to work out: 3+2 for 5, \\gcd(18, 24) for 6."""
     tolerance: float = 0.0
     """Largest difference between numbers relative to the gold."""
     undecided: str = "wrong"
@@ -128,7 +129,9 @@ class Math:
         for gold, reading in product(golds, readings):
             verdict = pair(gold, reading, self.conventions)
             if verdict:
-                return self.unevaluated or _is_evaluated(reading, gold)
+                if self.unevaluated or members_finished(reading, gold):
+                    return True
+                continue
             is_open |= verdict is None
         return None if is_open else False
 
@@ -162,22 +165,6 @@ def _is_prose(readings: tuple[Node, ...]) -> bool:
     return all(isinstance(each, Text) for each in readings)
 
 
-def _is_evaluated(reading: Node, gold: Node) -> bool:
-    """Whether a rational gold was answered by a number: a literal, a fraction, a negative one; or by no arithmetic."""
-    match reading:
-        case Relation(sides, _):
-            return _is_evaluated(sides[-1], gold)
-        case Quantity(value, _) | Percent(value):
-            return _is_evaluated(value, gold)
-        case Mul((Num(sign), inner)) if sign == -1:
-            return _is_evaluated(inner, gold)
-        case Mul((Num(top), Pow(Num(bottom), Num(power)))) if power == -1:
-            return bottom != 1 and math.gcd(top.numerator, bottom.numerator) == 1
-        case Add() | Mul() | Pow() | Call():
-            return rational(gold) is None
-    return True
-
-
 @lru_cache(maxsize=16384)
 def readings_of(text: str, in_prose: bool = True) -> tuple[Node, ...]:
     """`read` once for each text: the answers of a group repeat."""
@@ -190,6 +177,6 @@ def pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
     try:
         if gold != reading and unrolled_size(reading) > MAX_UNROLLED_SIZE:
             return False
-        return agree(gold, reading, conventions)
+        return agree(fold_matrices(gold), fold_matrices(reading), conventions)
     except (TooBig, ZeroDivisionError, RecursionError):
         return False

@@ -8,7 +8,7 @@ from r1lab_verifiers import Item, resolve
 from r1lab_verifiers.math.prove.exact import MAX_RANGE, MAX_UNROLLED_SIZE, unrolled_size
 from r1lab_verifiers.math.read.answer import read
 
-MATH = resolve("math").build()
+MATH = resolve({"use": "math", "unevaluated": True}).build()
 DEAR = (
     r"\sum_{k=1}^{400}\sum_{j=1}^{400}\frac1{k+j}",
     r"\sum_{k=1}^{400}\sum_{j=1}^{k}\sqrt{j}",

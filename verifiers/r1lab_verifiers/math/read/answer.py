@@ -9,7 +9,7 @@ pair of their readings does.
 import re
 from fractions import Fraction
 
-from r1lab_verifiers.math.read import linear, units
+from r1lab_verifiers.math.read import units
 from r1lab_verifiers.math.read.clean import clean
 from r1lab_verifiers.math.read.grammar import AnswerParser
 from r1lab_verifiers.math.read.hedges import denies, goes_on
@@ -190,8 +190,7 @@ def _is_grouped(text: str) -> bool:
 
 def _parse(text: str) -> Node | None:
     try:
-        node = AnswerParser(text).answer()
-        return linear.fold_matrices(node) if "^" in text or "begin" in text else node
+        return AnswerParser(text).answer()
     except (Unreadable, RecursionError, ValueError, IndexError, OverflowError):
         return None
 
