@@ -5,6 +5,7 @@ Says how a relation may be read as a value; whether values are equal is `value`'
 
 from fractions import Fraction
 
+from r1lab_verifiers.math.agree.conventions import Agree, Conventions
 from r1lab_verifiers.math.prove import normal, sample
 from r1lab_verifiers.math.prove.sample import Unknown
 from r1lab_verifiers.math.prove.value import equal
@@ -25,6 +26,8 @@ from r1lab_verifiers.math.read.tree import (
     symbols,
 )
 
+_PLANES = (frozenset("xyz"), frozenset(("r", "theta")), frozenset(("rho", "theta", "phi")))
+"""Names of coordinates."""
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -115,15 +118,51 @@ def is_closed(node: Node) -> bool:
     )
 
 
+def is_solved(gold: Relation) -> bool:
+    """Whether a relation of two sides says what its head is (x = 5, r = d/t), so that 3x + 7 = 22 only puts the task;
+    y = 2x + 1 is a curve, which may be written in other ways."""
+    head, value = gold.sides
+    names = symbols(gold)
+    if any(len(names & plane) > 1 for plane in _PLANES):
+        return False
+    return is_head(head) and not (isinstance(head, Sym) and head.name in symbols(value))
+
+
+def same_head(gold: Node, other: Node, agree: Agree, conventions: Conventions) -> bool:
+    """Whether both name the same: x_1 is x where the other has no index."""
+    if isinstance(gold, Sym) and isinstance(other, Sym) and ("_" in gold.name) != ("_" in other.name):
+        return gold.name.partition("_")[0] == other.name.partition("_")[0]
+    return bool(agree(gold, other, conventions))
+
+
+def is_written_alike(gold: Node, other: Node) -> bool:
+    """Whether both are the same terms and factors, in any order: 2015 = 1500 + 515 is no other sum of 2015."""
+    parts, others = children(gold), list(children(other))
+    if not parts or type(gold) is not type(other) or len(parts) != len(others):
+        return equal(gold, other) is True and not others
+    for part in parts:
+        at = next((at for at, each in enumerate(others) if is_written_alike(part, each)), None)
+        if at is None:
+            return False
+        del others[at]
+    return True
+
+
+def same_function(gold: Relation, other: Relation) -> bool | None:
+    """y = 2x + 1 and f(x) = 2x + 1 are the same."""
+    (a, b), (c, d) = gold.sides, other.sides
+    if not (is_function_head(a) and is_function_head(c) and symbols(b)):
+        return False
+    same_arguments = not (isinstance(a, Call) and isinstance(c, Call)) or a.args == c.args
+    return equal(b, d) if same_arguments else False
+
+
 def same_equation(gold: Relation, other: Relation) -> bool | None:
     """Two equations of two sides: the same up to a factor that is not zero."""
     (a, b), (c, d) = gold.sides, other.sides
     if (equal(a, c) and equal(b, d)) or (equal(a, d) and equal(b, c)):
         return True
-    if is_function_head(a) and is_function_head(c) and symbols(b):
-        same_arguments = not (isinstance(a, Call) and isinstance(c, Call)) or a.args == c.args
-        return equal(b, d) if same_arguments else False
-    return proportional(sub(a, b), sub(c, d))
+    return same_function(gold, other) or proportional(sub(a, b), sub(c, d))
 
 
 def same_inequality(gold: Relation, other: Relation) -> bool | None:

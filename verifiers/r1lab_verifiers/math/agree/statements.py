@@ -101,7 +101,7 @@ def _both(gold: Relation, other: Relation, conventions: Conventions, agree: Agre
     if (same := _same_set(gold, other)) is not None:
         return same and _names(gold) == _names(other)
     if len(gold.sides) == len(other.sides) == 2 and relations.is_comparison(gold) and relations.is_comparison(other):
-        return relations.same_inequality(gold, other)
+        return not relations.is_solved(gold) and relations.same_inequality(gold, other)
     forward = gold.ops == other.ops and _same_sides(gold.sides, other.sides)
     return forward or (gold.ops == relations.flipped(other.ops) and _same_sides(gold.sides, other.sides[::-1]))
 
@@ -114,9 +114,13 @@ def _equations(gold: Relation, other: Relation, conventions: Conventions, agree:
     is_chain = len(gold.sides) > 2
     if is_chain:
         return agree(Relation((gold.sides[0], gold.sides[-1]), ("=",)), other, conventions)
-    heads = gold.sides[0], other.sides[0]
-    if all(map(relations.is_head, heads)) and agree(*heads, conventions):
-        return agree(gold.sides[1], other.sides[1], conventions)
+    if all(map(relations.is_closed, gold.sides)):
+        return relations.is_written_alike(gold, other)
+    if relations.is_solved(gold):
+        for name, value in (other.sides, other.sides[::-1]):
+            if relations.is_head(name) and relations.same_head(gold.sides[0], name, agree, conventions):
+                return agree(gold.sides[1], value, conventions)
+        return relations.same_function(gold, other)
     return relations.same_equation(gold, other)
 
 
