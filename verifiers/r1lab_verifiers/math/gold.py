@@ -33,6 +33,12 @@ MAX_GOLD_CHARACTERS = 20 * MAX_ANSWER_BYTES
 """Characters of a gold with its solution around it."""
 MAX_SHORT_CHARACTERS = 400
 """Characters of a gold in which several boxes are the members of one answer."""
+# "['70', '71']"; not "[70, 71]"
+_LIST_TEXT = re.compile(r"\s*\[\s*(?:'[^'\n]*'|\"[^\"\n]*\")(?:\s*,\s*(?:'[^'\n]*'|\"[^\"\n]*\"))*\s*,?\s*\]\s*")
+# "'70'"; not "70"
+_QUOTED = re.compile(r"'([^'\n]*)'|\"([^\"\n]*)\"")
+# "7/20 ### 0.35"; not "#### 7"
+_FORMS = re.compile(r"(?<=\S)\s*(?<!#)###(?!#)\s*(?=\S)")
 _OPTION_COLUMNS = ("options", "choices")
 # "(A) 7"; not "CIA. 7"
 _OPTION_MARK = re.compile(r"(?<![A-Za-z0-9])\(?([A-J])[).:](?=[\s}$\\])")
@@ -61,6 +67,8 @@ def gold_texts(answer: object) -> list[str]:
     text = str(answer)
     if len(text) > MAX_GOLD_CHARACTERS or not text.strip():
         return []
+    if (members := _listed(text)) is not None:
+        return members
     if inside := list(dict.fromkeys(boxes(text))):
         return inside if len(text) < MAX_SHORT_CHARACTERS else inside[-1:]
     for marker in ("####", "answer is"):
@@ -69,9 +77,17 @@ def gold_texts(answer: object) -> list[str]:
     return [text]
 
 
+def _listed(text: str) -> list[str] | None:
+    """The members of a gold that is a list's text, ['70'] or ["a", "b"]; None where it is none."""
+    match = _LIST_TEXT.fullmatch(text)
+    return [one or other for one, other in _QUOTED.findall(match[0])] if match else None
+
+
 @lru_cache(maxsize=4096)
 def gold_readings(answer: str) -> tuple[Node, ...]:
-    """What a gold may mean; empty where it cannot be read."""
+    """What a gold may mean; empty where it cannot be read. Several forms of it (`7/20 ### 0.35`) mean the same."""
+    if "###" in answer and len(forms := _FORMS.split(answer)) > 1:
+        return tuple(dict.fromkeys(node for form in forms for node in gold_readings(form)))
     readings = [read(text, is_gold=True) for text in gold_texts(answer)]
     if len(readings) < 2:
         return readings[0] if readings else ()

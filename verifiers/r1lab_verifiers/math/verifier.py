@@ -13,7 +13,7 @@ from r1lab_verifiers.math.agree.finished import members_finished
 from r1lab_verifiers.math.extract import POLICIES, ExtractedAnswer, candidates
 from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of, with_options
 from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, unrolled_size
-from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read
+from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read, read_words
 from r1lab_verifiers.math.read.linear import fold_matrices
 from r1lab_verifiers.math.read.tree import Node, Text, TooBig
 from r1lab_verifiers.verdict import Item, Verdict
@@ -23,6 +23,8 @@ PERCENT = ("both", "share", "number")
 LISTS = ("unordered", "ordered")
 MARKED = ("box", "####", "<answer>")
 """Places in which words are an answer too."""
+WORDS = ("last sentence", "first word", "words")
+"""Places that are read for their words alone."""
 MAX_BOXES = 64
 """More in one region are no answer."""
 
@@ -103,6 +105,10 @@ class Math:
             return Verdict(0.0, "unparsable", shown, f"{extracted.place}: longer than {MAX_ANSWER_BYTES} bytes")
         if len(texts) > MAX_BOXES:
             return Verdict(0.0, "wrong", shown, f"{len(texts)} boxes")
+        if extracted.place in WORDS:
+            readings = [with_options(words_of(text), item) for text in texts]
+            is_right = bool(readings[0]) and self._agrees(golds, readings[0]) is True
+            return Verdict(float(is_right), "correct" if is_right else "unparsable", shown, extracted.place)
         is_whole = extracted.place == "whole text"
         readings = [with_options(readings_of(text, not is_whole), item) for text in texts]
         if not all(readings) or (extracted.place not in MARKED and all(map(_is_prose, readings))):
@@ -169,6 +175,12 @@ def _is_prose(readings: tuple[Node, ...]) -> bool:
 def readings_of(text: str, in_prose: bool = True) -> tuple[Node, ...]:
     """`read` once for each text: the answers of a group repeat."""
     return read(text, in_prose=in_prose)
+
+
+@lru_cache(maxsize=16384)
+def words_of(text: str) -> tuple[Node, ...]:
+    """`read_words` once for each text."""
+    return read_words(text)
 
 
 @lru_cache(maxsize=16384)

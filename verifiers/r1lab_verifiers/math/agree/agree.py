@@ -4,6 +4,7 @@ The gold decides what is asked for, so the rules are not symmetrical: a gold `x 
 accepts the interval; a gold interval accepts no inequality, which may restate the problem.
 """
 
+import re
 from types import NotImplementedType
 
 from r1lab_verifiers.math.agree.conventions import Agree, Conventions, Ruling
@@ -12,8 +13,25 @@ from r1lab_verifiers.math.agree.members import matrices, members
 from r1lab_verifiers.math.agree.statements import sets, statements
 from r1lab_verifiers.math.prove.value import equal
 from r1lab_verifiers.math.read.answer import read
-from r1lab_verifiers.math.read.tree import ChosenOption, Const, Node, Relation, Seq, Sym, Text, TimeOfDay, neg
+from r1lab_verifiers.math.read.tree import ChosenOption, Const, Node, Prose, Relation, Seq, Sym, Text, TimeOfDay, neg
 from r1lab_verifiers.math.read.words import words
+
+MAX_SENTENCE_CHARACTERS = 300
+_WORDS = Text | ChosenOption | TimeOfDay | Prose
+# "yes, since", "false(no overflow"; not "no or yes", "yesterday"
+_VERDICT = re.compile(
+    r"(yes|no|true|false)(?=[,.;:(\u2014-]| because\b| since\b)"
+    r"(?!.*(?:[,.;:]|\band\b) ?(?:yes|no|true|false)(?:[,.;:]|\Z))"
+    r"(?!.*(?:\b(?:or|but|maybe|perhaps|wait|actually)\b|\?))"
+)
+# " has the lowest"; not " and bob"
+_VERB = re.compile(r" (?:has|had|was|is the|is a|will|wins|won|gets|got|did|does|pays|paid|should|can)\b")
+# "it is ", "the day is"; not "it is not "
+_COPULA = re.compile(
+    r"\A(?:it|this|that|so|thus|therefore|hence|then|the|[a-z' ]{0,60}) ?(?:is|was|are|be|by|on)(?: the| an?)? \Z"
+)
+# "tuesday is wrong"; not "wrongdoing"
+_TAKEN_BACK = re.compile(r"\b(?:not|wrong|incorrect|but|or|maybe|perhaps|neither|nor|unless|never|cannot)\b|n't\b|\?")
 
 
 def agree(gold: Node, other: Node, conventions: Conventions) -> bool | None:
@@ -30,10 +48,18 @@ def agree(gold: Node, other: Node, conventions: Conventions) -> bool | None:
 def _words(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
     """The rule for words, options and times of day."""
     match gold, other:
-        case Text(), Text():
-            return gold.words == other.words
+        case Text(wanted), Text(given):
+            return wanted == given or _says(given, wanted)
         case ChosenOption(letter, text), ChosenOption(given, given_text):
-            return letter == given and (not text or not given_text or words(text) == words(given_text))
+            return letter == given and (not text or not given_text or _same_text(text, given_text, conventions, agree))
+        case ChosenOption(letter, _), Text(word) if len(word) == 1:
+            return letter == word.upper()
+        case Prose(said, parts), Prose(given, given_parts):
+            return said == given and all(
+                agree(a, b, conventions) is True for a, b in zip(parts, given_parts, strict=True)
+            )
+        case Prose(), Relation() | Seq():
+            return False
         case ChosenOption(_, text), _ if text:
             return any(agree(reading, other, conventions) is True for reading in read(text))
         case _, ChosenOption(_, text) if text:
@@ -46,15 +72,45 @@ def _words(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> R
             return minutes == given or half_day
         case (Text(name), node) | (node, Text(name)) if name in _MEANINGS:
             return _MEANINGS[name](node)
-        case Text("true" | "false" as name), Relation():
-            return _truth(other) is (name == "true")
-    if isinstance(gold, Text | ChosenOption | TimeOfDay) or isinstance(other, Text | ChosenOption | TimeOfDay):
+        case Text("yes" | "no" as name), Relation():
+            return _truth(other) is (name == "yes")
+    if isinstance(gold, _WORDS) or isinstance(other, _WORDS):
         return False
     return NotImplemented
 
 
+def _same_text(wanted: str, given: str, conventions: Conventions, agree: Agree) -> bool:
+    """Whether two options' texts are the same words, or mean the same."""
+    if words(wanted) == words(given):
+        return True
+    return any(agree(a, b, conventions) is True for a in read(wanted) for b in read(given))
+
+
+def _says(given: str, wanted: str) -> bool:
+    """Whether a sentence gives a gold of few words: `yes, since ...`, `maria has the lowest score`, `it is tuesday`."""
+    if len(given) > MAX_SENTENCE_CHARACTERS:
+        return False
+    if wanted in ("yes", "no"):
+        match = _VERDICT.match(given)
+        return match is not None and (match[1] in ("yes", "true")) == (wanted == "yes")
+    if _TAKEN_BACK.search(given):
+        return False
+    if len(wanted.split()) > 3 or len(wanted) < 3:
+        return False
+    rest = given.removeprefix(wanted)
+    if rest != given and _VERB.match(rest):
+        return True
+    before = given.removesuffix(wanted)
+    return before != given and _COPULA.search(before) is not None
+
+
 def _is_all_reals(node: Node) -> bool:
-    return node == Sym("R") or (isinstance(node, Relation) and node.ops == ("in",) and node.sides[1] == Sym("R"))
+    match node:
+        case Seq("tuple", (low, high), "()"):
+            return low == neg(Const("oo")) and high == Const("oo")
+        case Relation((_, Sym("R")), ("in",)) | Sym("R"):
+            return True
+    return False
 
 
 _MEANINGS = {

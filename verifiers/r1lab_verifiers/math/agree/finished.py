@@ -29,7 +29,7 @@ from r1lab_verifiers.math.read.tree import (
     symbols,
 )
 
-TASKS = frozenset("det gcd lcm mod diff floor ceil round max min tr sgn arg".split())
+TASKS = frozenset(("det", "gcd", "lcm", "mod", "diff", "floor", "ceil", "round", "max", "min", "tr", "sgn", "arg"))
 """Functions whose value is asked for."""
 LEFT_STANDING = frozenset(("factorial", "binom", "abs", "deg", "pm", "mp", "based"))
 """Functions in which a rational number may be left."""

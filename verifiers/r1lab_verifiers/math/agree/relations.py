@@ -74,14 +74,18 @@ def is_function_head(node: Node) -> bool:
 def stated_value(node: Relation) -> Node | None:
     """What a chain `head = a = b` comes to: its last side, if all its numbers agree and its head asks for that; else,
     or for an echo, None."""
-    if not _asks_for(node.sides[0], node.sides[-1]):
-        return None
+    last = node.sides[-1]
+    if isinstance(last, Call) and last.name == "mod":
+        return last.args[0]
     closed = [side for side in node.sides if is_closed(side)]
+    if isinstance(last, Sym) and len(node.sides) > 2 and len(closed) == len(node.sides) - 1:
+        last = closed[-1]  # 36 - 19 = 17 = x
+    elif (len(node.sides) == 2 or not is_closed(last)) and not _asks_for(node.sides[0], last):
+        return None
     if len(closed) < len(node.sides):
         closed = [side for side in closed if side is not node.sides[0]]
-    last = node.sides[-1]
     for side in closed:
-        if side is not last and is_closed(last) and not equal(side, last) and not equal(last, side):
+        if side is not last and is_closed(last) and equal(side, last) is False and equal(last, side) is False:
             return None
     for at in range(len(node.sides) - 1):
         if node.sides[at] == node.sides[at + 1]:
@@ -94,10 +98,12 @@ def _asks_for(head: Node, value: Node) -> bool:
     `sin x = 5` are what was asked for; `x = x + 1` is nothing."""
     if isinstance(head, Sym):
         return head.name not in symbols(value)
-    if is_head(head):
+    if is_head(head) or head in (Const("e"), Const("i")):
+        return True
+    if equal(head, value) is True:
         return True
     if symbols(head) & symbols(value):
-        return equal(head, value) is True
+        return False
     return len(symbols(head)) != 1 or not _is_algebraic(head)
 
 

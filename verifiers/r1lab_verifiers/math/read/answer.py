@@ -9,11 +9,13 @@ pair of their readings does.
 import re
 from fractions import Fraction
 
-from r1lab_verifiers.math.read import units
+from r1lab_verifiers.math.read import names, units
 from r1lab_verifiers.math.read.clean import clean
 from r1lab_verifiers.math.read.grammar import AnswerParser
-from r1lab_verifiers.math.read.hedges import denies, goes_on
+from r1lab_verifiers.math.read.hedges import is_no_unit
+from r1lab_verifiers.math.read.prose import from_prose, template, with_currency, without_currency
 from r1lab_verifiers.math.read.tree import (
+    Add,
     Based,
     Call,
     ChosenOption,
@@ -21,15 +23,18 @@ from r1lab_verifiers.math.read.tree import (
     Mul,
     Node,
     Num,
+    Percent,
     Quantity,
     Relation,
     Seq,
     Sym,
+    Text,
     Unreadable,
+    contains,
     div,
     neg,
 )
-from r1lab_verifiers.math.read.words import calendar_date, choice, numeral, time_of_day, unwrap, words
+from r1lab_verifiers.math.read.words import calendar_date, choice, numeral, several_letters, time_of_day, unwrap, words
 
 MAX_ANSWER_BYTES = 4096
 """Bytes of one answer."""
@@ -45,8 +50,6 @@ _SPACED_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:, [0-9]{3})+")
 _DECIMAL_COMMA = re.compile(
     r"(?<![0-9.,])(-?(?:0,[0-9]+|[0-9]{4,},[0-9]{1,2}|[0-9]{1,3},(?:[0-9]{2}|[0-9]{4,})))(?![0-9,])(?!\.[0-9])"
 )
-# "so $x+1$"; not "costs $5"
-_SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 
 
 def _outward(match: re.Match) -> str:
@@ -54,6 +57,34 @@ def _outward(match: re.Match) -> str:
     return f"({match[1]}{')' if match[2] == '[' else ']'}"
 
 
+# "-3 1 4"; not "3 - 1"
+_SPACED_LIST = re.compile(r"[-+]?[0-9][0-9./]*(?: +[-+]?[0-9][0-9./]*)+")
+# "7 425 000", "1 1/2"; not "-3 1 4"
+_SPACED_GROUPS = re.compile(r"-?[0-9]{1,3}(?: [0-9]{3})+|-?[0-9]+ +[0-9]+/[0-9]+")
+# "7\text{ min}", "10\pi\mathrm{~m}^2"; not "\text{min}"
+_UNIT_IN_TEXT = re.compile(
+    r"(?<=[0-9A-Za-z)}\]!])(?P<gap>\s*)\\(?:text|mathrm|mbox|textrm|hbox|textit|unit)\s*\{\s*(?P<unit>[^{}0-9]+?)\s*\}"
+    r"(?P<power>\s*\^\s*\{?\s*-?[1-3]\s*\}?)?\s*\.?\Z"
+)
+# "1 egg", "3 pcs", "12 \u0441\u043c"; not "x egg"
+_NOUN_BEHIND = re.compile(
+    r"[-+]?[0-9][0-9.,]*(?:\s?/\s?[0-9]+)?(?P<gap>\s*)(?P<unit>(?:[A-Za-z]{3,}|[^\x00-\x7f])"
+    r"(?:[A-Za-z .-]|[^\x00-\x7f]|/(?=[^0-9]))*)(?P<power>)"
+)
+_NO_NOUNS = names.WORD_FUNCTIONS - {"min", "sec", "deg"} | {
+    "pi",
+    "mod",
+    "choose",
+    "infty",
+    "infinity",
+    "percent",
+    "dozen",
+}
+"""Behind a number they work on it."""
+# "The answer is ", "Ans: "; not "answers"
+_LABEL = re.compile(
+    r"\s*(?:the\s+)?(?:final\s+)?(?:answers?|ans)\s*(?:\b(?:is|are)\b\s*:?|:|=)\s*(?=\S)", re.IGNORECASE
+)
 _WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
 _REWRITES = (
     # "\text{12 apples}"; not "\text{apples}"
@@ -66,6 +97,10 @@ _REWRITES = (
         ),
         lambda match: rf"{match[1]}\overline{{{match[2] or match[3]}}}",
     ),
+    # "p(8) = 5"; not "n(n+1) = 6"
+    ("=", re.compile(r"\A\s*[a-eg-zA-Z](?=\(-?[0-9][0-9/.]{0,9}\)\s*=)"), "f"),
+    # "negative 5"; not "negative five"
+    ("", re.compile(r"\A\s*(?:negative|minus)\s+(?=[0-9\\$])", re.IGNORECASE), "-"),
     # "3./4"; not ".5/4"
     ("./", re.compile(r"(?<=[0-9])\./"), "/"),
     # "5^{\text{th}}"; not "5 m"
@@ -105,14 +140,6 @@ _REWRITES = (
 )
 """Ways to write that the grammar does not have: approximations, bases in words, `9 (apples)`, `7 425 000`, `]0, 1[`.
 Before each, a mark without which a text has none of it."""
-# "x, where x > 0"; not "x everywhere"
-_QUALIFIED = re.compile(r"[,;]?\s+(?:where|such that|for (?:all|any|every|each|some|which|integers?|real))\b")
-"""What begins a remark behind an answer."""
-# "x + "; not "x + 1"
-_JOINED_ON = re.compile(r"[-+*/^=<>(]\s*\Z")
-"""Outside a formula, right before it: then it is not the whole answer."""
-# ", and "; not ", so "
-_BETWEEN = re.compile(r"[\s,;.]*(?:\b(?:and|or|und|et)\b|\\text\s*\{\s*(?:and|or)\s*\})?[\s,;]*", re.IGNORECASE)
 
 
 def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node, ...]:
@@ -122,25 +149,67 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     """
     if (number := _plain_number(text)) is not None:
         return (number,)
+    text, currency = without_currency(text)
     plain = _uniform(text) if len(text) <= MAX_ANSWER_BYTES else ""
     if not plain:
         return ()
     unwrapped = unwrap(plain)
+    # "\\text{Answer: }7"; not "\\text{answers}"
+    if "ns" in unwrapped[:20] and (label := _LABEL.match(unwrapped)):
+        return read(unwrapped[label.end() :], is_gold, in_prose)
     time = time_of_day(unwrapped)
     if time is not None and not unwrapped[-1].isdigit():
         return (time,)  # 3 PM is no length
-    readings: list[Node] = [
-        reading
-        for reading in (time, calendar_date(unwrapped), choice(plain, is_gold), numeral(unwrapped))
-        if reading is not None
-    ]
+    date = calendar_date(unwrapped)
+    known = time, date, choice(plain, is_gold), numeral(unwrapped), several_letters(unwrapped)
+    readings: list[Node] = [reading for reading in known if reading is not None]
+    readings += formula_readings(plain, is_gold)
+    if date is None and all(isinstance(node, ChosenOption | Text) for node in readings):
+        is_option = any(isinstance(node, ChosenOption) for node in readings)
+        readings += from_prose(plain, is_gold, formula_readings) if in_prose and not is_option else ()
+        readings.append(words(plain))
+    if currency:
+        readings = [with_currency(reading, currency) for reading in readings]
+    return tuple(dict.fromkeys(readings))
+
+
+def read_words(text: str) -> tuple[Node, ...]:
+    """What a text may mean that is read for its words alone."""
+    plain = _uniform(text) if len(text) <= MAX_ANSWER_BYTES else ""
+    if not plain:
+        return ()
+    return tuple(each for each in (choice(plain, False), *template(plain, formula_readings), words(plain)) if each)
+
+
+def formula_readings(plain: str, is_gold: bool = False) -> list[Node]:
+    """What a formula, a number or a quantity may mean; nothing where it is none."""
+    if is_gold and _SPACED_LIST.fullmatch(plain) and not _SPACED_GROUPS.fullmatch(plain):
+        return [Seq("list", tuple(node for part in plain.split() if (node := _parse(part)) is not None))]
+    readings = _measured(plain)
     for spelling in _spellings(plain):
         if (node := _parse(spelling)) is not None:
-            readings.extend(_senses(node))
-    if all(isinstance(node, ChosenOption) for node in readings):
-        readings.extend(_from_segments(plain) if in_prose else ())
-        readings.append(words(plain))
-    return tuple(dict.fromkeys(readings))
+            readings += _senses(node, is_gold)
+    if not is_gold and _SPACED_LIST.fullmatch(plain):
+        readings.append(Seq("list", tuple(node for part in plain.split() if (node := _parse(part)) is not None)))
+    return readings
+
+
+def _measured(plain: str) -> list[Node]:
+    r"""A number or a closed formula with a unit that the grammar would read as something else: 7\text{ min}, 1 egg."""
+    match = _UNIT_IN_TEXT.search(plain) or _NOUN_BEHIND.fullmatch(plain)
+    if match is None:
+        return []
+    unit = f"{match['unit']}{match['power'] or ''}".strip(" .")
+    node = _parse(plain[: match.start("gap")]) if unit and not is_no_unit(unit) else None
+    if (
+        node is None
+        or unit.lower() in _NO_NOUNS
+        or (len(unit) == 1 and unit not in units.LETTERS)
+        or isinstance(node, Quantity | Percent | Seq)
+    ):
+        return []
+    is_number = not contains(node, lambda each: isinstance(each, Sym | Relation))
+    return [Quantity(node, unit)] if is_number or units.measure(unit) is not None else []
 
 
 def _plain_number(text: str) -> Node | None:
@@ -190,14 +259,16 @@ def _is_grouped(text: str) -> bool:
 
 def _parse(text: str) -> Node | None:
     try:
-        return AnswerParser(text).answer()
+        return lifted(AnswerParser(text).answer())
     except (Unreadable, RecursionError, ValueError, IndexError, OverflowError):
         return None
 
 
-def _senses(node: Node) -> list[Node]:
+def _senses(node: Node, is_gold: bool = False) -> list[Node]:
     """The node, and what else the same marks may mean."""
     senses: list[Node] = [node]
+    if (text := _numbered(node)) is not None:
+        senses = [text] if is_gold else [*senses, text]
     match node:
         case Mul((Num() as value, unit)) if (spelled := units.unit_of_product(unit)) is not None:
             senses.append(Quantity(value, spelled))
@@ -209,8 +280,6 @@ def _senses(node: Node) -> list[Node]:
             senses.append(Quantity(value, spelled))
         case Mul((Sym(name), Seq("tuple", (top, bottom)) as point)) if name.isupper():  # P(1, 2), C(5, 2)
             senses += [point, Call("binom", (top, bottom))] if name == "C" else [point]
-        case Call("based", (Sym(digits), Num(base))):
-            senses = [Based(digits, int(base))]
         case Call("deg", (value,)):
             senses.append(Quantity(value, "degree"))
         case Relation((*heads, Call("deg", (value,))), ops):
@@ -220,31 +289,31 @@ def _senses(node: Node) -> list[Node]:
     return senses
 
 
-def _from_segments(text: str) -> list[Node]:
-    """Prose with `$...$` in it: its last piece of mathematics, or all where only `and` or commas are between."""
-    matches = list(_SEGMENT.finditer(text))
-    if matches and (remark := _QUALIFIED.search(text, matches[0].end())):
-        # "x > 0"; not "x real"
-        if re.search("[0-9]", text[remark.start() :]):
-            return []  # a remark with numbers is part of the answer: then all of its words count
-        text = text[: remark.start()]
-        matches = [match for match in matches if match.end() <= len(text)]
-    if not matches or goes_on(text[matches[-1].end() :]):
-        return []
-    chosen = [matches[-1]]
-    for before in reversed(matches[:-1]):
-        if not _BETWEEN.fullmatch(text[before.end() : chosen[0].start()]):
-            break
-        chosen.insert(0, before)
-    before = text[: chosen[0].start()]
-    if _JOINED_ON.search(before) or denies(before):
-        return []
-    pieces = [clean(match[0]) for match in chosen]
-    # " cm."; not " per hour"
-    unit = re.match(r"\s*([A-Za-z%]+)\s*[.]?\s*$", unwrap(text[matches[-1].end() :]))
-    if len(pieces) == 1 and unit:
-        pieces[0] += f"\\text{{ {unit[1]} }}" if unit[1] != "%" else "%"
-    joined = ", ".join(pieces)
-    return [
-        sense for spelling in _spellings(joined) if (node := _parse(spelling)) is not None for sense in _senses(node)
-    ]
+def _numbered(node: Node) -> Node | None:
+    """Numbered statements, (2)(3), and a class of numbers, 60-64, which are no arithmetic where they are the gold."""
+    match node:
+        case Mul(args) if all(isinstance(arg, Num) for arg in args):
+            return None
+        case Add((Num(low), Num(high))) if 0 <= low < -high and low.denominator == high.denominator == 1:
+            return Text(f"{low}-{-high}")
+    return None
+
+
+def lifted(node: Node) -> Node:
+    """The sign of -45 degrees, -3 m and -19% with the number, and numbers in a base as what they are."""
+    match node:
+        case Call("based", (Sym(digits), Num(base))):
+            return Based(digits, int(base))
+        case Mul((Num(sign), Percent(value))) if sign == -1:
+            return Percent(neg(value))
+        case Mul((Num(sign), Quantity(value, unit))) if sign == -1:
+            return Quantity(neg(value), unit)
+        case Mul((Num(sign), Call("deg", (value,)))) if sign == -1:
+            return Call("deg", (neg(value),))
+        case Quantity(Mul((Num(sign), Call("deg", (value,)))), unit) if sign == -1:
+            return Quantity(Call("deg", (neg(value),)), unit)
+        case Relation((*heads, last), ops):
+            return Relation((*heads, lifted(last)), ops)
+        case Seq("list" | "set" | "tuple" as kind, items, brackets):
+            return Seq(kind, tuple(map(lifted, items)), brackets)
+    return node

@@ -84,10 +84,10 @@ UNICODE = {
     "\u3001": ",",
     "\uff1d": "=",
     "\uff1a": ":",
-    "\u20ac": r"\$",
-    "\u00a3": r"\$",
-    "\u00a5": r"\$",
-    "\u20b9": r"\$",
+    "\u20ac": " ",
+    "\u00a3": " ",
+    "\u00a5": " ",
+    "\u20b9": " ",
 }
 GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho _ sigma tau upsilon phi "
@@ -197,6 +197,9 @@ def clean(text: str) -> str:
         for mark, pattern, plain in _NOISE:
             if mark in text:
                 text = pattern.sub(plain, text)
+    # "5!=120"; not "x!=5"
+    if "!=" in text:
+        text = re.sub(r"(?<=[0-9)}])!=", "! =", text)
     if "10" in text:
         text = _TIMES_TEN.sub(r" \\times ", text)
     return unframe(text)

@@ -11,21 +11,22 @@ _NUMERALS = (
     "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|sixty|seventy"
     "|eighty|ninety|hundred|thousand|million|billion|trillion|dozen|lakh|crore"
 )
-_AMOUNTS = (
-    "total|sum|difference|product|value|amount|number|area|volume|length|width|height|perimeter|radius|diameter"
-    "|distance|speed|rate|cost|price|profit|fee|score|age|weight|average|mean|median|probability|answer|result"
-    "|solution|remainder|consists?|made"
+_SHARES = (
+    "multiples?|factors?|divisors?|powers?|roots?|half|halves|thirds?|quarters?|percent|percentage|fractions?|parts?|portions?|out"
+    "|instead|squares?|cubes?|reciprocal|inverse|negative|opposite|ahead|short|bounds?|limits?|most|some|any|none|either"
 )
-_COMES = (
-    "equals?|equivalent|corresponds?|amounts?|simplif[a-z]+|reduc[a-z]+|evaluates?|comes?|converges?|tends?|adds?"
-    "|sums?|leads?|round(?:s|ed)?|out|down|increas[a-z]+|decreas[a-z]+|changes|grows|grew"
+"""Of these, `of 18` says what 18 is not; an open number of others is 18: a total, a balance, a profit."""
+_ENDS = (
+    "close|closer|next|near|nearer|proportional|relative|compared|according|prior|similar|opposed|limited|restricted"
+    "|subject|due"
 )
+"""`to 18` behind them says what 18 is not; behind an open number of verbs it is what they come to."""
 _PARTS = "halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
 _BEFORE = (
     # "it is not the "; not "nothing but "
     re.compile(r"(?:\b(?:(?:can)?not|never|neither|nor|without)\b|[a-z]n't)[\s$*(}]*(?:[a-z]+\s+){0,3}" + _END, re.I),
-    # "4 or "; not "for "
-    re.compile(r"\b(?:or|than|versus|vs\.?|at\s+(?:least|most))[\s$*(}]*(?:[a-z]+\s+){0,2}" + _END, re.I),
+    # "4 or "; not "order of "
+    re.compile(r"\b(?:or|than|versus|vs\.?|at\s+(?:least|most))(?![a-z.])[\s$*(}]*(?:[a-z]+\s+){0,2}" + _END, re.I),
     # "divided by "; not "followed by "
     re.compile(
         r"\b(?:over|under|below|above|beyond|exceed(?:s|ing)?|within|until|except|minus|negative|plus|times|twice"
@@ -35,23 +36,29 @@ _BEFORE = (
     ),
     # "between 4 and "; not "and "
     re.compile(r"(?:\bbetween\b[^.\n]*\band|[0-9][ \t$)}*]*(?:\band\b|[&,;?!/|]|[ \t]))" + _END, re.I),
-    # "a multiple of "; not "a total of "
-    re.compile(rf"(?<![a-z])(?!(?:{_AMOUNTS})\s+of\b)[a-z%]+\s+of" + _END, re.I),
-    # "up to "; not "is equal to the sum to add to adds to sums to comes to "
-    re.compile(rf"(?<![a-z])(?!(?:{_COMES})\s+to\b)(?<!add )(?<!adds )(?<!sum )(?<!sums )[a-z]+\s+to" + _END, re.I),
+    # "a multiple of "; not "a balance of "
+    re.compile(rf"(?:\b(?:{_SHARES})|%)\s+of(?:\s+(?:the|a|an))?" + _END, re.I),
+    # "close to ", "3 to "; not "drops to "
+    re.compile(rf"(?:\b(?:{_ENDS})|(?<!from)\s[0-9][0-9.,]*)\s+to" + _END, re.I),
+    # "is up to "; not "brings it up to "
+    re.compile(
+        r"\A(?!.*\b(?:brings?|brought|add(?:s|ing|ed)?|goes|went|go|comes?|came|sums?|rises?|rose|moves?|rounds?|work|builds?|tops?)\b)"
+        r".*\bup\s+to" + _END,
+        re.I | re.DOTALL,
+    ),
     # "x \ge "; not "x = "
     re.compile(r"(?:[<>\u2260\u2264\u2265]|\\(?:neq?|geq?|leq?|lt|gt)(?![a-z]))" + _END),
 )
-"""Right before it. Of a total or a value, `of 18` says what it is; of a multiple or a root 18 is a part. What comes
-to 18 is 18; any other `to 18` is an end."""
+"""Right before it."""
 # " or 6"; not " is the answer"
 _AFTER = re.compile(
     r"(?:[\s*$)}%]|\\[,;: ]|\\(?:text|mathrm|mbox)\s*\{)*(?:"
-    r"\?|(?:or|not|but|vs|versus|equals|percent\s+of|of\s+[a-z](?![a-z]))\b|\.\.|\\[lc]?dots|\u2026|=|[+*/^]\s*[A-Za-z0-9\\(]"
-    r"|(?:is|are)\b(?!\s+(?:the|an?|our|my)\s)"
-    r"|(?:is|are)\s+(?:the|an?|our|my)\s+(?:[a-z]+\s+)?(?:upper|lower|bound|limit|wrong|incorrect|guess|multiple|factor)"
+    r"\?|(?:or|not|but|vs|versus|equals|percent\s+of|of\s+[a-z](?![a-z]))\b|\.\.|\\[lc]?dots|\u2026|=|[+*^]\s*[A-Za-z0-9\\(]|/\s*(?:[0-9\\(]|[A-Za-z](?![A-Za-z]))"
+    r"|(?:is|are|was|were)\s+(?:not\s+(?:the|an?|right|correct|my|our|equal|it|so)\b|wrong|incorrect|false|too|less|more|greater|smaller|larger|fewer|at\s+(?:least|most)|impossible"
+    r"|(?:the|an?|our|my|his|her)\s+(?:[a-z]+\s+)?(?:upper|lower|bound|limit|wrong|incorrect|guess|estimate|multiple|factor|divisor))\b"
+    r"|(?:is|are|was|were)n't\b"
     rf"|(?:squared|cubed|factorial|minus|plus|and\s+a\s+half|{_PARTS}"
-    rf"|(?:times|x|(?:less|more|fewer)\s+than)\s+(?:itself|{_NUMERALS}|[0-9$]|[a-z]\b)"
+    rf"|(?:times|x|(?:less|more|fewer)\s+than)\s+(?:itself|{_NUMERALS}|[0-9$]|[b-z]\b)"
     rf"|point\s+(?:{_NUMERALS})|below|above|lakh|crore|dozen|(?:hundred|thousand|million|billion|trillion)s?)\b)"
 )
 """Right behind it. `42 is the answer` takes nothing back."""
@@ -70,7 +77,7 @@ _LENGTH_POWER = re.compile(
 )
 # "at least"; not "apples"
 _NO_UNIT = re.compile(
-    r"[0-9!]|\b(?:pi|sqrt|frac|infty|or|and|nor|not|never|cannot|but|unless|maybe|perhaps|possibly|probably|than|most|least|wrong|incorrect"
+    r"[0-9!?]|\b(?:is|are|was|were|be|if|when|where|whenever|because|since|even|odd|prime|composite|real|rational|irrational|pi|sqrt|frac|infty|or|and|nor|not|never|cannot|but|unless|maybe|perhaps|possibly|probably|than|most|least|wrong|incorrect"
     r"|false|below|above|under|over|except|instead|rather|either|neither|minus|plus|choose|factorial|itself|divided"
     rf"|multiplied|doubled|tripled|halved|squared|cubed|{_NUMERALS})\b(?!-\s*[a-z])|\bof\s+[a-z]\b|n't\b"
     r"|\btimes\b(?!\s*\Z|\s+(?:per|each|every|as|more|an?)\s+[a-z]{3})"

@@ -189,6 +189,15 @@ class Text(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Prose(Node):
+    """A sentence with mathematics in it that is not all that it says: `max at $x=2$, min at $x=5$`."""
+
+    words: str
+    """Made uniform, with \\x00 where a formula or number stands."""
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ChosenOption(Node):
     """An option of a multiple-choice problem: its letter and, where known, its text."""
 

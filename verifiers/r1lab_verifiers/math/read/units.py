@@ -24,7 +24,9 @@ _TABLE = """
     l = 1/1000 m^3: l liter litre     ml = 1/1000000 m^3: ml milliliter millilitre
     gal = 473176473/125000000000 m^3: gal gallon
     usd = 1 usd: dollar usd           cent = 1/100 usd: cent
-    eur = 1 eur: euro eur             deg = 1 deg: degree deg
+    eur = 1 eur: euro eur             gbp = 1 gbp: gbp
+    jpy = 1 jpy: yen jpy              inr = 1 inr: rupee inr
+    deg = 1 deg: degree deg
     rad = 1 rad: radian rad           degc = 1 degc: degc
     degf = 1 degf: degf               mph = 1397/3125 m s^-1: mph
     kph = 5/18 m s^-1: kph kmh        n = 1 n: newton

@@ -24,11 +24,18 @@ _MEANINGS = {
         "there are no solutions",
         "no such number",
         "does not have a solution",
+        "\u65e0\u89e3",
+        "\u7121\u89e3",
+        "\u043d\u0435\u0442 \u0440\u0435\u0448\u0435\u043d\u0438\u0439",
+        "sin soluci\u00f3n",
+        "keine l\u00f6sung",
+        "pas de solution",
     ),
     "undefined": ("does not exist", "dne", "not defined", "undefined", "limit does not exist"),
     "infinity": ("infinite", "infinitely many", "infinitely many solutions", "infinity", "diverges to infinity"),
     "negative infinity": ("minus infinity", "diverges to negative infinity"),
-    "yes": ("yes", "y"),
+    "yes": ("yes", "y", "true", "correct", "\u662f", "\u5bf9", "\u0434\u0430", "s\u00ed", "oui", "ja", "sim"),
+    "no": ("no", "n", "false", "incorrect", "\u5426", "\u4e0d\u662f", "\u043d\u0435\u0442", "non", "nein"),
     "all real numbers": (
         "all reals",
         "any real number",
@@ -43,17 +50,37 @@ _MEANING = {form: meaning for meaning, forms in _MEANINGS.items() for form in fo
 _LETTER = re.compile(r"\s*(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Z])\)?\s*[.):]?\s*", re.IGNORECASE)
 # "(B) 12 cm"; not "A or B"
 _LETTER_AND_TEXT = re.compile(
-    r"\s*(?:\(([A-Z])\)|([A-Z])\s*[.):])\s+(?!(?:or|and|not|but)\b|[,;/&+^=])(\S.*)", re.DOTALL
+    r"\s*(?:\(([A-Z])\)|([A-Z])\s*[.):]|\(([a-h])\))\s+(?!(?:or|and|not|but)\b|[,;/&+^=])(\S.*)", re.DOTALL
 )
 # "7 (B) 12"; not "f(B) 12"
 _OPTION = re.compile(r"(?<![^\s}$,;&])(?:\([A-Z]\)|[A-Z][.):])\s+\S|(?<![^\s}$,;&])\([A-Z]\)(?=\s*\Z)")
 """Another option's mark within an option's text: then several are named."""
+# "B(4)", "C (b = 2)"; not "f(4)"
+_LETTER_AND_VALUE = re.compile(r"\s*([A-H])\s*\(\s*([^()]*(?:\([^()]*\)[^()]*)*)\s*\)\s*")
+# "A, B, D", "A and C"; not "A"
+_LETTERS = re.compile(r"[\s({\[]*[A-H](?:(?:\s*(?:[,;/&]|\band\b|,\s*and\b)\s*|\s+)\(?[A-H]\)?)+[\s)}\].]*")
+# "ABD"; not "BAD"
+_GLUED_LETTERS = re.compile(r"(?=[A-H]{2,8}\Z)A?B?C?D?E?F?G?H?")
+# " is wrong"; not " is the one"
+_DENIAL = re.compile(
+    r"\b(?:wrong|incorrect|false|not|never|eliminated|excluded|ruled|impossible|or|maybe|perhaps)\b|n't\b|\?", re.I
+)
 # "B twelve"; not "B 12"
 _LETTER_THEN_WORD = re.compile(r"\s*([A-Z])[ \t]+([A-Z]?[a-z]{2,}[^\n]*)(?:\n.*)?", re.DOTALL)
 
 
 _NUMERALS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
              "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]  # fmt: skip
+_VALUES = {word: value for value, word in enumerate(_NUMERALS)}
+_VALUES |= {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+_VALUES |= {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_DENOMINATORS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
+_DENOMINATORS |= {"eighth": 8, "ninth": 9, "tenth": 10, "hundredth": 100, "thousandth": 1000}
+# "twenty-five"; not "five apples"
+_NUMERAL_WORDS = re.compile(
+    rf"(?:(?:negative|minus)\s+)?(?:(?:{'|'.join([*_VALUES, *_DENOMINATORS])})s?|and|an?)"
+    rf"(?:[\s-]+(?:(?:{'|'.join([*_VALUES, *_DENOMINATORS])})s?|and|an?))*"
+)
 # "8:34 p.m."; not "8:99"
 _CLOCK = re.compile(
     r"([0-9]{1,2})(?::([0-5][0-9])(?::00)?)?\s*(?:([ap])\.?\s*m\.?)?(?:\s*(?:o'?clock|hours))?", re.IGNORECASE
@@ -92,7 +119,7 @@ def words(text: str) -> Text:
     if len(plain.strip()) == 1:
         return Text(plain.strip())
     # the full stop of "east."; not the point of "3.5". "a_b", "a  b"; not "ab"
-    plain = re.sub(r"[\s_]+", " ", re.sub(r"[\"`*${}]|[.!?,](?=\s|$)", " ", plain)).strip().casefold()
+    plain = re.sub(r"[\s_]+", " ", re.sub(r"[\"`*${}]|[.!,](?=\s|$)", " ", plain)).strip().casefold()
     # "the east"; not "then"
     plain = re.sub(r"^(?:the|a|an)\s+", "", plain)
     # "a - b"; not "a b"
@@ -101,20 +128,85 @@ def words(text: str) -> Text:
 
 
 def numeral(text: str) -> Num | None:
-    """A small number in letters."""
-    return Num(Fraction(_NUMERALS.index(text.lower()))) if text.lower() in _NUMERALS else None
+    """A number in letters: seven, twenty-five, negative two hundred and five, one half, two and three quarters."""
+    text = text.lower().strip(" .")
+    if not text or not _NUMERAL_WORDS.fullmatch(text):
+        return None
+    sign, body = (-1, text.split(None, 1)[1]) if text.startswith(("negative ", "minus ")) else (1, text)
+    # "two and a half"; not "two halves"
+    body = re.sub(r"\band\s+an?\b", "one", body)
+    # "twenty-five"; not "twenty"
+    parts = [word for word in re.split(r"[\s-]+", body) if word not in ("and", "a", "an")]
+    value = _fraction_in_words(parts) if parts else None
+    return None if value is None else Num(sign * value)
+
+
+def _fraction_in_words(parts: list[str]) -> Fraction | None:
+    bottom = _DENOMINATORS.get(parts[-1].removesuffix("s")) if parts[-1] != "seconds" else None
+    if bottom is None:
+        whole = _whole_in_words(parts)
+        return None if whole is None else Fraction(whole)
+    if parts[:-1] and (top := _whole_in_words(parts[-2:-1])) is not None:
+        rest = parts[:-2]
+    else:
+        top, rest = (1, parts[:-1])
+    whole = _whole_in_words(rest) if rest else 0
+    return None if whole is None else whole + Fraction(top, bottom)
+
+
+def _whole_in_words(parts: list[str]) -> int | None:
+    """Units and tens added, hundreds and thousands multiplied; None where the words do not go together."""
+    total = group = 0
+    last = 1000
+    for word in parts:
+        value = _VALUES.get(word)
+        if value is None:
+            return None
+        if value >= 1000:
+            total, group, last = total + (group or 1) * value, 0, 1000
+        elif value == 100 and group < 100:
+            group, last = (group or 1) * 100, 100
+        elif value < 100 and (last >= 100 or (last >= 20 and value < 10)):
+            group, last = group + value, value
+        else:
+            return None
+    return total + group if parts else None
 
 
 def choice(text: str, is_gold: bool) -> ChosenOption | None:
-    """`B`, `(B)`, `B.`, `(B) text`, `B. text`; a gold may also be `B text`."""
+    """`B`, `(B)`, `B.`, `(b) text`, `B. text`, `B(4)`; a gold may also be `B text`. Not `(B) is wrong`."""
     plain = unwrap(text)
     if match := _LETTER.fullmatch(plain):
         return ChosenOption(match[1].upper()) if match[1].isupper() or len(plain) > 1 else None
-    if (match := _LETTER_AND_TEXT.fullmatch(plain)) and not _OPTION.search(match[3]):
-        return ChosenOption(match[1] or match[2], match[3].strip())
+    if (match := _LETTER_AND_TEXT.fullmatch(plain)) and not _OPTION.search(match[4]):
+        return (
+            None
+            if _denies_option(match[4])
+            else ChosenOption((match[1] or match[2] or match[3]).upper(), match[4].strip())
+        )
+    if match := _LETTER_AND_VALUE.fullmatch(plain):
+        return ChosenOption(match[1], match[2])
     if is_gold and (match := _LETTER_THEN_WORD.fullmatch(plain)):
         return ChosenOption(match[1], match[2].strip())
     return None
+
+
+def _denies_option(text: str) -> bool:
+    """Whether what stands behind an option's letter speaks of the option: `is wrong`."""
+    # "is wrong"; not "isosceles"
+    return (
+        re.match(r"(?:is|was|are|can|would|could|seems|looks)\b|n't", text) is not None
+        and _DENIAL.search(text) is not None
+    )
+
+
+def several_letters(text: str) -> Text | None:
+    """Several options of one problem, in any order: `A, B, D`, `ABD`."""
+    plain = unwrap(text)
+    letters = [each for each in plain if "A" <= each <= "H"]
+    if not (_LETTERS.fullmatch(plain) or _GLUED_LETTERS.fullmatch(plain)) or len(set(letters)) < len(letters):
+        return None
+    return Text(f"options {' '.join(sorted(letters))}")
 
 
 def time_of_day(text: str) -> TimeOfDay | None:
