@@ -1,8 +1,9 @@
 """The watching side of a slot: a worker outside the jail that starts runs in it, reads them and ends them in time.
 
 It talks to `r1lab_sandbox.box` in frames: `R` run, `S` say, `C` close the line; it answers `F` what the program said,
-`O` outcome, `E` our own failure. It never interprets what a program writes. A run's clock stands while it is not its
-turn, and while the run waits for a processor, so that a busy machine does not decide what is too slow (up to
+`O` outcome, `E` our own failure. It never interprets what a program writes. A conversation goes in turns: one frame of
+the program, one answer; a program that speaks out of turn is ended. A run's clock stands while it is not its turn, and
+while the run waits for a processor that others have, so that a busy machine does not decide what is too slow (up to
 MAX_GRANTED_SHARE).
 """
 
@@ -22,19 +23,19 @@ from r1lab_sandbox.forkserver import frames
 from r1lab_sandbox.isolation import process
 from r1lab_sandbox.isolation.cgroup import ControlGroup
 from r1lab_sandbox.isolation.rootfs import View
-from r1lab_sandbox.records import Limits, Outcome
+from r1lab_sandbox.records import MAX_GRANTED_SHARE, Limits, Outcome
 
 WATCH_SECONDS = 0.05
 HEAD_BYTES, TAIL_BYTES = 3000, 1000
 """Of stderr, where more is cut."""
 MAX_REPLY_BYTES = 4 << 20
 """Where no more output is allowed."""
-MAX_GRANTED_SHARE = 2.0
-"""Of its limit: a program can make itself wait, with many processes of its own."""
 LEAST_GRANTED_SHARE = 0.01
 OWN_MB, OWN_PROCESSES = 48, 4
 """What the slot itself takes of its group."""
 REAP_SECONDS = 20.0
+BOX_SECONDS = 3600.0
+"""While the box has the word; what it waits for ends by limits of its own."""
 STARTERS = {
     "namespaces": "r1lab_sandbox.backends.slot:NamespaceStarter",
     "bubblewrap": "r1lab_sandbox.backends.bubblewrap:BubblewrapStarter",
@@ -87,6 +88,10 @@ class _Run:
         self.header, self.request, self.stdin = wire.parts(frame)
         self.limits = Limits(**self.header["limits"])
         self.replies: list[bytes] = []
+        self.num_said_bytes = 0
+        self.is_its_turn = True
+        self.asked_at: float | None = None
+        """Since when the box has the word."""
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
         self.limit_hit: Literal["", "timeout", "memory", "output"] = ""
         self.granted = 0.0
@@ -160,7 +165,9 @@ class _Run:
             for fd in ready & names.keys():
                 self._read(fd, self.output[names[fd]])
             if self.line is not None and self.line.fileno() in ready:
-                self._converse()
+                self._hear_program()
+            if self.asked_at is not None and self.sock.fileno() in ready:
+                self._hear_box()
             if self.pidfd in ready:
                 break
             if self.group is None and process.resident_mb(self.pidfd) > self.limits.memory_mb:
@@ -170,10 +177,13 @@ class _Run:
         for fd in names:
             while self._read(fd, self.output[names[fd]]):
                 pass
-        if self.line is not None and not self.limit_hit:
-            self._take_frames()
+        if self.asked_at is not None:
+            self.paused += time.monotonic() - self.asked_at
 
     def _left(self) -> float:
+        """Seconds that the program has."""
+        if self.asked_at is not None and not self.limit_hit:
+            return BOX_SECONDS
         now = time.monotonic()
         left = self.start_time + self.paused + self.limits.seconds - now
         if self.limits.turn_seconds is not None and self.line is not None:
@@ -182,6 +192,8 @@ class _Run:
 
     def _grant(self) -> bool:
         """Give back the time for which the run had to wait for a processor; whether there was any."""
+        if process.cpu_seconds(self.pidfd) >= self.limits.seconds:
+            return False  # it waits for processors that its own processes have
         late = min(process.seconds_waited(self.pidfd), MAX_GRANTED_SHARE * self.limits.seconds) - self.granted
         if late < LEAST_GRANTED_SHARE * self.limits.seconds:
             return False
@@ -219,8 +231,8 @@ class _Run:
             return False
         return True
 
-    def _converse(self) -> None:
-        """Read what the program says and answer it."""
+    def _hear_program(self) -> None:
+        """Read what the program says; answer a frame that is whole."""
         assert self.line is not None
         try:
             part = self.line.recv(1 << 18)
@@ -232,35 +244,40 @@ class _Run:
             self.poll.unregister(self.line)
             return
         self.buffer += part
-        self._take_frames()
-
-    def _take_frames(self) -> None:
-        while len(self.buffer) >= frames.HEADER.size:
-            (size,) = frames.HEADER.unpack_from(self.buffer)
-            is_much = sum(map(len, self.replies)) + size > wire.MAX_FRAME_BYTES // 2
-            if is_much or size > max(MAX_REPLY_BYTES, self.limits.output_bytes):
-                self._kill("output")
-                self.buffer.clear()
-                return
-            if len(self.buffer) < frames.HEADER.size + size:
-                return
-            reply = bytes(self.buffer[frames.HEADER.size : frames.HEADER.size + size])
-            del self.buffer[: frames.HEADER.size + size]
+        size = frames.HEADER.unpack_from(self.buffer)[0] if len(self.buffer) >= frames.HEADER.size else 0
+        end = frames.HEADER.size + size
+        is_much = self.num_said_bytes + size > wire.MAX_FRAME_BYTES // 2
+        is_much |= size > max(MAX_REPLY_BYTES, self.limits.output_bytes)
+        if is_much or not self.is_its_turn or len(self.buffer) > end:
+            self.poll.unregister(self.line)
+            self._kill("output")
+        elif len(self.buffer) == end:
+            reply = bytes(self.buffer[frames.HEADER.size :])
+            self.buffer.clear()
+            self.num_said_bytes += size
             self._answer(reply)
 
     def _answer(self, reply: bytes) -> None:
-        messages = self.header["messages"]
-        if not self.header["live"]:
-            self.replies.append(reply)
-            given = messages[len(self.replies) - 1] if len(self.replies) <= len(messages) else None
-            self._say(None if given is None else given.encode())
+        self.is_its_turn = False
+        if self.header["live"]:
+            frames.send(self.sock, b"F" + reply)
+            self.asked_at = time.monotonic()
+            self.poll.register(self.sock, select.POLLIN)
             return
-        asked = time.monotonic()
-        frames.send(self.sock, b"F" + reply)
+        messages = self.header["messages"]
+        self.replies.append(reply)
+        given = messages[len(self.replies) - 1] if len(self.replies) <= len(messages) else None
+        self._say(None if given is None else given.encode())
+
+    def _hear_box(self) -> None:
+        """Pass its answer on; the program's clock stood meanwhile."""
+        assert self.asked_at is not None
         answer = frames.receive(self.sock)
         if answer is None:
             os._exit(0)
-        self.paused += time.monotonic() - asked
+        self.poll.unregister(self.sock)
+        self.paused += time.monotonic() - self.asked_at
+        self.asked_at = None
         self._say(answer[1:] if answer[:1] == b"S" else None)
 
     def _say(self, message: bytes | None) -> None:
@@ -270,14 +287,15 @@ class _Run:
             if message is None:
                 self.line.shutdown(socket.SHUT_WR)
             else:
-                self.line.setblocking(True)
+                self.is_its_turn = True
                 self.line.settimeout(max(0.01, self._left()))
                 frames.send(self.line, message)
-                self.line.setblocking(False)
         except TimeoutError:
             self._kill("timeout")
         except OSError:
             pass  # it has ended; the outcome says how
+        finally:
+            self.line.setblocking(False)
 
     def _judge(self, status: int, wall: float, cpu: float, peak: float) -> Outcome:
         code = os.waitstatus_to_exitcode(status)

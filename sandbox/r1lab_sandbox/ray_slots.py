@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from r1lab_sandbox.forkserver.forkserver import SandboxError
+from r1lab_sandbox.records import MAX_GRANTED_SHARE
 from r1lab_sandbox.slots import GRACE_SECONDS, START_SECONDS, SandboxSlots
 
 SLOT_CORES = 0.5
@@ -48,7 +49,8 @@ class RemoteSlot:
             raise
 
     def ask(self, frame: bytes, seconds: float) -> bytes:
-        return self._get(self._host.ask.remote(frame, seconds), seconds + 2 * GRACE_SECONDS)
+        whole = seconds * (1 + MAX_GRANTED_SHARE) + 2 * GRACE_SECONDS
+        return self._get(self._host.ask.remote(frame, seconds), whole)
 
     def close(self) -> None:
         """In order where it still answers, so that nothing is left on its machine."""

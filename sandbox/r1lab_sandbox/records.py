@@ -6,6 +6,8 @@ from typing import Literal
 
 Status = Literal["ok", "failed", "killed", "timeout", "memory", "output"]
 MAX_PROGRAM = 64 << 20
+MAX_GRANTED_SHARE = 2.0
+"""Of a run's seconds: so much longer it may take where it waits for a processor that others have."""
 
 
 @dataclass(frozen=True)

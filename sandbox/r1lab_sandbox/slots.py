@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from r1lab_sandbox import wire
 from r1lab_sandbox.forkserver.forkserver import ForkServer, SandboxError, Worker, WorkerDied, WorkerLate
 from r1lab_sandbox.isolation import cgroup, jail, rootfs
+from r1lab_sandbox.records import MAX_GRANTED_SHARE
 
 WARM = (
     "r1lab_sandbox.driver", "r1lab_sandbox.backends.slot", "r1lab_sandbox.inside.program", "array", "bisect", "cmath",
@@ -40,7 +41,8 @@ class SandboxSlot:
     def ask(self, frame: bytes, seconds: float) -> bytes:
         """SandboxError where the slot itself fails; it is then of no more use."""
         try:
-            answer = self.worker.ask(frame, seconds=seconds + GRACE_SECONDS, limit=wire.MAX_FRAME_BYTES)
+            whole = seconds * (1 + MAX_GRANTED_SHARE) + GRACE_SECONDS
+            answer = self.worker.ask(frame, seconds=whole, limit=wire.MAX_FRAME_BYTES)
         except (WorkerDied, WorkerLate) as error:
             raise SandboxError(f"the slot {'hangs' if isinstance(error, WorkerLate) else 'ended'}: {error}") from error
         if answer[:1] == b"E":

@@ -1,4 +1,5 @@
-"""Control groups: memory and number of all processes of a slot together. Only where they can be had (usually: as root).
+"""Control groups: memory and number of all processes of a slot together, and processors: a slot with fifty processes
+gets no more of them than a slot with one. Only where they can be had (usually: as root).
 
 Where they cannot, `r1lab_sandbox.driver` watches resident memory by itself, which is coarser.
 """
@@ -15,9 +16,9 @@ PREFIX = "r1lab"
 class ControlGroup:
     """One group, made for a slot and removed with it."""
 
-    def __init__(self, memory: Path, pids: Path | None = None):
-        """pids: the folder that counts processes, where there is one."""
-        self.memory, self.pids = memory, pids
+    def __init__(self, memory: Path, pids: Path | None = None, cpu: Path | None = None):
+        """pids, cpu: the folders that count processes and share out processors, where there are any."""
+        self.memory, self.pids, self.cpu = memory, pids, cpu
         self._is_first = (memory / "memory.limit_in_bytes").exists()  # a file of version 1 only
 
     def limit(self, memory_mb: int, processes: int | None = None) -> None:
@@ -54,7 +55,7 @@ class ControlGroup:
 
     @property
     def folders(self) -> set[Path]:
-        return {self.memory, self.pids or self.memory}
+        return {self.memory, self.pids or self.memory, self.cpu or self.memory}
 
 
 def make(name: str) -> ControlGroup | None:
@@ -62,7 +63,7 @@ def make(name: str) -> ControlGroup | None:
     memory = _made("memory", name)
     if memory is None:
         return None
-    group = ControlGroup(memory, _made("pids", name))
+    group = ControlGroup(memory, _made("pids", name), _made("cpu", name))
     try:
         group.limit(1 << 20)
     except OSError:
@@ -82,7 +83,7 @@ def _made(controller: str, name: str) -> Path | None:
         folder.mkdir(exist_ok=True)
     except OSError:
         return None
-    if any((folder / limit).exists() for limit in (f"{controller}.max", f"{controller}.limit_in_bytes")):
+    if any((folder / f"{controller}.{limit}").exists() for limit in ("max", "limit_in_bytes", "shares")):
         return folder
     with suppress(OSError):
         folder.rmdir()
