@@ -5,6 +5,7 @@ Without isolation there is no sandbox: SandboxError says what to enable. Covered
 kernel's rarer calls, memory, processes, time, output. Not covered: bugs of the kernel behind the calls that remain.
 """
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from r1lab_sandbox.ray_slots import RayCluster
 from r1lab_sandbox.records import Limits, Outcome, Program
 from r1lab_sandbox.slots import SandboxSlot, SandboxSlots
 
+LOG = logging.getLogger(__name__)
 BACKENDS = ("namespaces", "bubblewrap")
 """What `auto` tries."""
 KINDS = ("auto", *BACKENDS, "none")
@@ -117,6 +119,8 @@ class Sandbox:
             try:
                 self._free.append(self._slot_factory.make(backend))
                 self._num_made = 1
+                if reasons:
+                    LOG.warning("programs run under %s, which starts slower: %s", backend, "; ".join(reasons))
                 return backend
             except SandboxError as error:
                 reasons.append(str(error))

@@ -33,6 +33,9 @@ MAX_REPLY_BYTES = 4 << 20
 LEAST_GRANTED_SHARE = 0.01
 OWN_MB, OWN_PROCESSES = 48, 4
 """What the slot itself takes of its group."""
+FLOOR_MB = 256
+"""Of memory that the machine has left: below it no run starts, or goes on, that no control group limits: not all that
+the kernel itself uses for a run can be told."""
 REAP_SECONDS = 20.0
 BOX_SECONDS = 3600.0
 """While the box has the word; what it waits for ends by limits of its own."""
@@ -48,9 +51,10 @@ def serve(sock: socket.socket, *, shown: View, group: ControlGroup | None, backe
     """Serve runs until the box closes. The first frame is answered with an empty one, or with why there is no jail."""
     frames.receive(sock)
     sys.executable = os.path.realpath(sys.executable)  # a virtual environment's own is not shown
+    module, _, name = STARTERS[backend].partition(":")
     try:
-        module, _, name = STARTERS[backend].partition(":")
-        starter = getattr(importlib.import_module(module), name)(shown, group)
+        starter_class = getattr(importlib.import_module(module), name)
+        starter = starter_class(shown, group)
     except OSError as error:
         frames.send(sock, str(error).encode())
         return
@@ -59,7 +63,11 @@ def serve(sock: socket.socket, *, shown: View, group: ControlGroup | None, backe
         if frame[:1] != b"R":
             continue  # the conversation ended by itself; its outcome is on the way
         try:
-            frames.send(sock, b"O" + wire.pack(_Run(sock, starter, group, frame[1:]).outcome()))
+            run = _Run(sock, starter, group, frame[1:])
+            frames.send(sock, b"O" + wire.pack(run.outcome()))
+            if run.is_starter_lost:
+                starter.close()
+                starter = starter_class(shown, group)
         except Exception as error:  # the driver's border: the box replaces this slot
             frames.send(sock, b"E" + f"{type(error).__name__}: {error}".encode())
             return
@@ -70,13 +78,23 @@ class Starter(Protocol):
 
     grouped: tuple[int, int] | None
     """Limits that its control group has now: (MiB, processes)."""
+    is_watched: bool
+    """Whether the number of files is watched, not limited."""
 
     def begin(self, limits: dict, fds: list[int]) -> int:
         """The pidfd of a started run, which has these descriptors."""
         ...
 
+    def num_files(self) -> int:
+        """In the writable folder of the run, now or at its end; 0 where the kernel limits them."""
+        ...
+
     def end(self) -> tuple[bool, int, float, float]:
         """(whether it entered the jail, wait status, processor seconds, peak MiB) of the run that has ended."""
+        ...
+
+    def close(self) -> None:
+        """End what it runs in."""
         ...
 
 
@@ -94,13 +112,17 @@ class _Run:
         """Since when the box has the word."""
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
         self.limit_hit: Literal["", "timeout", "memory", "output"] = ""
+        self.is_starter_lost = False
         self.granted = 0.0
+        self.is_watched = group is None or starter.is_watched
         self.poll = select.poll()
         self.line: socket.socket | None = None
         self.buffer = bytearray()
 
     def outcome(self) -> Outcome:
-        kills = self._prepare_group()
+        kills, refusals = self._prepare_group()
+        if self.group is None and process.available_mb() < FLOOR_MB:
+            raise OSError(f"this machine has less than {FLOOR_MB} MiB of memory left: no program is started")
         self.start_time = self.turn_time = time.monotonic()
         self.paused = 0.0
         ours, theirs = self._channels()
@@ -111,7 +133,15 @@ class _Run:
                 os.close(fd)
         try:
             self._watch(ours)
+            if self.starter.num_files() > self.limits.inodes:
+                self.limit_hit = self.limit_hit or "memory"
             has_entered, status, cpu, peak = self.starter.end()
+        except OSError:
+            # memory that no process has, such as that of sockets, outlives them: then the slot has none left either
+            if self.group is None or self.group.num_refusals() == refusals:
+                raise
+            self.is_starter_lost, self.limit_hit = True, "memory"
+            has_entered, status, cpu, peak = True, signal.SIGKILL, 0.0, 0.0
         finally:
             os.close(self.pidfd)
             if self.line is not None:
@@ -126,14 +156,15 @@ class _Run:
             raise OSError(f"a run could not enter the jail: {told}")
         return self._judge(status, wall, cpu, peak)
 
-    def _prepare_group(self) -> int:
+    def _prepare_group(self) -> tuple[int, int]:
+        """How often memory has been lacking so far: (processes killed, refusals)."""
         if self.group is None:
-            return 0
+            return 0, 0
         wanted = self.limits.memory_mb + OWN_MB, self.limits.processes + OWN_PROCESSES
         if self.starter.grouped != wanted:
             self.group.limit(*wanted)
             self.starter.grouped = wanted
-        return self.group.num_kills()
+        return self.group.num_kills(), self.group.num_refusals()
 
     def _channels(self) -> tuple[list[int], list[int]]:
         """Our ends (stdout, stderr) and the run's descriptors in the order of `slot.NUM_STANDARD`."""
@@ -160,7 +191,7 @@ class _Run:
                 continue
             if left <= 0:
                 self._kill("timeout")
-            wait = min(left, WATCH_SECONDS) if self.group is None else left
+            wait = min(left, WATCH_SECONDS) if self.is_watched else left
             ready = {fd for fd, _ in self.poll.poll(max(wait, 0.001) * 1000 if left > 0 else REAP_SECONDS * 1000)}
             for fd in ready & names.keys():
                 self._read(fd, self.output[names[fd]])
@@ -170,7 +201,7 @@ class _Run:
                 self._hear_box()
             if self.pidfd in ready:
                 break
-            if self.group is None and process.resident_mb(self.pidfd) > self.limits.memory_mb:
+            if self.is_watched and self._is_over():
                 self._kill("memory")
             if not ready and left <= 0:
                 raise OSError("a killed run does not end")
@@ -179,6 +210,14 @@ class _Run:
                 pass
         if self.asked_at is not None:
             self.paused += time.monotonic() - self.asked_at
+
+    def _is_over(self) -> bool:
+        """Whether it has more memory or files than it may, where the kernel does not see to that."""
+        if self.starter.num_files() > self.limits.inodes:
+            return True
+        return self.group is None and (
+            process.has_more_than(self.pidfd, self.limits.memory_mb) or process.available_mb() < FLOOR_MB
+        )
 
     def _left(self) -> float:
         """Seconds that the program has."""

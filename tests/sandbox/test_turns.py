@@ -1,12 +1,14 @@
 """A conversation goes in turns, and nothing that a program says or starts keeps a slot beyond its clock."""
 
+import socket
 import threading
 import time
 
 import pytest
 
+from r1lab_sandbox import driver, wire
 from r1lab_sandbox.box import Sandbox
-from r1lab_sandbox.isolation import cgroup
+from r1lab_sandbox.isolation import cgroup, process
 from r1lab_sandbox.records import Limits, Program
 
 pytestmark = pytest.mark.sandbox
@@ -95,7 +97,7 @@ for _ in range(30):
         break
 while True: pass
 """
-HONEST = "import time\nwhile time.process_time() < 0.5: pass\nprint(7)"
+HONEST = "import time\nwhile time.process_time() < 0.3: pass\nprint(7)"
 
 
 @pytest.mark.parametrize("has_groups", [True, False])
@@ -116,4 +118,21 @@ def test_a_crowd_of_processes_takes_no_time_of_the_neighbour(monkeypatch, has_gr
         crowd.start()
         assert box.run(Program(HONEST), Limits(seconds=1.0)).stdout == b"7\n"
         crowd.join()
-    assert seconds[0] < 2.5  # a processor is not what it lacked
+    assert seconds[0] < 4.5
+
+
+def test_a_run_that_has_burnt_its_time_in_many_processes_is_given_none_back(monkeypatch):
+    frame = wire.request(Program("pass"), Limits(seconds=2.0), live=False)[1:]
+    monkeypatch.setattr(process, "seconds_waited", lambda pidfd: 1.5)
+    for burnt, is_granted in ((0.5, True), (2.5, False)):
+        run = driver._Run(socket.socket(), Silent(), None, frame)
+        run.pidfd, run.paused, run.turn_time = 0, 0.0, 0.0
+        monkeypatch.setattr(process, "cpu_seconds", lambda pidfd, burnt=burnt: burnt)
+        assert run._grant() is is_granted and run.paused == (1.5 if is_granted else 0.0)
+        assert run._grant() is False
+
+
+class Silent:
+    """A starter that starts nothing."""
+
+    grouped, is_watched = None, False

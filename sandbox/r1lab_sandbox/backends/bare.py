@@ -27,6 +27,7 @@ class BareStarter:
     """Starts runs; raises OSError where the kernel takes no filter: a program could then signal every process."""
 
     grouped: tuple[int, int] | None = None
+    is_watched = False
 
     def __init__(self, shown: rootfs.View, group: ControlGroup | None):
         self.group = group
@@ -38,6 +39,10 @@ class BareStarter:
             _leave_after(self._confine)
         if os.waitpid(pid, 0)[1]:
             raise OSError("the kernel takes no system-call filter")
+
+    def num_files(self) -> int:
+        """0: they are not limited."""
+        return 0
 
     def begin(self, limits: dict, fds: list[int]) -> int:
         """The pidfd of a started run."""
@@ -54,6 +59,9 @@ class BareStarter:
         _, status, usage = os.wait4(self.pid, 0)
         shutil.rmtree(self.folder, ignore_errors=True)
         return self.entry.was_made(), status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+    def close(self) -> None:
+        """Nothing is left of a run that has ended."""
 
     def _confine(self) -> None:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

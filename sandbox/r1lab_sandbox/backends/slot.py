@@ -59,10 +59,15 @@ class NamespaceStarter:
     """The driver's side: starts runs in a slot. Raises OSError where the jail cannot be, or the slot has ended."""
 
     grouped: tuple[int, int] | None = None
+    is_watched = False
 
     def __init__(self, shown: rootfs.View, group: ControlGroup | None):
-        self.line = start(shown, group.add if group else None)
+        self.line, self.pid = start(shown, group.add if group else None)
         self.line.settimeout(REAP_SECONDS)
+
+    def num_files(self) -> int:
+        """0: the kernel limits them."""
+        return 0
 
     def begin(self, limits: dict, fds: list[int]) -> int:
         """The pidfd of a started run."""
@@ -80,9 +85,15 @@ class NamespaceStarter:
         has_entered, status, user, system, peak = RESULT.unpack(message)
         return has_entered, status, user + system, peak / 1024
 
+    def close(self) -> None:
+        """End the slot."""
+        self.line.close()
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
-def start(shown: rootfs.View, group_add: Callable[[int], None] | None) -> socket.socket:
-    """Fork a slot; its end of the line is the slot's, ours is returned. Raises OSError where the jail cannot be."""
+
+def start(shown: rootfs.View, group_add: Callable[[int], None] | None) -> tuple[socket.socket, int]:
+    """Fork a slot; our end of its line, and its first process. Raises OSError where the jail cannot be."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     gate_read, gate_write = os.pipe()
     pid = os.fork()
@@ -102,7 +113,7 @@ def start(shown: rootfs.View, group_add: Callable[[int], None] | None) -> socket
         ours.close()
         os.waitpid(pid, 0)
         raise OSError(f"the jail cannot be entered: {answer.decode(errors='replace') or 'the slot ended'}")
-    return ours
+    return ours, pid
 
 
 def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
@@ -110,8 +121,7 @@ def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
     parent = os.getppid()
     try:
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        jail.offer_to_the_killer(proc)
-        os.close(proc)
+        jail.offer_to_the_killer(jail.SLOT_SCORE, proc)
         jail.enter_slot(shown)
         jail.die_with_parent()
         filter = seccomp.Filter(seccomp.program())
@@ -120,7 +130,7 @@ def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
         inner = os.fork()
         if inner == 0:
             jail.die_with_parent()
-            _serve(line, shown, filter)
+            _serve(line, shown, filter, proc)
         line.close()
         os.waitpid(inner, 0)
     except BaseException as error:  # the slot's border: whatever it is, the driver is told
@@ -129,8 +139,8 @@ def _become_slot(line: socket.socket, shown: rootfs.View) -> None:
         os._exit(1)
 
 
-def _serve(line: socket.socket, shown: rootfs.View, filter: seccomp.Filter) -> None:
-    """One run after the other until the driver closes. Never returns."""
+def _serve(line: socket.socket, shown: rootfs.View, filter: seccomp.Filter, proc: int) -> None:
+    """One run after the other until the driver closes. proc: the host's /proc, which no run keeps. Never returns."""
     try:
         sys.path[:] = shown.path
         own = os.pidfd_open(os.getpid())
@@ -143,7 +153,7 @@ def _serve(line: socket.socket, shown: rootfs.View, filter: seccomp.Filter) -> N
             message, fds, _, _ = socket.recv_fds(line, 4096, NUM_STANDARD + 1)
             if not message:
                 os._exit(0)
-            _run(line, _limits(message), fds, filter)
+            _run(line, _limits(message), fds, filter, proc)
             kernel.setns(own, kernel.CLONE_NEWPID)  # the next unshare starts from this namespace again
     except BaseException:
         os._exit(1)
@@ -171,11 +181,12 @@ def _limits(message: bytes) -> Limits:
     return Limits(**json.loads(message)["limits"])
 
 
-def _run(line: socket.socket, limits: Limits, fds: list[int], filter: seccomp.Filter) -> None:
+def _run(line: socket.socket, limits: Limits, fds: list[int], filter: seccomp.Filter, proc: int) -> None:
     kernel.unshare(kernel.CLONE_NEWPID)
     entry = Entry()
     pid = kernel.fork()
     if pid == 0:
+        jail.offer_to_the_killer(proc=proc)
         _become_run(limits, [*fds, entry.fd], filter)
     for fd in (*fds, entry.fd):
         os.close(fd)

@@ -4,13 +4,16 @@ gets no more of them than a slot with one. Only where they can be had (usually: 
 Where they cannot, `r1lab_sandbox.driver` watches resident memory by itself, which is coarser.
 """
 
+import errno
 import os
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "r1lab"
+LOWERINGS, LOWERING_SECONDS = 40, 0.05
 
 
 class ControlGroup:
@@ -34,7 +37,16 @@ class ControlGroup:
         with_swap = self.memory / "memory.memsw.limit_in_bytes"  # version 1 counts memory with swap, 2 swap alone
         with suppress(OSError):  # never below the other: a higher limit begins with this one, a lower one ends with it
             with_swap.write_text(number)
-        (self.memory / "memory.limit_in_bytes").write_text(number)
+        for left in reversed(range(LOWERINGS)):
+            try:
+                (self.memory / "memory.limit_in_bytes").write_text(number)
+                break
+            except OSError as error:  # the kernel is still taking back what the last run had
+                if error.errno != errno.EBUSY or not left:
+                    raise
+                with suppress(OSError):
+                    (self.memory / "memory.force_empty").write_text("0")
+                time.sleep(LOWERING_SECONDS)
         with suppress(FileNotFoundError):
             with_swap.write_text(number)
 
@@ -47,6 +59,13 @@ class ControlGroup:
         name = "memory.oom_control" if self._is_first else "memory.events"
         found = re.search(r"^oom_kill (\d+)", (self.memory / name).read_text(), re.MULTILINE)
         return int(found[1]) if found else 0  # `oom_kill 3`; older kernels do not say
+
+    def num_refusals(self) -> int:
+        """How often there was no more memory in here."""
+        if self._is_first:
+            return int((self.memory / "memory.failcnt").read_text())
+        found = re.search(r"^max (\d+)", (self.memory / "memory.events").read_text(), re.MULTILINE)
+        return int(found[1]) if found else 0  # `max 12`
 
     def remove(self) -> None:
         for folder in self.folders:

@@ -27,6 +27,10 @@ SPACES = (
 ALLOCATOR = {"MALLOC_ARENA_MAX": "2"}
 """Each arena reserves 64 MiB of address space, and without this each thread has its own."""
 MAX_STACK_MB = 64
+MAX_SIGNALS = 1024
+"""That wait, timers among them: the kernel's own number is of the whole machine."""
+SLOT_SCORE, LAST_SCORE = 900, 1000
+"""Of a slot and of a run when memory runs out: the kernel also counts memory of a run's that no process has."""
 ENVIRONMENT = {"HOME": rootfs.WORK, "TMPDIR": rootfs.WORK, "PATH": "/usr/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8",
                "PYTHONUTF8": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1",
                "OPENBLAS_NUM_THREADS": "1", **ALLOCATOR}  # fmt: skip
@@ -35,13 +39,11 @@ ENVIRONMENT = {"HOME": rootfs.WORK, "TMPDIR": rootfs.WORK, "PATH": "/usr/bin", "
 def enter_slot(shown: rootfs.View) -> None:
     """Leave the host: afterwards this process sees the tree only, and its next child is the slot's first process."""
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    is_root = _can_give_up_root(proc)
+    is_root = can_give_up_root()
     if is_root:
         kernel.unshare(kernel.CLONE_NEWNS)
         rootfs.build(shown)
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+        give_up_root()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else the maps below would belong to root
     user, group = os.geteuid(), os.getegid()
     kernel.unshare(SPACES)
@@ -57,11 +59,18 @@ def enter_slot(shown: rootfs.View) -> None:
     os.umask(0o077)
 
 
-def _can_give_up_root(proc: int) -> bool:
+def can_give_up_root() -> bool:
     """Root of the machine or of a container; not of a user namespace that has no other users."""
-    with os.fdopen(os.open("self/uid_map", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)) as file:
+    with open("/proc/self/uid_map") as file:
         maps = [tuple(map(int, line.split())) for line in file]
     return os.geteuid() == 0 and any(first <= NOBODY < first + count for first, _, count in maps)
+
+
+def give_up_root() -> None:
+    """Become nobody, for good. Raises OSError."""
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
 def die_with_parent() -> None:
@@ -112,6 +121,7 @@ def set_limits(limits: Limits) -> None:
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_RTPRIO, 0),
+        (resource.RLIMIT_SIGPENDING, MAX_SIGNALS),
     ):
         _, hard = resource.getrlimit(which)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -122,11 +132,14 @@ def set_limits(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))  # programs ask for more, which RLIMIT_AS bounds
 
 
-def offer_to_the_killer(proc: int) -> None:
-    """Where memory runs out, this process and its children go first, the largest of them before all. proc: a descriptor
-    of the host's /proc."""
+def offer_to_the_killer(score: int = LAST_SCORE, proc: int | None = None) -> None:
+    """Where memory runs out, this process and its children go before others, those of the highest score first. proc: a
+    descriptor of the host's /proc; None: it is still in its place."""
     with suppress(OSError):
-        _write(proc, "self/oom_score_adj", "1000")
+        folder = os.open("/proc", os.O_PATH | os.O_CLOEXEC) if proc is None else proc
+        _write(folder, "self/oom_score_adj", str(score))
+        if proc is None:
+            os.close(folder)
 
 
 def _write(folder: int, name: str, text: str) -> None:

@@ -1,7 +1,13 @@
 """What the kernel tells of a running process through its pidfd. Ends nothing, limits nothing."""
 
 import os
+import re
 from contextlib import suppress
+
+SOCKET_MB = 0.25
+"""That one descriptor can keep in the kernel: net.core.wmem_default, as the filter lets nobody raise it."""
+FREE_DESCRIPTORS = 32
+"""Of a process, that count nothing."""
 
 
 def pid_of(pidfd: int) -> int:
@@ -11,10 +17,13 @@ def pid_of(pidfd: int) -> int:
 
 
 def seconds_waited(pidfd: int) -> float:
-    """How long a process was ready to run and had no processor; 0 where the kernel does not say."""
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid_of(pidfd)}/schedstat") as file:
-        return int(file.read().split()[1]) / 1e9
-    return 0.0
+    """How long a process, or one below it, was ready to run and had no processor: the longest; 0 where the kernel does
+    not say."""
+    longest = 0
+    for pid in _family(pidfd):
+        with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat") as file:
+            longest = max(longest, int(file.read().split()[1]))
+    return longest / 1e9
 
 
 def cpu_seconds(pidfd: int) -> float:
@@ -26,13 +35,39 @@ def cpu_seconds(pidfd: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def resident_mb(pidfd: int) -> float:
-    """Resident memory of a process and all below it, in MiB; 0 where it has ended."""
-    pages = 0
-    for pid in _family(pidfd):
-        with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm") as file:
-            pages += int(file.read().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def has_more_than(pidfd: int, limit_mb: float) -> bool:
+    """Whether a process and all below it have more memory. What they share counts once; of what the kernel keeps for
+    them, descriptors are counted, as if each were a socket that is full."""
+    family = _family(pidfd)
+    kept = sum(max(0, _num_descriptors(pid) - FREE_DESCRIPTORS) for pid in family) * SOCKET_MB
+    if kept + sum(map(_resident_mb, family)) <= limit_mb:  # quick, and never too little: a page counts for each fork
+        return False
+    return kept + sum(map(_proportional_mb, family)) > limit_mb
+
+
+def available_mb() -> float:
+    """Memory that this machine can still give, in MiB; without end where the kernel does not say."""
+    with suppress(OSError, AttributeError), open("/proc/meminfo") as file:
+        return int(re.search(r"MemAvailable: +(\d+) kB", file.read())[1]) / 1024  # MemAvailable:   20369012 kB
+    return float("inf")
+
+
+def _resident_mb(pid: int) -> float:
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return 0.0
+
+
+def _proportional_mb(pid: int) -> float:
+    with suppress(OSError, AttributeError), open(f"/proc/{pid}/smaps_rollup") as file:
+        return int(re.search(r"^Pss: +(\d+) kB", file.read(), re.MULTILINE)[1]) / 1024  # Pss:    4312 kB
+    return _resident_mb(pid)
+
+
+def _num_descriptors(pid: int) -> int:
+    with suppress(OSError):
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    return 0
 
 
 def _family(pidfd: int) -> list[int]:

@@ -1,8 +1,9 @@
 """The system-call filter of the jail: classic BPF, assembled here, so that no library is needed.
 
 A deny list: what a program needs is open-ended, what reaches past a jail is not. Refused calls fail with EPERM (clone3
-with ENOSYS, so that libc falls back to clone, whose flags can be read); calls of another architecture (32-bit, x32)
-kill the process. Not the only wall: namespaces, dropped capabilities and an empty network stand behind it.
+with ENOSYS, so that libc falls back to clone, whose flags can be read); of some calls an argument is looked at; calls
+of another architecture (32-bit, x32) kill the process. Not the only wall: namespaces, dropped capabilities and an empty
+network stand behind it.
 Sources: the kernel's Documentation/userspace-api/seccomp_filter.rst, asm/unistd_64.h and asm-generic/unistd.h.
 """
 
@@ -17,8 +18,10 @@ from r1lab_sandbox.isolation import kernel
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-LOAD, JUMP_EQUAL, JUMP_GREATER_EQUAL, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER, ARCH, FIRST_ARGUMENT = 0, 4, 16
+LOAD, JUMP, JUMP_EQUAL, JUMP_GREATER_EQUAL, JUMP_ANY_BIT, RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
+NUMBER, ARCH, FIRST_ARGUMENT, ARGUMENT_BYTES = 0, 4, 16, 8
+AF_UNIX, MSG_OOB, SO_PEERPIDFD = 1, 1, 77
+F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ, F_SETLOCKS = 1024, 1026, 1031, (6, 7, 37, 38)
 NAMESPACES = (
     kernel.CLONE_NEWNS | kernel.CLONE_NEWCGROUP | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC
     | kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET
@@ -27,7 +30,7 @@ CLONE, CLONE3 = (56, 220), (435, 435)
 DENIED: dict[str, tuple[int | None, int | None]] = {
     # the network: the namespace is empty as well; socketpair stays, event loops need it
     "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
-    "accept": (43, 202), "accept4": (288, 242),
+    "accept": (43, 202), "accept4": (288, 242), "setsockopt": (54, 208),
     # other processes
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
     "process_madvise": (440, 440), "kcmp": (312, 272), "pidfd_getfd": (438, 438),
@@ -43,6 +46,12 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "nfsservctl": (180, 42), "uselib": (134, None), "open_by_handle_at": (304, 265),
     "name_to_handle_at": (303, 264), "mbind": (237, 235), "set_mempolicy": (238, 237), "migrate_pages": (256, 238),
     "move_pages": (279, 239),
+    # what other runs, or the host, could see or be told by: who opens which file, what is in the page cache
+    "fanotify_mark": (301, 263), "inotify_init": (253, None), "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27), "fadvise64": (221, 223), "readahead": (187, 213),
+    "mincore": (27, 232), "cachestat": (451, 451), "preadv2": (327, 286), "pwritev2": (328, 287),
+    # counted for the whole machine
+    "io_setup": (206, 0),
     # the machine
     "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
     "delete_module": (176, 106), "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89),
@@ -54,6 +63,29 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "shmctl": (31, 195), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
 }  # fmt: skip
 """name: (number on x86_64, on aarch64)"""
+OUT_OF_BAND = ((JUMP_ANY_BIT, MSG_OOB, "EPERM", "allow"),)
+"""Urgent data of UNIX sockets has a history of holes."""
+CHECKED: dict[str, tuple[tuple[int, int], int, tuple[tuple[int, int, str, str], ...]]] = {
+    "sendto": ((44, 206), 3, OUT_OF_BAND), "sendmsg": ((46, 211), 2, OUT_OF_BAND),
+    "sendmmsg": ((307, 269), 3, OUT_OF_BAND), "recvfrom": ((45, 207), 3, OUT_OF_BAND),
+    "recvmsg": ((47, 212), 2, OUT_OF_BAND), "recvmmsg": ((299, 243), 3, OUT_OF_BAND),
+    # a handle on the driver
+    "getsockopt": ((55, 209), 2, ((JUMP_EQUAL, SO_PEERPIDFD, "EPERM", "allow"),)),
+    # for another family the kernel would load a module
+    "socketpair": ((53, 199), 0, ((JUMP_EQUAL, AF_UNIX, "allow", "EPERM"),)),
+    "fcntl": ((72, 25), 1, (*((JUMP_EQUAL, command, "done", "") for command in F_SETLOCKS),
+                            (JUMP_EQUAL, F_SETLEASE, "EPERM", ""), (JUMP_EQUAL, F_NOTIFY, "EPERM", ""),
+                            (JUMP_EQUAL, F_SETPIPE_SZ, "EPERM", "allow"))),
+}  # fmt: skip
+"""name: ((number on x86_64, on aarch64), argument, rules in order: operation, value, where to, where else: to the next
+rule)"""
+FLOCK = (73, 32)
+"""Locks on a shared file are seen by other runs, and by the host. They are granted and not made: a run's own files are
+no other's, and SQLite wants some."""
+TIMES = ((280, 88), (132, None), (235, None), (261, None))
+"""utimensat, utime, utimes, futimesat"""
+ENDS = {"EPERM": ERRNO | errno.EPERM, "ENOSYS": ERRNO | errno.ENOSYS, "done": ERRNO, "allow": ALLOW}
+"""`done`: the call returns 0 and nothing has happened."""
 PROCESSES: dict[str, tuple[int | None, int | None]] = {
     "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424), "pidfd_open": (434, 434),
@@ -63,10 +95,11 @@ PROCESSES: dict[str, tuple[int | None, int | None]] = {
 """Refused besides where no PID namespace holds the processes that a program starts or signals."""
 
 
-def program(machine: str = kernel.MACHINE, *, is_alone: bool = True) -> bytes:
+def program(machine: str = kernel.MACHINE, *, is_alone: bool = True, keeps_times: bool = False) -> bytes:
     """The filter as an array of `struct sock_filter`. OSError for a machine whose numbers are not known.
 
     is_alone: the program has a PID namespace of its own; else it may start threads, but neither processes nor signals.
+    keeps_times: no file's times change, though the call succeeds: where devices do not lie on read-only mounts.
     """
     if machine not in AUDIT_ARCH:
         raise OSError(f"no system-call filter for {machine}; there is one for {', '.join(AUDIT_ARCH)}")
@@ -74,18 +107,36 @@ def program(machine: str = kernel.MACHINE, *, is_alone: bool = True) -> bytes:
     refused = (*DENIED.values(), *(() if is_alone else PROCESSES.values()))
     target = {number: "EPERM" for each in refused if (number := each[column]) is not None}
     target |= {CLONE3[column]: "ENOSYS", CLONE[column]: "clone"}
-    threads = () if is_alone else (_Step(JUMP_ANY_BIT, kernel.CLONE_THREAD, "namespaces", "EPERM"),)
+    undone = (FLOCK, *(TIMES if keeps_times else ()))
+    target |= {number: "done" for each in undone if (number := each[column]) is not None}
+    target |= {numbers[column]: name for name, (numbers, *_) in CHECKED.items()}
+    numbers = sorted(target)
+    middle = len(numbers) // 2
     return _assemble([
         _Step(LOAD, ARCH), _Step(JUMP_EQUAL, AUDIT_ARCH[machine], "number", "kill"),
         "number", _Step(LOAD, NUMBER), _Step(JUMP_GREATER_EQUAL, X32_BIT, "kill", "search"),
-        "search", *_search(sorted(target), target),
-        "clone", _Step(LOAD, FIRST_ARGUMENT), *threads,
-        "namespaces", _Step(JUMP_ANY_BIT, NAMESPACES, "EPERM", "allow"),
-        "EPERM", _Step(RETURN, ERRNO | errno.EPERM),
-        "ENOSYS", _Step(RETURN, ERRNO | errno.ENOSYS),
         "kill", _Step(RETURN, KILL_PROCESS),
-        "allow", _Step(RETURN, ALLOW),
+        # in two parts, each with its own ends: a jump on a condition goes over 255 instructions at most
+        "search", _Step(JUMP_GREATER_EQUAL, numbers[middle], "far", "low"),
+        "far", _Step(JUMP, 0, "high"),
+        "low", *_part(numbers[:middle], target, is_alone), "high", *_part(numbers[middle:], target, is_alone),
     ])  # fmt: skip
+
+
+def _part(numbers: Sequence[int], target: dict[int, str], is_alone: bool) -> list["_Step | str"]:
+    """The search through these numbers, the arguments that are looked at, and where it ends. A name that stands twice
+    in the filter is the next one."""
+    steps = _search(numbers, target)
+    for name in (target[number] for number in numbers if target[number] not in ENDS):
+        if name == "clone":
+            threads = () if is_alone else (_Step(JUMP_ANY_BIT, kernel.CLONE_THREAD, "", "EPERM"),)
+            steps += [name, _Step(LOAD, FIRST_ARGUMENT), *threads, _Step(JUMP_ANY_BIT, NAMESPACES, "EPERM", "allow")]
+        else:
+            _, argument, rules = CHECKED[name]
+            *others, (operation, value, then, otherwise) = rules
+            steps += [name, _Step(LOAD, FIRST_ARGUMENT + ARGUMENT_BYTES * argument)]
+            steps += [*(_Step(*rule[:3]) for rule in others), _Step(operation, value, then, otherwise)]
+    return [*steps, *(step for name, value in ENDS.items() for step in (name, _Step(RETURN, value)))]
 
 
 class Filter:
@@ -128,14 +179,19 @@ def _search(numbers: Sequence[int], target: dict[int, str]) -> list[_Step | str]
 
 
 def _assemble(steps: Sequence[_Step | str]) -> bytes:
-    """Names replaced by distances, which are counted from the next instruction and go forward only."""
-    places, code = {}, []
-    for each in steps:
+    """Names replaced by distances to the next place of that name, counted from the next instruction: jumps go forward
+    only."""
+    places: dict[str, int] = {"": 0}
+    code: list[bytes] = []
+    at = sum(isinstance(each, _Step) for each in steps)
+    for each in reversed(steps):
         if isinstance(each, str):
-            places[each] = len(code)
+            places[each] = at
+            continue
+        distances = [places[name] - at if name else 0 for name in each[2:]]
+        if each.operation == JUMP:
+            code.append(struct.pack("HBBI", JUMP, 0, 0, distances[0]))
         else:
-            code.append(each)
-    return b"".join(
-        struct.pack("HBBI", each.operation, *(places[name] - at if name else 0 for name in each[2:]), each.value)
-        for at, each in enumerate(code, 1)
-    )
+            code.append(struct.pack("HBBI", each.operation, *distances, each.value))
+        at -= 1
+    return b"".join(reversed(code))

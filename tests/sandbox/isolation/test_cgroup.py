@@ -10,11 +10,13 @@ def test_limits_and_kills_are_read_and_written_in_both_versions(tmp_path):
     (first / "memory.limit_in_bytes").write_text("")
     (first / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
     (second / "memory.max").write_text("")
-    (second / "memory.events").write_text("low 0\noom 1\noom_kill 2\n")
+    (first / "memory.failcnt").write_text("7\n")
+    (second / "memory.events").write_text("low 0\nmax 5\noom 1\noom_kill 2\n")
     groups = [cgroup.ControlGroup(folder) for folder in (first, second)]
     for group in groups:
         group.limit(64)
     assert [group.num_kills() for group in groups] == [3, 2]
+    assert [group.num_refusals() for group in groups] == [7, 5]
     assert (first / "memory.limit_in_bytes").read_text() == str(64 << 20) == (second / "memory.max").read_text()
     assert (second / "memory.swap.max").read_text() == "0"
 

@@ -8,16 +8,21 @@ from r1lab_sandbox.isolation import kernel, seccomp
 X86, ARM = 0xC000003E, 0xC00000B7
 
 
-def answer(code: bytes, number: int, first: int = 0, arch: int = X86) -> int:
-    """What the filter returns: an interpreter of the five operations that it is made of."""
+def answer(code: bytes, number: int, *arguments: int, arch: int = X86) -> int:
+    """What the filter returns: an interpreter of the six operations that it is made of."""
+    words = {seccomp.NUMBER: number, seccomp.ARCH: arch}
+    words |= {seccomp.FIRST_ARGUMENT + 8 * place: value for place, value in enumerate((*arguments, 0, 0, 0, 0)[:5])}
     at, accumulator = 0, 0
     while True:
         operation, if_true, if_false, value = struct.unpack_from("HBBI", code, 8 * at)
         if operation == seccomp.RETURN:
             return value
         if operation == seccomp.LOAD:
-            accumulator = {seccomp.NUMBER: number, seccomp.ARCH: arch, seccomp.FIRST_ARGUMENT: first}[value]
+            accumulator = words[value]
             at += 1
+            continue
+        if operation == seccomp.JUMP:
+            at += 1 + value
             continue
         is_true = {
             seccomp.JUMP_EQUAL: accumulator == value,
@@ -27,7 +32,7 @@ def answer(code: bytes, number: int, first: int = 0, arch: int = X86) -> int:
         at += 1 + (if_true if is_true else if_false)
 
 
-REFUSED = seccomp.ERRNO | errno.EPERM
+REFUSED, DONE = seccomp.ERRNO | errno.EPERM, seccomp.ERRNO
 
 
 @pytest.mark.parametrize("is_alone", [True, False])
@@ -54,6 +59,24 @@ def test_without_a_pid_namespace_there_are_threads_only_and_no_signals():
     assert answer(code, 62) == answer(code, 234) == answer(code, 424) == REFUSED  # kill, tgkill, pidfd_send_signal
     assert answer(code, 56, kernel.CLONE_THREAD | kernel.CLONE_NEWUSER) == REFUSED
     assert answer(seccomp.program("x86_64"), 62) == seccomp.ALLOW
+
+
+@pytest.mark.parametrize(("machine", "arch", "column"), [("x86_64", X86, 0), ("aarch64", ARM, 1)])
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_of_some_calls_an_argument_decides(machine, arch, column, is_alone):
+    code = seccomp.program(machine, is_alone=is_alone)
+
+    def of(name: str, *arguments: int) -> int:
+        return answer(code, seccomp.CHECKED[name][0][column], *arguments, arch=arch)
+
+    assert of("sendto", 4, 0, 9, 1) == of("recvmsg", 4, 0, 0x41) == of("recvmmsg", 4, 0, 1, 1) == REFUSED  # MSG_OOB
+    assert of("sendto", 4, 0, 9, 0x4000) == of("recvmsg", 4, 0, 0x40) == of("sendmsg", 4, 1, 0) == seccomp.ALLOW
+    assert of("socketpair", 1) == seccomp.ALLOW and of("socketpair", 2) == of("socketpair", 38) == REFUSED
+    assert of("getsockopt", 4, 1, 3) == seccomp.ALLOW and of("getsockopt", 4, 1, 77) == REFUSED  # SO_TYPE, SO_PEERPIDFD
+    assert of("fcntl", 3, 4) == of("fcntl", 3, 1030) == of("fcntl", 3, 5) == seccomp.ALLOW  # F_SETFL, F_DUPFD_CLOEXEC
+    assert of("fcntl", 3, 1024) == of("fcntl", 3, 1026) == of("fcntl", 3, 1031) == REFUSED  # lease, news, pipe's size
+    assert {of("fcntl", 3, command) for command in (6, 7, 37, 38)} == {DONE}
+    assert answer(code, seccomp.FLOCK[column], 3, 2, arch=arch) == DONE
 
 
 def test_another_architecture_is_killed():

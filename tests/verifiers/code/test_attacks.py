@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from r1lab_sandbox.backends import bubblewrap
 from r1lab_verifiers import Item, resolve
 from r1lab_verifiers.pool.pool import Pool
 
@@ -45,9 +46,13 @@ PROGRAMS = attacks("programs")
 """That read two numbers and print their sum."""
 
 
-@pytest.fixture(scope="module")
-def judge():
-    with Pool({"code": resolve({"use": "code", "time_limit": 0.3})}, workers=2) as pool:
+BACKENDS = ["namespaces", *([pytest.param("bubblewrap", marks=pytest.mark.slow)] if bubblewrap.find() else [])]
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def judge(request):
+    settings = {"use": "code", "time_limit": 0.3, "isolation": request.param}
+    with Pool({"code": resolve(settings)}, workers=2) as pool:
         yield lambda text, *answers: [
             future.result(160) for future in
             [pool.submit(Item(f"```python\n{text}\n```", answer), "code") for answer in answers]
@@ -86,3 +91,15 @@ def test_a_function_that_changes_its_arguments_does_not_change_what_is_expected(
     assert judge("def f(x): x.sort()", in_place)[0].score == 1
     assert judge("def f(x): x.reverse()\n", in_place)[0].score == 1
     assert judge("def f(x): x.clear()", in_place)[0].score == 0
+
+
+@pytest.mark.skipif(bubblewrap.find() is None, reason="bubblewrap is not installed")
+def test_a_part_of_them_passes_no_test_under_bubblewrap_either():
+    settings = {"use": "code", "time_limit": 0.3, "isolation": "bubblewrap"}
+    with Pool({"code": resolve(settings)}, workers=2) as pool:
+        programs = [*((text, FORMS[number % len(FORMS)]) for number, text in enumerate(FUNCTIONS.values())),
+                    *((text, STDIN) for text in PROGRAMS.values())][::9]  # fmt: skip
+        futures = [pool.submit(Item(f"```python\n{text}\n```", answer), "code") for text, answer in programs]
+        for (text, _), future in zip(programs, futures):
+            verdict = future.result(160)
+            assert verdict.score == 0 and verdict.status in ("wrong", "crash", "timeout", "no_answer"), (text, verdict)
