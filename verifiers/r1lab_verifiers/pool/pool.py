@@ -5,8 +5,11 @@ A hostile completion costs one worker, never the run. Not who is to blame (`r1la
 Items wait in one queue; each worker has a thread that takes items, asks, and kills what is late. Where many wait and
 are quick, a worker is handed several at once; what it did not come to because one of them failed goes back to the front
 of the queue. An item that failed waits behind all others, then is run again on a fresh worker while nothing else runs,
-then its witness is. So an item waits at most one deadline for each hostile one ahead of it. Verifiers that confine what
-they run by themselves are driven by one more thread (`r1lab_verifiers.pool.isolated`).
+then its witness is. The deadline is of each of these runs: wall clock from the moment when its worker can begin (it has
+answered the item before; what waits in the queue has no clock) until the verdict is made. So an item that is late once
+and not again has a verdict, whose `seconds` are those of all its runs, more than one deadline. And an item waits at
+most one deadline for each hostile one ahead of it. Verifiers that confine what they run by themselves are driven by one
+more thread (`r1lab_verifiers.pool.isolated`).
 """
 
 import threading
