@@ -86,6 +86,17 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Asking:
+    """What an evaluation asks for, whoever answers."""
+
+    eval_set: EvaluationSet
+    n: int
+    """Completions a problem."""
+    seed: int
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
 class Request:
     """One completion to sample."""
 

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 
 from r1lab.errors import RecipeError
 from r1lab.evaluation.cases import Cases
-from r1lab.evaluation.evaluate import Asking
-from r1lab.records import EvaluationSet
+from r1lab.records import Asking, EvaluationSet
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 

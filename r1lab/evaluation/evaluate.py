@@ -7,11 +7,10 @@ so two evaluations are paired by problem and by random stream.
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
-from r1lab.records import EvaluationSet, Request, Rollout, Sampling
+from r1lab.records import Asking, Request, Rollout
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
@@ -19,17 +18,6 @@ from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
 VerifyRollout = Callable[[Rollout, Problem], Future[Verdict]]
-
-
-@dataclass(frozen=True)
-class Asking:
-    """What an evaluation asks for, whoever answers."""
-
-    eval_set: EvaluationSet
-    n: int
-    """Completions a problem."""
-    seed: int
-    sampling: Sampling
 
 
 def evaluate(

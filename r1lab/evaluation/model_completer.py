@@ -12,12 +12,12 @@ from r1lab.engines import factory
 from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.evaluation.completers import Completion, Verify
-from r1lab.evaluation.evaluate import Asking, evaluate
+from r1lab.evaluation.evaluate import evaluate
 from r1lab.policy import models
 from r1lab.policy.frozen import FrozenModel
 from r1lab.recipe import EngineConfig
 from r1lab.recipe.data import PromptConfig
-from r1lab.records import Rollout
+from r1lab.records import Asking, Rollout
 from r1lab.rollout.renderer import renderer_of
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict

@@ -23,12 +23,12 @@ import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError
 from r1lab.evaluation import difference as against
 from r1lab.evaluation.completers import Completer, Completion
-from r1lab.evaluation.evaluate import Asking
 from r1lab.evaluation.folder import COMPLETIONS, RESULTS, is_done, read_manifest, read_rows, write_rows
 from r1lab.evaluation.majority import Voting
 from r1lab.evaluation.scores import figures
 from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import digest
+from r1lab.records import Asking
 from r1lab.rollout import verification
 from r1lab.rollout.verification import item_of, version_of
 from r1lab.run.files import PARTIAL, atomic_file, sweep

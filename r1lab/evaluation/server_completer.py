@@ -17,9 +17,8 @@ from urllib.parse import urlsplit
 
 from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation.completers import Completion, Verify
-from r1lab.evaluation.evaluate import Asking
 from r1lab.recipe.data import PromptConfig
-from r1lab.records import Sampling
+from r1lab.records import Asking, Sampling
 from r1lab.rollout.renderer import renderer_of
 from r1lab.seeds import derive
 from r1lab_data import Problem

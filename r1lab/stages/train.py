@@ -11,13 +11,13 @@ from r1lab import loop
 from r1lab.distributed import ranks
 from r1lab.engines import Engine
 from r1lab.engines.sync import publish
-from r1lab.evaluation.evaluate import Asking, evaluate
+from r1lab.evaluation.evaluate import evaluate
 from r1lab.evaluation.scores import summary
 from r1lab.policy.policy import Policy
 from r1lab.recipe import LearningStageConfig, RlStageConfig, SftStageConfig
 from r1lab.recipe.base import digest
 from r1lab.recipe.load import Plan
-from r1lab.records import EvaluationSet
+from r1lab.records import Asking, EvaluationSet
 from r1lab.rollout.requests import evaluation_sampling
 from r1lab.rollout.sft import SftFeed
 from r1lab.rollout.verification import Verification, version_of, warnings
