@@ -1,16 +1,19 @@
 """Where a dataset lies: a local file or folder, a URL, the Hugging Face hub. Not what a file holds (`r1lab_data.rows`).
 
+A URL may hold a secret and its server may be anybody's: messages show it masked, and nothing of what the server sent.
 What exists on disk wins over a hub id of the same name, as in `datasets.load_dataset`.
 """
 
+import http.client
+import ipaddress
 import os
 import re
-import shutil
 import urllib.error
 import urllib.request
 from hashlib import blake2b
 from pathlib import Path
-from urllib.parse import urlparse
+from typing import IO, Any
+from urllib.parse import urljoin, urlparse
 
 from r1lab_data.problem import DataError
 from r1lab_data.rows import READERS, Table, first_line, read_file, suffix
@@ -20,6 +23,10 @@ HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 PROBE_SECONDS = 10
 DOWNLOAD_SECONDS = 60
 """Longest silence of a server, not the length of a download."""
+MAX_DOWNLOAD_BYTES = 4 << 30
+"""Of a file on the web; a larger one is given by a local path."""
+# "https://me:key@host/a?token=x", "http://127.0.0.1:8000"; not "ftp://a", "https:"
+WEB_ADDRESS = re.compile(r"(?P<start>https?://)(?:[^\s/?#'\"@]*@)?(?P<place>[^\s?#'\"]*)(?P<more>[?#][^\s'\"]*)?", re.I)
 
 
 def read(path: str, *, split: str, config: str | None, base: Path | None, limit: int | None) -> Table:
@@ -73,13 +80,42 @@ def read_folder(folder: Path, path: str, *, split: str, limit: int | None) -> Ta
     return Table(f"{path}/{split}", [row for part in parts for row in part.rows][:limit])
 
 
+def masked(text: str) -> str:
+    """A text whose web addresses have lost what may be a secret: user and password, query and fragment."""
+    return WEB_ADDRESS.sub(lambda found: found["start"] + found["place"] + ("?..." if found["more"] else ""), text)
+
+
+def without_secrets(value: Any) -> Any:
+    """Plain data whose texts are masked."""
+    if isinstance(value, dict):
+        return {key: without_secrets(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_secrets(item) for item in value]
+    return masked(value) if isinstance(value, str) else value
+
+
 def read_url(url: str, *, split: str, limit: int | None) -> Table:
     """A file on the web, read by the same readers as a local one, so that its copy gives the same problems."""
-    name = Path(urlparse(url).path).name
+    shown, name = masked(url), Path(urlparse(url).path).name
     if not suffix(name):
         remedy = "a dataset's page on the hub is given by its id alone, such as openai/gsm8k"
-        raise DataError(f"{url}: a data URL ends in one of {', '.join(READERS)}; {remedy}")
-    return read_file(download(url, name), url, split=split, limit=limit)
+        raise DataError(f"{shown}: a data URL ends in one of {', '.join(READERS)}; {remedy}")
+    if not _is_safe(url):
+        raise DataError(
+            f"{shown}: a data URL begins with https:// (http:// only on this machine), or give a local path"
+        )
+    return read_file(download(url, name), shown, split=split, limit=limit)
+
+
+def _is_safe(url: str) -> bool:
+    """Whether nobody on the way can read or change what comes."""
+    parts = urlparse(url)
+    if parts.scheme == "https":
+        return True
+    try:
+        return parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def download(url: str, name: str) -> Path:
@@ -88,15 +124,47 @@ def download(url: str, name: str) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     file = cache / f"{blake2b(url.encode(), digest_size=8).hexdigest()}-{name}"
     part = file.with_name(f"{file.name}.{os.getpid()}")
+    opener = urllib.request.build_opener(_SameHost)
     try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response, part.open("wb") as stream:
-            shutil.copyfileobj(response, stream)
+        with opener.open(url, timeout=DOWNLOAD_SECONDS) as response, part.open("wb") as stream:
+            _copy(response, stream, url)
         part.replace(file)
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         part.unlink(missing_ok=True)
-        if isinstance(error, urllib.error.HTTPError) or not file.exists():
-            raise DataError(f"{url}: cannot be fetched: {first_line(error)}; or give a local path") from error
+        if isinstance(error, DataError):
+            raise
+        if not isinstance(error, OSError) or isinstance(error, urllib.error.HTTPError) or not file.exists():
+            told = (
+                f"HTTP Error {error.code}" if isinstance(error, urllib.error.HTTPError) else masked(first_line(error))
+            )
+            raise DataError(f"{masked(url)}: cannot be fetched: {told}; or give a local path") from None
     return file
+
+
+def _copy(response: IO[bytes], stream: IO[bytes], url: str) -> None:
+    left = MAX_DOWNLOAD_BYTES
+    while part := response.read(1 << 20):
+        left -= len(part)
+        if left < 0:
+            most = f"{MAX_DOWNLOAD_BYTES / 2**30:g} GiB"
+            raise DataError(f"{masked(url)}: larger than {most}, the most that is fetched; give a local path")
+        stream.write(part)
+
+
+class _SameHost(urllib.request.HTTPRedirectHandler):
+    """Another host than the one that was named is not asked, nor one that is not safe."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        target = urljoin(req.full_url, newurl)
+        if urlparse(target).netloc.rpartition("@")[2] != urlparse(req.full_url).netloc.rpartition("@")[2]:
+            host = (urlparse(target).hostname or "nowhere")[:100]
+            raise DataError(
+                f"{masked(req.full_url)}: leads to another host, {host}, which is not asked; give the address that it "
+                "leads to, or a dataset of the hub by its id"
+            )
+        if not _is_safe(target):
+            raise DataError(f"{masked(req.full_url)}: leads to an address without https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def read_hub(path: str, *, split: str, config: str | None, limit: int | None) -> Table:

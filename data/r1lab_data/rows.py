@@ -8,10 +8,18 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
+from typing import BinaryIO
 
 from r1lab_data.problem import DataError
+
+MAX_LINE_BYTES = 64 << 20
+"""Of a line of JSON."""
+MAX_UNPACKED_BYTES = 16 << 30
+"""Of what a compressed file holds."""
+MAX_BATCH_BYTES = 1 << 30
+"""Of 1,024 rows of a parquet file."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ def json_lines(file: Path, name: str, split: str) -> Iterator[tuple[int, dict]]:
     """Lines end at a line feed only (texts may hold U+2028); blank lines and a byte-order mark are passed over."""
     opened = gzip.open if file.suffix == ".gz" else open
     with opened(file, "rb") as stream:
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(_lines(stream, name), start=1):
             line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if not line.strip():
                 continue
@@ -59,9 +67,24 @@ def json_lines(file: Path, name: str, split: str) -> Iterator[tuple[int, dict]]:
             if not isinstance(row, dict):
                 is_array = "; a file that is one JSON array is named .json" if isinstance(row, list) else ""
                 raise DataError(
-                    f'{name}, line {number}: {shown(row)} is no JSON object such as {{"prompt": ...}}{is_array}'
+                    f'{name}, line {number}: {held(row, name)} is no JSON object such as {{"prompt": ...}}{is_array}'
                 )
             yield number, row
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    """Each line of a stream. DataError where one, or all together, would not fit in memory."""
+    left = MAX_UNPACKED_BYTES
+    for number in count(1):
+        line = stream.readline(MAX_LINE_BYTES + 1)
+        left -= len(line)
+        if len(line) > MAX_LINE_BYTES:
+            raise DataError(f"{name}, line {number}: longer than {MAX_LINE_BYTES >> 20} MiB; is it JSON lines?")
+        if left < 0:
+            raise DataError(f"{name}: holds more than {MAX_UNPACKED_BYTES >> 30} GiB; cut it into several files")
+        if not line:
+            return
+        yield line
 
 
 def json_array(file: Path, name: str, split: str) -> Iterator[tuple[int | None, dict]]:
@@ -77,10 +100,10 @@ def json_array(file: Path, name: str, split: str) -> Iterator[tuple[int | None, 
     if isinstance(rows, dict) and isinstance(rows.get(split), list):
         rows = rows[split]
     if not isinstance(rows, list):
-        raise DataError(f"{name}: {shown(rows)} is neither a list of objects nor an object with a list {split!r}")
+        raise DataError(f"{name}: {held(rows, name)} is neither a list of objects nor an object with a list {split!r}")
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise DataError(f'{name}, row {number}: {shown(row)} is no JSON object such as {{"prompt": ...}}')
+            raise DataError(f'{name}, row {number}: {held(row, name)} is no JSON object such as {{"prompt": ...}}')
         yield None, row
 
 
@@ -91,7 +114,9 @@ def parse(text: bytes, where: str) -> object:
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}: invalid JSON, {error.msg} at character {error.pos}: {shown(error.doc)}") from error
+        raise DataError(
+            f"{where}: invalid JSON, {error.msg} at character {error.pos}: {held(error.doc, where)}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: JSON that Python does not read: {error}") from error
 
@@ -104,8 +129,10 @@ def parquet(file: Path, name: str, split: str) -> Iterator[tuple[None, dict]]:
     try:
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(1024):
+                if batch.nbytes > MAX_BATCH_BYTES:
+                    raise DataError(f"{name}: 1,024 rows of it hold more than {MAX_BATCH_BYTES >> 30} GiB")
                 yield from ((None, row) for row in batch.to_pylist())
-    except pa.ArrowException as error:
+    except (pa.ArrowException, MemoryError) as error:
         raise DataError(f"{name}: no readable parquet file: {first_line(error)}") from error
 
 
@@ -131,6 +158,13 @@ def long_fields() -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(before)
+
+
+def held(value: object, where: str) -> str:
+    """What a file holds, as a message shows it; of a file on the web only its kind, since its server chose it."""
+    if where.startswith(("https://", "http://")):
+        return f"what it holds ({type(value).__name__})"
+    return shown(value)
 
 
 def shown(value: object, length: int = 60) -> str:

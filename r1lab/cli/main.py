@@ -296,7 +296,9 @@ def main() -> None:
     except (RecipeError, RunError) as error:
         if debug:
             raise
-        typer.echo(f"r1lab: {error}", err=True)
+        from r1lab_data.files import masked
+
+        typer.echo(f"r1lab: {masked(str(error))}", err=True)
         raise SystemExit(error.exit_code) from None
     except SystemExit as end:
         if end.code != INTERRUPTED:  # what the command line's library exits with on Ctrl-C

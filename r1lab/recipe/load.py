@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from r1lab.errors import RecipeError, shown
 from r1lab.recipe import AnyStageConfig, EvalStageConfig, RejectStageConfig, RlStageConfig, TrainStageConfig, messages
 
+MAX_YAML_VALUES = 100_000
+"""Of a recipe: a few lines of aliases of aliases would stand for billions."""
 TOP = ("name", "seed", "out", "stages")
 KIND_OF_STAGE: dict[str, type[AnyStageConfig]] = {
     model.model_fields["kind"].default: model for model in get_args(AnyStageConfig)
@@ -34,6 +36,14 @@ class Plan:
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 floats (`1e-6` is a number), merges (`<<: *anchor`); a key written twice is refused."""
 
+    def get_single_data(self):
+        node = self.get_single_node()
+        if node is not None and _num_values(node, {}) > MAX_YAML_VALUES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"aliases make more than {MAX_YAML_VALUES} values of it"
+            )
+        return None if node is None else self.construct_document(node)
+
     def construct_mapping(self, node, deep=False):
         own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         keys = [self.construct_object(key, deep=True) for key in own]
@@ -41,6 +51,16 @@ class _Loader(yaml.SafeLoader):
         if twice is not None:
             raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def _num_values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values that a node stands for once its aliases are written out; without end where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = MAX_YAML_VALUES + 1  # while it is being counted
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        flat = [part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_num_values(part, known) for part in flat)
+    return known[id(node)]
 
 
 # PyYAML reads YAML 1.1, where 1e-6 is text: "1e-6", "-2.5E+3".
@@ -54,7 +74,8 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # _Loader is a SafeLoader
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # PyYAML's on bad tags
-        raise RecipeError(f"{where}: not YAML: {' '.join(str(error).split()) or type(error).__name__}") from None
+        told = " ".join(str(error)[:600].split()) or type(error).__name__
+        raise RecipeError(f"{where}: not YAML: {told}") from None
 
 
 def shipped(name: str) -> Path | None:
@@ -253,8 +274,10 @@ def _check_origins(stages: list[AnyStageConfig]) -> None:
 
 
 def dump(plan: Plan) -> str:
-    """The resolved recipe as YAML."""
-    stages = [stage.model_dump(mode="json", by_alias=True) for stage in plan.stages]
+    """The resolved recipe as YAML, to be shown: secrets of web addresses are masked."""
+    from r1lab_data.files import without_secrets  # its clients take time to load
+
+    stages = without_secrets([stage.model_dump(mode="json", by_alias=True) for stage in plan.stages])
     for stage in stages:
         if "objective" in stage:  # what is not stated is the preset's
             stage["objective"] = {key: value for key, value in stage["objective"].items() if value is not None}

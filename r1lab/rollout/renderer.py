@@ -149,9 +149,10 @@ class Renderer:
     def applied(self, messages: list[dict[str, str]], problem: Problem, **settings) -> str:
         try:
             return self.tokenizer.apply_chat_template(messages, tokenize=False, **settings)
-        except TemplateError as error:
+        except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+            told = " ".join(str(error)[:200].split()) or type(error).__name__
             raise ValueError(
-                f"the tokenizer's chat template refuses problem {problem.id} ({error}); "
+                f"the tokenizer's chat template refuses problem {problem.id} ({told}); "
                 f"leave system_prompt and examples out, or use template plain"
             ) from error
 

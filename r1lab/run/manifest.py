@@ -18,6 +18,7 @@ from r1lab.distributed import ranks
 from r1lab.recipe import AnyStageConfig
 from r1lab.recipe.base import digest, select
 from r1lab.recipe.load import Plan
+from r1lab_data.files import without_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout, or where packages are installed."""
@@ -49,7 +50,7 @@ def run_hash(identity: dict[str, Any]) -> str:
 
 def describe(plan: Plan, identity_now: dict[str, Any], verifier_versions: dict, extra: dict) -> dict[str, Any]:
     """The manifest of a first start, as plain data."""
-    stages = [stage.model_dump(mode="json", by_alias=True) for stage in plan.stages]
+    stages = without_secrets([stage.model_dump(mode="json", by_alias=True) for stage in plan.stages])
     manifest = {
         "name": plan.name,
         "hash": run_hash(identity_now),

@@ -168,3 +168,19 @@ def test_settings_that_contradict_are_refused(settings, message):
 def test_a_problem_without_a_solution_cannot_be_demonstrated():
     with pytest.raises(ValueError, match="problem a has no solution"):
         Renderer(tokenizer()).render_solution(Problem("a", "x", "1"))
+
+
+@pytest.mark.parametrize("template", [
+    "{% for i in range(99999999) %}{{ i }}{% endfor %}",
+    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    "{{ 1 // 0 }}",
+    "{{ messages[0].content + 1 }}",
+    "{{ messages | map(attribute='x') | join | int('x', 99) }}",
+    "{{ raise_exception('no\\nno') }}",
+    "{{ ''.__class__.__mro__ }}",
+])  # fmt: skip
+def test_a_hostile_chat_template_ends_in_one_line(template):
+    with pytest.raises(ValueError) as caught:
+        Renderer(tokenizer(template), template="chat").render(SUM)
+    told = str(caught.value)
+    assert type(caught.value) is ValueError and "\n" not in told and len(told) < 500 and "chat template" in told
