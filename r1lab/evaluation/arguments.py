@@ -20,7 +20,7 @@ from r1lab.evaluation.completers import Completer, FileCompleter
 from r1lab.evaluation.runner import EvaluationSpec
 from r1lab.evaluation.scores import checked_ks
 from r1lab.evaluation.server_completer import KEY_VARIABLE, Served
-from r1lab.policy.location import locate
+from r1lab.policy.location import locate, trust_remote_code
 from r1lab.recipe import AnyStageConfig, EngineConfig, RlStageConfig, WorkersConfig, load
 from r1lab.recipe.base import Use
 from r1lab.recipe.data import PromptConfig, SourceConfig
@@ -68,6 +68,8 @@ class Asked:
     ..."""
     on_bad_gold: str = "error"
     """Reference answers that the verifier cannot use: `error`, or `drop` them."""
+    trust_remote_code: bool = False
+    """Run code that the model brings along; without it such a model is refused."""
     recipe: str | Path | dict | None = None
     overrides: Sequence[str] = ()
     """`key.path=value`, of the recipe."""
@@ -112,6 +114,8 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     sampling = _sampling(asked, stage)
     if asked.completions is None:
         checked_ks(asked.k, asked.n or 1)
+    if asked.trust_remote_code or (stage is not None and stage.trust_remote_code):
+        trust_remote_code()
     origin, prompt = _origin(asked, stage, base)
     n = asked.n or (origin.least if isinstance(origin, FileCompleter) else 1)
     note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}

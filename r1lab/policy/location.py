@@ -2,10 +2,36 @@
 (`r1lab.policy.models`)."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from r1lab import embedded
 from r1lab.errors import RecipeError
+
+_VOUCHED: list[bool] = []
+
+
+def trust_remote_code() -> None:
+    """From now on code that models bring along runs in this process: who reads `trust_remote_code: true` says so."""
+    _VOUCHED.append(True)
+
+
+def is_remote_code_trusted() -> bool:
+    """Whether somebody has said so; what asks transformers for a model hands this on, so that it never asks back."""
+    return bool(_VOUCHED)
+
+
+def code_of(location: str) -> list[str]:
+    """Files of code that a model's folder wants run, as its configurations name them; none of a hub id."""
+    found = set()
+    for name in ("config.json", "tokenizer_config.json"):
+        with suppress(OSError, ValueError, AttributeError):
+            classes = json.loads((Path(location) / name).read_text(encoding="utf-8")).get("auto_map", {}).values()
+            for each in classes:
+                # "modeling_x.XModel", ["tokenization_x.XTokenizer", null], "org/name--modeling_x.XModel"
+                listed = each if isinstance(each, list) else [each]
+                found |= {str(path).rpartition("--")[2].rpartition(".")[0] + ".py" for path in listed if path}
+    return sorted(found)
 
 
 def locate(name: str, base: Path | None = None) -> str:

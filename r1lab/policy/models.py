@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,7 @@ from transformers import (
 from transformers.utils import logging
 
 from r1lab.errors import RecipeError
+from r1lab.policy.location import code_of, is_remote_code_trusted
 from r1lab.records import Rollout
 
 logging.disable_progress_bar()
@@ -38,11 +39,11 @@ class OutputLayer:
 
 def load_tokenizer(location: str) -> PreTrainedTokenizerBase:
     """RecipeError in one line where there is none."""
-    return _load(AutoTokenizer.from_pretrained, location, "tokenizer")
+    return _from_pretrained(AutoTokenizer, location, "tokenizer")
 
 
 def load_config(location: str):
-    return _load(AutoConfig.from_pretrained, location, "configuration")
+    return _from_pretrained(AutoConfig, location, "configuration")
 
 
 def check(location: str) -> None:
@@ -62,7 +63,7 @@ def check_shape(config: PretrainedConfig) -> None:
 
 def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The model in evaluation mode: no dropout, so nothing in it reads a global random stream."""
-    model = _load(AutoModelForCausalLM.from_pretrained, location, "model", dtype=dtype)
+    model = _from_pretrained(AutoModelForCausalLM, location, "model", dtype=dtype)
     output_layer(model)
     return model.eval()
 
@@ -104,7 +105,7 @@ def _skeleton(config: PretrainedConfig) -> PreTrainedModel:
     """A model without memory for its weights. RecipeError for a configuration of no causal language model."""
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=is_remote_code_trusted())
     except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise RecipeError(f"model: {config.model_type!r} is no causal language model: {reason}") from None
@@ -128,6 +129,21 @@ def output_layer(model: PreTrainedModel) -> OutputLayer:
     if softcap and not config.model_type.startswith("gemma"):
         raise RecipeError(f"model: {config.model_type} has final_logit_softcapping = {softcap}, which is not computed")
     return OutputLayer(head.weight, head.bias, softcap, scale)
+
+
+def _from_pretrained(auto_class: Any, location: str, what: str, **options):
+    """The same of transformers' classes. Code that the model brings along runs only where somebody vouched for it."""
+    options["trust_remote_code"] = is_remote_code_trusted()  # None would be a question at the terminal
+    try:
+        return _load(auto_class.from_pretrained, location, what, **options)
+    except RecipeError as error:
+        if not isinstance(error.__context__, ValueError) or "trust_remote_code" not in str(error.__context__):
+            raise
+        files = ", ".join(str(Path(location) / name) for name in code_of(location)) or "its repository"
+        raise RecipeError(
+            f"model: {location!r} brings code of its own ({files}), which is not run; if you have read it and trust "
+            "it, set trust_remote_code: true in the recipe, or give --trust-remote-code"
+        ) from None
 
 
 def _load(function: Callable, location: str | Path, what: str, **options):

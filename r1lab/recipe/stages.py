@@ -122,6 +122,9 @@ class StageConfig(Config):
     """Stage whose model this one starts from; default: the one before. Result."""
     model: str = "embedded"
     """`embedded`, a Hugging Face folder, or a hub id. Result."""
+    trust_remote_code: bool = False
+    """Run code that the model brings along, for an architecture that transformers lacks; without it such a model is
+    refused. A vLLM server has an option of its own. Free."""
     data: Annotated[dict[str, SourceConfig], Field(min_length=1)]
     """One source, a list, or sources by name. Result."""
     prompt: PromptConfig = PromptConfig()

@@ -12,6 +12,7 @@ from r1lab import objective
 from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.policy import compute, models
+from r1lab.policy.location import trust_remote_code
 from r1lab.recipe import AnyStageConfig, SftStageConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
@@ -76,6 +77,8 @@ def _ready(checked: Checked, before: Mapping[str, Ready]) -> Ready:
         tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
         assert location is not None  # without `from` a stage has a model of its own
+        if stage.trust_remote_code:
+            trust_remote_code()
         models.check(location)
         if isinstance(stage, TrainStageConfig):
             compute.check(stage)

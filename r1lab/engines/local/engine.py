@@ -18,6 +18,7 @@ from r1lab.engines.local.cache import ATTENTION
 from r1lab.engines.local.sampling import StopStrings
 from r1lab.engines.protocol import NamedTensors
 from r1lab.engines.rollouts import TextOf
+from r1lab.policy.location import is_remote_code_trusted
 from r1lab.records import Request, RequestId, Rollout
 
 ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -163,5 +164,7 @@ def blank(model, dtype: torch.dtype):
     # Where the policy needs transformers' eager attention (sinks, soft caps), so does its engine.
     attention = "eager" if model.config._attn_implementation == "eager" else ATTENTION
     with torch.random.fork_rng(devices=[]):
-        own = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+        own = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=attention, trust_remote_code=is_remote_code_trusted()
+        )
     return own.eval().requires_grad_(False)
