@@ -268,7 +268,9 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    key_env: Annotated[str | None, typer.Option(help="Environment variable with the key that requests need")] = None,
+    key_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the key that every request needs")
+    ] = None,
 ) -> None:
     """A vLLM server for `engine: {kind: server, urls: [...]}`; other options go to vLLM (--dtype ...)."""
     from r1lab.engines.server import launch

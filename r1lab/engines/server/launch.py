@@ -10,8 +10,13 @@ from r1lab.engines.server.client import FILE, NCCL
 from r1lab.errors import RecipeError
 
 EXTENSION = "r1lab.engines.server.worker.ServerExtension"
+GUARD = "r1lab.engines.server.guard.KeyGuard"
 BLOCK_TOKENS = 32
 """Tokens of a block of keys on a CPU: only whole blocks of a prompt are shared, and vLLM's own choice is 128."""
+WITHOUT_KEY = (
+    "r1lab serve: no --key-env, so whoever reaches {host}:{port}, on this machine every user, may sample from the "
+    "model, replace its weights and call any method of the worker"
+)
 CACHE_GIB = "1"
 """For keys on a CPU, where VLLM_CPU_KVCACHE_SPACE does not say."""
 
@@ -21,8 +26,8 @@ def command(
 ) -> tuple[list[str], dict[str, str]]:
     """Arguments and environment that start a server. `more` goes to vLLM as it is, last, so that it wins.
 
-    vLLM asks for the key on its /v1 and /inference routes alone; those that take weights have none, so `host` should be
-    an address that only the trainer reaches.
+    With a key every route asks for it (`r1lab.engines.server.guard`), also those that take weights; without one, whoever
+    reaches `host` may use them all.
 
     RecipeError where vLLM is missing or `key_env` names no key.
     """
@@ -42,6 +47,7 @@ def command(
         environment["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", CACHE_GIB)
     if key_env:
         environment["VLLM_API_KEY"] = os.environ[key_env]
+        arguments += ["--middleware", GUARD]
     return [*arguments, *more], environment
 
 
@@ -59,6 +65,8 @@ def _require(key_env: str | None) -> None:
 def serve(model: str, **options) -> None:
     """Replace this process by that server (see `command`)."""
     _require(options.get("key_env"))
+    if not options.get("key_env"):
+        print(WITHOUT_KEY.format(**options), file=sys.stderr, flush=True)
     import torch
 
     from r1lab import embedded
