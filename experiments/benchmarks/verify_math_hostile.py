@@ -82,5 +82,5 @@ HOSTILE = {
     "empty": "",
     "only spaces": " " * 1000,
 }
-RIGHT = {("rtl", "7"), ("spaces", "7")}
+RIGHT = {("rtl", "7"), ("spaces", "7"), ("unicode", "7")}
 """Names and golds that are right in spite of what stands around the answer."""

@@ -279,7 +279,7 @@ def candidates(completion: str, policy: str, after: str | None):
     for place in POLICIES[policy]:
         if (found := place(region, is_marked)) is not None:
             yield found
-            if found.place == "statement" and (piece := unless_denied(found.texts[0])) is not None:
-                yield ExtractedAnswer("statement", (piece.text,))
+            if found.place in ("statement", "####") and (piece := unless_denied(found.texts[0])) is not None:
+                yield ExtractedAnswer(found.place, (piece.text,))
             if found.place in FINAL and policy == "auto":
                 return

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import product
 
 from r1lab_verifiers.math.agree.agree import agree
+from r1lab_verifiers.math.agree.constants import renamed_constants
 from r1lab_verifiers.math.agree.conventions import Conventions
 from r1lab_verifiers.math.agree.finished import members_finished
 from r1lab_verifiers.math.extract import POLICIES, ExtractedAnswer, candidates
@@ -15,13 +16,13 @@ from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of
 from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, unrolled_size
 from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read, read_words
 from r1lab_verifiers.math.read.linear import fold_matrices
-from r1lab_verifiers.math.read.tree import Node, Text, TooBig
+from r1lab_verifiers.math.read.tree import Node, Prose, Text
 from r1lab_verifiers.verdict import Item, Verdict
 
 BOXES = ("agree", "last")
 PERCENT = ("both", "share", "number")
 LISTS = ("unordered", "ordered")
-MARKED = ("box", "####", "<answer>")
+MARKED = ("box", "<answer>")
 """Places in which words are an answer too."""
 WORDS = ("last sentence", "first word", "words")
 """Places that are read for their words alone."""
@@ -168,7 +169,7 @@ class Math:
 
 
 def _is_prose(readings: tuple[Node, ...]) -> bool:
-    return all(isinstance(each, Text) for each in readings)
+    return all(isinstance(each, Text | Prose) for each in readings)
 
 
 @lru_cache(maxsize=16384)
@@ -189,6 +190,9 @@ def pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
     try:
         if gold != reading and unrolled_size(reading) > MAX_UNROLLED_SIZE:
             return False
-        return agree(fold_matrices(gold), fold_matrices(reading), conventions)
-    except (TooBig, ZeroDivisionError, RecursionError):
+        gold, reading = fold_matrices(gold), fold_matrices(reading)
+        verdict = agree(gold, reading, conventions)
+        renamed = () if verdict else renamed_constants(gold, reading)
+        return verdict or next(filter(None, (agree(gold, each, conventions) for each in renamed)), verdict)
+    except (ArithmeticError, ValueError, TypeError, RecursionError):  # mpmath raises them at odd arguments
         return False

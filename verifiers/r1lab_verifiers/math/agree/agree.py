@@ -18,12 +18,6 @@ from r1lab_verifiers.math.read.words import words
 
 MAX_SENTENCE_CHARACTERS = 300
 _WORDS = Text | ChosenOption | TimeOfDay | Prose
-# "yes, since", "false(no overflow"; not "no or yes", "yesterday"
-_VERDICT = re.compile(
-    r"(yes|no|true|false)(?=[,.;:(\u2014-]| because\b| since\b)"
-    r"(?!.*(?:[,.;:]|\band\b) ?(?:yes|no|true|false)(?:[,.;:]|\Z))"
-    r"(?!.*(?:\b(?:or|but|maybe|perhaps|wait|actually)\b|\?))"
-)
 # " has the lowest"; not " and bob"
 _VERB = re.compile(r" (?:has|had|was|is the|is a|will|wins|won|gets|got|did|does|pays|paid|should|can)\b")
 # "it is ", "the day is"; not "it is not "
@@ -87,15 +81,10 @@ def _same_text(wanted: str, given: str, conventions: Conventions, agree: Agree) 
 
 
 def _says(given: str, wanted: str) -> bool:
-    """Whether a sentence gives a gold of few words: `yes, since ...`, `maria has the lowest score`, `it is tuesday`."""
+    """Whether a sentence gives a gold of few words: `maria has the lowest score`, `it is tuesday`."""
     if len(given) > MAX_SENTENCE_CHARACTERS:
         return False
-    if wanted in ("yes", "no"):
-        match = _VERDICT.match(given)
-        return match is not None and (match[1] in ("yes", "true")) == (wanted == "yes")
-    if _TAKEN_BACK.search(given):
-        return False
-    if len(wanted.split()) > 3 or len(wanted) < 3:
+    if _TAKEN_BACK.search(given) or len(wanted.split()) > 3 or len(wanted) < 3 or wanted in ("yes", "no"):
         return False
     rest = given.removeprefix(wanted)
     if rest != given and _VERB.match(rest):

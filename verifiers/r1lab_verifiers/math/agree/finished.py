@@ -40,6 +40,8 @@ _CIRCLE = ("sin", "cos")
 def is_finished(reading: Node, gold: Node) -> bool:
     """Whether nothing in the reading is left to do that the gold has done."""
     match reading:
+        case Relation((*_, Call("mod", (value, _))), ops) if "==" in ops:
+            reading = value  # 24 is congruent to 3 modulo 7
         case Relation(sides, _):
             reading = sides[-1]
         case Quantity(value, _) | Percent(value):

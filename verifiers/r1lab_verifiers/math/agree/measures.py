@@ -16,6 +16,8 @@ def measures(gold: Node, other: Node, conventions: Conventions, agree: Agree) ->
     match gold, other:
         case Quantity(value, unit), Quantity(given, other_unit):
             return _same_quantity(value, unit, given, other_unit, conventions, agree)
+        case (Percent(), Quantity(_, unit)) | (Quantity(_, unit), Percent()) if units.measure(unit) is not None:
+            return False
         case Quantity(value, _), _:
             return agree(value, other, conventions)
         case _, Quantity(given, _):

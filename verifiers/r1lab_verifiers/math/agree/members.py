@@ -6,10 +6,12 @@ Two members are compared by `agree`.
 from dataclasses import replace
 
 from r1lab_verifiers.math.agree.conventions import Agree, Conventions, Ruling
+from r1lab_verifiers.math.prove.value import equal
 from r1lab_verifiers.math.read.tree import (
     Call,
     Matrix,
     Node,
+    Quantity,
     Relation,
     Seq,
     Sym,
@@ -22,10 +24,15 @@ from r1lab_verifiers.math.read.tree import (
 )
 
 MAX_MEMBERS = 200
+_DOMAINS = tuple(map(Sym, "ZNRQC"))
 
 
 def members(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
     """Lists, sets and tuples."""
+    if (bare := _without_domains(gold, other)) is not None:
+        return agree(*bare, conventions)
+    if not isinstance(other, Seq) and (same := _same_forms(gold)):
+        return any(agree(form, other, conventions) is True for form in same)
     gold, other = _as_members(gold), _as_members(other)
     if isinstance(gold, Seq) and gold.kind == "tuple":
         other = _by_name(other)
@@ -53,6 +60,52 @@ def members(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> 
     if ordered or any(item == Sym("...") for item in gold.items):
         return _all(agree(a, b, conventions) for a, b in zip(gold.items, other.items))
     return _matched(gold.items, other.items, conventions, agree)
+
+
+def _same_forms(gold: Node) -> list[Node]:
+    """The forms that a gold offers of one value, 90 degrees or pi/2; none where they are several values."""
+    if not isinstance(gold, Seq) or gold.kind != "list" or len(gold.items) < 2:
+        return []
+    first, *others = gold.items
+    if not all(equal(first, each) is True or equal(each, first) is True for each in others):
+        return []
+    return [*gold.items, *(Quantity(item.args[0], "degree") for item in gold.items if _is_degrees(item))]
+
+
+def _is_degrees(node: Node) -> bool:
+    return isinstance(node, Call) and node.name == "deg"
+
+
+def _without_domains(gold: Node, other: Node) -> tuple[Node, Node] | None:
+    """Both without `k in Z` behind one of them that the other leaves out; None where there is no such thing."""
+    (wanted, names), (given, given_names) = _domains(gold), _domains(other)
+    if bool(names) == bool(given_names):
+        return None
+    left_open = symbols(given) - symbols(wanted)
+    if len(names) == 1 and len(left_open) == 1 and names <= symbols(wanted) and not names & symbols(given):
+        given = substitute(given, *left_open, Sym(*names))
+    return wanted, given
+
+
+def _domains(node: Node) -> tuple[Node, frozenset[str]]:
+    """A node without the domains of its parameters, and their names."""
+    if not isinstance(node, Seq) or node.kind != "list" or len(node.items) < 2:
+        return node, frozenset()
+    first, *rest = node.items
+    names = [item.sides[0].name for item in rest if isinstance(item, Relation) and _is_domain(item)]
+    kept = tuple(item for item in rest if not _is_domain(item))
+    if not names or not set(names) <= symbols(first):
+        return node, frozenset()
+    return Seq("list", (first, *kept)) if kept else first, frozenset(names)
+
+
+def _is_domain(item: Node) -> bool:
+    return (
+        isinstance(item, Relation)
+        and item.ops == ("in",)
+        and isinstance(item.sides[0], Sym)
+        and (item.sides[1] in _DOMAINS)
+    )
 
 
 def _leaves_out(item: Node, gold: Node) -> bool:

@@ -19,6 +19,7 @@ from r1lab_verifiers.math.read.tree import (
     Pow,
     Ratio,
     Relation,
+    Seq,
     Sym,
     TooBig,
     children,
@@ -28,6 +29,8 @@ from r1lab_verifiers.math.read.tree import (
 
 _PLANES = (frozenset("xyz"), frozenset(("r", "theta")), frozenset(("rho", "theta", "phi")))
 """Names of coordinates."""
+MAX_ROUNDING = 0.05
+"""Share of a number that its rounded form may be off."""
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -61,9 +64,45 @@ def is_head(node: Node) -> bool:
             return all(isinstance(arg, Sym | Const) or is_head(arg) for arg in args) and any(
                 isinstance(arg, Sym) for arg in args
             )
-        case Ratio(parts):
+        case Ratio(parts) | Seq("tuple", parts, _):
             return all(map(is_head, parts))
     return False
+
+
+def named_values(node: Node) -> dict[Node, Node] | None:
+    """Which name has which value in (p, q) = (5, 3) or p = 5, q = 3; None where that is not all it says."""
+    match node:
+        case Relation((Seq("tuple", names, _), Seq("tuple", values, _)), ("=",)) if len(names) == len(values):
+            return dict(zip(names, values))
+        case Seq("list", items, _) if all(isinstance(item, Relation) and item.ops == ("=",) for item in items):
+            named = {item.sides[0]: item.sides[1] for item in items if isinstance(item, Relation)}
+            return named if len(named) == len(items) else None
+    return None
+
+
+def approximated(node: Node) -> tuple[Node, ...]:
+    """The exact and the rounded form of `13/3 ~ 4.33`, where they are near; x ~ 3.14 is an equation."""
+    if not isinstance(node, Relation) or "~" not in node.ops:
+        return (node,)
+    sides, ops = node.sides, tuple("=" if op == "~" else op for op in node.ops)
+    if set(ops) != {"="} or (len(sides) == 2 and is_head(sides[0])):
+        return (Relation(sides, ops),)
+    exact, rounded = sides[: node.ops.index("~") + 1], sides[-1]
+    if not _is_near(exact[-1], rounded):
+        return ()
+    first = exact[0] if len(exact) == 1 else Relation(exact, ops[: len(exact) - 1])
+    return (first, rounded)
+
+
+def _is_near(exact: Node, rounded: Node) -> bool:
+    """Whether two numbers differ by less than what any rounding makes of them; also where they are no numbers."""
+    if not (is_closed(exact) and is_closed(rounded)):
+        return True
+    try:
+        one, other = (sample.Evaluator({}, False)(side) for side in (exact, rounded))
+    except (sample.Undefined, Unknown, TooBig, ZeroDivisionError, ValueError):
+        return True
+    return abs(one - other) <= MAX_ROUNDING * max(abs(one), abs(other))
 
 
 def is_function_head(node: Node) -> bool:
@@ -77,13 +116,13 @@ def stated_value(node: Relation) -> Node | None:
     last = node.sides[-1]
     if isinstance(last, Call) and last.name == "mod":
         return last.args[0]
+    if len(node.sides) == 2 and node.sides[0] in (Const("e"), Const("i")):
+        return last  # variables of these names
     closed = [side for side in node.sides if is_closed(side)]
     if isinstance(last, Sym) and len(node.sides) > 2 and len(closed) == len(node.sides) - 1:
         last = closed[-1]  # 36 - 19 = 17 = x
     elif (len(node.sides) == 2 or not is_closed(last)) and not _asks_for(node.sides[0], last):
         return None
-    if len(closed) < len(node.sides):
-        closed = [side for side in closed if side is not node.sides[0]]
     for side in closed:
         if side is not last and is_closed(last) and equal(side, last) is False and equal(last, side) is False:
             return None
@@ -152,6 +191,17 @@ def is_written_alike(gold: Node, other: Node) -> bool:
             return False
         del others[at]
     return True
+
+
+def same_congruence(gold: Relation, other: Relation) -> bool | None:
+    """Whether both say that a name leaves the same remainder by the same modulus; None where the gold is none."""
+    match gold, other:
+        case Relation((name, Call("mod", (value, modulus))), _), Relation((given_name, Call("mod", (given, by))), _):
+            same = equal(name, given_name) and equal(modulus, by)
+            return bool(same) and equal(Call("mod", (value, modulus)), Call("mod", (given, by))) is True
+        case Relation((_, Call("mod", _)), _), _:
+            return False
+    return None
 
 
 def same_function(gold: Relation, other: Relation) -> bool | None:

@@ -14,6 +14,11 @@ from r1lab_verifiers.math.read.tree import Builder, Node, Relation, Seq, SetOp, 
 
 def statements(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
     """At least one is a relation."""
+    golds, others = relations.approximated(gold), relations.approximated(other)
+    if (golds, others) != ((gold,), (other,)):
+        return any(agree(one, each, conventions) is True for one in golds for each in others)
+    if (same := _same_names(gold, other, conventions, agree)) is not None:
+        return same
     if isinstance(gold, Relation) and isinstance(other, Relation):
         return _both(gold, other, conventions, agree)
     if isinstance(gold, Relation):
@@ -29,6 +34,18 @@ def statements(gold: Node, other: Node, conventions: Conventions, agree: Agree) 
     if is_list and not (isinstance(value, Seq) or expanded(value or other) != (value or other,)):
         return NotImplemented  # x = 3 for 3, 5: a member too few, or one with both signs
     return False if value is None else agree(gold, value, conventions)
+
+
+def _same_names(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> bool | None:
+    """(p, q) = (5, 3) beside p = 5, q = 3: whether each name has its value; None where the gold has none."""
+    wanted = relations.named_values(gold) if isinstance(gold, Relation) else None
+    if wanted is None or not all(map(relations.is_head, wanted)):
+        return None
+    given = relations.named_values(other)
+    if given is not None:
+        return wanted.keys() == given.keys() and all(agree(wanted[name], given[name], conventions) for name in wanted)
+    assert isinstance(gold, Relation)
+    return bool(agree(gold.sides[1], other, conventions)) if isinstance(other, Seq) else False
 
 
 def sets(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> Ruling:
@@ -66,6 +83,8 @@ def _is_system(node: Node) -> bool:
 
 def _states(node: Node) -> bool:
     """Whether it is put as inequalities, so that others may be."""
+    if isinstance(node, SetOp):
+        return _states(node.left) and _states(node.right)
     return isinstance(node, Builder) or is_inequality(node)
 
 
@@ -114,6 +133,8 @@ def _equations(gold: Relation, other: Relation, conventions: Conventions, agree:
     is_chain = len(gold.sides) > 2
     if is_chain:
         return agree(Relation((gold.sides[0], gold.sides[-1]), ("=",)), other, conventions)
+    if (same := relations.same_congruence(gold, other)) is not None:
+        return same
     if all(map(relations.is_closed, gold.sides)):
         return relations.is_written_alike(gold, other)
     if relations.is_solved(gold):

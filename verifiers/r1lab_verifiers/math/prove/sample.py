@@ -54,6 +54,18 @@ def context():
     return found
 
 
+@lru_cache(maxsize=64)
+def precise(digits: int):
+    """The same for a number of so many digits: a context of more, where thirty do not do."""
+    if digits + 10 <= DIGITS:
+        return context()
+    import mpmath
+
+    found = mpmath.MPContext()
+    found.dps = digits + 15
+    return found
+
+
 @lru_cache(maxsize=4096)
 def sample_point(name: str, index: int):
     """The value of a variable: points 0-3 positive, 4-7 of either sign, 8-12 small integers, later ones up to 99."""

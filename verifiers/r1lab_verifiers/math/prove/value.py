@@ -32,6 +32,10 @@ MIN_DIGITS = 4
 """Significant digits that a decimal needs to stand for an exact number."""
 MIN_GOLD_DIGITS = 3
 """The same where the gold is the decimal: the data chose that precision."""
+FLOAT_DIGITS, FLOAT_UNITS = 16, 10
+"""Significant digits of a float's print-out, and units of its last place by which it may be off."""
+MAX_WRITTEN_DIGITS = 400
+"""Of a decimal that is compared with a constant."""
 MAX_NODES_OF_BOTH = 300
 FAR_RELATIVE_DIFFERENCE = 1e-9
 """Relative difference that no rounding of thirty digits makes."""
@@ -46,7 +50,9 @@ def equal(gold: Node, other: Node, tolerance: float = 0.0) -> bool | None:
     except (TooBig, ZeroDivisionError):
         return False
     if left is not None and right is not None:
-        return left == right or _is_near(left, right, tolerance) or _stands_for(gold, other, left, right)
+        if left == right or _is_near(left, right, tolerance):
+            return True
+        return _stands_for(gold, other, left, right) or _is_printed(gold, other, left, right)
     try:
         return _compare(gold, other, left, right, tolerance)
     except (TooBig, ZeroDivisionError, Unreadable, RecursionError, OverflowError, MemoryError):
@@ -72,7 +78,38 @@ def _stands_for(gold: Node, other: Node, left: Fraction, right: Fraction) -> boo
             and not _terminates(exact)
             and decimal_of(counterpart) is None
         ):
-            return is_rounding(decimal, exact)
+            return is_rounding(decimal, exact) and (written is other or _is_told_apart(decimal, exact))
+    return False
+
+
+def _is_told_apart(decimal: Num, exact: Fraction) -> bool:
+    """Whether a gold decimal has so many places that few fractions of that size round to it: 0.333 may be 1/3, while
+    1.414 need not be 99/70."""
+    return 2 * exact.denominator**2 <= 10 ** max(0, decimal.places or 0)
+
+
+def _is_simple(node: Node, decimal: Num) -> bool:
+    """Whether an expression is no decimal in disguise: 4 pi for 12.6, not sqrt(9.87) for 3.14."""
+    literals = [part for part in _parts(node) if isinstance(part, Num)]
+    digits = sum(len(str(abs(part.value.numerator))) + len(str(part.value.denominator)) - 1 for part in literals)
+    return all(part.places is None for part in literals) and digits <= decimal.digits + 2
+
+
+def _parts(node: Node) -> list[Node]:
+    found = [node]
+    for part in found:
+        found.extend(children(part))
+    return found
+
+
+def _is_printed(gold: Node, other: Node, left: Fraction, right: Fraction) -> bool:
+    """Whether one is the other as a float prints it: 0.30000000000000004."""
+    for written, exact in ((gold, right), (other, left)):
+        decimal = decimal_of(written)
+        if decimal is not None and (decimal.places or 0) >= MIN_DIGITS and decimal.digits >= FLOAT_DIGITS:
+            difference = abs(decimal.value - exact) * Fraction(10) ** (decimal.places or 0)
+            if difference <= FLOAT_UNITS and decimal.digits <= FLOAT_DIGITS + 2:
+                return True
     return False
 
 
@@ -100,16 +137,22 @@ def decimal_of(node: Node) -> Num | None:
     return None
 
 
-def is_rounding(decimal: Num, exact) -> bool:
-    """Whether the decimal is the exact number, rounded or cut at its last place."""
+def is_rounding(decimal: Num, exact, mp=None) -> bool:
+    """Whether the decimal is the exact number, rounded or cut at its last place; a float's print-out may be off by a
+    few units of that."""
+    is_float = FLOAT_DIGITS <= decimal.digits <= FLOAT_DIGITS + 2 and (decimal.places or 0) >= MIN_DIGITS
     unit = Fraction(10) ** -(decimal.places or 0)
     if isinstance(exact, Fraction):
         difference = abs(decimal.value - exact)
+        if is_float and difference <= FLOAT_UNITS * unit:
+            return True
         return difference * 2 <= unit or (difference < unit and abs(decimal.value) < abs(exact))
-    mp = sample.context()
+    mp = mp or sample.context()
     value = mp.mpf(decimal.value.numerator) / decimal.value.denominator
     step = mp.mpf(unit.numerator) / unit.denominator
     difference = abs(value - exact)
+    if is_float and difference <= FLOAT_UNITS * step:
+        return True
     return difference * 2 <= step * (1 + mp.mpf(10) ** -12) or (difference < step and abs(value) < abs(exact))
 
 
@@ -127,7 +170,7 @@ def _compare(gold: Node, other: Node, left, right, tolerance: float) -> bool | N
         agrees = sample.agree_at_points(gold, other)
     except sample.Unknown:
         return _unknown(gold, other, tolerance)
-    if agrees is False:
+    if agrees is False or (agrees and any(map(decimal_of, (gold, other)))):
         return _is_approximation(gold, other, tolerance)
     return True if proof.prove(gold, other) else None if agrees else False
 
@@ -177,18 +220,21 @@ def _is_approximation(gold: Node, other: Node, tolerance: float) -> bool:
         return False
     for written, exact, needed in ((gold, other, MIN_GOLD_DIGITS), (other, gold, MIN_DIGITS)):
         decimal = decimal_of(written)
-        if decimal is not None and decimal.digits >= needed:
-            value = _number(exact)
-            return value is not None and is_rounding(decimal, value)
+        if decimal is not None and needed <= decimal.digits <= MAX_WRITTEN_DIGITS:
+            if written is gold and not _is_simple(exact, decimal):
+                return False
+            mp = sample.precise(decimal.digits)
+            value = _number(exact, mp)
+            return value is not None and is_rounding(decimal, value, mp)
     if not tolerance:
         return False
     left, right = _number(gold), _number(other)
     return left is not None and right is not None and abs(left - right) <= abs(left) * tolerance
 
 
-def _number(node: Node):
+def _number(node: Node, mp=None):
     try:
-        return sample.Evaluator({}, False)(node)
+        return sample.Evaluator({}, False, mp)(node)
     except (sample.Undefined, sample.Unknown, TooBig, ZeroDivisionError, ValueError):
         return None
 

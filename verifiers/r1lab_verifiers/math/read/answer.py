@@ -34,7 +34,16 @@ from r1lab_verifiers.math.read.tree import (
     div,
     neg,
 )
-from r1lab_verifiers.math.read.words import calendar_date, choice, numeral, several_letters, time_of_day, unwrap, words
+from r1lab_verifiers.math.read.words import (
+    calendar_date,
+    choice,
+    numeral,
+    several_letters,
+    time_of_day,
+    unwrap,
+    words,
+    yes_or_no,
+)
 
 MAX_ANSWER_BYTES = 4096
 """Bytes of one answer."""
@@ -57,6 +66,8 @@ def _outward(match: re.Match) -> str:
     return f"({match[1]}{')' if match[2] == '[' else ']'}"
 
 
+# "(2)(3)"; not "(12)(x)"
+_NUMBERED = re.compile(r"(?:\s*\([1-9]\)\s*){2,9}")
 # "-3 1 4"; not "3 - 1"
 _SPACED_LIST = re.compile(r"[-+]?[0-9][0-9./]*(?: +[-+]?[0-9][0-9./]*)+")
 # "7 425 000", "1 1/2"; not "-3 1 4"
@@ -83,7 +94,8 @@ _NO_NOUNS = names.WORD_FUNCTIONS - {"min", "sec", "deg"} | {
 """Behind a number they work on it."""
 # "The answer is ", "Ans: "; not "answers"
 _LABEL = re.compile(
-    r"\s*(?:the\s+)?(?:final\s+)?(?:answers?|ans)\s*(?:\b(?:is|are)\b\s*:?|:|=)\s*(?=\S)", re.IGNORECASE
+    r"[\s*_#>\"']*(?:the\s+)?(?:final\s+)?(?:answers?|ans)[\s*_]*(?:\b(?:is|are)\b\s*:?|:|=)[\s*_]*(?=\S)",
+    re.IGNORECASE,
 )
 _WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
 _REWRITES = (
@@ -99,12 +111,32 @@ _REWRITES = (
     ),
     # "p(8) = 5"; not "n(n+1) = 6"
     ("=", re.compile(r"\A\s*[a-eg-zA-Z](?=\(-?[0-9][0-9/.]{0,9}\)\s*=)"), "f"),
+    # "f (3) = 2"; not "a (3)"
+    ("=", re.compile(r"\A\s*([fghFGPpq])\s+(?=\([^()]*(?:\([^()]*\)[^()]*)*\)\s*=)"), r"\1"),
+    # "20 $cm^2$"; not "20 $x$"
+    ("$", re.compile(r"\A(-?[0-9][0-9.,/]*)\s*\$\s*([A-Za-z]{2,}(?:\^\{?[0-9]\}?)?)\s*\$\Z"), r"\1 \2"),
+    # "x = k\\pi (k \\in \\mathbb{Z})"; not "(k \\in A) \\cup B"
+    (r"\in", re.compile(r"\s*\(\s*([a-z](?:\s*,\s*[a-z])*)\s*\\in\b\s*([^()]*)\)\s*\Z"), r", \1 \\in \2"),
+    # "\\text{ for all } x \\in A"; not "\\text{for sale}"
+    (
+        r"\in",
+        re.compile(r",?\s*(?:\\text\s*\{)?\s*\b(?:for (?:all|every|any)|where|with)\b\s*\}?(?=\s*[a-z]\s*\\in\b)"),
+        ", ",
+    ),
+    # "**B)** 74"; not "**74**"
+    ("**", re.compile(r"\A\*\*(\(?[A-H][).:]?)\*\*(?=\s|\Z)"), r"\1"),
+    # "9 x $2"; not "2x"
+    (" x ", re.compile(r"(?<=[0-9])\s+x\s+(?=\$?[0-9])"), r" \\times "),
     # "negative 5"; not "negative five"
     ("", re.compile(r"\A\s*(?:negative|minus)\s+(?=[0-9\\$])", re.IGNORECASE), "-"),
     # "3./4"; not ".5/4"
     ("./", re.compile(r"(?<=[0-9])\./"), "/"),
     # "5^{\text{th}}"; not "5 m"
-    ("", re.compile(r"\A([0-9]+)\s*\^?\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?\Z"), r"\1"),
+    (
+        "",
+        re.compile(r"\A([0-9]+)\s*\^?\s*\{?\s*(?:\\(?:text|mathrm|textrm|mbox)\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?\Z"),
+        r"\1",
+    ),
     (
         "",
         # "\approx 3.14"; not "\approx x"
@@ -155,13 +187,13 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
         return ()
     unwrapped = unwrap(plain)
     # "\\text{Answer: }7"; not "\\text{answers}"
-    if "ns" in unwrapped[:20] and (label := _LABEL.match(unwrapped)):
+    if "ns" in unwrapped[:30] and (label := _LABEL.match(unwrapped)):
         return read(unwrapped[label.end() :], is_gold, in_prose)
     time = time_of_day(unwrapped)
     if time is not None and not unwrapped[-1].isdigit():
         return (time,)  # 3 PM is no length
     date = calendar_date(unwrapped)
-    known = time, date, choice(plain, is_gold), numeral(unwrapped), several_letters(unwrapped)
+    known = time, date, choice(plain, is_gold), numeral(unwrapped), several_letters(unwrapped), yes_or_no(unwrapped)
     readings: list[Node] = [reading for reading in known if reading is not None]
     readings += formula_readings(plain, is_gold)
     if date is None and all(isinstance(node, ChosenOption | Text) for node in readings):
@@ -178,11 +210,18 @@ def read_words(text: str) -> tuple[Node, ...]:
     plain = _uniform(text) if len(text) <= MAX_ANSWER_BYTES else ""
     if not plain:
         return ()
-    return tuple(each for each in (choice(plain, False), *template(plain, formula_readings), words(plain)) if each)
+    return tuple(
+        each
+        for each in (choice(plain, False), yes_or_no(unwrap(plain)), *template(plain, formula_readings), words(plain))
+        if each
+    )
 
 
 def formula_readings(plain: str, is_gold: bool = False) -> list[Node]:
     """What a formula, a number or a quantity may mean; nothing where it is none."""
+    if _NUMBERED.fullmatch(plain):
+        numbers = Seq("list", tuple(Num(Fraction(int(digits))) for digits in re.findall("[0-9]+", plain)))
+        return [numbers] if is_gold else [numbers, *filter(None, [_parse(plain)])]
     if is_gold and _SPACED_LIST.fullmatch(plain) and not _SPACED_GROUPS.fullmatch(plain):
         return [Seq("list", tuple(node for part in plain.split() if (node := _parse(part)) is not None))]
     readings = _measured(plain)
@@ -230,6 +269,9 @@ def _uniform(text: str) -> str:
     for mark, pattern, made in _REWRITES:
         if mark in plain:
             plain = pattern.sub(made, plain)
+    # "(3, \\(\\pi\\))"; not "so \\(x\\)"
+    if r"\(" in plain and not re.search(r"(?<![\\A-Za-z])[A-Za-z]{2}", plain):
+        plain = re.sub(r"\\[()]", " ", plain)
     # "costs $5"; not "$x$"
     if "$" in plain and not re.search(r"(?<!\\)\b[A-Za-z]{2}", plain):
         bare = plain.replace("$", " ")
@@ -267,7 +309,7 @@ def _parse(text: str) -> Node | None:
 def _senses(node: Node, is_gold: bool = False) -> list[Node]:
     """The node, and what else the same marks may mean."""
     senses: list[Node] = [node]
-    if (text := _numbered(node)) is not None:
+    if (text := _class_of_numbers(node)) is not None:
         senses = [text] if is_gold else [*senses, text]
     match node:
         case Mul((Num() as value, unit)) if (spelled := units.unit_of_product(unit)) is not None:
@@ -289,11 +331,9 @@ def _senses(node: Node, is_gold: bool = False) -> list[Node]:
     return senses
 
 
-def _numbered(node: Node) -> Node | None:
-    """Numbered statements, (2)(3), and a class of numbers, 60-64, which are no arithmetic where they are the gold."""
+def _class_of_numbers(node: Node) -> Node | None:
+    """A class of numbers, 60-64, which is no difference where it is the gold."""
     match node:
-        case Mul(args) if all(isinstance(arg, Num) for arg in args):
-            return None
         case Add((Num(low), Num(high))) if 0 <= low < -high and low.denominator == high.denominator == 1:
             return Text(f"{low}-{-high}")
     return None

@@ -4,6 +4,7 @@ Keeps every mark that has a meaning; removes nothing that could turn a wrong ans
 """
 
 import re
+import unicodedata
 
 UNICODE = {
     "\u2212": "-",
@@ -84,6 +85,10 @@ UNICODE = {
     "\u3001": ",",
     "\uff1d": "=",
     "\uff1a": ":",
+    "\u548c": " and ",
+    "\u4e0e": " and ",
+    "\u4e14": " and ",
+    "\u6216": " or ",
     "\u20ac": " ",
     "\u00a3": " ",
     "\u00a5": " ",
@@ -112,6 +117,27 @@ _ESCAPES = (
 )
 """Where a language read `\f` of `\frac` as a control character."""
 _NOISE = (
+    # "\\vert x\\vert"; not "\\lvert"
+    ("vert", re.compile(r"\\vert(?![A-Za-z])"), "|"),
+    # "3\\*x"; not "3\\\\*"
+    (r"\*", re.compile(r"(?<!\\)\\\*"), "*"),
+    # "(\\text{mod } 8)", "\\pmod{8}"; not "\\bmod 8"
+    (
+        "mod",
+        re.compile(
+            r"\(\s*(?:\\(?:text|mathrm|operatorname)\s*\{)?\s*\\?(?:p|b)?mod\s*\}?\s*([0-9a-z]+)\s*\)|\\pmod\s*(?:\{([^{}]*)\}|([0-9a-z]))"
+        ),
+        r" \\bmod {\1\2\3}",
+    ),
+    # "5\\ \\mu m", "3 k\\Omega"; not "\\mu = 3"
+    (
+        r"\mu",
+        re.compile(
+            r"(?<=[0-9])(?:\s|\\[ ,;:!])*\\mu\s*(?:\\(?:text|mathrm)\s*\{)?\s*([a-zA-Z])\}?(?=\s*(?:[$.,;]|\Z))"
+        ),
+        r"\\text{ u\1 }",
+    ),
+    (r"\Omega", re.compile(r"(?<=[0-9])(?:\s|\\[ ,;:!])*([kM]?)\\Omega(?=\s*(?:[$.,;]|\Z))"), r"\\text{ \1ohm }"),
     # "7<|im_end|>"; not "x<|y|"
     ("<|", re.compile(r"<\|[A-Za-z_]{2,20}\|>(?:user|assistant)?"), " "),
     # "\left("; not "\leftarrow"
@@ -185,10 +211,19 @@ _WRAPPERS = re.compile(
 )
 
 
+# "\u09e9"; not "3"
+_FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
+
+
+def ascii_digits(text: str) -> str:
+    """The text with the digits of other scripts as ours."""
+    return _FOREIGN_DIGIT.sub(lambda match: str(unicodedata.decimal(match[0])), text)
+
+
 def clean(text: str) -> str:
     """The text with one spelling for each sign. `\x1f` stands where a mark only groups digits."""
     if not text.isascii():
-        text = text.translate(_UNICODE)
+        text = ascii_digits(text).translate(_UNICODE).replace("\u6839\u53f7", r"\sqrt ")
     for pattern, plain in _ESCAPES if not text.isprintable() else ():
         text = pattern.sub(plain, text)
     if r"\\" in text and (r"\\begin" in text or r"\begin" not in text):

@@ -40,7 +40,7 @@ SAME_LETTER = {"varepsilon": "epsilon", "vartheta": "theta", "varrho": "rho", "v
 RELATIONS = pairs(
     """
     = = == = := = < < > > <= <= >= >= != != <> != => => -> -> lt < gt > le <= leq <= leqslant <= leqq <= ge >= geq
-    >= geqslant >= geqq >= ne != neq != in in notin notin ni ni approx = simeq = cong = sim = equiv == doteq = to ->
+    >= geqslant >= geqq >= ne != neq != in in notin notin ni ni approx ~ simeq = cong = sim = equiv == doteq = to ->
     rightarrow -> mapsto -> implies => Rightarrow => iff <=> Leftrightarrow <=> subset subset subseteq subseteq
     supset supset supseteq supseteq propto propto parallel parallel perp perp mid mid coloneqq = nless >=
     ngtr <= lesssim <= gtrsim >=

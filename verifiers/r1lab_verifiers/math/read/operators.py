@@ -29,6 +29,8 @@ from r1lab_verifiers.math.read.tree import (
 
 _INVERSES = {"sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"}
 _BIG = {"sum": "sum", "prod": "prod", "int": "int", "lim": "lim"}
+_SEVERAL = ("gcd", "lcm", "max", "min", "binom", "mod")
+"""Functions of several arguments; binom and mod have two."""
 _STOPS = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "cdot", "times", "div", "sum", "int", "lim"}
 
 
@@ -56,6 +58,10 @@ class Operators(Structures):
         arguments = self._operand()
         if name == "log" and len(arguments) == 2 and base is None:
             arguments, base = arguments[:1], arguments[1]
+        if len(arguments) != 1 and name not in _SEVERAL:
+            raise Unreadable(f"{len(arguments)} arguments of {name}")
+        if name in ("binom", "mod") and len(arguments) != 2:
+            raise Unreadable(f"{len(arguments)} arguments of {name}")
         called = Call(name, arguments)
         if name == "log" and base not in (None, Const("e")):
             called = div(called, Call("log", (base,)))

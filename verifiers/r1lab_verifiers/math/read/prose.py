@@ -40,6 +40,12 @@ _LEAD_IN = re.compile(
 )
 
 
+# "The domain is [-2, 3]"; not "x^2 is 4"
+_COPULA = re.compile(
+    r"[A-Za-z' ,]{2,80}?\s(?:is|are|equals)\s*:?\s+(?=[^\sA-Za-z]|[A-Za-z](?![A-Za-z']))(.+)\Z", re.DOTALL
+)
+
+
 def without_currency(text: str) -> tuple[str, str]:
     """The text without its sign of money, and the unit that it stands for; several different ones stay."""
     if "\\$" not in text and text.isascii():
@@ -68,8 +74,11 @@ def with_currency(node: Node, unit: str) -> Node:
 def from_prose(text: str, is_gold: bool, read_formula: Reader) -> list[Node]:
     """Prose with mathematics in it: its formulas where only `and` or commas are between, else its one number or last
     formula; of a gold only what all of it comes to; and then the words with what stands in them."""
-    chosen = _said(text, is_gold)
-    found = read_formula(chosen) if chosen else []
+    found = []
+    if (copula := _COPULA.match(text)) and not denies(text[: copula.end()]):
+        found = read_formula(clean(copula[1]))
+    if not found and (chosen := _said(text, is_gold)):
+        found = read_formula(chosen)
     return [*found, *template(text, read_formula)]
 
 

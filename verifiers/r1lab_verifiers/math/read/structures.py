@@ -3,9 +3,11 @@
 A part of the parser (`expression`), not a class to use alone. What stands inside is for its other parts to read.
 """
 
+from functools import reduce
+
 from r1lab_verifiers.math.read import names
 from r1lab_verifiers.math.read.tokens import Token, TokenCursor
-from r1lab_verifiers.math.read.tree import Builder, Call, Matrix, Node, Relation, Seq, Sym, Unreadable
+from r1lab_verifiers.math.read.tree import Builder, Call, Matrix, Node, Relation, Seq, SetOp, Sym, Unreadable
 
 MAX_CELLS = 400
 _SEPARATORS = {":": "sign", "mid": "command"}
@@ -89,9 +91,14 @@ class Structures(TokenCursor):
         if self.token.kind != "separator":
             raise Unreadable("a set without members")
         self.take()
-        conditions = self.members(closings)
+        cases = [tuple(self.members(closings))]
+        while self.is_command("lor", "vee") or (
+            self.token.kind in ("word", "text") and self.token.text.strip() == "or"
+        ):
+            self.take()
+            cases.append(tuple(self.members(closings)))
         self.expect(*closings)
-        return Builder(head, tuple(conditions))
+        return reduce(lambda left, right: SetOp("cup", left, right), [Builder(head, case) for case in cases])
 
     def environment(self) -> Node:
         r"""\begin{pmatrix} a & b \\ c & d \end{pmatrix}; \begin{cases}: a system, or values with conditions."""

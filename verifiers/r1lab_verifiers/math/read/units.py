@@ -35,7 +35,14 @@ _TABLE = """
     k = 1 k: kelvin                   mol = 1 mol: mol mole
     pa = 1 pa: pascal pa              v = 1 v: volt
     a = 1 a: ampere amp               atm = 1 atm: atm
-    ev = 1 ev: ev
+    ev = 1 ev: ev                     khz = 1000 hz: khz kilohertz
+    mhz = 1000000 hz: mhz megahertz   ghz = 1000000000 hz: ghz gigahertz
+    kpa = 1000 pa: kpa kilopascal     mpa = 1000000 pa: mpa megapascal
+    kn = 1000 n: kn kilonewton        kj = 1000 j: kj kilojoule
+    mw = 1000000 w: mw megawatt       db = 1 db: db decibel
+    rpm = 1 rpm: rpm                  bps = 1 bps: bps
+    um = 1/1000000 m: um micrometer   us = 1/1000000 s: us microsecond
+    ohm = 1 ohm: ohm                  kohm = 1000 ohm: kohm
 """
 """unit = how many of which base units: its spellings, without a plural's s."""
 # "km = 1000 m: km kilometer"; not "km: kilometer"

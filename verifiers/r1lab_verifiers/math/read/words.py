@@ -65,6 +65,13 @@ _GLUED_LETTERS = re.compile(r"(?=[A-H]{2,8}\Z)A?B?C?D?E?F?G?H?")
 _DENIAL = re.compile(
     r"\b(?:wrong|incorrect|false|not|never|eliminated|excluded|ruled|impossible|or|maybe|perhaps)\b|n't\b|\?", re.I
 )
+# "Yes, since", "False (no overflow"; not "no solution", "yesterday"
+_VERDICT = re.compile(r"(yes|no|true|false)\s*(?=[,.;:(\u2014\u2013-]|because\b|since\b|as\b|\Z)", re.IGNORECASE)
+# ", no.", "or"; not "no overflow"
+_OTHER_VERDICT = re.compile(
+    r"(?:[,.;:]|\band\b)\s*(?:yes|no|true|false)\s*(?:[,.;:]|\Z)|\b(?:or|but|maybe|perhaps|wait|actually)\b|\?",
+    re.IGNORECASE,
+)
 # "B twelve"; not "B 12"
 _LETTER_THEN_WORD = re.compile(r"\s*([A-Z])[ \t]+([A-Z]?[a-z]{2,}[^\n]*)(?:\n.*)?", re.DOTALL)
 
@@ -198,6 +205,14 @@ def _denies_option(text: str) -> bool:
         re.match(r"(?:is|was|are|can|would|could|seems|looks)\b|n't", text) is not None
         and _DENIAL.search(text) is not None
     )
+
+
+def yes_or_no(text: str) -> Text | None:
+    """Yes or no (true, false) with what is said for it: `Yes, v is constant`. Not `no or yes`."""
+    match = _VERDICT.match(text)
+    if match is None or _OTHER_VERDICT.search(text, match.end()):
+        return None
+    return Text(_MEANING[match[1].lower()])
 
 
 def several_letters(text: str) -> Text | None:
