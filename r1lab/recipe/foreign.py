@@ -68,7 +68,7 @@ KEYS = {
     "max_steps": "steps",
     "logging_steps": "no key; metrics.jsonl has every step",
     "logging_dir": "no key; trackers write to trackers/ of the run's folder",
-    "log_completions": "no key; every completion stands in rollouts/*.parquet of the run",
+    "log_completions": "print_samples; steps between two on the console; all stand in rollouts/*.parquet of the run",
     "save_steps": "checkpoint_every",
     "save_strategy": "checkpoint_every",
     "save_total_limit": "keep_last",
