@@ -5,7 +5,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
-Status = Literal["correct", "partial", "wrong", "no_answer", "unparsable", "timeout", "crash", "undecided", "error"]
+Status = Literal[
+    "correct", "partial", "wrong", "no_answer", "unparsable", "timeout", "crash", "crossing", "undecided", "error"
+]
 STATUSES: tuple[str, ...] = get_args(Status)
 MAX_EXTRACTED_CHARACTERS, MAX_REASON_CHARACTERS = 200, 500
 """What is kept of them: verdicts go into every row of the rollout table."""

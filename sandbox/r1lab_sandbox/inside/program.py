@@ -6,11 +6,9 @@ decides anything, and what is not to be known is not here.
 
 import _thread
 import atexit
-import builtins
 import contextlib
 import gc
 import io
-import itertools
 import json
 import marshal
 import os
@@ -22,18 +20,13 @@ from collections.abc import Callable
 from typing import Any
 
 from r1lab_sandbox.forkserver import frames
-from r1lab_sandbox.inside import testing, values
+from r1lab_sandbox.inside import calls, header_names, testing, values
 
 REQUEST, LINE = 3, 4
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_RECURSION = 400_000
 """Frames of Python, whatever a program asks for: past it an exception, before memory or the clock run out."""
 FILE = "main.py"
-LAZY = frozenset({types.GeneratorType, map, filter, zip, enumerate, reversed,
-                  *(type(each) for each in (iter([]), {}.keys(), {}.values(), {}.items()))})  # fmt: skip
-"""What has to be gone through here; the tests get an iterator over what came of it."""
-MAX_ITEMS = 10_000
-"""Of an iterator, which may have no end."""
 STREAMS: list[io.TextIOWrapper] = []
 """The first ones, whatever a program put in their places."""
 WRITERS = frozenset({io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom})
@@ -65,17 +58,23 @@ def run(has_line: bool) -> None:
 def _script(request: dict, line: None) -> int:
     """What it wrote to files that it did not close is written, as at an interpreter's end."""
     atexit.register(_flush_files)
-    _execute(request["source"], "__main__")
+    _execute(request, "__main__", {})
     return 0
 
 
 def _serve(request: dict, line: socket.socket) -> int:
     """Answer calls until the line closes; then end at once, whatever threads the program left."""
-    module = _execute(request["source"], "solution")
+    given: dict = {}
+    module = _execute(request, "solution", given)
     frames.send(line, json.dumps({"ready": True, "names": _named(module)}).encode())
-    solutions = _Solutions(module)
-    while (message := frames.receive(line, MAX_MESSAGE_BYTES)) is not None:
-        frames.send(line, solutions.answer(json.loads(message)).encode())
+
+    def receive() -> dict | None:
+        message = frames.receive(line, MAX_MESSAGE_BYTES)
+        return None if message is None else json.loads(message)
+
+    answers = calls.Calls(module, given, lambda reply: frames.send(line, reply), receive)
+    while (message := receive()) is not None:
+        frames.send(line, answers.answer(message))
     _flush()
     os._exit(0)
 
@@ -96,77 +95,36 @@ def _ask(line: socket.socket, message: dict) -> dict:
     answer = frames.receive(line, MAX_MESSAGE_BYTES)
     if answer is None:
         os._exit(1)
-    return json.loads(answer)
+    try:
+        reply = values.tree(answer)
+    except values.NotPlain as error:
+        return {"odd": str(error)}
+    return reply if isinstance(reply, dict) else {"odd": "no answer"}
 
 
-class _Solutions:
-    """The program's functions, called by name with plain values; objects it made stay here and have numbers."""
-
-    def __init__(self, module: types.ModuleType):
-        self.module = module
-        self.objects: list[object] = []
-        self.named = {"object": self.objects.__getitem__, "builtin": lambda name: getattr(builtins, name)}
-
-    def answer(self, message: dict) -> str:
-        nonce = message["nonce"]
-        try:
-            target = self.target(message)
-            if message.get("get"):
-                known = {"method": True} if callable(target) else {"value": values.encode(target)}
-                return json.dumps({"nonce": nonce, **known})
-            arguments = values.decode(message["args"], named=self.named)
-            value = target(*arguments, **values.decode(message["kwargs"], named=self.named))
-            if message.get("make") and isinstance(target, type):
-                self.objects.append(value)
-                return json.dumps({"nonce": nonce, "object": len(self.objects) - 1})
-            if message.get("changes") and type(value) in LAZY:
-                return json.dumps({"nonce": nonce, "iterator": values.encode(list(itertools.islice(value, MAX_ITEMS)))})
-            changed = _or_none(arguments) if value is None and message.get("changes") else None
-            return json.dumps({"nonce": nonce, "value": values.encode(value), "changed": changed})
-        except values.NotPlain as error:
-            return json.dumps({"nonce": nonce, "odd": str(error)})
-        except BaseException as error:
-            return json.dumps({"nonce": nonce, "raised": _describe(error), "kind": _kind(error)})
-
-    def target(self, message: dict) -> Any:
-        name = message["name"]
-        if message.get("object") is not None:
-            return getattr(self.objects[message["object"]], name)
-        first, _, attribute = name.partition(".")
-        if hasattr(self.module, first):
-            found = getattr(self.module, first)
-            return getattr(found, attribute) if attribute else found
-        if hasattr(self.module, "Solution"):
-            return getattr(self.module.Solution(), name)
-        raise NameError(f"name {name!r} is not defined")
-
-
-def _execute(source: str, name: str) -> types.ModuleType:
+def _execute(request: dict, name: str, given: dict) -> types.ModuleType:
+    """Run the program as a module. given: gets the names that it found defined."""
     module = types.ModuleType(name)
     module.__dict__.update(__builtins__=__builtins__, __file__=FILE)
     sys.modules[name] = module
-    exec(compile(source, FILE, "exec", dont_inherit=True), module.__dict__)
+    code = compile(request["source"], FILE, "exec", dont_inherit=True)
+    if request["extra"].get("has_header"):
+        given.update(header_names.used(code))
+        module.__dict__.update(given)
+    exec(code, module.__dict__)
     return module
 
 
-def _or_none(arguments: list) -> Any:
-    """Arguments as they are after a call, where they cross the wall."""
-    try:
-        return values.encode(arguments)
-    except values.NotPlain:
-        return None
-
-
 def _named(module: types.ModuleType) -> dict[str, str]:
-    """Name: `class`, `exception`, `function`, `value` or `module <its name>`, of what stands at the program's top."""
+    """Name: `class`, `function`, `value`, `module`, or an exception's bases, of what stands at the program's top."""
     found = {}
     for name, value in list(module.__dict__.items()):
         if isinstance(value, types.ModuleType):
-            found[name] = f"module {value.__name__}"
+            found[name] = "module"
         elif isinstance(name, str) and not name.startswith("__"):
-            is_error = isinstance(value, type) and issubclass(value, Exception)
-            kind = "class" if isinstance(value, type) else "function" if callable(value) else "value"
-            found[name] = "exception" if is_error else kind
+            found[name] = "class" if isinstance(value, type) else "function" if callable(value) else "value"
+            if isinstance(value, type) and issubclass(value, Exception):
+                found[name] = " ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in value.__mro__[1:-1])
     return found
 
 
@@ -203,10 +161,12 @@ def _leave(code: int) -> None:
 
 
 def _flush() -> bool:
+    """Whether what was written is out; as at an interpreter's end, a stream that was closed or taken away is."""
     is_well = True
-    for stream in (sys.stdout, sys.stderr):
+    for stream in {id(each): each for each in (sys.stdout, sys.stderr, *STREAMS[1:])}.values():
         try:
-            stream.flush()
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
         except BaseException:
             is_well = False
     return is_well
@@ -237,14 +197,3 @@ def _complain(error: BaseException) -> None:
         while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
             trace = trace.tb_next
         sys.__excepthook__(type(error), error.with_traceback(trace), trace)
-
-
-def _describe(error: BaseException) -> str:
-    try:
-        return f"{_kind(error)}: {error}"[:400]
-    except BaseException:
-        return _kind(error)
-
-
-def _kind(error: BaseException) -> str:
-    return str(type(error).__name__)[:100]

@@ -1,189 +1,265 @@
-"""Inside the jail of tests: stand-ins for the functions of a program that lives in another jail.
+"""Inside the jail of tests: stand-ins for the functions, classes and objects of a program that lives in another jail.
 
-A stand-in calls, and gets plain values back; a function that returns anything else fails the test. Objects come from
-calls of a class only, and can be called, read and indexed, never compared, searched or tested for truth: those would be
-the other program's own answers. What runs the tests is `r1lab_sandbox.inside.testing`.
+A stand-in asks the program and gets plain values back, which are compared here. The program owns only what the tests
+name as its function, class or exception. An object that comes out of a call is known by its attributes and calls alone:
+it has none of the methods of built-in values and is never compared with one, searched or ordered, for it would answer
+as the tests wish. Objects of a class that the tests name are used as their class says, but for comparisons with plain
+values. What asks the program is `r1lab_sandbox.inside.line`.
 """
 
-import builtins
-import threading
+import inspect
+from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from r1lab_sandbox.inside import values
-
-NOT_CARRIED = (StopIteration, StopAsyncIteration)
-"""Exceptions that would end a loop of the tests' own as if it were complete."""
+OF_ARRAYS = "shape dtype ndim size T sum mean min max all any argmax argmin tolist astype reshape std item"
+OF_BUILTINS = frozenset(OF_ARRAYS.split()).union(
+    *map(dir, (str, bytes, list, tuple, dict, set, int, float, complex, range, deque, Counter))
+)
+"""Methods that the tests may mean for a built-in value."""
 
 
 class Crossing(BaseException):
-    """No plain value came back. Not an Exception: a test that expects one must not take this for it."""
+    """What a test needs does not cross. Not an Exception: a test that expects one must not take it for that."""
 
 
-class Raised(Exception):
-    """The program raised an exception of a class of its own."""
+class Asker(Protocol):
+    """What asks the program: `r1lab_sandbox.inside.line.Line`."""
 
-
-class Line:
-    """Asks the program, for one thread of the tests at a time."""
-
-    def __init__(self, ask: Callable[[dict], dict]):
-        self._ask, self._lock = ask, threading.Lock()
-        self.is_asked = False
-        """Whether the program has had a part in what goes on here."""
-        self._exceptions: dict[str, type[Raised]] = {}
-
-    def own_exception(self, name: str) -> type[Raised]:
-        """Stands for a class of the program's that a test expects to be raised."""
-        return self._exceptions.setdefault(name, type(name, (Raised,), {}))
-
-    def exception(self, name: str) -> type[Exception]:
-        """What is raised here for an exception over there: Python's own of that name, or the stand-in."""
-        kind: Any = getattr(builtins, name, None)
-        is_usual = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, NOT_CARRIED)
-        return kind if is_usual else self._exceptions.get(name, Raised)
-
-    def ask(self, message: dict) -> dict:
-        with self._lock:
-            self.is_asked = True
-            return self._ask(message)
+    def do(self, name: str, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class Span:
     """A range that the program gave back. It may hold every number at once, so to be in it says nothing."""
 
     def __init__(self, body: Any):
-        self._range = range(*(int(each, 16) for each in body))
+        self.range = range(*(int(each, 16) for each in body))
 
     def __eq__(self, other):
-        return self._range == (other._range if type(other) is Span else other)
+        return self.range == (other.range if type(other) is Span else other)
 
     def __iter__(self):
-        return iter(self._range)
+        return iter(self.range)
 
     def __len__(self):
-        return len(self._range)
+        return len(self.range)
 
     def __getitem__(self, place):
-        return self._range[place]
+        return self.range[place]
 
     def __contains__(self, _):
         raise Crossing("a range of the program is not searched: compare it, or make a list of it")
 
     def __hash__(self):
-        return hash(self._range)
+        return hash(self.range)
 
     def __repr__(self):
-        return repr(self._range)
+        return repr(self.range)
 
 
-RECEIVED = {"range": Span}
+def _refused(what: str) -> Callable:
+    def refuse(*_, **__):
+        raise Crossing(what)
+
+    return refuse
+
+
+def _asked(name: str, kind: type | None = None) -> Any:
+    """A method that asks the program; kind: what the answer has to be."""
+
+    def ask(self, *args):
+        value = _line(self).do(name, self, *args)
+        if kind is not None and type(value) is not kind:
+            raise Crossing(f"{name} gave a {type(value).__name__}")
+        return value
+
+    return ask
+
+
+OPERATORS = (
+    "lt le gt ge add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor radd rsub rmul rmatmul "
+    "rtruediv rfloordiv rmod rpow rand ror rxor neg pos abs invert contains getitem setitem delitem len iter next "
+    "reversed int float complex index round await aiter anext bytes fspath iadd isub imul iand ior ixor itruediv"
+)
+NOT_ASKED = ("await", "aiter", "anext", "complex", "bytes", "fspath")
 
 
 class Function:
-    """Calls a function or a method."""
+    """Calls a function of the program's by its name."""
 
-    def __init__(self, line: Line, name: str, holder: int | None = None, makes: bool = False):
-        self._line, self.__name__, self._holder, self._makes = line, name, holder, makes
+    __slots__ = ("__name__", "_line")
+
+    def __init__(self, line: Asker, name: str):
+        object.__setattr__(self, "_line", line)
+        object.__setattr__(self, "__name__", name)
 
     def __call__(self, *args, **kwargs):
-        try:
-            sent = {"args": values.encode(list(args), _named), "kwargs": values.encode(kwargs, _named)}
-        except values.NotPlain as error:
-            raise Crossing(f"an argument of {self.__name__}: {error}") from None
-        reply = self._line.ask(
-            {"name": self.__name__, "object": self._holder, "make": self._makes, "changes": True, **sent}
-        )
-        if self._makes and "object" in reply:
-            return Object(self._line, int(reply["object"]))
-        if "iterator" in reply:
-            return iter(list(values.decode(reply["iterator"], named=RECEIVED)))
-        value = _value(reply, self._line)
-        if value is None and reply.get("changed") is not None:
-            _copy_back(args, values.decode(reply["changed"], named=RECEIVED))
-        return value
+        return _line(self).do("call", self, *args, **kwargs)
 
     def __getattr__(self, name: str):
-        if name.startswith("__") or name == "parameter_sets":
+        if name == "parameter_sets" or (name.startswith("__") and name != "__wrapped__"):
             raise AttributeError(name)
-        if not self._makes:
-            self._refuse()
-        whole = f"{self.__name__}.{name}"
-        reply = self._line.ask({"name": whole, "object": None, "get": True})
-        return Function(self._line, whole) if reply.get("method") else _value(reply, self._line)
+        return _line(self).do("get", self, name)
 
-    def _refuse(self, *_):
-        raise Crossing(f"{self.__name__} is a function of the program: it can only be called")
+    @property
+    def __doc__(self):
+        return _line(self).do("get", self, "__doc__")
 
-    __eq__ = __ne__ = __lt__ = __gt__ = __bool__ = _refuse
+    @property
+    def __signature__(self):
+        made = [inspect.Parameter(name, inspect._ParameterKind(kind), default=None if has_default else inspect._empty)
+                for name, kind, has_default in _line(self).do("signature", self)]  # fmt: skip
+        return inspect.Signature(made)
+
+    __bool__ = _refused("a function of the program can only be called")
     __hash__ = object.__hash__
 
 
-def _named(value: Any) -> Any:
-    """What crosses by its name only: an object of the program's, a built-in type."""
-    if type(value) is Object:
-        return {"object": value._number}
-    if type(value) is Span:
-        return values.encode(value._range)
-    if isinstance(value, type) and getattr(builtins, value.__name__, None) is value:
-        return {"builtin": value.__name__}
-    return None
+class Handle:
+    """An object of the program's, by its number: known by its attributes, and by calls."""
 
+    __slots__ = ("__line", "__number")
 
-class Object:
-    """An object that a call of a class made, by its number."""
-
-    _line: Line
-    _number: int
-
-    def __init__(self, line: Line, number: int):
-        self.__dict__.update(_line=line, _number=number)
+    def __init__(self, line: Asker, number: int):
+        object.__setattr__(self, "_Handle__line", line)
+        object.__setattr__(self, "_Handle__number", number)
 
     def __getattr__(self, name: str):
-        if name.startswith("__"):
+        if name.startswith("__") and name not in ("__name__", "__doc__", "__dict__", "__qualname__", "__wrapped__"):
             raise AttributeError(name)
-        reply = self._line.ask({"name": name, "object": self._number, "get": True})
-        return Function(self._line, name, self._number) if reply.get("method") else _value(reply, self._line)
+        if name in OF_BUILTINS and not isinstance(self, Object):
+            raise Crossing(f"{name!r} of an object whose class the tests do not name")
+        return self.__line.do("get", self, name)
 
     def __setattr__(self, name: str, value: object):
-        Function(self._line, "__setattr__", self._number)(name, value)
+        self.__line.do("set", self, name, value)
 
-    def _special(name: Any) -> Any:
-        return lambda self, *args: Function(self._line, name, self._number)(*args)
+    def __delattr__(self, name: str):
+        self.__line.do("del", self, name)
 
-    __len__, __getitem__, __setitem__, __delitem__, __str__, __repr__ = map(
-        _special, ("__len__", "__getitem__", "__setitem__", "__delitem__", "__str__", "__repr__")
-    )
+    def __call__(self, *args, **kwargs):
+        return self.__line.do("call", self, *args, **kwargs)
 
-    def _refuse(self, *_):
-        raise Crossing("an object of the program cannot be compared, searched or tested for truth")
+    def __eq__(self, other):
+        if other is None or self is other:
+            return other is not None
+        if not isinstance(other, Handle):
+            raise Crossing("an object of the program is not compared with a plain value")
+        return _asked("same", bool)(self, other)
 
-    __eq__ = __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = __contains__ = _refuse
+    def __ne__(self, other):
+        return not self == other
+
+    def __exit__(self, kind, error, _):
+        why = (None, None, None) if error is None else (kind.__name__, str(error), None)
+        if self.__line.do("exit", self, *why) and error is not None:
+            raise Crossing("an object of the program would hide what fails in the tests")
+
+    __enter__, __str__, __repr__, __format__ = map(_asked, ("enter", "str", "repr", "format"))
+    __bool__ = _asked("bool", bool)
     __hash__ = object.__hash__
+    __copy__ = _asked("copy")
+
+    def __deepcopy__(self, _):
+        return self.__line.do("deepcopy", self)
 
 
-def constant(line: Line, name: str) -> object:
-    """A value that stands at the program's top; where it does not cross the wall, what fails on use."""
-    try:
-        return _value(line.ask({"name": name, "object": None, "get": True}), line)
-    except (Crossing, values.NotPlain):
-        return Function(line, name)
+class Object(Handle):
+    """An object of a class that the tests name: its operators are what is tested."""
+
+    __slots__ = ()
+    __hash__ = _asked("hash", int)  # type: ignore[assignment]
+    __len__ = _asked("len", int)
+
+    def __next__(self):
+        try:
+            return _line(self).do("next", self)
+        except Exception as error:
+            if type(error).__name__ == "StopIteration":
+                raise StopIteration from None
+            raise
 
 
-def _value(reply: dict, line: Line) -> Any:
-    """The value of a reply, or the exception that the program raised."""
-    if "raised" in reply:
-        error = line.exception(str(reply.get("kind")))(str(reply["raised"]))
-        error.is_from_program = True  # type: ignore[attr-defined]
-        raise error
-    if "value" not in reply:
-        raise Crossing(str(reply.get("odd", "no value came back")))
-    return values.decode(reply["value"], named=RECEIVED)
+class Class(type):
+    """The class of stand-ins for a class of the program's."""
+
+    def __new__(cls, name: str, bases: tuple, space: dict, line: Asker | None = None):
+        if line is None:
+            raise Crossing(f"a class of the tests' own derived from {bases[0].__name__}, which is the program's")
+        made = super().__new__(cls, name, bases, {"__slots__": (), "__doc__": None})
+        type.__setattr__(made, "_line", line)
+        return made
+
+    def __init__(cls, *_, **__):
+        pass
+
+    def __call__(cls, *args, **kwargs):
+        return cls._line.do("call", cls, *args, **kwargs)
+
+    def __getattr__(cls, name: str):
+        if name.startswith("__") or name == "parameter_sets":
+            raise AttributeError(name)
+        return cls._line.do("get", cls, name)
+
+    def __setattr__(cls, name: str, value: object):
+        cls._line.do("set", cls, name, value)
+
+    def __instancecheck__(cls, value):
+        return isinstance(value, Handle) and cls._line.do("isinstance", value, cls) is True
+
+    def __subclasscheck__(cls, other):
+        return isinstance(other, Class) and cls._line.do("issubclass", other, cls) is True
+
+    def __contains__(cls, value):
+        return _asked("contains", bool)(cls, value)
+
+    __iter__, __getitem__, __len__ = map(_asked, ("iter", "getitem", "len"))
 
 
-def _copy_back(arguments: tuple, changed: list) -> None:
-    """A function that returns nothing has worked on its arguments: the caller's become what they are over there."""
-    for ours, theirs in zip(arguments, changed, strict=True):
-        if type(ours) is type(theirs) and isinstance(ours, list | dict | set | bytearray):
-            ours.clear()
-            ours.extend(theirs) if isinstance(ours, list | bytearray) else ours.update(theirs)
+def _line(stand_in: Any) -> Asker:
+    if isinstance(stand_in, Class):
+        return type.__getattribute__(stand_in, "_line")
+    return object.__getattribute__(stand_in, "_line" if isinstance(stand_in, Function) else "_Handle__line")
+
+
+def number_of(handle: Handle) -> int:
+    """The number of an object."""
+    return object.__getattribute__(handle, "_Handle__number")
+
+
+def _set_operators() -> None:
+    """Every operator of every stand-in: asked of objects of a class that the tests name, refused otherwise."""
+    for name in OPERATORS.split():
+        special = f"__{name}__"
+        for kind in (Function, Handle):
+            setattr(kind, special, _refused(f"{special} of a {kind.__name__.lower()} of the program's"))
+        if special in vars(Object) or name in NOT_ASKED:
+            continue
+        if name in ("lt", "le", "gt", "ge"):
+            setattr(Object, special, _ordered(name))
+        elif name.startswith("r") and name not in ("rshift", "reversed", "round"):
+            setattr(Object, special, _reflected(_operation(name[1:])))
+        else:
+            setattr(Object, special, _asked(_operation(name), bool if name == "contains" else None))
+    for special in ("__eq__", "__ne__", "__lt__", "__instancecheck__", "__mro_entries__", "__enter__", "__exit__"):
+        setattr(Function, special, _refused("a function of the program can only be called"))
+
+
+def _operation(name: str) -> str:
+    return f"{name}_" if name in ("and", "or") else name
+
+
+def _reflected(name: str) -> Callable:
+    return lambda self, other: _line(self).do(name, other, self)
+
+
+def _ordered(name: str) -> Callable:
+    def compare(self, other):
+        if not isinstance(other, Handle):
+            raise Crossing("an object of the program is not compared with a plain value")
+        return _asked(name, bool)(self, other)
+
+    return compare
+
+
+_set_operators()

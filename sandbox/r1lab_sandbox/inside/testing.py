@@ -6,6 +6,7 @@ program is.
 
 import ast
 import builtins
+import contextlib
 import importlib
 import inspect
 import sys
@@ -14,43 +15,76 @@ from collections.abc import Callable
 from typing import Any
 
 from r1lab_sandbox.inside import miniature_pytest
-from r1lab_sandbox.inside.proxies import Crossing, Function, Line, constant
+from r1lab_sandbox.inside.line import Line, constant
+from r1lab_sandbox.inside.proxies import Class, Crossing, Function, Object
 
-WRONG, CRASH, BROKEN = "wrong", "crash", "broken"
-"""BROKEN: the tests themselves, before the program had a part in it."""
+WRONG, CRASH, CROSSING, BROKEN = "wrong", "crash", "crossing", "broken"
+"""BROKEN: the tests themselves, where no name of the program was used: whatever a program declares, never by that."""
+
+
+class _Names(dict):
+    """The tests' global names, which tell when one of the program's is used."""
+
+    def __init__(self, line: Line, stand_ins: dict[str, object]):
+        super().__init__(__builtins__=builtins, __name__="tests")
+        self._line, self._theirs = line, {id(each) for each in stand_ins.values()}
+
+    def __getitem__(self, name: str):
+        value = super().__getitem__(name)
+        self._line.is_used = self._line.is_used or id(value) in self._theirs
+        return value
+
+
+class _Solution(types.ModuleType):
+    """The module that tests import the program's names from; whatever it is asked for is the program's."""
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        made = self.__dict__[name] = self.__dict__["__make__"](name)
+        return made
 
 
 def run_tests(source: str, extra: dict, ask: Callable[[dict], dict]) -> list[list]:
     """[[passed, WRONG, CRASH or BROKEN, note], ...], one for each test. See `r1lab_verifiers.code.lift` for how many
     there are.
 
-    extra: `names` {name: class, exception, function or value} of the program, `entry`, `tests`, and
-    `style` check|pytest|statements.
+    extra: `names` {name: class, function, value or exception and its bases} of the program, `entry`, `tests`, and
+    `style` check|pytest|statements; `modules`: names for `solution`; `modules_read` {name: module} of what the tests
+    use of Python's own without importing it.
     """
     line = Line(ask)
     stand_ins = {name: _stand_in(line, name, kind) for name, kind in extra["names"].items()}
+    space = _Names(line, stand_ins)
+
+    def make(name: str) -> Function:
+        made = Function(line, name)
+        space._theirs.add(id(made))
+        return made
+
     for name in ("solution", *extra.get("modules", ())):
-        module = types.ModuleType(name)
-        module.__dict__.update(stand_ins, __all__=list(stand_ins))
-        module.__getattr__ = lambda name: Function(line, name)
-        sys.modules[name] = module
+        module = sys.modules[name] = _Solution(name)
+        module.__dict__.update(stand_ins, __all__=list(stand_ins), __make__=make)
+        space._theirs.add(id(module))
     sys.modules.setdefault("pytest", miniature_pytest.module())
-    tests = types.ModuleType("tests")
-    tests.__dict__.update({} if extra.get("is_importing") else stand_ins, __builtins__=builtins)
-    sys.modules["tests"] = tests
+    space.update({} if extra.get("is_importing") else stand_ins)
+    for name, module in extra.get("modules_read", {}).items():
+        with contextlib.suppress(ImportError):
+            space[name] = importlib.import_module(module)
+    sys.modules["tests"] = types.ModuleType("tests")
+    line.is_used = False
     style = {"check": _check, "pytest": _functions, "statements": _statements}[extra["style"]]
-    return style(source, extra, tests.__dict__, stand_ins, line)
+    return style(source, extra, space, stand_ins, line)
 
 
 def _stand_in(line: Line, name: str, kind: str) -> object:
-    """Modules are not stood in for: those of the standard library are here as well, if the program may choose which."""
-    if kind.startswith("module "):
-        line.is_asked = True
-        wanted = kind.removeprefix("module ")
-        return importlib.import_module(wanted) if wanted.split(".")[0] in sys.stdlib_module_names else None
-    if kind == "exception" and not hasattr(builtins, name):
-        return line.own_exception(name)
-    return constant(line, name) if kind == "value" else Function(line, name, makes=kind == "class")
+    """Of a kind that the tests' own use decides, as far as it can: a function, a class, an exception, a value."""
+    if kind.startswith("exception"):
+        return line.named_exception(name, kind.split()[1:])
+    if kind == "class":
+        made = line.classes[name] = Class(name, (Object,), {}, line)
+        return made
+    return constant(line, name) if kind == "value" else Function(line, name)
 
 
 def _check(source: str, extra: dict, space: dict, stand_ins: dict, line: Line) -> list[list]:
@@ -68,6 +102,8 @@ def _check(source: str, extra: dict, space: dict, stand_ins: dict, line: Line) -
     try:
         exec(compile(ast.fix_missing_locations(parsed), "tests.py", "exec"), space)
         space["check"](stand_ins[extra["entry"]])
+        if line.missed is not None:
+            raise line.missed
     except BaseException as error:
         if all(result[2] != "not reached" for result in results):
             results.append(_failure(error, line))
@@ -141,16 +177,18 @@ def _statements(source: str, extra: dict, space: dict, stand_ins: dict, line: Li
 
 
 def _attempt(test: Callable[[], None], line: Line) -> list:
+    line.missed = None
     try:
         test()
     except BaseException as error:
         return _failure(error, line)
-    return [True, "", ""]
+    return [True, "", ""] if line.missed is None else _failure(line.missed, line)
 
 
 def _failure(error: BaseException, line: Line) -> list:
     """A name that is missing may be one that the program should have had."""
-    can_be_ours = not (line.is_asked or isinstance(error, Crossing | NameError))
+    is_crossing = isinstance(error, Crossing)
+    can_be_ours = not (line.is_used or is_crossing or isinstance(error, NameError))
     is_ours = can_be_ours or isinstance(error, miniature_pytest.Unsupported)
     status = CRASH if getattr(error, "is_from_program", False) else BROKEN if is_ours else WRONG
-    return [False, status, f"{type(error).__name__}: {error}"[:300]]
+    return [False, CROSSING if is_crossing else status, f"{type(error).__name__}: {error}"[:300]]

@@ -1,10 +1,13 @@
 """Plain values across the wall of the jail: JSON of exact builtin types, what JSON lacks as `{"tag": ...}`.
 
-Never pickle. An object of a class of the program's own, a subclass of a builtin too, is not plain: what it equals is
-for its own code to say. Whoever decodes treats the text as hostile: `tree` gives nested lists, dicts and scalars of
-bounded depth, `decode` the value itself.
+Never pickle. An object of a class of the program's own is not plain: what it equals is for its own code to say. One of
+a subclass of a builtin crosses as the builtin's data, read by the builtin's own methods, and forgets its class. Whoever
+decodes treats the text as hostile: `tree` gives nested lists, dicts and scalars of bounded depth, `decode` the value
+itself.
 """
 
+import datetime
+import importlib
 import json
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -20,6 +23,9 @@ MAX_FRACTION = 8192
 """Hexadecimal digits: to make a fraction is to divide out, in time that grows with their square."""
 SMALL = 1 << 63
 AS_DICT = (dict, Counter, OrderedDict, defaultdict)
+DATES = {"date": datetime.date, "datetime": datetime.datetime, "time": datetime.time}
+ARRAYS = tuple("biufcU")
+"""Kinds of numpy's types: truth, numbers, texts."""
 _NOTHING: Mapping = {}
 
 
@@ -76,6 +82,8 @@ def _decode_tag(tag: str, body: Any, depth: int, named: Mapping) -> object:
     if tag in ("tuple", "set", "frozenset", "deque"):
         kind = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}[tag]
         return kind(decode(each, depth + 1, named) for each in body)
+    if tag == "ndarray":
+        return decode(body, depth + 1, named)
     if tag == "dict":
         return {decode(key, depth + 1, named): decode(value, depth + 1, named) for key, value in body}
     if tag == "int":
@@ -94,7 +102,40 @@ def _decode_tag(tag: str, body: Any, depth: int, named: Mapping) -> object:
         return Fraction(int(body[0], 16), int(body[1], 16))
     if tag == "range":
         return range(*(int(each, 16) for each in body))
+    if tag in DATES:
+        return DATES[tag].fromisoformat(body)
+    if tag == "timedelta":
+        return datetime.timedelta(*map(int, body))
+    if tag in ("path", "uuid"):
+        return _decode_late(tag, str(body))
     raise NotPlain(f"unknown tag {tag!r}")
+
+
+def array(body: Any) -> Any:
+    """An array of numpy, where it can be imported: [type, shape, items]."""
+    kind, shape, items = body
+    if not isinstance(kind, str) or kind[1:2] not in ARRAYS:
+        raise NotPlain("an array of that kind")
+    numpy = importlib.import_module("numpy")
+    return numpy.array(decode(items), dtype=kind).reshape(shape)
+
+
+def of_array(value: Any) -> dict | None:
+    """What `array` reads, of an array of numbers or texts; None: of none."""
+    if type(value).__name__ != "ndarray" or value.dtype.kind not in ARRAYS:
+        return None
+    return {"array": [value.dtype.str, list(value.shape), encode(value.ravel().tolist())]}
+
+
+def _decode_late(tag: str, body: str) -> object:
+    """Of modules that few programs need, loaded where one comes."""
+    if tag == "uuid":
+        from uuid import UUID
+
+        return UUID(hex=body)
+    from pathlib import PurePosixPath
+
+    return PurePosixPath(body)
 
 
 class _Encoder:
@@ -140,13 +181,34 @@ class _Encoder:
             return {"fraction": [hex(value.numerator), hex(value.denominator)]}
         if kind is range:
             return {"range": [hex(each) for each in (value.start, value.stop, value.step)]}
-        if kind.__module__ == "numpy" and callable(getattr(value, "tolist", None)):
-            return self.encode(value.tolist(), depth + 1)
         if (node := self.named(value)) is not None:
             return node
+        if kind in LATE_DATA:
+            return LATE_DATA[kind](value)
+        for base, plain in BY_DATA:
+            if issubclass(kind, base):
+                return self.encode(plain(value), depth)
+        if kind.__module__ == "numpy" and callable(getattr(value, "tolist", None)):
+            is_array = kind.__name__ == "ndarray"
+            return {"ndarray": self.encode(value.tolist(), depth + 1)} if is_array else self.encode(value.item(), depth)
+        if kind.__module__ in ("pathlib", "uuid"):
+            return {"uuid": value.hex} if kind.__name__ == "UUID" else {"path": str(value)}
         raise NotPlain(f"a value of type {kind.__name__}")
 
 
+BY_DATA: tuple[tuple[type, Callable[[Any], object]], ...] = (
+    (int, int.__pos__), (float, float.__pos__), (complex, complex.__pos__), (str, str.__str__),
+    (bytes, lambda value: bytes.join(b"", [value])), (list, lambda value: [*list.__iter__(value)]),
+    (tuple, lambda value: (*tuple.__iter__(value),)), (set, lambda value: {*set.__iter__(value)}),
+    (frozenset, lambda value: frozenset(frozenset.__iter__(value))), (dict, lambda value: dict(dict.items(value))),
+    (deque, lambda value: deque(deque.__iter__(value))),
+)  # fmt: skip
+"""A builtin, and what reads the data of an object of a subclass: never the subclass's own code."""
+BUILTINS = tuple(base for base, _ in BY_DATA)
+LATE_DATA: dict[type, Callable[[Any], object]] = {
+    **{kind: lambda value, name=name: {name: value.isoformat()} for name, kind in DATES.items()},
+    datetime.timedelta: lambda value: {"timedelta": [value.days, value.seconds, value.microseconds]},
+}
 _CONTAINERS = frozenset({list, tuple, set, frozenset, deque, *AS_DICT})
 
 

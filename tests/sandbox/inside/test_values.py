@@ -1,7 +1,11 @@
 import json
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from fractions import Fraction
+from pathlib import PurePosixPath
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -55,7 +59,32 @@ class Equal(int):
     __hash__ = int.__hash__
 
 
-@pytest.mark.parametrize("value", [Equal(1), [Equal(1)], object(), len, int, lambda: 1, iter([]), {"a": {1: object()}}])
+class Record(namedtuple("Record", "x y")):
+    def __iter__(self):
+        return iter((7, 7))
+
+
+class Colour(StrEnum):
+    RED = "r"
+
+
+@pytest.mark.parametrize(("value", "data"), [
+    (Equal(1), 1), ([Equal(1)], [1]), (Record(1, 2), (1, 2)), (Colour.RED, "r"),
+    (type("D", (dict,), {})(a=1), {"a": 1}),
+])  # fmt: skip
+def test_an_object_of_a_subclass_of_a_builtin_is_its_data(value, data):
+    assert across(value) == data and type(across(value)) is type(data)
+
+
+@pytest.mark.parametrize("value", [
+    date(2020, 1, 2), datetime(2020, 1, 2, 3, tzinfo=UTC), time(3, 4), timedelta(1, 2, 3), PurePosixPath("/a"),
+    UUID(int=5),
+], ids=repr)  # fmt: skip
+def test_values_of_the_standard_library_cross(value):
+    assert across(value) == value and type(across(value)) is type(value)
+
+
+@pytest.mark.parametrize("value", [object(), len, int, lambda: 1, iter([]), {"a": {1: object()}}])
 def test_what_has_code_of_its_own_does_not_cross(value):
     with pytest.raises(plain.NotPlain):
         plain.dumps(value)

@@ -6,9 +6,11 @@ Reads syntax trees only, runs nothing, knows no program.
 import ast
 import builtins
 import sys
+from collections.abc import Iterator
 
 TELLING = ("assert", "fail", "raises")
 """How names begin that stand for an assertion: unittest's, numpy's, pytest's."""
+RAISES = ("raises", "assertRaises", "assertRaisesRegex")
 
 
 def asserts_something(*nodes: ast.AST) -> bool:
@@ -54,6 +56,48 @@ def unbound_names(*texts: str) -> set[str]:
         elif isinstance(node, ast.MatchMapping) and node.rest:
             bound.add(node.rest)
     return read - bound
+
+
+def imported_names(parsed: list[ast.Module], modules: tuple[str, ...]) -> set[str]:
+    """Names that tests take from the program by name, which may be a built-in's."""
+    return {alias.name for node in _nodes(parsed) if isinstance(node, ast.ImportFrom) and node.module in modules
+            for alias in node.names if alias.name != "*"}  # fmt: skip
+
+
+def own_names(parsed: list[ast.Module], modules: tuple[str, ...]) -> set[str]:
+    """Names that tests import from elsewhere or define: no program takes their place."""
+    found = set()
+    for node in _nodes(parsed):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module not in modules):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return found - imported_names(parsed, modules)
+
+
+def mentioned_names(parsed: list[ast.Module]) -> set[str]:
+    """Every name and attribute: nothing else of a program is put before its tests."""
+    return {node.id if isinstance(node, ast.Name) else node.attr for node in _nodes(parsed)
+            if isinstance(node, ast.Name | ast.Attribute)}  # fmt: skip
+
+
+def raised_names(parsed: list[ast.Module]) -> set[str]:
+    """Names that stand where an exception does: in `raises(...)`, behind `except` and `raise`."""
+    found: list[ast.expr | None] = []
+    for node in _nodes(parsed):
+        if isinstance(node, ast.ExceptHandler):
+            found.append(node.type)
+        elif isinstance(node, ast.Raise):
+            found.append(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
+        elif isinstance(node, ast.Call) and node.args and ast.unparse(node.func).rpartition(".")[2] in RAISES:
+            found.append(node.args[0])
+    parts = [part for each in found if each is not None for part in getattr(each, "elts", [each])]
+    return {part.id if isinstance(part, ast.Name) else part.attr for part in parts
+            if isinstance(part, ast.Name | ast.Attribute)}  # fmt: skip
+
+
+def _nodes(parsed: list[ast.Module]) -> Iterator[ast.AST]:
+    return (node for tree in parsed for node in ast.walk(tree))
 
 
 def _is_standard(module: str | None) -> bool:

@@ -5,7 +5,6 @@ size is hashed: a set or dict is looked at only once it is as large as the expec
 collide).
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -16,8 +15,15 @@ from typing import Any
 from r1lab_sandbox.inside import values
 
 MAX_KEY_NODES = 2000
+MAX_NUMBER_CHARACTERS = 400
+MAX_PAIR_NODES = 300_000
+"""Of unordered items, looked at in pairs that are equal within a tolerance at most."""
+MAX_SORTED_NUMBERS = 16
+HALF, FLOAT_NOISE = Decimal("0.5"), Decimal("1e-12")
+"""How far from a whole number another one lies at least, and how far one is printed that was computed in floats."""
 # "-12"; not "1.0"
 WHOLE = re.compile(r"[-+]?\d+")
+CONTAINERS = ("tuple", "set", "frozenset", "dict", "deque", "ndarray")
 TRUE, FALSE, EQUAL, DIFFERENT, IS, IS_NOT, CLOSE = "true", "false", "==", "!=", "is", "is not", "close"
 
 
@@ -26,7 +32,7 @@ class Rule:
     """How strictly outputs are compared."""
 
     float_tol: float | None = None
-    """Absolute or relative, whichever is wider."""
+    """Absolute or relative, whichever is wider. An expected whole number is met by no other whole number."""
     unordered: bool = False
     """Lists (or lines) as multisets, at their top level."""
     is_json: bool = False
@@ -55,20 +61,31 @@ def _same_line(a: str, b: str, rule: Rule) -> bool:
 
 
 def _same_number(a: str, b: str, rule: Rule) -> bool:
-    """Whole numbers exactly, whatever the tolerance."""
-    if (rule.float_tol is None and not rule.is_decimal) or len(a) > 400 or len(b) > 400 or "_" in a:
+    if (rule.float_tol is None and not rule.is_decimal) or max(len(a), len(b)) > MAX_NUMBER_CHARACTERS:
+        return False
+    if "_" in a or not a.isascii():
         return False
     try:
         ours, theirs = Decimal(a), Decimal(b)
-        if rule.float_tol is None or (WHOLE.fullmatch(a) and WHOLE.fullmatch(b)):
+        if rule.float_tol is None or ours == theirs:
             return ours == theirs
-        return _close(float(ours), float(theirs), rule.float_tol)
+        return _near(ours, theirs, rule.float_tol, is_whole=WHOLE.fullmatch(b) is not None)
     except (ValueError, ArithmeticError):
         return False
 
 
-def _close(a: float, b: float, tolerance: float) -> bool:
-    return a == b or math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
+def _near(ours: Decimal, theirs: Decimal, tolerance: float, is_whole: bool) -> bool:
+    """Within the tolerance, absolute or relative; a whole number as far as a float cannot tell it, and by no other one.
+
+    In decimals: a float would take 1e400 for infinity, and with it every such number.
+    """
+    if not (ours.is_finite() and theirs.is_finite()):
+        return False
+    distance = abs(ours - theirs)
+    if is_whole:
+        is_other = ours.as_tuple().exponent >= 0 or ours == ours.to_integral_value()
+        return not is_other and distance < HALF and distance <= max(Decimal(tolerance), FLOAT_NOISE * abs(theirs))
+    return distance <= Decimal(tolerance) * max(1, abs(ours), abs(theirs))
 
 
 def assertion_holds(node: object, how: str, expected: Any, rule: Rule) -> bool:
@@ -79,7 +96,7 @@ def assertion_holds(node: object, how: str, expected: Any, rule: Rule) -> bool:
         if how in (IS, IS_NOT):  # the expected one is None, True or False
             return (node is expected) == (how == IS)
         if how == DIFFERENT:
-            return not same_value(node, expected, rule)
+            return _array(node) is None and not same_value(node, expected, rule)
         if how == CLOSE:
             value = values.decode(node)
             return isinstance(value, int | float | complex) and expected.holds(value)
@@ -88,10 +105,17 @@ def assertion_holds(node: object, how: str, expected: Any, rule: Rule) -> bool:
         return False
 
 
+def _array(node: object) -> list | None:
+    """The nested lists of an array; it is compared item by item, so it equals no list and has no truth."""
+    return _body(node, "ndarray")
+
+
 def _is_true(node: object) -> bool:
     """As `bool` says, without building a container."""
     if isinstance(node, dict):
         ((tag, body),) = node.items()
+        if tag == "ndarray":
+            raise values.NotPlain("an array is neither true nor false")
         if tag in ("tuple", "set", "frozenset", "dict", "deque", "bytes", "bytearray"):
             return bool(body)
         node = values.decode(node)
@@ -115,7 +139,7 @@ def same_value(node: object, expected: object, rule: Rule) -> bool:
         return items is not None and len(items) == len(expected) and {_key(item) for item in items} == expected
     if isinstance(expected, dict):
         return _same_dict(_body(node, "dict"), expected, rule)
-    if isinstance(node, list) or _body(node, "tuple", "set", "frozenset", "dict", "deque") is not None:
+    if isinstance(node, list) or _body(node, *CONTAINERS) is not None:
         return False
     return _same_scalar(values.decode(node), expected, rule)
 
@@ -123,7 +147,7 @@ def same_value(node: object, expected: object, rule: Rule) -> bool:
 def _sequence(node: object, want: Sequence, rule: Rule) -> list | None:
     as_list, as_tuple = node if isinstance(node, list) else None, _body(node, "tuple")
     if rule.is_json:
-        return as_list if as_list is not None else as_tuple
+        return next((each for each in (as_list, as_tuple, _array(node)) if each is not None), None)
     return as_list if isinstance(want, list) else as_tuple
 
 
@@ -142,12 +166,32 @@ def _same_multiset(items: list, want: Sequence, rule: Rule) -> bool:
     for number, wanted_item in enumerate(want):
         waiting.setdefault(_exact(values.encode(wanted_item), rule, number), []).append(wanted_item)
     left = [item for item in items if not _taken(waiting, _exact(item, rule, None))]
-    for wanted_item in (wanted_item for group in waiting.values() for wanted_item in group):
+    wanted = [wanted_item for group in waiting.values() for wanted_item in group]
+    left.sort(key=_numbers)
+    wanted.sort(key=lambda wanted_item: _numbers(values.encode(wanted_item)))
+    pairs = [pair for pair in zip(left, wanted) if not same_value(*pair, inner)]
+    left, nodes = [item for item, _ in pairs], 0
+    for _, wanted_item in pairs:
         place = next((index for index, item in enumerate(left) if same_value(item, wanted_item, inner)), None)
-        if place is None:
+        if place is None or nodes > MAX_PAIR_NODES:
             return False
+        nodes += (place + 1) * _size(values.encode(wanted_item))
         del left[place]
     return True
+
+
+def _numbers(node: Any) -> tuple[float, ...]:
+    """The first numbers in there: what is equal within a tolerance stands close together when it is sorted by them."""
+    waiting, found = [node], []
+    while waiting and len(found) < MAX_SORTED_NUMBERS:
+        each = waiting.pop()
+        if isinstance(each, int | float):
+            found.append(float(each))
+        elif isinstance(each, list):
+            waiting += each[MAX_SORTED_NUMBERS::-1]
+        elif isinstance(each, dict):
+            waiting += each.values()
+    return tuple(found)
 
 
 def _taken(waiting: dict[object, list], key: object) -> bool:
@@ -211,6 +255,6 @@ def _same_scalar(value: Any, want: Any, rule: Rule) -> bool:
     if isinstance(want, float) and isinstance(value, float) and want != want and value != value:
         return rule.is_json
     is_numeric = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (value, want))
-    if is_numeric and rule.float_tol is not None and (isinstance(value, float) or isinstance(want, float)):
-        return _close(float(value), float(want), rule.float_tol)
+    if is_numeric and rule.float_tol is not None and value != want and float in (type(value), type(want)):
+        return _near(Decimal(value), Decimal(want), rule.float_tol, is_whole=isinstance(want, int))
     return bool(value == want)

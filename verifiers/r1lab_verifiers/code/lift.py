@@ -70,12 +70,19 @@ class AssertionReader:
             raise NotLifted
         condition = statement.test
         if isinstance(condition, ast.UnaryOp) and isinstance(condition.op, ast.Not):
-            return LiftedCall(test, *self.call(condition.operand), compare.FALSE)
+            return LiftedCall(test, *self.truth(condition.operand), compare.FALSE)
         if isinstance(condition, ast.Compare) and len(condition.ops) == 1:
             return self.comparison(condition.left, condition.ops[0], condition.comparators[0], test)
         if isinstance(condition, ast.Call) and _dotted(condition.func) in ("math.isclose", "isclose"):
             return self.isclose(condition, test)
-        return LiftedCall(test, *self.call(condition), compare.TRUE)
+        return LiftedCall(test, *self.truth(condition), compare.TRUE)
+
+    def truth(self, node: ast.expr) -> tuple[str, list, dict]:
+        """As `call`; a capital letter begins the name of a class, whose objects have a truth of their own."""
+        name, args, kwargs = self.call(node)
+        if name[:1].isupper():
+            raise NotLifted
+        return name, args, kwargs
 
     def comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr, test: int) -> LiftedCall:
         """The call of a condition with one comparison sign, on whichever side of it the call stands."""

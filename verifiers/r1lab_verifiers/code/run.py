@@ -5,7 +5,6 @@ with exit code 0 and within its limits.
 """
 
 import ast
-import builtins
 import json
 import secrets
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from typing import Any
 from r1lab_sandbox.box import Sandbox, Session
 from r1lab_sandbox.inside import values
 from r1lab_sandbox.records import Limits, Outcome, Program
-from r1lab_verifiers.code import assertions, compare
+from r1lab_verifiers.code import compare, offered
 from r1lab_verifiers.code.lift import LiftedCall
 from r1lab_verifiers.code.plan import BadTests, ProgramTests
 
@@ -25,6 +24,8 @@ MAX_TURNS = 10
 """The time of a conversation whose turns are not known before: of so many, or of one for each test."""
 MIN_OUTPUT_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 22
+MAX_SURPLUS_BYTES = 1 << 22
+"""Of all values of a program together, beyond what the expected ones need: they are read in this process."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,22 @@ def run_calls(
     """One process for all calls; where it ends early, another one for those that were not yet made."""
     results: list[Result] = []
     num_lost = 0
+    left = MAX_SURPLUS_BYTES + sum(map(_size, calls))
     while len(results) < len(calls) and num_lost < MAX_FAILED_RUNS:
         rest = calls[len(results) :]
         nonces = [secrets.token_hex(8) for _ in rest]
         messages = tuple(_message(call, nonce) for call, nonce in zip(rest, nonces))
-        room = max(MIN_OUTPUT_BYTES, max(map(_size, rest)))
+        room = MAX_SURPLUS_BYTES + max(map(_size, rest))
         whole = limits.seconds * len(rest)
         turn = replace(limits, seconds=whole, turn_seconds=limits.seconds, output_bytes=room)
         outcome = box.run(Program(source, kind="serve", messages=messages), turn)
-        finished = [_call_result(*each, rule, can_unwrap) for each in zip(rest, nonces, outcome.replies[1:])]
+        finished = []
+        for call, nonce, reply in zip(rest, nonces, outcome.replies[1:]):
+            left -= len(reply)
+            finished.append(
+                _call_result(call, nonce, reply, rule, can_unwrap) if left >= 0
+                else Result(call.test, "wrong", "values far larger than the expected ones")
+            )  # fmt: skip
         is_early = len(finished) < len(rest)
         if is_early:
             finished.append(lost_test(rest[len(finished)].test, outcome))
@@ -135,8 +143,8 @@ def run_calls(
 
 
 def _size(call: LiftedCall) -> int:
-    """Bytes that a reply may need which gives what is expected, in one encoding or another."""
-    return 4 * len(repr(call.expected)) + 65536
+    """Bytes that a reply may need which gives what is expected: JSON writes some characters as twelve."""
+    return 16 * len(repr(call.expected)) + 256
 
 
 def reference_values(box: Sandbox, reference: str, calls: tuple[LiftedCall, ...], limits: Limits) -> list[object]:
@@ -146,7 +154,7 @@ def reference_values(box: Sandbox, reference: str, calls: tuple[LiftedCall, ...]
     outcome = box.run(program, replace(limits, seconds=limits.seconds * len(calls), turn_seconds=limits.seconds))
     if outcome.status != "ok" or len(outcome.replies) != 1 + len(calls):
         raise BadTests(f"the reference fails: {lost_test(0, outcome).note}")
-    replies: list[Any] = [values.tree(reply) for reply in outcome.replies[1:]]
+    replies: list[Any] = [_said(*each) or {} for each in zip(outcome.replies[1:], nonces)]
     odd = next((reply for reply in replies if "value" not in reply), None)
     if odd is not None:
         raise BadTests(f"the reference fails: {odd.get('raised') or odd.get('odd')}")
@@ -160,10 +168,10 @@ def _message(call: LiftedCall, nonce: str) -> bytes:
 
 def _call_result(call: LiftedCall, nonce: str, reply: bytes, rule: compare.Rule, can_unwrap: bool) -> Result:
     try:
-        answer: Any = values.tree(reply)
+        answer = _said(reply, nonce)
     except values.NotPlain as error:
         return Result(call.test, "wrong", str(error))
-    if not isinstance(answer, dict) or answer.get("nonce") != nonce:
+    if answer is None:
         return Result(call.test, "wrong", "an answer that was not asked for")
     if "raised" in answer:
         return Result(call.test, "crash", str(answer["raised"])[:200])
@@ -176,6 +184,17 @@ def _call_result(call: LiftedCall, nonce: str, reply: bytes, rule: compare.Rule,
     return Result(call.test, "passed") if is_right else Result(call.test, "wrong", json.dumps(value)[:100])
 
 
+def _said(reply: bytes, nonce: str) -> dict[str, Any] | None:
+    """What a program answered, undecoded; None where it did not answer this question."""
+    answer = values.tree(reply) if reply.startswith(_beginning(nonce)) else None
+    return answer if isinstance(answer, dict) else None
+
+
+def _beginning(nonce: str) -> bytes:
+    """How every answer to a question begins: seen without reading what else a program says."""
+    return f'{{"nonce": "{nonce}"'.encode()
+
+
 def run_tests(box: Sandbox, source: str, problem_tests: ProgramTests, limits: Limits) -> list[Result]:
     """Test code in one jail, the program in another; only plain values go between them."""
     num_turns = max(MAX_TURNS, problem_tests.num_tests)
@@ -184,8 +203,8 @@ def run_tests(box: Sandbox, source: str, problem_tests: ProgramTests, limits: Li
         ready = _told_ready(program)
         if ready is None:
             return [lost_test(test, program.close()) for test in range(problem_tests.num_tests)]
-        names = _offered(problem_tests, ready)
-        tests = Program(problem_tests.source, kind="tests", extra={**problem_tests.extra, "names": names})
+        extra = {**problem_tests.extra, "names": offered.names(problem_tests, ready)}
+        tests = Program(problem_tests.source, kind="tests", extra=extra)
         with box.converse(tests, whole) as session:
             results = _relay(session, program, problem_tests)
             ending = session.close()
@@ -208,40 +227,6 @@ def _told_ready(program: Session) -> dict[str, str] | None:
     return names if names and all(isinstance(kind, str) for kind in names.values()) else {}
 
 
-def _offered(problem_tests: ProgramTests, ready: dict[str, str]) -> dict[str, str]:
-    """What the tests are given of the program: for `check` its entry alone, else what they use."""
-    entry = problem_tests.extra.get("entry")
-    if problem_tests.extra["style"] == "check":
-        return {problem_tests.entry: ready.get(problem_tests.entry, "function")}
-    texts = problem_tests.extra["tests"] if problem_tests.extra["style"] == "statements" else ()
-    needed = assertions.unbound_names(problem_tests.source, *texts) | ({entry} if entry else set())
-    taken = needed | _imported(problem_tests)
-    wanted = {name for name in _mentioned(problem_tests) if not hasattr(builtins, name)} | taken
-    offered = {name: kind for name, kind in ready.items() if name in (taken if kind == "value" else wanted)}
-    return dict.fromkeys(needed, "function") | offered
-
-
-def _mentioned(problem_tests: ProgramTests) -> set[str]:
-    """Names that the tests use: nothing else of the program is put before them, and no stand-in for a built-in."""
-    used_names = {problem_tests.entry, problem_tests.extra.get("entry") or ""}
-    texts = [
-        problem_tests.source,
-        *(problem_tests.extra["tests"] if problem_tests.extra["style"] == "statements" else ()),
-    ]
-    for node in (node for text in texts for node in ast.walk(ast.parse(text))):
-        if isinstance(node, ast.Name):
-            used_names.add(node.id)
-        elif isinstance(node, ast.Attribute):
-            used_names.add(node.attr)
-    return used_names
-
-
-def _imported(problem_tests: ProgramTests) -> set[str]:
-    """Names that the tests take from the program by name, which may be a built-in's."""
-    statements = (node for node in ast.walk(ast.parse(problem_tests.source)) if isinstance(node, ast.ImportFrom))
-    return {alias.name for node in statements for alias in node.names}
-
-
 def _relay(tests: Session, program: Session, problem_tests: ProgramTests) -> list[Result] | None:
     """Carry questions and answers; the results of the tests, or None where one side ended first."""
     while tests.heard is not None:
@@ -252,19 +237,9 @@ def _relay(tests: Session, program: Session, problem_tests: ProgramTests) -> lis
         reply = program.say(json.dumps({**message, "nonce": nonce}).encode())
         if reply is None:
             return None
-        tests.say(json.dumps(_checked(reply, nonce)).encode())
+        is_asked_for = reply.startswith(_beginning(nonce)) and len(reply) <= MAX_LINE_BYTES
+        tests.say(reply if is_asked_for else b'{"odd": "an answer that was not asked for"}')
     return None
-
-
-def _checked(reply: bytes, nonce: str) -> dict:
-    """A reply of the program, if it answers the question."""
-    try:
-        answer = values.tree(reply) if len(reply) <= MAX_LINE_BYTES else None
-    except values.NotPlain:
-        answer = None
-    if not isinstance(answer, dict) or answer.get("nonce") != nonce:
-        return {"odd": "an answer that was not asked for"}
-    return answer
 
 
 def _counted(done: list, problem_tests: ProgramTests) -> list[Result]:

@@ -1,0 +1,198 @@
+"""Inside the jail of tests: asks the program in the other jail, and makes of its answers what the tests see.
+
+Answers are hostile text. What stands for functions, classes and objects is `r1lab_sandbox.inside.proxies`.
+"""
+
+import builtins
+import sys
+import threading
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+from r1lab_sandbox.inside import values
+from r1lab_sandbox.inside.proxies import Class, Crossing, Function, Handle, Span, number_of
+
+NOT_CARRIED = (StopIteration, StopAsyncIteration)
+"""Exceptions that would end a loop of the tests' own as if it were complete."""
+
+
+class Line:
+    """Asks the program, for one thread of the tests at a time."""
+
+    def __init__(self, ask: Callable[[dict], dict]):
+        self._ask, self._lock = ask, threading.RLock()
+        self.is_used = False
+        """Whether the program has had a part in what goes on here."""
+        self.missed: BaseException | None = None
+        """An assertion that failed in a function which the program called: it cannot be swallowed over there."""
+        self.classes: dict[str, type] = {}
+        self.exceptions: dict[str, type[BaseException]] = {}
+        self.objects: dict[int, Handle] = {}
+        self.callbacks: list[Callable] = []
+        self.received = {"range": Span, "object": self.object, "array": values.array,
+                         "builtin": lambda name: getattr(builtins, name),
+                         "callback": self.callbacks.__getitem__}  # fmt: skip
+
+    def do(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What an operation gives over there: `calls.OPERATIONS`."""
+        try:
+            message = {"do": name, "args": values.encode(list(args), self.node),
+                       "kwargs": values.encode(kwargs, self.node)}  # fmt: skip
+        except values.NotPlain as error:
+            raise Crossing(f"an argument: {error}") from None
+        with self._lock:
+            self.is_used = True
+            reply = self._ask(message)
+            while "callback" in reply:
+                reply = self._ask(self._called_back(reply))
+        try:
+            return self._result(reply, args[1:])
+        except values.NotPlain as error:
+            raise Crossing(str(error)) from None
+
+    def _called_back(self, reply: dict) -> dict:
+        """A function of the tests', called by the program with values of its choice."""
+        try:
+            args, kwargs = (values.decode(reply[name], named=self.received) for name in ("args", "kwargs"))
+            return {"returned": values.encode(self.callbacks[int(reply["callback"])](*args, **kwargs), self.node)}
+        except BaseException as error:
+            if not isinstance(error, Exception) or isinstance(error, AssertionError):
+                self.missed = self.missed or error
+            return {"failed": [type(error).__name__, str(error)[:1000]]}
+
+    def _result(self, reply: dict, args: tuple) -> Any:
+        if isinstance(reply.get("printed"), str):
+            sys.stdout.write(reply["printed"])
+        if "raised" in reply:
+            raise self._error(reply)
+        if "iterator" in reply:
+            return iter(list(values.decode(reply["iterator"], named=self.received)))
+        if "value" not in reply:
+            raise Crossing(str(reply.get("odd", "no value came back")))
+        value = values.decode(reply["value"], named=self.received)
+        value = _changed(self, args, value, reply) if "changed" in reply or "argument" in reply else value
+        return _awaitable(value) if reply.get("awaited") else value
+
+    def node(self, value: Any) -> object | None:
+        """What crosses by reference or by name: an object or a name of the program's, a function of the tests'."""
+        if isinstance(value, Handle):
+            return {"object": number_of(value)}
+        if isinstance(value, Function | Class):
+            return {"global": value.__name__}
+        if type(value) is Span:
+            return values.encode(value.range)
+        name = getattr(value, "__name__", None)
+        if isinstance(name, str) and getattr(builtins, name, None) is value:
+            return {"builtin": name}
+        if type(value).__module__ == "numpy":
+            return values.of_array(value)
+        if callable(value) and not isinstance(value, type):
+            self.callbacks.append(value)
+            return {"callback": len(self.callbacks) - 1}
+        return None
+
+    def object(self, body: Any) -> Any:
+        """What stands for an object here: of a class that the tests name, else its data, else known by attributes."""
+        number, classes, data, fields = body
+        named = next((self.classes[name] for name in classes if name in self.classes), None)
+        if named is None and data:
+            return self._of_data(values.decode(data[0], named=self.received), str(classes[0]), fields)
+        if number not in self.objects:
+            self.objects[number] = Handle(self, int(number)) if named is None else type.__call__(named, self, number)
+        return self.objects[number]
+
+    def _of_data(self, data: Any, name: str, fields: list | None) -> Any:
+        """The data of a builtin's subclass; that of a named tuple with its names."""
+        if not fields or not isinstance(data, tuple):
+            return data
+        return namedtuple(name if name.isidentifier() else "row", fields, rename=True)(*data)
+
+    def named_exception(self, name: str, bases: list[str]) -> type[BaseException]:
+        """Stands for a class of the program's that the tests expect to be raised."""
+        self.exceptions[name] = type(name, (self._exception([*bases, "builtins.Exception"]),), {})
+        return self.exceptions[name]
+
+    def _exception(self, kinds: list[str]) -> type[BaseException]:
+        """The class here for an exception's classes over there: the tests' own name for it, Python's, or a new one."""
+        for place, kind in enumerate(kinds):
+            known = self.exceptions.get(kind.removeprefix("solution.")) or _usual_exception(kind)
+            if known is not None:
+                return known if place == 0 else type(str(kinds[0]).rpartition(".")[2], (known,), {})
+        return Exception
+
+    def _error(self, reply: dict) -> BaseException:
+        kind = self._exception([*map(str, reply.get("kinds", ())), "builtins.Exception"])
+        text = str(reply["raised"])
+        args = _decoded(reply.get("args"), self.received, [text])
+        try:
+            error: Any = kind(*args)
+        except Exception:
+            error = kind.__new__(kind)
+            error.args = tuple(args)
+        if str(error) != text:
+            kind = type(kind.__name__, (kind,), {"__str__": lambda self: text})
+            error = kind.__new__(kind)
+            error.args = tuple(args)
+        holds = _decoded(reply.get("holds"), self.received, {})
+        error.__dict__.update({name: each for name, each in holds.items() if isinstance(name, str)})
+        error.is_from_program = True
+        if isinstance(reply.get("cause"), dict):
+            error.__cause__ = self._error(reply["cause"])
+        return error
+
+
+def _decoded(node: Any, received: dict, otherwise: Any) -> Any:
+    value = values.decode(node, named=received) if node is not None else otherwise
+    return value if isinstance(value, type(otherwise)) else otherwise
+
+
+def _usual_exception(kind: str) -> type[Exception] | None:
+    """An exception of Python's own; of a module only where the tests have loaded it: a program loads nothing here."""
+    module, _, name = kind.rpartition(".")
+    is_known = module.split(".")[0] in sys.stdlib_module_names and module.split(".")[0] != "unittest"
+    found: Any = getattr(sys.modules.get(module), name, None) if is_known else None
+    is_usual = isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, NOT_CARRIED)
+    return found if is_usual else None
+
+
+async def _awaitable(value: Any) -> Any:
+    return value
+
+
+def _changed(line: Line, args: tuple, value: Any, reply: dict) -> Any:
+    """Arguments that a call has changed become so here; what is returned may be one of them.
+
+    Not where another container is returned: it may be compared with what the arguments have become.
+    """
+    place = reply.get("argument")
+    changed = values.decode(reply["changed"], named=line.received) if "changed" in reply else list(args)
+    returned = args[place] if isinstance(place, int) and 0 <= place < len(args) else None
+    if returned is not None and not _is_reordered(returned, value):
+        return value
+    if returned is not None or not isinstance(value, list | tuple | dict | set | frozenset | bytearray):
+        _copy_back(args, changed)
+    return value if returned is None else returned
+
+
+def _is_reordered(ours: Any, theirs: Any) -> bool:
+    """Whether an argument that is returned is as it was, but for the order of its items."""
+    if not isinstance(ours, list) or not isinstance(theirs, list) or len(ours) != len(theirs):
+        return type(ours) is type(theirs) and ours == theirs
+    return sorted(map(repr, ours)) == sorted(map(repr, theirs))
+
+
+def _copy_back(arguments: tuple, changed: list) -> None:
+    for ours, theirs in zip(arguments, changed, strict=True):
+        if type(ours) is type(theirs) and isinstance(ours, list | dict | set | bytearray) and ours != theirs:
+            ours.clear()
+            ours.extend(theirs) if isinstance(ours, list | bytearray) else ours.update(theirs)
+
+
+def constant(line: Line, name: str) -> object:
+    """A value that stands at the program's top; where it does not cross the wall, what fails on use."""
+    stand_in = Function(line, name)
+    try:
+        return line.do("get_global", stand_in)
+    except Crossing:
+        return stand_in
