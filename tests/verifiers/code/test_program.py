@@ -1,3 +1,6 @@
+import contextlib
+import time
+
 import pytest
 
 from r1lab_verifiers.code.program import NoProgram, code_in_prompt, complete_with_prompt, extract_program
@@ -74,3 +77,91 @@ def test_a_program_stands_below_what_its_prompt_imports_and_defines():
     )
     assert code_in_prompt(f"Do it:\n```python\n{prompt}```\n") == prompt and code_in_prompt("Do it.") == "Do it."
     assert code_in_prompt(({"role": "user", "content": prompt},)) == prompt
+
+
+SQUARE = "n = int(input())\nprint(n * n)\n"
+FUNCTION = "def f(x):\n    return x * x\n"
+
+
+@pytest.mark.parametrize("completion", [
+    f"<think>a</think><answer>```python\n{SQUARE}```</answer>", f"<answer>\n{SQUARE}</answer>",
+    f"<answer>{SQUARE}</answer>",
+    f"```python\n{SQUARE}```</answer>", f"```python\n{SQUARE}```\n</answer><|im_end|>", f"```python\n{SQUARE}</answer>",
+    f"```python\n{SQUARE}```<|im_end|>", f"```python\n{SQUARE}<|endoftext|>", f"{SQUARE}</s>",
+    f"```python\n{SQUARE}``` This reads one number.", f"```python\n{SQUARE}```. Done.", f"```python\n{SQUARE}````",
+    f"Here is the code:\n\n{SQUARE}", f"Here is the code:\n{SQUARE}\nIt squares the number.",
+    f"Sure: ```python\n{SQUARE}```",
+    f"<!-- ```python\n{SQUARE}``` -->", f"Solution:```\n{SQUARE}```", f"``` {{.python}}\n{SQUARE}```",
+    f"```python title='a.py'\n{SQUARE}```", f"```\n{SQUARE}```\nInput:\n```\n3\n```\nOutput:\n```\n9\n```",
+    f"```python\n{SQUARE}```\n<answer>The code above.</answer>",
+    f"<answer>Here it is:\n```python\n{SQUARE}```\n</answer>",
+    f"<think>don't</think>\n```python\n{SQUARE}```", f"```markdown\n```python\n{SQUARE}```\n```",
+    *(f"{mark}\n" + "".join(f"{indent}{line}\n" for line in ("```python", *SQUARE.splitlines(), "```"))
+      for mark, indent in (("- Code:", "    "), ("1. Code:", "   "), ("- Code:", "\t"), ("Quoted:", "> "))),
+])  # fmt: skip
+def test_models_write_fences_and_tags_in_many_ways(completion):
+    assert extract_program(completion).strip("\n") == SQUARE.strip("\n")
+
+
+@pytest.mark.parametrize(("completion", "expected"), [
+    (f"{FUNCTION}```", FUNCTION), (f"{FUNCTION}```\nThis squares the number.", FUNCTION),
+    (f"{FUNCTION}```\nExample:\n```python\nprint(f(2))\n```\n", FUNCTION), (f"Here:\n\n{FUNCTION}```", FUNCTION),
+    ("    return x\n```\nDone.", "return x"),
+])  # fmt: skip
+def test_a_fence_that_was_opened_before_the_completion_is_closed_in_it(completion, expected):
+    assert extract_program(completion).strip("\n") == expected.strip("\n")
+
+
+@pytest.mark.parametrize("prompt", ["Square.\n```python\n", "Square: ```py\n", ({"role": "user", "content": "```\n"},)],
+                         ids=str)  # fmt: skip
+def test_a_prompt_that_ends_within_a_block_is_continued(prompt):
+    for completion in (SQUARE, f"{SQUARE}```", f"{SQUARE}```\nMore:\n```python\nx = 1\n```\n"):
+        assert extract_program(completion, prompt).strip("\n") == SQUARE.strip("\n")
+    assert extract_program("```python\nx = 2\n```", "Do ```python\nx = 1\n``` again.") == "x = 2\n"
+
+
+@pytest.mark.parametrize("program", [
+    "x = '</think>'\n", "x = '<think>'\n",
+    "def f():\n    \"\"\"\n    ```\n    f()\n    ```\n    \"\"\"\n    return 1\n",
+    '"""\n```\nf(1)\n```\n"""\ndef f(x):\n    return x\n', "# ```\nx = 1\n",
+])  # fmt: skip
+def test_what_a_program_holds_in_its_texts_does_not_end_it(program):
+    assert extract_program(f"```python\n{program}```") == program
+
+
+@pytest.mark.parametrize("completion", [
+    "I do not know.", " The answer is 7.", "<answer>42</answer>", "In Python:\n\nno code here.", "1. First\n2. Second",
+    "Let us think. If x = 3 then y is 4.", "I would use a loop: for each item, print it.",
+    "<think>```python\nx = 1\n```",
+    f"<think>{SQUARE}",
+])  # fmt: skip
+def test_words_alone_are_no_program(completion):
+    with pytest.raises(NoProgram):
+        extract_program(completion)
+
+
+LONG = 1_000_000
+LINES = ("\n", "`", "~", "a", "a,", "a[", "x;", "x = 1\n", " ", "\n ", "- ", ">", "<think>", "</think>", "<answer>",
+         "</s>", "<|im_end|>", "'</think>'", "```\n", "~~~\n", "```py\nx = 1```\n", "if this is so\n", "(\n", '"""', "def ",
+         "a" * 900 + "```python\n")  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_long_text_is_read_at_once(line):
+    text = line * (LONG // len(line))
+    for completion in (
+        text,
+        f"```python\n{text}",
+        f"```python\n{text}\n```",
+        f"```{text}`\n",
+        f"{text}```python\nx\n```",
+    ):
+        assert min(_seconds(extract_program, completion) for _ in range(2)) < 0.2
+        assert _seconds(complete_with_prompt, completion, "f", "def f(x):\n") < 0.5
+
+
+def _seconds(read, *given):
+    start = time.thread_time()
+    with contextlib.suppress(NoProgram):
+        read(*given)
+    return time.thread_time() - start

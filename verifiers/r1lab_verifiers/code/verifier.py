@@ -93,7 +93,7 @@ class Code:
     async def verify(self, item: Item) -> Verdict:
         """Equal programs for one problem are run once."""
         try:
-            text = program.extract_program(item.completion)
+            text = program.extract_program(item.completion, item.prompt)
         except program.NoProgram as error:
             return Verdict(0.0, "no_answer", reason=str(error))
         key = _key(item, text)
