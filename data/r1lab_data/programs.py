@@ -1,8 +1,9 @@
 """Rows of code datasets as tests in one plain form. Which column is what stays with `r1lab_data.columns`; runs nothing.
 
 The forms: {inputs, outputs[, fn_name]}; {fn_name, inputs, reference}; {test_list[, setup]};
-{entry_point, test[, prompt]}; {test}. Sources of the schemas: HumanEval and EvalPlus, MBPP, APPS, TACO, LiveCodeBench,
-open-r1/codeforces, CodeContests, KodCode, as on the hub.
+{entry_point, test[, prompt]}; {test}. `has_header`: the dataset's grader puts imports before a program, which may leave
+them out. Sources of the schemas: HumanEval and EvalPlus, MBPP, APPS, TACO, LiveCodeBench, open-r1/codeforces,
+CodeContests, KodCode, as on the hub.
 """
 
 import ast
@@ -48,7 +49,7 @@ def apps(row: Mapping) -> dict:
     tests = row["input_output"]
     tests = json.loads(tests) if isinstance(tests, str) else dict(tests)
     if not tests.get("fn_name"):
-        return {"inputs": list(tests["inputs"]), "outputs": list(tests["outputs"])}
+        return {"inputs": list(tests["inputs"]), "outputs": list(tests["outputs"]), "has_header": True}
     inputs = [_arguments(given) for given in tests["inputs"]]
     made = {"fn_name": tests["fn_name"], "inputs": inputs, "outputs": list(tests["outputs"]), "wrapped_outputs": True}
     return made
@@ -75,7 +76,7 @@ def livecodebench(row: Mapping) -> dict:
     if "functional" in kinds:
         raise BadRow("tests of both kinds, stdin and functional")
     return {"inputs": [test["input"] for test in tests], "outputs": [test["output"] for test in tests],
-            "decimal": True}  # fmt: skip
+            "decimal": True, "has_header": True}  # fmt: skip
 
 
 def unpacked(text: Any) -> list[dict]:

@@ -53,7 +53,9 @@ def _is_alike(first: Any, second: Any, seen: set) -> bool:
     if isinstance(first, list | tuple):
         return len(first) == len(second) and all(_is_alike(*pair, seen) for pair in zip(first, second))
     held, other = _held(first), _held(second)
-    return _is_alike(held, other, seen) if held or type(first).__module__ == "solution" else first == second
+    if not held:  # an object of the program's that holds nothing is like no other
+        return type(first).__module__ != "solution" and bool(first == second)
+    return _is_alike(held, other, seen)
 
 
 def _held(value: object) -> dict:
@@ -91,7 +93,7 @@ OPERATIONS: dict[str, Callable] = {
 class Calls:
     """The program's functions, called by name; objects it made stay here and have numbers."""
 
-    def __init__(self, module: types.ModuleType, given: dict, send: Callable[[bytes], None], receive: Callable):
+    def __init__(self, module: types.ModuleType, given: set[str], send: Callable[[bytes], None], receive: Callable):
         """given: names that the program found defined, which are not its own."""
         self.module, self.given, self.send, self.receive = module, given, send, receive
         self.nonce = ""
@@ -174,10 +176,9 @@ class Calls:
         return {"object": [self.numbers[id(value)], classes, data, fields]}
 
     def find(self, name: str) -> Any:
-        """What the program calls so; a method of its Solution comes before what it was given."""
-        found = getattr(self.module, name, self)
-        if found is not self and (name not in self.given or found is not self.given[name]):
-            return found
+        """What the program calls so; what it was given is not its own."""
+        if hasattr(self.module, name) and name not in self.given:
+            return getattr(self.module, name)
         if hasattr(self.module, "Solution"):
             return getattr(self.module.Solution(), name)
         raise NameError(f"name {name!r} is not defined")

@@ -4,6 +4,7 @@ Looked up where a program uses one that no builtin bears; nothing is imported th
 """
 
 import builtins
+import dis
 import importlib
 import types
 from collections.abc import Iterator
@@ -28,8 +29,9 @@ class TreeNode:
 
 
 def used(code: types.CodeType) -> dict[str, object]:
-    """The names of a program that the graders define, and what they stand for."""
-    read = {name for each in _codes(code) for name in each.co_names} - vars(builtins).keys()
+    """The names that a program reads and does not bind, which the graders define, and what they stand for."""
+    bound = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_NAME"}
+    read = {name for each in _codes(code) for name in each.co_names} - vars(builtins).keys() - bound
     known: dict[str, object] = {"ListNode": ListNode, "TreeNode": TreeNode}
     for module in map(importlib.import_module, MODULES if read else ()):
         public = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]

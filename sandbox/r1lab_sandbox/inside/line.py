@@ -24,6 +24,8 @@ class Line:
         self._ask, self._lock = ask, threading.RLock()
         self.is_used = False
         """Whether the program has had a part in what goes on here."""
+        self.is_running = False
+        """Whether a test runs; before, names of the program are only imported."""
         self.missed: BaseException | None = None
         """An assertion that failed in a function which the program called: it cannot be swallowed over there."""
         self.classes: dict[str, type] = {}

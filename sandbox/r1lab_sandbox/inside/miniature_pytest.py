@@ -1,11 +1,13 @@
 """What tests of generated datasets use of pytest: raises, approx, parametrize, fixture, skip. Not pytest itself."""
 
-import contextlib
 import inspect
+import io
 import itertools
 import math
 import re
+import sys
 import types
+from collections import namedtuple
 from typing import Any
 
 
@@ -13,17 +15,81 @@ class Unsupported(Exception):
     """Tests that need what is not here."""
 
 
-@contextlib.contextmanager
-def raises(kind, match=None):
-    caught = types.SimpleNamespace(value=None, type=None)
-    try:
-        yield caught
-    except kind as error:
-        caught.value, caught.type = error, type(error)
-        if match is not None and not re.search(match, str(error)):
-            raise AssertionError(f"{error} does not match {match!r}") from error
-    else:
-        raise AssertionError(f"{kind} was not raised")
+class ExceptionInfo:
+    """What `raises` caught."""
+
+    value: Any = None
+
+    @property
+    def type(self):
+        return type(self.value)
+
+    @property
+    def typename(self):
+        return type(self.value).__name__
+
+    def match(self, pattern):
+        if not re.search(pattern, str(self.value)):
+            raise AssertionError(f"{self.value} does not match {pattern!r}")
+        return True
+
+
+class Raises:
+    """The context of `raises`."""
+
+    def __init__(self, kind, match=None):
+        self.kind, self.pattern, self.caught = kind, match, ExceptionInfo()
+
+    def __enter__(self):
+        return self.caught
+
+    def __exit__(self, _, error, __):
+        if error is None:
+            raise AssertionError(f"{self.kind} was not raised")
+        if not isinstance(error, self.kind):
+            return False
+        self.caught.value = error
+        return self.pattern is None or self.caught.match(self.pattern)
+
+
+def raises(expected_exception, *given, match=None, **kwargs):
+    """As a context, or with the function to be called."""
+    kinds = expected_exception if isinstance(expected_exception, tuple) else (expected_exception,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise AssertionError(f"{expected_exception!r} is no class of exceptions")
+    context = Raises(expected_exception, match)
+    if not given:
+        return context
+    with context as caught:
+        given[0](*given[1:], **kwargs)
+    return caught
+
+
+class Captured:
+    """capsys: what was printed since it was asked last, by the tests and by the program that they call."""
+
+    Output = namedtuple("Output", "out err")
+
+    def __init__(self):
+        self.streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+
+    def readouterr(self):
+        output = self.Output(sys.stdout.getvalue(), sys.stderr.getvalue())
+        sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+        return output
+
+    def close(self):
+        sys.stdout, sys.stderr = self.streams
+
+
+NOT_HERE = {
+    "monkeypatch": "it changes the tests' own process, and the program runs in another",
+    "mocker": "it changes the tests' own process, and the program runs in another",
+    "tmp_path": "the tests and the program have no folder in common",
+    "tmpdir": "the tests and the program have no folder in common",
+    "caplog": "the program logs in another process",
+}
 
 
 class Approx:
@@ -35,7 +101,10 @@ class Approx:
     def __eq__(self, other):
         return self._close(other, self.expected)
 
+    __array_ufunc__ = None  # an array on the left leaves the comparison to this one, as with pytest's own
+
     def _close(self, value, expected):
+        value, expected = (each.tolist() if type(each).__module__ == "numpy" else each for each in (value, expected))
         if isinstance(expected, dict):
             return (isinstance(value, dict) and value.keys() == expected.keys()
                     and all(self._close(value[key], expected[key]) for key in expected))  # fmt: skip
@@ -91,8 +160,11 @@ def arguments(test, given: dict, space: dict) -> dict:
         if name in found or parameter.default is not parameter.empty or "*" in str(parameter):
             continue
         make = space.get(name)
+        if make is None and name == "capsys":
+            found[name] = Captured()
+            continue
         if make is None or not getattr(make, "is_fixture", False):
-            raise Unsupported(f"the fixture {name!r}, which the tests do not define")
+            raise Unsupported(f"the fixture {name!r}: {NOT_HERE.get(name, 'the tests do not define it')}")
         made = make(**arguments(make, {}, space))
         found[name] = next(made) if inspect.isgenerator(made) else made
     return found

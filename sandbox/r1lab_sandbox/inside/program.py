@@ -58,13 +58,13 @@ def run(has_line: bool) -> None:
 def _script(request: dict, line: None) -> int:
     """What it wrote to files that it did not close is written, as at an interpreter's end."""
     atexit.register(_flush_files)
-    _execute(request, "__main__", {})
+    _execute(request, "__main__", set())
     return 0
 
 
 def _serve(request: dict, line: socket.socket) -> int:
     """Answer calls until the line closes; then end at once, whatever threads the program left."""
-    given: dict = {}
+    given: set[str] = set()
     module = _execute(request, "solution", given)
     frames.send(line, json.dumps({"ready": True, "names": _named(module)}).encode())
 
@@ -102,15 +102,16 @@ def _ask(line: socket.socket, message: dict) -> dict:
     return reply if isinstance(reply, dict) else {"odd": "no answer"}
 
 
-def _execute(request: dict, name: str, given: dict) -> types.ModuleType:
+def _execute(request: dict, name: str, given: set[str]) -> types.ModuleType:
     """Run the program as a module. given: gets the names that it found defined."""
     module = types.ModuleType(name)
     module.__dict__.update(__builtins__=__builtins__, __file__=FILE)
     sys.modules[name] = module
     code = compile(request["source"], FILE, "exec", dont_inherit=True)
     if request["extra"].get("has_header"):
-        given.update(header_names.used(code))
-        module.__dict__.update(given)
+        found = header_names.used(code)
+        given.update(found)
+        module.__dict__.update(found)
     exec(code, module.__dict__)
     return module
 
@@ -163,7 +164,8 @@ def _leave(code: int) -> None:
 def _flush() -> bool:
     """Whether what was written is out; as at an interpreter's end, a stream that was closed or taken away is."""
     is_well = True
-    for stream in {id(each): each for each in (sys.stdout, sys.stderr, *STREAMS[1:])}.values():
+    streams = (getattr(sys, "stdout", None), getattr(sys, "stderr", None), *STREAMS[1:])
+    for stream in {id(each): each for each in streams}.values():
         try:
             if stream is not None and not getattr(stream, "closed", False):
                 stream.flush()

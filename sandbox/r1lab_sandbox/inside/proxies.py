@@ -22,6 +22,13 @@ OF_BUILTINS = frozenset(OF_ARRAYS.split()).union(
 class Crossing(BaseException):
     """What a test needs does not cross. Not an Exception: a test that expects one must not take it for that."""
 
+    latest: "Crossing | None" = None
+    """Kept, for a test may catch whatever comes."""
+
+    def __init__(self, *why: object):
+        super().__init__(*why)
+        Crossing.latest = self
+
 
 class Asker(Protocol):
     """What asks the program: `r1lab_sandbox.inside.line.Line`."""

@@ -38,6 +38,12 @@ class _Names(dict):
 class _Solution(types.ModuleType):
     """The module that tests import the program's names from; whatever it is asked for is the program's."""
 
+    def __getattribute__(self, name: str):
+        if not name.startswith("__"):
+            line = super().__getattribute__("__line__")
+            line.is_used = line.is_used or line.is_running  # an import at the top uses nothing yet
+        return super().__getattribute__(name)
+
     def __getattr__(self, name: str):
         if name.startswith("__"):
             raise AttributeError(name)
@@ -64,7 +70,7 @@ def run_tests(source: str, extra: dict, ask: Callable[[dict], dict]) -> list[lis
 
     for name in ("solution", *extra.get("modules", ())):
         module = sys.modules[name] = _Solution(name)
-        module.__dict__.update(stand_ins, __all__=list(stand_ins), __make__=make)
+        module.__dict__.update(stand_ins, __all__=list(stand_ins), __make__=make, __line__=line)
         space._theirs.add(id(module))
     sys.modules.setdefault("pytest", miniature_pytest.module())
     space.update({} if extra.get("is_importing") else stand_ins)
@@ -72,7 +78,7 @@ def run_tests(source: str, extra: dict, ask: Callable[[dict], dict]) -> list[lis
         with contextlib.suppress(ImportError):
             space[name] = importlib.import_module(module)
     sys.modules["tests"] = types.ModuleType("tests")
-    line.is_used = False
+    line.is_used = line.is_running = False
     style = {"check": _check, "pytest": _functions, "statements": _statements}[extra["style"]]
     return style(source, extra, space, stand_ins, line)
 
@@ -98,12 +104,14 @@ def _check(source: str, extra: dict, space: dict, stand_ins: dict, line: Line) -
             results.append([False, WRONG, "not reached"])
     results = results or [[False, WRONG, "not reached"]]
     space["__passed__"] = lambda number: results.__setitem__(number, [True, "", ""])
+    Crossing.latest = None
+    line.is_running = True
     space["__failed__"] = lambda number, error: results.__setitem__(number, _failure(error, line))
     try:
         exec(compile(ast.fix_missing_locations(parsed), "tests.py", "exec"), space)
         space["check"](stand_ins[extra["entry"]])
-        if line.missed is not None:
-            raise line.missed
+        if (missed := line.missed or Crossing.latest) is not None:
+            raise missed
     except BaseException as error:
         if all(result[2] != "not reached" for result in results):
             results.append(_failure(error, line))
@@ -147,7 +155,13 @@ def _call_test(space: dict, name: str) -> None:
             getattr(owner, prepare)(*([None] if inspect.signature(getattr(owner, prepare)).parameters else []))
     test = getattr(owner, method) if holder else space[method]
     for given in getattr(test, "parameter_sets", None) or getattr(owner, "parameter_sets", [{}]):
-        _finish(test(**miniature_pytest.arguments(test, given, space)))
+        arguments = miniature_pytest.arguments(test, given, space)
+        try:
+            _finish(test(**arguments))
+        finally:
+            for each in arguments.values():
+                if isinstance(each, miniature_pytest.Captured):
+                    each.close()
 
 
 def _finish(value: object) -> None:
@@ -177,12 +191,14 @@ def _statements(source: str, extra: dict, space: dict, stand_ins: dict, line: Li
 
 
 def _attempt(test: Callable[[], None], line: Line) -> list:
-    line.missed = None
+    line.missed = Crossing.latest = None
+    line.is_running = True
     try:
         test()
     except BaseException as error:
         return _failure(error, line)
-    return [True, "", ""] if line.missed is None else _failure(line.missed, line)
+    missed = line.missed or Crossing.latest
+    return [True, "", ""] if missed is None else _failure(missed, line)
 
 
 def _failure(error: BaseException, line: Line) -> list:

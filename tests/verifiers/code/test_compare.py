@@ -1,3 +1,4 @@
+import math
 import time
 
 import pytest
@@ -35,6 +36,22 @@ def test_numbers_are_equal_across_types_as_in_python():
 def test_a_tolerance_holds_for_floats_only_and_at_every_depth():
     assert same([{"x": 0.1 + 0.2}], [{"x": 0.3}], CLOSE) and same(1_000_000.4, 1_000_000.0, CLOSE)
     assert not same(0.301, 0.3, CLOSE) and not same(1_000_001, 1_000_000, CLOSE) and not same("0.3", 0.3, CLOSE)
+
+
+def test_a_whole_number_is_met_by_no_other_one_whatever_the_tolerance():
+    near = Rule(float_tol=1e-6, is_json=True)
+    assert not same(1000000500.0, 1000000000, near) and not same(1000000000.5, 1000000000, near)
+    assert (
+        not same(float("inf"), 10**332, near) and not same(float("inf"), 1e300, near) and not same(10**400, 1.0, near)
+    )
+    assert same(2.0000000001, 2, near) and same(2, 2.0, near) and same(2.0000001, 2.0, near)
+
+
+def test_an_array_passes_for_a_list_where_the_expected_value_came_out_of_json_alone():
+    node = {"ndarray": [1, [2]]}
+    assert compare.assertion_holds(node, compare.EQUAL, [1, [2]], JSON)
+    for how, want in ((compare.EQUAL, [1, [2]]), (compare.DIFFERENT, [3]), (compare.TRUE, None), (compare.FALSE, None)):
+        assert not compare.assertion_holds(node, how, want, STRICT)
 
 
 def test_what_came_out_of_json_lacks_tuples_and_keys_that_are_numbers():
@@ -80,6 +97,12 @@ def test_a_set_of_another_size_is_never_hashed():
     (b"2\n1", "1\n2", LOOSE, True), (b"\xff", "7", STRICT, False), (b"1_0", "10", CLOSE, False),
     (b"nan", "nan", CLOSE, True), (b"Yes", "yes", STRICT, False), (b"1000001", "1000000", CLOSE, False),
     (b"100000000000000001", "100000000000000000", Rule(is_decimal=True), False), (b"1e0", "1", CLOSE, True),
+    (b"1000000500.0", "1000000000", CLOSE, False), (b"1.0000005e9", "1000000000", CLOSE, False),
+    (b"1000000000.5", "1000000000", CLOSE, False), (b"100000.05", "100000", CLOSE, False), (b"3", "2", CLOSE, False),
+    (b"2.0000000001", "2", CLOSE, True), (b"1.9999999999998", "2", CLOSE, True), (b"2.0", "2", CLOSE, True),
+    (b"123456789012.0001", "123456789012", CLOSE, True), (b"inf", "1e400", CLOSE, False), (b"inf", "9" * 332, CLOSE, False),
+    (b"9e999", "1e400", CLOSE, False), (b"1.0000000001e400", "1e400", CLOSE, True), (b"-inf", "-1e309", CLOSE, False),
+    ("\u0667".encode(), "7", CLOSE, False), ("\uff17".encode(), "7", Rule(is_decimal=True), False),
     (b"sNaN", "1", Rule(is_decimal=True), False), (b"1e999999", "1", CLOSE, False), (b"007", "7", CLOSE, True),
 ])  # fmt: skip
 def test_printed_text_is_compared_by_lines_and_tokens(printed, expected, rule, is_same):
@@ -92,4 +115,13 @@ def test_a_large_multiset_is_compared_in_time():
     for items in (numbers, pairs):
         assert same(items[::-1], items, LOOSE) and not same([*items[:0:-1], "x"], items, LOOSE)
     assert time.process_time() - start < 5.0
+    near = Rule(unordered=True, float_tol=1e-6, is_json=True)
+    floats = [math.sin(number) * 1000 for number in range(1500)]
+    pairs = [[number % 20 + math.sin(number) * 1e-9, number / 7] for number in range(1500)]
+    for items in (floats, pairs):
+        assert same(
+            items[::-1], [[a + 1e-9, b] for a, b in items] if items is pairs else [a + 1e-9 for a in items], near
+        )
+        assert not same([*items[:0:-1], items[1]], items, near)
+    assert time.process_time() - start < 10.0
     assert same([{"a": 1}, [2], 0.1 + 0.2], [0.3, [2], {"a": 1}], Rule(unordered=True, float_tol=1e-9))

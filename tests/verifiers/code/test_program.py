@@ -142,7 +142,8 @@ def test_words_alone_are_no_program(completion):
 
 LONG = 1_000_000
 LINES = ("\n", "`", "~", "a", "a,", "a[", "x;", "x = 1\n", " ", "\n ", "- ", ">", "<think>", "</think>", "<answer>",
-         "</s>", "<|im_end|>", "'</think>'", "```\n", "~~~\n", "```py\nx = 1```\n", "if this is so\n", "(\n", '"""', "def ",
+         "</s>", "<|im_end|>",
+         "'</think>'", "```\n", "~~~\n", "```py\nx = 1```\n", "if this is so\n", "(\n", '"""', "def ",
          "a" * 900 + "```python\n")  # fmt: skip
 
 

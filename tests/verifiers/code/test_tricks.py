@@ -47,7 +47,7 @@ def test_what_is_asserted_inside_something_is_asserted(judge, answer):
     ({"entry_point": "add", "test": "def check(c):\n    c(1, 2)\n"}, "asserts nothing"),
     ({"test": f"{HEAD}def test_a():\n    for a in (1, 2):\n        assert add(a, 1) == a + 1\n        yield a\n"},
      "yields"),
-    ({"test": f"{HEAD}def test_a(capsys):\n    x = add(1, 2)\n    assert capsys.readouterr()\n"}, "fixture 'capsys'"),
+    ({"test": f"{HEAD}def test_a(tmp_path):\n    x = add(1, 2)\n    assert x == tmp_path\n"}, "no folder in common"),
     ({"test": "from calculator import add\ndef test_a():\n    x = add(3, 4)\n    assert x == 7\n"}, "calculator"),
     ({"test_list": ["for x in (1, 2): assert close(add(x, 1), x + 1)"]}, "decided by 'close'"),
     ({"test_list": ["y = add(1, 2)\nassert not far(y, 3)"]}, "decided by 'far'"),

@@ -117,6 +117,49 @@ def test_a_checker_accepts_one_of_several_answers_in_its_own_jail(judge):
         assert judge("print('x')", {**answer, "checker": checker}).status == "wrong"
 
 
+@pytest.mark.parametrize("checker", [
+    "def check(given, printed, expected):\n    return (False, 'differs')",
+    "def check(given, printed, expected):\n    return 'wrong answer'",
+    "def check(given, printed, expected):\n    pass",
+    "import sys\ng, e, s = (open(name).read().strip() for name in sys.argv[1:])\n"
+    "print('OK 1' if s == e else 'WRONG: got ' + s)",
+    "import sys\ng, e, s = (open(name).read().strip() for name in sys.argv[1:])\nprint('got:\\n' + s)",
+])  # fmt: skip
+def test_a_checker_says_yes_or_no_and_nothing_else(judge, checker):
+    verdict = judge("print(1)", {"inputs": ["1\n"], "outputs": ["5"], "checker": checker})
+    assert verdict.status == "error" and "the checker fails" in verdict.reason, verdict
+
+
+def test_a_checker_that_fails_on_what_was_printed_alone_is_right_about_it(judge):
+    checker = (
+        "def check(given, printed, expected):\n    if printed.strip().isdigit(): return int(printed) == int(expected)"
+    )
+    answer = {"inputs": ["1\n"], "outputs": ["5"], "checker": checker}
+    assert judge("print('x')", answer).status == "wrong" and judge("print(5)", answer).status == "correct"
+
+
+@pytest.mark.parametrize(("text", "answer", "is_right"), [
+    ("class Solution:\n    def total(self, nums: List[int]) -> int: return min(accumulate(nums))",
+     {"fn_name": "total", "inputs": [[[3, -1]]], "outputs": [2]}, True),
+    ("class Solution:\n    def f(self, head: Optional[ListNode]): return int(math.sqrt(9)) + len(deque([1]))",
+     {"fn_name": "f", "inputs": [[None]], "outputs": [4]}, True),
+    ("pass", {"fn_name": "gcd", "inputs": [[4, 6]], "outputs": [2]}, False),
+    ("class Solution:\n    def gcd(self, a, b): return 2", {"fn_name": "gcd", "inputs": [[4, 6]], "outputs": [2]}, True),
+    ("import operator\nadd = operator.add", ADD, True), ("from math import gcd", {"fn_name": "gcd", "inputs": [[4, 6]],
+                                                                                "outputs": [2]}, True),
+    ("print(ceil(2.5) + pow(2, 3))", {"input_output": {"inputs": [""], "outputs": ["11"]}}, True),
+    ("print(ceil(2.5))", {"inputs": [""], "outputs": ["3"]}, False),
+])  # fmt: skip
+def test_names_that_a_datasets_grader_defines_may_be_used(judge, text, answer, is_right):
+    assert (judge(text, answer).score == 1.0) == is_right, judge(text, answer)
+
+
+@pytest.mark.parametrize("end", ["sys.stdout.close()", "sys.stdout.flush(); sys.stdout = None", "sys.stderr.close()",
+                                 "del sys.stdout", "sys.stdin.close()"])  # fmt: skip
+def test_streams_may_be_closed_at_the_end(judge, end):
+    assert judge(f"import sys\n{SUM}\n{end}", STDIN).status == "correct"
+
+
 def test_a_test_that_needs_numpy_has_it_and_says_so_where_it_is_not_there(judge):
     answer = {
         "test": "import numpy\nfrom solution import f\ndef test_a():\n    x = numpy.array(f())\n    assert x.sum() == 3"

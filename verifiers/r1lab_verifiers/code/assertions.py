@@ -10,18 +10,27 @@ from collections.abc import Iterator
 
 TELLING = ("assert", "fail", "raises")
 """How names begin that stand for an assertion: unittest's, numpy's, pytest's."""
+ABBREVIATED = {"np": "numpy", "numpy": "numpy", "pytest": "pytest"}
 RAISES = ("raises", "assertRaises", "assertRaisesRegex")
 
 
-def asserts_something(*nodes: ast.AST) -> bool:
-    """Whether something in there can fail a program."""
-    return any(_is_assertion(node) for root in nodes for node in ast.walk(root))
+def asserts_something(*nodes: ast.AST, free: set[str] | frozenset = frozenset()) -> bool:
+    """Whether something in there can fail a program; free: names left to the program, which fail nothing."""
+    return any(_is_assertion(node, free) for root in nodes for node in ast.walk(root))
 
 
-def _is_assertion(node: ast.AST) -> bool:
+def _is_assertion(node: ast.AST, free: set[str] | frozenset) -> bool:
     if isinstance(node, ast.Assert):
-        return not isinstance(node.test, ast.Constant)
-    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+        return not isinstance(node.test, ast.Constant) or not node.test.value
+    name = (
+        ""
+        if isinstance(node, ast.Name) and node.id in free
+        else node.id
+        if isinstance(node, ast.Name)
+        else node.attr
+        if isinstance(node, ast.Attribute)
+        else ""
+    )
     return isinstance(node, ast.Raise) or name.startswith(TELLING)
 
 
@@ -58,10 +67,25 @@ def unbound_names(*texts: str) -> set[str]:
     return read - bound
 
 
+def modules_read(*texts: str) -> dict[str, str]:
+    """{name: module} of Python's own modules that tests use without importing them: theirs, not the program's."""
+    free, nodes = unbound_names(*texts), [*_nodes([ast.parse(text) for text in texts])]
+    holders = {node.value.id for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)}
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    found = {name: ABBREVIATED.get(name, name) for name in free & holders - called}
+    return {name: module for name, module in found.items() if _is_standard(module) or name in ABBREVIATED}
+
+
 def imported_names(parsed: list[ast.Module], modules: tuple[str, ...]) -> set[str]:
     """Names that tests take from the program by name, which may be a built-in's."""
     return {alias.name for node in _nodes(parsed) if isinstance(node, ast.ImportFrom) and node.module in modules
             for alias in node.names if alias.name != "*"}  # fmt: skip
+
+
+def local_names(parsed: list[ast.Module], modules: tuple[str, ...]) -> set[str]:
+    """What tests call the names that they take from the program."""
+    return {alias.asname or alias.name for node in _nodes(parsed)
+            if isinstance(node, ast.ImportFrom) and node.module in modules for alias in node.names}  # fmt: skip
 
 
 def own_names(parsed: list[ast.Module], modules: tuple[str, ...]) -> set[str]:
@@ -102,35 +126,3 @@ def _nodes(parsed: list[ast.Module]) -> Iterator[ast.AST]:
 
 def _is_standard(module: str | None) -> bool:
     return (module or "").split(".")[0] in sys.stdlib_module_names
-
-
-def deciding_function(text: str, free: set[str]) -> str | None:
-    """A function left to the program which alone decides on what another of its functions gave; None: there is none."""
-    parsed = ast.parse(text)
-    given = {target.id for node in ast.walk(parsed) if isinstance(node, ast.Assign) and _functions(node.value, free)
-             for target in node.targets if isinstance(target, ast.Name)}  # fmt: skip
-    for node in ast.walk(parsed):
-        call = _bare(node.test) if isinstance(node, ast.Assert) else None
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in free:
-            inner = [each for argument in call.args for each in ast.walk(argument)]
-            others = set().union(*(_functions(each, free) for each in inner)) - {call.func.id}
-            if others or any(isinstance(each, ast.Name) and each.id in given for each in inner):
-                return call.func.id
-    return None
-
-
-def _bare(condition: ast.expr) -> ast.expr:
-    """Without `not` and without a comparison with True or False."""
-    while True:
-        if isinstance(condition, ast.UnaryOp) and isinstance(condition.op, ast.Not):
-            condition = condition.operand
-        elif isinstance(condition, ast.Compare) and isinstance(getattr(condition.comparators[0], "value", None), bool):
-            condition = condition.left
-        else:
-            return condition
-
-
-def _functions(node: ast.AST, free: set[str]) -> set[str]:
-    """Functions left to the program that are called in there; a capital letter begins the name of a class."""
-    calls = (each.func for each in ast.walk(node) if isinstance(each, ast.Call))
-    return {each.id for each in calls if isinstance(each, ast.Name) and each.id in free and not each.id[:1].isupper()}

@@ -235,6 +235,18 @@ def collected_names(source: str) -> list[str]:
     return test_names
 
 
+def alone(parsed: ast.Module, name: str) -> ast.Module:
+    """A module with one of its collected tests, and without the others."""
+    holder, _, method = name.rpartition(".")
+    body = []
+    for node in parsed.body:
+        if isinstance(node, ast.ClassDef) and node.name == holder:
+            body += [each for each in node.body if not _is_test(each) or each.name == method]
+        elif not _is_test(node) or node.name == name:
+            body.append(node)
+    return ast.Module(body, [])
+
+
 def _is_test(node: ast.stmt) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
     return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from r1lab_data import programs
-from r1lab_verifiers.code import assertions, compare, lift, program
+from r1lab_verifiers.code import assertions, compare, judges, lift, program
 from r1lab_verifiers.code.lift import LiftedCall, NotLifted
 
-LANGUAGES = ("python", "python3", "py", "")
+PROGRAM_MODULES = ("solution", "main", "my_module", "your_module", "module", "program")
+"""Names under which tests import the program."""
 
 
 class BadTests(ValueError):
@@ -48,6 +49,13 @@ class ProgramTests:
     memory_mb: int | None = None
     can_unwrap: bool = False
     """APPS writes some values as a list of one."""
+    has_header: bool = False
+    """Whether a program may use names that the dataset's own grader defines before it: `List`, `deque`, `math`."""
+
+    @property
+    def header(self) -> dict:
+        """What a run needs to know of them: `r1lab_sandbox.inside.header_names`."""
+        return {"has_header": True} if self.has_header else {}
 
 
 def read_tests(answer: object, *, prompt: object = None, float_tol: float | None = None) -> ProgramTests:
@@ -106,7 +114,8 @@ def _listed(answer: dict, rule: compare.Rule, limits: dict) -> ProgramTests:
         raise BadTests("a checker judges what is printed; with fn_name, values are compared: give one of the two")
     if not name:
         texts = tuple((_text(given), _text(expected)) for given, expected in zip(inputs, outputs))
-        return ProgramTests(len(texts), rule, texts=texts, checker=checker, **limits)
+        has_header = bool(answer.get("has_header"))
+        return ProgramTests(len(texts), rule, texts=texts, checker=checker, has_header=has_header, **limits)
     if not isinstance(name, str) or not name.isidentifier():
         raise BadTests(f"fn_name {name!r} is no name of a function")
     for number, arguments in enumerate(inputs):
@@ -117,7 +126,8 @@ def _listed(answer: dict, rule: compare.Rule, limits: dict) -> ProgramTests:
         for number, (arguments, expected) in enumerate(zip(inputs, outputs))
     )
     wrapped = bool(answer.get("wrapped_outputs"))
-    return ProgramTests(len(calls), rule, calls=calls, entry=name, can_unwrap=wrapped, **limits)
+    has_header = "reference" not in answer  # LeetCode's form, whoever wrote the row
+    return ProgramTests(len(calls), rule, calls=calls, entry=name, can_unwrap=wrapped, has_header=has_header, **limits)
 
 
 def _program(source: object) -> str:
@@ -142,21 +152,23 @@ def _statements(answer: dict, rule: compare.Rule, limits: dict) -> ProgramTests:
         return ProgramTests(lifted.num_tests, rule, calls=lifted.calls, **limits)
     except NotLifted:
         _check_statements(tests, setup)
-        extra = {"style": "statements", "tests": list(tests), "entry": None, "setup_after": "setup_after" in answer}
+        extra = {"style": "statements", "tests": list(tests), "entry": None, "setup_after": "setup_after" in answer,
+                 "modules_read": assertions.modules_read(setup, *tests)}  # fmt: skip
         return ProgramTests(len(tests), rule, source=setup, extra=extra, **limits)
 
 
 def _check_statements(tests: list[str], setup: str) -> None:
     """That each asserts something, and that none leaves it to the program to say whether it is right."""
-    free = assertions.unbound_names(setup, *tests)
+    free = assertions.unbound_names(setup, *tests) - assertions.modules_read(setup, *tests).keys()
+    free |= assertions.local_names([ast.parse(text) for text in (setup, *tests)], PROGRAM_MODULES)
     for number, text in enumerate(tests):
-        if not assertions.asserts_something(ast.parse(text), ast.parse(setup)):
-            raise BadTests(f"test {number} asserts nothing")
-        judge = assertions.deciding_function(text, free)
-        if judge:
+        decides = judges.judge(ast.parse(f"{setup}\n{text}"), free, PROGRAM_MODULES)
+        if decides:
             raise BadTests(
-                f"test {number} is decided by {judge!r}, which the program would define: put it in the setup"
+                f"test {number} is decided by {decides!r}, which the program would define: put it in the setup"
             )
+        if not assertions.asserts_something(ast.parse(text), ast.parse(setup), free=free):
+            raise BadTests(f"test {number} asserts nothing")
 
 
 def _test_code(answer: dict, rule: compare.Rule, limits: dict) -> ProgramTests:
@@ -183,8 +195,22 @@ def _test_code(answer: dict, rule: compare.Rule, limits: dict) -> ProgramTests:
         lifted = lift.lift_test_functions(source)
         return ProgramTests(lifted.num_tests, rule, calls=lifted.calls, entry=entry or "", prompt=prompt, **limits)
     except NotLifted:
-        extra = {"style": "pytest", "tests": names, "entry": entry, "modules": modules, "is_importing": is_importing}
+        names = _telling_names(parsed, names)
+        extra = {"style": "pytest", "tests": names, "entry": entry, "modules": modules, "is_importing": is_importing,
+                 "modules_read": assertions.modules_read(source)}  # fmt: skip
         return ProgramTests(len(names), rule, source=source, extra=extra, entry=entry or "", prompt=prompt, **limits)
+
+
+def _telling_names(parsed: ast.Module, names: list[str]) -> list[str]:
+    """Tests without those that the program would decide itself; where none is left, the tests are broken."""
+    text = ast.unparse(parsed)
+    free = assertions.local_names([parsed], PROGRAM_MODULES)
+    free |= assertions.unbound_names(text) - assertions.modules_read(text).keys()
+    decided = {name: judges.judge(lift.alone(parsed, name), free, PROGRAM_MODULES) for name in names}
+    left = [name for name in names if decided[name] is None]
+    if not left:
+        raise BadTests(f"{names[0]} is decided by {decided[names[0]]!r}, which the program would define")
+    return left
 
 
 def _check(source: str, entry: str, prompt: str | None, rule: compare.Rule, limits: dict) -> ProgramTests:
@@ -221,7 +247,7 @@ def _module(node: ast.ImportFrom | ast.Import) -> str:
 def _modules(parsed: ast.Module) -> list[str]:
     """Modules that tests import and that must be the program: solution, or whatever else is nowhere to be found."""
     return [node.module for node in ast.walk(parsed) if isinstance(node, ast.ImportFrom) and node.module
-            and node.module in ("main", "my_module", "your_module", "module", "program")]  # fmt: skip
+            and node.module in PROGRAM_MODULES[1:]]  # fmt: skip
 
 
 def telling_order(problem_tests: ProgramTests) -> list[int]:

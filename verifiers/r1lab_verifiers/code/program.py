@@ -123,14 +123,14 @@ def _begins_as_code(text: str, parser: _Parser) -> bool:
     return len(all_fences) % 2 == 1 or parser.parses(text[start:], False)
 
 
-def _of_blocks(text: str, found: list[Block], parser: _Parser) -> str:
+def _of_blocks(text: str, all_blocks: list[Block], parser: _Parser) -> str:
     """The last block of Python, else the last without a language that reads like a program."""
-    ours = [block for block in found if block.is_python]
+    ours = [block for block in all_blocks if block.is_python]
     if not ours:
-        unnamed = [block for block in found if block.language == ""]
+        unnamed = [block for block in all_blocks if block.language == ""]
         ours = [block for block in unnamed if _CODE.search(text, block.start, block.end)] or unnamed
     if not ours:
-        raise NoProgram(f"the code block is in {found[-1].language[:30]}, not in Python")
+        raise NoProgram(f"the code block is in {all_blocks[-1].language[:30]}, not in Python")
     filled = (block for block in reversed(ours) if text[block.start : block.end].strip())
     return _program(text, next(filled, ours[-1]), parser)
 

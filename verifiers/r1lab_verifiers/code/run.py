@@ -22,6 +22,8 @@ MAX_FAILED_RUNS = 2
 """Runs of a submission that may hit a limit or end early before its remaining tests are given up."""
 MAX_TURNS = 10
 """The time of a conversation whose turns are not known before: of so many, or of one for each test."""
+SAID = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+"""What a checker prints."""
 MIN_OUTPUT_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 22
 MAX_SURPLUS_BYTES = 1 << 22
@@ -51,7 +53,10 @@ def run_texts(
     for test in tests:
         given, expected = problem_tests.texts[test]
         room = max(MIN_OUTPUT_BYTES, 2 * len(expected.encode("utf-8", "replace")) + 65536)
-        outcome = box.run(Program(source, stdin=given.encode("utf-8", "replace")), replace(limits, output_bytes=room))
+        outcome = box.run(
+            Program(source, stdin=given.encode("utf-8", "replace"), extra=problem_tests.header),
+            replace(limits, output_bytes=room),
+        )
         result = _text_result(box, problem_tests, test, outcome, limits)
         results.append(result)
         num_limits += outcome.is_limit
@@ -81,33 +86,36 @@ def _is_accepted(box: Sandbox, checker: str, given: str, expected: str, printed:
 
 
 def run_checker(box: Sandbox, checker: str, texts: tuple[str, str, bytes], limits: Limits) -> bool:
-    """Whether a checker, in a jail of its own, accepts an output. BadTests where the checker itself fails.
+    """Whether a checker, in a jail of its own, accepts an output. BadTests where the checker itself fails, or says
+    anything but yes or no: a text that it gives may be the program's own.
 
-    Two forms: a script given the files input.txt, correct_output.txt and solution_output.txt, which prints 1 or true;
-    or a module with check(input, output, expected), whose value counts.
+    Two forms: a script given the files input.txt, correct_output.txt and solution_output.txt, which prints 1 or 0, true
+    or false, and nothing else; or a module with check(input, output, expected), which returns one of these.
     """
     given, expected, printed = texts
     shown = printed.decode("utf-8", "replace")
     files = {"input.txt": given, "correct_output.txt": expected, "solution_output.txt": shown}
     if any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in ast.parse(checker).body):
-        call = LiftedCall(0, "check", [given, shown, expected], {}, compare.TRUE)
-        results = run_calls(box, checker, (call,), compare.Rule(), limits)
-        if results[0].status in ("crash", "timeout"):
-            raise BadTests(f"the checker fails: {results[0].note}")
-        return results[0].is_passed
+        try:
+            call = LiftedCall(0, "check", [given, shown, expected], {}, compare.TRUE)
+            (said,) = reference_values(box, checker, (call,), limits)
+        except BadTests as error:
+            raise BadTests(str(error).replace("the reference", "the checker", 1)) from None
+        if not isinstance(said, bool | int | float) or said not in (0, 1):
+            raise BadTests(f"the checker fails: it returns {str(said)[:60]!r}, not True or False")
+        return said == 1
     outcome = box.run(Program(checker, argv=tuple(files), files=files), limits)
     if outcome.status != "ok":
         raise BadTests(f"the checker fails: {_told(outcome)}")
-    words = outcome.stdout.decode("utf-8", "replace").split()
-    try:
-        return bool(words) and (words[-1].lower() == "true" or float(words[-1]) == 1.0)
-    except ValueError:
-        return False
+    word = outcome.stdout.decode("utf-8", "replace").strip().lower()
+    if word not in SAID:
+        raise BadTests(f"the checker fails: it prints {word[:60]!r}, not 1 or 0")
+    return SAID[word]
 
 
 def run_calls(
     box: Sandbox, source: str, calls: tuple[LiftedCall, ...], rule: compare.Rule, limits: Limits,
-    can_unwrap: bool = False, stop: bool = False,
+    can_unwrap: bool = False, stop: bool = False, header: dict | None = None,
 ) -> list[Result]:  # fmt: skip
     """One process for all calls; where it ends early, another one for those that were not yet made."""
     results: list[Result] = []
@@ -120,7 +128,7 @@ def run_calls(
         room = MAX_SURPLUS_BYTES + max(map(_size, rest))
         whole = limits.seconds * len(rest)
         turn = replace(limits, seconds=whole, turn_seconds=limits.seconds, output_bytes=room)
-        outcome = box.run(Program(source, kind="serve", messages=messages), turn)
+        outcome = box.run(Program(source, kind="serve", messages=messages, extra=header or {}), turn)
         finished = []
         for call, nonce, reply in zip(rest, nonces, outcome.replies[1:]):
             left -= len(reply)

@@ -147,7 +147,8 @@ class Code:
             if stop:
                 place = {test: rank for rank, test in enumerate(telling_order(problem_tests))}
                 calls = tuple(sorted(calls, key=lambda call: place[call.test]))
-            return run.run_calls(box, text, calls, problem_tests.rule, limits, problem_tests.can_unwrap, stop)
+            unwrap, header = problem_tests.can_unwrap, problem_tests.header
+            return run.run_calls(box, text, calls, problem_tests.rule, limits, unwrap, stop, header)
         return run.run_tests(box, text, problem_tests, limits)
 
     def _with_outputs(
