@@ -16,12 +16,20 @@ __all__ = ["RecipeError", "RunError", "compare", "evaluate", "probe", "train"]
 __version__ = "0.2.0"
 
 
-def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callable | None = None) -> "Run":
+def train(
+    recipe: dict[str, Any] | str | Path,
+    *overrides: str,
+    verifier: Callable | None = None,
+    on_step: Callable[[dict[str, Any]], object] | None = None,
+    from_checkpoint: int | str = "",
+) -> "Run":
     """Run a recipe (a mapping, a file, or the name of one that ships) to its end, as `r1lab train` does.
 
     `overrides` are `key.path=value`.
 
     `verifier` is a function or class that workers can import: it becomes the recipe's `verifier: module:name`.
+    `on_step(row)` is called with each row of metrics.jsonl once it is on disk; what it raises ends the run.
+    `from_checkpoint` (a step, or `<stage>-<step>`) takes a run back to one of its checkpoints.
     RecipeError (a ValueError) where the recipe is wrong, and nothing is written; RunError where the run failed.
     """
     from r1lab.recipe import load
@@ -34,7 +42,7 @@ def train(recipe: dict[str, Any] | str | Path, *overrides: str, verifier: Callab
     checked = check.early(plan)  # a mistake is told of before torch is loaded
     from r1lab import pipeline
 
-    return pipeline.train(plan, checked=checked)
+    return pipeline.train(plan, checked=checked, on_step=on_step, from_checkpoint=str(from_checkpoint))
 
 
 def compare(recipes: Sequence[dict[str, Any] | str | Path], *overrides: str, **options: Any) -> "Comparison":

@@ -3,7 +3,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ from r1lab.recipe import TrainStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.rollout.verification import version_of
 from r1lab.run import checkpoint, files, outcome
-from r1lab.run.folder import RunFolder, folder, open_run
+from r1lab.run.folder import RunFolder, admit, folder, open_run
 from r1lab.run.ledger import Ledger
 from r1lab.run.manifest import identity, num_threads
 from r1lab.run.metrics import MetricsFile
 from r1lab.run.progress import Progress
+from r1lab.run.rewind import rewind
 from r1lab.run.stopping import goal_of
 from r1lab.run.trackers import Trackers
 from r1lab.stages import costs, eval, reject
@@ -52,26 +53,44 @@ RUNNERS = {
 """What runs a stage, by its kind."""
 
 
-def train(plan: Plan, progress: Progress | None = None, checked: Sequence[Checked] | None = None) -> Run:
+def train(
+    plan: Plan,
+    progress: Progress | None = None,
+    checked: Sequence[Checked] | None = None,
+    *,
+    on_step: Callable[[dict], object] | None = None,
+    from_checkpoint: str = "",
+) -> Run:
     """Run a plan to its end, from where its folder stands. RecipeError before anything is written, later RunError.
 
-    `checked` is what `r1lab.stages.check.early` made of the plan, where that was asked for.
+    `checked` is what `r1lab.stages.check.early` made of the plan, where that was asked for. `on_step(row)` is called
+    with each row of metrics once it is on disk; what it raises ends the run, which then goes on from there.
+    `from_checkpoint` is a step, or `<stage>-<step>`, that the run goes back to.
     Where a launcher started several processes they run it together; all of them have the same rows in the end.
     """
     with ranks.session():
         spoken = progress if progress and ranks.is_first() else Progress(quiet=not ranks.is_first())
         try:
-            return _train(plan, spoken, checked)
+            return _train(plan, spoken, checked, on_step, from_checkpoint)
         finally:
             spoken.close()  # also where it failed: a bar that stays hides the cursor
 
 
-def _train(plan: Plan, progress: Progress, checked: Sequence[Checked] | None) -> Run:
+def _train(
+    plan: Plan,
+    progress: Progress,
+    checked: Sequence[Checked] | None,
+    on_step: Callable[[dict], object] | None,
+    from_checkpoint: str,
+) -> Run:
     ready = ranks.together(lambda: prepare(plan, checked))
     digests = {key: value for each in ready for key, value in each.digests.items()}
     versions = {key: version_of(resolved) for each in ready for key, resolved in each.table.items()}
     needed = costs.disk(ready)
-    ranks.first(_refuse_changed_ends, ready, folder(plan, identity(plan, digests)))
+    own = identity(plan, digests)
+    if from_checkpoint:
+        progress.say(ranks.first(_rewound, folder(plan, own), own, from_checkpoint))
+    ranks.first(_refuse_changed_ends, ready, folder(plan, own))
     with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=needed) as run:
         for warning in run.warnings:
             progress.say(f"warning: {warning}")
@@ -84,7 +103,7 @@ def _train(plan: Plan, progress: Progress, checked: Sequence[Checked] | None) ->
             progress.say(f"writing to {run.path}")
             for line in dict.fromkeys(_engine_line(run.pinned[stage.name]) for stage in plan.stages):
                 progress.say(line)
-            _stages(ready, plan, run, progress)
+            _stages(ready, plan, run, progress, on_step)
         rows = [json.loads(line) for line in ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()]
     progress.close()
     for warning in outcome.warnings(rows):
@@ -120,10 +139,23 @@ def _pinned(ready: list[Ready]) -> dict:
     return pinned
 
 
-def _stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress) -> None:
+def _rewound(path: Path, identity_now: dict, wanted: str) -> str:
+    admit(path, identity_now)  # of this recipe
+    return rewind(path, wanted)
+
+
+def _stages(
+    ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress, on_step: Callable[[dict], object] | None
+) -> None:
     wanted = {stage.name: stage.trackers for stage in plan.stages} if ranks.is_first() else {}
     with closing(Trackers(run, wanted, progress.say)) as trackers:
-        _all_stages(ready, plan, run, progress, MetricsFile(run.metrics, trackers.follow))
+
+        def follow(row: dict) -> None:
+            trackers.follow(row)
+            if on_step is not None:
+                on_step(dict(row))
+
+        _all_stages(ready, plan, run, progress, MetricsFile(run.metrics, follow))
         trackers.catch_up()
     ranks.first(_last_model, _trained(ready), ready, plan, run)
     run.finish()

@@ -40,14 +40,14 @@ def read(path: str, *, split: str, config: str | None, base: Path | None, limit:
         check_suffix(found.name, path)
         return read_file(found, path, split=split, limit=limit)
     if suffix(path) or path.startswith((".", "/", "~")) or not HUB_ID.fullmatch(path):
-        tried = " nor ".join(str(folder) for folder in starts(base))
-        raise DataError(f"{path}: no such file or folder, neither in {tried}; or give a hub id such as openai/gsm8k")
+        tried = [*map(str, starts(base)), "on the hub, whose ids are such as openai/gsm8k"]
+        raise DataError(f"{path}: no such file or folder, neither in {' nor '.join(tried)}")
     return read_hub(path, split=split, config=config, limit=limit)
 
 
 def starts(base: Path | None) -> list[Path]:
     """The folders that relative paths start from, in the order they are tried."""
-    return [*([base.resolve()] if base else []), Path.cwd()]
+    return list(dict.fromkeys([*([base.resolve()] if base else []), Path.cwd()]))
 
 
 def local(path: str, base: Path | None) -> Path | None:

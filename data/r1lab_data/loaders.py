@@ -25,6 +25,7 @@ def load(
     distinct: str = "rows",
     holdout: float | None = None,
     part: str = "rest",
+    holdout_by: str = "template",
     limit: int | None = None,
     base: Path | None = None,
 ) -> list[Problem]:
@@ -34,8 +35,8 @@ def load(
     split: of a hub dataset or a folder; a single file is its own split.
     columns, answer_format: see `r1lab_data.columns` and `r1lab_data.answers`. A missing key of `columns` is the column
     of that name for prompt and answer, none for solution and id (with `hash` and `boxed` the whole answer column is the
-    solution). where, distinct, holdout and part (`r1lab_data.columns`, `r1lab_data.split`) choose among the rows, in
-    this order.
+    solution). where, distinct, holdout, holdout_by and part choose among the rows (`r1lab_data.columns`,
+    `r1lab_data.split`).
     limit: the first of what is left. base: where relative paths start (a recipe's folder), before the current folder.
     Text stays as it is but for line ends: \r\n and \r are \n in prompts, solutions and text answers, not in `meta`.
     DataError: whatever is wrong, in one line with file, row, value, what is allowed and the remedy.
@@ -47,7 +48,7 @@ def load(
     made = problems(table, columns, source=source, verifier=verifier, answer_format=answer_format, where=where)
     made = distinct_of(made, distinct)
     if holdout is not None:
-        made = part_of(made, holdout=holdout, take=part)
+        made = part_of(made, holdout=holdout, take=part, by=holdout_by)
     return made[:limit]
 
 

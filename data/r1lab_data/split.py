@@ -1,7 +1,7 @@
 """Parts of one set of problems: which to keep, which to hold out. Not the search for leaks (`r1lab_data.overlap`).
 
-Both work on what is asked, not on rows: problems that differ in numbers alone are one template, and a template never
-stands in two parts.
+Both work on what is asked, not on rows: problems that differ in numbers alone are one template. Equal texts never stand
+in two parts, and a template does so only where single problems are held out (`text`, a plain random split).
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +12,7 @@ from r1lab_data.problem import DataError, Problem
 
 DISTINCT = ("rows", "text", "template")
 PARTS = ("rest", "held_out")
+HOLDOUT_BY = ("template", "text")
 
 
 def distinct(problems: Sequence[Problem], by: str) -> list[Problem]:
@@ -26,18 +27,26 @@ def distinct(problems: Sequence[Problem], by: str) -> list[Problem]:
     return list(first.values())
 
 
-def part(problems: Iterable[Problem], *, holdout: float, take: str) -> list[Problem]:
-    """The templates whose hash falls below the share `holdout` in (0, 1), or the others.
+def part(problems: Iterable[Problem], *, holdout: float, take: str, by: str = "template") -> list[Problem]:
+    """The templates whose hash falls below the share `holdout` in (0, 1), or the others; by `text` single problems.
 
     A problem's part depends on its own text alone: rows that come or go, and their order, move no other problem.
     """
+    if by not in HOLDOUT_BY:
+        raise DataError(f"holdout_by: {by!r} is none of {', '.join(HOLDOUT_BY)}")
     if not 0 < holdout < 1:
         raise DataError(f"holdout: {holdout!r} is no share between 0 and 1")
     if take not in PARTS:
         raise DataError(f"part: {take!r} is none of {', '.join(PARTS)}")
-    kept = [problem for problem in problems if (place(problem) < holdout) == (take == "held_out")]
+    problems = list(problems)
+    kept = [problem for problem in problems if (place(problem, by) < holdout) == (take == "held_out")]
     if not kept:
-        raise DataError(f"holdout: {holdout} leaves no problem in the part {take!r}; choose another share")
+        templates = len({key(problem, masked=True) for problem in problems})
+        remedy = "choose another share" if templates > 1 else "hold out single problems with holdout_by: text"
+        raise DataError(
+            f"holdout: {holdout} leaves no problem in the part {take!r}: the {len(problems)} problems are {templates} "
+            f"template{'s' * (templates > 1)}, texts that differ in numbers alone; {remedy}"
+        )
     return kept
 
 
@@ -47,7 +56,7 @@ def key(problem: Problem, *, masked: bool) -> str:
     return mask_numbers(text) if masked else text
 
 
-def place(problem: Problem) -> float:
-    """The template's place in [0, 1), by its hash."""
-    digest = blake2b(key(problem, masked=True).encode(), digest_size=8, person=b"holdout").digest()
+def place(problem: Problem, by: str = "template") -> float:
+    """The place in [0, 1) of its template, or of its text, by hash."""
+    digest = blake2b(key(problem, masked=by == "template").encode(), digest_size=8, person=b"holdout").digest()
     return int.from_bytes(digest, "big") / 2**64

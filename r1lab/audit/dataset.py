@@ -57,7 +57,7 @@ def audit_golds(
     workers: WorkersConfig = verification.WORKERS,
 ) -> Audit:
     """Check every problem of a dataset or task. Without a verifier a task's own; else RecipeError, as for bad data."""
-    problems = load_problems(source, "audit", "", Path.cwd())
+    problems = load_problems(source, "audit", "", Path.cwd(), "--dataset")
     spec = verifier or problems[0].verifier
     if not spec:
         raise RecipeError("--verifier: a dataset names none; give one (math, numeric, ...)")

@@ -47,7 +47,7 @@ def shared(
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores")] = 0,
     completions: Annotated[Path | None, typer.Option(help="JSONL of id and completion, instead of a model")] = None,
     server: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server that serves MODEL")] = None,
-    key_variable: Annotated[str, typer.Option(help="Environment variable of the server's key")] = "OPENAI_API_KEY",
+    key_env: Annotated[str, typer.Option(help="Environment variable of the server's key")] = "OPENAI_API_KEY",
     trust_remote_code: given.Trust = False,
     seed: Annotated[int, typer.Option(help="Of the samples")] = 0,
     workers: given.WorkersOption = None,
@@ -70,7 +70,7 @@ def shared(
         "prefill_think": prefill_think or None, "verifier": verifier, "settings": given.values(settings, "--set"),
         "on_bad_gold": on_bad_gold, "source": {key: value for key, value in knobs.items() if value not in (None, {})},
         "recipe": recipe, "engine": engine, "max_batch": max_batch, "threads": threads, "completions": completions,
-        "server": server, "key_variable": key_variable, "seed": seed, "trust_remote_code": trust_remote_code,
+        "server": server, "key_env": key_env, "seed": seed, "trust_remote_code": trust_remote_code,
         "workers": given.pool(workers, deadline, memory_mb) if said or recipe is None else None,
     }  # fmt: skip
 

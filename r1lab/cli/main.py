@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import r1lab
 from r1lab.cli import options as given
 from r1lab.cli.eval_options import asking
 from r1lab.errors import INTERRUPTED, RecipeError, RunError
@@ -22,9 +23,26 @@ app.add_typer(models, name="models")
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, such as learning_rate=1e-5")]
 
 
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"r1lab {r1lab.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def start(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    """Read by `main`."""
+def start(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """What holds for every command. `--debug` is read by `main`."""
+    if context.invoked_subcommand not in (None, "doctor"):
+        try:
+            Path.cwd()
+        except OSError:
+            raise RecipeError("the current folder is gone: it was removed or moved; go to another one") from None
 
 
 @app.command()
@@ -41,6 +59,9 @@ def train(
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would do and cost, run nothing.")] = False,
     full: Annotated[bool, typer.Option("--full", help="With --dry-run: the whole recipe too.")] = False,
+    from_checkpoint: Annotated[
+        str, typer.Option(metavar="STEP", help="Go back to this checkpoint (20, or rl-20); what is behind is set aside")
+    ] = "",
     processes: Annotated[
         int | None, typer.Option(help="Start so many processes that train together on this machine")
     ] = None,
@@ -51,12 +72,13 @@ def train(
     if full and not dry_run:
         raise RecipeError("--full: goes with --dry-run, which prints the recipe")
     several = launch.num_processes(processes)
+    back = ["--from-checkpoint", from_checkpoint] if from_checkpoint else []
     if several > 1 and not dry_run:
-        raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or [])]))
+        raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or []), *back]))
     with launch.session():
         if dry_run:
             return _dry_run(recipe, overrides or [], several, full)
-        _train(recipe, overrides or [])
+        _train(recipe, overrides or [], from_checkpoint)
 
 
 def _dry_run(recipe: str, overrides: list[str], processes: int, is_full: bool) -> None:
@@ -66,7 +88,7 @@ def _dry_run(recipe: str, overrides: list[str], processes: int, is_full: bool) -
     typer.echo(dry_run(load.resolve(*load.read(recipe, overrides)), processes, is_full=is_full))
 
 
-def _train(recipe: str, overrides: list[str]) -> None:
+def _train(recipe: str, overrides: list[str], from_checkpoint: str) -> None:
     """In each of the processes; the first one speaks."""
     from r1lab.recipe import load
     from r1lab.stages import check
@@ -76,7 +98,7 @@ def _train(recipe: str, overrides: list[str]) -> None:
     from r1lab import pipeline
     from r1lab.distributed import ranks
 
-    run = pipeline.train(plan, checked=checked)
+    run = pipeline.train(plan, checked=checked, from_checkpoint=from_checkpoint)
     if not ranks.is_first():
         return
     last = run.path / "stages" / plan.stages[-1].name
@@ -111,6 +133,9 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder of the report")] = None,
 ) -> None:
     """Figures and one HTML page of one or several runs."""
+    for run in runs:  # said before matplotlib is loaded
+        if not (run / "metrics.jsonl").is_file():
+            raise RecipeError(f"{run}: no metrics.jsonl; give the folder of a run that has done at least one step")
     from r1lab.report.report import report
 
     try:
@@ -153,8 +178,6 @@ def probe(
     asked: dict,
 ) -> None:
     """Will RL from here learn? The share of mixed groups for each group size, and what would give signal."""
-    import r1lab
-
     more = {"out": out, "overrides": overrides or (), "say": given.aside}
     found = r1lab.probe(models or [], group_size=group_size, **asked, **more)
     typer.echo(found.text())
@@ -234,6 +257,8 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, send nothing.")] = False,
 ) -> None:
     """Upload the model and its card to the Hugging Face hub; nothing else of the run."""
+    if not path.is_dir():  # said before the hub's package is loaded
+        raise RecipeError(f"push: {path} is no folder; give a run or the folder of a model")
     from r1lab.hub.push import push
 
     typer.echo("\n".join(push(path, repo_id, private=private, dry_run=dry_run)))
@@ -245,6 +270,16 @@ def methods(name: Annotated[str | None, typer.Argument(help="A preset, such as g
     from r1lab.objective import explain as methods
 
     typer.echo(methods.explain(name) if name else methods.table())
+
+
+@app.command()
+def recipes() -> None:
+    """The recipes that ship, with a line each; `r1lab train NAME --dry-run` says more of one."""
+    from r1lab.recipe import load
+
+    names = load.shipped_names()
+    for name in names:
+        typer.echo(f"{name:{max(map(len, names))}}  {load.about(name)}")
 
 
 @models.command()

@@ -74,15 +74,16 @@ def pool(count: int | None, deadline: float, memory_mb: int) -> "WorkersConfig":
     """RecipeError names the option whose value cannot be."""
     from pydantic import ValidationError
 
-    from r1lab.recipe import WorkersConfig
+    from r1lab.recipe import WorkersConfig, messages
 
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    values = {"count": cores if count is None else count, "deadline": deadline, "memory_mb": memory_mb}
     try:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return WorkersConfig(count=cores if count is None else count, deadline=deadline, memory_mb=memory_mb)
+        return WorkersConfig(**values)
     except ValidationError as error:
-        fault = error.errors()[0]
-        option = {"count": "--workers", "deadline": "--deadline", "memory_mb": "--memory-mb"}[str(fault["loc"][0])]
-        raise RecipeError(f"{option}: {fault['msg'].lower()}, got {fault['input']!r}") from None
+        key, colon, text = messages.told(error, WorkersConfig, values).partition(": ")
+        option = {"count": "--workers", "deadline": "--deadline", "memory_mb": "--memory-mb"}[key]
+        raise RecipeError(f"{option}{colon}{text}") from None
 
 
 def check_audit(cases: Path | None, dataset: str | None, verifier: str | None, against: str | None) -> None:
@@ -99,17 +100,14 @@ def source(dataset: str, **knobs: Any) -> "SourceConfig":
     """The data source that a dataset's path, hub id or `task:NAME` stands for."""
     from pydantic import ValidationError
 
-    from r1lab.recipe import SourceConfig
+    from r1lab.recipe import SourceConfig, messages
 
     is_task = dataset.startswith(TASK)
     place = {"task": dataset.removeprefix(TASK)} if is_task else {"path": dataset}
     try:
         return SourceConfig(**place, **knobs)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        message = fault["msg"].removeprefix("Value error, ")
-        raise RecipeError(f"--dataset: {where}: {message}, got {fault['input']!r}" if where else message) from None
+        raise RecipeError(f"--dataset: {messages.told(error, SourceConfig, place | knobs)}") from None
 
 
 def recipes(texts: list[str]) -> tuple[list[str], list[str], str | None]:

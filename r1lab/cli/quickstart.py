@@ -20,7 +20,6 @@ from r1lab import embedded
 from r1lab.errors import RecipeError
 from r1lab.recipe import load
 from r1lab.recipe.load import Plan
-from r1lab.report.report import report
 from r1lab.run import files, journal
 from r1lab.run.files import atomic_file
 from r1lab.run.progress import Progress
@@ -42,7 +41,8 @@ def quickstart(overrides: list[str]) -> dict:
     shared = [text for text in overrides if not text.startswith("out=")]
     plans = {arm: _plan(recipe, out / arm, shared) for arm, recipe in ARMS.items()}
     checked = {arm: check.early(plan) for arm, plan in plans.items()}
-    from r1lab import pipeline  # loads torch, which no mistake above waits for
+    from r1lab import pipeline  # these load torch and matplotlib, which no mistake above waits for
+    from r1lab.report.report import report
 
     console = Console(soft_wrap=True)
     console.print(f"Two ways to teach one small model to add, at the same token budget; into {out}", highlight=False)

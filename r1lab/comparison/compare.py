@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r1lab.comparison import jobs as launch
 from r1lab.comparison import trials
-from r1lab.comparison.jobs import Planned
+from r1lab.comparison.planned import Planned
 from r1lab.comparison.trials import Trial
 from r1lab.errors import RecipeError, RunError
 from r1lab.recipe import load
@@ -80,6 +79,7 @@ def compare(
         raise RecipeError(f"{overrides[0]!r} changes nothing: folders of runs that are there are only read")
     _check_budgets(planned)
     _check_ready(planned)
+    from r1lab.comparison import jobs as launch  # these load torch and scipy, which no mistake above waits for
     from r1lab.comparison.findings import findings
 
     failed = launch.run_all(planned, jobs)

@@ -12,47 +12,18 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from rich.console import Console
 
+from r1lab import pipeline
+from r1lab.comparison.planned import Planned
 from r1lab.errors import RecipeError, RunError, Stopped
-from r1lab.recipe import load
-from r1lab.recipe.load import Plan
 from r1lab.run.progress import Progress
 from r1lab.run.signals import terminable
 
 FAILED, STOPPED = "failed", "stopped"
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A run to make, or to go on with."""
-
-    regime: str
-    seed: int
-    raw: dict[str, Any]
-    """The recipe as plain data, with its seed and folder."""
-    base: Path
-
-    @property
-    def name(self) -> str:
-        return f"{self.regime}, seed {self.seed}"
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.raw["out"])
-
-    def plan(self, threads: int = 0) -> Plan:
-        """Resolved; stages that leave their threads open take `threads`."""
-        plan = load.resolve(self.raw, self.base)
-        if not threads:
-            return plan
-        stages = [stage if stage.threads else stage.model_copy(update={"threads": threads}) for stage in plan.stages]
-        return replace(plan, stages=tuple(stages))
 
 
 def run_all(planned: Sequence[Planned], jobs: int = 1) -> dict[str, str]:
@@ -65,8 +36,6 @@ def run_all(planned: Sequence[Planned], jobs: int = 1) -> dict[str, str]:
 def _here(planned: Planned) -> str:
     """Run it in this process; why it failed, or nothing."""
     try:
-        from r1lab import pipeline  # loads torch
-
         pipeline.train(planned.plan(), Progress(planned.name))
     except Stopped:
         raise
@@ -163,8 +132,6 @@ def main() -> int:
     planned = Planned(**told, base=base)
     progress = Progress(planned.name)
     progress.console = Console(stderr=True, force_terminal=False)  # bars of several would overwrite each other
-    from r1lab import pipeline
-
     try:
         pipeline.train(planned.plan(threads), progress)
     except (RecipeError, RunError) as error:

@@ -31,7 +31,7 @@ def lead(findings: Findings) -> str:
         rest = "" if len(others) == 1 else ", and above every other regime"
         return f"{best.name} ends higher than {others[0].name}: {points(difference_from(pairs[0], best.name))}{rest}."
     unsettled = "; ".join(_against(each, best.name) for each in pairs if each.winner != best.name)
-    return f"No regime is shown to end highest: {best.name} scores most, but is not told from {unsettled}."
+    return f"No regime is shown to end highest: {best.name} scores most, but is not separated from {unsettled}."
 
 
 def more(findings: Findings) -> list[str]:

@@ -21,7 +21,7 @@ from r1lab.evaluation.runner import EvaluationSpec
 from r1lab.evaluation.scores import checked_ks
 from r1lab.evaluation.server_completer import KEY_VARIABLE, Served
 from r1lab.policy.location import locate, trust_remote_code
-from r1lab.recipe import AnyStageConfig, EngineConfig, RlStageConfig, WorkersConfig, load
+from r1lab.recipe import AnyStageConfig, EngineConfig, RlStageConfig, WorkersConfig, load, messages
 from r1lab.recipe.base import Use
 from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.load import Plan, parse_yaml
@@ -83,7 +83,7 @@ class Asked:
     """A file of completions, instead of a model."""
     server: str | None = None
     """Base URL of an OpenAI-compatible server, instead of a model here."""
-    key_variable: str = KEY_VARIABLE
+    key_env: str = KEY_VARIABLE
     """Environment variable that holds the server's key."""
     seed: int = 0
     workers: WorkersConfig | None = None
@@ -181,7 +181,7 @@ def _origin(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[Com
     if asked.model is None:
         raise RecipeError("MODEL: missing; name a model (embedded, a folder, a hub id), or give --completions FILE")
     if asked.server is not None:
-        return Served(asked.server, asked.model, prompt, key_variable=asked.key_variable), prompt
+        return Served(asked.server, asked.model, prompt, key_env=asked.key_env), prompt
     if type(asked.threads) is not int or asked.threads < 0:
         raise RecipeError(f"--threads: {asked.threads!r} is no count")
     location = locate(asked.model, base)
@@ -194,12 +194,13 @@ def _engine(asked: Asked, stage: AnyStageConfig | None) -> EngineConfig:
     """The recipe's engine with what the arguments say put in its place."""
     said = {"kind": asked.engine, "max_batch": asked.max_batch}
     base = stage.engine.model_dump() if stage is not None and asked.engine is None else {"max_batch": MAX_BATCH}
+    values = {**base, **{key: value for key, value in said.items() if value is not None}}
     try:
-        return EngineConfig(**{**base, **{key: value for key, value in said.items() if value is not None}})
+        return EngineConfig(**values)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"])).replace("_", "-") or "engine"
-        raise RecipeError(f"--{where}: {fault['msg'].removeprefix('Value error, ')}, got {fault['input']!r}") from None
+        key, colon, text = messages.told(error, EngineConfig, values).partition(": ")
+        option = {"kind": "--engine", "max_batch": "--max-batch"}.get(key)
+        raise RecipeError(f"{option}{colon}{text}" if option else f"--engine: {key}{colon}{text}") from None
 
 
 def _prompt(asked: Asked, stage: AnyStageConfig | None) -> PromptConfig:
@@ -212,8 +213,7 @@ def _prompt(asked: Asked, stage: AnyStageConfig | None) -> PromptConfig:
     try:
         return PromptConfig(**knobs)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise RecipeError(f"--prompt: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+        raise RecipeError(f"--prompt: {messages.told(error, PromptConfig, knobs)}") from None
 
 
 def _examples(given: Sequence[Mapping[str, str]] | Path) -> Sequence[Mapping[str, str]]:
@@ -268,7 +268,7 @@ def _refuse_leaks(eval_set: EvaluationSet, source: SourceConfig, plan: Plan) -> 
         train += load_problems(train_source, name, "", plan.base)
     by_nature = leaks.is_ours(source.task) and all(leaks.is_ours(train_source.task) for _, train_source in trained)
     allowed = any(eval_set.name in stage.eval.allow_masked_overlap for stage in plan.stages)
-    leaks.check_set(eval_set, train, may_mask=by_nature or allowed)
+    leaks.check_set(eval_set, train, may_mask=by_nature or allowed or source.holdout_by == "text")
 
 
 def _run_of(model: str | None) -> str | None:

@@ -28,7 +28,8 @@ def check(stages: Sequence[Parts]) -> None:
             if (eval_set.name, content) not in checked:
                 checked.add((eval_set.name, content))
                 # Generated problems differ in nothing but numbers by nature; their splits are disjoint by construction.
-                by_nature = is_generated and is_ours(stage.eval.sets[eval_set.name].task)
+                source = stage.eval.sets[eval_set.name]
+                by_nature = (is_generated and is_ours(source.task)) or source.holdout_by == "text"
                 check_set(eval_set, train, may_mask=by_nature or eval_set.name in stage.eval.allow_masked_overlap)
 
 

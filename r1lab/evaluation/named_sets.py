@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 from pydantic import ValidationError
 
 from r1lab.errors import RecipeError, nearest
+from r1lab.recipe import messages
 from r1lab.recipe.data import SourceConfig
 from r1lab_data.files import local
 from r1lab_data.rows import suffix
@@ -83,9 +84,7 @@ def source_config(set_name: str, knobs: Mapping[str, Any]) -> SourceConfig:
     try:
         return SourceConfig(**knobs)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"])) or "its settings"
-        raise RecipeError(f"--on {set_name}: {where}: {fault['msg'].removeprefix('Value error, ')}") from None
+        raise RecipeError(f"--on {set_name}: {messages.told(error, SourceConfig, knobs)}") from None
 
 
 def knobs_of(set_name: str, base: Path | None) -> tuple[str, dict[str, Any]]:

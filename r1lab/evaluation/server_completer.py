@@ -40,19 +40,19 @@ class Served:
 
     together = 256
 
-    def __init__(self, url: str, model: str, prompt: PromptConfig, *, key_variable: str = KEY_VARIABLE):
+    def __init__(self, url: str, model: str, prompt: PromptConfig, *, key_env: str = KEY_VARIABLE):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
             raise RecipeError(
                 f"--server: {_place(url)!r} is no URL such as http://localhost:8000/v1 "
-                f"(a key goes into the environment variable {key_variable})"
+                f"(a key goes into the environment variable {key_env})"
             )
         self.url = url.rstrip("/") if url.rstrip("/").endswith("/v1") else f"{url.rstrip('/')}/v1"
         self.model, self.is_chat = model, prompt.template == "chat"
         if self.is_chat and prompt.prefill_think:
             raise RecipeError("--prefill-think: a server writes the chat prompt itself; leave it out, or use plain")
-        self.key = os.environ.get(key_variable)
-        self.key_variable = key_variable
+        self.key = os.environ.get(key_env)
+        self.key_env = key_env
         self.renderer = renderer_of(_ServersTokenizer(), prompt, None)
         self.identity = {"server": _place(self.url), "model": model}
 
@@ -147,7 +147,7 @@ class Served:
         """The server's refusal, with the remedy where it is the key."""
         with error:
             said = " ".join(error.read(2000).decode("utf-8", "replace").split())[:200]
-        hint = f"; the key is read from {self.key_variable}" if error.code in (401, 403) else ""
+        hint = f"; the key is read from {self.key_env}" if error.code in (401, 403) else ""
         return f"answers {error.code} {error.reason}: {said}{hint}"
 
     def close(self) -> None: ...

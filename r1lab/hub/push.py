@@ -1,16 +1,16 @@
 """Upload a finished model's folder to the hub, through huggingface_hub. Nothing else of a run leaves this machine."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi, get_token
+
+# The error of whichever HTTP client this version of the hub's package has.
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError  # pyright: ignore[reportPrivateImportUsage]
+from huggingface_hub.utils import validate_repo_id
 
 from r1lab.errors import RecipeError, RunError
 from r1lab.run.files import STATE
-
-if TYPE_CHECKING:  # takes seconds, which no mistake in the folder waits for
-    from huggingface_hub import HfApi
 
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 HIDDEN = [".*", "**/.*"]
@@ -26,11 +26,6 @@ def push(
     before anything is sent; RunError where the hub cannot be reached or refuses.
     """
     folder = _model_folder(path)
-    from huggingface_hub import HfApi, get_token
-
-    # The error of whichever HTTP client this version of the hub's package has.
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # pyright: ignore[reportPrivateImportUsage]
-
     _check_repo(repo_id)
     if dry_run:
         sizes = {str(file.relative_to(folder)): file.stat().st_size for file in _files(folder)}
@@ -73,9 +68,6 @@ def _files(folder: Path) -> list[Path]:
 
 def _check_repo(repo_id: str) -> None:
     """RecipeError for what is no org/name."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
     try:
         validate_repo_id(repo_id)
     except HFValidationError:

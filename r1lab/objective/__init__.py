@@ -139,7 +139,7 @@ def _kl(settings: dict) -> KlTerm:
     if not (is_known and is_number and is_count):
         raise RecipeError(
             f"objective.kl: {settings!r} must be {{estimator, coef >= 0, where: loss or reward, to_go, "
-            "ref_refresh_steps}}"
+            "ref_refresh_steps}"
         )
     term = lookup(ESTIMATORS, given["estimator"], "objective.kl.estimator")
     if coef and where == "loss" and term.fn is ESTIMATORS["k1"].fn:

@@ -73,7 +73,8 @@ def _needs(preset: Preset, fields: dict) -> Iterator[str]:
     built = build(ObjectiveConfig(**fields), max_new_tokens=512, group_size=GROUP_SIZE)
     yield f"a stage of kind {'rl' if built.rule.samples else 'sft'}"
     yield from (text for is_needed, text in _parts(built) if is_needed)
-    yield f"the {'one-pass' if built.is_local else 'two-phase'} head, which is chosen by itself"
+    head, how = ("loss", "row by row") if built.is_local else ("two-phase", "whole sequences first")
+    yield f"the {head} head, which is chosen by itself: {how}"
 
 
 def _parts(built: Objective) -> list[tuple[bool, str]]:

@@ -1,7 +1,9 @@
 """From a model's name to a model and its tokenizer: the embedded one, a Hugging Face folder, or a hub id."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +22,8 @@ from transformers.utils import logging
 from r1lab.errors import RecipeError
 from r1lab.policy.location import code_of, is_remote_code_trusted
 from r1lab.records import Rollout
+from r1lab_data.files import probe
+from r1lab_data.problem import DataError
 
 logging.disable_progress_bar()
 
@@ -146,8 +150,28 @@ def _from_pretrained(auto_class: Any, location: str, what: str, **options):
         ) from None
 
 
+@cache
+def _hub_is_gone() -> bool:
+    """Whether the hub does not answer; asked once, since transformers asks again and again for half a minute."""
+    if os.environ.get("HF_HUB_OFFLINE"):
+        return False  # it does not ask either
+    try:
+        probe("hub")
+    except DataError:
+        return True
+    return False
+
+
 def _load(function: Callable, location: str | Path, what: str, **options):
     """What the function makes of a place, or RecipeError in one line."""
+    if isinstance(location, str) and not Path(location).is_dir() and _hub_is_gone():
+        try:
+            return function(location, local_files_only=True, **options)
+        except (OSError, ValueError):
+            raise RecipeError(
+                f"model: {location!r} is no folder here and not in the cache, and the hub cannot be reached; name a "
+                "folder"
+            ) from None
     try:
         return function(location, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -34,6 +34,8 @@ class SourceConfig(Config):
     """Of problems equal in text, or in all but their numbers, only the first. Free."""
     holdout: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the templates (texts with numbers masked) set aside, where a dataset has no split of its own. Free."""
+    holdout_by: Literal["template", "text"] = "template"
+    """What the share is of; text: of single problems, a plain random split that may part a template. Free."""
     part: Literal["rest", "held_out"] = "rest"
     """Which side of `holdout` this source is. Free."""
     limit: Positive | None = None
@@ -44,6 +46,8 @@ class SourceConfig(Config):
     """Seed of the generated problems; the run's seed does not touch them (tasks). Free."""
     settings: dict[str, Any] = {}
     """The task's difficulty settings. Free."""
+    on_long_prompt: Literal["error", "drop"] = "error"
+    """Prompts that leave the context no room for `max_new_tokens`: refuse the recipe, or leave them out. Free."""
     verifier: Use | None = None
     """Verifier of this source; else the stage's, else the task's own. Result."""
     weight: Above = 1.0

@@ -8,7 +8,7 @@ _KL_IN_REWARD = "objective.kl: {coef, where: reward}"
 _MICRO = "micro_batch_tokens; it bounds memory and changes no result: a step learns from prompts_per_step problems"
 _FILTER = "objective.group: {select: drop_zero_variance}"
 _EPOCHS = "epochs"
-_LONG = "no key; prompts are not cut"
+_LONG = "no key; prompts are not cut: data.on_long_prompt: drop leaves the long ones out"
 _BY_COMMAND = "no key; it is an option of the command: r1lab train RECIPE --processes N"
 
 KEYS = {
@@ -161,7 +161,7 @@ KEYS = {
     "lam": "objective.advantage: {use: gae, lam}",
     "filter_groups": _FILTER,
     "overlong_buffer": "reward: {soft_overlong: {buffer}}",
-    "filter_overlong_prompts": _LONG,
+    "filter_overlong_prompts": "data.on_long_prompt: drop",
     "custom_reward_function": "verifier: package.module:name",
     "reward_manager": "verifier; and reward: {score: 1.0, ...} where there are several, with a weight each",
     "reward_model": "verifier; and reward: {score: 1.0, ...} where there are several, with a weight each",

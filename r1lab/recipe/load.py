@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -92,6 +93,15 @@ def shipped_names() -> list[str]:
     package = Path(__file__).resolve().parents[1]
     folders = (package / "recipes", package.parent / "experiments" / "recipes")
     return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+
+
+def about(name: str) -> str:
+    """What a shipped recipe says of itself: the first sentence of the comment that it begins with."""
+    path = shipped(name)
+    lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    comment = " ".join(line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines))
+    # "from nothing. It"; not "the run of Dr. GRPO"
+    return re.split(r"(?<!Dr)\. ", comment)[0].removesuffix(".") + "."
 
 
 def read(recipe: str | Path | dict, overrides: Sequence[str] = ()) -> tuple[dict, Path]:
@@ -228,13 +238,18 @@ def _stage(
         unknown += unknown_here
         wrong += wrong_here
         return None
-    if isinstance(stage, RlStageConfig) and stage.steps is None:
-        schedule = stage.optimizer.schedule
-        if schedule != "constant" and not stage.schedule_steps:
-            raise RecipeError(f"schedule_steps: needed by optimizer.schedule {schedule!r} without steps")
-        if not (stage.stop.max_tokens or stage.stop.max_flops):
-            raise RecipeError(f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens")
+    if isinstance(stage, RlStageConfig):
+        _check_end(stage)
     return stage
+
+
+def _check_end(stage: RlStageConfig) -> None:
+    """RecipeError where nothing says when the stage ends, or a schedule."""
+    length = stage.steps or stage.epochs
+    if stage.optimizer.schedule != "constant" and not (stage.schedule_steps or length):
+        raise RecipeError(f"schedule_steps: needed by optimizer.schedule {stage.optimizer.schedule!r} without steps")
+    if not (length or stage.stop.max_tokens or stage.stop.max_flops):
+        raise RecipeError(f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens or epochs")
 
 
 def _check_names(stages: list[AnyStageConfig]) -> None:

@@ -42,6 +42,11 @@ def line(unknown: Sequence[tuple[str, str]], wrong: Sequence[str]) -> str:
     return start + "; ".join([*told, *dict.fromkeys(wrong)])
 
 
+def told(error: ValidationError, model: type[Config], values: Mapping[str, Any]) -> str:
+    """All that is wrong with the values of one model."""
+    return line(*faults(error, model, values, {}))
+
+
 def faults(
     error: ValidationError, model: type[Config], values: Mapping[str, Any], models: Mapping[str, type[Config]]
 ) -> tuple[list[tuple[str, str]], list[str]]:
@@ -179,7 +184,7 @@ def _wrong_value(where: str, kind: Any, fault: Mapping[str, Any]) -> str:
     options = _options(kind)
     if isinstance(value, str) and not {int, float}.isdisjoint(map(_bare, options)) and _reads_as_number(value):
         hint = "; leave the quotes out"
-    elif str in options and not isinstance(value, str | None):
+    elif options == [str] and not isinstance(value, str | None):
         hint = "; put the text in quotes"
     elif where.endswith("stop") and isinstance(value, str | list):
         hint = "; strings that end a completion stand under sampling.stop"

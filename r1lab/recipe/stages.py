@@ -190,6 +190,13 @@ class TrainStageConfig(StageConfig):
     keep_last: Positive = 1
     """Checkpoints to keep of a stage. Free."""
 
+    @model_validator(mode="after")
+    def _one_length(self):
+        epochs = getattr(self, "epochs", None)
+        if self.steps is not None and epochs is not None:
+            raise ValueError(f"steps {self.steps} and epochs {epochs:g} both say how long; set one to null")
+        return self
+
 
 class SftStageConfig(TrainStageConfig):
     """Learning from the data's solutions."""
@@ -208,18 +215,14 @@ class SftStageConfig(TrainStageConfig):
     old_logprobs: ClassVar[str] = "recompute"
     print_samples: ClassVar[int] = 0
 
-    @model_validator(mode="after")
-    def _one_length(self):
-        if self.steps is not None and self.epochs is not None:
-            raise ValueError(f"steps {self.steps} and epochs {self.epochs:g} both say how long; set one to null")
-        return self
-
 
 class RlStageConfig(TrainStageConfig):
     """Learning from rollouts and what verifiers say of them."""
 
     kind: Literal["rl"] = "rl"
     """Learns from rollouts. Result."""
+    epochs: Above | None = None
+    """Passes over the problems, instead of `steps`; those drawn for dropped groups come on top. Free."""
     group_size: Positive = 8
     """Completions per problem. Result."""
     updates_per_step: Positive = 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from r1lab.report.figures import draw
 from r1lab.report.pages import encoded, environment
 from r1lab.report.runs import Curves, evaluation_sets, manifest_of, read, samples, scores_of, second_opinion_alarm
 from r1lab.run import outcome
@@ -71,8 +72,6 @@ def report(
     curves = [read(*each) for each in zip(folders, manifests, labels or _labels(folders, manifests))]
     page = _page(folders, out)
     page.parent.mkdir(parents=True, exist_ok=True)
-    from r1lab.report.figures import draw  # matplotlib, which a mistake above does not wait for
-
     pictures = draw(curves)
     for picture in pictures:
         (page.parent / f"{picture.key}.png").write_bytes(picture.light)

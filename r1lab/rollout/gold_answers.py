@@ -37,7 +37,8 @@ class Golds:
         if not bad:
             return list(problems)
         first = "; ".join(f"{problem.id}: {reason}" for problem, reason in bad[:SHOWN_PROBLEMS])
-        count = f"data {name}: {len(bad)} of {len(problems)} reference answers cannot be judged"
+        where = "data" if name == "data" else f"data {name}"
+        count = f"{where}: {len(bad)} of {len(problems)} reference answers cannot be judged"
         if self.on_bad_gold != "drop":
             raise RecipeError(f"{count} ({first}); mend them, or set on_bad_gold: drop")
         if len(bad) == len(problems):

@@ -1,5 +1,6 @@
 """The problems of a recipe's data source, loaded or generated. Not what a source may say (`r1lab.recipe.data`)."""
 
+import re
 from pathlib import Path
 
 from r1lab.errors import RecipeError
@@ -7,7 +8,8 @@ from r1lab.recipe import SourceConfig
 from r1lab_data import DataError, Problem, tasks
 from r1lab_data.loaders import load
 
-OF_DATASETS = ("split", "config", "columns", "answer_format", "where", "distinct", "holdout", "part", "limit")
+OF_DATASETS = ("split", "config", "columns", "answer_format", "where", "distinct", "holdout", "holdout_by",
+               "part", "limit")  # fmt: skip
 """Knobs of a source that `r1lab_data.loaders.load` takes by the same names."""
 
 
@@ -22,7 +24,16 @@ def load_problems(source: SourceConfig, name: str, verifier: str, base: Path, ke
         knobs = {key: getattr(source, key) for key in OF_DATASETS}
         return load(source.path, source=name, verifier=verifier, base=base, **knobs)
     except DataError as error:
-        raise RecipeError(f"{key or f'data {name}'}: {error}") from None
+        told = _as_options(str(error)) if key.startswith("--") else str(error)
+        raise RecipeError(f"{key or ('data' if name == 'data' else f'data {name}')}: {told}") from None
+
+
+def _as_options(text: str) -> str:
+    """A remedy in the words of a command line instead of a recipe's."""
+    # "set columns: {answer: ...}" is "give --columns answer=..."
+    text = re.sub(r"set columns: \{(\w+): \.\.\.\}", r"give --columns \1=...", text)
+    # "use another answer_format (hash, ..."
+    return text.replace("another answer_format", "another --answer-format")
 
 
 def demonstrations(source: SourceConfig) -> SourceConfig:

@@ -5,6 +5,7 @@ arXiv 2501.12948, table 1. Rendering asks nothing of a model and never cuts a te
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 from jinja2 import TemplateError
 
@@ -20,6 +21,7 @@ R1_ZERO = (
     "reasoning process here </think> <answer> answer here </answer>. User: {prompt}. Assistant:"
 )
 THINK = "<think>"
+DROP = "drop the problem (on_long_prompt: drop, beside its path or task)"
 TEMPLATES = ("plain", "chat", "r1-zero")
 
 
@@ -79,22 +81,32 @@ class Renderer:
 
     def check(self, problems: Iterable[Problem], max_new_tokens: int) -> None:
         """ValueError with the first problem whose prompt and `max_new_tokens` do not fit the context."""
-        if self.context is None:
-            return
-        longest = max(map(len, self.tokenizer.get_vocab()))
         for problem in problems:
-            text = self.prompt_text(problem)
-            if len(text) > longest * self.context:  # said at once: ten megabytes are tokenized for a minute
-                raise ValueError(
-                    f"problem {problem.id} renders to {len(text):,} characters, which exceed the context of "
-                    f"{self.context} tokens (of at most {longest} characters each); drop the problem"
-                )
-            length = len(self.encode(text))
-            if length + max_new_tokens > self.context:
-                raise ValueError(
-                    f"problem {problem.id} renders to {length} tokens, which with max_new_tokens {max_new_tokens} "
-                    f"exceed the context of {self.context}; {remedy(self.context - length)} or drop the problem"
-                )
+            if reason := self.misfit(problem, max_new_tokens):
+                raise ValueError(reason)
+
+    def misfit(self, problem: Problem, max_new_tokens: int) -> str | None:
+        """Why the problem's prompt and `max_new_tokens` do not fit the context, or None."""
+        if self.context is None:
+            return None
+        text = self.prompt_text(problem)
+        if len(text) > self.longest_token * self.context:  # said at once: ten megabytes are tokenized for a minute
+            return (
+                f"problem {problem.id} renders to {len(text):,} characters, which exceed the context of "
+                f"{self.context} tokens (of at most {self.longest_token} characters each); {DROP}"
+            )
+        length = len(self.encode(text))
+        if length + max_new_tokens <= self.context:
+            return None
+        return (
+            f"problem {problem.id} renders to {length} tokens, which with max_new_tokens {max_new_tokens} exceed the "
+            f"context of {self.context}; {remedy(self.context - length)} or {DROP}"
+        )
+
+    @cached_property
+    def longest_token(self) -> int:
+        """Characters of the longest token."""
+        return max(map(len, self.tokenizer.get_vocab()))
 
     def encode(self, text: str, *, bos: bool = True) -> tuple[int, ...]:
         """Ids of `text`, with BOS once in front where the tokenizer adds it; a chat template brings its own."""

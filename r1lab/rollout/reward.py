@@ -106,8 +106,8 @@ def _refuse_unknown(name: str, setting: Any) -> None:
         close = nearest(name, known)
         hint = f"; did you mean {close!r}?" if close else ""
         raise RecipeError(
-            f"reward.{name}: is no part ({', '.join(['score', *PARTS])}), no verifier "
-            f"({', '.join(verifiers.BUILT_IN)}) and names none by {{use: package.module:name}}{hint}"
+            f"reward: no part and no verifier: {name!r}; parts: {', '.join(['score', *PARTS])}; verifiers: "
+            f"{', '.join(verifiers.BUILT_IN)}, or {{use: package.module:name}}{hint}"
         )
 
 

@@ -8,7 +8,7 @@ from r1lab.engines.sync import PolicyProtocol
 from r1lab.errors import RecipeError
 from r1lab.objective import Objective
 from r1lab.objective.group import Keep
-from r1lab.recipe import SftStageConfig
+from r1lab.recipe import LearningStageConfig, SftStageConfig
 from r1lab.records import Group, Rollout, Sampling, Settled
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
@@ -49,8 +49,8 @@ class SftFeed:
         self.sampler.load_state_dict(state)
 
 
-def steps_of(stage: SftStageConfig, problems: int) -> int:
-    """`steps`, or as many as `epochs` passes over the demonstrations take; one pass where neither is said."""
+def steps_of(stage: LearningStageConfig, problems: int) -> int:
+    """`steps`, or as many as `epochs` passes over the problems take; one pass where neither is said."""
     return stage.steps or max(1, math.ceil((stage.epochs or 1.0) * problems / stage.prompts_per_step))
 
 
@@ -58,13 +58,21 @@ def check(sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> int:
     """Tokens of the longest demonstration. RecipeError names a problem without one, or one beyond the context."""
     longest = 0
     for problem in (problem for problems in sources.values() for problem in problems):
-        if problem.solution is None:
-            raise RecipeError(f"data: problem {problem.id!r} has no solution to learn from; map columns.solution")
-        tokens = len(renderer.render_solution(problem))
-        total = tokens + len(renderer.render(problem))
-        if renderer.context and total > renderer.context:
-            raise RecipeError(
-                f"data: problem {problem.id!r} has {total} tokens with its solution, the context {renderer.context}"
-            )
-        longest = max(longest, tokens)
+        if reason := misfit(problem, renderer):
+            raise RecipeError(reason)
+        longest = max(longest, len(renderer.render_solution(problem)))
     return longest
+
+
+def misfit(problem: Problem, renderer: Renderer) -> str | None:
+    """Why the problem's demonstration does not fit the context behind its prompt, or None. RecipeError where there is
+    none."""
+    if problem.solution is None:
+        raise RecipeError(f"data: problem {problem.id!r} has no solution to learn from; map columns.solution")
+    total = len(renderer.render(problem)) + len(renderer.render_solution(problem))
+    if renderer.context is None or total <= renderer.context:
+        return None
+    return (
+        f"data: problem {problem.id!r} has {total} tokens with its solution, the context {renderer.context}; leave "
+        "such problems out with data.on_long_prompt: drop"
+    )

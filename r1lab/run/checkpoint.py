@@ -73,22 +73,22 @@ def load(folder: Path, resumables: Mapping[str, HasState]) -> None:
 @by_first
 def latest(folder: Path, stage: str) -> tuple[int, Path] | None:
     """Step and place of the newest checkpoint `<stage>-<step>` in `folder`."""
-    found = _checkpoints(folder, stage)
+    found = listed(folder, stage)
     return found[-1] if found else None
 
 
 @by_first
 def prune(folder: Path, stage: str, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints of a stage."""
-    found = _checkpoints(folder, stage)
-    for _, path in found[: len(found) - keep]:
+    found = listed(folder, stage)
+    for _, path in found[: max(0, len(found) - keep)]:
         doomed = path.with_name(f".{path.name}{files.PARTIAL}")  # its own name would look whole while it shrinks
         files.remove(doomed)
         os.rename(path, doomed)
         files.remove(doomed)
 
 
-def _checkpoints(folder: Path, stage: str) -> list[tuple[int, Path]]:
+def listed(folder: Path, stage: str) -> list[tuple[int, Path]]:
     """In order of steps. What has no `whole.json` was not made by `save`."""
     # "rl-50"; not "rl-50.partial"
     pattern = re.compile(rf"{re.escape(stage)}-(\d+)")

@@ -163,6 +163,11 @@ def admit(path: Path, identity_now: dict[str, Any]) -> dict[str, Any] | None:
         changed = differences(identity_now, manifest["identity"], "here", "in the folder")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(f"{path / MANIFEST} cannot be read ({error}); restore it or set another out=") from None
+    if changed and all(line.startswith("data.") for line in changed):
+        raise RecipeError(
+            f"{path} is the run of this recipe on other data, which has changed since ({'; '.join(changed[:3])}); "
+            "restore the data, or set another out="
+        )
     if changed:
         more = f"; {len(changed) - 3} more" if len(changed) > 3 else ""
         raise RecipeError(

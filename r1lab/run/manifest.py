@@ -84,7 +84,8 @@ def watched(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def ends(manifest: dict[str, Any]) -> list[list[Any]]:
     """Where the stages end, which may be raised once a run has finished, so that it goes on."""
-    return [[stage["name"], stage["steps"], stage["stop"]] for stage in manifest["recipe"]["stages"]]
+    stages = manifest["recipe"]["stages"]
+    return [[stage["name"], stage["steps"], stage.get("epochs"), stage["stop"]] for stage in stages]
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], here: str, there: str) -> list[str]:

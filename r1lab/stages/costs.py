@@ -96,7 +96,7 @@ def _problems(ready_stage: Ready) -> str:
 
 def _until(ready_stage: Ready) -> str:
     """What ends a stage whose steps are not known yet."""
-    by_epochs = isinstance(ready_stage.stage, SftStageConfig) and any(
+    by_epochs = (isinstance(ready_stage.stage, SftStageConfig) or getattr(ready_stage.stage, "epochs", None)) and any(
         source.stage for source in ready_stage.stage.data.values()
     )
     return "until its data is there" if by_epochs else "until the budget"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.policy.location import locate
-from r1lab.recipe import AnyStageConfig, load
+from r1lab.recipe import AnyStageConfig, LearningStageConfig, load
 from r1lab.recipe.load import Plan
 from r1lab.stages import check
 from r1lab_data.files import HUB_ID, local, probe
@@ -56,6 +56,7 @@ def outlined(plan: Plan) -> list[Ready]:
 def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready]) -> Ready:
     from r1lab.engines import factory
     from r1lab.policy import models
+    from r1lab.rollout import sft
     from r1lab.stages import model_shapes
     from r1lab.stages.prepare import Ready
 
@@ -76,9 +77,11 @@ def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready]) ->
     cost = stage.group_size * stage.max_new_tokens * (built.max_draws * built.rule.attempts + stage.reuse)
     here = {name: source for name, source in stage.data.items() if not _is_remote(source.path, plan)}
     sources = {name: check.problems_of(source, name, stage, plan.base, "data") for name, source in here.items()}
+    counted = isinstance(stage, LearningStageConfig) and len(here) == len(stage.data) and all(sources.values())
+    steps = sft.steps_of(stage, sum(map(len, sources.values()))) if counted and stage.epochs else stage.steps
     # No renderer without a tokenizer; of what is read here `costs.memory` alone would use it, and knows.
     unread: Any = None
-    return Ready(stage, location, sources, (), built, reward, second, table, (), None, unread, stage.steps, cost)
+    return Ready(stage, location, sources, (), built, reward, second, table, (), None, unread, steps, cost)
 
 
 def _lineage(stage: AnyStageConfig, before: Mapping[str, Ready]) -> list[Ready]:

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from r1lab import objective
 from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.policy import compute, models
 from r1lab.policy.location import trust_remote_code
-from r1lab.recipe import AnyStageConfig, SftStageConfig, TrainStageConfig
+from r1lab.recipe import AnyStageConfig, RlStageConfig, SftStageConfig, SourceConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import RejectStageConfig
-from r1lab.records import EvaluationSet
 from r1lab.rollout import sft, verification
+from r1lab.rollout.gold_answers import SHOWN_PROBLEMS
 from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab.stages import reject_dataset
 from r1lab.stages.check import Checked, check, of_stage, origins
@@ -64,10 +63,11 @@ def filled(ready_stage: Ready, folder: Callable[[str], Path]) -> Ready:
         )
         sources[name] = distinct(sources[name], source.distinct)[: source.limit]
     try:
-        steps, longest = _check_lengths(stage, sources, ready_stage.sets, ready_stage.renderer, ready_stage.objective)
+        fitting = _fitting(replace(ready_stage, sources=sources), ready_stage.renderer)
+        steps, longest = _check_lengths(fitting, ready_stage.renderer)
     except RecipeError as error:
         raise RecipeError(f"stage {stage.name}: {error}") from None
-    return replace(ready_stage, sources=sources, steps=steps, longest_cost=longest)
+    return replace(ready_stage, sources=fitting.sources, notes=fitting.notes, steps=steps, longest_cost=longest)
 
 
 def _ready(checked: Checked, before: Mapping[str, Ready]) -> Ready:
@@ -86,7 +86,8 @@ def _ready(checked: Checked, before: Mapping[str, Ready]) -> Ready:
         context = models.context_length(config)
         limit = factory.check(stage.engine, config)
     renderer = renderer_of(tokenizer, stage.prompt, min(filter(None, (context, limit)), default=None))
-    steps, longest = _check_lengths(stage, checked.sources, checked.sets, renderer, checked.objective)
+    checked = _fitting(checked, renderer)
+    steps, longest = _check_lengths(checked, renderer)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
         raise RecipeError(
             f"stop.max_tokens: {stage.stop.max_tokens} does not pay for one problem, which may cost {int(longest)}"
@@ -94,14 +95,50 @@ def _ready(checked: Checked, before: Mapping[str, Ready]) -> Ready:
     return Ready(**vars(checked), tokenizer=tokenizer, renderer=renderer, steps=steps, longest_cost=longest)
 
 
-def _check_lengths(
-    stage: AnyStageConfig,
-    sources: Mapping[str, list[Problem]],
-    sets: tuple[EvaluationSet, ...],
-    renderer: Renderer,
-    built: objective.Objective,
-) -> tuple[int | None, float]:
+def _fitting(checked: Checked, renderer: Renderer) -> Checked:
+    """The same without the problems that do not fit the context, of sources that drop them; how many is noted."""
+    stage, notes = checked.stage, list(checked.notes)
+    demonstrates = isinstance(stage, SftStageConfig) or checked.objective.rule.demonstrates
+    samples = not isinstance(stage, SftStageConfig)
+
+    def misfit(problem: Problem, room: int) -> str | None:
+        return (renderer.misfit(problem, room) if samples else None) or (
+            sft.misfit(problem, renderer) if demonstrates else None
+        )
+
+    def kept(where: str, source: SourceConfig, problems: Sequence[Problem], why: Callable) -> list[Problem]:
+        if source.on_long_prompt == "error":
+            return list(problems)
+        reasons = {problem.id: reason for problem in problems if (reason := why(problem))}
+        if not reasons:
+            return list(problems)
+        count = f"{where}: {len(reasons)} of {len(problems)} prompts are too long for the context of {renderer.context}"
+        if len(reasons) == len(problems):
+            raise RecipeError(f"{count}; nothing is left to drop them from ({next(iter(reasons.values()))})")
+        notes.append(f"{count} and were dropped ({', '.join(list(reasons)[:SHOWN_PROBLEMS])})")
+        return [problem for problem in problems if problem.id not in reasons]
+
+    room, eval_room = stage.max_new_tokens, stage.eval.max_new_tokens or stage.max_new_tokens
+    try:
+        sources = {
+            name: kept(f"data.{name}", stage.data[name], problems, lambda problem: misfit(problem, room))
+            for name, problems in checked.sources.items()
+        }
+        sets = tuple(
+            replace(part, problems=kept(f"eval.sets.{part.name}", stage.eval.sets[part.name], part.problems,
+                                        lambda problem: renderer.misfit(problem, eval_room)))
+            for part in checked.sets
+        )  # fmt: skip
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    return replace(checked, sources=sources, sets=sets, notes=notes)
+
+
+def _check_lengths(checked: Checked, renderer: Renderer) -> tuple[int | None, float]:
     """Steps of the stage and the most that a problem can cost. RecipeError for a prompt longer than the context."""
+    stage, sources, sets, built = checked.stage, checked.sources, checked.sets, checked.objective
     try:
         for on in sets:
             renderer.check(on.problems, stage.eval.max_new_tokens or stage.max_new_tokens)
@@ -122,4 +159,6 @@ def _check_lengths(
     sampled = stage.group_size * stage.max_new_tokens
     if isinstance(stage, RejectStageConfig):
         return stage.steps or math.ceil(sum(map(len, sources.values())) / stage.prompts_per_step), sampled
-    return stage.steps, sampled * (built.max_draws * built.rule.attempts + stage.reuse) + shown * stage.reuse
+    counted = isinstance(stage, RlStageConfig) and stage.epochs and all(sources.values())
+    steps = sft.steps_of(stage, sum(map(len, sources.values()))) if counted else stage.steps
+    return steps, sampled * (built.max_draws * built.rule.attempts + stage.reuse) + shown * stage.reuse

@@ -14,7 +14,7 @@ from r1lab.engines.sync import publish
 from r1lab.evaluation.evaluate import evaluate
 from r1lab.evaluation.scores import summary
 from r1lab.policy.policy import Policy
-from r1lab.recipe import LearningStageConfig, RlStageConfig, SftStageConfig
+from r1lab.recipe import LearningStageConfig, RlStageConfig
 from r1lab.recipe.base import digest
 from r1lab.recipe.load import Plan
 from r1lab.records import Asking, EvaluationSet
@@ -40,7 +40,7 @@ def run_stage(
     """Build a stage's parts, run it, hand on its model."""
     stage, objective = ready.stage, ready.objective
     assert isinstance(stage, LearningStageConfig)  # the pipeline calls by kind
-    if isinstance(stage, SftStageConfig) and run.pinned[stage.name]["schedule_steps"] is None:
+    if stage.steps is None and ready.steps and run.pinned[stage.name]["schedule_steps"] is None:
         run.pin(stage.name, "schedule_steps", ready.steps)  # known since an earlier stage made its data
     schedule = run.pinned[stage.name]["schedule_steps"] or 0
     knobs: dict[str, Any] = {"temperature": stage.temperature, "needs_ref": "ref" in objective.needs, "seed": plan.seed}

@@ -162,7 +162,10 @@ MISTAKES = {
     ),
     "no such task": (["--dataset", "task:addtion"], "did you mean 'addition'?"),
     "no such dataset": (["--dataset", "nowhere/at/all.jsonl"], "nowhere/at/all.jsonl"),
-    "no limit": (["--dataset", "task:addition", "--limit", "0"], "--dataset: limit: Input should be greater than 0"),
+    "no limit": (
+        ["--dataset", "task:addition", "--limit", "0"],
+        "--dataset: limit: must be a whole number greater than 0",
+    ),
     "an answer format": (["--dataset", "cases.jsonl", "--answer-format", "latex"], "unknown answer_format 'latex'"),
     "the same verifier": (["cases.jsonl", "--against", "numeric"], "--against 'numeric' is the verifier itself"),
     "a page in no folder": (["cases.jsonl", "--html", "no/page.html"], "--html 'no/page.html' cannot be written"),

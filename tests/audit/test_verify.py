@@ -150,9 +150,9 @@ MISTAKES = {
     "out a device": (["--out", "/dev/null"], "--out '/dev/null' is no regular file"),
     "out the input": (["--out", "cases.jsonl"], "--out 'cases.jsonl' is the input itself"),
     "out a link to the input": (["--out", "link.jsonl"], "--out 'link.jsonl' is the input itself"),
-    "no workers": (["--workers", "0"], "--workers: input should be greater than 0, got 0"),
-    "no time": (["--deadline", "nan"], "--deadline: input should be"),
-    "no memory": (["--memory-mb", "1"], "--memory-mb: input should be greater than or equal to 64, got 1"),
+    "no workers": (["--workers", "0"], "--workers: must be a whole number greater than 0, got 0"),
+    "no time": (["--deadline", "nan"], "--deadline: must be a number greater than 0, got nan"),
+    "no memory": (["--memory-mb", "1"], "--memory-mb: must be a whole number >= 64, got 1"),
 }
 
 

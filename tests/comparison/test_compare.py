@@ -73,7 +73,7 @@ def test_the_answer_names_the_winner_with_its_interval(four):
 
 def test_the_answer_says_what_is_open(four):
     said = answer.answer(found_of(four[:3] + four[6:]))
-    assert re.match(r"No regime is shown to end highest: (sft|reject) scores most, but is not told from", said)
+    assert re.match(r"No regime is shown to end highest: (sft|reject) scores most, but is not separated from", said)
     assert "sft is above zero." in said and re.search(r"With 3 seeds this could resolve about \d+ points there", said)
 
 

@@ -50,3 +50,21 @@ def test_a_larger_share_holds_out_the_same_and_more():
 def test_nonsense_is_refused(make, message):
     with pytest.raises(DataError, match=message):
         make()
+
+
+def test_by_text_single_problems_are_held_out_and_equal_ones_stay_together():
+    rest, held = (part(MANY + asked("How many a are 3 a and 2 more?"), holdout=0.4, take=take, by="text")
+                  for take in ("rest", "held_out"))  # fmt: skip
+    assert len(rest) + len(held) == len(MANY) + 1 and 0.2 * len(MANY) < len(held) < 0.6 * len(MANY)
+    assert {p.prompt[9] for p in rest} & {p.prompt[9] for p in held}
+    assert not {p.prompt for p in rest} & {p.prompt for p in held}
+
+
+def test_data_of_one_template_is_told_how_it_can_be_split():
+    sums = asked(*(f"{number}+{number + 1}=" for number in range(40)))
+    takes = {"rest", "held_out"}
+    with pytest.raises(DataError, match=r"the 40 problems are 1 template, .* alone; hold out .* holdout_by: text"):
+        [part(sums, holdout=0.3, take=take) for take in takes]
+    assert sum(len(part(sums, holdout=0.3, take=take, by="text")) for take in takes) == 40
+    with pytest.raises(DataError, match="holdout_by: 'row' is none of template, text"):
+        part(sums, holdout=0.3, take="rest", by="row")

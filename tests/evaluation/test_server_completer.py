@@ -66,7 +66,7 @@ def says(text, model="small", **more):
 def test_prompts_go_out_by_the_one_renderer_and_verdicts_come_of_what_is_said(server, monkeypatch):
     monkeypatch.setenv("MY_KEY", KEY)
     url, seen = server(lambda body: says(f" {eval(body['prompt'][3:-3])}", usage={"completion_tokens": 3}))
-    done = evaluate(url, n=2, format="Q: {prompt}\nA:", stop=["\n"], key_variable="MY_KEY", temperature=0.5)
+    done = evaluate(url, n=2, format="Q: {prompt}\nA:", stop=["\n"], key_env="MY_KEY", temperature=0.5)
     assert done.figures["avg"]["value"] == 1.0 and done.figures["tokens_mean"] == 3
     assert {path for path, _, _ in seen} == {"/v1/completions"} and len(seen) == 6
     assert {headers["Authorization"] for _, headers, _ in seen} == {f"Bearer {KEY}"}

@@ -155,6 +155,13 @@ def test_prune_keeps_as_many_as_told_and_touches_no_other_stage(tmp_path):
     assert names(tmp_path) == ["rl-11", "sft-1"]
 
 
+def test_prune_keeps_all_where_there_are_fewer_than_told(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path / f"rl-{step}", {"a": Holder({"step": step})})
+    checkpoint.prune(tmp_path, "rl", 3)
+    assert [step for step, _ in checkpoint.listed(tmp_path, "rl")] == [1, 2]
+
+
 def test_an_exception_leaves_the_old_version_and_no_temporary(tmp_path):
     (tmp_path / "f").write_text("old")
     (tmp_path / "d").mkdir()

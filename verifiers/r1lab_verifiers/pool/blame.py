@@ -33,7 +33,7 @@ def blamed_verdict(first: Run, retry: Run | None = None, witness: Run | None = N
     last = retry or first
     if is_passed(witness):
         return Verdict(0.0, last.kind, reason=last.reason, has_failed=True)
-    why = "no witness was run" if witness is None else f"its witness fails as well ({witness.reason})"
+    why = "the reference was not run" if witness is None else f"the reference fails as well ({witness.reason})"
     return Verdict(None, "error", reason=f"{last.kind}: {last.reason}; {why}", has_failed=True)
 
 
