@@ -155,7 +155,6 @@ def evaluate(
     asked: dict,
 ) -> None:
     """A model on a set of problems: avg@n, pass@k, maj@n with intervals; the same command goes on where it stopped."""
-    import r1lab
     from r1lab.evaluation import difference as pairs
     from r1lab.evaluation import scores
 

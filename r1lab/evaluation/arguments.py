@@ -273,7 +273,8 @@ def _refuse_leaks(eval_set: EvaluationSet, source: SourceConfig, plan: Plan) -> 
 
 def _run_of(model: str | None) -> str | None:
     """The hash of the run whose folder holds the model, where it is one's."""
-    for parent in Path(model or ".").resolve().parents if model and Path(model).is_dir() else ():
+    path = Path(model or ".").resolve()
+    for parent in (path, *path.parents) if model and path.is_dir() else ():
         try:
             return str(json.loads((parent / "manifest.json").read_text(encoding="utf-8"))["hash"])
         except (OSError, ValueError, LookupError, TypeError):

@@ -1,6 +1,6 @@
 """The table of group rules; build the one that a recipe's `group:` names. The rules stand in `group` and `prefix`."""
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 
 from r1lab import plugin
 from r1lab.errors import RecipeError
@@ -34,7 +34,11 @@ def build(settings: dict, group_size: int = 1) -> tuple[group.All, int]:
     try:
         rule = cls(**rule_settings)
     except TypeError as error:
-        raise RecipeError(f"objective.group: {error}") from None
+        said = str(error).partition("() ")[2] or str(
+            error
+        )  # "All.__init__() got an unexpected keyword argument 'keep'"
+        known = ", ".join(["refill", *(setting.name for setting in fields(cls))] if is_dataclass(cls) else ["refill"])
+        raise RecipeError(f"objective.group: {name} {said}; its settings: {known}") from None
     _check_numbers(rule, rule_settings)
     if hasattr(rule, "check"):
         rule.check(group_size)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from r1lab.errors import RecipeError, shown
+from r1lab.errors import RecipeError, nearest, shown
 from r1lab.recipe import AnyStageConfig, EvalStageConfig, RejectStageConfig, RlStageConfig, TrainStageConfig, messages
 
 MAX_YAML_VALUES = 100_000
@@ -112,7 +112,11 @@ def read(recipe: str | Path | dict, overrides: Sequence[str] = ()) -> tuple[dict
         path = Path(recipe)
         file = path if path.is_file() else shipped(str(recipe))
         if file is None:
-            raise RecipeError(f"recipe {str(recipe)!r} is no file and none that ships ({', '.join(shipped_names())})")
+            close = nearest(str(recipe), shipped_names())
+            hint = f"; did you mean {close!r}?" if close else ""
+            raise RecipeError(
+                f"recipe {str(recipe)!r} is no file and none that ships ({', '.join(shipped_names())}){hint}"
+            )
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

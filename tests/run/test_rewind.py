@@ -73,3 +73,11 @@ def test_each_row_goes_to_the_caller_once_it_is_on_disk_and_what_he_raises_leave
     whole = r1lab.train(RECIPE, f"out={tmp_path / 'run'}", on_step=rest.append)
     assert [row["step"] for row in seen] == [1, 2] and [row["step"] for row in rest] == [2, 3]
     assert figures(whole.metrics) == figures(run.metrics)
+
+
+def test_epochs_are_steps_and_a_finished_run_goes_on_where_they_are_raised(run, tmp_path):
+    by_epochs = ("steps=null", f"out={tmp_path / 'run'}")
+    short = r1lab.train(RECIPE, *by_epochs, "epochs=0.25")  # a quarter of 16 problems, two a step
+    assert [row["step"] for row in short.metrics] == [1, 2]
+    whole = r1lab.train(RECIPE, *by_epochs, "epochs=0.375")
+    assert figures(whole.metrics) == figures(run.metrics)
