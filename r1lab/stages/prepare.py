@@ -12,7 +12,7 @@ from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.policy import compute, models
 from r1lab.policy.location import trust_remote_code
-from r1lab.recipe import AnyStageConfig, RlStageConfig, SftStageConfig, SourceConfig, TrainStageConfig
+from r1lab.recipe import RlStageConfig, SftStageConfig, SourceConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import RejectStageConfig

@@ -26,8 +26,8 @@ def command(
 ) -> tuple[list[str], dict[str, str]]:
     """Arguments and environment that start a server. `more` goes to vLLM as it is, last, so that it wins.
 
-    With a key every route asks for it (`r1lab.engines.server.guard`), also those that take weights; without one, whoever
-    reaches `host` may use them all.
+    With a key every route asks for it (`r1lab.engines.server.guard`), also those that take weights; without one,
+    whoever reaches `host` may use them all.
 
     RecipeError where vLLM is missing or `key_env` names no key.
     """
