@@ -82,7 +82,13 @@ class Sampling:
     max_new_tokens: int = 512
     """Tokens of the completion, forced ones included."""
     stop: tuple[str, ...] = ()
-    """Strings that end a completion once its text holds one."""
+    """Strings that end a completion once its text holds one, and leave `Rollout.text`."""
+    stop_after: tuple[str, ...] = ()
+    """Strings that end it too, and stay in `Rollout.text`."""
+
+    @property
+    def all_stops(self) -> tuple[str, ...]:
+        return self.stop + self.stop_after
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ class Rollout:
     """int32 [T], the policy's version (optimizer updates so far) that wrote each token."""
     finish: Finish
     text: str
-    """What the verifier reads: special tokens removed, a prefilled think tag put back."""
+    """What the verifier reads: special tokens and what ended it removed, a prefilled think tag put back."""
 
 
 @dataclass(frozen=True, eq=False)

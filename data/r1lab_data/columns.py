@@ -184,12 +184,17 @@ def solution_reader(roles: Mapping, known: Iterable[str], answer_format: str) ->
 
 
 def prompt_of(value: Any, spec: str) -> str | tuple[dict[str, str], ...]:
-    """Text, or chat messages if the column holds a list of them."""
+    """Text, or chat messages if the column holds a list of them; the last is the user's."""
     if not (isinstance(value, list | tuple) and value and isinstance(value[0], dict)):
         return given(text(value, spec), f"prompt (column {spec!r})")
     for message in value:
         if not all(isinstance(message, dict) and isinstance(message.get(key), str) for key in ("role", "content")):
             raise Unusable(f'message {shown(message)} is not {{"role": text, "content": text}}')
+    if value[-1]["role"] != "user":
+        raise Unusable(
+            f"the last message of {spec!r} is the {value[-1]['role']}'s, which would show the answer or leave nothing "
+            f"to answer; end prompts in the user's message, and name a demonstration's column in columns.solution"
+        )
     return tuple({"role": message["role"], "content": text(message["content"], spec) or ""} for message in value)
 
 

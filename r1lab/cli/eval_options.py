@@ -12,6 +12,13 @@ import typer
 from r1lab.cli import options as given
 from r1lab.errors import RecipeError
 
+TemplateVariables = Annotated[
+    list[str] | None, typer.Option("--template", metavar="KEY=VALUE", help="A variable of the chat template")
+]
+TaskSettings = Annotated[
+    list[str] | None, typer.Option("--with", metavar="KEY=VALUE", help="A task's setting, such as digits=6")
+]
+
 
 def shared(
     on: Annotated[str | None, typer.Option(help="A set's name, a task, a file, a folder, a URL or a hub id")] = None,
@@ -21,11 +28,13 @@ def shared(
     top_p: Annotated[float | None, typer.Option(help="Nucleus: share of probability kept")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion; 512 where not said")] = None,
     stop: Annotated[list[str] | None, typer.Option(help=r"Text that ends a completion; \n is a line's end")] = None,
+    stop_after: Annotated[list[str] | None, typer.Option(help="Text that ends it too, and stays in it")] = None,
     prompt: Annotated[str | None, typer.Option(help="plain, r1-zero or chat")] = None,
     format_: Annotated[str | None, typer.Option("--format", help=r"Of a plain prompt: 'Q: {prompt}\nA:'")] = None,
     examples: Annotated[Path | None, typer.Option(help="Worked examples: YAML or JSONL of prompt, solution")] = None,
     system: Annotated[str | None, typer.Option(help="System prompt")] = None,
     prefill_think: Annotated[bool, typer.Option("--prefill-think", help="End the prompt in <think>")] = False,
+    template_variables: TemplateVariables = None,
     verifier: Annotated[str | None, typer.Option(help=f"{given.NAMED}; a set by name has its own")] = None,
     settings: given.Settings = None,
     on_bad_gold: Annotated[str, typer.Option(help="Golds that cannot be judged: error, or drop")] = "error",
@@ -35,13 +44,9 @@ def shared(
     columns: given.Columns = None,
     answer_format: Annotated[str | None, typer.Option(help="hash, boxed, unit, mbpp ...")] = None,
     where: given.Where = None,
-    difficulty: Annotated[
-        list[str] | None, typer.Option("--with", metavar="KEY=VALUE", help="A task's setting, such as digits=6")
-    ] = None,
+    difficulty: TaskSettings = None,
     limit: Annotated[int | None, typer.Option(help="The first so many problems")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="Gives prompt, verifier and lengths; its data must not leak")
-    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Gives prompt, verifier, lengths; its data must not leak")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, local, vllm, or a dotted path")] = None,
     max_batch: Annotated[int | None, typer.Option(help="Completions decoded at once; 256 where not said")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores")] = 0,
@@ -66,6 +71,8 @@ def shared(
     return {
         "on": on, "n": n, "k": k or (), "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
         "stop": None if stop is None else [_lines(each) for each in stop], "prompt": prompt,
+        "stop_after": None if stop_after is None else [_lines(each) for each in stop_after],
+        "template_variables": given.values(template_variables, "--template") or None,
         "format": None if format_ is None else _lines(format_), "examples": examples, "system_prompt": system,
         "prefill_think": prefill_think or None, "verifier": verifier, "settings": given.values(settings, "--set"),
         "on_bad_gold": on_bad_gold, "source": {key: value for key, value in knobs.items() if value not in (None, {})},

@@ -137,7 +137,7 @@ class Trial:
             "temperature": evaluation.get("temperature"),
             "top_p": evaluation.get("top_p"),
             "max_new_tokens": evaluation.get("max_new_tokens") or knobs.get("max_new_tokens"),
-            "stop strings": sampling.get("stop"),
+            "stop strings": [sampling.get("stop"), sampling.get("stop_after")],
             "source": {key: value for key, value in source.items() if key not in ("path", "verifier", "weight")},
             "verifier": source.get("verifier") or knobs.get("verifier"),
         }

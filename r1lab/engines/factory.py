@@ -14,9 +14,9 @@ from r1lab import plugin
 from r1lab.distributed import ranks
 from r1lab.doctor import versions
 from r1lab.engines import ENGINES, Engine, make
-from r1lab.engines.rollouts import TextOf
 from r1lab.engines.server import handshake
 from r1lab.engines.sync import PolicyProtocol
+from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import diagnose
 from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.errors import RecipeError

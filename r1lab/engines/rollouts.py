@@ -4,15 +4,13 @@ Pure; knows no model. How tokens are sampled is the engine's own.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
+from r1lab.engines.text import CompletionText, Ending, TextOf
 from r1lab.records import Finish, Request, Role, Rollout
-
-TextOf = Callable[[Sequence[int], Sequence[int]], str]
-"""`text_of(completion_ids, prompt_ids)` makes `Rollout.text`."""
 
 
 def name_of(request: Request) -> str:
@@ -40,7 +38,7 @@ def check(request: Request, *, context: int | None, vocabulary: int, limit: str 
         raise ValueError(f"{name}: token {worst} is not below {vocabulary}; render with the model's own tokenizer")
     if not (0 <= sampling.temperature < math.inf and 0 < sampling.top_p <= 1 and 0 <= sampling.min_p <= 1):
         raise ValueError(f"{name}: {sampling} needs temperature >= 0, 0 < top_p <= 1, 0 <= min_p <= 1")
-    if "" in sampling.stop:
+    if "" in sampling.all_stops:
         raise ValueError(f"{name}: a stop string is empty; leave it out")
 
 
@@ -49,10 +47,11 @@ def rollout(request: Request, tokens: Sequence[int], logprobs, version, finish: 
     forced = len(request.forced_ids)
     first = version[0] if len(version) else 0
     ids = (*request.forced_ids, *tokens)
+    ending = Ending(finish, request.sampling, forced)
     role = np.array([*request.forced_role, *[Role.POLICY] * len(tokens)], dtype=np.int8)
     engine_logprobs = np.concatenate([np.full(forced, np.nan, np.float32), np.asarray(logprobs, np.float32)])
     versions = np.concatenate([np.full(forced, first, np.int32), np.asarray(version, np.int32)])
-    return Rollout(request, ids, role, engine_logprobs, versions, finish, text_of(ids, request.prompt_ids))
+    return Rollout(request, ids, role, engine_logprobs, versions, finish, text_of(ids, request.prompt_ids, ending))
 
 
 def unsampled(request: Request, finish: Finish, text_of: TextOf) -> Rollout:
@@ -86,6 +85,7 @@ def eos_ids(model, tokenizer) -> set[int]:
     return {int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None}
 
 
-def plain_text(tokenizer, ids: Iterable[int]) -> str:
-    """Special tokens removed, nothing else touched."""
-    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+def plain_text(tokenizer) -> TextOf:
+    """The completion's text alone, whatever the prompt."""
+    text = CompletionText(tokenizer)
+    return lambda ids, _, ending: text.of(ids, ending)

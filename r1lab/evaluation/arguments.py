@@ -52,6 +52,9 @@ class Asked:
     max_new_tokens: int | None = None
     """Default 512."""
     stop: Sequence[str] | None = None
+    """Strings that end a completion and leave its text."""
+    stop_after: Sequence[str] | None = None
+    """Strings that end it and stay."""
     prompt: str | None = None
     """plain (the default), chat or r1-zero."""
     format: str | None = None
@@ -60,6 +63,8 @@ class Asked:
     """Worked examples {prompt, solution}, or a YAML, JSON or JSONL file of them."""
     system_prompt: str | None = None
     prefill_think: bool | None = None
+    template_variables: Mapping[str, Any] | None = None
+    """Of a chat prompt's template."""
     verifier: Use | Callable | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the verifier."""
@@ -205,7 +210,7 @@ def _engine(asked: Asked, stage: AnyStageConfig | None) -> EngineConfig:
 
 def _prompt(asked: Asked, stage: AnyStageConfig | None) -> PromptConfig:
     """The recipe's prompt with what the arguments say put in its place."""
-    given = {key: getattr(asked, key) for key in ("format", "system_prompt", "prefill_think")}
+    given = {key: getattr(asked, key) for key in ("format", "system_prompt", "prefill_think", "template_variables")}
     given |= {"template": asked.prompt, "examples": None if asked.examples is None else _examples(asked.examples)}
     knobs = {key: value for key, value in given.items() if value is not None}
     if stage is not None and "template" not in knobs:
@@ -245,12 +250,13 @@ def _sampling(asked: Asked, stage: AnyStageConfig | None) -> Sampling:
         top_p=float(_first(asked.top_p, nucleus)),
         max_new_tokens=_first(asked.max_new_tokens, longest),
         stop=tuple(_first(asked.stop, stage and stage.sampling.stop, ())),
+        stop_after=tuple(_first(asked.stop_after, stage and stage.sampling.stop_after, ())),
     )
     is_valid = sampling.temperature >= 0 and 0 < sampling.top_p <= 1 and sampling.max_new_tokens >= 1
-    if not is_valid or "" in sampling.stop:
+    if not is_valid or "" in sampling.all_stops:
         raise RecipeError(
             f"sampling: temperature {sampling.temperature}, top_p {sampling.top_p}, max_new_tokens "
-            f"{sampling.max_new_tokens}, stop {list(sampling.stop)}: needs temperature >= 0, 0 < top_p <= 1, "
+            f"{sampling.max_new_tokens}, stop {list(sampling.all_stops)}: needs temperature >= 0, 0 < top_p <= 1, "
             "max_new_tokens >= 1, no empty stop"
         )
     return sampling

@@ -1,6 +1,7 @@
 """Completions of a model, sampled by an engine of this process. Verifies nothing (`r1lab.evaluation.completers`)."""
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path, PurePath
@@ -39,6 +40,8 @@ class ModelCompleter:
         context = factory.check(knobs.model_copy(update={"kind": self.kind}), config)
         self.policy = FrozenModel(location, "float32")
         self.renderer = renderer_of(self.policy.tokenizer, prompt, context or models.context_length(config))
+        for note in self.renderer.notes:
+            print(f"r1lab: {note}", file=sys.stderr)
         self.together = knobs.max_batch if self.kind == "local" else WAVES * knobs.max_num_seqs
         self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}
 
@@ -62,6 +65,7 @@ class ModelCompleter:
         if self.engine is None:
             if self.threads:
                 torch.set_num_threads(self.threads)
+            models.stops_at(self.policy.model, self.policy.tokenizer, self.renderer.turn_end)
             self.engine = factory.open_engine(self.kind, self.knobs, self.policy, self.renderer.verifier_text)
             publish(self.engine, self.policy.named_tensors, 0, self.policy)
         return self.engine

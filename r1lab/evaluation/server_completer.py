@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
+from r1lab.engines.text import stopped_at
 from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation.completers import Completion, Verify
 from r1lab.recipe.data import PromptConfig
 from r1lab.records import Asking, Sampling
-from r1lab.rollout.renderer import renderer_of
+from r1lab.rollout.renderer import opening_of, renderer_of
 from r1lab.seeds import derive
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -33,6 +34,8 @@ MAX_REPLY_BYTES = 16 << 20
 """Bytes of one reply."""
 BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
 FINISH = {"stop": "eos", "length": "length"}
+UNSAID = object()
+"""Of a server that does not say which string, if any, ended a completion; vLLM and SGLang do."""
 
 
 class Served:
@@ -51,6 +54,7 @@ class Served:
         self.model, self.is_chat = model, prompt.template == "chat"
         if self.is_chat and prompt.prefill_think:
             raise RecipeError("--prefill-think: a server writes the chat prompt itself; leave it out, or use plain")
+        self.says_what_stopped = True
         self.key = os.environ.get(key_env)
         self.key_env = key_env
         self.renderer = renderer_of(_ServersTokenizer(), prompt, None)
@@ -95,12 +99,30 @@ class Served:
             "model": self.model, "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature,
             "top_p": sampling.top_p, "seed": seed % 2**31, "n": 1,
         }  # fmt: skip
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
         if self.is_chat:
-            body["messages"] = self.renderer.messages(problem)
+            body["messages"], opening = self.renderer.messages(problem), ""
+            if self.renderer.template_variables:
+                body["chat_template_kwargs"] = self.renderer.template_variables
         else:
             body["prompt"] = self.renderer.prompt_text(problem)
+            opening = opening_of(body["prompt"])
+        is_told = self.says_what_stopped
+        stops = sampling.all_stops if is_told else sampling.stop
+        choice, tokens = self._choice(problem, body | ({"stop": list(stops)} if stops else {}))
+        stopped_by = choice.get("stop_reason", choice.get("matched_stop", UNSAID))
+        if sampling.stop_after and choice["finish"] == "stop" and stopped_by is UNSAID and is_told:
+            # Stripped and not named it cannot be put back: from now on such a string is looked for here.
+            self.says_what_stopped = False
+            return self._ask(problem, index, sampling, seed)
+        text, finish = choice["text"], FINISH.get(choice["finish"], "stop")
+        if isinstance(stopped_by, str):
+            text, finish = text + (stopped_by if stopped_by in sampling.stop_after else ""), "stop"
+        elif (end := stopped_at(text, (), sampling.stop_after)) is not None:
+            text, finish = text[:end], "stop"
+        return Completion(problem.id, index, opening + text, finish, tokens)
+
+    def _choice(self, problem: Problem, body: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+        """The reply's one choice with its `text` and `finish` checked, and its tokens where they are told."""
         reply = self._reply("chat/completions" if self.is_chat else "completions", body)
         if reply.get("model") != self.model:
             raise RunError(
@@ -111,13 +133,13 @@ class Served:
             choice = reply["choices"][0]
             text = choice["message"]["content"] if self.is_chat else choice["text"]
             finish, tokens = choice.get("finish_reason"), (reply.get("usage") or {}).get("completion_tokens")
+            choice = dict(choice)
         except (LookupError, TypeError, AttributeError):
             raise RunError(f"server {_place(self.url)}: a reply without choices for {problem.id!r}") from None
         if not isinstance(text, str | None):
             raise RunError(f"server {_place(self.url)}: a completion of {problem.id!r} is no text")
-        counted = tokens if type(tokens) is int and tokens >= 0 else None
-        finish = FINISH.get(finish, "stop") if isinstance(finish, str) else "stop"
-        return Completion(problem.id, index, self.renderer.opening + (text or ""), finish, counted)
+        choice |= {"text": text or "", "finish": finish if isinstance(finish, str) else ""}
+        return choice, tokens if type(tokens) is int and tokens >= 0 else None
 
     def _reply(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         """What the server says, after some tries where it is busy. RunError in one line."""
@@ -156,8 +178,8 @@ class Served:
 class _ServersTokenizer:
     """A placeholder where a renderer needs a tokenizer: text alone is rendered, the server tokenises."""
 
-    bos_token_id = eos_token_id = None
-    chat_template = "the server's own"
+    bos_token_id = eos_token_id = eos_token = None
+    chat_template = True  # the server's own
 
     def apply_chat_template(self, messages, **_) -> str:
         return "\n".join(message["content"] for message in messages)

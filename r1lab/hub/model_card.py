@@ -184,7 +184,7 @@ def setting(card_stage: CardStage, name: str) -> Any:
         return None
     stage, knobs = card_stage.stage, card_stage.stage.eval
     longest = knobs.max_new_tokens or stage.max_new_tokens
-    sampling = (knobs.n, knobs.temperature, knobs.top_p, longest, stage.sampling.stop)
+    sampling = (knobs.n, knobs.temperature, knobs.top_p, longest, stage.sampling.stop, stage.sampling.stop_after)
     return digest(eval_set.problems), *sampling, stage.prompt
 
 

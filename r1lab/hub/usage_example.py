@@ -24,7 +24,8 @@ def example(stage: AnyStageConfig, sources: Mapping[str, Sequence[Problem]], ren
     tasks = [name for name, source in stage.data.items() if source.task]
     first = sources[tasks[0]][0].prompt if tasks else QUESTION  # of a task, for no one's rows are shown
     asked = first if isinstance(first, str) else QUESTION
-    stop = f", stop_strings={list(stage.sampling.stop)!r}, tokenizer=tokenizer" if stage.sampling.stop else ""
+    strings = [*stage.sampling.stop, *stage.sampling.stop_after]
+    stop = f", stop_strings={strings!r}, tokenizer=tokenizer" if strings else ""
     code = [
         LOAD,
         f"question = {asked!r}",
@@ -57,9 +58,10 @@ def chat_lines(renderer: Renderer) -> list[str]:
     """The conversation through the tokenizer's own template."""
     turns = renderer.messages(Problem(id="", prompt=HOLE, answer=""))
     shown = pformat(turns, width=100).replace(repr(HOLE), "question")
+    variables = f", **{renderer.template_variables!r}" if renderer.template_variables else ""
     lines = [
         f"messages = {shown}",
-        "text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)",
+        f"text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True{variables})",
     ]
     if renderer.prefill_think:
         lines.append(f'if not text.rstrip().endswith("{THINK}"):')

@@ -94,6 +94,15 @@ def context_length(config: PretrainedConfig) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
+def stops_at(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, turn_end: int | None) -> None:
+    """Have the model end a completion at `turn_end` too, here and in the folder that is saved of it."""
+    config = model.generation_config
+    listed = getattr(config, "eos_token_id", None)
+    listed = [] if listed is None else [listed] if isinstance(listed, int) else list(listed)
+    if config is not None and turn_end is not None and turn_end not in (*listed, tokenizer.eos_token_id):
+        config.eos_token_id = [*listed, turn_end]
+
+
 def text_of_prompt(tokenizer: PreTrainedTokenizerBase, rollout: Rollout) -> str:
     """The prompt for people, as the model reads it."""
     return cast(str, tokenizer.decode(list(rollout.request.prompt_ids), skip_special_tokens=False))

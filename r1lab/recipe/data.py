@@ -85,4 +85,7 @@ class PromptConfig(Config):
     system_prompt: str | None = None
     """Instruction before the problem. Result."""
     prefill_think: bool = False
-    """End the prompt in `<think>`; the tag is put back before what the verifier reads. Result."""
+    """End the prompt in `<think>`; the tag is put back before what the verifier reads, as it is where format or
+    template end in it by themselves. Result."""
+    template_variables: dict[str, Any] = {}
+    """Variables of a `chat` template, such as {enable_thinking: false}. Result."""

@@ -128,6 +128,7 @@ KEYS = {
     "min_p": "sampling.min_p",
     "max_tokens": "max_new_tokens; a run's budget is stop.max_tokens",
     "stop_strings": "sampling.stop",
+    "include_stop_str_in_output": "sampling.stop_after; strings that end a completion and stay in its text",
     "tensor_parallel_size": "engine.tensor_parallel",
     # verl
     "train_batch_size": "prompts_per_step; OpenRLHF's is prompts_per_step x group_size / updates_per_step",

@@ -20,9 +20,19 @@ class SamplingConfig(Config):
     min_p: Share = 0.0
     """Smallest share of the top probability; 0: off. Result."""
     stop: tuple[str, ...] = ()
-    """Strings that end a completion. Result."""
+    """Strings that end a completion and leave the text that is read of it. Result."""
+    stop_after: tuple[str, ...] = ()
+    """Strings that end a completion and stay in its text: `</answer>`, a closing fence. Result."""
     allow_biased_sampling: bool = False
     """Train on samples of a truncated distribution all the same. Result."""
+
+    @model_validator(mode="after")
+    def _strings(self):
+        if "" in self.stop + self.stop_after:
+            raise ValueError("a stop string is empty; leave it out")
+        if both := set(self.stop) & set(self.stop_after):
+            raise ValueError(f"{min(both)!r} stands under `stop`, which leaves the text, and under `stop_after`")
+        return self
 
     @property
     def biased(self) -> bool:

@@ -1,14 +1,18 @@
 """From a problem to token ids and from token ids to what a verifier reads: the one renderer of SFT, RL and evaluation.
 
 `plain` is a format with optional worked examples, `chat` the tokenizer's own template, `r1-zero` the prompt of
-arXiv 2501.12948, table 1. Rendering asks nothing of a model and never cuts a text.
+arXiv 2501.12948, table 1. Rendering asks nothing of a model and never cuts a text. What ends a completion stands in
+`r1lab.engines.text`.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from jinja2 import TemplateError
 
+from r1lab.engines.text import CompletionText, Ending
 from r1lab.errors import RecipeError
 from r1lab.recipe.data import PromptConfig
 from r1lab_data import Problem
@@ -23,6 +27,19 @@ R1_ZERO = (
 THINK = "<think>"
 DROP = "drop the problem (on_long_prompt: drop, beside its path or task)"
 TEMPLATES = ("plain", "chat", "r1-zero")
+OPENED = re.compile(r"(?:<think>|<answer>)(?=\s*\Z)")
+"""`Assistant: <think>`, `</think>\n<answer>\n`; not `<think> </think>`."""
+OPENING_TOKENS = 24
+"""Tokens at a prompt's end that hold such a tag and the whitespace behind it, one a byte at most."""
+PROBE = Problem(id="probe", prompt="1+1", answer="2")
+REPLY = "r1lab-sentinel-reply"
+OWN_VARIABLES = ("messages", "add_generation_prompt", "continue_final_message", "tokenize", "bos_token", "eos_token")
+"""Variables of a chat template that are ours or the tokenizer's."""
+LEFT_OUT = {
+    "user": ("what the user says", "give it as text"),
+    "system": ("the system prompt", "leave system_prompt (or the data's system message) out"),
+}
+"""Roles whose messages a chat template must write: what they say, and the remedy."""
 
 
 class Renderer:
@@ -37,47 +54,65 @@ class Renderer:
         examples: Sequence[Mapping[str, str]] = (),
         system_prompt: str | None = None,
         prefill_think: bool = False,
+        template_variables: Mapping[str, Any] = {},
         context: int | None = None,
     ):
-        """`examples` are mappings of `prompt` and `solution`; `context` is the model's, in tokens, for `check`."""
+        """`examples` are mappings of `prompt` and `solution`; `template_variables` go to the chat template; `context`
+        is the model's, in tokens, for `check`."""
         self.tokenizer, self.template, self.format = tokenizer, template, format
         self.examples, self.system_prompt, self.context = tuple(examples), system_prompt, context
-        self.prefill_think = prefill_think
+        self.prefill_think, self.template_variables = prefill_think, dict(template_variables)
+        self.notes: tuple[str, ...] = ()
+        """What a user should know of these prompts, a line each."""
         _refuse_contradictions(self.template, self.format, self.examples)
         if self.template == "chat" and not getattr(tokenizer, "chat_template", None):
             raise ValueError("template chat needs a tokenizer with a chat template, and this one has none; use plain")
+        _refuse_variables(self.template, self.template_variables, getattr(tokenizer, "chat_template", None))
         self.bos = added_bos(tokenizer)
-        self.opening = THINK if self.opens_thinking() else ""
-        """What the prompt already wrote of the completion."""
+        self.text = CompletionText(tokenizer)
+        self.turn_end = self.found_turn_end() if template == "chat" else tokenizer.eos_token_id
+        """Id of the token that ends the assistant's turn: a demonstration's last, and what stops sampling."""
 
-    def opens_thinking(self) -> bool:
-        """Whether prompts end in an open think tag, by setting or by the tokenizer's template."""
-        if self.prefill_think or self.template != "chat":
-            return self.prefill_think
-        return self.chat_text(Problem(id="probe", prompt="1+1", answer="2")).rstrip().endswith(THINK)
+    def found_turn_end(self) -> int | None:
+        """The token that the chat template writes behind an answer, which need not be the tokenizer's EOS."""
+        eos, token = self.tokenizer.eos_token_id, self.tokenizer.eos_token
+        turns = [*self.messages(PROBE), {"role": "assistant", "content": REPLY}]
+        tail = self.applied(turns, PROBE, add_generation_prompt=False).partition(REPLY)[2].lstrip()
+        ids = self.encode(tail) if tail else ()
+        if ids and (ids[0] == eos or ids[0] in self.text.added):
+            return ids[0]
+        behind = f"{tail.split()[0]!r}, which is no token" if tail else "nothing"
+        self.notes = (
+            f"the tokenizer's chat template writes {behind} behind an answer; demonstrations end in {token!r} and "
+            f"sampling stops there",
+        )
+        return eos
 
     def render(self, problem: Problem) -> tuple[int, ...]:
         """The prompt's token ids."""
         return self.encode(self.prompt_text(problem))
 
     def render_solution(self, problem: Problem) -> tuple[int, ...]:
-        """Ids of the demonstration as the policy would have written it after `render(problem)`, with EOS once."""
+        """Ids of the demonstration as the policy would have written it after `render(problem)`, its end once."""
         if not problem.solution:
             raise ValueError(f"problem {problem.id} has no solution to demonstrate; give it one or leave it out")
-        eos = self.tokenizer.eos_token_id
-        if eos is None:
+        end = self.turn_end
+        if end is None:
             raise ValueError("the tokenizer has no EOS token to end a demonstration with; set tokenizer.eos_token")
         prompt = self.prompt_text(problem)
         solution = self.solution_text(problem, problem.solution, prompt)
         start, whole = self.encode(prompt), self.encode(prompt + solution)
         # A tokenizer may merge across the seam, which a policy that continues the prompt cannot.
         ids = whole[len(start) :] if whole[: len(start)] == start else self.encode(solution, bos=False)
-        return ids if ids[-1:] == (eos,) else (*ids, eos)
+        return ids if ids[-1:] == (end,) else (*ids, end)
 
-    def verifier_text(self, completion_ids: Sequence[int], prompt_ids: Sequence[int] = ()) -> str:
-        """What a verifier reads: special tokens removed, a prefilled think tag put back in front."""
-        text = self.tokenizer.decode(list(completion_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return self.opening + text
+    def verifier_text(
+        self, completion_ids: Sequence[int], prompt_ids: Sequence[int] = (), ending: Ending | None = None
+    ) -> str:
+        """What a verifier reads: without special tokens and what ended it, and in front the tag that the prompt left
+        open (without `prompt_ids`, that of a plain problem's prompt)."""
+        prompt = self.text.decode(prompt_ids[-OPENING_TOKENS:]) if prompt_ids else self.prompt_text(PROBE)
+        return opening_of(prompt) + self.text.of(completion_ids, ending)
 
     def check(self, problems: Iterable[Problem], max_new_tokens: int) -> None:
         """ValueError with the first problem whose prompt and `max_new_tokens` do not fit the context."""
@@ -124,27 +159,35 @@ class Renderer:
         return text + (THINK if text[-1:].isspace() else f" {THINK}")
 
     def plain_text(self, problem: Problem) -> str:
-        examples = [
-            f"{self.format.replace('{prompt}', example['prompt'])}{spaced(example['solution'])}\n\n"
-            for example in self.examples
-        ]
-        return self.system_paragraph() + "".join(examples) + self.format.replace("{prompt}", question(problem))
+        system, answered, asked = conversation(problem)
+        turns = [(example["prompt"], example["solution"]) for example in self.examples] + answered
+        written = [f"{self.format.replace('{prompt}', said)}{spaced(reply)}\n\n" for said, reply in turns]
+        return self.paragraphs(system) + "".join(written) + self.format.replace("{prompt}", asked)
 
     def r1_zero_text(self, problem: Problem) -> str:
-        asked = question(problem).rstrip()
+        system, answered, asked = conversation(problem)
+        if answered:
+            raise ValueError(
+                f"problem {problem.id} has an assistant's turn, which template r1-zero cannot write; use plain or chat"
+            )
+        asked = asked.rstrip()
         frame = R1_ZERO.replace("{prompt}.", "{prompt}") if asked.endswith((".", "?", "!")) else R1_ZERO
-        return self.system_paragraph() + frame.replace("{prompt}", asked)
+        return self.paragraphs(system) + frame.replace("{prompt}", asked)
 
-    def system_paragraph(self) -> str:
-        return f"{self.system_prompt}\n\n" if self.system_prompt else ""
+    def paragraphs(self, system: list[str]) -> str:
+        """The recipe's system prompt and the problem's own."""
+        return "".join(f"{text}\n\n" for text in (self.system_prompt, *system) if text)
 
     def chat_text(self, problem: Problem) -> str:
-        text = self.applied(self.messages(problem), problem, add_generation_prompt=True)
-        for message in user_messages(problem):
-            if message.strip() not in text:
+        ends_with_user(problem)
+        messages = self.messages(problem)
+        text = self.applied(messages, problem, add_generation_prompt=True)
+        for message in messages:
+            if message["role"] in LEFT_OUT and message["content"].strip() not in text:
+                what, remedy = LEFT_OUT[message["role"]]
                 raise ValueError(
-                    f"the tokenizer's chat template leaves out what the user says in problem {problem.id}; "
-                    f"use template plain, or a tokenizer with another chat template"
+                    f"the tokenizer's chat template leaves out {what} in problem {problem.id}; {remedy}, use template "
+                    f"plain, or a tokenizer with another chat template"
                 )
         return text
 
@@ -160,7 +203,7 @@ class Renderer:
 
     def applied(self, messages: list[dict[str, str]], problem: Problem, **settings) -> str:
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, **settings)
+            return self.tokenizer.apply_chat_template(messages, tokenize=False, **self.template_variables, **settings)
         except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             told = " ".join(str(error)[:200].split()) or type(error).__name__
             raise ValueError(
@@ -170,8 +213,10 @@ class Renderer:
 
     def solution_text(self, problem: Problem, solution: str, prompt: str) -> str:
         """The demonstration with the whitespace that belongs between it and `prompt`."""
-        if self.opening:
-            return solution.lstrip().removeprefix(THINK)
+        if opening := opening_of(prompt):
+            solution = solution.lstrip()
+            rest = solution.removeprefix(opening)
+            return rest.lstrip() if prompt[-1:].isspace() and rest != solution else rest
         if self.template != "chat":
             return spaced(solution)
         answered = [*self.messages(problem), {"role": "assistant", "content": solution}]
@@ -185,16 +230,41 @@ def spaced(solution: str) -> str:
     return solution if solution[:1].isspace() else f" {solution}"
 
 
-def question(problem: Problem) -> str:
-    """What is asked, as one text."""
-    return "\n\n".join(user_messages(problem))
+def opening_of(prompt: str) -> str:
+    """The tag that a prompt ends in, which the completion then begins behind; empty where there is none."""
+    match = OPENED.search(prompt, max(0, len(prompt.rstrip()) - len("<answer>")))
+    return match[0] if match else ""
 
 
-def user_messages(problem: Problem) -> list[str]:
-    """What the user says."""
+def ends_with_user(problem: Problem) -> None:
+    """ValueError where the conversation's last message is not the user's: the completion would follow an answer."""
+    if not isinstance(problem.prompt, str) and problem.prompt[-1]["role"] != "user":
+        raise ValueError(
+            f"the last message of problem {problem.id} is the {problem.prompt[-1]['role']}'s, and a completion answers "
+            f"the user's; take it out of the prompt (a demonstration goes into columns.solution)"
+        )
+
+
+def conversation(problem: Problem) -> tuple[list[str], list[tuple[str, str]], str]:
+    """System messages, earlier questions with their answers, and what is asked now. ValueError for another order."""
     if isinstance(problem.prompt, str):
-        return [problem.prompt]
-    return [message["content"] for message in problem.prompt if message["role"] == "user"]
+        return [], [], problem.prompt
+    ends_with_user(problem)
+    system: list[str] = []
+    answered: list[tuple[str, str]] = []
+    asked: list[str] = []
+    for message in problem.prompt:
+        role, content = message["role"], message["content"]
+        if role == "user":
+            asked.append(content)
+        elif role == "system" and not asked and not answered:
+            system.append(content)
+        elif role == "assistant" and asked:
+            answered.append(("\n\n".join(asked), content))
+            asked = []
+        else:
+            raise ValueError(f"problem {problem.id} has a message of role {role!r} there, which chat alone can write")
+    return system, answered, "\n\n".join(asked)
 
 
 def added_bos(tokenizer) -> int | None:
@@ -211,6 +281,7 @@ def refuse_contradictions(prompt: PromptConfig) -> None:
     """RecipeError where the prompt's settings contradict each other, whatever the tokenizer."""
     try:
         _refuse_contradictions(prompt.template, prompt.format, prompt.examples)
+        _refuse_variables(prompt.template, prompt.template_variables, None)
     except ValueError as error:
         raise RecipeError(f"prompt: {error}") from None
 
@@ -227,6 +298,18 @@ def _refuse_contradictions(template: str, format: str, examples: Sequence[Mappin
     for number, example in enumerate(examples):
         if not {"prompt", "solution"} <= set(example):
             raise ValueError(f"example {number} has the keys {sorted(example)}; it needs prompt and solution")
+
+
+def _refuse_variables(template: str, variables: Mapping[str, Any], written: object) -> None:
+    """ValueError for a variable that would reach nothing; `written` is the tokenizer's chat template, if known."""
+    if template != "chat" and variables:
+        raise ValueError(f"template_variables go with template chat, not {template}; leave them out")
+    for name in variables:
+        if name in OWN_VARIABLES:
+            raise ValueError(f"template_variables: {name} is set by the renderer; leave it out")
+        # with the name "date": "{{ date }}"; not "{{ update }}"
+        if isinstance(written, str) and not re.search(rf"\b{re.escape(name)}\b", written):
+            raise ValueError(f"template_variables: the tokenizer's chat template reads no {name!r}; leave it out")
 
 
 def renderer_of(tokenizer, prompt: PromptConfig, context: int | None) -> Renderer:

@@ -49,10 +49,11 @@ class RequestMaker:
 def evaluation_sampling(stage: AnyStageConfig) -> Sampling:
     """How a stage samples its held-out problems."""
     knobs, longest = stage.eval, stage.eval.max_new_tokens or stage.max_new_tokens
-    return Sampling(knobs.temperature, knobs.top_p, max_new_tokens=longest, stop=stage.sampling.stop)
+    stops = {"stop": stage.sampling.stop, "stop_after": stage.sampling.stop_after}
+    return Sampling(knobs.temperature, knobs.top_p, max_new_tokens=longest, **stops)
 
 
 def training_sampling(stage: SamplingStageConfig) -> Sampling:
     """How an RL stage samples its rollouts."""
     own = stage.sampling
-    return Sampling(stage.temperature, own.top_p, own.top_k, own.min_p, stage.max_new_tokens, own.stop)
+    return Sampling(stage.temperature, own.top_p, own.top_k, own.min_p, stage.max_new_tokens, own.stop, own.stop_after)

@@ -28,6 +28,7 @@ ROLLOUTS, EVALUATION = b"rollouts/1", b"evaluation/1"
 SAMPLING = {
     "temperature": pa.float64(), "top_p": pa.float64(), "top_k": pa.int64(), "min_p": pa.float64(),
     "max_new_tokens": pa.int64(), "stop": pa.list_(pa.string()),
+    "stop_after": pa.list_(pa.string()),
 }  # fmt: skip
 VERDICT = {
     "score": pa.float64(), "status": pa.string(), "extracted": pa.string(), "reason": pa.string(),
@@ -280,7 +281,8 @@ def _settled(rows: list[dict[str, Any]], problem_of: Callable[[str], Problem]) -
 
 
 def _scored(row: dict[str, Any]) -> Scored:
-    sampling = Sampling(**{**{name: row[name] for name in SAMPLING}, "stop": tuple(row["stop"])})
+    stops = {name: tuple(row[name]) for name in ("stop", "stop_after")}
+    sampling = Sampling(**{**{name: row[name] for name in SAMPLING}, **stops})
     request = Request(
         RequestId(row["purpose"], row["draw"], row["index"]), row["problem_id"], tuple(row["prompt_ids"].tolist()),
         row["seed"], sampling, tuple(row["forced_ids"].tolist()), tuple(map(Role, row["forced_role"].tolist())),

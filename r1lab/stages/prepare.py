@@ -92,7 +92,8 @@ def _ready(checked: Checked, before: Mapping[str, Ready]) -> Ready:
         raise RecipeError(
             f"stop.max_tokens: {stage.stop.max_tokens} does not pay for one problem, which may cost {int(longest)}"
         )
-    return Ready(**vars(checked), tokenizer=tokenizer, renderer=renderer, steps=steps, longest_cost=longest)
+    known = {**vars(checked), "notes": (*renderer.notes, *checked.notes)}
+    return Ready(**known, tokenizer=tokenizer, renderer=renderer, steps=steps, longest_cost=longest)
 
 
 def _fitting(checked: Checked, renderer: Renderer) -> Checked:

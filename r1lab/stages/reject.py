@@ -13,6 +13,7 @@ from r1lab.distributed import ranks
 from r1lab.errors import RunError
 from r1lab.feed import Feed
 from r1lab.hub import model_card
+from r1lab.policy import models
 from r1lab.policy.frozen import FrozenModel
 from r1lab.recipe import RejectStageConfig
 from r1lab.recipe.load import Plan
@@ -37,6 +38,7 @@ def run_stage(
     stage = ready.stage
     assert isinstance(stage, RejectStageConfig)  # the pipeline calls by kind
     policy = FrozenModel(build.start(ready, run), stage.precision, stage.temperature or 1.0)
+    models.stops_at(policy.model, ready.tokenizer, ready.renderer.turn_end)
     feed = build.feed(
         ready, plan, build.engine(ready, run, policy, progress, stack), build.verification(ready, plan, stack)
     )

@@ -13,6 +13,7 @@ from r1lab.engines import Engine
 from r1lab.engines.sync import publish
 from r1lab.evaluation.evaluate import evaluate
 from r1lab.evaluation.scores import summary
+from r1lab.policy import models
 from r1lab.policy.policy import Policy
 from r1lab.recipe import LearningStageConfig, RlStageConfig
 from r1lab.recipe.base import digest
@@ -47,6 +48,7 @@ def run_stage(
     knobs["total_updates"] = schedule * stage.updates_per_step * stage.reuse
     knobs["value_rate"] = objective.credit.value_rate if objective.has_values else None
     policy = Policy(build.start(ready, run), stage, **knobs)
+    models.stops_at(policy.model, ready.tokenizer, ready.renderer.turn_end)
     samplers = None
     if ready.table:
         verification = build.verification(ready, plan, stack)

@@ -97,3 +97,10 @@ def test_what_cannot_be_a_problem_is_one_line_with_the_place_and_the_remedy(rows
         made(rows, columns, answer_format)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("roles", [["user", "assistant"], ["system"], ["user", "assistant", "user", "tool"]])
+def test_messages_must_end_in_the_users(roles):
+    messages = [{"role": role, "content": "x"} for role in roles]
+    with pytest.raises(DataError, match=f"row 1: the last message of 'prompt' is the {roles[-1]}'s"):
+        made([{"prompt": "fine", "answer": 1}, {"prompt": messages, "answer": 1}])

@@ -4,6 +4,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pyarrow.parquet as pq
 import pytest
 
 import r1lab
@@ -129,3 +130,40 @@ def test_a_place_that_is_no_server_is_refused_without_its_secrets(server, url, t
     with pytest.raises(RecipeError, match=told) as error:
         evaluate(url)
     assert "secret" not in str(error.value)
+
+
+def ended(by):
+    """A server that ends "<answer>a+2" at `</answer>` or, where asked otherwise, writes on; `by` is what it says."""
+
+    def answer(body):
+        total = eval(body["prompt"][3:-3])
+        is_asked = "</answer>" in body.get("stop", ())
+        text = f"<answer>{total}" if is_asked else f"<answer>{total}</answer> and so on"
+        return 200, {"model": "small", "choices": [{"text": text, "finish_reason": "stop", **(by if is_asked else {})}]}
+
+    return answer
+
+
+@pytest.mark.parametrize("by", [{"stop_reason": "</answer>"}, {"matched_stop": "</answer>"}, {}])
+def test_a_string_to_stop_after_stands_in_the_text_whatever_the_server_says(server, by):
+    url, seen = server(ended(by))
+    done = evaluate(url, format="Q: {prompt}\nA:", stop=["\n"], stop_after=["</answer>"], verifier="exact")
+    assert done.figures["avg"]["value"] == 1.0
+    rows = pq.read_table(done.path / "completions.parquet").to_pylist()
+    assert [row["text"] for row in rows] == [f"<answer>{total}</answer>" for total in (2, 3, 4)]
+    assert {row["finish"] for row in rows} == {"stop"} and seen[0][2]["stop"] == ["\n", "</answer>"]
+
+
+def test_an_end_of_turn_puts_no_stop_string_back(server):
+    url, _ = server(lambda body: (200, {"model": "small", "choices": [
+        {"text": "2", "finish_reason": "stop", "stop_reason": None}]}))  # fmt: skip
+    done = evaluate(url, stop_after=["</answer>"])
+    rows = pq.read_table(done.path / "completions.parquet").to_pylist()
+    assert {row["text"] for row in rows} == {"2"} and {row["finish"] for row in rows} == {"eos"}
+
+
+def test_variables_of_the_chat_template_go_to_the_server(server):
+    reply = {"model": "small", "choices": [{"message": {"content": "2"}, "finish_reason": "stop"}]}
+    url, seen = server(lambda body: (200, reply))
+    evaluate(url, prompt="chat", template_variables={"enable_thinking": False})
+    assert seen[0][2]["chat_template_kwargs"] == {"enable_thinking": False}

@@ -61,3 +61,15 @@ def test_an_adapter_on_the_output_layer_is_refused_with_the_remedy(tiny):
     model.set_output_embeddings(Adapted(32, 60, bias=False))
     with pytest.raises(RecipeError, match=r"output layer is Adapted, .* leave lm_head out of its target modules"):
         models.output_layer(model)
+
+
+@pytest.mark.parametrize(("listed", "then"), [(None, [7]), (2, [2, 7]), ([2, 3], [2, 3, 7]), ([7, 2], [7, 2])])
+def test_a_model_stops_at_the_turns_end_of_its_template_too(tiny, listed, then):
+    model = tiny("llama")
+    model.generation_config.eos_token_id = listed
+    for _ in range(2):
+        models.stops_at(model, type("Tokenizer", (), {"eos_token_id": 1}), 7)
+        assert model.generation_config.eos_token_id == then
+    models.stops_at(model, type("Tokenizer", (), {"eos_token_id": 1}), 1)
+    models.stops_at(model, type("Tokenizer", (), {"eos_token_id": 1}), None)
+    assert model.generation_config.eos_token_id == then

@@ -76,6 +76,10 @@ def test_an_unknown_key_comes_with_the_nearest_one(key, nearest):
     ("steps.x=5", "'steps' is the value 2, nothing stands below it"),
     ("stop.patience=3", "`patience` and `metric` go together"),
     ("sampling.top_p=0.5", "allow_biased_sampling"),
+    ("sampling.include_stop_str_in_output=true", "sampling.stop_after"),
+    ("sampling={stop: [x, y], stop_after: [y]}", "sampling: 'y' stands under `stop`"),
+    ("sampling={stop: ['']}", "sampling: a stop string is empty; leave it out"),
+    ("sampling={stop_after: [a, '']}", "sampling: a stop string is empty; leave it out"),
 ])  # fmt: skip
 def test_what_is_wrong_is_one_line_with_the_key_and_the_value(override, says):
     refused(says, ONE, override)

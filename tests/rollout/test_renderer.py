@@ -132,7 +132,7 @@ def test_a_template_that_opens_the_thinking_itself_counts_as_prefilled():
 def test_chat_messages_are_joined_for_the_other_templates():
     turns = ({"role": "system", "content": "S"}, {"role": "user", "content": "one"}, {"role": "user", "content": "two"})
     problem = Problem("a", turns, "2")
-    assert text(Renderer(tokenizer()), problem) == "Question: one\n\ntwo\nAnswer:"
+    assert text(Renderer(tokenizer()), problem) == "S\n\nQuestion: one\n\ntwo\nAnswer:"
     shown = text(Renderer(tokenizer(CHATML), template="chat"), problem)
     assert shown == "<|system|>S<eos>\n<|user|>one<eos>\n<|user|>two<eos>\n<|assistant|>"
 
@@ -184,3 +184,135 @@ def test_a_hostile_chat_template_ends_in_one_line(template):
         Renderer(tokenizer(template), template="chat").render(SUM)
     told = str(caught.value)
     assert type(caught.value) is ValueError and "\n" not in told and len(told) < 500 and "chat template" in told
+
+
+# The turn of an assistant ends in a token that is not the tokenizer's EOS, as in Qwen2.5's base models.
+IM = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def im_tokenizer(template=IM, added=("<|im_start|>", "<|im_end|>")):
+    made = tokenizer(template)
+    made.add_tokens(list(added), special_tokens=True)
+    return made
+
+
+def test_a_demonstration_ends_its_turn_as_the_template_does():
+    renderer = Renderer(im_tokenizer(), template="chat")
+    assert renderer.tokenizer.convert_ids_to_tokens(renderer.turn_end) == "<|im_end|>" and not renderer.notes
+    assert both(renderer).endswith("<|im_start|>assistant\n2+2=4<|im_end|>")
+    ended = replace(SUM, solution="2+2=4<|im_end|>")
+    assert renderer.render_solution(ended) == renderer.render_solution(SUM)
+
+
+@pytest.mark.parametrize("behind", ["<eos>", " <eos>\n", "\n<eos><|im_end|>"])
+def test_an_eos_behind_the_answer_is_the_turns_end(behind):
+    renderer = Renderer(im_tokenizer(IM.replace("<|im_end|>\n", behind)), template="chat")
+    assert renderer.turn_end == 1 and not renderer.notes
+
+
+@pytest.mark.parametrize(
+    "behind, said", [("", "nothing"), ("\n\n", "nothing"), ("[/turn]", "'[/turn]', which is no token")]
+)
+def test_a_turns_end_that_is_no_token_is_said_in_a_line(behind, said):
+    renderer = Renderer(im_tokenizer(IM.replace("<|im_end|>\n", behind)), template="chat")
+    assert renderer.turn_end == 1 and len(renderer.notes) == 1
+    assert f"writes {said} behind an answer; demonstrations end in '<eos>'" in renderer.notes[0]
+
+
+def test_other_templates_end_in_the_tokenizers_eos():
+    assert Renderer(im_tokenizer()).turn_end == Renderer(im_tokenizer(), template="r1-zero").turn_end == 1
+
+
+@pytest.mark.parametrize("ends", ["<think>", "<think>\n", " <think> ", "<answer>"])
+def test_a_format_that_ends_in_a_tag_is_found_without_a_setting(ends):
+    renderer = Renderer(tokenizer(), format="Q: {prompt}\nA: Let me think." + ends)
+    ids = renderer.tokenizer("maybe 2?")["input_ids"]
+    assert renderer.verifier_text(ids, renderer.render(SUM)) == renderer.verifier_text(ids) == f"{ends.strip()}maybe 2?"
+    demo = replace(SUM, solution=f"{ends.strip()}easy</think>2")
+    assert both(renderer, demo).count(ends.strip()) == 1
+
+
+@pytest.mark.parametrize(
+    "prompt", ["Use <think> </think> tags: 1+1", "What does <think> mean?", "<think>1</think> 1+1"]
+)
+def test_a_tag_elsewhere_in_a_prompt_opens_nothing(prompt):
+    renderer, problem = Renderer(tokenizer(), format="{prompt}\nA:"), replace(SUM, prompt=prompt)
+    assert renderer.verifier_text(renderer.tokenizer("2")["input_ids"], renderer.render(problem)) == "2"
+
+
+def test_a_problem_whose_own_prompt_opens_the_thinking_is_read_so():
+    renderer, problem = Renderer(tokenizer(), format="{prompt}"), replace(SUM, prompt="1+1=?\n<think>\n")
+    assert renderer.verifier_text(renderer.tokenizer("2")["input_ids"], renderer.render(problem)) == "<think>2"
+    assert renderer.verifier_text(renderer.tokenizer("2")["input_ids"], renderer.render(SUM)) == "2"
+
+
+def test_tags_that_are_special_tokens_are_read_and_the_turns_end_is_not():
+    tags = im_tokenizer(added=("<|im_start|>", "<|im_end|>", "<think>", "</think>"))
+    renderer = Renderer(tags, template="chat")
+    said = tags("<think>no</think>yes<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert renderer.verifier_text(said, renderer.render(SUM)) == "<think>no</think>yes"
+    opens = im_tokenizer(
+        IM.replace("assistant\n{% endif", "assistant\n<think>\n{% endif"), added=tags.added_tokens_encoder
+    )
+    renderer = Renderer(opens, template="chat")
+    ids = opens("no</think>yes", add_special_tokens=False)["input_ids"]
+    assert renderer.verifier_text(ids, renderer.render(SUM)) == "<think>no</think>yes"
+
+
+def turns(*said):
+    return replace(SUM, prompt=tuple({"role": role, "content": content} for role, content in said))
+
+
+SYSTEM, USER, REPLY = ("system", "Add."), ("user", "1+1"), ("assistant", "2")
+
+
+@pytest.mark.parametrize("template", ["plain", "chat", "r1-zero"])
+def test_messages_that_end_with_an_answer_are_refused(template):
+    for said in ([USER, REPLY], [SYSTEM], [USER, ("tool", "x")]):
+        with pytest.raises(ValueError, match="the last message of problem set/7 is the"):
+            Renderer(tokenizer(CHATML), template=template).render(turns(*said))
+
+
+def test_earlier_turns_are_written_in_plain_as_worked_examples_are():
+    renderer = Renderer(tokenizer(), format="Q: {prompt}\nA:", system_prompt="Be brief.")
+    shown = text(renderer, turns(SYSTEM, USER, REPLY, USER, USER))
+    assert shown == "Be brief.\n\nAdd.\n\nQ: 1+1\nA: 2\n\nQ: 1+1\n\n1+1\nA:"
+
+
+@pytest.mark.parametrize("said", [[REPLY, USER], [USER, ("tool", "3"), USER], [USER, REPLY, SYSTEM, USER]])
+def test_turns_that_plain_cannot_write_are_refused(said):
+    with pytest.raises(ValueError, match=r"problem set/7 has a message of role '(assistant|tool|system)' there"):
+        Renderer(tokenizer()).render(turns(*said))
+    with pytest.raises(ValueError, match="assistant's turn, which template r1-zero cannot write"):
+        Renderer(tokenizer(), template="r1-zero").render(turns(USER, REPLY, USER))
+
+
+def test_a_system_prompt_that_the_template_ignores_is_refused():
+    deaf = tokenizer(CHATML.replace("for m in messages", "for m in messages if m.role != 'system'"))
+    with pytest.raises(ValueError, match=r"leaves out the system prompt in problem set/7; leave system_prompt \("):
+        Renderer(deaf, template="chat", system_prompt="Add.").render(SUM)
+    with pytest.raises(ValueError, match="leaves out the system prompt"):
+        Renderer(deaf, template="chat").render(turns(SYSTEM, USER))
+    assert Renderer(deaf, template="chat").render(SUM)
+
+
+def test_variables_reach_the_chat_template():
+    thinks = CHATML.replace(
+        "<|assistant|>{%", "<|assistant|>{% if enable_thinking is false %}<think></think>{% endif %}{%"
+    )
+    renderer = Renderer(tokenizer(thinks), template="chat", template_variables={"enable_thinking": False})
+    assert text(renderer).endswith("<|assistant|><think></think>")
+    assert text(Renderer(tokenizer(thinks), template="chat")).endswith("<|assistant|>")
+
+
+@pytest.mark.parametrize("variables, template, told", [
+    ({"enable_thinkin": False}, "chat", "reads no 'enable_thinkin'; leave it out"),
+    ({"messages": []}, "chat", "messages is set by the renderer"),
+    ({"role": 1}, "plain", "template_variables go with template chat, not plain"),
+])  # fmt: skip
+def test_variables_that_reach_nothing_are_refused(variables, template, told):
+    with pytest.raises(ValueError, match=told):
+        Renderer(tokenizer(CHATML), template=template, template_variables=variables)

@@ -13,7 +13,8 @@ from torch import Tensor
 from r1lab.attention import has_sliding_window
 from r1lab.engines.local.cache import SlotCache
 from r1lab.engines.local.sampling import RowSampling, StopStrings, draw, uniforms
-from r1lab.engines.rollouts import TextOf, name_of, rollout
+from r1lab.engines.rollouts import name_of, rollout
+from r1lab.engines.text import TextOf
 from r1lab.errors import RunError
 from r1lab.records import Finish, Request, Rollout
 
@@ -40,7 +41,7 @@ class Wave:
         self.columns = max(map(len, self.prefixes))
         self.lengths = torch.tensor([len(prefix) for prefix in self.prefixes], device=self.device)
         self.room = torch.tensor(rooms, device=self.device)
-        self.has_stops = any(request.sampling.stop for request in requests)
+        self.has_stops = any(request.sampling.all_stops for request in requests)
         self.has_windows = has_sliding_window(model.config)
         self.shared = 0 if self.has_windows else shared_length(set(self.prefixes))
         self.uniforms = self.streams(max(rooms))
@@ -167,7 +168,7 @@ class Wave:
         """bool [B]: the sampled text now holds one of the request's stop strings."""
         flags = torch.zeros(len(tokens), dtype=torch.bool)
         for place, (row, token) in enumerate(zip(self.rows.tolist(), tokens.tolist())):
-            stop = self.requests[row].sampling.stop
+            stop = self.requests[row].sampling.all_stops
             if stop and self.stops.may_end(token, stop):
                 tail = self.tokens[max(0, len(self.versions) - self.stops.window(stop)) : len(self.versions), row]
                 flags[place] = self.stops.holds(tail.tolist(), stop)

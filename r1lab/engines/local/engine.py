@@ -17,7 +17,7 @@ from r1lab.engines.local.batch import Wave
 from r1lab.engines.local.cache import ATTENTION
 from r1lab.engines.local.sampling import StopStrings
 from r1lab.engines.protocol import NamedTensors
-from r1lab.engines.rollouts import TextOf
+from r1lab.engines.text import TextOf
 from r1lab.policy.location import is_remote_code_trusted
 from r1lab.records import Request, RequestId, Rollout
 
@@ -37,7 +37,7 @@ class LocalEngine:
         device: torch.device | str | None = None,
         text_of: TextOf | None = None,
     ):
-        """`text_of(completion_ids, prompt_ids)` makes `Rollout.text`; `device` is the model's where it is None."""
+        """`text_of` makes `Rollout.text`; `device` is the model's where it is None."""
         if max_batch < 1:
             raise ValueError(f"max_batch is {max_batch}; it must be at least 1")
         self.version = -1
@@ -49,7 +49,7 @@ class LocalEngine:
         self.is_eos = torch.zeros(self.vocabulary, dtype=torch.bool, device=self.device)
         self.is_eos[[i for i in rollouts.eos_ids(model, tokenizer) if i < self.vocabulary]] = True
         self.stops = StopStrings(tokenizer)
-        self.text_of = text_of or (lambda ids, _: rollouts.plain_text(tokenizer, ids))
+        self.text_of = text_of or rollouts.plain_text(tokenizer)
         self.queue: deque[Request] = deque()
         self.ready: deque[Rollout] = deque()
         """Finished, not yet yielded."""

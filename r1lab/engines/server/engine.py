@@ -17,12 +17,12 @@ import torch
 
 from r1lab.engines import rollouts as border
 from r1lab.engines.protocol import NamedTensors
-from r1lab.engines.rollouts import TextOf
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import RequestOutcome, Server, ServerAnswer
 from r1lab.engines.server.fleet import TICK_SECONDS, Fleet
 from r1lab.engines.server.transfer import Parcel
 from r1lab.engines.sync import probe_requests, prove
+from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.requests import VllmCompletion
 from r1lab.errors import RunError
@@ -54,7 +54,7 @@ class ServerEngine:
         befalls servers; stderr otherwise. ValueError for a server that cannot serve this model.
         """
         self.model, self.deadline, self.max_num_seqs = model, deadline, max_num_seqs
-        self.text_of = text_of or (lambda ids, _: border.plain_text(tokenizer, ids))
+        self.text_of = text_of or border.plain_text(tokenizer)
         self.run, self.version = uuid4().hex[:8], -1
         self.vocabulary = border.vocabulary_size(model)
         wires = [Wire(url, key_env=key_env, deadline=deadline) for url in urls]

@@ -22,6 +22,7 @@ import torch
 from r1lab.engines import rollouts
 from r1lab.engines.checksum import Checksum
 from r1lab.engines.protocol import NamedTensors
+from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.diagnose import explained
@@ -51,7 +52,7 @@ class VllmEngine:
         gpu_memory_utilization: float = 0.4,
         tensor_parallel: int = 1,
         enforce_eager: bool | None = None,
-        text_of: rollouts.TextOf | None = None,
+        text_of: TextOf | None = None,
     ):
         """`max_model_len` is the model's context where it is None; `enforce_eager` is true on a CPU where it is None.
 
@@ -68,7 +69,7 @@ class VllmEngine:
             self.about = "vLLM adapts no float32 on a GPU: the adapter comes merged into the weights"
         self.vocabulary = rollouts.vocabulary_size(model)
         self.eos = {i for i in rollouts.eos_ids(model, tokenizer) if i < self.vocabulary}
-        self.text_of = text_of or (lambda ids, _: rollouts.plain_text(tokenizer, ids))
+        self.text_of = text_of or rollouts.plain_text(tokenizer)
         self.flying: dict[str, Request] = {}
         """What vLLM is at work on, by the name given to it."""
         self.names = map(str, count())
@@ -232,7 +233,7 @@ def parameters(request: Request, eos: set[int]):
 
     return SamplingParams(
         **vllm_requests.parameters(request, eos),
-        detokenize=bool(request.sampling.stop),
+        detokenize=bool(request.sampling.all_stops),
         flat_logprobs=True,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

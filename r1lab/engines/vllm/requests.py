@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from r1lab.engines import rollouts
+from r1lab.engines.text import TextOf
 from r1lab.errors import RunError
 from r1lab.records import Finish, Request, Rollout
 
@@ -60,7 +61,7 @@ def parameters(request: Request, eos: Collection[int]) -> dict[str, Any]:
         **{name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "min_p")},
         "seed": request.seed,
         "max_tokens": sampling.max_new_tokens - len(request.forced_ids),
-        "stop": list(sampling.stop),
+        "stop": list(sampling.all_stops),
         "stop_token_ids": sorted(eos),
         "ignore_eos": True,  # `stop_token_ids` has them all
         "skip_special_tokens": False,
@@ -75,7 +76,7 @@ def finish(sampled: VllmCompletion) -> Finish:
     return "eos" if isinstance(sampled.stop_reason, int) else "stop"
 
 
-def rollout(request: Request, sampled: VllmCompletion, text_of: rollouts.TextOf) -> Rollout:
+def rollout(request: Request, sampled: VllmCompletion, text_of: TextOf) -> Rollout:
     """A request's rollout. RunError that names it where a log-probability is not finite or something is missing."""
     logprobs = np.asarray(sampled.logprobs, np.float32)
     version = np.repeat(*np.array(sampled.versions, np.int64).reshape(-1, 2).T)

@@ -155,6 +155,10 @@ def test_stop_strings_stop_and_keep_the_ids(lab, tokenizer):
         expected = whole.completion_ids[: min(ends)] if ends else whole.completion_ids  # a token is a character here
         assert "<" in text or cut.completion_ids == expected
         assert cut.finish == "stop" or not ends
+        assert cut.finish != "stop" or not any(s in cut.text for s in stop)
+    for cut, kept in zip(stopped, lab.run(engine, lab.groups(temperature=2.0, stop_after=stop))):
+        assert (kept.completion_ids, kept.finish) == (cut.completion_ids, cut.finish)
+        assert kept.text.startswith(cut.text) and (kept.finish != "stop" or kept.text.endswith(stop))
 
 
 def test_forced_tokens_come_first_and_are_not_sampled(lab, tokenizer):
@@ -253,7 +257,7 @@ def test_a_prompt_that_just_fits_the_context_is_served(lab, tokenizer):
 
 
 def test_the_text_is_made_by_the_callable_the_engine_was_given(lab, tokenizer):
-    engine = lab.engine_of(lab.llama(), tokenizer, text_of=lambda ids, prompt_ids: f"{len(prompt_ids)}+{len(ids)}")
+    engine = lab.engine_of(lab.llama(), tokenizer, text_of=lambda ids, prompt_ids, _: f"{len(prompt_ids)}+{len(ids)}")
     for rollout in lab.run(engine, lab.groups(size=1)):
         assert rollout.text == f"{len(rollout.request.prompt_ids)}+{len(rollout.completion_ids)}"
 

@@ -12,7 +12,7 @@ from r1lab.errors import RunError
 from r1lab.records import Role
 
 
-def text_of(ids, prompt_ids):
+def text_of(ids, prompt_ids, ending):
     return " ".join(map(str, ids))
 
 
