@@ -5,6 +5,7 @@ or that replace dropped ones. Groups settle in draw order, never in finishing or
 weights and the seed.
 """
 
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -33,14 +34,24 @@ WINDOW_ROLLOUTS, JUDGED_FROM_ROLLOUTS = 1000, 200
 """Rollouts over which errors are counted, and from how many on."""
 
 
+WARNED_SHARE = 0.1
+"""Share of rollouts of which the verifier may abstain without a warning."""
+
+
 class ErrorWindow:
-    """The share of verdicts `error` among the last rollouts; past the limit the run ends."""
+    """The shares of verdicts `error` and `abstained` among the last rollouts; past the limit of the first the run ends,
+    of the second a line warns."""
 
     def __init__(self, limit: float):
         self.limit, self.recent, self.reason = limit, deque(maxlen=WINDOW_ROLLOUTS), "a part of the reward"
+        self.abstained: deque[int] = deque(maxlen=WINDOW_ROLLOUTS)
+        self.has_warned = False
 
     def observe(self, block: Sequence[Settled]) -> None:
         """RunError once too many of the last rollouts could not be judged."""
+        verdicts = [member.verdict for settled in block for member in settled.drawn.members if member.verdict]
+        self.abstained.extend(int(verdict.status == "abstained") for verdict in verdicts)
+        self.warn()
         failed = [member.failed for settled in block for member in settled.drawn.members if member.verdict is not None]
         self.recent.extend(int(verdict is not None) for verdict in failed)
         self.reason = next((verdict.reason for verdict in reversed(failed) if verdict is not None), self.reason)
@@ -50,11 +61,24 @@ class ErrorWindow:
                 f"{self.limit}); the verifier itself fails: {self.reason}; mend it and start anew with another out="
             )
 
+    def warn(self) -> None:
+        """One line each time that the share of abstentions rises past its limit."""
+        count, total = sum(self.abstained), len(self.abstained)
+        is_over = total >= JUDGED_FROM_ROLLOUTS and count > WARNED_SHARE * total
+        if is_over and not self.has_warned and ranks.is_first():
+            print(
+                f"r1lab: warning: the verifier abstained (returned None) from {count} of the last {total} rollouts, "
+                f"which leave their groups; one that judges some problems only is better a part of reward:",
+                file=sys.stderr,
+            )
+        self.has_warned = is_over
+
     def state_dict(self) -> dict:
-        return {"recent": list(self.recent), "reason": self.reason}
+        return {"recent": list(self.recent), "reason": self.reason, "abstained": list(self.abstained)}
 
     def load_state_dict(self, state: dict) -> None:
         self.recent, self.reason = deque(state["recent"], maxlen=WINDOW_ROLLOUTS), state["reason"]
+        self.abstained = deque(state["abstained"], maxlen=WINDOW_ROLLOUTS)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -167,7 +191,10 @@ class Feed:
         sampled = sum(member.verdict is not None for member in rewarded)
         needed = 2 if self.objective.advantage.relative else 1
         if len(rewarded) < len(group.members) and sampled < needed:
-            return Drop("error" if any(member.failed for member in group.members) else "undecided")
+            if any(member.failed for member in group.members):
+                return Drop("error")
+            statuses = {member.verdict.status for member in group.members if member.verdict}
+            return Drop("abstained" if "abstained" in statuses else "undecided")
         decision = self.objective.rule.settle(Group(group.draw, rewarded))
         known = {member.rollout.request.id for member in group.members}
         if isinstance(decision, Again) and any(request.id in known for request in decision.requests):

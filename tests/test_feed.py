@@ -230,6 +230,33 @@ def test_the_policys_weights_go_to_the_engine_once_a_version_and_wake_it(feed, m
     assert set(tensors) == {name for name, _ in policy.model.named_parameters()}
 
 
+ABSTAINED = Verdict(None, "abstained")
+
+
+def test_rollouts_that_the_verifier_abstains_from_leave_their_group(feed):
+    made = feed(lambda draw, index: ABSTAINED if index == 1 else by_index(draw, index))
+    settled = made.block(1)[0]
+    assert [m.reward for m in settled.drawn.members] == [1.0, None, 0.0] and len(settled.kept.members) == 2
+    settled = feed(lambda draw, index: ABSTAINED).block(1)[0]
+    assert (settled.kept, settled.reason) == (None, "abstained")
+    settled = feed(lambda draw, index: ERROR if index else ABSTAINED).block(1)[0]
+    assert (settled.kept, settled.reason) == (None, "error")
+
+
+def test_abstentions_never_end_the_run_and_are_warned_of_past_a_tenth(make_group, capsys):
+    window = ErrorWindow(0.0)
+    window.observe(judged(make_group, *[ABSTAINED] * 20, *[RIGHT] * 180))
+    assert capsys.readouterr().err == ""
+    window.observe(judged(make_group, ABSTAINED))
+    window.observe(judged(make_group, ABSTAINED))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "abstained (returned None) from 21 of the last 201 rollouts" in said
+    assert sum(window.recent) == 0
+    again = ErrorWindow(0.0)
+    again.load_state_dict(window.state_dict())
+    assert list(again.abstained) == list(window.abstained)
+
+
 def judged(make_group, *verdicts):
     """A block of one group with these verdicts."""
     group = make_group([verdict.score for verdict in verdicts])

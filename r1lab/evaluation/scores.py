@@ -49,7 +49,7 @@ def by_problem(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def is_right(row: Row) -> bool:
-    """Score 1; `error` and `undecided` are not right."""
+    """Score 1; `error`, `abstained` and `undecided` are not right."""
     return row["score"] == 1.0
 
 
@@ -92,6 +92,7 @@ def figures(rows: Sequence[Row], *, name: str, seed: int, ks: Sequence[int]) -> 
         "statuses": statuses(rows),
         "errors": sum(row["status"] == "error" for row in rows),
         "undecided": sum(row["status"] == "undecided" for row in rows),
+        "abstained": sum(row["status"] == "abstained" for row in rows),
         **lengths(rows),
     }
 
@@ -125,9 +126,11 @@ def text(figures: Mapping[str, Any]) -> str:
     if figures["tokens_mean"] is not None:
         lines.append(f"  length    {figures['tokens_mean']:.1f} tokens, 95 % below {figures['tokens_p95'] + 1}")
     lines.append(f"  cut off   {figures['truncated']:.1%}")
-    if figures["errors"] or figures["undecided"]:
+    if figures["errors"] or figures["undecided"] or figures.get("abstained"):
+        abstained = f", {figures['abstained']} abstained" if figures.get("abstained") else ""
         lines.append(
             f"  counted as not right: {figures['errors']} error (not judged), {figures['undecided']} undecided"
+            + abstained
         )
     return "\n".join(lines)
 
@@ -140,7 +143,7 @@ def _line(name: str, figure: Mapping[str, float | None]) -> str:
 def summary(name: str, rows: Sequence[Row], seed: int) -> dict:
     """Metrics of a set under `eval/<name>/`.
 
-    A completion is right where its score is 1; `error` and `undecided` stay in n as not right.
+    A completion is right where its score is 1; `error`, `abstained` and `undecided` stay in n as not right.
     """
     right_NK = [[is_right(row) for row in group] for group in by_problem(rows).values()]
     n, counts = len(right_NK[0]), Counter(row["status"] for row in rows)
@@ -149,6 +152,6 @@ def summary(name: str, rows: Sequence[Row], seed: int) -> dict:
     if n > 1:
         row |= {f"pass@{k}": intervals.mean_pass_at_k(right_NK, k) for k in depths(n)}
     row["score"] = mean_score(rows)
-    row |= {"errors": counts["error"], "timeout": counts["timeout"], "undecided": counts["undecided"]}
+    row |= {"errors": counts["error"], **{key: counts[key] for key in ("timeout", "undecided", "abstained")}}
     row["completion"] = sum(row["num_tokens"] for row in rows) / len(rows)
     return {f"eval/{name}/{key}": value for key, value in row.items()}

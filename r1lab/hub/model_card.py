@@ -173,7 +173,7 @@ def scores(name: str, chain: Sequence[CardStage], rows: list[dict]) -> list[dict
         return []
     chosen = max(final, key=lambda row: row[keep]) if keep else final[-1]
     shown = [evaluated[0], chosen] if evaluated[0] is not chosen else [chosen]
-    keys = ("avg", "low", "high", "n", "problems", "errors", "timeout", "undecided")
+    keys = ("avg", "low", "high", "n", "problems", "errors", "timeout", "undecided", "abstained")
     return [{key: row.get(f"eval/{name}/{key}") for key in keys} | {"at": (row["stage"], row["step"])} for row in shown]
 
 
@@ -277,7 +277,7 @@ def limits(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, list[dic
     counts = {
         f"{name}: {lines[-1][key]} {key}"
         for name, lines in scored.items()
-        for key in ("errors", "timeout", "undecided")
+        for key in ("errors", "timeout", "undecided", "abstained")
         if lines and lines[-1][key]
     }
     lines = [

@@ -28,6 +28,7 @@ VERDICTS = {
     "timeout": "#E69F00", "crash": "#7A3E9D", "undecided": "#56B4E9", "error": "#0072B2",
 }  # fmt: skip
 PHASES = dict(zip((*timing.PHASES, "other"), (*VERDICTS.values(), "#8C6D00", "#5F6B76"), strict=True))
+VERDICTS["abstained"] = "#B5A27F"
 
 
 @dataclass(frozen=True)

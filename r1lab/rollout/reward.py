@@ -21,7 +21,7 @@ from r1lab.records import Rollout, Scored
 from r1lab.rollout.protocol import VerificationProtocol
 from r1lab.rollout.verification import key_of, resolve
 from r1lab_data import Problem
-from r1lab_verifiers.verdict import STATUSES, Verdict
+from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
 
 
 def length(rollout: Rollout, *, target: int = 0, max_new_tokens: int = 512) -> float:
@@ -79,13 +79,15 @@ class Reward:
         return {name: verification.submit(rollout, problem, self.keys[name]) for name in self.prices}
 
     def scored(self, rollout: Rollout, verdict: Verdict, verdicts: Mapping[str, Verdict]) -> Scored:
-        """Reward and parts; reward None where a part is `error`, or has the price `drop`."""
-        if verdict.score is None or any(each.score is None for each in verdicts.values()):
+        """Reward and parts; reward None where a part is `error` or has the price `drop`, or where the problem's own
+        verifier abstained. Another part that abstained pays 0."""
+        if verdict.score is None or any(each.status == "error" for each in verdicts.values()):
             return Scored(rollout, verdict, None, {}, dict(verdicts))
         paid = verdict
         if self.truncated == "zero" and rollout.finish == "length":
             paid = Verdict(score=0.0, status="wrong", reason="cut at max_new_tokens")
-        prices = {"score": self.score(paid)} | {name: self.prices[name](said) for name, said in verdicts.items()}
+        prices: dict[str, float | None] = {"score": self.score(paid)}
+        prices |= {name: self.prices[name](said) if said.score is not None else 0.0 for name, said in verdicts.items()}
         parts = {name: price for name, price in prices.items() if price is not None}
         if len(parts) < len(prices):
             return Scored(rollout, verdict, None, {}, dict(verdicts))
@@ -126,7 +128,7 @@ def _price(part: str, setting: Any) -> Price:
         weight, prices = _number(setting, part), {}
     else:
         weight = _number(setting.get("weight", 1.0), f"{part}.weight")
-        allowed = ["weight", *(status for status in STATUSES if status != "error")]
+        allowed = ["weight", *(status for status in STATUSES if status not in UNSCORED)]
         unknown = [key for key in setting if key not in allowed]
         if unknown:
             raise RecipeError(f"reward.{part}: unknown key {unknown[0]!r}; allowed: {', '.join(allowed)}")
@@ -135,7 +137,7 @@ def _price(part: str, setting: Any) -> Price:
             for key, value in setting.items()
             if key != "weight"
         }
-    # An `error` has no score and is never priced.
+    # What has no score is never priced.
     return lambda verdict: prices.get(verdict.status, weight * (verdict.score or 0.0))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from r1lab.distributed.ranks import by_first, first
 from r1lab.errors import RunError
 from r1lab.records import Role, Sample, Scored, Settled, Update
-from r1lab_verifiers.verdict import STATUSES
+from r1lab_verifiers.verdict import STATUSES, UNSCORED
 
 
 class MetricsFile:
@@ -75,6 +75,9 @@ def rollout_metrics(block: Sequence[Settled]) -> dict:
     for name in others:
         timeouts = [m.verdicts[name].status == "timeout" for m in members if name in m.verdicts]
         row[f"verdict/{name}/timeout"] = _mean(timeouts)
+        row[f"verdict/{name}/abstained"] = _mean(
+            [m.verdicts[name].status == "abstained" for m in members if name in m.verdicts]
+        )
     for name in sorted({name for member in members for name in member.parts}):
         row[f"reward/part/{name}"] = _mean([member.parts[name] for member in members if name in member.parts])
     statuses = Counter(verdict.status for verdict in verdicts)
@@ -88,7 +91,7 @@ def second_opinion_metrics(members: Sequence[Scored]) -> dict[str, float | int |
     pairs = [(member.verdict, member.second) for member in members if member.verdict and member.second]
     if not pairs:
         return {}
-    judged = [(a.score == 1, b.score == 1) for a, b in pairs if a.status != "error" != b.status]
+    judged = [(a.score == 1, b.score == 1) for a, b in pairs if not {a.status, b.status} & UNSCORED]
     lenient, strict = (sum(pair == kind for pair in judged) for kind in ((True, False), (False, True)))
     return {
         "second/judged": len(judged),

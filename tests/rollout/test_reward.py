@@ -7,7 +7,7 @@ import pytest
 from r1lab.errors import RecipeError
 from r1lab.rollout.reward import Reward, length, repetition, soft_overlong
 from r1lab_data import Problem
-from r1lab_verifiers.verdict import STATUSES, Verdict
+from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
 
 RIGHT, WRONG = Verdict(1.0, "correct"), Verdict(0.0, "wrong")
 
@@ -136,4 +136,21 @@ def test_what_is_wrong_is_one_line_with_the_part(settings, says):
 
 
 def test_every_status_but_error_can_have_a_price():
-    assert reward(score={status: 1.0 for status in STATUSES if status != "error"})
+    assert reward(score={status: 1.0 for status in STATUSES if status not in UNSCORED})
+
+
+def test_who_abstains_on_the_score_leaves_the_group_and_as_a_part_pays_nothing(of):
+    abstained = Verdict(None, "abstained")
+    assert paid({"score": 1.0}, of(3), abstained) == (None, {})
+    assert paid({"score": {"correct": 7}}, of(3), abstained) == (None, {})
+    parts = {"score": 1.0, "format": 0.5}
+    assert paid(parts, of(3), RIGHT, {"format": abstained}) == (1.0, {"score": 1.0, "format": 0.0})
+    assert paid(parts | {"format": {"wrong": -1}}, of(3), WRONG, {"format": abstained})[0] == 0.0
+    assert paid(parts, of(3), abstained, {"format": RIGHT})[0] is None
+    assert paid(parts, of(3), RIGHT, {"format": Verdict(None, "error")})[0] is None
+    assert reward(**parts).scored(of(3), abstained, {}).failed is None
+
+
+def test_an_abstention_has_no_price():
+    with pytest.raises(RecipeError, match=r"reward.score: unknown key 'abstained'"):
+        reward(score={"abstained": 0})

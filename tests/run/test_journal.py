@@ -14,7 +14,7 @@ from r1lab.errors import RunError
 from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored, Settled
 from r1lab.run import journal
 from r1lab_data import Problem
-from r1lab_verifiers.verdict import STATUSES, Verdict
+from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
 
 
 def bits(value):
@@ -54,7 +54,7 @@ scores = st.floats(0, 1)
 texts = st.text(max_size=5)
 ids = st.integers(0, 2**31 - 1)
 verdicts = st.builds(
-    lambda status, score, **more: Verdict(None if status == "error" else score, status, **more),
+    lambda status, score, **more: Verdict(None if status in UNSCORED else score, status, **more),
     status=st.sampled_from(STATUSES), score=scores, extracted=st.none() | texts, reason=texts,
     steps=st.none() | st.lists(st.tuples(st.integers(0, 99), scores), max_size=3).map(tuple), seconds=st.floats(0, 9),
 )  # fmt: skip

@@ -6,7 +6,8 @@ import textwrap
 import pytest
 
 from r1lab_verifiers import BUILT_IN, Item, resolve
-from r1lab_verifiers.plugin import Resolved
+from r1lab_verifiers.plugin import Resolved, as_verdict
+from r1lab_verifiers.verdict import Verdict
 
 NEEDS = {"reasoning_gym": "reasoning_gym", "math_verify": "math_verify"}
 """Packages of extras."""
@@ -46,6 +47,24 @@ def test_bools_floats_and_verdicts_become_verdicts(folder):
     status = {"True": "correct", "0.0": "wrong", "0.25": "partial"}
     assert {text: live.verify(Item(text, "")).status for text in status} == status
     assert live.witness({"a": 1}) == "{'a': 1}"
+
+
+def test_none_abstains_but_for_a_built_in():
+    assert as_verdict(None, "plugins:returns") == Verdict(None, "abstained")
+    assert as_verdict(Verdict(None, "abstained", reason="no units"), "plugins:returns").reason == "no units"
+    for path in BUILT_IN.values():
+        assert as_verdict(None, path).status == "error" and "returned None" in as_verdict(None, path).reason
+    for score in (0.0, 0.5):
+        with pytest.raises(ValueError, match="a verdict of status abstained has score None"):
+            Verdict(score, "abstained")
+
+
+@pytest.mark.parametrize("value", [-1.0, -0.5, 1.01, 2, float("inf"), float("nan"), True + 1])
+def test_a_score_out_of_range_names_the_price_in_the_recipe(value):
+    verdict = as_verdict(value, "plugins:returns")
+    assert verdict.status == "error" and verdict.reason.endswith("reward: {score: {wrong: -1}}")
+    with pytest.raises(ValueError, match=r"outside \[0, 1\]; scale it; .* reward: {score: {wrong: -1}}"):
+        Verdict(value, "wrong")
 
 
 REFUSED = {

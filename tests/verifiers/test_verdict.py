@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from r1lab_verifiers.verdict import STATUSES, Item, Verdict, tidy
+from r1lab_verifiers.verdict import STATUSES, UNSCORED, Item, Verdict, tidy
 
 
 @pytest.mark.parametrize("score", [math.nan, -0.1, 1.1, math.inf, None, "1"])
@@ -21,7 +21,7 @@ def test_error_and_only_error_has_no_score():
 
 
 def test_items_and_verdicts_travel():
-    for thing in (Item("a", {"x": 1}), *(Verdict(None if s == "error" else 0.0, s) for s in STATUSES)):
+    for thing in (Item("a", {"x": 1}), *(Verdict(None if s in UNSCORED else 0.0, s) for s in STATUSES)):
         assert pickle.loads(pickle.dumps(thing)) == thing
 
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from r1lab_verifiers.verdict import Item, Verdict, tidy
+from r1lab_verifiers.verdict import RANGE_REMEDY, Item, Verdict, tidy
 
 # "package.module:name"; not "package.module"
 PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -92,16 +92,24 @@ async def _finish(value: Awaitable) -> object:
 
 
 def as_verdict(value: Any, path: str) -> Verdict:
-    """A verifier's Verdict, float or bool as a Verdict; else, NaN or outside [0, 1]: an error that says so."""
+    """A verifier's Verdict, float or bool as a Verdict; None: it abstains. Else, NaN or outside [0, 1]: an error that
+    says so. A built-in has no reason to abstain."""
+    is_ours = path.startswith(f"{__package__}.")
+    if value is None and not is_ours:
+        return Verdict(None, "abstained")
     if isinstance(value, Verdict):
         return tidy(value)
     if not isinstance(value, numbers.Real) and callable(getattr(value, "item", None)):
         value = value.item()  # numpy's bool, a tensor of one number
     if not isinstance(value, numbers.Real):
-        return Verdict(None, "error", reason=f"{path} returned {reprlib.repr(value)}; allowed: Verdict, float, bool")
+        return Verdict(
+            None, "error", reason=f"{path} returned {reprlib.repr(value)}; allowed: Verdict, float, bool, None"
+        )
     score = float(value)
     if math.isnan(score) or not 0.0 <= score <= 1.0:
-        return Verdict(None, "error", reason=f"{path} returned the score {score!r}; a score lies in [0, 1]")
+        return Verdict(
+            None, "error", reason=f"{path} returned the score {score!r}; a score lies in [0, 1]: {RANGE_REMEDY}"
+        )
     return Verdict(score, "correct" if score == 1.0 else "wrong" if score == 0.0 else "partial")
 
 

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
 Status = Literal[
-    "correct", "partial", "wrong", "no_answer", "unparsable", "timeout", "crash", "crossing", "undecided", "error"
-]
+    "correct", "partial", "wrong", "no_answer", "unparsable", "timeout", "crash", "crossing", "undecided", "abstained",
+    "error",
+]  # fmt: skip
+UNSCORED = frozenset({"abstained", "error"})
+"""Statuses without a score: the verifier has nothing to say of this problem, or it could not judge."""
 STATUSES: tuple[str, ...] = get_args(Status)
+RANGE_REMEDY = "scale it; what training pays is the recipe's, as in reward: {score: {wrong: -1}}"
 MAX_EXTRACTED_CHARACTERS, MAX_REASON_CHARACTERS = 200, 500
 """What is kept of them: verdicts go into every row of the rollout table."""
 
@@ -18,7 +22,7 @@ class Item:
     """One completion to judge. Picklable, holds no tensor."""
 
     completion: str
-    """The text the policy wrote, special tokens removed; stop strings kept."""
+    """The text the policy wrote, without special tokens and the stop string that ended it."""
     answer: Any
     """The gold answer in the form the problem's verifier reads: a text, or a mapping."""
     prompt: str | tuple[dict[str, str], ...] = ""
@@ -37,9 +41,9 @@ class Verdict:
     """What is true of a completion, and why."""
 
     score: float | None
-    """In [0, 1]; None exactly where status is `error`."""
+    """In [0, 1]; None exactly where status is `error` or `abstained`."""
     status: Status
-    """Whose fault what is: `error` is ours, every other status is the completion's."""
+    """Whose fault what is: `error` is ours, `abstained` nobody's, every other status is the completion's."""
     extracted: str | None = None
     """The answer as it was read, shortened."""
     reason: str = ""
@@ -56,17 +60,17 @@ class Verdict:
     def __post_init__(self):
         if self.status not in STATUSES:
             raise ValueError(f"verdict status {self.status!r} is unknown; use one of {', '.join(STATUSES)}")
-        if self.status == "error":
+        if self.status in UNSCORED:
             if self.score is not None:
-                raise ValueError(f"a verdict of status error has score None, got {self.score!r}")
+                raise ValueError(f"a verdict of status {self.status} has score None, got {self.score!r}")
         elif not isinstance(self.score, (int, float)) or not 0.0 <= self.score <= 1.0:
-            raise ValueError(f"score {self.score!r} is outside [0, 1]; scale it, or use status error with score None")
+            raise ValueError(f"score {self.score!r} is outside [0, 1]; {RANGE_REMEDY}")
 
 
 class Verifier(Protocol):
     """What a verifier is: anything with `verify`. `async def verify` needs `isolated = True` in its class."""
 
-    def verify(self, item: Item) -> "Verdict | float | bool | Awaitable": ...
+    def verify(self, item: Item) -> "Verdict | float | bool | Awaitable | None": ...
 
 
 def tidy(verdict: Verdict) -> Verdict:
