@@ -15,6 +15,8 @@ NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?(?:/\
 """`-1,250.5`, `3/4`, `.5e-3`."""
 BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 r"""`\boxed{`, `\fbox {`."""
+# "\{", one escaped brace; not "["
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def text_of(value: object) -> str | None:
@@ -53,11 +55,10 @@ def last_boxed(text: str) -> str | None:
 def closing_brace(text: str, start: int, limit: int | None = None) -> int | None:
     r"""Where the brace opened just before `start` closes, within `limit` characters; `\{` and `\}` do not count."""
     depth = 1
-    # "\{"; not "["
-    for brace in re.finditer(r"\\.|[{}]", text[start : None if limit is None else start + limit], re.DOTALL):
+    for brace in _BRACE.finditer(text, start, len(text) if limit is None else start + limit):
         depth += {"{": 1, "}": -1}.get(brace.group(), 0)
         if depth == 0:
-            return start + brace.start()
+            return brace.start()
     return None
 
 

@@ -45,8 +45,8 @@ def said(recipe) -> str:
      "stop: must be a mapping of keys (max_tokens, max_flops, max_hours, patience, metric), got ['x']; strings that "
      "end a completion stand under sampling.stop"),
     ("{steps: 3, prompt: chat, data: {task: addition}}",
-     "prompt: must be a mapping of keys (template, format, examples, system_prompt, prefill_think, template_variables), "
-     "got 'chat'; such as prompt: {template: chat}"),
+     "prompt: must be a mapping of keys (template, format, examples, system_prompt, prefill_think, "
+     "template_variables), got 'chat'; such as prompt: {template: chat}"),
     ("{steps: 3}", "data: missing; every stage needs it, such as data: {path: problems.jsonl}"),
 ])  # fmt: skip
 def test_one_mistake(recipe, line):

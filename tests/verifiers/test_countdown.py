@@ -85,3 +85,13 @@ def test_every_solvable_puzzle_proves_itself(numbers, data):
     for spec in ("countdown", {"use": "countdown", "after": "Answer:"}):
         live = resolve(spec).build()
         assert live.verify(Item(live.witness(puzzle), puzzle)).score == 1.0
+
+
+@pytest.mark.parametrize(("text", "score"), [
+    (r"(3+5)*3 = 24, so \boxed{24}", 1), (r"$(3+5)\times 3 = 24$. It is $\boxed{24}$.", 1),
+    (r"\boxed{(3+5)*3 = 24}", 1),
+    (r"\boxed{24}", 0), (r"(3+5)*3 = 24, so \boxed{25}", 0), (r"5*5-1 = 24 \boxed{24}", 0), ("<answer>24</answer>", 0),
+])  # fmt: skip
+def test_a_box_of_the_target_alone_leaves_the_expression_before_it(text, score):
+    live = resolve("countdown").build()
+    assert live.verify(Item(text, {"numbers": [3, 5, 3], "target": 24})).score == score

@@ -117,3 +117,84 @@ def test_every_gold_proves_itself(extract, gold):
 def test_senseless_settings_are_refused(settings):
     with pytest.raises(ValueError, match="numeric: "):
         resolve({"use": "numeric", **settings})
+
+
+BOXED, AFTER = {"extract": "boxed"}, {"after": "Answer:"}
+UNITS = [
+    ("\\boxed{5\\text{ cents}}", "\\$5", 0, BOXED),
+    ("\\boxed{500\\text{ cents}}", "\\$5", 1, BOXED),
+    ("\\boxed{5\\text{ cents}}", "5\\text{ dollars}", 0, BOXED),
+    ("\\boxed{\\$5}", "\\$5", 1, BOXED),
+    ("\\boxed{5}", "\\$5", 1, BOXED),
+    ("\\boxed{5\\text{ cents}}", "5", 1, BOXED),
+    ("\\boxed{5\\%}", "5\\%", 1, BOXED),
+    ("\\boxed{5\\text{ cm}}", "5\\%", 0, BOXED),
+    ("\\boxed{\xa35}", "$5", 0, BOXED),
+    ("\\boxed{5\\text{ euros}}", "$5", 0, BOXED),
+    ("\\boxed{5\\text{ euros}}", "\u20ac5", 1, BOXED),
+    ("\\boxed{5 dollars}", "$5", 1, BOXED),
+    ("it costs 500 cents.", "$5", 1, {}),
+    ("it costs 5 cents.", "$5", 0, {}),
+    ("It costs $5.", "$5", 1, {}),
+    ("it costs 5\xa2", "$5", 0, {}),
+    ("it is $5$", "$5", 1, {}),
+    ("so $x=5$", "5 euros", 1, {}),
+    ("it is $5$.", "5 euros", 1, {}),
+    ("5 hours", "300 minutes", 1, {}),
+    ("300 minutes", "5 hours", 1, {}),
+    ("5 minutes", "5 hours", 0, {}),
+    ("5 km", "5000 m", 1, {}),
+    ("5 km", "5 m", 0, {}),
+    ("5 kg", "5 m", 0, {}),
+    ("5 apples", "5 km", 1, {}),
+    ("there are 5 in total", "5 cm", 1, {}),
+    ("he runs 5 a day", "5 km", 1, {}),
+    ("5 pounds", "\xa35", 1, {}),
+    ("USD 5", "$5", 1, {}),
+    ("EUR 5", "$5", 0, {}),
+    ("5%", "5%", 1, {}),
+    ("5 percent", "5%", 1, {}),
+    ("5", "5%", 1, {}),
+    ("0.05", "5%", 0, {}),
+    ("no more than 5", "5", 1, {}),
+    ("= 5", "5", 1, {}),
+]
+DENIED = [
+    ("The answer is not 5.", "5", 0, {}),
+    ("The answer is 5? ", "5", 0, {}),
+    ("5 is wrong", "5", 0, {}),
+    ("The answer is 5. But that is wrong.", "5", 0, {}),
+    ("It isn't 5", "5", 0, {}),
+    ("not 7, but 5", "5", 1, {}),
+    ("5, maybe 6", "6", 0, {}),
+    ("6 (or 5)", "5", 0, {}),
+    ("6, possibly 5", "5", 0, {}),
+    ("between 4 and 5", "5", 0, {}),
+    ("4-5", "5", 0, {}),
+    ("3 + 5", "5", 0, {}),
+    ("3 + 2 = 5", "5", 1, {}),
+    ("3 cats and 5 dogs", "5", 1, {}),
+    ("Answer: 5 (or 6)", "5", 0, AFTER),
+    ("Answer: 5?", "5", 0, AFTER),
+    ("Answer: 5\nWait, that is wrong.", "5", 0, AFTER),
+    ("Answer: 5 is wrong", "5", 0, AFTER),
+    ("Answer: 5\nIt is right to say so.", "5", 1, AFTER),
+    ("x \\neq 5", "5", 0, {}),
+    ("not only 5", "5", 1, {}),
+    ("It is 5, it is not 6 which is wrong.", "5", 0, {}),
+    ("The total is $5, since it would be wrong to add 0 twice... so 5", "5", 1, {}),
+    ("- 3 apples\n- 5 pears", "5", 1, {}),
+    ("10 * 5", "5", 0, {}),
+    ("**Answer** 5", "5", 1, {}),
+    ("1. 5", "5", 1, {}),
+]
+
+
+@pytest.mark.parametrize(("text", "gold", "score", "settings"), UNITS)
+def test_units_and_currencies_are_converted_or_clash_where_both_sides_name_one(text, gold, score, settings):
+    assert verdict(text, gold, **settings).score == score
+
+
+@pytest.mark.parametrize(("text", "gold", "score", "settings"), DENIED)
+def test_what_is_denied_doubted_or_left_undone_scores_0(text, gold, score, settings):
+    assert verdict(text, gold, **settings).score == score

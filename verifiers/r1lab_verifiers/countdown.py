@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from r1lab_verifiers.text.arithmetic import ArithmeticFault, evaluate, plain_operators
-from r1lab_verifiers.text.region import after_marker, boxes, final_region, has_answer_tag
+from r1lab_verifiers.text.region import after_marker, boxes, final_region, has_answer_tag, tail
 from r1lab_verifiers.verdict import Item, Verdict
 
 MAX_REGION_CHARACTERS = 2000
@@ -18,8 +18,8 @@ MAX_STATES = 10_000
 """Sets of numbers that the search for a witness looks at: a good half second."""
 # "- 5"; not "5.0"
 _NUMBER = re.compile(r"-? ?[0-9]{1,20}")
-# "(3 + 4) * 2"; not "x"
-_EXPRESSION = re.compile(r"[0-9(-][0-9 \t()*/+=-]*[0-9)]")
+# "= (3 + 4) * 2 -", its frame with it; not "x"
+_RUN = re.compile(r"[0-9 \t()*/+=-]++")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Countdown:
         if reason := self.check(item.answer):
             return Verdict(None, "error", reason=f"countdown: {reason}")
         numbers, target = _puzzle(item.answer)
-        text = self.final_expression(item.completion)
+        text = self.final_expression(item.completion, target)
         if not text:
             return Verdict(0.0, "no_answer", reason="no expression")
         expression, equals, claimed = text.partition("=")
@@ -60,16 +60,20 @@ class Countdown:
             return Verdict(0.0, "wrong", text, f"is {value}, not {target}")
         return Verdict(1.0, "correct", text)
 
-    def final_expression(self, completion: str) -> str:
+    def final_expression(self, completion: str, target: Fraction) -> str:
         """The expression where the answer stands, without its frame; empty where there is none."""
         region = final_region(completion)
         if self.after:
-            return _clean((after_marker(region, self.after) or "").strip().partition("\n")[0])
-        if boxed := boxes(region):
-            return _clean(boxed[-1])
-        if has_answer_tag(completion):
-            return _clean(region)
-        runs = _EXPRESSION.findall(plain_operators(region)[-MAX_REGION_CHARACTERS:])
+            return _clean((after_marker(region, self.after) or "").strip().partition("\n")[0][:MAX_REGION_CHARACTERS])
+        if boxed := boxes(tail(region)):
+            expression = _clean(boxed[-1])
+            # A box of the target alone repeats what the expression before it comes to.
+            if not _NUMBER.fullmatch(expression) or Fraction(expression.replace(" ", "")) != target:
+                return expression
+        elif has_answer_tag(completion):
+            return _clean(region[-MAX_REGION_CHARACTERS:])
+        text = plain_operators(region[-2 * MAX_REGION_CHARACTERS :])[-MAX_REGION_CHARACTERS:]
+        runs = [run.lstrip(" \t)*/+=").rstrip(" \t(*/+=-") for run in _RUN.findall(text)]
         # "3 + 4"; not "-34"
         return _clean(next((run for run in reversed(runs) if re.search(r"[0-9)]\s*[-+*/]", run)), ""))
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from r1lab_verifiers.text.region import after_marker, final_region
 from r1lab_verifiers.verdict import Item, Verdict
 
+MAX_SPACE_CHARACTERS = 10_000
+"""Characters that a text may be longer than the gold answer by white space alone."""
+
 
 @dataclass(frozen=True)
 class Exact:
@@ -22,10 +25,11 @@ class Exact:
         text = final_region(item.completion)
         if self.after:
             text = (after_marker(text, self.after) or "").strip().partition("\n")[0]
-        found = self.normal(text)
+        is_long = len(text := text.strip()) > len(str(item.answer)) + MAX_SPACE_CHARACTERS
+        found = self.normal(text[:MAX_SPACE_CHARACTERS] if is_long else text)
         if not found:
             return Verdict(0.0, "no_answer", reason="empty")
-        return Verdict(1.0, "correct", found) if found == gold else Verdict(0.0, "wrong", found)
+        return Verdict(1.0, "correct", found) if found == gold and not is_long else Verdict(0.0, "wrong", found)
 
     def normal(self, text: str) -> str:
         """The text as it is compared: one space for any white space, Unicode in composed form."""

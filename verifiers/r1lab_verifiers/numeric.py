@@ -1,23 +1,46 @@
 """The verifier `numeric`: one number, compared exactly. Not for expressions, sets or LaTeX mathematics (`math`).
 
 Which number counts is a setting; of several only one can, so listing candidates gains nothing, and "5 or 6" is refused.
+Where gold and answer both name a unit or a currency, they are converted (500 cents are $5) or clash (5 cents are not).
 """
 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from r1lab_verifiers.text.number import Reading, numbers, read_first, read_only, simplify
-from r1lab_verifiers.text.region import after_marker, boxes, final_region
+from r1lab_verifiers.math.read import units
+from r1lab_verifiers.text.denial import is_denied, is_taken_back
+from r1lab_verifiers.text.number import Reading, last_numbers, read_first, read_only, simplify
+from r1lab_verifiers.text.region import MAX_TAIL_CHARACTERS, after_marker, boxes, final_region, tail
 from r1lab_verifiers.verdict import Item, Verdict
 
 EXTRACT = ("last", "after", "boxed", "whole")
-# " apples or maybe "; not ", for "
-_HEDGE_BEFORE = re.compile(r"[\s%$*]*(?:[A-Za-z]+\s+){0,2}?[,;|]?\s*or[\s*]*(?:maybe|perhaps|possibly)?[\s*$]*")
-# " cm = "; not ". So "
-_GOES_ON = re.compile(
-    r"[\s%$*]*(?:[A-Za-z]+\s+){0,2}?(?:[-+*/\u00d7\u00f7=^,;|~]|\\times|\\cdot|or\b|and\b|to\b)[\s*$]*"
+MAX_BOXES = 100
+"""Boxes that are compared, from the end."""
+MAX_BETWEEN_CHARACTERS = 80
+"""Between two numbers of which the second may be a hedge of the first."""
+_MAYBE = r"(?:maybe|perhaps|possibly|alternatively)"
+# " apples or maybe ", " (or "; not ", for "
+_HEDGE_BEFORE = re.compile(
+    rf"[\s%$*]*(?:[A-Za-z]+\s+){{0,2}}?[,;|(]?\s*(?:(?:and/)?or\b[\s*]*{_MAYBE}?|(?:but\s+|and\s+)?{_MAYBE})[\s*$]*"
 )
+# " + "; not " = ", "\n- "
+_OPERATOR = re.compile(r"[ \t$]*(?:[-+*/\u00d7\u00f7\u2013]|\\times|\\cdot|\\div)[ \t$]*")
+# " cm = ", " (or "; not ". So "
+_GOES_ON = re.compile(
+    r"[\s%$*]*(?:[A-Za-z]+\s+){0,2}?(?:[-+*/\u00d7\u00f7=^,;|~]|\\times|\\cdot|\(?(?:or|and|to|maybe|perhaps)\b)[\s*$]*"
+)
+_CURRENCIES = {"$": "usd", "\u20ac": "eur", "\u00a3": "gbp", "\u00a5": "jpy", "\u20b9": "inr"}
+# "EUR "; not "Europe "
+_CURRENCY_BEFORE = re.compile(r"\b(usd|eur|gbp|jpy|inr)\s?$", re.IGNORECASE)
+# " cents", "%", " cm^2"; not ". So"
+_UNIT_BEHIND = re.compile(
+    r"[\s*$]*(%|[\u00a2\u20ac\u00a3\u00a5\u20b9]|(?:square\s+|cubic\s+)?[A-Za-z]+(?:\s?\^\{?-?[0-9]\}?)?(?:\s?/\s?[A-Za-z]+)?)"
+)
+_SPELLED = {"%": "percent", "\u00a2": "cent", "yen": "jpy", "rupees": "inr", "rupee": "inr", **_CURRENCIES}
+_OWN = frozenset({"percent", *_CURRENCIES.values()})
+_NO_UNIT = frozenset({"in", "a", "an", "as", "n", "j", "k", "v", "w", "vs", "pound", "pounds"})
+"""Words of running text that are units too, and a unit that is a currency too."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +76,10 @@ class Numeric:
             return Verdict(0.0, "unparsable", reading.text, "a zero denominator or too many digits")
         if reading.is_undone:
             return Verdict(0.0, "wrong", reading.text, "a division left undone")
-        if abs(reading.value - gold.value) > abs(gold.value) * Fraction(self.tolerance):
+        factor = _conversion(gold, reading)
+        if factor is None:
+            return Verdict(0.0, "wrong", reading.text, "in another unit or currency")
+        if abs(reading.value * factor - gold.value) > abs(gold.value) * Fraction(self.tolerance):
             return Verdict(0.0, "wrong", reading.text, f"not {gold.text}")
         return Verdict(1.0, "correct", reading.text)
 
@@ -75,34 +101,67 @@ class Numeric:
         return f"{head}{answer}{'}' if self.extract == 'boxed' else ''}"
 
 
+def _conversion(gold: Reading, reading: Reading) -> Fraction | None:
+    """What the answer is multiplied with to be in the gold's unit; 1 where either names none, None where they clash."""
+    wanted, given = _measure(gold), _measure(reading)
+    if wanted is None or given is None:
+        return Fraction(1)
+    return given[0] / wanted[0] if given[1] == wanted[1] else None
+
+
+def _measure(reading: Reading) -> tuple[Fraction, object] | None:
+    """The unit at a number, as how many of its base unit and which; None where there is none that is known."""
+    behind = _UNIT_BEHIND.match(reading.behind)
+    word = _SPELLED.get(behind[1].lower(), behind[1].lower()) if behind else ""
+    if word in _OWN:
+        return Fraction(1), ((word, 1),)
+    if word not in _NO_UNIT and word and (known := units.measure(word)):
+        return known
+    symbol, before = reading.text.lstrip("-")[:1], _CURRENCY_BEFORE.search(reading.before)
+    # "$5$" is a formula, "$5" an amount.
+    if symbol in _CURRENCIES and not (symbol == "$" and reading.behind.startswith("$")):
+        return Fraction(1), ((_CURRENCIES[symbol], 1),)
+    return (Fraction(1), ((before[1].lower(), 1),)) if before else None
+
+
 def _last(region: str, _) -> Reading | Verdict:
-    text = simplify(region)
-    before, last = None, None
-    for reading in numbers(text):
-        before, last = last, reading
+    text = simplify(tail(region))
+    *others, last = [None, *last_numbers(text, 2)]
     if last is None:
         return Verdict(0.0, "no_answer", reason="no number")
-    if before and before.value != last.value and _HEDGE_BEFORE.fullmatch(text[before.end : last.start]):
-        return Verdict(0.0, "wrong", f"{before.text} or {last.text}", "several answers offered")
-    return last
+    before, between = others[-1], text[others[-1].end : last.start] if others[-1] else ""
+    if before and before.value != last.value and len(between) <= MAX_BETWEEN_CHARACTERS:
+        is_range = between.strip(" *$") == "and" and text[: before.start].rstrip(" *$").endswith("between")
+        if _HEDGE_BEFORE.fullmatch(between) or is_range:
+            return Verdict(0.0, "wrong", f"{before.text} or {last.text}", "several answers offered")
+    if before and _OPERATOR.fullmatch(between):
+        return Verdict(0.0, "wrong", f"{before.text}{between}{last.text}", "an operation left undone")
+    return _unless_denied(text, last)
+
+
+def _unless_denied(text: str, reading: Reading) -> Reading | Verdict:
+    if is_denied(text, reading.start, reading.end) or is_taken_back(text, reading.end):
+        return Verdict(0.0, "wrong", reading.text, "denied, doubted or taken back")
+    return reading
 
 
 def _after(region: str, marker: str) -> Reading | Verdict:
-    tail = after_marker(region, marker)
-    if tail is None:
+    rest = after_marker(region, marker)
+    if rest is None:
         return Verdict(0.0, "no_answer", reason=f"no {marker!r}")
-    text = simplify(tail.lstrip().partition("\n")[0])
+    whole = simplify(rest.lstrip()[:MAX_TAIL_CHARACTERS])
+    text = whole.partition("\n")[0]
     first = read_first(text)
     if first is None:
         return Verdict(0.0, "no_answer", reason=f"no number right after {marker!r}")
     goes_on = _GOES_ON.match(text, first.end)
     if goes_on and (more := read_first(text[goes_on.end() :])) and more.value != first.value:
         return Verdict(0.0, "wrong", text[: goes_on.end() + more.end], "more than one number")
-    return first
+    return _unless_denied(whole, first)
 
 
 def _boxed(region: str, _) -> Reading | Verdict:
-    inside_boxes = boxes(region)
+    inside_boxes = boxes(tail(region))[-MAX_BOXES:]
     if not inside_boxes:
         return Verdict(0.0, "no_answer", reason="no box")
     last = read_only(inside_boxes[-1])

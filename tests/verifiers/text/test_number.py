@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1lab_verifiers.text.number import numbers, read_only, simplify
+from r1lab_verifiers.text.number import last_numbers, read_only, simplify
 
 SAME = {
     "1234.5": [
@@ -81,7 +81,7 @@ def test_thousands_separators_and_zeros_change_nothing(value, zeros):
 
 @given(st.text(alphabet="0123456789.,/-+eE$% ^\\{}()frac=or", max_size=60))
 def test_any_text_is_read_without_raising(text):
-    for reading in numbers(simplify(text)):
+    for reading in last_numbers(simplify(text), 10**6):
         assert reading.value is None or isinstance(reading.value, Fraction)
     read_only(text)
 
@@ -89,5 +89,5 @@ def test_any_text_is_read_without_raising(text):
 @pytest.mark.parametrize("unit", ["9", "1,", "1 ", "-", "1/", "e1", r"\frac{1", "{", ".", r"\text{", "$", "1e"])
 def test_reading_is_linear(unit):
     text = unit * (100_000 // len(unit))
-    list(numbers(simplify(text)))
+    last_numbers(simplify(text), 10**6)
     read_only(text)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1lab_verifiers.text.region import after_marker, boxes, final_region, has_answer_tag
+from r1lab_verifiers.text.region import MAX_TAIL_CHARACTERS, after_marker, boxes, final_region, has_answer_tag, tail
 
 
 def test_the_final_region_is_after_the_thinking_and_inside_the_last_answer():
@@ -30,3 +30,9 @@ def test_boxes_are_balanced_closed_and_outermost():
 def test_any_text_has_a_region_and_boxes(text):
     assert final_region(text) in text
     assert all(box in text for box in boxes(text))
+
+
+def test_the_tail_begins_with_a_white_space():
+    assert tail("a b") == "a b"
+    assert tail("1234 " * MAX_TAIL_CHARACTERS).startswith(" 1234 ")
+    assert len(tail("x" * 10 * MAX_TAIL_CHARACTERS)) == MAX_TAIL_CHARACTERS

@@ -5,7 +5,7 @@ percent sign is dropped, so 50% reads as 50. Roots, powers and multiples of pi a
 """
 
 import re
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,12 +13,14 @@ MAX_DIGITS = 400
 """Of a number, and the largest exponent: beyond, arithmetic would cost more than the check is worth."""
 MAX_TEXT_CHARACTERS, MAX_UNIT_CHARACTERS = 4096, 60
 """Characters of a text that is to be a number, and of the unit after it."""
+MAX_WORD_CHARACTERS = 32
+"""Characters next to a number that are kept with it."""
 _PLAIN = r"(?>[0-9]{1,3}(?:,[0-9]{3})++(?![0-9])(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
 # "-$1,234.50"; not "x^2". Possessive (++), so that long digits are not read again from each of them
 _NUMBER = re.compile(
     rf"""
     (?<! [\w.^/)\]}}\u221a] ) (?<! [A-Za-z_^]\{{ )               # not inside a word, a date, an exponent, a root
-    (?P<sign> -?\$?-? | \+ )
+    (?P<sign> -?[$\u20ac\u00a3\u00a5\u20b9]?-? | \+ )
     (?: (?P<whole>[0-9]{{1,6}}) [ ]{{1,3}} (?=[0-9]++\ ?/\ ?[0-9]) )?  # 1 1/2
     (?P<number>{_PLAIN}) (?P<exponent>[eE][-+]?[0-9]++)?+
     (?: \ ?/\ ? (?P<denominator>{_PLAIN}) )?+
@@ -73,6 +75,9 @@ class Reading:
     """None: refused (a zero denominator, or more digits than MAX_DIGITS)."""
     start: int
     end: int
+    before: str = ""
+    behind: str = ""
+    """What stands next to it, shortened: a currency, a unit."""
     is_undone: bool = False
     """A division that comes out even or has decimals, such as 10/2 or 12.5/5: an exercise, not its result."""
 
@@ -84,10 +89,9 @@ def simplify(text: str) -> str:
     return text
 
 
-def numbers(text: str) -> Iterator[Reading]:
-    """Every number in a simplified text, in order."""
-    for match in _NUMBER.finditer(text):
-        yield _reading(match)
+def last_numbers(text: str, count: int) -> list[Reading]:
+    """The last numbers of a simplified text, in order."""
+    return [_reading(match) for match in deque(_NUMBER.finditer(text), maxlen=count)]
 
 
 def read_first(text: str) -> Reading | None:
@@ -99,9 +103,10 @@ def read_first(text: str) -> Reading | None:
 
 def read_only(text: str) -> Reading | None:
     """The number that the whole text is, up to a head, a frame ($, **) and a unit; None where it is anything else."""
-    text = simplify(text.strip())
+    text = text.strip()
     if len(text) > MAX_TEXT_CHARACTERS:
         return None
+    text = simplify(text)
     text = _TAIL.sub("", text, count=1)
     if text.endswith("$"):
         text = text.strip().strip("$")
@@ -114,7 +119,12 @@ def read_only(text: str) -> Reading | None:
 
 def _reading(match: re.Match) -> Reading:
     number, exponent, denominator, whole = match.group("number", "exponent", "denominator", "whole")
-    place = {"text": match[0].strip(), "start": match.start(), "end": match.end()}
+    start, end = match.span()
+    place = {"text": match[0].strip(), "start": start, "end": end}
+    place |= {
+        "before": match.string[max(0, start - MAX_WORD_CHARACTERS) : start],
+        "behind": match.string[end : end + MAX_WORD_CHARACTERS],
+    }
     if len(match[0]) > MAX_DIGITS or len(exponent or "") > 6 or abs(int((exponent or "e0")[1:])) > MAX_DIGITS:
         return Reading(value=None, **place)
     value = Fraction(number.replace(",", "") + (exponent or ""))
