@@ -2,6 +2,7 @@
 (`r1lab.loop`)."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -9,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PretrainedConfig
 
 from r1lab.distributed import ranks
 from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.hub import model_card
 from r1lab.policy import models
-from r1lab.recipe import TrainStageConfig
+from r1lab.recipe import AnyStageConfig, TrainStageConfig
+from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.rollout.verification import version_of
 from r1lab.run import checkpoint, files, outcome
@@ -83,6 +86,7 @@ def _train(
     on_step: Callable[[dict], object] | None,
     from_checkpoint: str,
 ) -> Run:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product: equal sums run after run
     ready = ranks.together(lambda: prepare(plan, checked))
     digests = {key: value for each in ready for key, value in each.digests.items()}
     versions = {key: version_of(resolved) for each in ready for key, resolved in each.table.items()}
@@ -126,7 +130,7 @@ def _pinned(ready: list[Ready]) -> dict:
     for ready_stage in ready:
         stage, location = ready_stage.stage, ready_stage.location
         configs[stage.name] = models.load_config(location) if location else configs[stage.from_]
-        taken = factory.choose(stage.engine.kind, configs[stage.name], getattr(stage, "lora", None))
+        taken = _engine_choice(stage, configs[stage.name])
         schedule = (
             {"schedule_steps": stage.schedule_steps or ready_stage.steps} if isinstance(stage, TrainStageConfig) else {}
         )
@@ -137,6 +141,20 @@ def _pinned(ready: list[Ready]) -> dict:
             "device": "cuda" if torch.cuda.is_available() else "cpu",
         }
     return pinned
+
+
+def _engine_choice(stage: AnyStageConfig, config: PretrainedConfig) -> factory.EngineChoice:
+    """What samples in a stage. RecipeError for vLLM in an evaluation by several processes: the first one evaluates
+    alone, and there the start of vLLM waits for all."""
+    taken = factory.choose(stage.engine.kind, config, getattr(stage, "lora", None))
+    if taken.name != "vllm" or not isinstance(stage, EvalStageConfig) or ranks.size() == 1:
+        return taken
+    if stage.engine.kind == "auto":
+        return factory.EngineChoice("local", "one of several processes evaluates alone, which vLLM cannot")
+    raise RecipeError(
+        f"stage {stage.name}: engine.kind: vllm evaluates in a run of one process, and {ranks.size()} were started; "
+        "take local here, or leave the stage out and use r1lab eval"
+    )
 
 
 def _rewound(path: Path, identity_now: dict, wanted: str) -> str:

@@ -65,6 +65,11 @@ def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig
                 f"engine.kind: server feeds one process, and {ranks.size()} were started; use one, or local or vllm"
             )
         return _check_servers(knobs, config)
+    if knobs.kind in ("auto", "vllm") and knobs.tensor_parallel > 1 and ranks.size() > 1:
+        raise RecipeError(
+            f"engine.tensor_parallel: {knobs.tensor_parallel} in {ranks.size()} processes: each process samples with "
+            "the one GPU it trains on; use tensor_parallel: 1, one process, or servers (engine.kind: server)"
+        )
     if knobs.kind != "vllm":
         return None
     if reason := vllm_adapter.too_wide(lora):

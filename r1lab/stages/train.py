@@ -55,6 +55,8 @@ def run_stage(
         samplers = build.engine(ready, run, policy, progress, stack), verification
     if isinstance(stage, RlStageConfig):
         assert samplers is not None  # a stage with a reward has a table of verifiers
+        if hasattr(samplers[0], "weights_follow"):
+            samplers[0].weights_follow = True  # every block ends in an update, and that in a sync
         feed = build.feed(ready, plan, *samplers)
     else:
         sampler = build.sampler(ready, plan)

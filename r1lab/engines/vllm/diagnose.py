@@ -57,6 +57,14 @@ def unsupported(config: PretrainedConfig) -> str | None:
 def explained(error: BaseException, options: Mapping[str, Any]) -> str:
     """What vLLM said when it did not start, in one line: the knob, its value, and what would fit where vLLM says so."""
     said = " ".join(str(error).split())
+    # "Sleep mode can only be used for one instance per process.", "CuMem allocator can only be used for one instance"
+    if "only be used for one instance" in said:
+        return "an engine of this process still holds vLLM's memory; close it, or start this one in another process"
+    # "Memory usage increased after sleeping.", "Error in memory profiling. Initial free memory 30 GiB, current ..."
+    if "increased after sleeping" in said or "Error in memory profiling" in said:
+        return "another process took or gave back memory of the same GPU meanwhile; leave the GPU to this run alone"
+    if isinstance(error, AssertionError):
+        return f"vLLM fails a check of its own: {said[:300] or 'it names none'}; take kind: local"
     share = f"gpu_memory_utilization is {options['gpu_memory_utilization']}"
     length = f"max_model_len is {options['max_model_len'] or 'the whole context'}"
     if "To serve at least one request" in said or "No available memory" in said:

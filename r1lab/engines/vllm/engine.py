@@ -3,15 +3,14 @@
 Colocated with the trainer: on a GPU it sleeps while the trainer works. Weights come by `sync`, from memory to memory;
 what is on disk is never read. An adapter stays one: the weights below it come once, its matrices at every sync, and
 every rollout is of both. Requests carry their own seeds, so a rollout does not depend on its company beyond
-rounding, and the same requests give the same bytes. Not a client of vLLM servers. Written against vLLM 0.32.
+rounding. On a CPU the same requests give the same bytes; on a GPU they do in the same company and order only, since
+kernels split sums by what runs beside them. Not a client of vLLM servers. Written against vLLM 0.32.
 
 How vLLM is started stands in `start`, what it cannot do in `diagnose`, its workers' side in `worker`, what an adapter
 needs in `lora`.
 """
 
-import copy
 import gc
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
@@ -26,11 +25,14 @@ from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.diagnose import explained
-from r1lab.engines.vllm.start import gpus, start, untouched
+from r1lab.engines.vllm.start import description, gpus, start, untouched
 from r1lab.engines.vllm.weights import Named, complete, expected_matrices, expected_weights, split_adapter
 from r1lab.errors import RunError
 from r1lab.policy import lora
 from r1lab.records import Request, RequestId, Rollout
+
+MEMORY = ("weights", "kv_cache")
+"""vLLM's names of what sleeps, in the order in which it wakes."""
 
 
 class VllmEngine:
@@ -40,6 +42,8 @@ class VllmEngine:
     """Weights are repacked on arrival, so each sync is probed (`r1lab.engines.sync`)."""
     about = ""
     """For the manifest: what of it one must know to read the numbers."""
+    weights_follow = False
+    """Whether a sync of all weights ends each sleep: then they are dropped meanwhile, not copied to the host."""
 
     def __init__(
         self,
@@ -75,7 +79,8 @@ class VllmEngine:
         self.names = map(str, count())
         self.ready: deque[Rollout] = deque()
         """Finished, not yet yielded."""
-        self.is_asleep = False
+        self.asleep: list[str] = []
+        """What of `MEMORY` was given back."""
         self.owns_group = not torch.distributed.is_initialized()
         options = {
             "dtype": str(dtype).removeprefix("torch."),
@@ -88,15 +93,12 @@ class VllmEngine:
         if self.adapter is not None:
             self.matrices = expected_matrices(model)
             options |= vllm_adapter.options(self.adapter)
-        with untouched(), tempfile.TemporaryDirectory() as folder:
-            config = copy.deepcopy(model.config)
-            config.architectures = [type(model).__name__]
-            config.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
+        with untouched(), description(model, tokenizer) as folder:
             try:
-                self.llm = start(folder, config, options)
-            except (ValueError, RuntimeError, OSError, MemoryError) as error:
+                self.llm = start(folder, model.config, options)
+            except (ValueError, RuntimeError, OSError, MemoryError, AssertionError) as error:
                 raise ValueError(explained(error, options)) from error
+        self.refuse_other_device(model.device)
         self.context = self.llm.model_config.max_model_len
         if self.adapter is not None:
             self.refuse_unknown_layers(self.adapter)
@@ -114,6 +116,18 @@ class VllmEngine:
             raise ValueError(
                 f"vLLM cannot adapt {lacking[0]}; leave {lacking[0].rpartition('.')[2]} out of lora.targets, or take "
                 "kind: local"
+            )
+
+    def refuse_other_device(self, device: torch.device) -> None:
+        """ValueError where vLLM took another GPU than the model's: ranks would share one, and others stand idle."""
+        if device.type != "cuda":
+            return
+        taken = self.llm.collective_rpc("r1lab_device")[0]
+        if taken != str(device):
+            self.close()
+            raise ValueError(
+                f"vLLM computes on {taken} and the model on {device}; start each process with its own GPU alone "
+                "(CUDA_VISIBLE_DEVICES), or take kind: local"
             )
 
     def submit(self, requests: Sequence[Request]) -> None:
@@ -168,6 +182,7 @@ class VllmEngine:
 
         Sequences in flight go on with the new weights, over keys computed anew; `Rollout.version` says which.
         """
+        self._wake(MEMORY[:1])
         keeps_weights, self.version = self.takes_adapter and self.version >= 0, -1
         weights, matrices = split_adapter(named_tensors)
         weights = [] if keeps_weights and not weights else complete(weights, self.weights)
@@ -176,6 +191,7 @@ class VllmEngine:
             self.send("weights", version, weights, "r1lab_load")
         if matrices and self.adapter is not None:
             self.send("an adapter", version, matrices, "r1lab_adapt", vllm_adapter.settings(self.adapter))
+        self._wake(MEMORY)
         self.llm.reset_prefix_cache(reset_running_requests=bool(self.flying))
         self.llm.set_weight_version(str(version))
         self.version = version
@@ -195,17 +211,31 @@ class VllmEngine:
                 )
 
     def sleep(self) -> None:
-        """Give a GPU's memory back: weights go to the host, keys are dropped. Nothing on a CPU."""
+        """Give a GPU's memory back: weights go to the host or, where they follow anew, are dropped, and so are keys.
+        Nothing on a CPU."""
         if self.flying:
             raise RuntimeError("the engine has sequences in flight; drain completed() before sleep()")
-        if gpus() and not self.is_asleep:
-            self.llm.sleep(level=1)
-            self.is_asleep = True
+        if not gpus() or self.asleep:
+            return
+        drops_weights = self.weights_follow and not self.takes_adapter
+        try:
+            self.llm.sleep(level=2 if drops_weights else 1)
+        except AssertionError as error:
+            raise RunError(f"engine: {explained(error, {})}") from error
+        self.asleep = list(MEMORY)
+        if drops_weights:
+            self.version = -1
 
     def wake(self) -> None:
-        if self.is_asleep:
-            self.llm.wake_up()
-            self.is_asleep = False
+        """Undo `sleep`. An engine without weights gets memory for them alone: that of keys comes with the weights,
+        since until then the trainer's copies stand beside them."""
+        self._wake(MEMORY if self.version >= 0 else MEMORY[:1])
+
+    def _wake(self, names: Sequence[str]) -> None:
+        """Take the memory of these names again, where it was given back."""
+        if given_back := [name for name in names if name in self.asleep]:
+            self.llm.wake_up(given_back)
+            self.asleep = [name for name in self.asleep if name not in given_back]
 
     def clear(self) -> None:
         """Forget every request."""
@@ -216,6 +246,7 @@ class VllmEngine:
     def close(self) -> None:
         """Give back memory and the process group that vLLM made."""
         self.clear()
+        self._wake(MEMORY)  # vLLM's allocator frees what sleeps wrongly, and then starts no second time
         self.llm.engine_core.shutdown()
         self.llm = None
         if self.owns_group:

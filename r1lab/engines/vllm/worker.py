@@ -28,6 +28,10 @@ class Extension:
         if adapters := getattr(self.model_runner, "lora_manager", None):
             lora.multiply_plainly(adapters)
 
+    def r1lab_device(self) -> str:
+        """The device of the worker's weights."""
+        return str(next(self.model_runner.get_model().parameters()).device)
+
     def r1lab_load(self, weights: Iterable[tuple[str, Tensor]]) -> str:
         """Replace the weights, given by the checkpoint's names; returns the checksum of what arrived."""
         received, runner = Checksum(), self.model_runner

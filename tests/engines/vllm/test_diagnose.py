@@ -90,6 +90,15 @@ def test_a_longer_context_than_the_models_is_refused(monkeypatch):
             "out of memory; gpu_memory_utilization is 0.4 and max_num_seqs 256: lower one of them",
         ),
         (RuntimeError("something\nelse"), "vLLM does not start: something else"),
+        (
+            AssertionError("Sleep mode can only be used for one instance per process."),
+            "an engine of this process still holds vLLM's memory; close it, or start this one in another process",
+        ),
+        (
+            AssertionError("Error in memory profiling. Initial free memory 30.1 GiB, current free memory 31 GiB."),
+            "another process took or gave back memory of the same GPU meanwhile; leave the GPU to this run alone",
+        ),
+        (AssertionError(), "vLLM fails a check of its own: it names none; take kind: local"),
     ],
 )
 def test_a_start_that_fails_is_one_line(error, said):
