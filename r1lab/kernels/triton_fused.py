@@ -4,7 +4,7 @@ exp(z - anchor) needs no running maximum. Tiles are grouped so that the weight's
 sums of a tile are written apart and added in a fixed order, so runs are equal bit for bit. From compute capability 9 on
 bfloat16 tiles go by tensor descriptors, which leaves registers to the epilogue; elsewhere by pointers.
 """
-# pyright: reportCallIssue=false
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
 # Triton's stubs type a launch as a call of the kernel: no options, and no tensors handed on by a star.
 
 import torch

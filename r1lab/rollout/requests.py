@@ -49,8 +49,8 @@ class RequestMaker:
 def evaluation_sampling(stage: AnyStageConfig) -> Sampling:
     """How a stage samples its held-out problems."""
     knobs, longest = stage.eval, stage.eval.max_new_tokens or stage.max_new_tokens
-    stops = {"stop": stage.sampling.stop, "stop_after": stage.sampling.stop_after}
-    return Sampling(knobs.temperature, knobs.top_p, max_new_tokens=longest, **stops)
+    own = stage.sampling
+    return Sampling(knobs.temperature, knobs.top_p, max_new_tokens=longest, stop=own.stop, stop_after=own.stop_after)
 
 
 def training_sampling(stage: SamplingStageConfig) -> Sampling:

@@ -77,8 +77,14 @@ def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready]) ->
     cost = stage.group_size * stage.max_new_tokens * (built.max_draws * built.rule.attempts + stage.reuse)
     here = {name: source for name, source in stage.data.items() if not _is_remote(source.path, plan)}
     sources = {name: check.problems_of(source, name, stage, plan.base, "data") for name, source in here.items()}
-    counted = isinstance(stage, LearningStageConfig) and len(here) == len(stage.data) and all(sources.values())
-    steps = sft.steps_of(stage, sum(map(len, sources.values()))) if counted and stage.epochs else stage.steps
+    steps = stage.steps
+    if (
+        isinstance(stage, LearningStageConfig)
+        and stage.epochs
+        and len(here) == len(stage.data)
+        and all(sources.values())
+    ):
+        steps = sft.steps_of(stage, sum(map(len, sources.values())))
     # No renderer without a tokenizer; of what is read here `costs.memory` alone would use it, and knows.
     unread: Any = None
     return Ready(stage, location, sources, (), built, reward, second, table, (), None, unread, steps, cost)

@@ -38,7 +38,7 @@ def run_stage(
     stage = ready.stage
     assert isinstance(stage, RejectStageConfig)  # the pipeline calls by kind
     policy = FrozenModel(build.start(ready, run), stage.precision, stage.temperature or 1.0)
-    models.stops_at(policy.model, ready.tokenizer, ready.renderer.turn_end)
+    models.stops_at(policy.model, policy.tokenizer, ready.renderer.turn_end)
     feed = build.feed(
         ready, plan, build.engine(ready, run, policy, progress, stack), build.verification(ready, plan, stack)
     )

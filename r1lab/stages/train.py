@@ -48,7 +48,7 @@ def run_stage(
     knobs["total_updates"] = schedule * stage.updates_per_step * stage.reuse
     knobs["value_rate"] = objective.credit.value_rate if objective.has_values else None
     policy = Policy(build.start(ready, run), stage, **knobs)
-    models.stops_at(policy.model, ready.tokenizer, ready.renderer.turn_end)
+    models.stops_at(policy.model, policy.tokenizer, ready.renderer.turn_end)
     samplers = None
     if ready.table:
         verification = build.verification(ready, plan, stack)
