@@ -64,6 +64,7 @@ def sample(
     """Add to the selection by going over the problems, or as far as steps and budget reach; every step ends in one row
     of metrics."""
     stage, problems = ready.stage, ready.problems
+    assert isinstance(stage, RejectStageConfig)  # the pipeline calls by kind
     stopping = Stopping(stage, ready.steps, ready.longest_cost)
     left = stage.steps * stage.prompts_per_step if stage.steps else sum(map(len, ready.sources.values()))
     if found := ranks.first(_journals, run, stage.name):
