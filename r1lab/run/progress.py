@@ -15,6 +15,7 @@ from rich.text import Text
 from r1lab.records import Settled
 from r1lab.run.sample_lines import sample_lines
 
+NO_BREAK = "\u00a0"
 PLAIN_COLUMNS = 100
 """Width of what the model wrote where no terminal says its own."""
 
@@ -180,7 +181,7 @@ SHOWN = (
     ("reward/mean", "reward {:.3f}"),
     ("pass/share", "right {:.3f}"),
     ("loss/value", "loss {:.3f}"),
-    ("completion/mean", "length {:.1f}"),
+    ("completion/mean", "length {:.0f}"),
     ("policy/entropy", "entropy {:.2f}"),
     ("update/grad_norm", "grad {:.2f}"),
     ("time/total", "{:.1f} s"),
@@ -212,6 +213,6 @@ ALARMS = {"timeout": "timeouts", "crash": "crashes", "error": "ERROR verdicts", 
 
 
 def _two_tone(fact: str) -> Text:
-    """A fact with its name in the back and its figure in front."""
-    name, space, value = fact.rpartition(" ")
-    return Text(fact) if value == "s" else Text.assemble((name + space, "dim"), value)
+    """A fact with its name in the back and its figure in front; no line breaks between them."""
+    name, space, value = fact.replace(" ", NO_BREAK).rpartition(NO_BREAK)
+    return Text(name + space + value) if value == "s" else Text.assemble((name + space, "dim"), value)

@@ -1,6 +1,7 @@
 """What a run prints: a line a step anywhere, a bar on a terminal alone."""
 
 import io
+import re
 import signal
 
 import pytest
@@ -75,6 +76,18 @@ def test_the_bar_has_a_unit(terminal, steps, budget, said):
     progress.step({**ROW, "tokens/budget": 2500})
     progress.close()
     assert said in screen.getvalue()
+
+
+def test_a_line_too_long_goes_on_under_its_facts_and_breaks_between_them(terminal):
+    progress, screen = terminal
+    progress.stage("a_stage_of_a_long_name", 1000, None)
+    progress.step(
+        {**ROW, "completion/mean": 33.4, "policy/entropy": 0.1, "eval/held_out/avg": 0.5, "verdict/crash": 0.5}
+    )
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\u00a0", " ").splitlines()
+    first, second = (line.rstrip() for line in lines if "reward" in line or line.startswith("   "))
+    assert first.endswith(", entropy 0.10,") and second.strip() == "grad 0.25, 2.0 s, held_out 0.500, 50.0% crashes"
+    assert second.index("grad") == first.index("reward")
 
 
 def test_a_bar_without_an_end_counts_what_is_done(terminal):
