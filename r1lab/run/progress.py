@@ -15,7 +15,6 @@ from rich.text import Text
 from r1lab.records import Settled
 from r1lab.run.sample_lines import sample_lines
 
-NO_BREAK = "\u00a0"
 PLAIN_COLUMNS = 100
 """Width of what the model wrote where no terminal says its own."""
 
@@ -65,7 +64,7 @@ class Progress:
             return
         grid = Table.grid(padding=(0, 1))  # what does not fit on the line goes on under the facts
         parts = [_two_tone(fact) for fact in facts] + [Text(alarm, "bold red") for alarm in alarms]
-        grid.add_row(Text(place, "bold", no_wrap=True), Text(", ", "dim").join(parts))
+        grid.add_row(Text(place, "bold", no_wrap=True), _filled(parts, self.console.width - len(place) - 1))
         self.console.print(grid)
         count = row["step"] if self.steps or not self.budget else row.get("tokens/budget", 0)
         bar.update(self.task, completed=count, done=self._done(count))
@@ -213,6 +212,19 @@ ALARMS = {"timeout": "timeouts", "crash": "crashes", "error": "ERROR verdicts", 
 
 
 def _two_tone(fact: str) -> Text:
-    """A fact with its name in the back and its figure in front; no line breaks between them."""
-    name, space, value = fact.replace(" ", NO_BREAK).rpartition(NO_BREAK)
-    return Text(name + space + value) if value == "s" else Text.assemble((name + space, "dim"), value)
+    """A fact with its name in the back and its figure in front."""
+    name, space, value = fact.rpartition(" ")
+    return Text(fact) if value == "s" else Text.assemble((name + space, "dim"), value)
+
+
+def _filled(facts: Sequence[Text], width: int) -> Text:
+    """The facts with commas between, over as many lines as they need; none is broken."""
+    filled, column = Text(), 0
+    for number, fact in enumerate(facts):
+        if number:
+            has_room = column + 2 + fact.cell_len + 1 <= width
+            filled.append(", " if has_room else ",\n", "dim")
+            column = column + 2 if has_room else 0
+        filled.append_text(fact)
+        column += fact.cell_len
+    return filled

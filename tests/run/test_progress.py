@@ -80,14 +80,15 @@ def test_the_bar_has_a_unit(terminal, steps, budget, said):
 
 def test_a_line_too_long_goes_on_under_its_facts_and_breaks_between_them(terminal):
     progress, screen = terminal
-    progress.stage("a_stage_of_a_long_name", 1000, None)
-    progress.step(
-        {**ROW, "completion/mean": 33.4, "policy/entropy": 0.1, "eval/held_out/avg": 0.5, "verdict/crash": 0.5}
-    )
-    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\u00a0", " ").splitlines()
-    first, second = (line.rstrip() for line in lines if "reward" in line or line.startswith("   "))
-    assert first.endswith(", entropy 0.10,") and second.strip() == "grad 0.25, 2.0 s, held_out 0.500, 50.0% crashes"
-    assert second.index("grad") == first.index("reward")
+    progress.stage("rl", 1000, None)
+    more = {"completion/mean": 33.4, "policy/entropy": 0.1, "eval/held_out/avg": 0.5, "verdict/crash": 0.5}
+    progress.step({**ROW, **more})
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()
+    at = next(at for at, text in enumerate(said) if "reward" in text)
+    first, second = (text.rstrip() for text in said[at : at + 2])
+    assert first.endswith("length 33, entropy 0.10, grad 0.25,") and len(first) <= 100
+    assert second == f"{' ' * first.index('reward')}2.0 s, held_out 0.500, 50.0% crashes"
+    assert "\x1b[1;31m50.0% crashes" in screen.getvalue(), "an alarm is not dim"
 
 
 def test_a_bar_without_an_end_counts_what_is_done(terminal):
