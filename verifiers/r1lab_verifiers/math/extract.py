@@ -12,10 +12,12 @@ from r1lab_verifiers.math.read.sentence import SentencePart, conclusion, formula
 from r1lab_verifiers.text.region import after_marker, boxes, final_region, has_answer_tag
 
 MAX_TAIL_CHARACTERS = 20_000
-"""Characters from the end of a region in which a statement is looked for."""
+"""Characters from the end of a region in which boxes and statements are looked for."""
 MAX_END_CHARACTERS, MAX_SENTENCE_CHARACTERS, MAX_REST_CHARACTERS = 2000, 4000, 400
 """Characters of a region's end in which an answer without any mark is looked for, of one sentence, and of what may
 take it back."""
+MAX_PIECE_CHARACTERS, MAX_BOXES, MAX_CORRECTIONS = 1000, 64, 8
+"""Characters of a formula in a sentence; boxes in one region (more are no answer); corrections of one statement."""
 MAX_BARE_CHARACTERS, MAX_BARE_WORDS = 300, 6
 """What has more of both is an essay and no bare answer."""
 
@@ -32,6 +34,8 @@ _WORD = (
     "answers?|ans|correct\\s+(?:option|choice)|respuesta|r\u00e9ponse|resposta|risposta|antwort|\u043e\u0442\u0432\u0435\u0442"
     "|\u7b54\u6848|\u7b54\u3048|\u7b54|\uc815\ub2f5|\u0909\u0924\u094d\u0924\u0930"
 )
+_WORDS_SEEN = ("ans", "correct opt", "correct cho", "resp", "risp", "antw")
+"""Without any of these an ASCII text has none of the words."""
 _IS = (
     "is|are|was|=|:|\uff1a|equals?|(?:should|must|will|would)\\s+be|comes\\s+(?:out\\s+)?to|becomes|es|est|ist|\u00e9|\u00e8|sera"
     "|\u662f|\u4e3a|\u70ba|\u306f"
@@ -45,7 +49,8 @@ _STATED = re.compile(
 )
 # "### Final Answer", "**Answer**"; not "Answer 7"
 _HEADED = re.compile(
-    rf"^[\W_]*(?:the\s+)?(?:final\s+)?(?:{_WORD})[\W_]*\n[\s\W]*?(?=[\w$\\(\[{{-])", re.IGNORECASE | re.MULTILINE
+    rf"(?:\A|\n)[ \t#*_>]{{0,20}}(?:the\s)?(?:final\s)?(?:{_WORD})[ \t#*_:.]{{0,12}}\n[\s\W]{{0,40}}?(?=[\w$\\(\[{{-])",
+    re.IGNORECASE,
 )
 # "to find the "; not "so the "
 _SOUGHT = re.compile(
@@ -69,10 +74,12 @@ _WITHDRAWN = re.compile(
     r"|\b(?:that|this|it|which)\s+(?:is|was)n't\b|\bi\s+(?:was\s+wrong|made\s+(?:a|an)\s+(?:mistake|error))\b",
     re.IGNORECASE,
 )
+# "a\n \nb"; not "a\nb"
+_PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n")
 # "#### 7", "##### Answer: 7"; not "### 7"
 _HASHES = re.compile(r"#{4,}[ \t]*([^\n]*)")
 # "42 Question: Tom"; not "42 apples"
-_NEXT_TURN = re.compile(r"\s+(?:Question|Q|Problem|Note|User|Human|Assistant|Explanation)\s*:.*", re.DOTALL)
+_NEXT_TURN = re.compile(r"(?<!\s)\s+(?:Question|Q|Problem|Note|User|Human|Assistant|Explanation)\s*:.*", re.DOTALL)
 # "Step 3"; not "7"
 _HEADING = re.compile(
     r"[\s*_]*(?:step|part|case|method|approach|solution|conclusion|verification|check|explanation|final|the\s+final|answer|result)\b[^=]*\Z",
@@ -96,14 +103,17 @@ _VERDICT = re.compile(r"[\s*_\"']*(yes|no|true|false)(?=\s*(?:[,.;:!(*]|-|\u2014
 
 def in_boxes(region: str, after_thinking: bool) -> ExtractedAnswer | None:
     """The boxes of the final region: of all of it where that is marked, else of the last paragraph with a box."""
-    if "boxed" not in region and "fbox" not in region:
+    tail = region[-MAX_TAIL_CHARACTERS:]
+    if "boxed" not in tail and "fbox" not in tail:
         return None
+    if tail.count("\\boxed") > MAX_BOXES:
+        tail = "\\boxed" + "\\boxed".join(tail.rsplit("\\boxed", MAX_BOXES + 1)[1:])
     # "a\n\nb"; not "a\nb"
-    parts = [region] if after_thinking else re.split(r"\n\s*\n", region)
+    parts = [tail] if after_thinking else _PARAGRAPH_END.split(tail)
     for part in reversed(parts):
-        if found := boxes(part):
+        if "box" in part and (found := boxes(part)):
             return ExtractedAnswer("box", tuple(_inner(text) for text in found))
-    found = [] if after_thinking else boxes(region)
+    found = boxes(tail) if len(parts) > 1 else []
     return ExtractedAnswer("box", tuple(_inner(text) for text in found[-1:])) if found else None
 
 
@@ -138,8 +148,13 @@ def after_statement(region: str, _: bool) -> ExtractedAnswer | None:
     """What follows the last `the answer is`, up to the end of its sentence; a correction behind it (`wait, 6`) counts
     instead, and where it is taken back nothing does."""
     tail = region[-MAX_TAIL_CHARACTERS:]
-    found = [match for match in _STATED.finditer(tail) if not _is_sought(tail, match)]
-    found += _HEADED.finditer(tail)
+    if tail.isascii() and not any(word in tail.lower() for word in _WORDS_SEEN):
+        return None
+    found = list(_HEADED.finditer(tail))[-1:]
+    for match in reversed(list(_STATED.finditer(tail))):
+        if not _is_sought(tail, match):
+            found.append(match)
+            break
     if not found:
         return None
     last = max(found, key=lambda match: match.end())
@@ -147,7 +162,7 @@ def after_statement(region: str, _: bool) -> ExtractedAnswer | None:
     rest = tail[last.end() + len(text) :][:MAX_REST_CHARACTERS]
     if _WITHDRAWN.search(rest):
         return ExtractedAnswer("statement", ("",))
-    for match in _CORRECTION.finditer(text + rest):
+    for match in list(_CORRECTION.finditer(text + rest))[-MAX_CORRECTIONS:]:
         corrected = _first_sentence((text + rest)[match.end() :])
         if match.end() > 0 and pieces(corrected):
             text = corrected
@@ -206,7 +221,12 @@ def concluded(region: str, _: bool) -> ExtractedAnswer | None:
 def unless_denied(sentence: str) -> SentencePart | None:
     """What a sentence comes to, unless it says that this is not the answer, or not all of it."""
     piece = conclusion(sentence)
-    if piece is None or denies(sentence[: piece.start]) or takes_back(sentence[piece.end :]):
+    if (
+        piece is None
+        or len(piece.text) > MAX_PIECE_CHARACTERS
+        or denies(sentence[: piece.start])
+        or takes_back(sentence[piece.end :])
+    ):
         return None
     return piece
 

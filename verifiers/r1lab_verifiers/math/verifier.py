@@ -11,12 +11,12 @@ from r1lab_verifiers.math.agree.agree import agree
 from r1lab_verifiers.math.agree.constants import renamed_constants
 from r1lab_verifiers.math.agree.conventions import Conventions
 from r1lab_verifiers.math.agree.finished import members_finished
-from r1lab_verifiers.math.extract import POLICIES, ExtractedAnswer, candidates
+from r1lab_verifiers.math.extract import MAX_BOXES, POLICIES, ExtractedAnswer, candidates
 from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of, with_options
 from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, unrolled_size
 from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read, read_words
 from r1lab_verifiers.math.read.linear import fold_matrices
-from r1lab_verifiers.math.read.tree import Node, Prose, Text
+from r1lab_verifiers.math.read.tree import ChosenOption, Const, Node, Prose, Seq, Sym, Text, TimeOfDay, contains
 from r1lab_verifiers.verdict import Item, Verdict
 
 BOXES = ("agree", "last")
@@ -26,8 +26,6 @@ MARKED = ("box", "<answer>")
 """Places in which words are an answer too."""
 WORDS = ("last sentence", "first word", "words")
 """Places that are read for their words alone."""
-MAX_BOXES = 64
-"""More in one region are no answer."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +105,13 @@ class Math:
         if len(texts) > MAX_BOXES:
             return Verdict(0.0, "wrong", shown, f"{len(texts)} boxes")
         if extracted.place in WORDS:
-            readings = [with_options(words_of(text), item) for text in texts]
-            is_right = bool(readings[0]) and self._agrees(golds, readings[0]) is True
+            readings = with_options(words_of(texts[0]), item) if any(map(_is_said, golds)) else ()
+            is_right = bool(readings) and self._agrees(golds, readings) is True
             return Verdict(float(is_right), "correct" if is_right else "unparsable", shown, extracted.place)
         is_whole = extracted.place == "whole text"
         readings = [with_options(readings_of(text, not is_whole), item) for text in texts]
+        if any(isinstance(gold, Prose) for gold in golds):
+            readings = [(*each, *words_of(text)) for each, text in zip(readings, texts)]
         if not all(readings) or (extracted.place not in MARKED and all(map(_is_prose, readings))):
             if all(readings) and all(self._agrees(golds, reading) for reading in readings):
                 return Verdict(1.0, "correct", shown, extracted.place)
@@ -166,6 +166,14 @@ class Math:
             "whole": body,
         }
         return frames.get(self.extract) or " and ".join(f"\\boxed{{{text}}}" for text in texts or [body])
+
+
+def _is_said(gold: Node) -> bool:
+    """Whether words alone may say it: a name, an option, no solution, infinity, all real numbers."""
+    match gold:
+        case Text() | Prose() | ChosenOption() | TimeOfDay() | Seq("set", ()) | Sym("R"):
+            return True
+    return contains(gold, lambda part: part == Const("oo"))
 
 
 def _is_prose(readings: tuple[Node, ...]) -> bool:

@@ -62,8 +62,6 @@ _NOT_UNITS = re.compile(
 )
 # "**x = 7"; not "7"
 _HEAD = re.compile(r"(?:\\[(\[]|[\s*_`]|\$(?=\s*[A-Za-z\\])|[A-Za-z]\w{0,20}\s*=)*+")
-# "7**."; not "7 m"
-_TAIL = re.compile(r"(?:\\[)\]]|[\s*_`.])*$")
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,7 @@ def read_only(text: str) -> Reading | None:
     text = text.strip()
     if len(text) > MAX_TEXT_CHARACTERS:
         return None
-    text = simplify(text)
-    text = _TAIL.sub("", text, count=1)
+    text = _without_tail(simplify(text))
     if text.endswith("$"):
         text = text.strip().strip("$")
     reading = read_first(text)
@@ -115,6 +112,14 @@ def read_only(text: str) -> Reading | None:
     if reading is None or len(rest) > MAX_UNIT_CHARACTERS or not _UNIT.fullmatch(rest) or _NOT_UNITS.search(rest):
         return None
     return reading
+
+
+def _without_tail(text: str) -> str:
+    r"""Without what closes a frame at the end: `**`, `\)`, a full stop."""
+    stripped = text.rstrip(" \t\r\n\f\v*_`.")
+    while stripped.endswith(("\\)", "\\]")):
+        stripped = stripped[:-2].rstrip(" \t\r\n\f\v*_`.")
+    return stripped
 
 
 def _reading(match: re.Match) -> Reading:

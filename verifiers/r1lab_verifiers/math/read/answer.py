@@ -69,7 +69,7 @@ def _outward(match: re.Match) -> str:
 # "(2)(3)"; not "(12)(x)"
 _NUMBERED = re.compile(r"(?:\s*\([1-9]\)\s*){2,9}")
 # "-3 1 4"; not "3 - 1"
-_SPACED_LIST = re.compile(r"[-+]?[0-9][0-9./]*(?: +[-+]?[0-9][0-9./]*)+")
+_SPACED_LIST = re.compile(r"[-+]?[0-9][0-9./]*(?: +[-+]?[0-9][0-9./]*){1,60}")
 # "7 425 000", "1 1/2"; not "-3 1 4"
 _SPACED_GROUPS = re.compile(r"-?[0-9]{1,3}(?: [0-9]{3})+|-?[0-9]+ +[0-9]+/[0-9]+")
 # "7\text{ min}", "10\pi\mathrm{~m}^2"; not "\text{min}"
@@ -125,6 +125,8 @@ _REWRITES = (
     ),
     # "**B)** 74"; not "**74**"
     ("**", re.compile(r"\A\*\*(\(?[A-H][).:]?)\*\*(?=\s|\Z)"), r"\1"),
+    # "0.(3)"; not "0.5(3)"
+    (".", re.compile(r"(?<![0-9])([0-9]*\.[0-9]*)\(([0-9]{1,12})\)(?![0-9])"), r"\1\\overline{\2}"),
     # "9 x $2"; not "2x"
     (" x ", re.compile(r"(?<=[0-9])\s+x\s+(?=\$?[0-9])"), r" \\times "),
     # "negative 5"; not "negative five"
@@ -206,15 +208,12 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
 
 
 def read_words(text: str) -> tuple[Node, ...]:
-    """What a text may mean that is read for its words alone."""
+    """What a text may mean that is read for its words, and for the formulas as they stand among them."""
     plain = _uniform(text) if len(text) <= MAX_ANSWER_BYTES else ""
     if not plain:
         return ()
-    return tuple(
-        each
-        for each in (choice(plain, False), yes_or_no(unwrap(plain)), *template(plain, formula_readings), words(plain))
-        if each
-    )
+    known = choice(plain, False), yes_or_no(unwrap(plain)), *template(plain, formula_readings), words(plain)
+    return tuple(reading for reading in known if reading is not None)
 
 
 def formula_readings(plain: str, is_gold: bool = False) -> list[Node]:

@@ -4,9 +4,13 @@ Builds the tree of `tree` and evaluates nothing. What stands around expressions 
 it shares this parser's position. Depth and nodes are bounded, so no text can exhaust the stack.
 """
 
+from collections.abc import Iterator
+from itertools import repeat
+
 from r1lab_verifiers.math.read import names
 from r1lab_verifiers.math.read.atoms import Atoms, decimal_number, is_name
 from r1lab_verifiers.math.read.tree import (
+    MAX_DEPTH,
     Call,
     Const,
     Node,
@@ -32,10 +36,17 @@ class Parser(Atoms):
     def union(self) -> Node:
         """Sums joined by set operators, from left to right."""
         left = self.sum()
-        while (op := self._set_operator()) is not None:
+        for _ in self.chained():
+            if (op := self._set_operator()) is None:
+                return left
             self.take()
             left = SetOp(op, left, self.sum())
         return left
+
+    def chained(self) -> Iterator[None]:
+        """Turns of a loop whose every turn nests the tree one deeper: a/b/c, n!!, A cup B cup C."""
+        yield from repeat(None, MAX_DEPTH)
+        raise Unreadable("chained longer than any answer")
 
     def _set_operator(self) -> str | None:
         if self.token.kind == "command" and self.token.text in names.SET_OPERATORS:
@@ -97,15 +108,18 @@ class Parser(Atoms):
     def term(self) -> Node:
         """A product, from left to right; `mod` binds as tightly as a division."""
         factors: list[Node] = [self.power()]
+        divisions = self.chained()
         while True:
             if self.is_sign("*") or self.is_command(*names.TIMES):
                 self.take()
                 factors.append(self._factor())
             elif self.is_sign("/") or self.is_command("div"):
                 self.take()
+                next(divisions)
                 factors = [div(mul(*factors), self._factor())]
             elif self.is_command("mod", "bmod"):
                 self.take()
+                next(divisions)
                 factors = [Call("mod", (mul(*factors), self._factor()))]
             elif self._juxtaposed():
                 self._multiply(factors)
@@ -156,7 +170,7 @@ class Parser(Atoms):
 
     def postfix(self, base: Node) -> Node:
         """The base with what is written behind it."""
-        while True:
+        for _ in self.chained():
             if self.is_sign("^", "**"):
                 self.take()
                 base = self._raise(base)
@@ -182,6 +196,7 @@ class Parser(Atoms):
                 base = Sym(f"{_name(base)}_{self.raw_argument()}")
             else:
                 return base
+        return base
 
     def _evaluated_at(self, base: Node) -> Node:
         """(x + 1)|_{x = 3}"""

@@ -79,7 +79,7 @@ def from_prose(text: str, is_gold: bool, read_formula: Reader) -> list[Node]:
         found = read_formula(clean(copula[1]))
     if not found and (chosen := _said(text, is_gold)):
         found = read_formula(chosen)
-    return [*found, *template(text, read_formula)]
+    return [*found, *(template(text, read_formula) if is_gold else ())]
 
 
 def _said(text: str, is_gold: bool) -> str:

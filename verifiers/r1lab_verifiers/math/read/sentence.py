@@ -149,7 +149,14 @@ def pieces(text: str) -> list[SentencePart]:
 
 
 def _outside(inner: list[SentencePart], outer: list[SentencePart]) -> list[SentencePart]:
-    return [each for each in inner if not any(each.start < piece.end and piece.start < each.end for piece in outer)]
+    """Those of the one list that overlap none of the other; both are sorted here."""
+    kept, rest = [], sorted(outer, key=lambda part: part.start, reverse=True)
+    for part in sorted(inner, key=lambda part: part.start):
+        while rest and rest[-1].end <= part.start:
+            rest.pop()
+        if not rest or rest[-1].start >= part.end:
+            kept.append(part)
+    return kept
 
 
 def is_name(piece: SentencePart) -> bool:
