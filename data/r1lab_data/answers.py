@@ -5,6 +5,7 @@ r"""Reading the answer out of a column: what `answer_format` may be. Not verific
 - boxed: the inside of the last \boxed{...} whose braces are balanced (MATH, minerva)
 - number: the first number of the text, its thousands separators kept
 - unit: the text before a unit in parentheses: `9 (apples)` is `9`, while `5:6` and `Yes` stay (ASDiv)
+- any: a list of texts of which each is right: `["70", "71"]` (math); the other formats take one text
 """
 
 import math
@@ -79,6 +80,7 @@ FORMATS: dict[str, Callable[[str], str | None]] = {
     "boxed": last_boxed,
     "number": first_number,
     "unit": before_unit,
+    "any": lambda text: text,
 }
 WHOLE_IS_SOLUTION = frozenset({"hash", "boxed"})
 """Formats whose column is a worked solution: it becomes the demonstration where `columns` names none."""

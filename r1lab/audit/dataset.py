@@ -121,6 +121,8 @@ class GoldFindings:
     held: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     failed: list[dict] = field(default_factory=list)
+    doubtful: list[dict] = field(default_factory=list)
+    """Golds that may be read as less than they say."""
     without_verdict: int = 0
     """Of those that failed, checks that hung or crashed."""
 
@@ -133,6 +135,8 @@ class GoldFindings:
             self.failed.append(_row(check, verdict))
         self.without_verdict += verdict.has_failed
         for said in kind:
+            if said.score is not None and said.reason:
+                self.doubtful.append({"id": check.problem.id, "answer": check.problem.answer, "reason": said.reason})
             self.kinds["error" if said.score is None or said.has_failed else str(said.extracted)] += 1
 
     def figures(self, num_problems: int) -> dict:
@@ -148,6 +152,7 @@ class GoldFindings:
             "kinds": dict(self.kinds.most_common()),
             "parsed": share(parsed, sum(self.kinds.values())),
             "without_verdict": self.without_verdict,
+            "doubtful": self.doubtful,
             "failed": self.failed,
         }
 
@@ -185,6 +190,13 @@ def _sections(figures: Mapping) -> list[Section]:
             f"Kinds of golds: {percent(interval(figures['parsed']))} read as something other than text",
             ("kind", "golds"),
             list(kinds.items()),
+        ),
+        Section(
+            f"Golds read as words though they hold digits or TeX: {len(figures['doubtful'])}",
+            ("id", "answer", "reason"),
+            [[row["id"], row["answer"], row["reason"]] for row in figures["doubtful"]],
+            num_words=3,
+            shown=SHOWN_ROWS,
         ),
         Section(
             f"Failed checks: {len(figures['failed'])}",

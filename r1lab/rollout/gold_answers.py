@@ -24,9 +24,14 @@ class Golds:
         ours = verifiers.BUILT_IN.values()
         self.isolated, self.workers = {key: each for key, each in table.items() if each.isolated}, workers
         self.checks = {key: each.build().check for key, each in table.items() if each.path in ours}
+        self.doubts = {
+            key: doubt
+            for key, each in table.items()
+            if each.path in ours and (doubt := getattr(each.build().target, "doubt", None)) is not None
+        }
         self.on_bad_gold = on_bad_gold
         self.notes: list[str] = []
-        """What was dropped, a line a source."""
+        """What was dropped, and what is read as words though it may be mathematics: a line a source."""
 
     def usable(self, name: str, problems: Sequence[Problem]) -> list[Problem]:
         """The problems whose reference answers can be used. RecipeError names the first others, unless they are
@@ -34,6 +39,7 @@ class Golds:
         reasons = {problem.id: reason for problem in problems if (reason := self._reason(problem))}
         reasons |= self._failed([problem for problem in problems if problem.id not in reasons])
         bad = [(problem, reasons[problem.id]) for problem in problems if problem.id in reasons]
+        self._note_doubts(name, [problem for problem in problems if problem.id not in reasons])
         if not bad:
             return list(problems)
         first = "; ".join(f"{problem.id}: {reason}" for problem, reason in bad[:SHOWN_PROBLEMS])
@@ -45,6 +51,14 @@ class Golds:
             raise RecipeError(f"{count} ({first}); nothing is left to drop them from")
         self.notes.append(f"{count} and were dropped ({first})")
         return [problem for problem in problems if problem.id not in reasons]
+
+    def _note_doubts(self, name: str, problems: Sequence[Problem]) -> None:
+        """One line for the reference answers that are compared as words though they hold digits or TeX."""
+        asked = ((problem, self.doubts.get(problem.verifier)) for problem in problems)
+        doubts = [f"{problem.id}: {said}" for problem, doubt in asked if doubt and (said := doubt(problem.answer))]
+        if doubts:
+            first = "; ".join(doubts[:SHOWN_PROBLEMS])
+            self.notes.append(f"data {name}: {len(doubts)} of {len(problems)} hold digits or TeX ({first})")
 
     def _reason(self, problem: Problem) -> str | None:
         check = self.checks.get(problem.verifier)

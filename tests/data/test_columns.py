@@ -104,3 +104,8 @@ def test_messages_must_end_in_the_users(roles):
     messages = [{"role": role, "content": "x"} for role in roles]
     with pytest.raises(DataError, match=f"row 1: the last message of 'prompt' is the {roles[-1]}'s"):
         made([{"prompt": "fine", "answer": 1}, {"prompt": messages, "answer": 1}])
+
+
+def test_several_accepted_answers_are_a_mapping_and_one_of_them_is_a_text():
+    problems = made([{"prompt": "p", "answer": ["70", 71]}, {"prompt": "q", "answer": ["70"]}], {}, "any")
+    assert [problem.answer for problem in problems] == [{"any": ["70", "71"]}, "70"]

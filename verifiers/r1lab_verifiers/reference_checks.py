@@ -39,10 +39,13 @@ class StatedAnswerCheck(AsksVerifier):
 
 
 class AnswerKindCheck(AsksVerifier):
-    """Says what kind of answer the gold is read as, in `extracted`, by the verifier's method `describe`."""
+    """Says what kind of answer the gold is read as, in `extracted`, by the method `describe`, and in `reason` why
+    it may be read as less than it says, by the method `doubt`."""
 
     def verify(self, item: Item) -> Verdict:
-        return Verdict(1.0, "correct", str(self.live.target.describe(item.answer)))
+        target = self.live.target
+        reason = target.doubt(item.answer) if hasattr(target, "doubt") else None
+        return Verdict(1.0, "correct", str(target.describe(item.answer)), reason)
 
 
 def reference(verifier: Resolved) -> Resolved:

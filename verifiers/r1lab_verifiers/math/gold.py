@@ -18,6 +18,7 @@ from r1lab_verifiers.math.read.tree import (
     Num,
     Percent,
     Pow,
+    Prose,
     Quantity,
     Ratio,
     Relation,
@@ -39,6 +40,10 @@ _LIST_TEXT = re.compile(r"\s*\[\s*(?:'[^'\n]*'|\"[^\"\n]*\")(?:\s*,\s*(?:'[^'\n]
 _QUOTED = re.compile(r"'([^'\n]*)'|\"([^\"\n]*)\"")
 # "7/20 ### 0.35"; not "#### 7"
 _FORMS = re.compile(r"(?<=\S)\s*(?<!#)###(?!#)\s*(?=\S)")
+# "3", "\\frac"; not "north"
+_MATHEMATICS = re.compile(r"[0-9]|\\[A-Za-z]|[_^=<>]")
+# "\\text{", "$"; not "\\frac"
+_WORD_FRAMES = re.compile(r"\\(?:text|textbf|mathrm|mbox|boxed|quad)(?![A-Za-z])")
 _OPTION_COLUMNS = ("options", "choices")
 # "(A) 7"; not "CIA. 7"
 _OPTION_MARK = re.compile(r"(?<![A-Za-z0-9])\(?([A-J])[).:](?=[\s}$\\])")
@@ -54,6 +59,7 @@ _KIND_NAMES = {
     Matrix: "matrix",
     Num: "number",
     Percent: "percent",
+    Prose: "sentence",
     Quantity: "quantity",
     Ratio: "ratio",
     SetOp: "set",
@@ -75,6 +81,18 @@ def gold_texts(answer: object) -> list[str]:
         if marker in text and text.rpartition(marker)[2].strip():
             return [text.rpartition(marker)[2]]
     return [text]
+
+
+def accepted(answer: object) -> list[str]:
+    """The texts of which each is right: one, or those of {"any": [...]}; none where the gold is no text."""
+    if isinstance(answer, dict) and list(answer) == ["any"] and isinstance(answer["any"], list | tuple):
+        return [text for each in answer["any"] for text in accepted(each)]
+    return [str(answer)] if isinstance(answer, str | int | float) else []
+
+
+def looks_like_mathematics(text: str) -> bool:
+    """Whether a text holds digits or TeX other than a frame around words."""
+    return _MATHEMATICS.search(_WORD_FRAMES.sub(" ", text)) is not None
 
 
 def _listed(text: str) -> list[str] | None:
