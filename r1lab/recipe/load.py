@@ -198,6 +198,7 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     for stage_keys in listed:
         made = _stage(_from(stage_keys, stages), top, single="stages" not in raw, unknown=unknown, wrong=wrong)
         stages += [made] if made else []
+    wrong += [reason for stage in stages if isinstance(stage, RlStageConfig) and (reason := _without_end(stage))]
     if unknown or wrong:
         raise RecipeError(messages.line(list(dict(unknown).items()), wrong))
     _check_names(stages)
@@ -242,18 +243,17 @@ def _stage(
         unknown += unknown_here
         wrong += wrong_here
         return None
-    if isinstance(stage, RlStageConfig):
-        _check_end(stage)
     return stage
 
 
-def _check_end(stage: RlStageConfig) -> None:
-    """RecipeError where nothing says when the stage ends, or a schedule."""
-    length = stage.steps or stage.epochs
-    if stage.optimizer.schedule != "constant" and not (stage.schedule_steps or length):
-        raise RecipeError(f"schedule_steps: needed by optimizer.schedule {stage.optimizer.schedule!r} without steps")
+def _without_end(stage: RlStageConfig) -> str | None:
+    """What to say where nothing says when the stage ends, or a schedule."""
+    length, schedule = stage.steps or stage.epochs, stage.optimizer.schedule
+    if schedule != "constant" and not (stage.schedule_steps or length):
+        return f"schedule_steps: needed by optimizer.schedule {schedule!r} without steps"
     if not (length or stage.stop.max_tokens or stage.stop.max_flops):
-        raise RecipeError(f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens or epochs")
+        return f"steps: missing in stage {stage.name!r}; say how many, or set stop.max_tokens or epochs"
+    return None
 
 
 def _check_names(stages: list[AnyStageConfig]) -> None:

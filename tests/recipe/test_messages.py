@@ -62,6 +62,13 @@ def test_every_unknown_key_and_every_wrong_value_at_once():
     )
 
 
+def test_a_missing_length_hides_no_unknown_key():
+    assert said("{num_train_epochs: 1, data: {task: addition}}") == (
+        "num_train_epochs: unknown key; it is `epochs` here; steps: missing in stage 'rl'; say how many, or set "
+        "stop.max_tokens or epochs"
+    )
+
+
 def test_the_sections_of_another_library_are_told_of_key_by_key():
     line = said(ONE | {"actor_rollout_ref": {"rollout": {"n": 8}, "actor": {"optim": {"lr": 1e-6}, "kl_loss_coef": 1}}})
     assert line.startswith("3 unknown keys: `actor_rollout_ref.rollout.n` is `group_size` here; ")
