@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+import r1lab
 from r1lab import embedded
 from r1lab.cli import main as cli
+from r1lab.recipe.load import shipped_names
 from r1lab.run import files
 
 RECIPE = {
@@ -196,3 +198,26 @@ def test_the_command_runs_from_another_folder_with_folders_named_like_ours(tmp_p
     done = subprocess.run([executable, "train", "nothing.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("r1lab: recipe 'nothing.yaml' is no file and none that ships (")
+
+
+def test_the_version_and_the_recipes_that_ship_are_told(capsys, monkeypatch):
+    for arguments, says in ((["--version"], f"r1lab {r1lab.__version__}\n"), (["recipes"], "quickstart_zero  ")):
+        monkeypatch.setattr(sys, "argv", ["r1lab", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed = capsys.readouterr().out
+        assert not end.value.code and says in printed
+    assert [line.split()[0] for line in printed.splitlines()] == shipped_names()
+    assert all(len(line.split()) > 5 and line.endswith(".") for line in printed.splitlines())
+
+
+def test_a_current_folder_that_is_gone_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(sys, "argv", ["r1lab", "verify", "rows.jsonl", "--verifier", "exact"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert (end.value.code, capsys.readouterr().err) == (
+        2, "r1lab: the current folder is gone: it was removed or moved; go to another one\n",
+    )  # fmt: skip

@@ -94,7 +94,7 @@ def test_another_recipe_is_refused_by_its_knobs_and_nothing_is_written(tmp_path)
     many = ("seed=4", "stages.rl.learning_rate=1e-5", "stages.rl.group_size=2", "stages.rl.reuse=2")
     with pytest.raises(RecipeError, match=r"\(seed: 4 here, 3 in the folder; .*; 1 more\)"):
         opened(*many, out=tmp_path / "r").__enter__()
-    with pytest.raises(RecipeError, match=r'data\.addition: "d2" here, "d1" in'):
+    with pytest.raises(RecipeError, match=r'this recipe on other data, which .* \(data\.addition: "d2" here, "d1" in'):
         opened(out=tmp_path / "r", data={"addition": "d2"}).__enter__()
     assert {path: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
 
