@@ -150,6 +150,8 @@ def _override(raw: dict, override: str) -> None:
                 f"use stages.{(owners or names)[-1]}.{key}={text}"
             )
     node: Any = raw
+    if head not in TOP and len(stages) == 1 and head in stages[0]:
+        node = stages[0]  # its own wins over what stands at the top
     *path, last = key.split(".")
     for part in path:
         node = _descend(node, part, key)

@@ -95,6 +95,16 @@ def test_overrides_reach_into_mappings_lists_and_stages_by_name():
     assert TWO["stages"][0] == {"kind": "sft", "epochs": 2}  # the recipe given is not written to
 
 
+def test_an_override_reaches_what_the_only_stage_of_a_list_says_itself():
+    raw = {
+        "data": {"task": "linear"},
+        "group_size": 4,
+        "stages": [{"kind": "rl", "steps": 2, "data": {"task": "addition"}}],
+    }
+    (stage,) = plan(raw, "data.size=9", "steps=3", "group_size=2").stages
+    assert (stage.data["addition"].size, stage.steps, stage.group_size) == (9, 3, 2)
+
+
 def test_sft_goes_by_steps_or_by_epochs_and_the_stages_own_wins_over_the_other_at_the_top():
     refused("steps 7 and epochs 2 both say how long; set one to null", TWO, "stages.sft.steps=7")
     refused("epochs: must be a number greater than 0 or null, got 0", TWO, "stages.sft.epochs=0")
