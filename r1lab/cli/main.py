@@ -74,6 +74,9 @@ def train(
     several = launch.num_processes(processes)
     back = ["--from-checkpoint", from_checkpoint] if from_checkpoint else []
     if several > 1 and not dry_run:
+        from r1lab.recipe import load
+
+        load.resolve(*load.read(recipe, overrides or []))  # a mistake is told of once, before any process starts
         raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or []), *back]))
     with launch.session():
         if dry_run:

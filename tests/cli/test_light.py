@@ -12,6 +12,7 @@ OTHER = {"name": "other", "data": {"path": "rows.jsonl", "columns": {"prompt": "
 CASES = [
     ("train recipe.yaml learning_rat=1", "learning_rate"),
     ("train recipe.yaml num_generations=8", "group_size"),
+    ("train recipe.yaml --processes 2 learning_rat=1", "learning_rate"),
     ("train nowhere.yaml", "is no file and none that ships"),
     ("train recipe.yaml objective.preset=gppo", "did you mean 'grpo'"),
     ("train recipe.yaml objective.advantage=zscor", "did you mean 'zscore'"),
