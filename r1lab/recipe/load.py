@@ -228,7 +228,9 @@ def _stage(
     """A complete stage; None where its keys or values are `unknown` or `wrong`, which are added there."""
     kind = stage_keys.get("kind", top.get("kind", "rl"))
     if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
-        raise RecipeError(f"kind: {shown(kind)} must be one of {', '.join(KIND_OF_STAGE)}")
+        close = nearest(str(kind), KIND_OF_STAGE)
+        hint = f"; did you mean {close!r}?" if close else "; methods are presets: objective: {preset: grpo}"
+        raise RecipeError(f"kind: {shown(kind)} must be one of {', '.join(KIND_OF_STAGE)}{hint}")
     model = KIND_OF_STAGE[kind]
     # A stage's own length, in steps or in epochs, wins over the other one at the top.
     length = {"steps", "epochs"} if {"steps", "epochs"} & set(stage_keys) else set()
