@@ -218,6 +218,7 @@ def audit(
     config: Annotated[str | None, typer.Option(help="Subset of a hub dataset")] = None,
     answer_format: Annotated[str, typer.Option(help="Of the dataset: hash, boxed, unit, mbpp ...")] = "plain",
     limit: Annotated[int | None, typer.Option(help="The first so many problems of the dataset")] = None,
+    attacks: Annotated[bool, typer.Option("--attack", help="Completions that must not score, made of golds")] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="File for all figures")] = None,
     html: Annotated[Path | None, typer.Option(help="File for one page with tables and a figure")] = None,
     settings: given.Settings = None,
@@ -229,19 +230,21 @@ def audit(
 ) -> None:
     """A verifier's false positives and negatives on labelled rows; with --dataset, whether every gold proves itself.
 
-    Exit 1 where a gold's check failed, a row could not be read, or the verifier hung or crashed on one."""
-    from r1lab.audit import audit
+    Exit 1 where a gold's check failed, a row could not be read, the verifier hung or crashed on one, or an attack
+    scored."""
+    from r1lab.audit import attack, audit
     from r1lab.audit import dataset as golds
 
     pool = given.pool(workers, deadline, memory_mb)
     more = {"settings": given.values(settings, "--set"), "workers": pool}
     picked = {"columns": given.columns(columns), "where": given.values(where, "--where")}
     with audit.reported(json_, html, but=cases) as report:
-        given.check_audit(cases, dataset, verifier, against)
-        if dataset is not None:
-            source = given.source(
-                dataset, split=split, config=config, answer_format=answer_format, limit=limit, **picked
-            )
+        given.check_audit(cases, dataset, verifier, against, attacks)
+        asked = {"split": split, "config": config, "answer_format": answer_format, "limit": limit, **picked}
+        source = None if dataset is None else given.source(dataset, **asked)
+        if attacks:
+            result = attack.attack(source, verifier, **more)
+        elif source is not None:
             result = golds.audit_golds(source, verifier, **more)
         else:
             assert cases is not None and verifier is not None  # `check_audit`

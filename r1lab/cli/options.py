@@ -86,8 +86,16 @@ def pool(count: int | None, deadline: float, memory_mb: int) -> "WorkersConfig":
         raise RecipeError(f"{option}{colon}{text}") from None
 
 
-def check_audit(cases: Path | None, dataset: str | None, verifier: str | None, against: str | None) -> None:
-    """RecipeError unless labelled rows and their verifier are asked for, or golds, which are a dataset's."""
+def check_audit(
+    cases: Path | None, dataset: str | None, verifier: str | None, against: str | None, attacks: bool
+) -> None:
+    """RecipeError unless labelled rows and their verifier are asked for, golds, which are a dataset's, or attacks."""
+    if attacks:
+        if cases is not None or against is not None:
+            raise RecipeError("--attack makes its completions itself; leave CASES.jsonl and --against out")
+        if dataset is None and verifier is None:
+            raise RecipeError("--verifier: give one (math, numeric, ...)")
+        return
     if (cases is None) == (dataset is None):
         raise RecipeError("audit: give one of CASES.jsonl (labelled rows) and --dataset (problems with golds)")
     if dataset is not None and against is not None:

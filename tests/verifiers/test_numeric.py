@@ -160,6 +160,10 @@ UNITS = [
     ("= 5", "5", 1, {}),
 ]
 DENIED = [
+    ("Is it 5 km?", "5 km", 0, {}),
+    ("5 km is wrong.", "5 km", 0, {}),
+    ("\\boxed{5 km?}", "5 km", 0, {}),
+    ("6 km, or maybe 5 km", "5 km", 0, {}),
     ("The answer is not 5.", "5", 0, {}),
     ("The answer is 5? ", "5", 0, {}),
     ("5 is wrong", "5", 0, {}),

@@ -3,6 +3,7 @@
 import unicodedata
 from dataclasses import dataclass
 
+from r1lab_verifiers.text.denial import is_alternative
 from r1lab_verifiers.text.region import after_marker, final_region
 from r1lab_verifiers.verdict import Item, Verdict
 
@@ -24,7 +25,10 @@ class Exact:
             return Verdict(None, "error", reason="exact: the gold answer is no text, or empty")
         text = final_region(item.completion)
         if self.after:
-            text = (after_marker(text, self.after) or "").strip().partition("\n")[0]
+            rest = after_marker(text, self.after) or ""
+            if rest and is_alternative(text, len(text) - len(rest) - len(self.after)):
+                return Verdict(0.0, "wrong", rest.strip(), "several answers offered")
+            text = rest.strip().partition("\n")[0]
         is_long = len(text := text.strip()) > len(str(item.answer)) + MAX_SPACE_CHARACTERS
         found = self.normal(text[:MAX_SPACE_CHARACTERS] if is_long else text)
         if not found:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from r1lab_verifiers.math.read import units
-from r1lab_verifiers.text.denial import is_denied, is_taken_back
+from r1lab_verifiers.text.denial import is_alternative, is_denied, is_taken_back
 from r1lab_verifiers.text.number import Reading, last_numbers, read_first, read_only, simplify
 from r1lab_verifiers.text.region import MAX_TAIL_CHARACTERS, after_marker, boxes, final_region, tail
 from r1lab_verifiers.verdict import Item, Verdict
@@ -22,7 +22,7 @@ MAX_BETWEEN_CHARACTERS = 80
 _MAYBE = r"(?:maybe|perhaps|possibly|alternatively)"
 # " apples or maybe ", " (or "; not ", for "
 _HEDGE_BEFORE = re.compile(
-    rf"[\s%$*]*(?:[A-Za-z]+\s+){{0,2}}?[,;|(]?\s*(?:(?:and/)?or\b[\s*]*{_MAYBE}?|(?:but\s+|and\s+)?{_MAYBE})[\s*$]*"
+    rf"[\s%$*]*(?:[A-Za-z]+(?:\s+|(?=[,;|(]))){{0,2}}?[,;|(]?\s*(?:(?:and/)?or\b[\s*]*{_MAYBE}?|(?:but\s+|and\s+)?{_MAYBE})[\s*$]*"
 )
 # " + "; not " = ", "\n- "
 _OPERATOR = re.compile(r"[ \t$]*(?:[-+*/\u00d7\u00f7\u2013]|\\times|\\cdot|\\div)[ \t$]*")
@@ -140,7 +140,9 @@ def _last(region: str, _) -> Reading | Verdict:
 
 
 def _unless_denied(text: str, reading: Reading) -> Reading | Verdict:
-    if is_denied(text, reading.start, reading.end) or is_taken_back(text, reading.end):
+    unit = _UNIT_BEHIND.match(text, reading.end, reading.end + MAX_BETWEEN_CHARACTERS)
+    ends = {reading.end, unit.end() if unit else reading.end}
+    if any(is_denied(text, reading.start, end) for end in ends) or is_taken_back(text, reading.end):
         return Verdict(0.0, "wrong", reading.text, "denied, doubted or taken back")
     return reading
 
@@ -149,6 +151,8 @@ def _after(region: str, marker: str) -> Reading | Verdict:
     rest = after_marker(region, marker)
     if rest is None:
         return Verdict(0.0, "no_answer", reason=f"no {marker!r}")
+    if is_alternative(region, len(region) - len(rest) - len(marker)):
+        return Verdict(0.0, "wrong", rest.strip()[:50], "several answers offered")
     whole = simplify(rest.lstrip()[:MAX_TAIL_CHARACTERS])
     text = whole.partition("\n")[0]
     first = read_first(text)

@@ -3,15 +3,19 @@
 They run where that verifier would, in the pool, so that what a user's verifier does to an answer stays bounded there.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 from r1lab_verifiers.plugin import Live, Resolved, load
 from r1lab_verifiers.verdict import Item, Verdict
 
+# "so <<7>>", the marks with what is between them; not "<7>"
+_FRAMED = re.compile(r"<<(.*?)>>", re.DOTALL)
+
 
 @dataclass
 class AsksVerifier:
-    """Asks another verifier; the base of the three checks."""
+    """Asks another verifier; the base of the checks."""
 
     verifier: Resolved
     live: Live = field(init=False, repr=False)
@@ -46,6 +50,18 @@ class AnswerKindCheck(AsksVerifier):
         target = self.live.target
         reason = target.doubt(item.answer) if hasattr(target, "doubt") else None
         return Verdict(1.0, "correct", str(target.describe(item.answer)), reason)
+
+
+class FramedCheck(AsksVerifier):
+    """Judges a completion in which what stands between `<<` and `>>` is put as the verifier puts a gold answer."""
+
+    def verify(self, item: Item) -> Verdict:
+        return self.verdict_on(item, _FRAMED.sub(lambda match: self.live.witness(match[1]), item.completion))
+
+
+def framed(verifier: Resolved) -> Resolved:
+    """What judges a completion with marked answers."""
+    return Resolved(f"{__name__}:FramedCheck", {"verifier": verifier})
 
 
 def reference(verifier: Resolved) -> Resolved:

@@ -21,7 +21,7 @@ READERS = {
     "has_answer_tag": region.has_answer_tag,
     "after_marker": lambda text: region.after_marker(text, "answer is"),
     "boxes": region.boxes,
-    "numbers": lambda text: number.last_numbers(number.simplify(text), 2),
+    "numbers": lambda text: number.last_numbers(number.simplify(text), CHARACTERS),
     "read_first": lambda text: number.read_first(number.simplify(text)),
     "read_only": number.read_only,
     "operators": arithmetic.plain_operators,

@@ -25,6 +25,8 @@ _TAKEN_BACK = re.compile(
     r"(?!\s+(?:to|that|if|because|for|when|of)\b)|\bscratch\s+that\b",
     re.IGNORECASE,
 )
+# "Answer: 5, or maybe "; not "for "
+_HEDGE = re.compile(r"\b(?:or|maybe|perhaps|possibly|alternatively)[\s,*(]*$", re.IGNORECASE)
 MAX_BEFORE_CHARACTERS, MAX_BEHIND_CHARACTERS = 40, 60
 
 
@@ -37,3 +39,8 @@ def is_denied(text: str, start: int, end: int) -> bool:
 def is_taken_back(text: str, end: int) -> bool:
     """Whether a later sentence takes back what ended at `end`."""
     return _TAKEN_BACK.search(text, end) is not None
+
+
+def is_alternative(text: str, start: int) -> bool:
+    """Whether the words before `start` make what follows one answer more."""
+    return _HEDGE.search(text[max(0, start - MAX_BEFORE_CHARACTERS) : start]) is not None

@@ -57,7 +57,7 @@ _UNIT = re.compile(
 )
 # "dozen eggs"; not "eggs"
 _NOT_UNITS = re.compile(
-    r"\b(?:or|and|not|to|plus|minus|times|pi|sqrt|squared|cubed|mod|modulo|over|divided|multiplied|choose|xor|factorial|hundred|thousand|[mbtr]illion|dozen|half)\b",
+    r"\b(?:is|are|was|wrong|incorrect|or|and|not|to|plus|minus|times|pi|sqrt|squared|cubed|mod|modulo|over|divided|multiplied|choose|xor|factorial|hundred|thousand|[mbtr]illion|dozen|half)\b",
     re.IGNORECASE,
 )
 # "**x = 7"; not "7"

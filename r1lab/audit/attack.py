@@ -1,0 +1,207 @@
+"""Attack a verifier: completions that must not score (`r1lab.audit.families`), made of golds, judged where training
+would judge them. Not rates on real completions (`r1lab.audit.audit`)."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from r1lab.audit.audit import Audit
+from r1lab.audit.dataset import REFERENCE
+from r1lab.audit.families import FAMILIES, PROBLEMS
+from r1lab.audit.metamorphic import OTHER
+from r1lab.audit.rates import interval, share
+from r1lab.errors import RecipeError
+from r1lab.recipe import WorkersConfig
+from r1lab.recipe.base import Use
+from r1lab.recipe.data import SourceConfig
+from r1lab.report.tables import Section, percent
+from r1lab.rollout import verification
+from r1lab.rollout.problems import load_problems
+from r1lab.run.progress import Meter
+from r1lab.run.signals import terminable
+from r1lab_data import Problem
+from r1lab_verifiers import reference_checks
+from r1lab_verifiers.pool.pool import Pool
+from r1lab_verifiers.verdict import Item, Verdict
+
+SHOWN_ROWS = 40
+"""Attacks that scored which a terminal shows."""
+LOOK_ALIKES = str.maketrans(
+    "ABCEHKMOPTXaceopxy",
+    "\u0410\u0412\u0421\u0415\u041d\u041a\u041c\u041e\u0420\u0422\u0425\u0430\u0441\u0435\u043e\u0440\u0445\u0443",
+)
+"""Latin letters and the Cyrillic ones that look the same."""
+OTHER_UNITS = {"$": "{number} cents", "%": "{number} cm", "km": "{number} m", "m": "{number} kg", "cm": "{number} s"}
+# "{gold}", "{other_unit}"; not "{0}"
+_FIELD = re.compile(r"\{([a-z_]+)\}")
+# "\$5", "12 km", "5\%"; not "x = 5"
+_MEASURED = re.compile(r"(?:\\?(\$))?(-?[0-9][0-9,.]*)(?:\s*\\?(%)|\s+([a-z]+))?")
+
+
+def attack(
+    source: SourceConfig | None,
+    verifier: Use | None = None,
+    *,
+    settings: Mapping[str, object] = {},
+    workers: WorkersConfig = verification.WORKERS,
+) -> Audit:
+    """Try every attack on every problem; without a source on some of our own. RecipeError as in `audit_golds`."""
+    problems = own_problems() if source is None else load_problems(source, "audit", "", Path.cwd())
+    spec = verifier or problems[0].verifier
+    if not spec:
+        raise RecipeError("--verifier: a dataset names none; give one (math, numeric, ...)")
+    resolved = verification.resolve_one(spec, settings)
+    if resolved.isolated:
+        raise RecipeError(f"--attack: {spec!r} runs programs, and these attacks are of answers; leave it out")
+    if not verification.needs_answer(resolved):
+        raise RecipeError(f"--attack: {spec!r} compares with no answer, so that anything may score; leave it out")
+    name = verification.verifier_label(spec, settings)
+    table = {"framed": reference_checks.framed(resolved), REFERENCE: reference_checks.reference(resolved)}
+    with terminable("nothing was written"), verification.opened_pool(table, workers) as pool:
+        usable = [each[0] for each, verdict in _judged(problems, _gold_alone, pool, workers) if verdict.score == 1.0]
+        if not usable:
+            raise RecipeError(
+                f"--attack: {name} accepts none of {len(problems)} golds; give a --dataset that it can judge"
+            )
+        tried, rows = Counter[str](), []
+        for (problem, family, completion), verdict in _judged(usable, attacks_on, pool, workers):
+            tried[family] += 1
+            if verdict.score:
+                rows.append(_row(problem, family, completion, verdict))
+    scored = Counter(row["family"] for row in rows)
+    figures = {
+        "dataset": None if source is None else source.path or f"task:{source.task}",
+        "verifier": name,
+        "problems": len(usable),
+        "unusable": len(problems) - len(usable),
+        "attacks": {each: share(tried[each] - scored[each], tried[each]) for each in FAMILIES if tried[each]},
+        "scored": rows,
+    }
+    return Audit(f"attacks on {name}", figures, _sections(figures), [], failed=len(rows))
+
+
+Attacked = tuple[Problem, str, str]
+"""A problem, a family and a completion."""
+
+
+def _judged(
+    problems: Sequence[Problem],
+    attacks: Callable[[Problem], Iterable[tuple[str, str]]],
+    pool: Pool,
+    workers: WorkersConfig,
+) -> Iterator[tuple[Attacked, Verdict]]:
+    """The verdict on each completion that `attacks` makes of each problem."""
+
+    def asked() -> Iterator[tuple[Attacked, list[Future[Verdict]]]]:
+        for problem in problems:
+            for family, completion in attacks(problem):
+                item = Item(completion, problem.answer, problem.prompt, problem.id, meta=problem.meta)
+                check = REFERENCE if family == REFERENCE else "framed"
+                yield (problem, family, completion), [pool.submit(item, check, problem.solution)]
+
+    with Meter("attack") as meter:
+        for each, (verdict,) in verification.verdicts_in_order(asked(), workers):
+            yield each, verdict
+            meter.add()
+
+
+def _gold_alone(problem: Problem) -> list[tuple[str, str]]:
+    return [(REFERENCE, "")]
+
+
+def own_problems() -> list[Problem]:
+    return [Problem(f"attack/{number}", prompt, answer) for number, (prompt, answer) in enumerate(PROBLEMS)]
+
+
+def attacks_on(problem: Problem) -> Iterator[tuple[str, str]]:
+    """Each family's completions for a problem, those left out that lack something or come to the gold itself."""
+    known = fields(problem)
+    for family, templates in FAMILIES.items():
+        for template in templates:
+            if all(known.get(name, name) for name in _FIELD.findall(template)):
+                text = _FIELD.sub(lambda match: known.get(match[1]) or match[0], template)
+                if text.replace("<<", "").replace(">>", "").strip() != known["gold"]:
+                    yield family, text
+
+
+def fields(problem: Problem) -> dict[str, str | None]:
+    """What stands for each field of a template; None where the problem has nothing for it."""
+    prompt = problem.prompt
+    text = prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+    return {"prompt": text, **(of_gold(problem.answer.strip(), text) if isinstance(problem.answer, str) else NO_TEXT)}
+
+
+def of_gold(gold: str, text: str) -> dict[str, str | None]:
+    """The fields that are made of the gold answer."""
+    formulas = re.findall(r"\$([^$]+)\$", text)
+    letter = re.fullmatch(r"\(?([A-J])\)?", gold)
+    option = letter and re.search(rf"^[ \t]*\(?{letter[1]}[.):]\s*(\S.*)$", text, re.MULTILINE)
+    wrong = next((made for rule in OTHER.values() if (made := rule(gold)) and made != gold), f"{gold}x")
+    is_digits = re.fullmatch(r"[0-9]+", gold)
+    alike = gold.translate(LOOK_ALIKES)
+    return {
+        "gold": gold,
+        "wrong": wrong,
+        "formula": formulas[-1] if formulas and formulas[-1].strip() != gold else None,
+        "every": every(gold, wrong, is_letter=letter is not None),
+        "other_unit": other_unit(gold),
+        "option": option[1] if option else None,
+        "gold_digits": gold if is_digits else None,
+        "gold_word": gold if gold.isalpha() and len(gold) > 1 else None,
+        "look_alike": alike if alike != gold and gold.isalpha() else None,
+    }
+
+
+def every(gold: str, wrong: str, *, is_letter: bool) -> str:
+    """A list of answers with the gold among them, not the last."""
+    if is_letter:
+        return "A, B, C, D, E"
+    return ", ".join(("0", "1", wrong, gold, f"{wrong}0" if wrong[-1:].isdigit() else wrong))
+
+
+def other_unit(gold: str) -> str | None:
+    """The gold's number in another unit, where the gold has one."""
+    match = _MEASURED.fullmatch(gold)
+    unit = match and (match[1] or match[3] or match[4])
+    return OTHER_UNITS[unit].format(number=match[2]) if match and unit in OTHER_UNITS else None
+
+
+NO_TEXT = dict.fromkeys(of_gold("", ""))
+"""Of a gold that is a mapping: attacks without it alone are tried."""
+
+
+def _row(problem: Problem, family: str, completion: str, verdict: Verdict) -> dict:
+    return {
+        "id": problem.id,
+        "family": family,
+        "completion": completion,
+        "answer": problem.answer,
+        "score": verdict.score,
+        "status": verdict.status,
+        "extracted": verdict.extracted,
+    }
+
+
+def _sections(figures: Mapping) -> list[Section]:
+    columns = ("family", "completion", "answer", "score", "extracted")
+    attacks, left_out = figures["attacks"], figures["unusable"]
+    return [
+        Section(
+            f"{figures['problems']} problems, {sum(each['n'] for each in attacks.values())} attacks, "
+            f"{len(figures['scored'])} scored"
+            + (f"; {left_out} golds it does not accept were left out" if left_out else ""),
+            ("family", "tried", "scored", "held"),
+            [(name, each["n"], each["n"] - each["count"], percent(interval(each))) for name, each in attacks.items()],
+            "None of these completions answers the problem; what stands between << and >> is put as the verifier puts "
+            "an answer.",
+        ),
+        Section(
+            f"Attacks that scored: {len(figures['scored'])}",
+            columns,
+            [[row[key] for key in columns] for row in figures["scored"]],
+            num_words=len(columns),
+            shown=SHOWN_ROWS,
+        ),
+    ]
