@@ -4,10 +4,12 @@ r"""Reading the answer out of a column: what `answer_format` may be. Not verific
 - hash: the text after the last `####` (GSM8K)
 - boxed: the inside of the last \boxed{...} whose braces are balanced (MATH, minerva)
 - number: the first number of the text, its thousands separators kept
+- any: a list of answers, each of which is right: `["70", "71"]`, also written out; the answer is `{"any": [...]}`
 - unit: the text before a unit in parentheses: `9 (apples)` is `9`, while `5:6` and `Yes` stay (ASDiv)
-- any: a list of texts of which each is right: `["70", "71"]` (math); the other formats take one text
 """
 
+import ast
+import json
 import math
 import re
 from collections.abc import Callable
@@ -80,7 +82,29 @@ FORMATS: dict[str, Callable[[str], str | None]] = {
     "boxed": last_boxed,
     "number": first_number,
     "unit": before_unit,
-    "any": lambda text: text,
 }
+ANY = "any"
+"""The format of a column that lists every accepted answer, and the one key of the answer that is made of it."""
 WHOLE_IS_SOLUTION = frozenset({"hash", "boxed"})
 """Formats whose column is a worked solution: it becomes the demonstration where `columns` names none."""
+
+
+def accepted(value: object) -> str | dict[str, list[str]] | None:
+    """The answers of a list, or of a text that is one; one alone is a plain text. None: nothing is there."""
+    members = value if isinstance(value, list | tuple) else _listed(value)
+    texts = [text for member in members if (text := text_of(member)) is not None]
+    texts = list(dict.fromkeys(text.strip() for text in texts))
+    return None if not texts else texts[0] if len(texts) == 1 else {ANY: texts}
+
+
+def _listed(value: object) -> list:
+    """The members of a list that is written as JSON or as Python does; else the value alone."""
+    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                members = read(value.strip())
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            if isinstance(members, list) and all(isinstance(each, str | int | float | None) for each in members):
+                return members
+    return [value]

@@ -66,7 +66,8 @@ def text(value: object, spec: str) -> str | None:
     try:
         found = text_of(value)
     except TypeError as error:
-        raise Unusable(f"column {spec!r} holds {error} where one text is needed: {shown(value)}") from error
+        hint = "; where each of several answers is right, set answer_format: any" if isinstance(value, list) else ""
+        raise Unusable(f"column {spec!r} holds {error} where one text is needed: {shown(value)}{hint}") from error
     try:
         (found or "").encode()
     except UnicodeEncodeError as error:

@@ -12,7 +12,7 @@ untouched.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from r1lab_data.answers import FORMATS, WHOLE_IS_SOLUTION
+from r1lab_data.answers import ANY, FORMATS, WHOLE_IS_SOLUTION, accepted
 from r1lab_data.cells import Unusable, fields, given, nearest, reader, text
 from r1lab_data.code_rows import ROW_FORMATS, RowFormat
 from r1lab_data.problem import DataError, Problem
@@ -40,8 +40,8 @@ def problems(
 ) -> list[Problem]:
     """Every row of the table that is as `where` says, as a problem, in order; columns without a role go to `meta`."""
     check_roles(columns)
-    if answer_format not in {**FORMATS, **ROW_FORMATS}:
-        allowed = ", ".join((*FORMATS, *ROW_FORMATS))
+    if answer_format not in {ANY, *FORMATS, *ROW_FORMATS}:
+        allowed = ", ".join((*FORMATS, ANY, *ROW_FORMATS))
         raise DataError(f"source {source}: unknown answer_format {answer_format!r}; allowed: {allowed}")
     whole = ROW_FORMATS.get(answer_format)
     known = dict.fromkeys(key for row in table.rows for key in row)
@@ -150,8 +150,8 @@ def answer_reader(
         value = read(row)
         if isinstance(value, dict) and value:
             return value
-        if answer_format == "any" and isinstance(value, list) and len(value) > 1:
-            return {"any": [given(text(each, spec), f"answer (column {spec!r})").strip() for each in value]}
+        if answer_format == ANY:
+            return given(several(value, spec), f"answer (column {spec!r})")
         whole = given(text(value, spec), f"answer (column {spec!r})").strip()
         found = FORMATS[answer_format](whole)
         if not found:
@@ -160,6 +160,14 @@ def answer_reader(
         return found
 
     return answer
+
+
+def several(value: Any, spec: str) -> str | dict | None:
+    """Every accepted answer of a cell."""
+    try:
+        return accepted(value)
+    except TypeError as error:
+        raise Unusable(f"column {spec!r} holds {error} among its answers; each must be one text") from error
 
 
 def made_answer(answer: dict, spec: Mapping[str, str]) -> dict:

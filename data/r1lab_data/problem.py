@@ -17,7 +17,7 @@ class Problem:
     prompt: str | tuple[dict[str, str], ...]
     """Text, or chat messages `{"role", "content"}`."""
     answer: str | dict
-    """What its verifier needs, and nothing the policy sees. Never empty."""
+    """What its verifier needs, and nothing the policy sees. Never empty; `{"any": [...]}`: each of these is right."""
     verifier: str = ""
     """Key into the run's table of verifiers; empty: the run's default."""
     solution: str | None = None

@@ -147,8 +147,8 @@ def _word_golds(ready_stage: Ready) -> Iterator[str]:
         resolved = ready_stage.table.get(some[0].verifier) if some else None
         if resolved is None or resolved.path not in built_in or not ready_stage.reward:
             continue
-        describe = getattr(resolved.build().target, "describe", None)
-        words = sum(describe(problem.answer) == "text" for problem in some) if describe else 0
+        live = resolved.build()
+        words = sum(live.describe(problem.answer) == "text" for problem in some)
         if words > len(some) / 2:
             yield (
                 f"{words} of {len(some)} reference answers of {name} are words, which are compared as text alone; map "

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1lab_data.answers import FORMATS, text_of
+from r1lab_data.answers import FORMATS, accepted, text_of
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,13 @@ def test_each_format_finds_its_answer_or_nothing(name, text, answer):
 def test_no_format_fails_on_any_text(text):
     for read in FORMATS.values():
         assert read(text) is None or isinstance(read(text), str)
+
+
+@pytest.mark.parametrize(("cell", "answer"), [
+    (["70", "71"], {"any": ["70", "71"]}), ((70, 71.0), {"any": ["70", "71"]}), (["70", 70], "70"),
+    (["70", None], "70"),
+    ('["70", "71"]', {"any": ["70", "71"]}), ("['a', 'b']", {"any": ["a", "b"]}), ("[0, 1)", "[0, 1)"), ("70", "70"),
+    ("[1, [2]]", "[1, [2]]"), ("[x, y]", "[x, y]"), ([], None), ([None, " "], None), (None, None), ("", None),
+])  # fmt: skip
+def test_several_accepted_answers_are_read_from_lists_and_lists_written_out(cell, answer):
+    assert accepted(cell) == answer

@@ -106,6 +106,16 @@ def test_messages_must_end_in_the_users(roles):
         made([{"prompt": "fine", "answer": 1}, {"prompt": messages, "answer": 1}])
 
 
-def test_several_accepted_answers_are_a_mapping_and_one_of_them_is_a_text():
-    problems = made([{"prompt": "p", "answer": ["70", 71]}, {"prompt": "q", "answer": ["70"]}], {}, "any")
-    assert [problem.answer for problem in problems] == [{"any": ["70", "71"]}, "70"]
+def test_each_of_several_answers_may_be_right():
+    rows = [{"prompt": "p", "answer": ["70", "71"]}, {"prompt": "q", "answer": 5}]
+    table = Table("t", rows)
+    found = problems(table, {}, source="s", verifier="math", answer_format="any")
+    assert [problem.answer for problem in found] == [{"any": ["70", "71"]}, "5"]
+    with pytest.raises(DataError, match="where each of several answers is right, set answer_format: any"):
+        problems(table, {}, source="s", verifier="math", answer_format="plain")
+    with pytest.raises(DataError, match="no answer"):
+        problems(Table("t", [{"prompt": "p", "answer": []}]), {}, source="s", verifier="", answer_format="any")
+    with pytest.raises(DataError, match="among its answers"):
+        problems(
+            Table("t", [{"prompt": "p", "answer": [{"a": 1}, "x"]}]), {}, source="s", verifier="", answer_format="any"
+        )

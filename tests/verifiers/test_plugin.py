@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from r1lab_verifiers import BUILT_IN, Item, resolve
-from r1lab_verifiers.plugin import Resolved, as_verdict
+from r1lab_verifiers.plugin import Resolved, as_verdict, best
 from r1lab_verifiers.verdict import Verdict
 
 NEEDS = {"reasoning_gym": "reasoning_gym", "math_verify": "math_verify"}
@@ -126,3 +126,25 @@ def test_a_built_in_says_why_a_gold_answer_cannot_be_used_as_its_verdict_does(na
     verdict = live.verify(Item("x", bad))
     assert verdict.status == "error" and reason in verdict.reason
     assert resolve("format").build().check("") is None
+
+
+@pytest.mark.parametrize(("use", "answers", "right", "wrong"), [
+    ("math", ["70", "71"], [r"\boxed{71}", r"\boxed{70}"], [r"\boxed{72}", r"\boxed{70} or \boxed{71}", ""]),
+    ("numeric", ["70", "71"], ["it is 71", "it is 70"], ["it is 72", "70 or 71"]),
+    ("choice", ["A", "C"], ["The answer is C", "A"], ["B", "A or C"]),
+    ("exact", ["Rome", "Roma"], ["Roma", "Rome"], ["Paris", "Rome Roma"]),
+])  # fmt: skip
+def test_any_of_several_accepted_answers_is_right_for_every_verifier(use, answers, right, wrong):
+    live, gold = resolve(use).build(), {"any": answers}
+    assert {live.verify(Item(text, gold)).score for text in right} == {1.0}
+    assert {live.verify(Item(text, gold)).score for text in wrong} == {0.0}
+    assert live.check(gold) is None and live.verify(Item(live.witness(gold), gold)).score == 1.0
+
+
+def test_a_bad_one_among_accepted_answers_is_told_and_an_error_where_nothing_is_right():
+    live, gold = resolve("numeric").build(), {"any": ["70", "many"]}
+    assert "'many' is not a number" in live.check(gold)
+    assert [live.verify(Item(text, gold)).status for text in ("70", "71")] == ["correct", "error"]
+    assert resolve("countdown").build().check({"numbers": [1, 2], "target": 3}) is None  # a mapping of its own
+    verdicts = [Verdict(0.0, "wrong"), Verdict(0.5, "partial"), Verdict(None, "abstained")]
+    assert best(verdicts).status == "partial" and best(verdicts[:1]).status == "wrong"

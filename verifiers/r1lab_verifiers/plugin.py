@@ -13,9 +13,10 @@ import re
 import reprlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from r1lab_data.answers import ANY
 from r1lab_verifiers.verdict import RANGE_REMEDY, Item, Verdict, tidy
 
 # "package.module:name"; not "package.module"
@@ -64,27 +65,60 @@ class Live:
 
     def verify(self, item: Item) -> Verdict:
         """The verdict on one completion; raises whatever the verifier raises. If async: not within an event loop."""
-        value = self._call(item)
-        return as_verdict(asyncio.run(_finish(value)) if inspect.isawaitable(value) else value, self.path)
+
+        def one(item: Item) -> Verdict:
+            value = self._call(item)
+            return as_verdict(asyncio.run(_finish(value)) if inspect.isawaitable(value) else value, self.path)
+
+        return best([one(replace(item, answer=answer)) for answer in accepted(item.answer)])
 
     async def verify_async(self, item: Item) -> Verdict:
         """As `verify`, within an event loop."""
-        value = self._call(item)
-        return as_verdict(await value if inspect.isawaitable(value) else value, self.path)
+        verdicts = []
+        for answer in accepted(item.answer):
+            value = self._call(replace(item, answer=answer))
+            verdicts.append(as_verdict(await value if inspect.isawaitable(value) else value, self.path))
+        return best(verdicts)
 
     def witness(self, answer: str | dict) -> str:
-        """A completion that this verifier should be able to judge, made from the gold answer."""
+        """A completion that this verifier should be able to judge, made from the gold answer, the first of several."""
         make = getattr(self.target, "witness", str)
-        return make(answer)
+        return make(accepted(answer)[0])
 
     def check(self, answer: str | dict) -> str | None:
-        """Why nothing can be judged against this gold answer; None where it can, or the verifier does not say."""
-        return self.target.check(answer) if callable(getattr(self.target, "check", None)) else None
+        """Why nothing can be judged against this gold answer, or one of several; None where it can, or the verifier
+        does not say."""
+        if not callable(getattr(self.target, "check", None)):
+            return None
+        return next((reason for each in accepted(answer) if (reason := self.target.check(each))), None)
+
+    def describe(self, answer: str | dict) -> str | None:
+        """What kind of answer the gold is read as, the first of several; None where the verifier does not say."""
+        describe = getattr(self.target, "describe", None)
+        return describe(accepted(answer)[0]) if callable(describe) else None
+
+    def doubt(self, answer: str | dict) -> str | None:
+        """Why a gold answer, or one of several, may be read as less than it says; None where nothing is in doubt."""
+        doubt = getattr(self.target, "doubt", None)
+        return next((why for each in accepted(answer) if (why := doubt(each))), None) if callable(doubt) else None
 
     def _call(self, item: Item) -> object:
         if hasattr(self.target, "verify"):
             return self.target.verify(item)
         return self.target(item.completion, item.answer, **self.settings)
+
+
+def accepted(answer: Any) -> list:
+    """Every accepted answer: of `{"any": [...]}` each, else the answer alone."""
+    several = answer.get(ANY) if isinstance(answer, dict) and len(answer) == 1 else None
+    return several if isinstance(several, list) and several else [answer]
+
+
+def best(verdicts: list[Verdict]) -> Verdict:
+    """Of verdicts on one completion against several accepted answers: a right one, else an error, else the best."""
+    if len(verdicts) > 1 and not any(verdict.score == 1.0 for verdict in verdicts):
+        verdicts = [verdict for verdict in verdicts if verdict.status == "error"] or verdicts
+    return max(verdicts, key=lambda verdict: -1.0 if verdict.score is None else verdict.score)
 
 
 async def _finish(value: Awaitable) -> object:

@@ -47,9 +47,7 @@ class AnswerKindCheck(AsksVerifier):
     it may be read as less than it says, by the method `doubt`."""
 
     def verify(self, item: Item) -> Verdict:
-        target = self.live.target
-        reason = target.doubt(item.answer) if hasattr(target, "doubt") else None
-        return Verdict(1.0, "correct", str(target.describe(item.answer)), reason)
+        return Verdict(1.0, "correct", str(self.live.describe(item.answer)), self.live.doubt(item.answer))
 
 
 class FramedCheck(AsksVerifier):

@@ -83,13 +83,6 @@ def gold_texts(answer: object) -> list[str]:
     return [text]
 
 
-def accepted(answer: object) -> list[str]:
-    """The texts of which each is right: one, or those of {"any": [...]}; none where the gold is no text."""
-    if isinstance(answer, dict) and list(answer) == ["any"] and isinstance(answer["any"], list | tuple):
-        return [text for each in answer["any"] for text in accepted(each)]
-    return [str(answer)] if isinstance(answer, str | int | float) else []
-
-
 def looks_like_mathematics(text: str) -> bool:
     """Whether a text holds digits or TeX other than a frame around words."""
     return _MATHEMATICS.search(_WORD_FRAMES.sub(" ", text)) is not None

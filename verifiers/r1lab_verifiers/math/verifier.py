@@ -12,15 +12,7 @@ from r1lab_verifiers.math.agree.constants import renamed_constants
 from r1lab_verifiers.math.agree.conventions import Conventions
 from r1lab_verifiers.math.agree.finished import members_finished
 from r1lab_verifiers.math.extract import MAX_BOXES, POLICIES, ExtractedAnswer, candidates
-from r1lab_verifiers.math.gold import (
-    accepted,
-    gold_readings,
-    gold_texts,
-    joined,
-    kind_of,
-    looks_like_mathematics,
-    with_options,
-)
+from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of, looks_like_mathematics, with_options
 from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, unrolled_size
 from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read, read_words
 from r1lab_verifiers.math.read.linear import fold_matrices
@@ -89,7 +81,7 @@ class Math:
     def verify(self, item: Item) -> Verdict:
         if reason := self.check(item.answer):
             return Verdict(None, "error", reason=f"math: {reason}")
-        golds = with_options(tuple(node for form in accepted(item.answer) for node in gold_readings(form)), item)
+        golds = with_options(gold_readings(str(item.answer)), item)
         first_unreadable = None
         for extracted in candidates(item.completion, self.extract, self.after):
             verdict = self._judge(golds, extracted, item)
@@ -100,9 +92,9 @@ class Math:
 
     def check(self, answer: str | dict) -> str | None:
         """Why nothing can be judged against this gold answer, or None."""
-        forms = accepted(answer)
-        bad = next((form for form in forms if not gold_readings(form)), None if forms else answer)
-        return None if bad is None else f"the gold answer {str(bad)[:80]!r} cannot be read"
+        if isinstance(answer, str | int | float) and gold_readings(str(answer)):
+            return None
+        return f"the gold answer {str(answer)[:80]!r} cannot be read"
 
     def _judge(self, golds: tuple[Node, ...], extracted: ExtractedAnswer, item: Item) -> Verdict:
         """The verdict on what one place holds; `unparsable` where another place may hold more."""
@@ -159,20 +151,17 @@ class Math:
 
     def describe(self, answer: str | dict) -> str:
         """The kind of answer that the gold is read as: number, fraction, expression, set, interval, text ..."""
-        forms = accepted(answer)
-        return kind_of(gold_readings(forms[0]) if forms else ())
+        return kind_of(gold_readings(str(answer)) if isinstance(answer, str | int | float) else ())
 
     def doubt(self, answer: str | dict) -> str | None:
         """Why a gold that can be judged may be read as less than it says, or None: words with digits or TeX in them,
         which are compared letter by letter."""
-        for form in accepted(answer):
-            if self.describe(form) == "text" and looks_like_mathematics(form):
-                return f"the gold answer {form[:80]!r} is read as words"
+        if self.describe(answer) == "text" and looks_like_mathematics(str(answer)):
+            return f"the gold answer {str(answer)[:80]!r} is read as words"
         return None
 
     def witness(self, answer: str | dict) -> str:
         """The gold answer where the setting `extract` looks for it."""
-        answer = (accepted(answer) or [answer])[0]
         texts = gold_texts(answer)
         body = texts[-1] if len(texts) == 1 else str(answer)
         if self.after:
