@@ -77,7 +77,7 @@ def test_mbpp_plus_from_the_hub_is_a_module_of_tests():
 
 def test_apps_and_taco_are_standard_input_or_calls():
     problem = read(APPS, "apps")
-    assert (problem.id, problem.prompt, problem.answer) == ("s/4", "Add.", STDIN)
+    assert (problem.id, problem.prompt, problem.answer) == ("s/4", "Add.", {**STDIN, "has_header": True})
     assert problem.solution == "```python\nprint(3)\n```" and problem.meta == {"difficulty": "interview"}
     tests = {"fn_name": "add", "inputs": [[1, 2], "3\n4"], "outputs": [3, 7]}
     called = {**APPS, "input_output": json.dumps(tests), "starter_code": "def add(a, b):\n"}
@@ -99,7 +99,7 @@ def livecodebench(kind, private, **metadata):
 def test_livecodebench_unpacks_its_private_tests():
     test = {"input": "3\n4", "output": "7", "testtype": "stdin"}
     answer = read(livecodebench("stdin", packed(json.dumps([test]))), "livecodebench").answer
-    assert answer == {"inputs": ["1\n2", "3\n4"], "outputs": ["3", "7"], "decimal": True}
+    assert answer == {"inputs": ["1\n2", "3\n4"], "outputs": ["3", "7"], "decimal": True, "has_header": True}
     row = livecodebench("functional", json.dumps([{**test, "testtype": "functional"}]), func_name="Solution.add")
     answer = read(row, "livecodebench").answer
     assert answer == {"fn_name": "add", "inputs": [[1, 2], [3, 4]], "outputs": [3, 7]}

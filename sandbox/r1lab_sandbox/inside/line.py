@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from r1lab_sandbox.inside import values
-from r1lab_sandbox.inside.proxies import Class, Crossing, Function, Handle, Span, number_of
+from r1lab_sandbox.inside.proxies import Class, Crossing, Function, Handle, Object, Span, number_of
 
+SOLUTION = "Solution"
+"""LeetCode's class: it holds the functions that are tested, and its objects are none that a test looks at."""
 NOT_CARRIED = (StopIteration, StopAsyncIteration)
 """Exceptions that would end a loop of the tests' own as if it were complete."""
 
@@ -30,7 +32,11 @@ class Line:
         """An assertion that failed in a function which the program called: it cannot be swallowed over there."""
         self.classes: dict[str, type] = {}
         self.exceptions: dict[str, type[BaseException]] = {}
-        self.objects: dict[int, Handle] = {}
+        self.objects: dict[int, Any] = {}
+        self.factories: set[int] = set()
+        """Objects that are functions of a class that the tests name."""
+        self.is_made = False
+        """Whether what comes back is made by a class that the tests name."""
         self.callbacks: list[Callable] = []
         self.received = {"range": Span, "object": self.object, "array": values.array,
                          "builtin": lambda name: getattr(builtins, name),
@@ -48,10 +54,28 @@ class Line:
             reply = self._ask(message)
             while "callback" in reply:
                 reply = self._ask(self._called_back(reply))
-        try:
-            return self._result(reply, args[1:])
-        except values.NotPlain as error:
-            raise Crossing(str(error)) from None
+            self.is_made = self._is_making(name, args)
+            try:
+                value = self._result(reply, args[1:])
+            except values.NotPlain as error:
+                raise Crossing(str(error)) from None
+            finally:
+                self.is_made = False
+        if name == "get" and isinstance(args[0], Class) and type(value) is Handle and args[0].__name__ != SOLUTION:
+            self.factories.add(number_of(value))
+        return value
+
+    def _is_making(self, name: str, args: tuple) -> bool:
+        """Whether a class that the tests name is what is asked, so that its objects may be used as it says.
+
+        Not where a function or a method is called: what it returns may be any object, of a class that answers as the
+        tests wish, where they mean a built-in value.
+        """
+        first = args[0]
+        if type(first) is Handle:
+            return name == "call" and number_of(first) in self.factories
+        is_object = any(isinstance(each, Object) and type(each).__name__ != SOLUTION for each in args)
+        return isinstance(first, Class) or (is_object and name != "call")
 
     def _called_back(self, reply: dict) -> dict:
         """A function of the tests', called by the program with values of its choice."""
@@ -78,6 +102,7 @@ class Line:
 
     def node(self, value: Any) -> object | None:
         """What crosses by reference or by name: an object or a name of the program's, a function of the tests'."""
+        value = getattr(type(value), "handle_of_program", value)
         if isinstance(value, Handle):
             return {"object": number_of(value)}
         if isinstance(value, Function | Class):
@@ -97,18 +122,17 @@ class Line:
     def object(self, body: Any) -> Any:
         """What stands for an object here: of a class that the tests name, else its data, else known by attributes."""
         number, classes, data, fields = body
-        named = next((self.classes[name] for name in classes if name in self.classes), None)
-        if named is None and data:
-            return self._of_data(values.decode(data[0], named=self.received), str(classes[0]), fields)
-        if number not in self.objects:
-            self.objects[number] = Handle(self, int(number)) if named is None else type.__call__(named, self, number)
-        return self.objects[number]
-
-    def _of_data(self, data: Any, name: str, fields: list | None) -> Any:
-        """The data of a builtin's subclass; that of a named tuple with its names."""
-        if not fields or not isinstance(data, tuple):
-            return data
-        return namedtuple(name if name.isidentifier() else "row", fields, rename=True)(*data)
+        if number in self.objects:
+            return self.objects[number]
+        named = next((self.classes[name] for name in classes if name in self.classes), None) if self.is_made else None
+        made = Handle(self, int(number)) if named is None else type.__call__(named, self, number)
+        value = values.decode(data[0], named=self.received) if data else None
+        if isinstance(value, str | int | float):
+            made = self.objects[number] = _member(value, made)
+        elif named is None and data:
+            return _of_data(value, str(classes[0]), fields)
+        self.objects[number] = made
+        return made
 
     def named_exception(self, name: str, bases: list[str]) -> type[BaseException]:
         """Stands for a class of the program's that the tests expect to be raised."""
@@ -142,6 +166,19 @@ class Line:
         if isinstance(reply.get("cause"), dict):
             error.__cause__ = self._error(reply["cause"])
         return error
+
+
+def _of_data(value: Any, name: str, fields: list | None) -> Any:
+    """The data of a builtin's subclass; that of a named tuple with its names."""
+    if not fields or not isinstance(value, tuple):
+        return value
+    return namedtuple(name if name.isidentifier() else "row", fields, rename=True)(*value)
+
+
+def _member(value: Any, made: Handle) -> Any:
+    """A text or a number of a class of the program's: it is its data, and has the other attributes of the object."""
+    space = {"handle_of_program": made, "__getattr__": lambda self, name: getattr(made, name)}
+    return type(type(value).__name__, (type(value),), space)(value)
 
 
 def _decoded(node: Any, received: dict, otherwise: Any) -> Any:

@@ -212,6 +212,7 @@ class Class(type):
         cls._line.do("set", cls, name, value)
 
     def __instancecheck__(cls, value):
+        value = getattr(type(value), "handle_of_program", value)
         return isinstance(value, Handle) and cls._line.do("isinstance", value, cls) is True
 
     def __subclasscheck__(cls, other):

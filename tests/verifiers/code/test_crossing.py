@@ -44,6 +44,10 @@ class Small(Bag): pass
 class Colour(enum.Enum):
     RED = 1
     BLUE = 2
+class Level(enum.IntEnum):
+    LOW = 1
+class Word(str, enum.Enum):
+    YES = "y"
 class Neg(ValueError):
     def __init__(self, text, code=7):
         super().__init__(text)
@@ -150,6 +154,8 @@ CROSSING = [
     ("Bag, Small", "s = Small([1])\nassert isinstance(s, Bag) and issubclass(Small, Bag) and not isinstance(3, Bag)"),
     ("Colour", "assert len(list(Colour)) == 2 and Colour.RED.value == 1 and Colour(2) is Colour.BLUE"),
     ("Colour", "assert Colour.RED == Colour.RED and Colour.RED != Colour.BLUE and Colour['RED'].name == 'RED'"),
+    ("Level, Word", "assert Level.LOW == 1 and Level.LOW.name == 'LOW' and Word.YES == 'y' and Word.YES.value == 'y'"),
+    ("Level", "assert isinstance(Level.LOW, Level) and Level(1) is Level.LOW and Level.LOW + 1 == 2"),
     ("build", "h = build([1, 2, 3])\nassert h.v == 1 and h.nxt.v == 2 and h.nxt.nxt.nxt is None"),
     ("build", "h, found = build([1, 2]), []\nwhile h:\n    found.append(h.v)\n    h = h.nxt\nassert found == [1, 2]"),
     ("build, total", "assert total(build([1, 2, 3])) == 6"),
@@ -216,6 +222,10 @@ LIAR = (
 )  # fmt: skip
 
 
+SOLVER = LIAR.replace("class f:", "class Liar:").replace("Liar:", "Liar(Solution):")
+SOLVERS = tuple("class Solution:\n    pass\n" + SOLVER + how for how in (
+    "Solution.f = lambda s, x: Liar()", "Solution.f = Liar", "Solution.f = staticmethod(lambda *_: Liar())",
+    "Solution.f = property(lambda s: lambda x: Liar())"))  # fmt: skip
 LIARS = (LIAR, LIAR.replace("class f", "class F") + "f = F",
          LIAR.replace("class f", "class F") + "def f(x): return F()")  # fmt: skip
 
@@ -228,7 +238,10 @@ LIARS = (LIAR, LIAR.replace("class f", "class F") + "f = F",
     "with pytest.raises(BaseException):\n    assert r == 7", "assert sum(r) == 0 and max(r) == 5",
 ])  # fmt: skip
 def test_an_object_answers_for_no_built_in_value(judge_all, body):
-    for verdict in judge_all(LIARS, pytest_style("f", f"r = f(3)\n{body}")):
+    verdicts = judge_all(LIARS, pytest_style("f", f"r = f(3)\n{body}"))
+    body = body.replace(" f(4)", " Solution().f(4)")
+    verdicts += judge_all(SOLVERS, pytest_style("Solution", f"s = Solution()\nr = s.f(3)\n{body}"))
+    for verdict in verdicts:
         assert verdict.score == 0.0 and verdict.status != "error", verdict
 
 
