@@ -175,9 +175,9 @@ def _of_data(value: Any, name: str, fields: list | None) -> Any:
     return namedtuple(name if name.isidentifier() else "row", fields, rename=True)(*value)
 
 
-def _member(value: Any, made: Handle) -> Any:
+def _member(value: Any, handle: Handle) -> Any:
     """A text or a number of a class of the program's: it is its data, and has the other attributes of the object."""
-    space = {"handle_of_program": made, "__getattr__": lambda self, name: getattr(made, name)}
+    space = {"handle_of_program": handle, "__getattr__": lambda self, name: getattr(handle, name)}
     return type(type(value).__name__, (type(value),), space)(value)
 
 
