@@ -69,6 +69,13 @@ def _names(slots: Any) -> tuple:
     return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
+def _refill(holder: Any, name: str, value: Any) -> None:
+    """Make an attribute's list, dict or set what it has become on the tests' side."""
+    held = getattr(holder, name)
+    held.clear()
+    held.extend(value) if isinstance(held, list) else held.update(value)
+
+
 def _signature(function: Any) -> list:
     found = inspect.signature(function).parameters.values()
     return [[each.name, int(each.kind), each.default is not each.empty] for each in found]
@@ -81,7 +88,8 @@ OPERATORS = (
 OPERATIONS: dict[str, Callable] = {
     **{name: getattr(operator, name) for name in OPERATORS.split()},
     "call": lambda function, *args, **kwargs: function(*args, **kwargs), "get_global": lambda value: value,
-    "get": getattr, "set": setattr, "del": delattr, "len": len, "iter": iter, "next": next, "bool": bool, "str": str,
+    "get": getattr, "set": setattr, "del": delattr, "refill": _refill,
+    "len": len, "iter": iter, "next": next, "bool": bool, "str": str,
     "repr": repr, "hash": hash, "format": format, "reversed": reversed, "round": round, "int": int, "float": float,
     "divmod": divmod, "isinstance": isinstance, "issubclass": issubclass, "signature": _signature, "same": _same,
     "copy": copy.copy, "deepcopy": copy.deepcopy,
@@ -131,6 +139,8 @@ class Calls:
         try:
             value = OPERATIONS[message["do"]](*given, **kwargs)
             reply = self.reply(value, given, message["do"] == "iter" and value is not given[0])
+        except values.NotPlain:
+            raise
         except BaseException as error:
             reply = self.raised(error)
         finally:
@@ -205,7 +215,12 @@ class Calls:
         """An exception by the names of its classes, its text, its arguments and what else it holds."""
         kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__[:-1]]
         reply: dict = {"raised": text_of(error), "kinds": kinds}
-        for name, value in (("args", list(error.args)), ("holds", dict(error.__dict__))):
+        args = (
+            [error.errno, error.strerror, error.filename]
+            if isinstance(error, OSError) and error.filename
+            else error.args
+        )
+        for name, value in (("args", list(args)), ("holds", dict(error.__dict__))):
             with contextlib.suppress(BaseException):
                 reply[name] = self.encode(value)
         cause = error.__cause__

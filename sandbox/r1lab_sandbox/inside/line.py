@@ -15,6 +15,7 @@ from r1lab_sandbox.inside.proxies import Class, Crossing, Function, Handle, Obje
 
 SOLUTION = "Solution"
 """LeetCode's class: it holds the functions that are tested, and its objects are none that a test looks at."""
+MAX_LENT = 32
 NOT_CARRIED = (StopIteration, StopAsyncIteration)
 """Exceptions that would end a loop of the tests' own as if it were complete."""
 
@@ -37,6 +38,8 @@ class Line:
         """Objects that are functions of a class that the tests name."""
         self.is_made = False
         """Whether what comes back is made by a class that the tests name."""
+        self.lent: list[tuple[Any, str, Any, object]] = []
+        """Lists, dicts and sets that are attributes of objects, with what they held: the tests may change them here."""
         self.callbacks: list[Callable] = []
         self.received = {"range": Span, "object": self.object, "array": values.array,
                          "builtin": lambda name: getattr(builtins, name),
@@ -44,6 +47,7 @@ class Line:
 
     def do(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """What an operation gives over there: `calls.OPERATIONS`."""
+        self._give_back()
         try:
             message = {"do": name, "args": values.encode(list(args), self.node),
                        "kwargs": values.encode(kwargs, self.node)}  # fmt: skip
@@ -63,7 +67,18 @@ class Line:
                 self.is_made = False
         if name == "get" and isinstance(args[0], Class) and type(value) is Handle and args[0].__name__ != SOLUTION:
             self.factories.add(number_of(value))
+        if name == "get" and type(value) in (list, dict, set):
+            self.lent = [*self.lent[1 - MAX_LENT :], (args[0], args[1], value, values.encode(value, self.node))]
         return value
+
+    def _give_back(self) -> None:
+        """Send attributes that the tests have changed in place."""
+        lent, self.lent = self.lent, []
+        for holder, name, value, before in lent:
+            if values.encode(value, self.node) != before:
+                self.do("refill", holder, name, value)
+            else:
+                self.lent.append((holder, name, value, before))
 
     def _is_making(self, name: str, args: tuple) -> bool:
         """Whether a class that the tests name is what is asked, so that its objects may be used as it says.
@@ -127,10 +142,10 @@ class Line:
         named = next((self.classes[name] for name in classes if name in self.classes), None) if self.is_made else None
         made = Handle(self, int(number)) if named is None else type.__call__(named, self, number)
         value = values.decode(data[0], named=self.received) if data else None
-        if isinstance(value, str | int | float):
-            made = self.objects[number] = _member(value, made)
+        if isinstance(value, str | int | float | tuple):
+            made = _member(_of_data(value, str(classes[0]), fields), made)
         elif named is None and data:
-            return _of_data(value, str(classes[0]), fields)
+            return value
         self.objects[number] = made
         return made
 
@@ -176,9 +191,10 @@ def _of_data(value: Any, name: str, fields: list | None) -> Any:
 
 
 def _member(value: Any, handle: Handle) -> Any:
-    """A text or a number of a class of the program's: it is its data, and has the other attributes of the object."""
+    """A text, number or tuple of a class of the program's: it is its data, and has the object's other attributes."""
     space = {"handle_of_program": handle, "__getattr__": lambda self, name: getattr(handle, name)}
-    return type(type(value).__name__, (type(value),), space)(value)
+    kind = type(type(value).__name__, (type(value),), space)
+    return kind(*value) if hasattr(value, "_fields") else kind(value)
 
 
 def _decoded(node: Any, received: dict, otherwise: Any) -> Any:

@@ -93,6 +93,7 @@ def when(): return datetime.date(2020, 1, 2)
 def at(): return datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc)
 def folder(): return pathlib.Path("/a") / "b"
 def row(): return Row(1, 2)
+def missing(): open("/nowhere")
 def say(x): print("hi", x)
 async def later(x): return x + 1
 def neg(text): raise Neg(text)
@@ -168,6 +169,9 @@ CROSSING = [
     ("adder", "assert adder(3)(4) == 7"),
     ("documented", "assert documented.__doc__ == 'Doc.' and documented.__name__ == 'documented'"),
     ("documented", "assert list(inspect.signature(documented).parameters) == ['a', 'b', 'args', 'kw']"),
+    ("Bag", "b = Bag()\nb.items.append(3)\nassert b.items == [3] and len(b) == 1"),
+    ("Row, row", "assert row() == Row(1, 2) == (1, 2) and Row(1, 2).b == 2 and isinstance(row(), Row)"),
+    ("missing", "with pytest.raises(FileNotFoundError) as e:\n    missing()\nassert e.value.errno == 2"),
     ("fill", "d = {}\nfill(d)\nassert d == {'k': 1}"),
     ("nested", "x = [[1]]\nnested(x)\nassert x == [[1, 9]]"),
     ("same", "x = [1]\nassert same(x) is x"),
@@ -302,4 +306,5 @@ def test_printed_text_is_seen_by_capsys(judge):
         "from solution import say\ndef test_a(capsys):\n    say(3)\n    assert capsys.readouterr().out == 'hi 3\\n'\n"
     )
     assert judge(PROGRAM, {"test": test}).status == "correct"
-    assert judge("def say(x): print('ho', x)", {"test": test}).status == "wrong"
+    assert judge("def missing(): open("/nowhere")
+def say(x): print('ho', x)", {"test": test}).status == "wrong"

@@ -24,7 +24,7 @@ def names(problem_tests: ProgramTests, ready: dict[str, str]) -> dict[str, str]:
     modules = ("solution", *extra.get("modules", ()))
     needed = assertions.unbound_names(*texts) - extra.get("modules_read", {}).keys() | ({entry} if entry else set())
     taken = needed | assertions.imported_names(parsed, modules)
-    theirs = assertions.own_names(parsed, modules)
+    theirs = assertions.own_names(parsed, modules) | extra.get("modules_read", {}).keys()
     used = {name for name in assertions.mentioned_names(parsed) | {problem_tests.entry} if not hasattr(builtins, name)}
     raised = assertions.raised_names(parsed)
     found = dict.fromkeys(needed, "function")
