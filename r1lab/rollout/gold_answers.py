@@ -23,12 +23,9 @@ class Golds:
     def __init__(self, table: Mapping[str, verifiers.Resolved], on_bad_gold: str, workers: WorkersConfig):
         ours = verifiers.BUILT_IN.values()
         self.isolated, self.workers = {key: each for key, each in table.items() if each.isolated}, workers
-        self.checks = {key: each.build().check for key, each in table.items() if each.path in ours}
-        self.doubts = {
-            key: doubt
-            for key, each in table.items()
-            if each.path in ours and (doubt := getattr(each.build().target, "doubt", None)) is not None
-        }
+        live = {key: each.build() for key, each in table.items() if each.path in ours}
+        self.checks = {key: each.check for key, each in live.items()}
+        self.doubts = {key: each.doubt for key, each in live.items()}
         self.on_bad_gold = on_bad_gold
         self.notes: list[str] = []
         """What was dropped, and what is read as words though it may be mathematics: a line a source."""
