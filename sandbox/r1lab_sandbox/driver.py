@@ -127,15 +127,7 @@ class _Run:
         self.paused = 0.0
         ours, theirs = self._channels()
         try:
-            self.pidfd = self.starter.begin(self.header["limits"], theirs)
-        finally:
-            for fd in theirs:
-                os.close(fd)
-        try:
-            self._watch(ours)
-            if self.starter.num_files() > self.limits.inodes:
-                self.limit_hit = self.limit_hit or "memory"
-            has_entered, status, cpu, peak = self.starter.end()
+            has_entered, status, cpu, peak = self._run(ours, theirs)
         except OSError:
             # memory that no process has, such as that of sockets, outlives them: then the slot has none left either
             if self.group is None or self.group.num_refusals() == refusals:
@@ -143,7 +135,6 @@ class _Run:
             self.is_starter_lost, self.limit_hit = True, "memory"
             has_entered, status, cpu, peak = True, signal.SIGKILL, 0.0, 0.0
         finally:
-            os.close(self.pidfd)
             if self.line is not None:
                 self.line.close()
             for fd in ours:
@@ -155,6 +146,21 @@ class _Run:
             told = bytes(self.output["stderr"])[-300:].decode(errors="replace")
             raise OSError(f"a run could not enter the jail: {told}")
         return self._judge(status, wall, cpu, peak)
+
+    def _run(self, ours: list[int], theirs: list[int]) -> tuple[bool, int, float, float]:
+        """What its starter says of the run once it has ended."""
+        try:
+            self.pidfd = self.starter.begin(self.header["limits"], theirs)
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        try:
+            self._watch(ours)
+            if self.starter.num_files() > self.limits.inodes:
+                self.limit_hit = self.limit_hit or "memory"
+            return self.starter.end()
+        finally:
+            os.close(self.pidfd)
 
     def _prepare_group(self) -> tuple[int, int]:
         """How often memory has been lacking so far: (processes killed, refusals)."""

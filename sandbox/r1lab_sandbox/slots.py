@@ -15,6 +15,8 @@ WARM = (
     "math", "operator", "queue", "random", "re", "statistics", "string", "struct", "time", "typing",
 )  # fmt: skip
 """What programs import most, loaded before they are forked."""
+NUMBERS = itertools.count(1)
+"""Of control groups: each slot of this process has its own, whichever sandbox it belongs to."""
 GRACE_SECONDS = 30.0
 START_SECONDS = 30.0
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
@@ -62,12 +64,11 @@ class SandboxSlots:
         self._shown = rootfs.view(packages)
         kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self._server = ForkServer(preload=WARM, environment={**kept, **jail.ALLOCATOR})
-        self._numbers = itertools.count(1)
         self._groups: list[cgroup.ControlGroup] = []
 
     def make(self, backend: str) -> SandboxSlot:
         """SandboxError where it cannot start, or this machine has no such isolation."""
-        group = cgroup.make(str(next(self._numbers)))
+        group = cgroup.make(str(next(NUMBERS)))
         if group is not None:
             self._groups.append(group)
         return SandboxSlot(self._server, self._shown, backend, group)

@@ -195,6 +195,7 @@ def test_below_the_floor_of_free_memory_nothing_starts_and_what_runs_is_ended(mo
     frame = wire.request(Program("pass"), LIMITS, live=False)[1:]
     run = driver._Run(socket.socket(), Ending(), None, frame)
     run.pidfd = os.pidfd_open(os.getpid())
+    monkeypatch.setattr(process, "has_more_than", lambda pidfd, limit_mb: False)
     assert not run._is_over()
     monkeypatch.setattr(process, "available_mb", lambda: driver.FLOOR_MB - 1.0)
     assert run._is_over()
@@ -255,3 +256,11 @@ def test_two_runs_at_once_do_not_see_each_others_locks():
         outcome = box.run(Program(see), LIMITS)
         thread.join()
     assert outcome.stdout == b"[]\n", outcome.stderr
+
+
+def test_two_sandboxes_of_a_process_share_no_control_group():
+    with Sandbox(slots=1, packages=()) as one, Sandbox(slots=1, packages=()) as other:
+        groups = [each for made in (one, other) for each in made._slot_factory._groups]
+    if not groups:
+        pytest.skip("no control group can be had here")
+    assert len({each.memory for each in groups}) == len(groups) == 2
