@@ -151,7 +151,7 @@ def answer_reader(
         if isinstance(value, dict) and value:
             return value
         if answer_format == ANY:
-            return given(several(value, spec), f"answer (column {spec!r})")
+            return several(value, spec) or given(None, f"answer (column {spec!r})")
         whole = given(text(value, spec), f"answer (column {spec!r})").strip()
         found = FORMATS[answer_format](whole)
         if not found:

@@ -90,12 +90,13 @@ class Live:
         does not say."""
         if not callable(getattr(self.target, "check", None)):
             return None
-        return next((reason for each in accepted(answer) if (reason := self.target.check(each))), None)
+        reasons = [self.target.check(each) for each in accepted(answer)]
+        return next((str(reason) for reason in reasons if reason), None)
 
     def describe(self, answer: str | dict) -> str | None:
         """What kind of answer the gold is read as, the first of several; None where the verifier does not say."""
         describe = getattr(self.target, "describe", None)
-        return describe(accepted(answer)[0]) if callable(describe) else None
+        return str(describe(accepted(answer)[0])) if callable(describe) else None
 
     def doubt(self, answer: str | dict) -> str | None:
         """Why a gold answer, or one of several, may be read as less than it says; None where nothing is in doubt."""
@@ -133,8 +134,8 @@ def as_verdict(value: Any, path: str) -> Verdict:
         return Verdict(None, "abstained")
     if isinstance(value, Verdict):
         return tidy(value)
-    if not isinstance(value, numbers.Real) and callable(getattr(value, "item", None)):
-        value = value.item()  # numpy's bool, a tensor of one number
+    if not isinstance(value, numbers.Real) and callable(item := getattr(value, "item", None)):
+        value = item()  # numpy's bool, a tensor of one number
     if not isinstance(value, numbers.Real):
         return Verdict(
             None, "error", reason=f"{path} returned {reprlib.repr(value)}; allowed: Verdict, float, bool, None"
