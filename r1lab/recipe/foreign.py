@@ -293,6 +293,13 @@ PATHS = {
     "actor_rollout_ref.model.path": "model",
     "custom_reward_function.path": "verifier: package.module:name",
     "custom_reward_function.name": "verifier: package.module:name",
+    "eval.steps": "eval.every",
+    "eval.interval": "eval.every",
+    "eval.batch_size": "engine.max_batch",
+    "optimizer.name": "no key; AdamW is the only optimizer",
+    "optimizer.type": "no key; AdamW is the only optimizer",
+    "peft.r": "lora.rank",
+    "lora_config.r": "lora.rank",
     "engine.backend": "engine.kind",
     "engine.name": "engine.kind",
     "engine.seed": "seed",
@@ -322,7 +329,13 @@ PATHS = {
 }
 """The same of keys that mean another thing elsewhere, by the end of their path."""
 
-CONTAINERS = frozenset({"actor_rollout_ref", "actor", "algorithm", "critic", "grpo", "ref", "rollout", "trainer"})
+CONTAINERS = frozenset(
+    {
+        "actor_rollout_ref", "actor", "algorithm", "critic", "generation", "generation_config", "grpo", "grpo_config",
+        "lora_config", "optim", "peft", "policy", "ref", "rollout", "sampling_params", "sglang", "sft_config", "train",
+        "trainer", "training", "training_args", "vllm",
+    }
+)  # fmt: skip
 """Sections of theirs, whose keys are told of one by one."""
 
 _DR_GRPO = (

@@ -18,6 +18,8 @@ from r1lab.recipe.stages import ObjectiveConfig
 
 BY_NAME = {PromptConfig: "template", ObjectiveConfig: "preset", SourceConfig: "path"}
 """The key of a mapping for which people write its value alone."""
+EVERYWHERE = ("name", "kind", "from", "seed")
+"""Keys whose name, found at another place, says nothing of what was meant."""
 SHOWN = 12
 """Keys of a mapping that are listed where none is near."""
 LIMITS = {"gt": "greater than", "ge": ">=", "lt": "less than", "le": "<="}
@@ -89,7 +91,7 @@ def _hint(path: str, value: Any, known: Sequence[str], models: Mapping[str, type
     owners = [kind for kind, model in models.items() if key in keys(model)]
     if owners and key == path:
         return f"is of stages of kind {' or '.join(owners)}"
-    elsewhere = [*([key] if owners else []), *_deeper(key, models.values())]
+    elsewhere = [*([key] if owners and key not in EVERYWHERE else []), *_deeper(key, models.values())]
     if elsewhere:
         return f"is `{'` or `'.join(elsewhere[:3])}` here"
     if close := nearest(key, known):
