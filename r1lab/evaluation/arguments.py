@@ -8,6 +8,7 @@ a set may then be called by its name under `eval.sets`, and one that overlaps th
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from r1lab.recipe.load import Plan, parse_yaml
 from r1lab.records import EvaluationSet, Sampling
 from r1lab.rollout import verification
 from r1lab.rollout.gold_answers import Golds
-from r1lab.rollout.problems import load_problems
+from r1lab.rollout.problems import fitting, load_problems
 from r1lab_data import Problem
 
 MAX_BATCH = 256
@@ -122,6 +123,8 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     if asked.trust_remote_code or (stage is not None and stage.trust_remote_code):
         trust_remote_code()
     origin, prompt = _origin(asked, stage, base)
+    why = partial(origin.misfit, max_new_tokens=sampling.max_new_tokens)
+    eval_set = replace(eval_set, problems=fitting(f"--on {name}", source, eval_set.problems, why, golds.notes))
     n = asked.n or (origin.least if isinstance(origin, FileCompleter) else 1)
     note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
     sampling = Sampling() if isinstance(origin, FileCompleter) else sampling

@@ -55,6 +55,10 @@ class Completer(Protocol):
         """The prompt for people, as the model reads it."""
         ...
 
+    def misfit(self, problem: Problem, max_new_tokens: int) -> str | None:
+        """Why the problem's prompt does not fit the model's context, or None, also where nobody knows."""
+        ...
+
     def answers(self, asking: Asking, rows: range, verify: Verify) -> Iterator[tuple[Completion, Verdict]]:
         """n completions of each of the problems at `rows`, in order, with their verdicts."""
         ...
@@ -126,6 +130,9 @@ class FileCompleter:
             )
 
     def prompt_of(self, problem: Problem) -> str | None:
+        return None
+
+    def misfit(self, problem: Problem, max_new_tokens: int) -> str | None:
         return None
 
     def answers(self, asking: Asking, rows: range, verify: Verify) -> Iterator[tuple[Completion, Verdict]]:

@@ -54,6 +54,9 @@ class ModelCompleter:
     def prompt_of(self, problem: Problem) -> str | None:
         return self.renderer.prompt_text(problem)
 
+    def misfit(self, problem: Problem, max_new_tokens: int) -> str | None:
+        return self.renderer.misfit(problem, max_new_tokens)
+
     def answers(self, asking: Asking, rows: range, verify: Verify) -> Iterator[tuple[Completion, Verdict]]:
         def verified(rollout: Rollout, problem: Problem) -> Future[Verdict]:
             return verify(completion_of(rollout), problem)

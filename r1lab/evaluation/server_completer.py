@@ -75,6 +75,9 @@ class Served:
     def prompt_of(self, problem: Problem) -> str | None:
         return None if self.is_chat else self.renderer.prompt_text(problem)
 
+    def misfit(self, problem: Problem, max_new_tokens: int) -> str | None:
+        return None
+
     def answers(self, asking: Asking, rows: range, verify: Verify) -> Iterator[tuple[Completion, Verdict]]:
         """A completion is one request of its own, with its own seed; several are asked for at once."""
         eval_set = asking.eval_set

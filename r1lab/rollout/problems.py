@@ -1,6 +1,7 @@
 """The problems of a recipe's data source, loaded or generated. Not what a source may say (`r1lab.recipe.data`)."""
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from r1lab.errors import RecipeError
@@ -8,6 +9,7 @@ from r1lab.recipe import SourceConfig
 from r1lab_data import DataError, Problem, tasks
 from r1lab_data.loaders import load
 
+SHOWN_PROBLEMS = 5
 OF_DATASETS = ("split", "config", "columns", "answer_format", "where", "distinct", "holdout", "holdout_by",
                "part", "limit")  # fmt: skip
 """Knobs of a source that `r1lab_data.loaders.load` takes by the same names."""
@@ -34,6 +36,27 @@ def _as_options(text: str) -> str:
     text = re.sub(r"set columns: \{(\w+): \.\.\.\}", r"give --columns \1=...", text)
     # "use another answer_format (hash, ..."
     return text.replace("another answer_format", "another --answer-format")
+
+
+def fitting(
+    where: str,
+    source: SourceConfig,
+    problems: Sequence[Problem],
+    misfit: Callable[[Problem], str | None],
+    notes: list[str],
+) -> list[Problem]:
+    """The problems without those that do not fit a context, where the source drops them: for these `misfit` gives a
+    reason, and a line in `notes` counts them. RecipeError where none is left."""
+    if source.on_long_prompt == "error":
+        return list(problems)
+    reasons = {problem.id: reason for problem in problems if (reason := misfit(problem))}
+    if not reasons:
+        return list(problems)
+    count = f"{where}: {len(reasons)} of {len(problems)} prompts are too long for the model's context"
+    if len(reasons) == len(problems):
+        raise RecipeError(f"{count}; nothing is left to drop them from ({next(iter(reasons.values()))})")
+    notes.append(f"{count} and were dropped ({', '.join(list(reasons)[:SHOWN_PROBLEMS])})")
+    return [problem for problem in problems if problem.id not in reasons]
 
 
 def demonstrations(source: SourceConfig) -> SourceConfig:

@@ -12,15 +12,15 @@ from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.policy import compute, models
 from r1lab.policy.location import trust_remote_code
-from r1lab.recipe import RlStageConfig, SftStageConfig, SourceConfig, TrainStageConfig
+from r1lab.recipe import RlStageConfig, SftStageConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import RejectStageConfig
 from r1lab.rollout import sft, verification
-from r1lab.rollout.gold_answers import SHOWN_PROBLEMS
+from r1lab.rollout.problems import fitting
 from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab.stages import reject_dataset
-from r1lab.stages.check import Checked, check, of_stage, origins
+from r1lab.stages.check import Checked, check, key_of, of_stage, origins
 from r1lab_data import Problem
 from r1lab_data.split import distinct
 
@@ -107,27 +107,15 @@ def _fitting(checked: Checked, renderer: Renderer) -> Checked:
             sft.misfit(problem, renderer) if demonstrates else None
         )
 
-    def kept(where: str, source: SourceConfig, problems: Sequence[Problem], why: Callable) -> list[Problem]:
-        if source.on_long_prompt == "error":
-            return list(problems)
-        reasons = {problem.id: reason for problem in problems if (reason := why(problem))}
-        if not reasons:
-            return list(problems)
-        count = f"{where}: {len(reasons)} of {len(problems)} prompts are too long for the context of {renderer.context}"
-        if len(reasons) == len(problems):
-            raise RecipeError(f"{count}; nothing is left to drop them from ({next(iter(reasons.values()))})")
-        notes.append(f"{count} and were dropped ({', '.join(list(reasons)[:SHOWN_PROBLEMS])})")
-        return [problem for problem in problems if problem.id not in reasons]
-
     room, eval_room = stage.max_new_tokens, stage.eval.max_new_tokens or stage.max_new_tokens
     try:
         sources = {
-            name: kept(f"data.{name}", stage.data[name], problems, lambda problem: misfit(problem, room))
+            name: fitting(key_of(stage, name), stage.data[name], problems, lambda problem: misfit(problem, room), notes)
             for name, problems in checked.sources.items()
         }
         sets = tuple(
-            replace(part, problems=kept(f"eval.sets.{part.name}", stage.eval.sets[part.name], part.problems,
-                                        lambda problem: renderer.misfit(problem, eval_room)))
+            replace(part, problems=fitting(f"eval.sets.{part.name}", stage.eval.sets[part.name], part.problems,
+                                           lambda problem: renderer.misfit(problem, eval_room), notes))
             for part in checked.sets
         )  # fmt: skip
     except RecipeError:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from r1lab.errors import RecipeError
+from r1lab.evaluation.arguments import Asked, evaluation_spec
 from r1lab.recipe import load
 from r1lab.stages.prepare import prepare
 
@@ -34,7 +35,7 @@ def test_long_prompts_are_refused_or_dropped_counted_and_said(rows, kind, column
     made = ready(kind=kind, data={**data, "on_long_prompt": "drop"}, **length)
     assert [problem.id for problem in made.sources["data"]] == [f"data/{at}" for at in (0, 1, 2, 4, 5, 6, 7)]
     (note,) = made.notes
-    assert note == "data.data: 2 of 9 prompts are too long for the context of 512 and were dropped (data/3, data/8)"
+    assert note == "data: 2 of 9 prompts are too long for the model's context and were dropped (data/3, data/8)"
     assert made.steps == 2  # of SFT one pass over the seven that are left, 7 / 4 rounded up
 
 
@@ -44,6 +45,14 @@ def test_dropping_all_is_refused_and_evaluation_sets_may_drop_too(rows):
     sets = {"long": {"path": rows, "on_long_prompt": "drop"}}
     made = ready(data={"task": "addition", "size": 8}, steps=1, eval={"sets": sets})
     assert len(made.sets[0].problems) == 7 and "eval.sets.long: 2 of 9 prompts" in made.notes[0]
+
+
+def test_an_evaluation_on_command_drops_them_as_its_recipe_says(rows):
+    sets = {"long": {"path": rows, "on_long_prompt": "drop"}}
+    recipe = {**ONE, "data": {"task": "addition", "size": 8}, "steps": 1, "eval": {"sets": sets}}
+    spec, _ = evaluation_spec(Asked(model="embedded", on="long", recipe=recipe))
+    assert len(spec.eval_set.problems) == 7
+    assert spec.note["notes"][0].startswith("--on long: 2 of 9 prompts are too long for the model's context and were")
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 2), (0.5, 1), (2, 4), (1.1, 3), (0.01, 1)])
