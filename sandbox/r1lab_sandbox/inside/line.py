@@ -33,11 +33,16 @@ class Line:
         """An assertion that failed in a function which the program called: it cannot be swallowed over there."""
         self.classes: dict[str, type] = {}
         self.exceptions: dict[str, type[BaseException]] = {}
-        self.objects: dict[int, Any] = {}
+        self.objects: dict[tuple[int, bool], Any] = {}
+        """By number, and whether they may be used as their class says: the same one may come back from a function."""
         self.factories: set[int] = set()
         """Objects that are functions of a class that the tests name."""
         self.is_made = False
         """Whether what comes back is made by a class that the tests name."""
+        self.is_member = False
+        """Whether it stands in such a class, as the members of an enumeration do: it is one object everywhere."""
+        self.made_of: dict[int, list] = {}
+        """Numbers and texts that the tests made an object of."""
         self.lent: list[tuple[Any, str, Any, object]] = []
         """Lists, dicts and sets that are attributes of objects, with what they held: the tests may change them here."""
         self.callbacks: list[Callable] = []
@@ -59,14 +64,17 @@ class Line:
             while "callback" in reply:
                 reply = self._ask(self._called_back(reply))
             self.is_made = self._is_making(name, args)
+            self.is_member = isinstance(args[0], Class) and name in ("get", "getitem", "iter")
             try:
                 value = self._result(reply, args[1:])
             except values.NotPlain as error:
                 raise Crossing(str(error)) from None
             finally:
-                self.is_made = False
+                self.is_made = self.is_member = False
         if name == "get" and isinstance(args[0], Class) and type(value) is Handle and args[0].__name__ != SOLUTION:
             self.factories.add(number_of(value))
+        if name == "call" and isinstance(value, Object):
+            self.made_of[number_of(value)] = _scalars([message["args"][1:], message["kwargs"]])
         if name == "get" and type(value) in (list, dict, set):
             self.lent = [*self.lent[1 - MAX_LENT :], (args[0], args[1], value, values.encode(value, self.node))]
         return value
@@ -137,8 +145,9 @@ class Line:
     def object(self, body: Any) -> Any:
         """What stands for an object here: of a class that the tests name, else its data, else known by attributes."""
         number, classes, data, fields = body
-        if number in self.objects:
-            return self.objects[number]
+        key = number, self.is_made
+        if key in self.objects:
+            return self.objects[key]
         named = next((self.classes[name] for name in classes if name in self.classes), None) if self.is_made else None
         made = Handle(self, int(number)) if named is None else type.__call__(named, self, number)
         value = values.decode(data[0], named=self.received) if data else None
@@ -146,8 +155,17 @@ class Line:
             made = _member(_of_data(value, str(classes[0]), fields), made)
         elif named is None and data:
             return value
-        self.objects[number] = made
+        self.objects[key] = made
+        if self.is_member:
+            self.objects[number, False] = made
         return made
+
+    def same(self, first: Handle, second: Handle) -> bool:
+        """Whether the program says that two objects are equal, and nothing tells that it cannot be."""
+        told = self.do("same", first, second, *(self.made_of.get(number_of(each), []) for each in (first, second)))
+        if type(told) is not bool:
+            raise Crossing(f"== gave a {type(told).__name__}")
+        return told
 
     def named_exception(self, name: str, bases: list[str]) -> type[BaseException]:
         """Stands for a class of the program's that the tests expect to be raised."""
@@ -181,6 +199,20 @@ class Line:
         if isinstance(reply.get("cause"), dict):
             error.__cause__ = self._error(reply["cause"])
         return error
+
+
+def _scalars(node: Any) -> list:
+    """The numbers and texts of a tree; of tagged values none."""
+    waiting, found = [node], []
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str | int | float) and not isinstance(each, bool):
+            found.append(each)
+        elif isinstance(each, list):
+            waiting += each
+        elif isinstance(each, dict):
+            waiting += [part for tag, part in each.items() if tag in ("tuple", "dict", "set")]
+    return found
 
 
 def _of_data(value: Any, name: str, fields: list | None) -> Any:

@@ -44,6 +44,7 @@ class Small(Bag): pass
 class Colour(enum.Enum):
     RED = 1
     BLUE = 2
+def other(colour): return Colour(3 - colour.value)
 class Level(enum.IntEnum):
     LOW = 1
 class Word(str, enum.Enum):
@@ -157,6 +158,7 @@ CROSSING = [
     ("Colour", "assert Colour.RED == Colour.RED and Colour.RED != Colour.BLUE and Colour['RED'].name == 'RED'"),
     ("Level, Word", "assert Level.LOW == 1 and Level.LOW.name == 'LOW' and Word.YES == 'y' and Word.YES.value == 'y'"),
     ("Level", "assert isinstance(Level.LOW, Level) and Level(1) is Level.LOW and Level.LOW + 1 == 2"),
+    ("Colour, other", "assert other(Colour.RED) is Colour.BLUE and other(Colour.BLUE) == Colour.RED"),
     ("build", "h = build([1, 2, 3])\nassert h.v == 1 and h.nxt.v == 2 and h.nxt.nxt.nxt is None"),
     ("build", "h, found = build([1, 2]), []\nwhile h:\n    found.append(h.v)\n    h = h.nxt\nassert found == [1, 2]"),
     ("build, total", "assert total(build([1, 2, 3])) == 6"),
@@ -229,7 +231,8 @@ LIAR = (
 SOLVER = LIAR.replace("class f:", "class Liar:").replace("Liar:", "Liar(Solution):")
 SOLVERS = tuple("class Solution:\n    pass\n" + SOLVER + how for how in (
     "Solution.f = lambda s, x: Liar()", "Solution.f = Liar", "Solution.f = staticmethod(lambda *_: Liar())",
-    "Solution.f = property(lambda s: lambda x: Liar())"))  # fmt: skip
+    "Solution.f = property(lambda s: lambda x: Liar())",
+    "Solution = Liar\nLiar.f = lambda s, x: s"))  # fmt: skip
 LIARS = (LIAR, LIAR.replace("class f", "class F") + "f = F",
          LIAR.replace("class f", "class F") + "def f(x): return F()")  # fmt: skip
 
@@ -254,6 +257,11 @@ def test_an_object_answers_for_no_built_in_value(judge_all, body):
      "P, shift", "assert shift(P(1)) == P(2)"),
     ("class P:\n    def __init__(self, x): pass\n    def __eq__(self, o): return True\ndef shift(p): return P(0)",
      "P, shift", "assert shift(P(1)) == P(2)"),
+    ("class P:\n    def __init__(self, x): self.k = 1\n    def __eq__(self, o): return True\ndef shift(p): return P(0)",
+     "P, shift", "assert shift(P(1)) == P(2)"),
+    ("last = []\nclass P:\n    def __init__(self, x): last.append(self)\n    def __len__(self): return 2\n"
+     "    def __iter__(self): return iter([])\ndef shift(p): return last[0]",
+     "P, shift", "r = shift(P(1))\nassert len(r) == 2 and all(x > 5 for x in r)"),
     ("class C:\n    def __enter__(self): return self\n    def __exit__(self, *_): return True",
      "C", "with C() as c:\n    assert 1 == 2"),
     ("class C:\n    def __enter__(self): return self\n    def __exit__(self, *_): return True",

@@ -77,8 +77,8 @@ def test_what_the_prompt_defines_is_not_taken_from_the_program(judge, prompt):
     "    def __len__(s): return 4",
     "import sys, json\nclass T:\n    def __contains__(s, x): return True\ndef answer(self, message):\n"
     "    self.objects.append(T())\n"
-    "    return json.dumps({'nonce': message['nonce'], 'object': len(self.objects) - 1})\n"
-    "sys.modules['r1lab_sandbox.inside.program']._Solutions.answer = answer\ndef primes(n): pass",
+    "    return json.dumps({'nonce': message['nonce'], 'value': {'object': [0, ['primes'], [], None]}}).encode()\n"
+    "sys.modules['r1lab_sandbox.inside.calls'].Calls.answer = answer\ndef primes(n): pass",
 ])  # fmt: skip
 def test_what_holds_everything_passes_no_test_of_membership(judge, program):
     each = "from solution import primes\ndef test_a():\n    got = primes(10)\n    for p in (2, 3, 5, 7):\n"
@@ -105,7 +105,7 @@ def test_an_exception_of_the_program_ends_no_loop_of_the_tests(judge, test):
 def test_arguments_change_only_where_nothing_is_returned(judge):
     program = ("import sys, json\nreal = json.dumps\nclass J:\n    loads = staticmethod(json.loads)\n"
                "    dumps = staticmethod(lambda d: real({**d, 'value': [], 'changed': [[]]} if 'nonce' in d else d))\n"
-               "sys.modules['r1lab_sandbox.inside.program'].json = J\ndef srt(x): return []")  # fmt: skip
+               "sys.modules['r1lab_sandbox.inside.calls'].json = J\ndef srt(x): return []")  # fmt: skip
     test = ("from solution import srt\ndef test_a():\n    data = [3, 1]\n    out = srt(data)\n"
             "    assert out == sorted(data)\n")  # fmt: skip
     assert judge(program, {"test": test}).score == 0.0

@@ -227,8 +227,10 @@ def run_tests(box: Sandbox, source: str, problem_tests: ProgramTests, limits: Li
 
 def _told_ready(program: Session) -> dict[str, str] | None:
     """Names and kinds of what the program defines, as far as it can be believed."""
+    if program.heard is None or len(program.heard) > MIN_OUTPUT_BYTES:
+        return None if program.heard is None else {}
     try:
-        said = values.tree(program.heard or b"null")
+        said = values.tree(program.heard)
         names = said["names"] if isinstance(said, dict) and isinstance(said.get("names"), dict) else None
     except values.NotPlain:
         return None
