@@ -145,7 +145,7 @@ class Line:
     def object(self, body: Any) -> Any:
         """What stands for an object here: of a class that the tests name, else its data, else known by attributes."""
         number, classes, data, fields = body
-        key = number, self.is_made
+        key = number, self.is_made and not (self.is_member and (number, False) in self.objects)
         if key in self.objects:
             return self.objects[key]
         named = next((self.classes[name] for name in classes if name in self.classes), None) if self.is_made else None
