@@ -16,6 +16,8 @@ from r1lab_sandbox.inside.proxies import Class, Crossing, Function, Handle, Obje
 SOLUTION = "Solution"
 """LeetCode's class: it holds the functions that are tested, and its objects are none that a test looks at."""
 MAX_LENT = 32
+MAX_CALLBACKS = 5000
+"""In one call: each is a turn of the program, with time of its own."""
 NOT_CARRIED = (StopIteration, StopAsyncIteration)
 """Exceptions that would end a loop of the tests' own as if it were complete."""
 
@@ -61,7 +63,9 @@ class Line:
         with self._lock:
             self.is_used = True
             reply = self._ask(message)
-            while "callback" in reply:
+            for _ in range(MAX_CALLBACKS):
+                if "callback" not in reply:
+                    break
                 reply = self._ask(self._called_back(reply))
             self.is_made = self._is_making(name, args)
             self.is_member = isinstance(args[0], Class) and name in ("get", "getitem", "iter")
