@@ -314,5 +314,4 @@ def test_printed_text_is_seen_by_capsys(judge):
         "from solution import say\ndef test_a(capsys):\n    say(3)\n    assert capsys.readouterr().out == 'hi 3\\n'\n"
     )
     assert judge(PROGRAM, {"test": test}).status == "correct"
-    assert judge("def missing(): open("/nowhere")
-def say(x): print('ho', x)", {"test": test}).status == "wrong"
+    assert judge("def say(x): print('ho', x)", {"test": test}).status == "wrong"
