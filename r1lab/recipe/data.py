@@ -26,8 +26,9 @@ class SourceConfig(Config):
     columns: dict[str, str | dict[str, str]] = {}
     """Which column, or template of columns in braces, is the prompt, answer, solution and id. Free."""
     answer_format: str = "plain"
-    """How the answer stands in its column: plain, hash (after `####`), boxed, number, unit. Of a code dataset, whose
-    rows are read whole: mbpp, humaneval, apps, taco, livecodebench, codeforces, codecontests, kodcode. Free."""
+    """How the answer stands in its column: plain, hash (after `####`), boxed, number, unit, any (a list of texts of
+    which each is right). Of a code dataset, whose rows are read whole: mbpp, humaneval, apps, taco, livecodebench,
+    codeforces, codecontests, kodcode. Free."""
     where: dict[str, Any] = {}
     """Only rows whose column holds this value, or one of these values. Free."""
     distinct: Literal["rows", "text", "template"] = "rows"
