@@ -160,6 +160,8 @@ def after_statement(region: str, _: bool) -> ExtractedAnswer | None:
     last = max(found, key=lambda match: match.end())
     text = _first_sentence(tail[last.end() :])
     rest = tail[last.end() + len(text) :][:MAX_REST_CHARACTERS]
+    if not rest.strip() and text.rstrip()[-2:-1].isdigit():
+        text = text.rstrip().rstrip("!")  # `my answer is 7!`
     if _WITHDRAWN.search(rest):
         return ExtractedAnswer("statement", ("",))
     for match in list(_CORRECTION.finditer(text + rest))[-MAX_CORRECTIONS:]:

@@ -63,6 +63,16 @@ _REASON = re.compile(r"(?<=\S)\s+(?:because|since)\b", re.IGNORECASE)
 _EQUALS = re.compile(r"(?<![<>=!:])=(?![=>])")
 # "the solutions are "; not "is "
 _PLURAL = re.compile(r"(?:\bare|\bwere|:)[\s$*]*\Z")
+# "The center is (3, 4).", "is x > 3"; not "is 5", "is $x$"
+_SAID = re.compile(
+    r"\b(?:is|are|equals|be):?\s+(?=[^\sA-Za-z]|[A-Za-z](?![A-Za-z]))((?=[^$]*[-+*/^=<>(:\[{|,])[^$]*[^$\s.])[.\s]*\Z"
+)
+# "since 5"; not "\\sqrt"
+_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+# "y = 2x", "f(x) = 2x"; not "2 + 3 = 5"
+_HEAD = re.compile(r"[A-Za-z](?:\([a-z]\)|_[0-9a-z])?\s*=")
+# "x = 2"; not "2 = x"
+_NAMED = re.compile(r"\s*([A-Za-z])\s*=")
 # " and ", ", "; not " so "
 _AND = re.compile(r"\s*(?:,|,?\s*and|or)\s*", re.IGNORECASE)
 
@@ -185,6 +195,9 @@ def conclusion(text: str) -> SentencePart | None:
     found = pieces(text)
     if bold := [piece for piece in found if not piece.is_formula and text.startswith("**", piece.start)]:
         return bold[-1]
+    said = _SAID.search(text)
+    if said and not _WORDS.search(said[1]) and ("=" not in said[1] or _HEAD.match(said[1])):
+        return SentencePart(said.start(1), said.end(1), said[1], False)
     found = _without_reason(text, found)
     start = 0
     for mark in _CLAUSE.finditer(text):
@@ -214,7 +227,9 @@ def _listed(text: str, main: list[SentencePart]) -> SentencePart:
         if not _AND.fullmatch(text[piece.end : chosen[0].start]):
             break
         chosen.insert(0, piece)
-    if len(chosen) == 1 or not _PLURAL.search(text[: chosen[0].start]):
+    names = {match[1] if (match := _NAMED.match(part.text)) else None for part in chosen}
+    is_list = None not in names and len(names) == 1
+    if len(chosen) == 1 or (not is_list and not _PLURAL.search(text[: chosen[0].start])):
         return main[-1]
     joined = ", ".join(piece.text for piece in chosen)
     return SentencePart(chosen[0].start, chosen[-1].end, joined, chosen[-1].is_formula)
