@@ -5,7 +5,7 @@ import contextlib
 import faulthandler
 import functools
 import gc
-import importlib
+import importlib.util
 import json
 import logging
 import multiprocessing.forkserver
@@ -19,12 +19,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("TRITON_INTERPRET", "1")  # read where Triton is imported, which transformers may do
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits must not spin where other tests run
 
-import hypothesis
 import numpy as np
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+if (
+    getattr(importlib.util.find_spec("r1lab"), "origin", None) is None
+):  # a tree that is not installed, as on a bare GPU machine
+    sys.path += [str(ROOT), *(str(ROOT / name) for name in ("verifiers", "sandbox", "data"))]
 
 if TYPE_CHECKING:  # torch takes seconds, which the process that only hands out the tests need not wait
     from r1lab.policy.policy import Policy
@@ -35,8 +39,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under `nohup`: what 
 
 os.fsync = lambda descriptor: None  # no test cuts the power, and what a killed process wrote stays: 8 ms a call saved
 
-hypothesis.settings.register_profile("busy", deadline=None)  # a neighbour on the machine is no failure
-hypothesis.settings.load_profile("busy")
+with contextlib.suppress(ImportError):  # the tests on a GPU go without
+    import hypothesis
+
+    hypothesis.settings.register_profile("busy", deadline=None)  # a neighbour on the machine is no failure
+    hypothesis.settings.load_profile("busy")
+
+
+def pytest_configure(config):
+    """Kernels run in Triton's interpreter, but for the tests of a GPU where there is one; read where Triton is
+    imported, which transformers may do."""
+    from r1lab.doctor import hardware
+
+    chosen = config.option.markexpr
+    is_on_gpu = "gpu" in chosen.replace("not gpu", "") and hardware.has_nvidia()
+    os.environ.setdefault("TRITON_INTERPRET", "0" if is_on_gpu else "1")
+
 
 FORKS = multiprocessing.get_context("forkserver")
 PRELOADED = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from r1lab.run.progress import PhaseClock, Progress
-from r1lab.timing import Watch, details, matmul_rate
+from r1lab.timing import Watch, _rate, details, matmul_rate
 
 
 def test_what_a_watch_adds_up_is_taken_once():
@@ -50,5 +50,8 @@ def test_a_phase_that_comes_twice_is_added_and_what_follows_a_lap_is_recording(m
     assert clock.step == 2 and clock.lap() == {"record": 5.0, "rollout": 6.0}
 
 
-def test_the_probe_multiplies():
+def test_the_probe_multiplies_random_numbers_and_draws_none_of_the_runs():
+    state = torch.random.get_rng_state()
+    _rate.cache_clear()
     assert 1e8 < matmul_rate(torch.device("cpu"), torch.float32) < 1e15
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -3,10 +3,17 @@
 import json
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if (
+    getattr(find_spec("r1lab"), "origin", None) is None
+):  # a tree that is not installed, as on the bare image of a GPU machine
+    sys.path += [str(ROOT), *(str(ROOT / name) for name in ("verifiers", "sandbox", "data"))]
 
 
 def row(name: str, value: float | None, sense: str, limit: float | None, **more: object) -> dict:
@@ -35,9 +42,17 @@ def cpu() -> str:
     return next((each.partition(": ")[2] for each in lines if each.startswith("model name")), platform.machine())
 
 
+def _version(distribution: str) -> str | None:
+    """None where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def machine(packages: Sequence[str]) -> dict:
     """What the figures were taken on, and with which versions of what is installed."""
     return {
         "machine": {"cpu": cpu(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
-        "versions": {name: metadata.version(name) for name in packages if find_spec(name.replace("-", "_"))},
+        "versions": dict(filter(all, ((name, _version(name)) for name in packages))),
     }

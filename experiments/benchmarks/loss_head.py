@@ -4,7 +4,8 @@
 
 All paths take turns in one process, A B C A B C, after a turn of warm-up; a ratio is the median over the turns of both
 sides' seconds in the same turn. Peak memory is that of a process which does nothing else. Errors are against float64 on
-fewer rows. A path whose package is not installed is said to be not run. Not a benchmark of whole steps (`step.py`).
+fewer rows. A path whose package is not installed is said to be not run. The rows are written after every part, so that
+one that is ended keeps what it had. Not a benchmark of whole steps (`step.py`).
 """
 
 import argparse
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,6 +28,8 @@ SHAPES = {"cpu": (4096, 576, 49152), "cuda": (16384, 2048, 151936)}
 """Rows, dimension, vocabulary: SmolLM2-135M's head, that of a model of 1.5 billion weights."""
 REPEATS = {"cpu": 5, "cuda": 20}
 ERROR_ROWS = 128
+NOT_RUN = Absent, torch.OutOfMemoryError
+"""What a path is not run for: the others still are."""
 RATIOS = {
     "cpu": {
         "vs_three_matmuls": ("one_pass", "three_matmuls", 1.15),
@@ -34,7 +38,6 @@ RATIOS = {
     },
     "cuda": {
         "vs_three_matmuls": ("one_pass", "three_matmuls", 1.15),
-        "vs_liger": ("one_pass", "liger", 0.25),
         "scoring_vs_one_matmul": ("scoring", "one_matmul", 1.15),
         "recompute_vs_three_matmuls": ("recompute", "three_matmuls", 1.45),
     },
@@ -57,20 +60,29 @@ PEAKS = {
 }
 
 
-def measure(given: Given, names: list[str], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each path in each turn; one whose package is absent is left out and said to be not run."""
+def first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def measure(
+    given: Given, names: list[str], repeats: int, keep: Callable[[dict[str, list[float]]], object] = lambda _: None
+) -> dict[str, list[float]]:
+    """Seconds of each path in each turn; one whose package is absent is left out and said to be not run. `keep` is
+    told after each turn what there is so far."""
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats + 1):
         for name in list(seconds):
             try:
                 taken = _seconds(lambda name=name: PATHS[name](given), given.hidden.device)
-            except (Absent, torch.OutOfMemoryError) as error:
-                print(f"{name}: not run ({str(error).splitlines()[0]})", file=sys.stderr, flush=True)
+            except NOT_RUN as error:
+                print(f"{name}: not run ({first_line(error)})", file=sys.stderr, flush=True)
                 del seconds[name]
                 continue
             print(f"{'warm-up' if not turn else f'turn {turn}'} {name}: {taken:.4f} s", file=sys.stderr, flush=True)
             if turn:
                 seconds[name].append(taken)
+        if turn:
+            keep(seconds)
     return seconds
 
 
@@ -110,7 +122,10 @@ def peaks(given: argparse.Namespace, inputs: Given | None) -> dict[str, float]:
     found = {}
     for name in ("one_pass", "mixed", "recompute", "scoring", "full", "trl"):
         if inputs is not None:
-            found[name] = peak(name, inputs)
+            try:
+                found[name] = peak(name, inputs)
+            except NOT_RUN as error:
+                print(f"peak of {name}: not run ({first_line(error)})", file=sys.stderr, flush=True)
             continue
         command = [sys.executable, __file__, *sys.argv[1:], "--peak", name]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
@@ -154,11 +169,15 @@ def rows_of(device: str, seconds: dict, memory: dict, wrong: dict, extra: dict) 
         against = 1e9 if name == "peak_gb" else memory.get("full")
         rows.append(row(name, memory[path] / against if path in memory and against else None, "<=", limit))
     gradient = 1e-5 if device == "cpu" else 4e-3
-    limits = {"logprob_error": 2e-5, "entropy_error": 5e-5, "mixed_logprob_error": 1e-5}
+    limits = {"logprob_error": 2e-5, "entropy_error": 5e-5}
+    limits["mixed_logprob_error"] = 1e-5 if device == "cpu" else 2e-5  # a GPU's product truncates its float32 sums
     limits |= {f"{name}_gradient_error": gradient for name in ("hidden", "weight")}
     limits |= {f"mixed_{name}_gradient_error": 4e-3 for name in ("hidden", "weight")}
-    rows += [row(name, value, "<=", limits.get(name)) for name, value in wrong.items()]
-    rows[0] |= {"seconds": {name: statistics.median(each) for name, each in seconds.items()}, "peak_bytes": memory}
+    rows += [row(name, value, "<=", limits.get(name)) for name, value in (dict.fromkeys(limits) | wrong).items()]
+    rows[0] |= {
+        "seconds": {name: statistics.median(each) for name, each in seconds.items() if each},
+        "peak_bytes": memory,
+    }
     rows[0] |= extra
     return rows
 
@@ -210,9 +229,20 @@ def main() -> int:
     if given.peak:
         print(peak(given.peak, inputs))
         return 0
-    memory = peaks(given, inputs if given.device == "cuda" else None)
-    seconds = measure(inputs, list(PATHS), given.repeats)
-    rows = rows_of(given.device, seconds, memory, errors(min(given.rows, ERROR_ROWS), *shape), conditions(given))
+    measured: dict[str, dict] = {"seconds": {}, "memory": {}, "wrong": {}}
+
+    def keep(part: str, figures: dict) -> list[dict]:
+        measured[part] = figures
+        rows = rows_of(given.device, *measured.values(), conditions(given))
+        finish(rows, given.json)
+        return rows
+
+    try:
+        keep("wrong", errors(min(given.rows, ERROR_ROWS), *shape))
+    except NOT_RUN as error:
+        print(f"errors: not run ({first_line(error)})", file=sys.stderr, flush=True)
+    keep("memory", peaks(given, inputs if given.device == "cuda" else None))
+    rows = keep("seconds", measure(inputs, list(PATHS), given.repeats, lambda seconds: keep("seconds", seconds)))
     print(table(rows))
     return finish(rows, given.json)
 

@@ -4,7 +4,8 @@
 
 Compiled kernels against float64 first (values, gradients, confident tokens, drift of the anchor, two equal runs), then
 `loss_head.py --device cuda` on the shape of a 1.5B model's head and on SmolLM2's. Writes gpu.json and gpu.md with the
-machine's name. Exit code 1 where a check or a limit is missed. The tests run the same kernels in Triton's interpreter.
+machine's name after every part, and what the benchmarks say on stderr. Exit code 1 where a check or a limit is missed.
+Needs torch and Triton alone, and no installation. The tests run the same kernels in Triton's interpreter.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("TRITON_INTERPRET", "0")  # read where Triton is imported
 
 import torch
-from bars import row
+from bars import finish, row
 from loss_head_paths import Given, make
 
 from r1lab import kernels
@@ -27,8 +28,6 @@ from r1lab import kernels
 DEVICE = "cuda"
 SHAPES = {"1.5B": (), "smollm2": ("--rows", "16384", "--dimension", "576", "--vocabulary", "49152")}
 """Arguments of `loss_head.py`."""
-SECONDS = 200
-"""Deadline of each of its runs."""
 GRIDS = [(40, 64, 64), (300, 1000, 576), (130, 257, 896), (64, 49152, 576), (64, 151936, 896)]
 """Rows, vocabulary, dimension."""
 SHAPE = 64, 576, 1000
@@ -76,17 +75,35 @@ def differences(given: Given, weight_of: tuple[float, float], anchor: torch.Tens
     return made
 
 
+def attempted(name: str, rows: Iterator[dict]) -> Iterator[dict]:
+    """The rows, and one more that does not hold where making them ends in an error: the next part still runs."""
+    try:
+        yield from rows
+    except Exception as error:  # out of memory, or whatever a compiler says
+        yield row(f"{name}: {type(error).__name__} {' '.join(str(error).split())[:200]}", None, "<=", 0)
+        if DEVICE == "cuda":
+            torch.cuda.empty_cache()
+
+
 def checks() -> Iterator[dict]:
     """Rows of what was compared, the largest difference, the limit."""
     for dtype, limit in ((torch.float32, 1e-5), (torch.bfloat16, 4e-3)):
-        for rows, vocabulary, dimension in GRIDS:
-            given = make(rows, dimension, vocabulary, DEVICE, dtype)
-            for slopes in ((1.0, 0.0), (1.0, 0.3)):
-                found = differences(given, slopes, given.old)
-                name = f"{str(dtype).removeprefix('torch.')} {rows}x{dimension}x{vocabulary} slopes {slopes}"
-                yield row(f"{name} logp", found["logp"], "<=", 2e-5)
-                yield row(f"{name} entropy", found["entropy"], "<=", 5e-5)
-                yield row(f"{name} gradients", max(found["hidden"], found["weight"]), "<=", limit)
+        for grid in GRIDS:
+            name = f"{str(dtype).removeprefix('torch.')} {grid[0]}x{grid[2]}x{grid[1]}"
+            yield from attempted(name, _on_grid(name, dtype, limit, *grid))
+    yield from attempted("anchor and confidence", _by_anchor())
+
+
+def _on_grid(name: str, dtype: torch.dtype, limit: float, rows: int, vocabulary: int, dimension: int) -> Iterator[dict]:
+    given = make(rows, dimension, vocabulary, DEVICE, dtype)
+    for slopes in ((1.0, 0.0), (1.0, 0.3)):
+        found = differences(given, slopes, given.old)
+        yield row(f"{name} slopes {slopes} logp", found["logp"], "<=", 2e-5)
+        yield row(f"{name} slopes {slopes} entropy", found["entropy"], "<=", 5e-5)
+        yield row(f"{name} slopes {slopes} gradients", max(found["hidden"], found["weight"]), "<=", limit)
+
+
+def _by_anchor() -> Iterator[dict]:
     given = make(*SHAPE, DEVICE, torch.bfloat16)
     for drift in (0.0, 5.0, 40.0, 200.0):
         yield row(f"anchor off by {drift}: logp", differences(given, (1.0, 0.0), given.old - drift)["logp"], "<=", 2e-5)
@@ -97,28 +114,24 @@ def checks() -> Iterator[dict]:
     yield row("two runs differ", float(not all(torch.equal(a, b) for a, b in zip(*runs))), "<=", 0.0)
 
 
-def benchmarks(folder: Path) -> list[dict]:
-    """The rows of `loss_head.py` on each shape; one that did not end has a row that says so."""
-    found = []
-    for name, shape in SHAPES.items():
-        file = folder / f"gpu-{name}.json"
-        command = [
-            sys.executable,
-            str(Path(__file__).with_name("loss_head.py")),
-            "--device",
-            "cuda",
-            "--json",
-            str(file),
-        ]
-        try:
-            subprocess.run([*command, *shape], timeout=SECONDS, stderr=subprocess.DEVNULL)
-            found += [
-                each | {"name": f"{name} {each['name']}"} for each in json.loads(file.read_text(encoding="utf-8"))
-            ]
-        except (subprocess.TimeoutExpired, OSError) as error:
-            print(f"{name}: not run ({error})", file=sys.stderr)
-            found.append(row(f"{name} benchmark", None, "<=", 0))
-    return found
+def benchmark(folder: Path, name: str, seconds: float) -> list[dict]:
+    """The rows of `loss_head.py` on a shape, as far as it came; one more where it did not come to its end."""
+    file, said = folder / f"gpu-{name}.json", folder / f"gpu-{name}.stderr"
+    file.unlink(missing_ok=True)
+    script = str(Path(__file__).with_name("loss_head.py"))
+    command = [sys.executable, script, "--device", "cuda", "--json", str(file), *SHAPES[name]]
+    fault = ""
+    try:
+        with said.open("w", encoding="utf-8") as stderr:
+            subprocess.run(command, timeout=seconds, stderr=stderr)
+    except (subprocess.TimeoutExpired, OSError) as error:
+        fault = str(error)
+    rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    if not rows or fault:
+        lines = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
+        print(f"{name}: {fault or 'failed'}; {said} ends:", *lines[-5:], sep="\n  ", file=sys.stderr, flush=True)
+        rows.append(row("benchmark to its end", None, "<=", 0))
+    return [each | {"name": f"{name} {each['name']}"} for each in rows]
 
 
 def page(rows: list[dict], seconds: float) -> str:
@@ -135,19 +148,27 @@ def page(rows: list[dict], seconds: float) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("experiments/results/loss_head"))
+    parser.add_argument("--seconds", type=float, default=200, help="deadline of the benchmark on each shape")
     given = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("torch sees no GPU here; the kernels are tested without one by pytest tests/kernels")
     given.out.mkdir(parents=True, exist_ok=True)
     start, rows = time.monotonic(), []
+
+    def keep() -> int:
+        (given.out / "gpu.md").write_text(page(rows, time.monotonic() - start), encoding="utf-8")
+        return finish(rows, given.out / "gpu.json")
+
     for each in checks():
-        print(f"{'ok    ' if each['holds'] else 'MISSED'} {each['name']}: {each['value']:.3g}", flush=True)
+        value = "not run" if each["value"] is None else f"{each['value']:.3g}"
+        print(f"{'ok    ' if each['holds'] else 'MISSED'} {each['name']}: {value}", flush=True)
         rows.append(each)
-    rows += benchmarks(given.out)
-    (given.out / "gpu.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    (given.out / "gpu.md").write_text(page(rows, time.monotonic() - start), encoding="utf-8")
+        keep()
+    for name in SHAPES:
+        rows += benchmark(given.out, name, given.seconds)
+        keep()
     print(page(rows, time.monotonic() - start))
-    return 0 if all(each["holds"] for each in rows) else 1
+    return keep()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ A CPU attends segment by segment (`segments`), a GPU through FlexAttention (`fle
 model to it where a try shows that it then computes what it computed before; any other is forwarded in padded rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from r1lab.attention import segments
 from r1lab.attention.parts import row_length, row_positions
+from r1lab.errors import RunError
 from r1lab.records import Segment
 
 NAME = "r1lab_packed"
@@ -99,22 +100,31 @@ def forward(
     ).last_hidden_state
 
 
-def use_packed_attention(model) -> bool:
-    """Switch a model to `attend`; False, and the model as it was, where it does not compute the same through it.
+def use_packed_attention(model, say: Callable[[str], object] = lambda _: None) -> bool:
+    """Switch a model to `attend`; False, and the model as it was, where it does not compute the same through it, and
+    `say` is told why.
 
-    What is tried is a row of two prompts, one with two completions, against each of these on its own.
+    What is tried is a row of two prompts, one with two completions, against each of these on its own. RunError on a
+    GPU for an error other than a model's own way of attending: there padded rows would hide that nothing compiles.
     """
     before = model.config._attn_implementation
     if before != "sdpa" or kinds_of(model.config) - KINDS:
         return False
     model.set_attn_implementation(NAME)
+    why = ""
     try:
-        same = _same(model, before)
-    except (TypeError, ValueError, RuntimeError, KeyError, IndexError, AttributeError):
-        same = False  # whatever it does with a row, it is not this
-    if not same:
+        why = "" if _same(model, before) else "it computes otherwise in packed rows"
+    except (TypeError, ValueError, RuntimeError, KeyError, IndexError, AttributeError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"  # whatever it does, it is not this
+        if model.device.type == "cuda" and not isinstance(error, TypeError):
+            raise RunError(
+                f"attention: packed rows do not run on this GPU: {why}; r1lab doctor looks for what is missing, and "
+                "attention: padded goes without them"
+            ) from error
+    if why:
         model.set_attn_implementation(before)
-    return same
+        say(f"attention in padded rows, which compute a group's prompt for each completion: {why}")
+    return not why
 
 
 @torch.no_grad()

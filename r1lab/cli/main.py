@@ -62,6 +62,7 @@ def train(
     from_checkpoint: Annotated[
         str, typer.Option(metavar="STEP", help="Go back to this checkpoint (20, or rl-20); what is behind is set aside")
     ] = "",
+    device: Annotated[str | None, typer.Option(help="With --dry-run: whether it fits a GPU, such as h200")] = None,
     processes: Annotated[
         int | None, typer.Option(help="Start so many processes that train together on this machine")
     ] = None,
@@ -71,6 +72,8 @@ def train(
 
     if full and not dry_run:
         raise RecipeError("--full: goes with --dry-run, which prints the recipe")
+    if device is not None and not dry_run:
+        raise RecipeError("--device: goes with --dry-run, which counts memory; CUDA_VISIBLE_DEVICES chooses GPUs")
     several = launch.num_processes(processes)
     back = ["--from-checkpoint", from_checkpoint] if from_checkpoint else []
     if several > 1 and not dry_run:
@@ -80,15 +83,15 @@ def train(
         raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or []), *back]))
     with launch.session():
         if dry_run:
-            return _dry_run(recipe, overrides or [], several, full)
+            return _dry_run(recipe, overrides or [], several, full, device)
         _train(recipe, overrides or [], from_checkpoint)
 
 
-def _dry_run(recipe: str, overrides: list[str], processes: int, is_full: bool) -> None:
+def _dry_run(recipe: str, overrides: list[str], processes: int, is_full: bool, device: str | None) -> None:
     from r1lab.recipe import load
     from r1lab.stages.dry_run import dry_run
 
-    typer.echo(dry_run(load.resolve(*load.read(recipe, overrides)), processes, is_full=is_full))
+    typer.echo(dry_run(load.resolve(*load.read(recipe, overrides)), processes, is_full=is_full, device=device))
 
 
 def _train(recipe: str, overrides: list[str], from_checkpoint: str) -> None:

@@ -23,8 +23,6 @@ from r1lab.distributed.ranks import size
 
 BUCKET_NUMBERS = 2**23
 """Numbers of one all-reduce."""
-MEMORY_SHARE = 0.6
-"""Share of a GPU's memory that replicated weights, gradients and moments may take under `parallel: auto`."""
 
 
 def sum_gradients(weights: Sequence[Tensor]) -> None:
@@ -59,8 +57,8 @@ def clip_gradients(weights: Sequence[Tensor], most: float) -> float:
 
 
 def shard(module: nn.Module | None, parallel: str) -> None:
-    """Keep a part of every weight on each rank (FSDP2) where several ranks run and `parallel` says so."""
-    if module is None or not is_split(parallel, module):
+    """Keep a part of every weight on each rank (FSDP2) where several ranks run and `parallel` says fsdp2."""
+    if module is None or size() == 1 or parallel != "fsdp2":
         return
     mesh = init_device_mesh(next(module.parameters()).device.type, (size(),))
     for part in [*getattr(getattr(module, "base_model", None), "layers", []), module]:
@@ -72,18 +70,22 @@ def shard(module: nn.Module | None, parallel: str) -> None:
         register_fsdp_forward_method(module, "trunk")
 
 
-def is_split(parallel: str, module: nn.Module) -> bool:
-    """Whether weights are sharded; auto: where the launcher asks for FSDP, or a GPU would not hold weights, gradients
-    and both moments."""
-    if size() == 1 or parallel != "auto":
-        return size() > 1 and parallel == "fsdp2"
+def resolved(parallel: str, fits: Callable[[float], bool]) -> str:
+    """What `parallel: auto` is: fsdp2 where the launcher asks for FSDP, or where what a step needs with replicated
+    weights does not fit a GPU (`fits` of its bytes); else ddp."""
+    if parallel != "auto" or size() == 1:
+        return parallel
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
-        return True
-    device = next(module.parameters()).device
-    if device.type != "cuda":
-        return False
-    needed = 4 * sum(weight.numel() * weight.element_size() for weight in module.parameters())
-    return needed > MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
+        return "fsdp2"
+    card = card_bytes()
+    return "ddp" if not card or fits(card) else "fsdp2"
+
+
+def card_bytes() -> int:
+    """Memory of this process's GPU; 0 without one."""
+    return (
+        torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory if torch.cuda.is_available() else 0
+    )
 
 
 def is_sharded(module: nn.Module) -> bool:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from r1lab.doctor import finding, hardware, isolation, probes, versions
+from r1lab.doctor import finding, gpu, hardware, isolation, probes, versions
 from r1lab.doctor.finding import Finding, ProbeAnswer
 from r1lab.doctor.versions import ENGINES, Ranges, pip, version
 
@@ -29,6 +29,7 @@ def examine() -> list[Finding]:
     of_torch, setting = answers["torch"].facts.get("threads"), os.environ.get("OMP_NUM_THREADS")
     return [
         *devices(answers["torch"], supported),
+        *gpu.findings({name: answers[f"gpu {name}"] for name in gpu.TRIED if f"gpu {name}" in answers}),
         *versions.packages(supported),
         *imports(answers, supported),
         *triton(answers, supported),
@@ -77,6 +78,8 @@ def gather(supported: Ranges) -> dict[str, ProbeAnswer]:
         questions["interpreter"] = ("triton", "cpu")
         if hardware.has_nvidia():
             questions["compiler"] = ("triton", "cuda")
+    if hardware.has_nvidia() and version("torch"):
+        questions |= {f"gpu {name}": ("on_gpu", name) for name in gpu.TRIED}
     if any(version(name) for name in ENGINES):
         questions["vllm"] = ("vllm",)
     if not _is_offline():
@@ -94,13 +97,13 @@ def devices(torch: ProbeAnswer, supported: Ranges) -> list[Finding]:
     """The processor and the GPUs that torch can compute on."""
     facts = torch.facts
     findings = [Finding("devices", "cpu", "ok", hardware.processor(hardware.cpuinfo()))]
-    for index, gpu in enumerate(facts.get("gpus", [])):
-        detail = f"{gpu['name']}, {gpu['memory'] / hardware.GIB:.0f} GiB"
-        if gpu["problem"] is None:
+    for index, card in enumerate(facts.get("gpus", [])):
+        detail = f"{card['name']}, {card['memory'] / hardware.GIB:.0f} GiB"
+        if card["problem"] is None:
             findings.append(Finding("devices", f"cuda:{index}", "ok", detail))
         else:
             remedy = "free its memory, or leave it out: export CUDA_VISIBLE_DEVICES="
-            findings.append(Finding("devices", f"cuda:{index}", "broken", f"{detail}: {gpu['problem']}", remedy))
+            findings.append(Finding("devices", f"cuda:{index}", "broken", f"{detail}: {card['problem']}", remedy))
     if facts.get("gpus"):
         return findings
     if not hardware.has_nvidia():

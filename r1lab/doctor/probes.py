@@ -174,6 +174,12 @@ def _isolation() -> None:
     _say(isolation.probed())
 
 
+def _on_gpu(name: str) -> None:
+    from r1lab.doctor import gpu
+
+    _say(gpu.TRIED[name]())
+
+
 def _hub(address: str) -> None:
     """Any reply counts, a refusal too. The parent's deadline covers a name server that does not answer."""
     with suppress(urllib.error.HTTPError):
@@ -181,5 +187,5 @@ def _hub(address: str) -> None:
 
 
 PROBES: dict[str, Callable[..., None]] = {
-    probe.__name__[1:]: probe for probe in (_hub, _imports, _isolation, _torch, _transformers, _triton, _vllm)
+    probe.__name__[1:]: probe for probe in (_hub, _imports, _isolation, _on_gpu, _torch, _transformers, _triton, _vllm)
 }

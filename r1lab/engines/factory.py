@@ -112,7 +112,8 @@ def settings(name: str, knobs: EngineConfig, policy: PolicyProtocol) -> dict[str
     if name == "server":
         return {key: getattr(knobs, key) for key in ("urls", "key_env", "deadline", "reconnect", "max_num_seqs")}
     if name != "vllm":
-        dtype = torch.float32 if knobs.dtype == "auto" else getattr(torch, knobs.dtype)
+        own_dtype = policy.compute_dtype if torch.cuda.is_available() else torch.float32
+        dtype = own_dtype if knobs.dtype == "auto" else getattr(torch, knobs.dtype)
         return {"max_batch": knobs.max_batch} | ({"dtype": dtype} if name == "local" else {})
     own = ("max_model_len", "max_num_seqs", "gpu_memory_utilization", "tensor_parallel", "enforce_eager")
     dtype = policy.compute_dtype if knobs.dtype == "auto" else getattr(torch, knobs.dtype)

@@ -31,6 +31,10 @@ SCALES = {"logit_scale": (("cohere",), 1), "logits_scaling": (("granite",), -1)}
 """Keys of a configuration that multiply the logits (1) or divide them (-1), and the families where they do so."""
 
 
+_COUNTED: dict[str, int] = {}
+"""Weights by configuration."""
+
+
 @dataclass(frozen=True, eq=False)
 class OutputLayer:
     """logits = scale (hidden weight^T + bias), soft-capped where `softcap` is set: then scale is 1."""
@@ -73,8 +77,11 @@ def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
 
 
 def num_parameters(config: PretrainedConfig) -> int:
-    """Weights of a model of this configuration."""
-    return sum(weight.numel() for weight in _skeleton(config).parameters())
+    """Weights of a model of this configuration; counted once, which takes a second for a large one."""
+    key = f"{type(config).__name__} {config.to_json_string()}"
+    if key not in _COUNTED:
+        _COUNTED[key] = sum(weight.numel() for weight in _skeleton(config).parameters())
+    return _COUNTED[key]
 
 
 def weights_of_a_token(model: PreTrainedModel) -> int:

@@ -24,7 +24,7 @@ from r1lab.objective import Objective
 from r1lab.objective.loss import row_loss, value_loss
 from r1lab.objective.samples import check_update
 from r1lab.objective.schedule import learning_rate
-from r1lab.policy import lora, models
+from r1lab.policy import lora, memory, models
 from r1lab.policy.compute import prepare_compute
 from r1lab.policy.packing import empty_batch, pack
 from r1lab.recipe import TrainStageConfig
@@ -55,15 +55,26 @@ class Policy:
         self.tokenizer = models.load_tokenizer(location)
         dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
         self.model = models.load_model(location, dtype).to(self.accelerator.device)
-        self.shares_prompts = stage.attention == "auto" and attention.use_packed_attention(self.model)
+        self.notes: list[str] = []
+        """For the manifest and the console."""
+        packs = stage.attention == "auto"
+        self.shares_prompts = packs and attention.use_packed_attention(self.model, self.notes.append)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
+        if self.reference is not None and has_gpu:
+            self.reference.to(self.compute_dtype)  # what it computes in anyway, at half the memory
         prepare_compute(self.model, stage)
         if stage.lora is not None:
             lora.add_adapter(self.model, stage.lora, derive(seed, "lora"))
         self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
         self.value_head = None if value_rate is None else self._make_value_head()
+
+        def fits(card_bytes: float) -> bool:
+            beside = {"needs_ref": needs_ref, "engine": memory.likely_engine(stage), "card_bytes": card_bytes}
+            return memory.need(self.model.config, stage, **beside).fits(card_bytes)
+
+        parallel = "ddp" if stage.lora else sharding.resolved(stage.parallel, fits)
         for module in (self.model, self.reference, self.value_head):
-            sharding.shard(module, "ddp" if stage.lora else stage.parallel)
+            sharding.shard(module, parallel)
         options = stage.optimizer
         groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
         if self.value_head is not None:
@@ -180,6 +191,8 @@ class Policy:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.optimizer.step()
+        if self.accelerator.device.type == "cuda":
+            self.optimizer.zero_grad(set_to_none=True)  # an engine wakes in this memory
         self.version += 1
         return norm, rate
 

@@ -21,7 +21,7 @@ class EngineConfig(Config):
     reconnect: Above = 600.0
     """Seconds to wait for a server where none is left (server). Free."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the rollouts; auto: float32, but with vllm bfloat16 where the policy runs under bf16 autocast. Result."""
+    """Of the rollouts; auto: on a GPU and with vllm what the policy computes in, else float32. Result."""
     max_batch: Positive = 512
     """Completions decoded at once (local). Rounding."""
     max_num_seqs: Positive = 256

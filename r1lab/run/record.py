@@ -4,6 +4,8 @@
 import resource
 from collections.abc import Sequence
 
+import torch
+
 from r1lab.recipe import AnyStageConfig
 from r1lab.records import Settled
 from r1lab.run.folder import RunFolder
@@ -17,12 +19,25 @@ def seconds_of(seconds: dict[str, float], block: Sequence[Settled], stage: AnySt
     total = sum(seconds.values())
     verdicts = [scored.verdict for settled in block for scored in settled.drawn.members if scored.verdict is not None]
     slow = sum(verdict.seconds > stage.workers.deadline / 2 for verdict in verdicts)
-    return {f"time/{name}": value for name, value in seconds.items()} | {
-        "time/total": total,
-        "time/tokens_per_second": tokens / max(1e-9, total - seconds.get("evaluate", 0.0)),
-        "time/near_deadline": slow / len(verdicts) if verdicts else None,
-        "time/peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    }
+    return (
+        {f"time/{name}": value for name, value in seconds.items()}
+        | _gpu_peak()
+        | {
+            "time/total": total,
+            "time/tokens_per_second": tokens / max(1e-9, total - seconds.get("evaluate", 0.0)),
+            "time/near_deadline": slow / len(verdicts) if verdicts else None,
+            "time/peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        }
+    )
+
+
+def _gpu_peak() -> dict[str, float]:
+    """Most memory that tensors took on this process's GPU since the last time; nothing on a CPU."""
+    if not torch.cuda.is_initialized():
+        return {}
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return {"time/gpu_peak_memory_gib": peak}
 
 
 def record(

@@ -7,9 +7,9 @@ from transformers import PretrainedConfig
 
 from r1lab.kernels.torch_head import CHUNK_BYTES
 from r1lab.policy import models
-from r1lab.recipe import SftStageConfig, TrainStageConfig
+from r1lab.recipe import AnyStageConfig, SftStageConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
-from r1lab.stages import model_shapes
+from r1lab.stages import gpu_memory, model_shapes
 from r1lab.stages.prepare import Ready
 
 GIB = 2**30
@@ -38,24 +38,18 @@ def tokens(ready_stage: Ready) -> dict[str, int | None]:
 
 
 def memory(ready_stage: Ready, config: PretrainedConfig, processes: int = 1) -> dict[str, float]:
-    """Estimated GiB of each process by purpose: float32 weights, gradients, AdamW's two moments, the engine's and a
-    reference's copy, keys and values of one wave, activations of one micro-batch and the head's chunks. What samples
-    only has no more than weights, keys and values."""
+    """Estimated GiB of each process on a CPU by purpose: float32 weights, gradients, AdamW's two moments, the engine's
+    and a reference's copy, keys and values of one wave, activations of one micro-batch and the head's chunks. What
+    samples only has no more than weights, keys and values."""
     stage, copy = ready_stage.stage, 4 * models.num_parameters(config)
     weights = copy / processes if isinstance(stage, TrainStageConfig) and stage.parallel == "fsdp2" else copy
     text = config.get_text_config()
     width, layers = text.hidden_size, text.num_hidden_layers
-    head = getattr(text, "head_dim", None) or width // text.num_attention_heads
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    first = [problem for problems in ready_stage.sources.values() for problem in problems[:64]]
-    lengths = [len(ready_stage.renderer.render(problem)) for problem in first] if ready_stage.renderer else []
-    prompt = max(lengths, default=PROMPT_TOKENS)
-    sequences = min(stage.engine.max_batch, math.ceil(stage.prompts_per_step / processes) * stage.group_size)
     inner = getattr(text, "intermediate_size", 4 * width)
     parts = {
         "weights": weights,
         "engine weights": copy if ready_stage.table else 0,
-        "keys and values": 2 * 4 * layers * heads * head * sequences * (prompt + stage.max_new_tokens),
+        "keys and values": 4 * keys_of_a_token(config) * _sequences(stage, processes) * _longest(ready_stage),
     }
     if isinstance(stage, TrainStageConfig):
         parts |= {
@@ -66,6 +60,44 @@ def memory(ready_stage: Ready, config: PretrainedConfig, processes: int = 1) -> 
             "loss head": 2 * CHUNK_BYTES + 4 * text.vocab_size * width,
         }
     return {name: size / GIB for name, size in parts.items() if size} | {"total": sum(parts.values()) / GIB}
+
+
+def keys_of_a_token(config: PretrainedConfig) -> int:
+    """Numbers of a token's keys and values in all layers."""
+    text = config.get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    return 2 * text.num_hidden_layers * heads * head
+
+
+def _sequences(stage: AnyStageConfig, processes: int) -> int:
+    """That the local engine decodes at once."""
+    return min(stage.engine.max_batch, math.ceil(stage.prompts_per_step / processes) * stage.group_size)
+
+
+def _longest(ready_stage: Ready) -> int:
+    """Tokens of a prompt, by the first of each source, and a whole completion."""
+    first = [problem for problems in ready_stage.sources.values() for problem in problems[:64]]
+    lengths = [len(ready_stage.renderer.render(problem)) for problem in first] if ready_stage.renderer else []
+    return max(lengths, default=PROMPT_TOKENS) + ready_stage.stage.max_new_tokens
+
+
+def on_card(
+    ready_stage: Ready, config: PretrainedConfig, card: gpu_memory.Card, processes: int
+) -> gpu_memory.Placement:
+    """The stage on a GPU, as its table takes it."""
+    stage = ready_stage.stage
+    return gpu_memory.Placement(
+        stage,
+        config,
+        card,
+        processes,
+        engine=gpu_memory.engine_of(stage, config) if ready_stage.table else "",
+        needs_ref="ref" in ready_stage.objective.needs,
+        tokens=_longest(ready_stage),
+        keys=keys_of_a_token(config),
+        sequences=_sequences(stage, processes),
+    )
 
 
 def disk(ready: list[Ready]) -> int:
@@ -102,8 +134,8 @@ def _until(ready_stage: Ready) -> str:
     return "until its data is there" if by_epochs else "until the budget"
 
 
-def lines(ready: list[Ready], processes: int = 1) -> list[str]:
-    """The estimates of every stage, run by so many processes, as lines for people."""
+def lines(ready: list[Ready], processes: int = 1, card: gpu_memory.Card | None = None) -> list[str]:
+    """The estimates of every stage, run by so many processes on CPUs or on such cards, as lines for people."""
     text: list[str] = []
     config = PretrainedConfig()
     for ready_stage in ready:
@@ -112,14 +144,17 @@ def lines(ready: list[Ready], processes: int = 1) -> list[str]:
             config = model_shapes.config_of(ready_stage.location)
         most = tokens(ready_stage).items()
         count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in most}
-        sizes = memory(ready_stage, config, processes)
-        parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items() if size >= 0.005)
         steps = "" if isinstance(stage, EvalStageConfig) else f", steps {ready_stage.steps or _until(ready_stage)}"
         text.append(f"stage {stage.name}: {_problems(ready_stage)}{steps}")
         text.append(
             f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"
         )
-        several = f" of each of {processes} processes" if processes > 1 else ""
-        text.append(f"  memory{several}, estimated GiB: {parts}")
+        if card is not None:
+            text += [f"  {line}" for line in gpu_memory.lines(on_card(ready_stage, config, card, processes))]
+        else:
+            sizes = memory(ready_stage, config, processes)
+            parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items() if size >= 0.005)
+            several = f" of each of {processes} processes" if processes > 1 else ""
+            text.append(f"  memory{several}, estimated GiB: {parts}")
         text += [f"  {note}" for note in ready_stage.notes]
     return text

@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from r1lab.stages.prepare import Ready
 
 
-def dry_run(plan: Plan, processes: int = 1, *, is_full: bool = False) -> str:
-    """For people, of a run by so many processes; `is_full` ends in the whole recipe. RecipeError in one line for
-    whatever is wrong."""
+def dry_run(plan: Plan, processes: int = 1, *, is_full: bool = False, device: str | None = None) -> str:
+    """For people, of a run by so many processes; `is_full` ends in the whole recipe, `device` names a GPU that its
+    memory is told of in place of this machine's. RecipeError in one line for whatever is wrong."""
     remote = _remote(plan)
     reason = _unreachable(remote) if remote else ""
     checked = [] if reason else check.check(plan)
-    from r1lab.stages import costs, preview  # these load torch, which no mistake above waits for
+    from r1lab.stages import costs, gpu_memory, preview  # these load torch, which no mistake above waits for
     from r1lab.stages.prepare import prepare
 
     ready = outlined(plan) if reason else prepare(plan, checked)
     notes = [f"not checked, for {reason}: the tokenizer or data of {', '.join(remote)}"] if reason else []
     notes += [f"prompts counted as {costs.PROMPT_TOKENS:,} tokens"] if reason else []
-    told = [*preview.lines(ready, plan), *costs.lines(ready, processes), *notes]
+    card = gpu_memory.card_of(device)
+    told = [*preview.lines(ready, plan), *costs.lines(ready, processes, card), *notes]
     return "\n".join([*told, *(["", load.dump(plan).rstrip()] if is_full else ["the whole recipe: --full"])])
 
 

@@ -49,6 +49,9 @@ def run_stage(
     knobs["value_rate"] = objective.credit.value_rate if objective.has_values else None
     policy = Policy(build.start(ready, run), stage, **knobs)
     models.stops_at(policy.model, policy.tokenizer, ready.renderer.turn_end)
+    for note in policy.notes:
+        run.note(note)
+        progress.say(f"warning: {note}")
     samplers = None
     if ready.table:
         verification = build.verification(ready, plan, stack)

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from r1lab import attention
 from r1lab.attention import NAME
+from r1lab.errors import RunError
 from r1lab.policy.packing import pack
 from r1lab.records import Sample
 
@@ -96,6 +97,30 @@ def test_a_model_that_computes_anything_else_in_a_packed_row_is_left_as_it_was(f
     model = make(family, **settings)
     before = model.config._attn_implementation
     assert not attention.use_packed_attention(model) and model.config._attn_implementation == before
+
+
+def test_why_rows_are_padded_is_said_and_on_a_gpu_only_a_models_own_way_is_no_error(monkeypatch):
+    said, model = [], make("Llama")
+    faults = iter(
+        [TypeError("no sinks"), RuntimeError("gcc:\nnot found"), None, TypeError("no sinks"), RuntimeError("gcc")]
+    )
+
+    def tried(*_):
+        if fault := next(faults):
+            raise fault
+        return False
+
+    monkeypatch.setattr(attention, "_same", tried)
+    for _ in range(3):
+        assert not attention.use_packed_attention(model, said.append)
+    whys = ("TypeError: no sinks", "RuntimeError: gcc: not found", "it computes otherwise in packed rows")
+    assert [line.partition(" completion: ")[2] for line in said] == list(whys)
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    before = model.config._attn_implementation
+    assert not attention.use_packed_attention(model, said.append) and len(said) == 4
+    with pytest.raises(RunError, match=r"do not run on this GPU: RuntimeError: gcc; .*attention: padded goes without"):
+        attention.use_packed_attention(model, said.append)
+    assert before == "sdpa"
 
 
 def test_without_segments_attention_is_that_of_transformers():

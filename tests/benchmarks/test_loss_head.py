@@ -1,5 +1,7 @@
 """The benchmark of the loss head compares paths that compute the same gradients."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +53,110 @@ def test_absent_packages_are_not_run_and_their_limits_do_not_hold(scripts, given
     assert rows["vs_trl"]["value"] is None and not rows["vs_trl"]["holds"]
     assert rows["peak_vs_full"]["value"] == 0.1 and rows["peak_vs_full"]["holds"]
     assert "not run" in scripts[0].table(list(rows.values()))
+
+
+def test_a_path_that_is_absent_or_too_large_takes_no_other_part_along(scripts, given, monkeypatch, capsys):
+    def absent(_):
+        raise scripts[1].Absent("trl")
+
+    def too_large(_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 GiB")
+
+    paths = {"one_pass": lambda _: None, "mixed": too_large, "trl": absent, "three_matmuls": lambda _: None}
+    monkeypatch.setattr(scripts[0], "PATHS", paths)
+    monkeypatch.setattr(scripts[0], "peak", lambda name, given: paths[name](given) or 7.0)
+    monkeypatch.setattr(scripts[0], "errors", too_large)
+    asked = scripts[0].argparse.Namespace(device="cuda")
+    for name in ("recompute", "scoring", "full"):
+        paths[name] = absent
+    assert scripts[0].peaks(asked, given) == {"one_pass": 7.0}
+    said = capsys.readouterr().err
+    assert "peak of mixed: not run (CUDA out of memory.)" in said and "peak of trl: not run (trl)" in said
+    kept = []
+    scripts[0].measure(given, list(paths), 2, lambda seconds: kept.append(len(seconds["one_pass"])))
+    assert kept == [1, 2]
+
+
+def test_figures_are_written_after_every_part(scripts, monkeypatch, tmp_path):
+    file, seen = tmp_path / "rows.json", []
+    monkeypatch.setattr(sys, "argv", ["loss_head.py", "--rows", "8", "--dimension", "16", "--vocabulary", "64",
+                                      "--repeats", "1", "--json", str(file)])  # fmt: skip
+
+    def unmeasured(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    def ended(*_):
+        seen.extend(json.loads(file.read_text()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scripts[0], "errors", unmeasured)
+    monkeypatch.setattr(scripts[0], "peaks", lambda *_: {"one_pass": 1.0, "full": 10.0})
+    monkeypatch.setattr(scripts[0], "measure", ended)
+    with pytest.raises(KeyboardInterrupt):
+        scripts[0].main()
+    rows = {row["name"]: row for row in seen}
+    assert rows["peak_vs_full"]["value"] == 0.1 and rows["logprob_error"]["value"] is None
+    assert not rows["logprob_error"]["holds"] and not rows["vs_three_matmuls"]["holds"]
+
+
+def test_a_benchmark_that_fails_keeps_its_figures_and_what_it_said(scripts, monkeypatch, tmp_path, capsys):
+    import loss_head_gpu
+
+    def run(command, timeout, stderr):
+        stderr.write("turn 1\nthe last word\n")
+        file = Path(command[command.index("--json") + 1])
+        file.write_text(json.dumps([{"name": "vs_three_matmuls", "value": 1.1, "limit": 1.15, "holds": True}]))
+        raise loss_head_gpu.subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(loss_head_gpu.subprocess, "run", run)
+    kept, ended = loss_head_gpu.benchmark(tmp_path, "smollm2", 9)
+    assert (kept["name"], kept["value"]) == ("smollm2 vs_three_matmuls", 1.1)
+    assert ended["name"] == "smollm2 benchmark to its end" and not ended["holds"]
+    assert "the last word" in capsys.readouterr().err and "turn 1" in (tmp_path / "gpu-smollm2.stderr").read_text()
+
+
+def test_a_check_that_cannot_run_is_a_row_and_the_next_runs(scripts, monkeypatch):
+    pytest.importorskip("triton")
+    import loss_head_gpu
+
+    def fails(*_):
+        raise RuntimeError("PTX\nerror")
+
+    monkeypatch.setattr(loss_head_gpu, "DEVICE", "cpu")
+    monkeypatch.setattr(loss_head_gpu, "differences", fails)
+    monkeypatch.setattr(loss_head_gpu, "GRIDS", [(5, 300, 16)] * 2)
+    names = [row["name"] for row in loss_head_gpu.checks() if not row["holds"]]
+    failed = [f"{kind} 5x16x300" for kind in ("float32", "float32", "bfloat16", "bfloat16")] + ["anchor and confidence"]
+    assert names == [f"{name}: RuntimeError PTX error" for name in failed]
+
+
+BARE = """
+import importlib.abc, runpy, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in {"pydantic", "datasets", "trl", "liger_kernel"}:
+            raise ImportError(f"no {name} on a bare image")
+
+sys.meta_path = [Missing(), *(finder for finder in sys.meta_path if "editable" not in repr(finder).lower())]
+root, script, *sys.argv = sys.argv[1:]
+sys.path = [path for path in sys.path if path and not path.startswith(root + "/") or "site-packages" in path]
+sys.path = [path for path in sys.path if path != root]
+sys.path.insert(0, script.rpartition("/")[0])
+sys.argv.insert(0, script)
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_from_a_tree_that_is_not_installed_without_pydantic_and_datasets(tmp_path):
+    file, root = tmp_path / "rows.json", str(FOLDER.parents[1])
+    sizes = ["--rows", "8", "--dimension", "16", "--vocabulary", "64", "--repeats", "1", "--json", str(file)]
+    command = [sys.executable, "-c", BARE, root, str(FOLDER / "loss_head.py"), *sizes]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "trl: not run (trl)" in done.stderr, done.stderr[-2000:]
+    values = {row["name"]: row["value"] for row in json.loads(file.read_text())}
+    assert values["vs_three_matmuls"] > 0 and values["logprob_error"] < 2e-5
 
 
 def test_errors_are_measured_against_float64(scripts):

@@ -43,6 +43,22 @@ def test_only_the_layers_inputs_are_kept_for_the_backward_pass():
     assert held(model) < 0.4 * before
 
 
+class OnGpu:
+    """A policy's optimizer and device as on a GPU, which no test has."""
+
+    type = "cuda"
+
+
+def test_gradients_are_given_back_after_a_step_on_a_gpu_alone(make_policy, make_samples, monkeypatch):
+    policy = make_policy()
+    assert any(weight is not None for weight in learned(policy, make_samples(3, engine=-4.0))[1])
+    monkeypatch.setattr(type(policy.accelerator), "device", OnGpu(), raising=False)
+    for weight in policy.model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    policy._step([])
+    assert all(weight.grad is None for weight in policy.model.parameters())
+
+
 def test_dropout_stays_off(make_policy, make_samples):
     policy = make_policy(activation_checkpointing=True)
     assert not any(module.training for module in policy.model.modules())
