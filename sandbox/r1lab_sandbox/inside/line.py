@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from r1lab_sandbox.inside import values
-from r1lab_sandbox.inside.proxies import Class, Crossing, Function, Handle, Object, Span, number_of
+from r1lab_sandbox.inside.proxies import Class, Crossing, Function, Handle, NotAnswered, Object, Span, number_of
 
 SOLUTION = "Solution"
 """LeetCode's class: it holds the functions that are tested, and its objects are none that a test looks at."""
@@ -122,7 +122,7 @@ class Line:
         if "iterator" in reply:
             return iter(list(values.decode(reply["iterator"], named=self.received)))
         if "value" not in reply:
-            raise Crossing(str(reply.get("odd", "no value came back")))
+            raise Crossing(str(reply["odd"])) if "odd" in reply else NotAnswered("an answer that was not asked for")
         value = values.decode(reply["value"], named=self.received)
         value = _changed(self, args, value, reply) if "changed" in reply or "argument" in reply else value
         return _awaitable(value) if reply.get("awaited") else value

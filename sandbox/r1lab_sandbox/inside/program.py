@@ -99,7 +99,7 @@ def _ask(line: socket.socket, message: dict) -> dict:
         reply = values.tree(answer)
     except values.NotPlain as error:
         return {"odd": str(error)}
-    return reply if isinstance(reply, dict) else {"odd": "no answer"}
+    return reply if isinstance(reply, dict) else {}
 
 
 def _execute(request: dict, name: str, given: set[str]) -> types.ModuleType:

@@ -30,6 +30,10 @@ class Crossing(BaseException):
         Crossing.latest = self
 
 
+class NotAnswered(Crossing):
+    """The program said something else than the answer to a question. Its fault, and no lack of ours."""
+
+
 class Asker(Protocol):
     """What asks the program: `r1lab_sandbox.inside.line.Line`."""
 

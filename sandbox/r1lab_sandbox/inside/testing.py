@@ -16,7 +16,7 @@ from typing import Any
 
 from r1lab_sandbox.inside import miniature_pytest
 from r1lab_sandbox.inside.line import Line, constant
-from r1lab_sandbox.inside.proxies import Class, Crossing, Function, Object
+from r1lab_sandbox.inside.proxies import Class, Crossing, Function, NotAnswered, Object
 
 WRONG, CRASH, CROSSING, BROKEN = "wrong", "crash", "crossing", "broken"
 """BROKEN: the tests themselves, where no name of the program was used: whatever a program declares, never by that."""
@@ -203,8 +203,8 @@ def _attempt(test: Callable[[], None], line: Line) -> list:
 
 def _failure(error: BaseException, line: Line) -> list:
     """A name that is missing may be one that the program should have had."""
-    is_crossing = isinstance(error, Crossing)
-    can_be_ours = not (line.is_used or is_crossing or isinstance(error, NameError))
+    is_crossing = isinstance(error, Crossing) and not isinstance(error, NotAnswered)
+    can_be_ours = not (line.is_used or isinstance(error, Crossing | NameError))
     is_ours = can_be_ours or isinstance(error, miniature_pytest.Unsupported)
     status = CRASH if getattr(error, "is_from_program", False) else BROKEN if is_ours else WRONG
     return [False, CROSSING if is_crossing else status, f"{type(error).__name__}: {error}"[:300]]
