@@ -6,6 +6,7 @@ are all returned: what they mean beside the gold is the verifier's to say.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from r1lab_verifiers.math.read.hedges import denies, takes_back
 from r1lab_verifiers.math.read.sentence import SentencePart, conclusion, formulas, is_name, pieces, without_annotations
@@ -233,7 +234,8 @@ def unless_denied(sentence: str) -> SentencePart | None:
     return piece
 
 
-def _sentences(region: str) -> list[str]:
+@lru_cache(maxsize=4)
+def _sentences(region: str) -> tuple[str, ...]:
     """The sentences of the region's end, in order."""
     tail = region.rstrip()[-MAX_END_CHARACTERS:]
     if len(tail) == MAX_END_CHARACTERS and "\n\n" in tail:
@@ -243,7 +245,7 @@ def _sentences(region: str) -> list[str]:
     for end in _SENTENCE_END.finditer(masked):
         found.append(tail[start : end.start()])
         start = end.end()
-    return [text for text in [*found, tail[start:]] if text.strip()]
+    return tuple(text for text in [*found, tail[start:]] if text.strip())
 
 
 def verdict_word(region: str, _: bool) -> ExtractedAnswer | None:
@@ -280,13 +282,14 @@ POLICIES = {
     "stated": (after_statement,),
     "whole": (whole_region,),
 }
+_WORDS_ALONE = (last_sentence, verdict_word)
 FINAL = ("box", "####", "statement")
 """Places that say which the answer is: where it cannot be read, or is words, weaker places are not asked by `auto`."""
 """In which order places are asked; `auto` falls back on weaker ones where a stronger holds nothing that can be read."""
 
 
-def candidates(completion: str, policy: str, after: str | None):
-    """The places of a policy that hold something, strongest first."""
+def candidates(completion: str, policy: str, after: str | None, has_words: bool = True):
+    """The places of a policy that hold something, strongest first. has_words: whether words alone may be right."""
     region = final_region(completion)
     if after is not None:
         tail = after_marker(region, after)
@@ -299,6 +302,8 @@ def candidates(completion: str, policy: str, after: str | None):
     if policy == "answer" and not has_answer_tag(completion):
         return
     for place in POLICIES[policy]:
+        if place in _WORDS_ALONE and not has_words:
+            continue
         if (found := place(region, is_marked)) is not None:
             yield found
             if found.place in ("statement", "####") and (piece := unless_denied(found.texts[0])) is not None:

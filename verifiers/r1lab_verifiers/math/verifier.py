@@ -83,7 +83,7 @@ class Math:
             return Verdict(None, "error", reason=f"math: {reason}")
         golds = with_options(gold_readings(str(item.answer)), item)
         first_unreadable = None
-        for extracted in candidates(item.completion, self.extract, self.after):
+        for extracted in candidates(item.completion, self.extract, self.after, any(map(_is_said, golds))):
             verdict = self._judge(golds, extracted, item)
             if verdict.status != "unparsable":
                 return verdict
