@@ -47,9 +47,9 @@ def has_more_than(pidfd: int, limit_mb: float) -> bool:
 
 def available_mb() -> float:
     """Memory that this machine can still give, in MiB; without end where the kernel does not say."""
-    with suppress(OSError, AttributeError), open("/proc/meminfo") as file:
-        return int(re.search(r"MemAvailable: +(\d+) kB", file.read())[1]) / 1024  # MemAvailable:   20369012 kB
-    return float("inf")
+    # "MemAvailable:   20369012 kB"; not "MemFree:  1 kB"
+    told = _told_mb("/proc/meminfo", r"^MemAvailable: +(\d+) kB")
+    return float("inf") if told is None else told
 
 
 def _resident_mb(pid: int) -> float:
@@ -59,9 +59,16 @@ def _resident_mb(pid: int) -> float:
 
 
 def _proportional_mb(pid: int) -> float:
-    with suppress(OSError, AttributeError), open(f"/proc/{pid}/smaps_rollup") as file:
-        return int(re.search(r"^Pss: +(\d+) kB", file.read(), re.MULTILINE)[1]) / 1024  # Pss:    4312 kB
-    return _resident_mb(pid)
+    # "Pss:    4312 kB"; not "Pss_Anon:  9 kB"
+    return _told_mb(f"/proc/{pid}/smaps_rollup", r"^Pss: +(\d+) kB") or _resident_mb(pid)
+
+
+def _told_mb(path: str, pattern: str) -> float | None:
+    """What a file of the kernel's says there; None where it does not."""
+    with suppress(OSError), open(path) as file:
+        if found := re.search(pattern, file.read(), re.MULTILINE):
+            return int(found[1]) / 1024
+    return None
 
 
 def _num_descriptors(pid: int) -> int:
