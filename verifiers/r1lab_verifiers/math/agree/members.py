@@ -69,11 +69,8 @@ def _same_forms(gold: Node) -> list[Node]:
     first, *others = gold.items
     if not all(equal(first, each) is True or equal(each, first) is True for each in others):
         return []
-    return [*gold.items, *(Quantity(item.args[0], "degree") for item in gold.items if _is_degrees(item))]
-
-
-def _is_degrees(node: Node) -> bool:
-    return isinstance(node, Call) and node.name == "deg"
+    degrees = [item.args[0] for item in gold.items if isinstance(item, Call) and item.name == "deg"]
+    return [*gold.items, *(Quantity(value, "degree") for value in degrees)]
 
 
 def _without_domains(gold: Node, other: Node) -> tuple[Node, Node] | None:
@@ -83,7 +80,7 @@ def _without_domains(gold: Node, other: Node) -> tuple[Node, Node] | None:
         return None
     left_open = symbols(given) - symbols(wanted)
     if len(names) == 1 and len(left_open) == 1 and names <= symbols(wanted) and not names & symbols(given):
-        given = substitute(given, *left_open, Sym(*names))
+        given = substitute(given, next(iter(left_open)), Sym(next(iter(names))))
     return wanted, given
 
 
@@ -92,20 +89,19 @@ def _domains(node: Node) -> tuple[Node, frozenset[str]]:
     if not isinstance(node, Seq) or node.kind != "list" or len(node.items) < 2:
         return node, frozenset()
     first, *rest = node.items
-    names = [item.sides[0].name for item in rest if isinstance(item, Relation) and _is_domain(item)]
-    kept = tuple(item for item in rest if not _is_domain(item))
+    names = [name for item in rest if (name := _domain_of(item))]
+    kept = tuple(item for item in rest if not _domain_of(item))
     if not names or not set(names) <= symbols(first):
         return node, frozenset()
     return Seq("list", (first, *kept)) if kept else first, frozenset(names)
 
 
-def _is_domain(item: Node) -> bool:
-    return (
-        isinstance(item, Relation)
-        and item.ops == ("in",)
-        and isinstance(item.sides[0], Sym)
-        and (item.sides[1] in _DOMAINS)
-    )
+def _domain_of(item: Node) -> str | None:
+    """The parameter whose domain it says: k in Z."""
+    match item:
+        case Relation((Sym(name), inside), ("in",)) if inside in _DOMAINS:
+            return name
+    return None
 
 
 def _leaves_out(item: Node, gold: Node) -> bool:

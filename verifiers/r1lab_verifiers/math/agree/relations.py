@@ -75,7 +75,7 @@ def named_values(node: Node) -> dict[Node, Node] | None:
         case Relation((Seq("tuple", names, _), Seq("tuple", values, _)), ("=",)) if len(names) == len(values):
             return dict(zip(names, values))
         case Seq("list", items, _) if all(isinstance(item, Relation) and item.ops == ("=",) for item in items):
-            named = {item.sides[0]: item.sides[1] for item in items if isinstance(item, Relation)}
+            named = dict(item.sides[:2] for item in items if isinstance(item, Relation) and len(item.sides) == 2)
             return named if len(named) == len(items) else None
     return None
 
@@ -113,15 +113,15 @@ def is_function_head(node: Node) -> bool:
 def stated_value(node: Relation) -> Node | None:
     """What a chain `head = a = b` comes to: its last side, if all its numbers agree and its head asks for that; else,
     or for an echo, None."""
-    last = node.sides[-1]
+    first, last = node.sides[0], node.sides[-1]
     if isinstance(last, Call) and last.name == "mod":
         return last.args[0]
-    if len(node.sides) == 2 and node.sides[0] in (Const("e"), Const("i")):
+    if len(node.sides) == 2 and first in (Const("e"), Const("i")):
         return last  # variables of these names
     closed = [side for side in node.sides if is_closed(side)]
     if isinstance(last, Sym) and len(node.sides) > 2 and len(closed) == len(node.sides) - 1:
         last = closed[-1]  # 36 - 19 = 17 = x
-    elif (len(node.sides) == 2 or not is_closed(last)) and not _asks_for(node.sides[0], last):
+    elif (len(node.sides) == 2 or not is_closed(last)) and not _asks_for(first, last):
         return None
     for side in closed:
         if side is not last and is_closed(last) and equal(side, last) is False and equal(last, side) is False:
