@@ -72,11 +72,14 @@ class Captured:
 
     def __init__(self):
         self.streams = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+        self.start()
+
+    def start(self):
+        sys.stdout, sys.stderr = self.out, self.err = io.StringIO(), io.StringIO()
 
     def readouterr(self):
-        output = self.Output(sys.stdout.getvalue(), sys.stderr.getvalue())
-        sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+        output = self.Output(self.out.getvalue(), self.err.getvalue())
+        self.start()
         return output
 
     def close(self):

@@ -83,7 +83,7 @@ def _near(ours: Decimal, theirs: Decimal, tolerance: float, is_whole: bool) -> b
         return False
     distance = abs(ours - theirs)
     if is_whole:
-        is_other = ours.as_tuple().exponent >= 0 or ours == ours.to_integral_value()
+        is_other = ours == ours.to_integral_value()
         return not is_other and distance < HALF and distance <= max(Decimal(tolerance), FLOAT_NOISE * abs(theirs))
     return distance <= Decimal(tolerance) * max(1, abs(ours), abs(theirs))
 
