@@ -92,6 +92,12 @@ _LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])
 _ASIDE = re.compile(
     r"[\s(*]*(?:Note|Notice|Here|Recall|We (?:can|could|might)(?: also| even)? (?:check|verify|have))\b"
 )
+# "we cannot determine", "Find the digits in base 5"; not "Find the sum: 2+3 = 5"
+_OPEN = re.compile(
+    r"\b(?:cannot|can\s?not|unable|impossible|inconclusive|undetermined|insufficient|not\s+enough|assume|suppose)\b|\bcan't\b"
+    r"|\A\W*(?:(?:we\s+)?(?:need|have|want)\s+to\s+)?(?:find|solve|compute|determine|calculate|evaluate|step|question|problem)\b[^=]*\Z",
+    re.IGNORECASE,
+)
 # "not choose ", "eliminate "; not "choose "
 _DENIED_CHOICE = re.compile(
     r"\b(?:not|never|eliminate|exclude|rule\s+out|reject)\b[^.,;]*\Z|n't\b[^.,;]*\Z", re.IGNORECASE
@@ -215,7 +221,7 @@ def concluded(region: str, _: bool) -> ExtractedAnswer | None:
     or one of several offered (`4 or 5`)."""
     for sentence in reversed(_sentences(region)):
         if not all(map(is_name, pieces(sentence))) and not _ASIDE.match(sentence):
-            piece = unless_denied(sentence)
+            piece = None if _OPEN.search(sentence) else unless_denied(sentence)
             place = "last formula" if piece and piece.is_formula else "last number"
             return piece and ExtractedAnswer(place, (piece.text,))
     return None
