@@ -107,22 +107,24 @@ def _parts_of(bench: Bench, count: int, dimension: int, vocabulary: int) -> Iter
     weight = (torch.randn(vocabulary, dimension, device=device) / dimension**0.5).bfloat16()
     hidden = torch.randn(count, dimension, device=device).bfloat16()
     target, hint = torch.randint(vocabulary, (count,), device=device), torch.full((count,), -2.0, device=device)
-    products = Products(Layer(weight, None, 1.0, None, None), torch.bfloat16)
+    products = Products(Layer(weight), mixed=True)
     e = torch.empty(count, vocabulary, device=device, dtype=products.gradient)
-    flops, tile = 2.0 * count * dimension * vocabulary, dict(triton_fused.TILE)
+    flops = 2.0 * count * dimension * vocabulary
+    tiles = triton_fused.FLOAT32_TILE if bench.is_tiny else triton_fused.TILE  # of what the device multiplies
+    before = dict(tiles)
     if bench.is_tiny:
-        triton_fused.TILE.update(ROWS=16, COLUMNS=128, DEPTH=16)
+        tiles.update(ROWS=16, COLUMNS=128, DEPTH=16)
     describes = triton_fused.describes
     try:
         for stages in (3, 4):
-            triton_fused.TILE["num_stages"] = stages
+            tiles["num_stages"] = stages
             for name, way in (("descriptors", describes), ("pointers", lambda *_: False)):
                 triton_fused.describes = way
                 run = lambda: triton_fused.forward(hidden, target, hint, e, products)  # noqa: E731
                 yield bench.timed(f"fused forward by {name}, {stages} stages, {at}", run, flops)
     finally:
         triton_fused.describes = describes
-        triton_fused.TILE.update(tile)
+        tiles.update(before)
     if bench.is_tiny:
         return
     rows, total = torch.randn_like(hidden), torch.zeros(vocabulary, dimension, device=device)
