@@ -47,11 +47,12 @@ def flash(device: str = "cuda") -> dict[str, Any]:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    given = [torch.randn(1, 4, 256, 64, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+    shape = {"device": device, "dtype": torch.bfloat16, "requires_grad": True}
+    query, key, value = (torch.randn(1, 4, 256, 64, **shape) for _ in range(3))
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-        found = torch.nn.functional.scaled_dot_product_attention(*given, is_causal=True)
-    found.sum().backward()
-    return {"finite": bool(found.isfinite().all() and all(each.grad.isfinite().all() for each in given))}
+        found = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    gradients = torch.autograd.grad(found.sum(), (query, key, value))
+    return {"finite": all(bool(each.isfinite().all()) for each in (found, *gradients))}
 
 
 def flex(device: str = "cuda") -> dict[str, Any]:
@@ -68,9 +69,9 @@ def flex(device: str = "cuda") -> dict[str, Any]:
         kernel = torch.compile(flex_attention, dynamic=True)
         for length in LENGTHS:
             shape = {"device": device, "dtype": torch.bfloat16, "requires_grad": device == "cuda"}
-            given = [torch.randn(1, heads, length, 64, **shape) for heads in (12, 2, 2)]
+            query, key, value = (torch.randn(1, heads, length, 64, **shape) for heads in (12, 2, 2))
             mask = create_block_mask(is_seen, None, None, length, length, device=device)
-            found = kernel(*given, block_mask=mask, enable_gqa=True)
+            found = kernel(query, key, value, block_mask=mask, enable_gqa=True)
             if device == "cuda":
                 found.sum().backward()
     return {"graphs": counters["stats"].get("unique_graphs", 0)}
@@ -79,10 +80,11 @@ def flex(device: str = "cuda") -> dict[str, Any]:
 def together() -> dict[str, Any]:
     """A sum over all GPUs by NCCL, and which pairs reach each other's memory."""
     import torch
+    from torch.cuda import nccl
 
     count = torch.cuda.device_count()
     parts = [torch.full((1024,), float(index + 1), device=f"cuda:{index}") for index in range(count)]
-    torch.cuda.nccl.all_reduce(parts)
+    nccl.all_reduce(parts)
     if any(bool((part != count * (count + 1) / 2).any()) for part in parts):
         raise ArithmeticError("NCCL sums wrongly")
     apart = [

@@ -61,7 +61,7 @@ class Policy:
         self.shares_prompts = packs and attention.use_packed_attention(self.model, self.notes.append)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
         if self.reference is not None and has_gpu:
-            self.reference.to(self.compute_dtype)  # what it computes in anyway, at half the memory
+            self.reference.to(dtype=self.compute_dtype)  # pyright: ignore  # what it computes in anyway, at half the memory
         prepare_compute(self.model, stage)
         if stage.lora is not None:
             lora.add_adapter(self.model, stage.lora, derive(seed, "lora"))

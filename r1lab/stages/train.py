@@ -59,7 +59,7 @@ def run_stage(
     if isinstance(stage, RlStageConfig):
         assert samplers is not None  # a stage with a reward has a table of verifiers
         if hasattr(samplers[0], "weights_follow"):
-            samplers[0].weights_follow = True  # every block ends in an update, and that in a sync
+            setattr(samplers[0], "weights_follow", True)  # noqa: B010  # every block ends in an update, and that in a sync
         feed = build.feed(ready, plan, *samplers)
     else:
         sampler = build.sampler(ready, plan)
