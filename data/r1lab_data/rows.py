@@ -72,7 +72,7 @@ def json_lines(file: Path, name: str, split: str) -> Iterator[tuple[int, dict]]:
             yield number, row
 
 
-def _lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
+def _lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[bytes]:
     """Each line of a stream. DataError where one, or all together, would not fit in memory."""
     left = MAX_UNPACKED_BYTES
     for number in count(1):

@@ -98,10 +98,10 @@ class Live:
         describe = getattr(self.target, "describe", None)
         return str(describe(accepted(answer)[0])) if callable(describe) else None
 
-    def doubt(self, answer: str | dict) -> str | None:
-        """Why a gold answer, or one of several, may be read as less than it says; None where nothing is in doubt."""
+    def doubt(self, answer: str | dict) -> str:
+        """Why a gold answer, or one of several, may be read as less than it says; empty where nothing is in doubt."""
         doubt = getattr(self.target, "doubt", None)
-        return next((why for each in accepted(answer) if (why := doubt(each))), None) if callable(doubt) else None
+        return next((str(why) for each in accepted(answer) if (why := doubt(each))), "") if callable(doubt) else ""
 
     def _call(self, item: Item) -> object:
         if hasattr(self.target, "verify"):
