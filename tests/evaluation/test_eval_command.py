@@ -10,10 +10,10 @@ HOW = ("--on", "sums.jsonl", "--verifier", "numeric", "--columns", "id=id", "--w
 def test_a_file_of_completions_is_evaluated_compared_and_probed(command, rows, tmp_path):
     rows(*SUMS, name="sums.jsonl")
     given = ("--completions", rows(*GIVEN, name="given.jsonl"))
-    code, out, err = command("eval", *HOW, *given, "--out", "first", "--k", "1")
+    code, out, _ = command("eval", *HOW, *given, "--out", "first", "--k", "1")
     # five right of eight: one of two, but both for a = 3
     assert code == 0 and "avg@2     0.6250" in out.decode() and "pass@1    0.6250" in out.decode()
-    assert "4 of 4 problems" in err and sorted(path.name for path in (tmp_path / "first").glob("[!.]*")) == [
+    assert sorted(path.name for path in (tmp_path / "first").glob("[!.]*")) == [
         "completions.parquet", "manifest.json", "results.json",
     ]  # fmt: skip
     code, out, _ = command("eval", *HOW, *given, "--against", "first")
