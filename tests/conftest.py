@@ -2,20 +2,15 @@
 
 import atexit
 import contextlib
-import faulthandler
 import functools
 import gc
 import importlib.util
 import json
-import logging
-import multiprocessing.forkserver
-import multiprocessing.resource_tracker
-import multiprocessing.util
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,10 +52,10 @@ def pytest_configure(config):
 
 
 FORKS = multiprocessing.get_context("forkserver")
-PRELOADED = [
-    "r1lab.cli.main", "r1lab.pipeline", "r1lab.cli.quickstart", "r1lab.comparison.compare", "scipy.stats",
-    "accelerate", "pandas", "transformers.models.llama.modeling_llama", "transformers.conversion_mapping",
-]  # fmt: skip
+FORKS.set_forkserver_preload(
+    ["r1lab.cli.main", "r1lab.pipeline", "r1lab.cli.quickstart", "r1lab.comparison.compare", "scipy.stats",
+     "accelerate", "pandas", "transformers.models.llama.modeling_llama"]
+)  # fmt: skip
 DEATHS = """
 import os, runpy, signal, sys
 
@@ -98,39 +93,6 @@ def pytest_collection_finish(session):
     gc.freeze()
     gc.enable()
     atexit.register(gc.unfreeze)  # libraries that count their references would print what they miss
-
-
-def pytest_runtestloop(session):
-    """Where a test will ask for it, the server of forks begins before any test has run a torch operation."""
-    if any({"forked", "forked_in"} & {*item.fixturenames} for item in session.items):
-        multiprocessing.resource_tracker.ensure_running()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(multiprocessing.util, "spawnv_passfds", fork_server)
-            multiprocessing.forkserver.ensure_running()
-
-
-def fork_server(_, arguments: list[str], descriptors: list[int]) -> int:
-    """Stands in for starting an interpreter: a fork of this one has imported nearly everything already."""
-    if child := os.fork():
-        return child
-    try:
-        kept = {0, 1, 2, *descriptors, multiprocessing.resource_tracker.getfd()}
-        for descriptor in {int(name) for name in os.listdir("/proc/self/fd")} - kept:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        faulthandler.disable()  # it would write to what is closed
-        logging.root.handlers.clear()
-        sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__  # not what pytest captures
-        sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
-        gc.disable()
-        for name in PRELOADED:
-            importlib.import_module(name)
-        sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("llama")  # its patterns
-        gc.freeze()
-        gc.enable()
-        exec(arguments[-1])
-    finally:
-        os._exit(0)
 
 
 def pytest_runtest_setup(item):
