@@ -62,8 +62,9 @@ class Routes(ThreadingHTTPServer):
     def generate(self, body):
         """The engine's answer as the events of a stream, one a token."""
         given = body["sampling_params"]
-        names = {"temperature", "top_p", "stop"} & given.keys()
-        sampling = Sampling(max_new_tokens=given["max_tokens"], **{name: given[name] for name in names})
+        names = {"temperature", "top_p"} & given.keys()
+        settings = {name: given[name] for name in names} | {"stop": tuple(given.get("stop", ()))}
+        sampling = Sampling(max_new_tokens=given["max_tokens"], **settings)
         request = Request(RequestId("x", 0, 0), "p", tuple(body["token_ids"]), given.get("seed", 0), sampling)
         with self.lock:
             self.engine.submit([request])
