@@ -57,6 +57,7 @@ def forget_checks(monkeypatch):
     import sys
 
     monkeypatch.setattr(sys, "path", list(sys.path))
+    sys.modules.pop("checks", None)  # another test's
     yield
     sys.modules.pop("checks", None)
 
