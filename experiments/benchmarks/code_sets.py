@@ -20,6 +20,9 @@ def _wrapped(function):
     return call
 """
 STATUS = {"error": "crash"}
+SHARES = {"always_equal_pytest.py": 1 / 3}
+"""Where a label knows no more than a program: a number of a class of its own crosses by what it is, and T(0) is the 0
+that one of three tests asks for, whatever its `==` says."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def programs(folder: Path) -> list[Case]:
             case["file"],
             Item(fenced((place / case["file"]).read_text()), answers[case["task"]]),
             case["expect"] == "pass",
-            case["passed_fraction"],
+            SHARES.get(case["file"], case["passed_fraction"]),
             STATUS.get(case["status"], case["status"]),
         )
         for case in manifest["cases"]
