@@ -55,7 +55,7 @@ def test_nothing_grows_over_many_runs_a_tenth_of_them_hostile(traced):
             else:
                 assert box.run(Program("print(input())", stdin=b"7\n"), Limits(seconds=10.0)).stdout == b"7\n"
 
-        list(threads.map(one, range(160)))
+        list(threads.map(one, range(480)))  # each slot has seen each hostile program several times
         before = held(others)
         list(threads.map(one, range(640)))
         after = held(others)
