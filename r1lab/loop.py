@@ -47,8 +47,8 @@ def train(
 ) -> None:
     """Run a stage from where it stands to its end; every step ends in one row of metrics. `evaluate(step)` returns
     those of the held-out sets; `problem_of(id)` finds a journal's problems again."""
-    resumables = {"policy": policy, "objective": objective, "feed": feed, "ledger": ledger, "stopping": stopping}
-    resumables["metrics"] = metrics
+    resumables = {"policy": policy, "objective": objective, "feed": feed, "ledger": ledger, "stopping": stopping,
+                  "metrics": metrics}  # fmt: skip
     step = resume(run, stage, policy, resumables)
     feed.publish(policy, policy.version)
     clock = PhaseClock(progress)

@@ -20,9 +20,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-if (
-    getattr(importlib.util.find_spec("r1lab"), "origin", None) is None
-):  # a tree that is not installed, as on a bare GPU machine
+if getattr(importlib.util.find_spec("r1lab"), "origin", None) is None:  # not installed, as on a bare GPU machine
     sys.path += [str(ROOT), *(str(ROOT / name) for name in ("verifiers", "sandbox", "data"))]
 
 if TYPE_CHECKING:  # torch takes seconds, which the process that only hands out the tests need not wait

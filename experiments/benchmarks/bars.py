@@ -22,11 +22,11 @@ def row(name: str, value: float | None, sense: str, limit: float | None, **more:
     return {"name": name, "value": value, "sense": sense, "limit": limit, "holds": holds, **more}
 
 
-def line(each: dict, width: int = 28) -> str:
+def line(result: dict, width: int = 28) -> str:
     """One row for people."""
-    value = "not run" if each["value"] is None else f"{each['value']:.5g}"
-    limit = "" if each["limit"] is None else f"{each['sense']} {each['limit']:g}"
-    return f"{each['name']:<{width}} {value:>10}  {limit:<9} {'' if each['holds'] else 'MISSED'}".rstrip()
+    value = "not run" if result["value"] is None else f"{result['value']:.5g}"
+    limit = "" if result["limit"] is None else f"{result['sense']} {result['limit']:g}"
+    return f"{result['name']:<{width}} {value:>10}  {limit:<9} {'' if result['holds'] else 'MISSED'}".rstrip()
 
 
 def finish(rows: Sequence[dict], file: Path | None) -> int:

@@ -105,20 +105,20 @@ def simulate(cell: tuple, simulations: int, base: float, interaction: float) -> 
     }  # fmt: skip
 
 
-def familywise(found: list, effect: float) -> np.ndarray:
+def familywise(differences: list, effect: float) -> np.ndarray:
     """For each simulation, whether Holm over all pairs claims a difference that is none, or turns one round.
 
     Holm rejects the r smallest p-values, r the largest number such that for every j <= r at least j are within
     alpha / (m - j + 1): counted here, so that no p-value has to be solved for.
     """
     num = len(PAIRS)
-    within = np.array([[abs(of.mean) > half_width(of, ALPHA / (num - j)) for of in found] for j in range(num)])
+    within = np.array([[abs(of.mean) > half_width(of, ALPHA / (num - j)) for of in differences] for j in range(num)])
     passes = np.logical_and.accumulate(within.sum(1) >= np.arange(1, num + 1)[:, None])
     rejected = passes.sum(0)
     # the level of the last step that passed admits exactly the rejected ones
     claimed = np.where(rejected > 0, np.take_along_axis(within, np.maximum(rejected - 1, 0)[None, None], 0)[0], False)
     true = np.array([effect if a == 0 else 0.0 for a, _ in PAIRS])[:, None]
-    means = np.array([of.mean for of in found])
+    means = np.array([of.mean for of in differences])
     return (claimed & (np.sign(means) != np.sign(true))).any(0)
 
 

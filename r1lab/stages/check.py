@@ -110,7 +110,7 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked]) -
     golds = Golds(table, stage.on_bad_gold, stage.workers)
     if reward:
         sources = {name: golds.usable(name, problems) for name, problems in sources.items()}
-    sets = tuple(EvaluationSet(on.name, golds.usable(on.name, on.problems)) for on in sets)
+    sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
     return Checked(stage, location, sources, sets, built, reward, second, table, golds.notes)
 
 
