@@ -86,8 +86,11 @@ class TritonHead:
     def _take(self, dtype: torch.dtype, rows: int) -> Tensor:
         """Memory [rows, V], the same for every chunk."""
         if dtype not in self._memory:
-            stride = -(-len(self.layer.weight) // ROW_ALIGNMENT) * ROW_ALIGNMENT
-            self._memory[dtype] = torch.empty(self.rows, stride, dtype=dtype, device=self.layer.weight.device)
+            vocabulary, device = len(self.layer.weight), self.layer.weight.device
+            stride = -(-vocabulary // ROW_ALIGNMENT) * ROW_ALIGNMENT
+            self._memory[dtype] = torch.empty(self.rows, stride, dtype=dtype, device=device)
+            # A CPU's bfloat16 product reads the columns behind a row and multiplies them by 0: NaN there would stay.
+            self._memory[dtype][:, vocabulary:] = 0
         return self._memory[dtype][:rows, : len(self.layer.weight)]
 
     def _hint(self, target: Tensor, anchor: Tensor | None) -> Tensor:
