@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if getattr(importlib.util.find_spec("r1lab"), "origin", None) is None:  # not installed, as on a bare GPU machine
     sys.path += [str(ROOT), *(str(ROOT / name) for name in ("verifiers", "sandbox", "data"))]
 
+from r1lab.doctor import hardware  # noqa: E402
+
 if TYPE_CHECKING:  # torch takes seconds, which the process that only hands out the tests need not wait
     from r1lab.policy.policy import Policy
     from r1lab.records import Group, Sample
@@ -39,14 +41,10 @@ with contextlib.suppress(ImportError):  # the tests on a GPU go without
     hypothesis.settings.load_profile("busy")
 
 
-def pytest_configure(config):
-    """Kernels run in Triton's interpreter, but for the tests of a GPU where there is one; read where Triton is
-    imported, which transformers may do."""
-    from r1lab.doctor import hardware
-
-    chosen = config.option.markexpr
-    is_on_gpu = "gpu" in chosen.replace("not gpu", "") and hardware.has_nvidia()
-    os.environ.setdefault("TRITON_INTERPRET", "0" if is_on_gpu else "1")
+# Kernels run in Triton's interpreter, but for `-m gpu` where there is one. Triton reads it where it is imported, which
+# the conftest of a folder does before pytest's options are parsed.
+is_on_gpu = any("gpu" in text.replace("not gpu", "") for text in sys.argv if "/" not in text) and hardware.has_nvidia()
+os.environ.setdefault("TRITON_INTERPRET", "0" if is_on_gpu else "1")
 
 
 FORKS = multiprocessing.get_context("forkserver")

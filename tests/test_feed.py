@@ -175,7 +175,8 @@ def test_errors_leave_the_group_before_the_baseline_and_stay_in_what_was_drawn(f
 @pytest.mark.parametrize("advantage, errors, reason", [("mean", 1, "kept"), ("mean", 2, "error"), ("mean", 3, "error"),
                                                        ("raw", 2, "kept"), ("raw", 3, "error")])  # fmt: skip
 def test_a_group_of_too_few_is_dropped(feed, advantage, errors, reason):
-    made = feed(lambda draw, index: ERROR if index < errors else RIGHT, advantage=advantage)
+    group = {"select": "all"}
+    made = feed(lambda draw, index: ERROR if index < errors else RIGHT, advantage=advantage, group=group)
     settled = made.block(1)[0]
     assert (
         settled.reason == reason and len(settled.drawn.members) == 3 and (settled.kept is None) == (reason == "error")
@@ -191,7 +192,7 @@ def test_a_part_of_the_reward_that_is_an_error_is_one_too(feed):
             future.set_result(ERROR if verifier == "format" and rollout.request.id.index == 0 else RIGHT)
             return future
 
-    made = feed(by_index, reward={"score": 1.0, "format": 0.5})
+    made = feed(by_index, reward={"score": 1.0, "format": 0.5}, group={"select": "all"})
     made.verification = Verification()
     settled = made.block(1)[0]
     assert [member.reward for member in settled.drawn.members] == [None, 1.5, 1.5]

@@ -192,7 +192,7 @@ def stage_of(work: Work) -> RlStageConfig:
         verifier="numeric",
         reward={"score": 0.0, "drawn": 1.0},
         prompt={"format": "Q: {prompt}\nA:"} if work.model == "embedded" else {},
-        objective={"preset": "default", "clip_low": CLIP_LOW, "clip_high": CLIP_HIGH, "correction": "none"},
+        objective={"clip_low": CLIP_LOW, "clip_high": CLIP_HIGH, "correction": "none", "group": {"select": "all"}},
         optimizer={
             "warmup_updates": 0,
             "beta1": BETAS[0],

@@ -22,7 +22,7 @@ from r1lab.objective.kl import ESTIMATORS
 from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
 from r1lab.objective.objective import Credit, KlTerm, Objective
-from r1lab.objective.presets import DEFAULT, PRESETS, Preset
+from r1lab.objective.presets import COMMON, PRESETS, Preset
 from r1lab.objective.term import Term, lookup
 from r1lab.objective.weight import WEIGHTS
 from r1lab.recipe import ObjectiveConfig
@@ -63,7 +63,7 @@ def build(knobs: ObjectiveConfig, *, max_new_tokens: int, truncated: str = "scor
 
 
 def filled(knobs: ObjectiveConfig) -> dict:
-    """DEFAULT, overlaid by the preset's fields, overlaid by what the recipe states.
+    """COMMON, overlaid by the preset's fields, overlaid by what the recipe states.
 
     A mapping is overlaid key by key (`kl: {coef: 0.1}` keeps the estimator), one that names a function replaced.
     """
@@ -72,11 +72,21 @@ def filled(knobs: ObjectiveConfig) -> dict:
         raise RecipeError(f"objective.preset: {knobs.preset!r} is {preset!r}, which is no Preset")
     if preset.missing:
         raise RecipeError(f"objective.preset: {knobs.preset!r} needs {preset.missing}, a data path that does not exist")
-    fields = {**DEFAULT, **preset.fields}
+    fields = {**COMMON, **preset.fields}
+    if knobs.preset in (None, "default") and not _equal_teaches_nothing(knobs):
+        fields["group"] = COMMON["group"]
     for key, value in knobs.model_dump(exclude={"preset"}, exclude_none=True).items():
         merged = isinstance(value, dict) and isinstance(fields[key], dict) and not {"use", "select"} & set(value)
         fields[key] = {**fields[key], **value} if merged else value
     return fields
+
+
+def _equal_teaches_nothing(knobs: ObjectiveConfig) -> bool:
+    """Whether groups of equal rewards have no advantages, so that the default may leave them out: not where a recipe
+    states an advantage that looks at each reward alone, or pays for KL in the reward."""
+    name, _ = plugin.split(knobs.advantage or COMMON["advantage"], "objective.advantage")
+    in_reward = (knobs.kl or {}).get("where") == "reward"
+    return name in ADVANTAGES and ADVANTAGES[name].relative and not in_reward
 
 
 def _advantage(spec: Any) -> tuple[Term, Credit]:

@@ -12,7 +12,7 @@ from r1lab.objective.kl import ESTIMATORS
 from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
 from r1lab.objective.objective import Objective
-from r1lab.objective.presets import DEFAULT, PRESETS, Preset
+from r1lab.objective.presets import COMMON, PRESETS, Preset
 from r1lab.objective.rules import GROUPS
 from r1lab.objective.weight import WEIGHTS
 from r1lab.recipe import ObjectiveConfig
@@ -42,10 +42,10 @@ def explain(name: str) -> str:
     RecipeError names the nearest preset.
     """
     preset = plugin.find(PRESETS, name, "methods")
-    fields = {**DEFAULT, **preset.fields}
+    fields, default = {**COMMON, **preset.fields}, {**COMMON, **PRESETS["default"].fields}
     lines = [f"{name}  ({preset.paper})", f"  {preset.formula}", "", "objective:  (* differs from the default)"]
     for key, value in fields.items():
-        mark = "*" if key in preset.fields else " "
+        mark = "*" if value != default[key] else " "
         lines += [f"{mark} {key}: {_written(value)}", *(f"      {each}" for each in _docstrings(key, value))]
     lines += ["", *(f"needs {need}" for need in _needs(preset, fields))]
     lines += [f"note: {preset.note}"] if preset.note else []

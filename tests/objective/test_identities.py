@@ -146,7 +146,8 @@ def test_rpo_adds_beta_eta_over_the_chosen_completion(ends):
 def test_k2_as_a_loss_is_k1_in_the_reward_of_each_token_at_ratio_1(ends):
     in_loss = {"estimator": "k2", "coef": 0.1}
     in_reward = {"estimator": "k1", "coef": 0.1, "where": "reward", "to_go": False}
-    same(ends(kl=in_reward), ends(kl=in_loss))
+    everywhere = {"select": "all"}
+    same(ends(kl=in_reward), ends(kl=in_loss, group=everywhere))
 
 
 def test_r_times_k3_is_k2_at_ratio_1(ends):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-DEFAULT: dict[str, Any] = {
+COMMON: dict[str, Any] = {  # what presets overlay; preset `default` too
     "group": {"select": "all"},
     "advantage": "mean",
     "weight": {"policy": "ppo", "demo": "one"},
@@ -26,7 +26,7 @@ class Preset:
     """arXiv id or citation."""
     formula: str
     fields: dict[str, Any] = field(default_factory=dict)
-    """Keys of `objective:` that differ from DEFAULT; None takes a key away."""
+    """Keys of `objective:` that differ from COMMON; None takes a key away."""
     note: str = ""
     """What a user has to know beside the fields."""
     missing: str = ""

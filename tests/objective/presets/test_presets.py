@@ -7,7 +7,7 @@ import pytest
 from r1lab.errors import RecipeError
 from r1lab.objective import build, filled
 from r1lab.objective.group import Demonstrations, DropZeroVariance
-from r1lab.objective.presets import DEFAULT, PRESETS
+from r1lab.objective.presets import COMMON, PRESETS
 from r1lab.objective.samples import samples_of_group, scaled
 from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role
@@ -23,13 +23,13 @@ FROM_DEMONSTRATIONS = {"sft", "dft", "iw_sft", "gem", "one_token_rollout", "toke
 
 def fields_of(name):
     """The objective of a preset's fields, also where its data path is missing."""
-    return build(ObjectiveConfig(**{**DEFAULT, **PRESETS[name].fields}), max_new_tokens=100, group_size=8)
+    return build(ObjectiveConfig(**{**COMMON, **PRESETS[name].fields}), max_new_tokens=100, group_size=8)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_presets_fields_build_and_say_where_they_come_from(name):
     objective = fields_of(name)
-    assert PRESETS[name].paper and PRESETS[name].formula and set(PRESETS[name].fields) <= set(DEFAULT)
+    assert PRESETS[name].paper and PRESETS[name].formula and set(PRESETS[name].fields) <= set(COMMON)
     assert objective.rule.samples == (name not in FROM_DEMONSTRATIONS)
 
 
@@ -50,7 +50,7 @@ def test_which_presets_need_the_two_phase_head():
 
 
 def test_the_knobs_are_the_axes():
-    assert set(ObjectiveConfig.model_fields) == {"preset", *DEFAULT}
+    assert set(ObjectiveConfig.model_fields) == {"preset", *COMMON}
 
 
 @pytest.mark.parametrize("name, denominators", [
@@ -80,6 +80,23 @@ def test_presets_fill_in_clip_kl_and_rule():
     assert made(preset="reinforce").clip is None and made(preset="grpo").needs == {"ref"}
     assert isinstance(made(preset="dapo").rule, DropZeroVariance) and made(preset="dapo").max_draws == 3
     assert isinstance(made(preset="sft").rule, Demonstrations)
+
+
+def test_the_default_leaves_out_groups_of_equal_rewards_where_these_teach_nothing():
+    default = {"select": "drop_zero_variance", "by": "reward"}
+    for knobs in (
+        {},
+        {"preset": "default"},
+        {"advantage": "zscore"},
+        {"kl": {"coef": 0.1}},
+        {"entropy": {"coef": 0.1}},
+    ):
+        assert filled(ObjectiveConfig(**knobs))["group"] == default and made(**knobs).max_draws == 1
+    in_reward = {"estimator": "k1", "coef": 0.1, "where": "reward"}
+    for knobs in ({"advantage": "raw"}, {"advantage": {"use": "nsr"}}, {"advantage": "numpy:sin"}, {"kl": in_reward}):
+        assert filled(ObjectiveConfig(**knobs))["group"] == {"select": "all"}
+    for preset in ("grpo", "dr_grpo", "rloo", "lite_ppo", "cispo", "gspo", "sapo", "opo"):  # as their sources
+        assert filled(ObjectiveConfig(preset=preset))["group"] == {"select": "all"}
 
 
 def test_what_the_recipe_states_wins():

@@ -67,8 +67,13 @@ def constant(groups, advantages, term):
     return loss / (max(1, len(live(groups))) * LENGTH)
 
 
+def informative(groups):
+    """Groups of equal rewards leave the mean (Olmo 3 RL-Zero, ScaleRL)."""
+    return [group for group in groups if len({m.reward for m in group}) > 1]
+
+
 def default(groups, step):
-    return token_mean(groups, centred, lambda m, a: clipped(m, a, 0.2, 0.28))
+    return token_mean(informative(groups), centred, lambda m, a: clipped(m, a, 0.2, 0.28))
 
 
 def grpo(groups, step):
@@ -196,7 +201,7 @@ def v3_2_mask(groups, step):
         is_dropped = a < 0 and float((m.engine - m.logp).detach().mean()) > 0.1
         return clipped(m, a, 0.2, 0.28) * (not is_dropped)
 
-    return token_mean(groups, centred, term)
+    return token_mean(informative(groups), centred, term)
 
 
 def gspo_on_uncertain_tokens(groups, step):
