@@ -1,11 +1,11 @@
 """The only training loop: what is learned from a step's groups. How the groups come about stands in `r1lab.feed`.
 
     data -> sampler -> feed (plan, generate, verify, reward, settle)
-         -> advantage -> scale -> journal -> packing -> update -> record
+         -> journal -> advantage -> scale -> packing -> update -> record
 
 A step is one block of groups, an update one optimizer step. The rollout table is the journal: a step's block is on disk
-before its first update, so a run killed anywhere reads it back and goes on bit for bit. SFT and RL differ in their feed
-and their objective, nowhere here.
+before anything is scored, so a run killed anywhere reads it back and goes on bit for bit. SFT and RL differ in their
+feed and their objective, nowhere here.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,14 +62,15 @@ def train(
             table = run.rollouts(stage.name, step)
             is_fresh = not ranks.first(table.exists)
             block = feed.block(num_prompts) if is_fresh else journal.read_block(table, problem_of)
+            clock.start("record")  # on disk before it is scored; sampler, error window and ledger learn from it
+            if is_fresh:
+                ranks.first(journal.write_block, table, block, policy.prompt_text)
+            feed.observe(block)
+            ledger.rollouts(block, policy.parameters)
             clock.start("score")  # kept groups -> list[Sample] for each update: final advantages, scales, old, ref
             batches = prepare_updates(block, step, objective, policy, stage, ledger)
             samples = [sample for batch in batches for sample in batch]
-            clock.start("record")  # on disk before the first update; sampler, error window and ledger learn from it
-            if is_fresh:
-                ranks.first(journal.write_block, table, block, samples, policy.prompt_text)
-            feed.observe(block)
-            ledger.rollouts(block, policy.parameters)
+            ranks.first(journal.write_samples, run.samples(stage.name, step), batches)  # derived: for people
             clock.start("update")  # list[Sample] -> one optimizer step and one Update each
             updates = learn(batches, policy, objective, stage, ledger)
             finish_updates(updates, policy, objective, step)

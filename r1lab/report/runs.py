@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
+from r1lab.run import journal
 
 COLUMNS = (
     "purpose", "draw", "problem_id", "prompt_text", "text", "num_tokens", "finish", "decision", "reward", "status",
@@ -118,7 +118,7 @@ def evaluation_sets(run: Curves) -> list[str]:
 def scores_of(folder: Path, row: Mapping, name: str) -> dict[str, float]:
     """Share of right completions by problem in one evaluation; empty where its table is missing."""
     path = folder / "eval" / f"{row['stage']}-{row.get('step', 0):.0f}-{name}.parquet"
-    rows = _table(path, ("problem_id", "score"))
+    rows = journal.read_rows(path, ("problem_id", "score")) if path.is_file() else []
     right: dict[str, list[bool]] = {}
     for line in rows if rows and "score" in rows[0] else []:
         right.setdefault(str(line.get("problem_id")), []).append(line.get("score") == 1)
@@ -134,7 +134,7 @@ def samples(folder: Path, run: Curves) -> list[tuple[str, int, list[dict]]]:
     files = [file for file in files if file[0] not in run.sft] or files
     files.sort(key=lambda file: (order.get(file[0], len(order)), file[1]))
     chosen = sorted({0, len(files) // 2, len(files) - 1}) if files else []
-    return [(stage, step, pick(_table(path, COLUMNS))) for stage, step, path in (files[i] for i in chosen)]
+    return [(stage, step, pick(journal.read_rows(path, COLUMNS))) for stage, step, path in (files[i] for i in chosen)]
 
 
 def pick(rows: Sequence[dict]) -> list[dict]:
@@ -150,14 +150,3 @@ def pick(rows: Sequence[dict]) -> list[dict]:
     chosen = [mixed[0][0], mixed[0][-1]] if mixed else rows[:1]
     seen = {row.get("status") for row in chosen}
     return chosen + [row for row in rows if row.get("status") not in seen][:1]
-
-
-def _table(path: Path, columns: Sequence[str]) -> list[dict]:
-    """Rows of a table under the run, with those of `columns` that it has; none where there is no table."""
-    if not path.is_file():
-        return []
-    try:
-        names = pq.read_schema(path).names
-        return pq.read_table(path, columns=[name for name in columns if name in names]).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise ValueError(f"{path}: not readable as parquet ({error}); remove the file to do without it") from None

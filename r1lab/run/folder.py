@@ -58,6 +58,10 @@ class RunFolder:
     def rollouts(self, stage: str, step: int) -> Path:
         return self.path / "rollouts" / f"{stage}-{step}.parquet"
 
+    def samples(self, stage: str, step: int) -> Path:
+        """What the step's rollouts became, beside their table."""
+        return self.path / "samples" / f"{stage}-{step}.parquet"
+
     def evaluation(self, stage: str, step: int, name: str) -> Path:
         return self.path / "eval" / f"{stage}-{step}-{name}.parquet"
 

@@ -1,4 +1,5 @@
-"""Parquet tables of completions. The rollout table is the journal: a step is rebuilt from it, bit for bit.
+"""Parquet tables of completions. The rollout table is the journal: a step is rebuilt from it, bit for bit. What is
+derived from it, samples with their advantages and scores, stands in a table of its own (`read_rows` joins the two).
 
 One row a completion. Floats keep every bit (float32 lists in the arrays' own type, JSON numbers as Python's shortest
 repr), and a checksum covers every byte. Numbers that a verifier returned as int or bool come back as float.
@@ -24,7 +25,8 @@ from r1lab_verifiers.verdict import Verdict
 
 TextOfPrompt = Callable[[Rollout], str]
 KIND, SUM = b"r1lab", 16
-ROLLOUTS, EVALUATION = b"rollouts/1", b"evaluation/1"
+ROLLOUTS, SAMPLES, EVALUATION = b"rollouts/2", b"samples/1", b"evaluation/1"
+REQUEST = ("purpose", "draw", "index")
 SAMPLING = {
     "temperature": pa.float64(), "top_p": pa.float64(), "top_k": pa.int64(), "min_p": pa.float64(),
     "max_new_tokens": pa.int64(), "stop": pa.list_(pa.string()),
@@ -37,26 +39,20 @@ VERDICT = {
 OF_TOKENS = {"completion_ids": np.int32, "role": np.int8, "engine_logprobs": np.float32, "version": np.int32}
 LISTS = ("prompt_ids", "forced_ids", "forced_role", *OF_TOKENS)
 LEARNED = ("advantage", "scale", "old", "ref", "values", "returns")
-"""Of each completion's sample, the first where it has two (RPO's chosen one)."""
 assert [*SAMPLING] == [field.name for field in fields(Sampling)]
 assert [*VERDICT] == [field.name for field in fields(Verdict) if field.compare]
 
 
-def write_block(
-    path: Path, block: list[Settled], samples: Sequence[Sample] = (), text_of_prompt: TextOfPrompt | None = None
-) -> None:
+def write_block(path: Path, block: list[Settled], text_of_prompt: TextOfPrompt | None = None) -> None:
     """Every completion drawn for a step, atomically, in draw order; those of dropped groups and errors too.
 
-    Samples are matched by request id; ValueError where a rollout has two of the same roles, or `kept` holds what was
-    not drawn.
+    ValueError where `kept` holds what was not drawn.
     """
     rows = [(settled, scored) for settled in block for scored in settled.drawn.members]
     _check(block, rows)
     rollouts = [scored.rollout for _, scored in rows]
     columns = {
-        "purpose": pa.array([rollout.request.id.purpose for rollout in rollouts], pa.string()),
-        "draw": pa.array([settled.drawn.draw.number for settled, _ in rows], pa.int64()),
-        "index": pa.array([rollout.request.id.index for rollout in rollouts], pa.int64()),
+        **_id_columns(rollouts),
         "problem_id": pa.array([rollout.request.problem_id for rollout in rollouts], pa.string()),
         "source": pa.array([settled.drawn.draw.problem.source for settled, _ in rows], pa.string()),
         "group_size": pa.array([settled.drawn.draw.group_size for settled, _ in rows], pa.int64()),
@@ -66,7 +62,6 @@ def write_block(
         "member": pa.array([_member(settled, scored) for settled, scored in rows], pa.string()),
         **_verdict_columns([scored.verdict for _, scored in rows]),
         **_reward_columns([scored for _, scored in rows]),
-        **_sample_columns(rollouts, samples),
     }
     write(path, columns, {KIND: ROLLOUTS})
 
@@ -83,6 +78,42 @@ def read_block(path: Path, problem_of: Callable[[str], Problem]) -> list[Settled
         return [_settled(list(group), problem_of) for _, group in groupby(rows, key=lambda row: row["draw"])]
     except KeyError as error:
         raise RunError(f"{path}: problem {error} is not in the data; start a new run for other data") from error
+
+
+def write_samples(path: Path, updates: Sequence[Sequence[Sample]]) -> None:
+    """One row a sample of a step in the order of its updates, numbered from 0: what the rollout became. A rollout that
+    is learned twice has two, of different roles."""
+    numbered = [(number, sample) for number, samples in enumerate(updates) for sample in samples]
+    samples = [sample for _, sample in numbered]
+    columns = {
+        **_id_columns([sample.rollout for sample in samples]),
+        "update": pa.array([number for number, _ in numbered], pa.int64()),
+        "sample_role": _lists([sample.role for sample in samples], np.int8),
+        **{name: _lists([getattr(sample, name) for sample in samples], np.float32) for name in LEARNED},
+        "left_out": pa.array([sample.left_out for sample in samples], pa.string()),
+    }
+    write(path, columns, {KIND: SAMPLES})
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of a rollout table as plain data, for people: those of `columns` that it has, and those of its samples, None
+    where a completion has none, the first where it has two. ValueError where a table is not readable."""
+    rows = _plain_rows(path, columns)
+    beside = path.parent.parent / "samples" / path.name
+    derived = [name for name in columns if name in (*LEARNED, "left_out", "update", "sample_role")]
+    if not derived or not rows or not beside.is_file():
+        return rows
+    ids = [tuple(row.values()) for row in _plain_rows(path, REQUEST)]
+    found = {tuple(row[name] for name in REQUEST): row for row in reversed(_plain_rows(beside, (*REQUEST, *derived)))}
+    return [row | {name: found.get(key, {}).get(name) for name in derived} for key, row in zip(ids, rows, strict=True)]
+
+
+def _plain_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    try:
+        names = pq.read_schema(path).names
+        return pq.read_table(path, columns=[name for name in columns if name in names]).to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise ValueError(f"{path}: not readable as parquet ({error}); remove the file to do without it") from None
 
 
 def write_evaluation(
@@ -140,6 +171,12 @@ def _member(settled: Settled, scored: Scored) -> str:
     return "kept" if kept else ""
 
 
+def _id_columns(rollouts: Sequence[Rollout]) -> dict[str, pa.Array]:
+    ids = [rollout.request.id for rollout in rollouts]
+    return {name: pa.array([getattr(each, name) for each in ids], pa.string() if name == "purpose" else pa.int64())
+            for name in REQUEST}  # fmt: skip
+
+
 def _request_columns(requests: list[Request]) -> dict[str, pa.Array]:
     sampling = [request.sampling for request in requests]
     return {
@@ -193,19 +230,6 @@ def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
 
 def _plain(verdict: Verdict) -> dict[str, Any]:
     return {name: getattr(verdict, name) for name in VERDICT}
-
-
-def _sample_columns(rollouts: list[Rollout], samples: Sequence[Sample]) -> dict[str, pa.Array]:
-    if len({(sample.rollout.request.id, sample.role.tobytes()) for sample in samples}) < len(samples):
-        raise ValueError("a rollout has two samples of the same roles")
-    by_id = {sample.rollout.request.id: sample for sample in reversed(samples)}
-    matched = [by_id.pop(rollout.request.id, None) for rollout in rollouts]
-    if by_id:
-        raise ValueError(f"sample {next(iter(by_id))} is of no rollout in the block")
-    return {
-        **{name: _lists([sample and getattr(sample, name) for sample in matched], np.float32) for name in LEARNED},
-        "left_out": pa.array([sample and sample.left_out for sample in matched], pa.string()),
-    }
 
 
 def _lists(values: Sequence[Iterable | None], dtype: type) -> pa.LargeListArray:
@@ -269,8 +293,7 @@ def _arrays(table: pa.Table, name: str) -> list[np.ndarray]:
 
 
 def _is_for_people(name: str) -> bool:
-    derived = ("source", "prompt_text", "num_tokens", *LEARNED, "left_out")
-    return name in derived or name.startswith("part/")
+    return name in ("source", "prompt_text", "num_tokens") or name.startswith("part/")
 
 
 def _settled(rows: list[dict[str, Any]], problem_of: Callable[[str], Problem]) -> Settled:

@@ -80,7 +80,7 @@ def sample(
             clock.start("rollout", step)
             table = run.rollouts(stage.name, step)
             if not ranks.first(table.exists):
-                ranks.first(journal.write_block, table, feed.block(prompts), (), policy.prompt_text)
+                ranks.first(journal.write_block, table, feed.block(prompts), policy.prompt_text)
             block = journal.read_block(table, problems.__getitem__)
             clock.start("score")
             feed.observe(block)

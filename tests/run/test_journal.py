@@ -126,21 +126,24 @@ def test_dropped_groups_errors_and_demonstrations_are_in_the_table(tmp_path):
     assert [math.isnan(value) for value in table["engine_logprobs"][2]] == [True] * 3
 
 
-def test_samples_stand_beside_their_rollouts_and_are_null_elsewhere(tmp_path):
+def test_samples_stand_in_a_table_of_their_own_and_beside_their_rollouts_where_both_are_read(tmp_path):
     first, second = rollout(), rollout(index=1)
     ones = np.ones(3, np.float32)
     sample = Sample(second, second.role, ones, ones / 4, old=-ones, left_out="zero_advantage")
-    block = [settled([scored(first), scored(second)])]
-    journal.write_block(tmp_path / "t", block, [sample], lambda made: f"prompt of {made.request.id}")
-    table = pq.read_table(tmp_path / "t").to_pydict()
-    assert table["advantage"] == [None, [1.0] * 3] and table["scale"] == [None, [0.25] * 3]
-    assert table["old"] == [None, [-1.0] * 3] and table["ref"] == [None, None]
-    assert table["left_out"] == [None, "zero_advantage"]
-    assert table["prompt_text"] == ["prompt of train/rl:0:0", "prompt of train/rl:0:1"]
-    with pytest.raises(ValueError, match="two samples"):
-        journal.write_block(tmp_path / "t", block, [sample, sample])
-    with pytest.raises(ValueError, match="of no rollout"):
-        journal.write_block(tmp_path / "t", block, [replace(sample, rollout=rollout(index=9))])
+    imitated = replace(sample, role=np.full(3, Role.DEMO, np.int8), advantage=2 * ones)
+    rollouts, samples = (tmp_path / name / "rl-1.parquet" for name in ("rollouts", "samples"))
+    journal.write_block(rollouts, [settled([scored(first), scored(second)])], lambda made: f"of {made.request.id}")
+    columns = ("index", "prompt_text", "advantage", "old", "ref", "left_out", "no such column")
+    plain = [{"index": 0, "prompt_text": "of train/rl:0:0"}, {"index": 1, "prompt_text": "of train/rl:0:1"}]
+    assert journal.read_rows(rollouts, columns) == plain, "a run killed while it scored has none"
+    journal.write_samples(samples, [[], [sample, imitated]])
+    nothing = dict.fromkeys(["advantage", "old", "ref", "left_out"])
+    derived = {"advantage": [1.0] * 3, "old": [-1.0] * 3, "ref": None, "left_out": "zero_advantage"}
+    assert journal.read_rows(rollouts, columns) == [plain[0] | nothing, plain[1] | derived]
+    table = pq.read_table(samples).to_pydict()
+    assert (
+        table["update"] == [1, 1] and table["scale"] == [[0.25] * 3] * 2 and table["sample_role"] == [[0] * 3, [1] * 3]
+    )
 
 
 def test_what_the_table_could_not_give_back_is_refused(tmp_path):
@@ -178,7 +181,7 @@ def test_a_missing_damaged_or_foreign_table_is_one_line_with_the_remedy(tmp_path
             journal.read_block(path, lambda _: Problem("p/0", "", ""))
         assert "\n" not in str(error.value)
     journal.write_evaluation(path, [], "abc")
-    with pytest.raises(RunError, match="of kind evaluation/1, not rollouts/1; remove it"):
+    with pytest.raises(RunError, match="of kind evaluation/1, not rollouts/2; remove it"):
         journal.read_block(path, lambda _: Problem("p/0", "", ""))
 
 

@@ -46,6 +46,9 @@ pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))
 DEATHS = {
     "at a step boundary": "at_call(loop, 'record', 5, before=False)",
     "between rollout and update": "at_call(loop, 'learn', 4)",
+    "while old log-probabilities are scored": "at_call(policy.Policy, 'scores', 2)",
+    "while the reference scores": "at_call(policy.Policy, 'score', 5)",
+    "while samples are written": "at_call(tables, 'write_samples', 5, before=False)",
     "between two updates of a block": "at_call(policy.Policy, 'update', 8)",
     "while a checkpoint is written": "at_call(files, '_sync_tree', 4)",
     "after a checkpoint, before the old one goes": "at_call(checkpoint, 'prune', 3)",
@@ -56,16 +59,19 @@ DEATHS = {
     "before the final model": "at_call(pipeline.shutil, 'copytree', 1)",
 }
 CHAINS = {
-    "in six places": {
+    "in seven places": {
         "while a stage is handed on": "at_call(train, '_hand_on', 1)",
         "between rollout and update": "at_call(loop, 'learn', 2)",
+        "while the reference scores": "at_call(policy.Policy, 'score', 2)",
         "between two updates of a block": "at_call(policy.Policy, 'update', 6)",
         "during an evaluation": "at_call(tables, 'write_evaluation', 1)",
         "while a checkpoint is written": "at_call(files, '_sync_tree', 1)",
         "before the final model": "at_call(pipeline.shutil, 'copytree', 1)",
     },
-    "in the other four": {
+    "in the other six": {
         "while a table is written": "at_call(tables, '_rollout_columns', 4, before=False)",
+        "while samples are written": "at_call(tables, 'write_samples', 1, before=False)",
+        "while old log-probabilities are scored": "at_call(policy.Policy, 'scores', 2)",
         "at a step boundary": "at_call(loop, 'record', 2, before=False)",
         "while the rename of a table is due": "at_call(files.os, 'replace', 3)",
         "after a checkpoint, before the old one goes": "at_call(checkpoint, 'prune', 1)",
