@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
-from r1lab.engines.sync import PolicyProtocol, publish
 from r1lab.errors import RunError
 from r1lab.objective import Objective
 from r1lab.objective.group import Again, Drop, Keep
@@ -121,10 +120,6 @@ class Feed:
         """Outcomes of a step, freshly made or read back."""
         self.sampler.observe(block)
         self.errors.observe(block)
-
-    def publish(self, policy: PolicyProtocol, version: int) -> None:
-        """Weights to the engine."""
-        publish(self.engine, policy.named_tensors, version, policy)
 
     def state_dict(self) -> dict:
         return {"sampler": self.sampler.state_dict(), "errors": self.errors.state_dict()}

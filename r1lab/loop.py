@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from r1lab.distributed import ranks
+from r1lab.engines.protocol import Engine
+from r1lab.engines.sync import publish
 from r1lab.objective import Objective
 from r1lab.objective.samples import prepared_updates, samples_of_group
 from r1lab.policy.policy import Policy
@@ -37,6 +39,7 @@ def train(
     run: RunFolder,
     policy: Policy,
     feed: FeedProtocol,
+    engine: Engine | None,
     objective: Objective,
     evaluate: Callable[[int], dict],
     ledger: Ledger,
@@ -45,12 +48,13 @@ def train(
     progress: Progress,
     problem_of: Callable[[str], Problem],
 ) -> None:
-    """Run a stage from where it stands to its end; every step ends in one row of metrics. `evaluate(step)` returns
-    those of the held-out sets; `problem_of(id)` finds a journal's problems again."""
+    """Run a stage from where it stands to its end; every step ends in one row of metrics. `engine` is the one that
+    samples, None where nothing does; `evaluate(step)` returns the metrics of the held-out sets; `problem_of(id)` finds
+    a journal's problems again."""
     resumables = {"policy": policy, "objective": objective, "feed": feed, "ledger": ledger, "stopping": stopping,
                   "metrics": metrics}  # fmt: skip
     step = resume(run, stage, policy, resumables)
-    feed.publish(policy, policy.version)
+    publish(engine, policy)
     clock = PhaseClock(progress)
     with Grace(ranks.any_of, progress.stopping) as grace:  # Ctrl-C, SIGTERM: the step is finished and saved first
         if step == 0 and stage.eval.sets and stage.eval.at_start:
@@ -58,24 +62,20 @@ def train(
             record(run, metrics, progress, stage, 0, scores | ledger.row())
         while num_prompts := stopping.num_prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
-            clock.start("rollout", step)  # a number of prompts -> the step's block, list[Settled], sampled or read back
-            table = run.rollouts(stage.name, step)
-            is_fresh = not ranks.first(table.exists)
-            block = feed.block(num_prompts) if is_fresh else journal.read_block(table, problem_of)
-            clock.start("record")  # on disk before it is scored; sampler, error window and ledger learn from it
-            if is_fresh:
-                ranks.first(journal.write_block, table, block, policy.prompt_text)
-            feed.observe(block)
+            clock.start("rollout", step)  # a number of prompts -> the step's block, list[Settled], on disk
+            block = take_block(run.rollouts(stage.name, step), num_prompts, feed, policy, problem_of)
+            feed.observe(block)  # sampler and error window learn from it
             ledger.rollouts(block, policy.parameters)
             clock.start("score")  # kept groups -> list[Sample] for each update: final advantages, scales, old, ref
             batches = prepare_updates(block, step, objective, policy, stage, ledger)
             samples = [sample for batch in batches for sample in batch]
-            ranks.first(journal.write_samples, run.samples(stage.name, step), batches)  # derived: for people
+            clock.start("record")  # what the rollouts became, for people
+            ranks.first(journal.write_samples, run.samples(stage.name, step), batches)
             clock.start("update")  # list[Sample] -> one optimizer step and one Update each
             updates = learn(batches, policy, objective, stage, ledger)
             finish_updates(updates, policy, objective, step)
             clock.start("sync")  # the new weights -> what samples
-            feed.publish(policy, policy.version)
+            publish(engine, policy)
             clock.start("evaluate")  # held-out sets where they are due -> keys `eval/<set>/...` of the step's row
             stopping.spent(num_prompts, ledger.budget - before[0], ledger.training_flops - before[1])
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
@@ -104,6 +104,17 @@ def resume(run: RunFolder, stage: LearningStageConfig, policy: Policy, resumable
     policy.restore(folder)
     run.resumed(stage.name, step)
     return step
+
+
+def take_block(
+    table: Path, num_prompts: int, feed: FeedProtocol, policy: Policy, problem_of: Callable[[str], Problem]
+) -> list[Settled]:
+    """A step's block: sampled now and put on disk before anything is scored, or read back where it is there."""
+    if ranks.first(table.exists):
+        return journal.read_block(table, problem_of)
+    block = feed.block(num_prompts)
+    ranks.first(journal.write_block, table, block, policy.prompt_text)
+    return block
 
 
 def save(run: RunFolder, stage: LearningStageConfig, step: int, policy: Policy, resumables: dict) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from r1lab.engines.sync import publish
 from r1lab.errors import RunError
 from r1lab.feed import JUDGED_FROM_ROLLOUTS, ErrorWindow, Feed
 from r1lab.objective import build
@@ -29,6 +30,8 @@ RIGHT, WRONG, ERROR = Verdict(1.0, "correct"), Verdict(0.0, "wrong"), Verdict(No
 
 class Engine:
     """Finishes the last request first."""
+
+    has_own_layout = takes_adapter = False
 
     def __init__(self):
         self.version, self.queue, self.waves, self.states = -1, [], [], []
@@ -223,10 +226,11 @@ def test_a_demonstration_does_not_save_a_group_whose_samples_could_not_be_judged
 def test_the_policys_weights_go_to_the_engine_once_a_version_and_wake_it(feed, make_policy):
     made, policy = feed(by_index), make_policy()
     made.block(1)
-    made.publish(policy, 3)
+    publish(made.engine, policy)
     tensors = made.engine.tensors
-    made.publish(policy, 3)
-    assert made.engine.version == 3 and made.engine.tensors is tensors
+    publish(made.engine, policy)
+    assert publish(None, policy) is False
+    assert made.engine.version == policy.version and made.engine.tensors is tensors
     assert made.engine.states == ["awake", "asleep", "awake"]
     assert set(tensors) == {name for name, _ in policy.model.named_parameters()}
 

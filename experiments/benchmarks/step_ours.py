@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from step_work import BETAS, CLIP_HIGH, CLIP_LOW, EPSILON, LEARNING_RATE, SEED, Line, Work, peak_memory_gib, reward
 
 from r1lab import engines, loop, objective, pipeline
+from r1lab.engines.sync import publish
 from r1lab.feed import Feed
 from r1lab.hub import small_models
 from r1lab.policy import location
@@ -126,7 +127,7 @@ class Ours:
             second=SecondOpinion(),
             objective=self.objective,
         )
-        self.feed.publish(self.policy, self.policy.version)
+        publish(self.feed.engine, self.policy)
 
     def prompts(self) -> list[str]:
         """Texts of every step's prompts, in the order in which they are drawn."""

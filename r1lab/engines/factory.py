@@ -102,9 +102,13 @@ def open_engine(
         raise RecipeError(f"engine: the run samples with vllm: {reason}; or start anew with another out=")
     told = {"say": say} if name == "server" else {}
     try:
-        return make(name, policy.model, policy.tokenizer, text_of=text_of, **told, **settings(name, knobs, policy))
+        engine = make(name, policy.model, policy.tokenizer, text_of=text_of, **told, **settings(name, knobs, policy))
     except ValueError as error:
         raise RecipeError(f"engine: {error}") from None
+    for trait in ("has_own_layout", "takes_adapter", "weights_follow"):  # of a plug-in that does not inherit
+        if not hasattr(engine, trait):
+            setattr(engine, trait, getattr(Engine, trait))
+    return engine
 
 
 def settings(name: str, knobs: EngineConfig, policy: PolicyProtocol) -> dict[str, Any]:

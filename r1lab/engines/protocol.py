@@ -17,10 +17,17 @@ NamedTensors = Iterable[tuple[str, "Tensor"]]
 
 
 class Engine(Protocol):
-    """Samples completions. A built-in or a plug-in is a callable `(model, tokenizer, **settings) -> Engine`."""
+    """Samples completions. A built-in or a plug-in is a callable `(model, tokenizer, **settings) -> Engine`; one that
+    inherits from here has the defaults of the traits, and a plug-in that does not is given them."""
 
     version: int
     """The policy's version (optimizer updates so far) of the weights held; -1 before the first `sync`."""
+    has_own_layout: bool = False
+    """It repacks weights or fetches them from elsewhere: each sync is probed, by `vocabulary`, `context`, `dtype`."""
+    takes_adapter: bool = False
+    """A LoRA adapter comes as its matrices instead of merged into the weights."""
+    weights_follow: bool = False
+    """Set where every `sleep` ends in a sync of all weights, so that nothing need be kept meanwhile."""
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queue requests, at any time. ValueError with the id of one that cannot be served; none is queued then."""
@@ -35,7 +42,7 @@ class Engine(Protocol):
     def sync(self, named_tensors: NamedTensors, version: int) -> None:
         """Replace all weights. Names are those of the model's `named_parameters`; a tied tensor may come once.
 
-        An adapter comes merged into them. An engine with the attribute `takes_adapter` true is sent its matrices
+        An adapter comes merged into them. An engine whose `takes_adapter` is true is sent its matrices
         instead, by peft's names, and the weights below only while `version` is -1.
         """
 

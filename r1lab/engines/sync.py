@@ -59,7 +59,12 @@ class PolicyProtocol(Trainer, Protocol):
     def named_tensors(self) -> NamedTensors: ...
 
 
-def publish(
+def publish(engine: Engine | None, policy: PolicyProtocol) -> bool:
+    """Bring the engine, where there is one, to the policy's weights; True where weights moved."""
+    return engine is not None and send(engine, policy.named_tensors, policy.version, policy)
+
+
+def send(
     engine: Engine, named_tensors: Callable[[], NamedTensors], version: int, trainer: Trainer | None = None
 ) -> bool:
     """Bring `engine` to `version`; True where weights moved. `named_tensors` is only called then.
@@ -70,11 +75,11 @@ def publish(
     if engine.version == version:
         return False
     engine.wake()
-    if trainer is not None and getattr(engine, "takes_adapter", False):
+    if trainer is not None and engine.takes_adapter:
         engine.sync(trainer.named_parts(engine.version < 0), version)
     else:
         engine.sync(named_tensors(), version)
-    if trainer is not None and getattr(engine, "has_own_layout", False):
+    if trainer is not None and engine.has_own_layout:
         probe(engine, version, trainer)
     return True
 

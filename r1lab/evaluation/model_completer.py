@@ -10,7 +10,7 @@ import torch
 
 from r1lab import engines
 from r1lab.engines import factory
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import send
 from r1lab.errors import RecipeError
 from r1lab.evaluation.completers import Completion, Verify
 from r1lab.evaluation.evaluate import evaluate
@@ -70,7 +70,7 @@ class ModelCompleter:
                 torch.set_num_threads(self.threads)
             models.stops_at(self.policy.model, self.policy.tokenizer, self.renderer.turn_end)
             self.engine = factory.open_engine(self.kind, self.knobs, self.policy, self.renderer.verifier_text)
-            publish(self.engine, self.policy.named_tensors, 0, self.policy)
+            send(self.engine, self.policy.named_tensors, 0, self.policy)
         return self.engine
 
     def close(self) -> None:

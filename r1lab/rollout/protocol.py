@@ -12,7 +12,6 @@ from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
 if TYPE_CHECKING:  # a recipe is checked without torch
-    from r1lab.engines.sync import PolicyProtocol
     from r1lab.timing import Watch
 
 
@@ -27,10 +26,6 @@ class FeedProtocol(Protocol):
 
     def observe(self, block: Sequence[Settled]) -> None:
         """Take note of the outcomes of a step's block, freshly sampled or read back from the journal."""
-        ...
-
-    def publish(self, policy: PolicyProtocol, version: int) -> None:
-        """Give the policy's weights to the engine that samples."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...

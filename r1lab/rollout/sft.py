@@ -4,7 +4,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from r1lab.engines.sync import PolicyProtocol
 from r1lab.errors import RecipeError
 from r1lab.objective import Objective
 from r1lab.objective.group import Keep
@@ -38,9 +37,6 @@ class SftFeed:
 
     def observe(self, block: Sequence[Settled]) -> None:
         self.sampler.observe(block)
-
-    def publish(self, policy: PolicyProtocol, version: int) -> None:
-        """Nothing samples here; evaluation takes the weights it needs."""
 
     def state_dict(self) -> dict:
         return self.sampler.state_dict()

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from itertools import count
 
 from r1lab.distributed import ranks
+from r1lab.engines.sync import publish
 from r1lab.errors import RunError
 from r1lab.feed import Feed
 from r1lab.hub import model_card
@@ -39,9 +40,9 @@ def run_stage(
     assert isinstance(stage, RejectStageConfig)  # the pipeline calls by kind
     policy = FrozenModel(build.start(ready, run), stage.precision, stage.temperature or 1.0)
     models.stops_at(policy.model, policy.tokenizer, ready.renderer.turn_end)
-    feed = build.feed(
-        ready, plan, build.engine(ready, run, policy, progress, stack), build.verification(ready, plan, stack)
-    )
+    engine = build.engine(ready, run, policy, progress, stack)
+    feed = build.feed(ready, plan, engine, build.verification(ready, plan, stack))
+    publish(engine, policy)
     progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
     progress.warnings = warnings(ready.table)
     selection = Selection(stage.keep)
@@ -69,7 +70,6 @@ def sample(
     left = stage.steps * stage.prompts_per_step if stage.steps else sum(map(len, ready.sources.values()))
     if found := ranks.first(_journals, run, stage.name):
         run.resumed(stage.name, found)
-    feed.publish(policy, policy.version)
     clock = PhaseClock(progress)
     with Grace(ranks.any_of, progress.stopping) as grace:
         for step in count(1):

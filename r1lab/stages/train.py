@@ -52,17 +52,17 @@ def run_stage(
     for note in policy.notes:
         run.note(note)
         progress.say(f"warning: {note}")
-    samplers = None
+    samplers = engine = None
     if ready.table:
         verification = build.verification(ready, plan, stack)
         samplers = build.engine(ready, run, policy, progress, stack), verification
     if isinstance(stage, RlStageConfig):
         assert samplers is not None  # a stage with a reward has a table of verifiers
-        if hasattr(samplers[0], "weights_follow"):
-            setattr(samplers[0], "weights_follow", True)  # noqa: B010  # every block ends in an update, and that in a sync
+        engine = samplers[0]
+        engine.weights_follow = True  # every block ends in an update, and that in a sync
         feed = build.feed(ready, plan, *samplers)
     else:
-        sampler = build.sampler(ready, plan)
+        sampler = build.sampler(ready, plan)  # nothing samples here; an evaluation takes the weights it needs
         feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=ready.renderer, objective=objective)
     stopping = Stopping(stage, ready.steps, ready.longest_cost)
     progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
@@ -72,6 +72,7 @@ def run_stage(
         run=run,
         policy=policy,
         feed=feed,
+        engine=engine,
         objective=objective,
         ledger=ledger,
         metrics=metrics,
@@ -108,7 +109,7 @@ def _evaluation(
         if table is None or table[1] != settings:
             assert samplers is not None  # the sets' verifiers are in the table
             engine, verification = samplers
-            publish(engine, policy.named_tensors, policy.version, policy)
+            publish(engine, policy)
             asking, everything = Asking(eval_set, knobs.n, seed, sampling), range(len(eval_set.problems))
             parts = {"engine": engine, "renderer": ready.renderer, "verify": verification.submit}
             judged = evaluate(asking, everything, **parts)

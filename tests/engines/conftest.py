@@ -8,7 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from r1lab.engines import make
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import send
 from r1lab.records import Request, RequestId, Sampling
 from r1lab.seeds import derive
 
@@ -52,7 +52,7 @@ def llama(seed=0, heads=2, key_heads=2, tied=True, scale=0.2, **settings):
 
 def engine_of(model, tokenizer, **settings):
     engine = make("local", model, tokenizer, **settings)
-    publish(engine, model.named_parameters, 0)
+    send(engine, model.named_parameters, 0)
     return engine
 
 

@@ -8,7 +8,7 @@ import torch
 
 from r1lab import engines
 from r1lab.engines.local.engine import LocalEngine
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import send
 
 
 class Fake:
@@ -45,16 +45,16 @@ def test_the_table_names_classes_by_path():
 
 def test_weights_travel_only_when_the_version_changed():
     engine, weights = Fake(None, None), {"w": torch.ones(1)}
-    assert [publish(engine, lambda: weights.items(), version) for version in (0, 0, 1, 1)] == [True, False, True, False]
+    assert [send(engine, lambda: weights.items(), version) for version in (0, 0, 1, 1)] == [True, False, True, False]
     assert engine.synced == [weights, weights] and engine.version == 1
 
 
 def test_an_engine_that_takes_adapters_gets_the_weights_below_once():
     engine, trainer = Fake(None, None), SimpleNamespace(named_parts=lambda with_base: {"base": with_base}.items())
     merged = {"merged": None}
-    engine.takes_adapter = True
+    engine.takes_adapter, engine.has_own_layout = True, False
     for version in (3, 4):
-        publish(engine, merged.items, version, trainer)
+        send(engine, merged.items, version, trainer)
     engine.takes_adapter = False
-    publish(engine, merged.items, 5, trainer)
+    send(engine, merged.items, 5, trainer)
     assert engine.synced == [{"base": True}, {"base": False}, merged]

@@ -16,7 +16,7 @@ from r1lab.engines import rollouts
 from r1lab.engines.local.batch import Wave
 from r1lab.engines.local.cache import ATTENTION
 from r1lab.engines.local.sampling import StopStrings
-from r1lab.engines.protocol import NamedTensors
+from r1lab.engines.protocol import Engine, NamedTensors
 from r1lab.engines.text import TextOf
 from r1lab.policy.location import is_remote_code_trusted
 from r1lab.records import Request, RequestId, Rollout
@@ -24,7 +24,7 @@ from r1lab.records import Request, RequestId, Rollout
 ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """An `Engine` of the shape of `model`, a transformers causal LM; its weights come with the first `sync`."""
 
     def __init__(

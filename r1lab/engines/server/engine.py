@@ -16,7 +16,7 @@ from uuid import uuid4
 import torch
 
 from r1lab.engines import rollouts as border
-from r1lab.engines.protocol import NamedTensors
+from r1lab.engines.protocol import Engine, NamedTensors
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import RequestOutcome, Server, ServerAnswer
 from r1lab.engines.server.fleet import TICK_SECONDS, Fleet
@@ -33,7 +33,7 @@ MOST_LOSSES = 5
 """Times that one request may be lost before it is suspected of killing its servers."""
 
 
-class ServerEngine:
+class ServerEngine(Engine):
     """An `Engine` behind HTTP."""
 
     def __init__(

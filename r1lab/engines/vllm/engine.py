@@ -20,7 +20,7 @@ import torch
 
 from r1lab.engines import rollouts
 from r1lab.engines.checksum import Checksum
-from r1lab.engines.protocol import NamedTensors
+from r1lab.engines.protocol import Engine, NamedTensors
 from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.engines.vllm import requests as vllm_requests
@@ -35,7 +35,7 @@ MEMORY = ("weights", "kv_cache")
 """vLLM's names of what sleeps, in the order in which it wakes."""
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """An `Engine` of the shape of `model`, a transformers causal LM; its weights come with the first `sync`."""
 
     has_own_layout = True

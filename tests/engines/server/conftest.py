@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from r1lab.engines import make
 from r1lab.engines.checksum import Checksum
 from r1lab.engines.server.engine import ServerEngine
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import send
 from r1lab.records import Request, RequestId, Sampling
 
 
@@ -26,7 +26,7 @@ class Routes(ThreadingHTTPServer):
     def __init__(self, model, tokenizer, port=0):
         super().__init__(("127.0.0.1", port), Handler)
         self.engine = make("local", model, tokenizer)
-        publish(self.engine, model.named_parameters, 0)
+        send(self.engine, model.named_parameters, 0)
         self.facts = {
             "config": model.config.to_dict(), "dtype": "float32", "context": 128, "max_num_seqs": 4, "seeds": True,
             "transfer": "r1lab_file", "logprobs_mode": "processed_logprobs",
@@ -57,7 +57,7 @@ class Routes(ThreadingHTTPServer):
         for name in names:
             received.add(name, self.damage(weights[name]))
         self.received = received.digest()
-        publish(self.engine, lambda: weights.items(), self.engine.version + 1)
+        send(self.engine, lambda: weights.items(), self.engine.version + 1)
 
     def generate(self, body):
         """The engine's answer as the events of a stream, one a token."""
@@ -189,7 +189,7 @@ def connect(lab, tokenizer):
         engines.append(ServerEngine(model, tokenizer, urls=urls, **settings))
         engines[-1].fleet.retry_seconds = 0.1
         if sync:
-            publish(engines[-1], model.named_parameters, 3)
+            send(engines[-1], model.named_parameters, 3)
         return engines[-1], lines
 
     yield start

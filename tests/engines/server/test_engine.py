@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import send
 from r1lab.errors import RunError
 from r1lab.records import Role
 
@@ -82,7 +82,7 @@ def test_a_server_started_anew_behind_our_back_is_told_by_its_weights(lab, token
     server = serve()
     engine, lines = connect(server)
     server.version = "default"
-    publish(server.engine, lab.llama(seed=5).named_parameters, 99)
+    send(server.engine, lab.llama(seed=5).named_parameters, 99)
     rollouts = once(engine, lab.groups(1))
     assert lab.ids(rollouts) == lab.ids(lab.run(lab.engine_of(lab.llama(), tokenizer), lab.groups(1)))
     assert "sampled with weights 'default', not 'r1lab-" in lines[0]

@@ -11,7 +11,7 @@ import torch
 from r1lab import embedded
 from r1lab.engines import make
 from r1lab.engines.server.engine import ServerEngine
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import send
 from r1lab.errors import RunError
 from r1lab.policy import models
 
@@ -46,7 +46,7 @@ def connect(server, tokenizer):
     def start(model, **settings):
         lines = []
         engines.append(ServerEngine(model, tokenizer, urls=[server.url], say=lines.append, **settings))
-        publish(engines[-1], model.named_parameters, 0)
+        send(engines[-1], model.named_parameters, 0)
         return engines[-1], lines
 
     yield start
@@ -76,7 +76,7 @@ def changed(model, seed=0):
 
 def test_greedy_is_the_local_engine_token_for_token(lab, model, tokenizer, connect):
     local = make("local", model, tokenizer)
-    publish(local, model.named_parameters, 0)
+    send(local, model.named_parameters, 0)
     wanted = lab.run(local, requests(lab, 1, temperature=0))
     found = lab.run(connect(model)[0], requests(lab, 1, temperature=0))
     assert lab.ids(found) == lab.ids(wanted) and [each.finish for each in found] == [each.finish for each in wanted]
@@ -100,7 +100,7 @@ def test_seeds_make_a_rollout(lab, model, connect):
 def test_new_weights_arrive_and_old_keys_are_gone(lab, model, connect):
     engine, _ = connect(model)
     lab.run(engine, requests(lab))
-    publish(engine, changed(model).named_parameters, 1)
+    send(engine, changed(model).named_parameters, 1)
     rollouts = lab.run(engine, requests(lab))
     assert gap(lab, model, rollouts) < 1e-4 and {int(each.version[0]) for each in rollouts} == {1}
 
@@ -110,7 +110,7 @@ def test_a_policy_that_is_not_what_was_sent_stops_the_run(lab, model, connect):
     stale = {name: weight.clone() for name, weight in model.named_parameters()}
     changed(model)
     with pytest.raises(RunError, match=r"the log-probabilities of server http:.* differ from the policy's by"):
-        publish(engine, stale.items, 1)
+        send(engine, stale.items, 1)
 
 
 def test_a_server_that_hangs_is_given_up_and_taken_back(lab, model, server, connect):
@@ -126,7 +126,7 @@ def test_a_server_that_hangs_is_given_up_and_taken_back(lab, model, server, conn
 
 def test_kill_9_in_the_middle_of_a_step_loses_nothing_and_doubles_nothing(lab, model, server, connect):
     engine, lines = connect(model, deadline=60.0)
-    publish(engine, changed(model).named_parameters, 1)
+    send(engine, changed(model).named_parameters, 1)
     asked, found = requests(lab, 16, max_new_tokens=100), []
     engine.submit(asked)
     for rollout in engine.completed():

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from r1lab.engines.server import transfer
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import send
 from r1lab.errors import RunError
 
 
@@ -21,7 +21,7 @@ def test_a_policy_that_scores_otherwise_stops_the_run(lab, serve, connect):
     engine, _ = connect(server)
     said = rf"sync of version 4: after it the log-probabilities of server {server.url} differ from the policy's by "
     with pytest.raises(RunError, match=said):
-        publish(engine, lab.llama(seed=1).named_parameters, 4)
+        send(engine, lab.llama(seed=1).named_parameters, 4)
     assert engine.version == -1
 
 
@@ -50,7 +50,7 @@ def test_the_version_is_that_of_the_newest_weights(lab, serve, connect):
     engine, _ = connect(server)
     assert engine.version == 3 and server.version.endswith("-3")
     engine.model.load_state_dict(lab.llama(seed=1).state_dict())
-    assert publish(engine, engine.model.named_parameters, 4) and server.version.endswith("-4")
+    assert send(engine, engine.model.named_parameters, 4) and server.version.endswith("-4")
     assert lab.run(engine, lab.groups(1))[0].version[0] == 4
 
 
@@ -58,7 +58,7 @@ def test_a_server_that_dies_while_it_gets_weights_is_waited_for(lab, serve, conn
     one, two = serve(), serve()
     engine, lines = connect(one, two)
     one.kill()
-    publish(engine, engine.model.named_parameters, 4)
+    send(engine, engine.model.named_parameters, 4)
     assert engine.version == 4 and two.version.endswith("-4") and "while it took weights" in lines[0]
 
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from r1lab import embedded
 from r1lab.engines import make
-from r1lab.engines.sync import BOUNDS, probe, publish
+from r1lab.engines.sync import BOUNDS, probe, send
 from r1lab.engines.vllm import diagnose, worker
 from r1lab.errors import RunError
 from r1lab.policy.policy import Policy
@@ -184,30 +184,30 @@ def moved(policy):
 
 
 def test_a_sync_passes_its_probe(engine, policy):
-    assert publish(engine, moved(policy).named_tensors, 1, policy) and engine.version == 1
+    assert send(engine, moved(policy).named_tensors, 1, policy) and engine.version == 1
     assert probe(engine, 1, policy) < 1e-5 < BOUNDS[torch.float32]
-    assert not publish(engine, policy.named_tensors, 1, policy)
+    assert not send(engine, policy.named_tensors, 1, policy)
 
 
 def test_a_tied_head_that_stayed_as_it_was_is_found(engine, policy, monkeypatch):
     assert policy.model.config.tie_word_embeddings
-    publish(engine, policy.named_tensors, 1, policy)
+    send(engine, policy.named_tensors, 1, policy)
     monkeypatch.setattr(worker, "repack_tied_head", lambda _: None)
     with pytest.raises(RunError, match=r"sync of version 2: .* differ from the policy's by .*allowed is 0.0001"):
-        publish(engine, moved(policy).named_tensors, 2, policy)
+        send(engine, moved(policy).named_tensors, 2, policy)
 
 
 def test_keys_of_old_weights_are_found(engine, policy, monkeypatch):
-    publish(engine, policy.named_tensors, 1, policy)
+    send(engine, policy.named_tensors, 1, policy)
     monkeypatch.setattr(engine.llm, "reset_prefix_cache", lambda **_: True)
     with pytest.raises(RunError, match=r"sync of version 2: .* differ from the policy's"):
-        publish(engine, moved(policy).named_tensors, 2, policy)
+        send(engine, moved(policy).named_tensors, 2, policy)
 
 
 def test_weights_that_arrived_otherwise_are_named_by_both_checksums(engine, policy, monkeypatch):
     monkeypatch.setattr(engine.llm, "collective_rpc", lambda *_, **__: ["0123456789abcdef"])
     with pytest.raises(RunError, match=r"sent weights of checksum [0-9a-f]{16}, received by worker 0 0123456789abcdef"):
-        publish(engine, policy.named_tensors, 1, policy)
+        send(engine, policy.named_tensors, 1, policy)
     assert engine.version == -1
 
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from r1lab import embedded
 from r1lab.engines import make
-from r1lab.engines.sync import BOUNDS, probe, publish
+from r1lab.engines.sync import BOUNDS, probe, send
 from r1lab.engines.vllm import diagnose
 from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.errors import RunError
@@ -88,11 +88,11 @@ def test_after_updates_of_the_adapter_alone_it_samples_what_the_policy_says(lab,
     policy = policy_of(rank=3)  # room is made for 8
     with started(policy) as engine:
         calls = spied(engine, monkeypatch)
-        publish(engine, policy.named_tensors, 0, policy)
+        send(engine, policy.named_tensors, 0, policy)
         before = lab.run(engine, asked(lab, policy, temperature=0))
         for version in (1, 2):
             held = [matrix.clone() for _, matrix in adapters.adapter_matrices(stir(policy, version).model)]
-            assert publish(engine, policy.named_tensors, version, policy) and engine.version == version
+            assert send(engine, policy.named_tensors, version, policy) and engine.version == version
             assert probe(engine, version, policy) < 1e-5 < BOUNDS[torch.float32]
             assert all(map(torch.equal, held, (matrix for _, matrix in adapters.adapter_matrices(policy.model))))
             same_greedy(lab, engine, policy)
@@ -105,35 +105,35 @@ def test_after_updates_of_the_adapter_alone_it_samples_what_the_policy_says(lab,
 def test_some_layers_alone_may_be_adapted(lab, policy_of, targets):
     policy = policy_of(rank=8, targets=targets)
     with started(policy) as engine:
-        publish(engine, policy.named_tensors, 0, policy)
-        publish(engine, stir(policy, 1).named_tensors, 1, policy)
+        send(engine, policy.named_tensors, 0, policy)
+        send(engine, stir(policy, 1).named_tensors, 1, policy)
         assert probe(engine, 1, policy) < 1e-5
 
 
 def test_an_adapter_that_arrived_otherwise_is_named_by_both_checksums(lab, policy_of, monkeypatch):
     policy = policy_of(rank=4)
     with started(policy) as engine:
-        publish(engine, policy.named_tensors, 0, policy)
+        send(engine, policy.named_tensors, 0, policy)
         with monkeypatch.context() as patch:
             spied(engine, patch, lambda _, tensors: [(name, tensor + 1e-3) for name, tensor in tensors])
             said = r"version 1: sent an adapter of checksum ([0-9a-f]{16}), received by worker 0 (?!\1)[0-9a-f]{16};"
             with pytest.raises(RunError, match=said):
-                publish(engine, stir(policy, 1).named_tensors, 1, policy)
+                send(engine, stir(policy, 1).named_tensors, 1, policy)
         assert engine.version == -1
-        publish(engine, policy.named_tensors, 1, policy)
+        send(engine, policy.named_tensors, 1, policy)
         same_greedy(lab, engine, policy)
 
 
 def test_an_adapter_or_keys_that_stayed_as_they_were_are_found(policy_of, monkeypatch):
     policy = policy_of(rank=4)
     with started(policy) as engine:
-        publish(engine, stir(policy, 1).named_tensors, 1, policy)
+        send(engine, stir(policy, 1).named_tensors, 1, policy)
         for place, name in ((vllm_adapter, "put"), (engine.llm, "reset_prefix_cache")):
             with monkeypatch.context() as patch:
                 patch.setattr(place, name, lambda *_, **__: True)
                 with pytest.raises(RunError, match=r"sync of version 2: .* differ from the policy's by "):
-                    publish(engine, stir(policy, 2).named_tensors, 2, policy)
-            publish(engine, stir(policy, 1).named_tensors, 1, policy)
+                    send(engine, stir(policy, 2).named_tensors, 2, policy)
+            send(engine, stir(policy, 1).named_tensors, 1, policy)
 
 
 def test_matrices_that_are_not_the_policys_are_refused(policy_of):
@@ -151,7 +151,7 @@ def test_matrices_that_are_not_the_policys_are_refused(policy_of):
 def test_the_adapter_may_change_in_flight(lab, policy_of):
     policy = policy_of(rank=4)
     with started(policy) as engine:
-        publish(engine, policy.named_tensors, 0, policy)
+        send(engine, policy.named_tensors, 0, policy)
         prompt = asked(lab, policy)[0].prompt_ids
         engine.submit([lab.request(0, prompt, index, max_new_tokens=60, temperature=2.0) for index in range(15)])
         engine.submit([lab.request(1, prompt, max_new_tokens=5)])
@@ -182,5 +182,5 @@ def test_a_layer_that_vllm_has_not_is_refused(policy_of, monkeypatch):
 def test_in_bfloat16_it_keeps_its_bound(policy_of):
     policy = policy_of(rank=4)
     with started(policy, dtype=torch.bfloat16) as engine:
-        publish(engine, policy.named_tensors, 0, policy)
-        publish(engine, stir(policy, 1).named_tensors, 1, policy)
+        send(engine, policy.named_tensors, 0, policy)
+        send(engine, stir(policy, 1).named_tensors, 1, policy)

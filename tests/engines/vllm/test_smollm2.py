@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from r1lab.engines import make
-from r1lab.engines.sync import BOUNDS, publish
+from r1lab.engines.sync import BOUNDS, send
 from r1lab.engines.vllm import diagnose
 from r1lab.errors import RunError
 from r1lab.hub import small_models
@@ -55,7 +55,7 @@ def test_greedy_is_the_local_engines_in_float32(lab, folder, model, words, make_
     policy = Policy(str(folder), make_stage(threads=1), total_updates=1, temperature=1.0, needs_ref=False)
     engine = make("vllm", model, words, max_model_len=512, max_num_seqs=8)
     try:
-        publish(engine, policy.named_tensors, 0, policy)
+        send(engine, policy.named_tensors, 0, policy)
         requests = asked(lab, words, temperature=0)
         pairs = list(zip(lab.run(engine, requests), lab.run(lab.engine_of(model, words), requests)))
     finally:
@@ -72,7 +72,7 @@ def test_bfloat16_stays_within_its_bounds(lab, folder, model, words, make_stage)
     )
     engine = make("vllm", model, words, max_model_len=512, max_num_seqs=8, dtype=torch.bfloat16)
     try:
-        publish(engine, policy.named_tensors, 0, policy)
+        send(engine, policy.named_tensors, 0, policy)
         rollouts = lab.run(engine, asked(lab, words, size=4))
     finally:
         engine.close()

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from r1lab import embedded, pipeline
 from r1lab.distributed import ranks
 from r1lab.engines import factory
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import send
 from r1lab.engines.vllm import engine as vllm_engine
 from r1lab.engines.vllm import start
 from r1lab.errors import RecipeError, RunError
@@ -54,7 +54,7 @@ def engine(model, monkeypatch):
     monkeypatch.setattr(vllm_engine, "gpus", lambda: [0])
     made = vllm_engine.VllmEngine(model, AutoTokenizer.from_pretrained(embedded.path()))
     made.owns_group = False
-    publish(made, model.named_parameters, 0)
+    send(made, model.named_parameters, 0)
     fake.told.clear()
     return made
 
@@ -106,7 +106,7 @@ def test_weights_that_follow_are_dropped_and_memory_wakes_in_stages(engine, mode
     engine.sleep()
     engine.sleep()  # once is enough
     assert engine.version == -1
-    assert publish(engine, model.named_parameters, 0)  # the same version all the same: nothing of it is left
+    assert send(engine, model.named_parameters, 0)  # the same version all the same: nothing of it is left
     assert engine.llm.calls("sleep", "wake_up", "r1lab_load") == [
         ("sleep", 2), ("wake_up", ["weights"]), ("r1lab_load",), ("wake_up", ["kv_cache"])
     ]  # fmt: skip
