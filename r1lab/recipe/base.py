@@ -1,12 +1,12 @@
 """The base of every recipe model, and the three kinds of knob. Which knobs there are stands in `r1lab.recipe`.
 
-A field's docstring ends in its kind: `Result.` changes what is computed and makes up the run's hash; `Rounding.` is the
-same mathematics in another order of additions; `Free.` leaves the bytes of the metrics as they are.
+A field's kind is metadata of its type: `learning_rate: Annotated[Above, RESULT]`.
 """
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, cast
+from enum import Enum
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,7 +18,17 @@ Above = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Nucleus = Annotated[float, Field(gt=0, le=1, strict=True)]
 Use = str | dict[str, Any]
 """A name, a dotted path `package.module:name`, or `{use: name, **settings}`."""
-Kind = Literal["Result.", "Rounding.", "Free."]
+
+
+class Kind(Enum):
+    """What a knob may change."""
+
+    RESULT = "changes what is computed: part of the run's hash"
+    ROUNDING = "the same mathematics in another order of additions"
+    FREE = "leaves the bytes of the metrics as they are"
+
+
+RESULT, ROUNDING, FREE = Kind
 
 
 class Config(BaseModel):
@@ -39,8 +49,8 @@ def by_name(sources: Any) -> Any:
 
 
 def kind_of(model: type[Config], field: str) -> Kind:
-    """The kind of a field: the last word of its docstring."""
-    return cast(Kind, (model.model_fields[field].description or "").rsplit(maxsplit=1)[-1])
+    """The kind that the field's type carries; every knob has one."""
+    return next(each for each in model.model_fields[field].metadata if isinstance(each, Kind))
 
 
 def select(knobs: Config, kind: Kind) -> dict[str, Any]:

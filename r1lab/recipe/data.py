@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from r1lab.recipe.base import Above, Config, Count, Positive, Use
+from r1lab.recipe.base import FREE, RESULT, Above, Config, Count, Positive, Use
 
 
 class SourceConfig(Config):
@@ -13,46 +13,46 @@ class SourceConfig(Config):
     What says which problems is free: the hash of their content is part of the run's identity instead.
     """
 
-    path: str | None = None
-    """Hub id, local file or folder, or https URL. Free."""
-    task: str | None = None
-    """Procedural task: addition, countdown, linear, multiplication, or `gym:<name>` of reasoning-gym. Free."""
-    stage: str | None = None
-    """Earlier reject stage of the same recipe, whose verified samples are the demonstrations. Free."""
-    config: str | None = None
-    """Configuration (subset) of a hub dataset. Free."""
-    split: str = "train"
-    """Split of the dataset; `train` and `eval` of a task never share a problem. Free."""
-    columns: dict[str, str | dict[str, str]] = {}
-    """Which column, or template of columns in braces, is the prompt, answer, solution and id. Free."""
-    answer_format: str = "plain"
+    path: Annotated[str | None, FREE] = None
+    """Hub id, local file or folder, or https URL."""
+    task: Annotated[str | None, FREE] = None
+    """Procedural task: addition, countdown, linear, multiplication, or `gym:<name>` of reasoning-gym."""
+    stage: Annotated[str | None, FREE] = None
+    """Earlier reject stage of the same recipe, whose verified samples are the demonstrations."""
+    config: Annotated[str | None, FREE] = None
+    """Configuration (subset) of a hub dataset."""
+    split: Annotated[str, FREE] = "train"
+    """Split of the dataset; `train` and `eval` of a task never share a problem."""
+    columns: Annotated[dict[str, str | dict[str, str]], FREE] = {}
+    """Which column, or template of columns in braces, is the prompt, answer, solution and id."""
+    answer_format: Annotated[str, FREE] = "plain"
     """How the answer stands in its column: plain, hash (after `####`), boxed, number, unit, any (a list of texts of
     which each is right). Of a code dataset, whose rows are read whole: mbpp, humaneval, apps, taco, livecodebench,
-    codeforces, codecontests, kodcode. Free."""
-    where: dict[str, Any] = {}
-    """Only rows whose column holds this value, or one of these values. Free."""
-    distinct: Literal["rows", "text", "template"] = "rows"
-    """Of problems equal in text, or in all but their numbers, only the first. Free."""
-    holdout: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the templates (texts with numbers masked) set aside, where a dataset has no split of its own. Free."""
-    holdout_by: Literal["template", "text"] = "template"
-    """What the share is of; text: of single problems, a plain random split that may part a template. Free."""
-    part: Literal["rest", "held_out"] = "rest"
-    """Which side of `holdout` this source is. Free."""
-    limit: Positive | None = None
-    """Take the first so many problems. Free."""
-    size: Positive = 4096
-    """Problems to generate (tasks). Free."""
-    seed: Count = 0
-    """Seed of the generated problems; the run's seed does not touch them (tasks). Free."""
-    settings: dict[str, Any] = {}
-    """The task's difficulty settings. Free."""
-    on_long_prompt: Literal["error", "drop"] = "error"
-    """Prompts that leave the context no room for `max_new_tokens`: refuse the recipe, or leave them out. Free."""
-    verifier: Use | None = None
-    """Verifier of this source; else the stage's, else the task's own. Result."""
-    weight: Above = 1.0
-    """Share of the draws in a mixture, relative to the other sources. Result."""
+    codeforces, codecontests, kodcode."""
+    where: Annotated[dict[str, Any], FREE] = {}
+    """Only rows whose column holds this value, or one of these values."""
+    distinct: Annotated[Literal["rows", "text", "template"], FREE] = "rows"
+    """Of problems equal in text, or in all but their numbers, only the first."""
+    holdout: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, FREE] = None
+    """Share of the templates (texts with numbers masked) set aside, where a dataset has no split of its own."""
+    holdout_by: Annotated[Literal["template", "text"], FREE] = "template"
+    """What the share is of; text: of single problems, a plain random split that may part a template."""
+    part: Annotated[Literal["rest", "held_out"], FREE] = "rest"
+    """Which side of `holdout` this source is."""
+    limit: Annotated[Positive | None, FREE] = None
+    """Take the first so many problems."""
+    size: Annotated[Positive, FREE] = 4096
+    """Problems to generate (tasks)."""
+    seed: Annotated[Count, FREE] = 0
+    """Seed of the generated problems; the run's seed does not touch them (tasks)."""
+    settings: Annotated[dict[str, Any], FREE] = {}
+    """The task's difficulty settings."""
+    on_long_prompt: Annotated[Literal["error", "drop"], FREE] = "error"
+    """Prompts that leave the context no room for `max_new_tokens`: refuse the recipe, or leave them out."""
+    verifier: Annotated[Use | None, RESULT] = None
+    """Verifier of this source; else the stage's, else the task's own."""
+    weight: Annotated[Above, RESULT] = 1.0
+    """Share of the draws in a mixture, relative to the other sources."""
 
     @model_validator(mode="after")
     def _one_origin(self):
@@ -77,16 +77,16 @@ class SourceConfig(Config):
 class PromptConfig(Config):
     """How a problem becomes tokens; one renderer for SFT, RL and evaluation."""
 
-    template: Literal["plain", "chat", "r1-zero"] = "plain"
-    """plain text, the tokenizer's own chat template, or the R1-Zero paper's think/answer prompt. Result."""
-    format: str = "Question: {prompt}\nAnswer:"
-    """Text of a `plain` prompt. Result."""
-    examples: tuple[dict[str, str], ...] = ()
-    """Worked examples {prompt, solution} before a `plain` prompt. Result."""
-    system_prompt: str | None = None
-    """Instruction before the problem. Result."""
-    prefill_think: bool = False
+    template: Annotated[Literal["plain", "chat", "r1-zero"], RESULT] = "plain"
+    """plain text, the tokenizer's own chat template, or the R1-Zero paper's think/answer prompt."""
+    format: Annotated[str, RESULT] = "Question: {prompt}\nAnswer:"
+    """Text of a `plain` prompt."""
+    examples: Annotated[tuple[dict[str, str], ...], RESULT] = ()
+    """Worked examples {prompt, solution} before a `plain` prompt."""
+    system_prompt: Annotated[str | None, RESULT] = None
+    """Instruction before the problem."""
+    prefill_think: Annotated[bool, RESULT] = False
     """End the prompt in `<think>`; the tag is put back before what the verifier reads, as it is where format or
-    template end in it by themselves. Result."""
-    template_variables: dict[str, Any] = {}
-    """Variables of a `chat` template, such as {enable_thinking: false}. Result."""
+    template end in it by themselves."""
+    template_variables: Annotated[dict[str, Any], RESULT] = {}
+    """Variables of a `chat` template, such as {enable_thinking: false}."""

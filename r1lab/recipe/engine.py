@@ -4,36 +4,36 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from r1lab.recipe.base import Above, Config, Positive
+from r1lab.recipe.base import FREE, RESULT, ROUNDING, Above, Config, Positive
 
 
 class EngineConfig(Config):
     """What samples completions."""
 
-    kind: str = "auto"
-    """auto, local, vllm, server, or a dotted path; auto: vllm where it is there and worth it, else local. Result."""
-    urls: tuple[str, ...] = ()
-    """vLLM servers, as `r1lab serve` starts them (server). Rounding."""
-    key_env: str | None = None
-    """Environment variable that holds the servers' key (server). Free."""
-    deadline: Above = 120.0
-    """Seconds without a token after which a server with work is given up and its work done again (server). Free."""
-    reconnect: Above = 600.0
-    """Seconds to wait for a server where none is left (server). Free."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the rollouts; auto: on a GPU and with vllm what the policy computes in, else float32. Result."""
-    max_batch: Positive = 512
-    """Completions decoded at once (local). Rounding."""
-    max_num_seqs: Positive = 256
-    """Completions decoded at once (vllm; server: at each). Rounding."""
-    max_model_len: Positive | None = None
-    """Tokens of prompt and completion that keys are kept for (vllm); default: the model's context. Rounding."""
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.4
-    """Share of a GPU's memory that is vLLM's, the trainer needs the rest; on a CPU, of keys alone. Rounding."""
-    tensor_parallel: Positive = 1
-    """GPUs that one model is spread over (vllm). Rounding."""
-    enforce_eager: bool | None = None
-    """No compiled graphs (vllm); default: true on a CPU, where compiling takes most of a minute. Rounding."""
+    kind: Annotated[str, RESULT] = "auto"
+    """auto, local, vllm, server, or a dotted path; auto: vllm where it is there and worth it, else local."""
+    urls: Annotated[tuple[str, ...], ROUNDING] = ()
+    """vLLM servers, as `r1lab serve` starts them (server)."""
+    key_env: Annotated[str | None, FREE] = None
+    """Environment variable that holds the servers' key (server)."""
+    deadline: Annotated[Above, FREE] = 120.0
+    """Seconds without a token after which a server with work is given up and its work done again (server)."""
+    reconnect: Annotated[Above, FREE] = 600.0
+    """Seconds to wait for a server where none is left (server)."""
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], RESULT] = "auto"
+    """Of the rollouts; auto: on a GPU and with vllm what the policy computes in, else float32."""
+    max_batch: Annotated[Positive, ROUNDING] = 512
+    """Completions decoded at once (local)."""
+    max_num_seqs: Annotated[Positive, ROUNDING] = 256
+    """Completions decoded at once (vllm; server: at each)."""
+    max_model_len: Annotated[Positive | None, ROUNDING] = None
+    """Tokens of prompt and completion that keys are kept for (vllm); default: the model's context."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1, strict=True), ROUNDING] = 0.4
+    """Share of a GPU's memory that is vLLM's, the trainer needs the rest; on a CPU, of keys alone."""
+    tensor_parallel: Annotated[Positive, ROUNDING] = 1
+    """GPUs that one model is spread over (vllm)."""
+    enforce_eager: Annotated[bool | None, ROUNDING] = None
+    """No compiled graphs (vllm); default: true on a CPU, where compiling takes most of a minute."""
 
     @model_validator(mode="before")
     @classmethod

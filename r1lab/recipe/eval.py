@@ -9,10 +9,11 @@ It takes the newest model before it (or `from`, or `model`) and makes none. `sta
 folder that `r1lab eval` would have made.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
+from r1lab.recipe.base import FREE, RESULT
 from r1lab.recipe.data import SourceConfig
 from r1lab.recipe.stages import EvalConfig, ObjectiveConfig, StageConfig
 
@@ -20,12 +21,12 @@ from r1lab.recipe.stages import EvalConfig, ObjectiveConfig, StageConfig
 class EvalStageConfig(StageConfig):
     """Sampling held-out problems, and nothing else."""
 
-    kind: Literal["eval"] = "eval"
-    """Evaluates. Result."""
-    data: dict[str, SourceConfig] = {}
-    """None: the sets stand under `eval`. Result."""
-    eval: EvalConfig = EvalConfig()
-    """The sets, and how they are sampled; `every`, `at_start` and `keep_best` are training's. Free."""
+    kind: Annotated[Literal["eval"], RESULT] = "eval"
+    """Evaluates."""
+    data: Annotated[dict[str, SourceConfig], RESULT] = {}
+    """None: the sets stand under `eval`."""
+    eval: Annotated[EvalConfig, FREE] = EvalConfig()
+    """The sets, and how they are sampled; `every`, `at_start` and `keep_best` are training's."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"data", "steps", "stop", "prompts_per_step"})
     """Keys that it does not have: one at the recipe's top is not its default."""

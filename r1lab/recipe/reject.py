@@ -10,11 +10,11 @@ before, and reads the dataset by `data: {stage: <name>}`. The folder `stages/<na
 any other recipe: `data: {path: <folder>, columns: {solution: solution, id: id}}`.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
-from r1lab.recipe.base import Above, Config, Count, Positive, Share
+from r1lab.recipe.base import FREE, RESULT, Above, Config, Count, Positive, Share
 from r1lab.recipe.stages import EvalConfig, ObjectiveConfig, StageConfig
 from r1lab_data.language import SCRIPTS
 
@@ -22,19 +22,19 @@ from r1lab_data.language import SCRIPTS
 class KeepConfig(Config):
     """Which verified completions become demonstrations, asked in this order."""
 
-    threshold: Share = 1.0
-    """Least score of the problem's own verifier. Result."""
-    truncated: bool = False
-    """Also completions that were cut at `max_new_tokens`. Result."""
-    min_tokens: Count = 0
-    """Shortest completion, in tokens, its end of text counted. Result."""
-    max_tokens: Positive | None = None
-    """Longest completion, in tokens; default: `max_new_tokens`. Result."""
-    language: str | None = None
-    """Language whose script nine tenths of the letters must be in (`r1lab_data.language`): en, zh, ru, ... Result."""
-    max_per_problem: Positive = 4
+    threshold: Annotated[Share, RESULT] = 1.0
+    """Least score of the problem's own verifier."""
+    truncated: Annotated[bool, RESULT] = False
+    """Also completions that were cut at `max_new_tokens`."""
+    min_tokens: Annotated[Count, RESULT] = 0
+    """Shortest completion, in tokens, its end of text counted."""
+    max_tokens: Annotated[Positive | None, RESULT] = None
+    """Longest completion, in tokens; default: `max_new_tokens`."""
+    language: Annotated[str | None, RESULT] = None
+    """Language whose script nine tenths of the letters must be in (`r1lab_data.language`): en, zh, ru, ..."""
+    max_per_problem: Annotated[Positive, RESULT] = 4
     """Demonstrations of one problem, the first ones sampled; of completions equal but for case, punctuation and
-    spaces only the first counts. Result."""
+    spaces only the first counts."""
 
     @model_validator(mode="after")
     def _possible(self):
@@ -48,18 +48,18 @@ class KeepConfig(Config):
 class RejectStageConfig(StageConfig):
     """Sampling a dataset of verified demonstrations. Without `steps` it goes over the problems once."""
 
-    kind: Literal["reject"] = "reject"
-    """Samples and selects. Result."""
-    group_size: Positive = 8
-    """Completions per problem. Result."""
-    temperature: Above = 1.0
-    """Of the completions. Result."""
-    keep: KeepConfig = KeepConfig()
-    """Which of them become demonstrations. Result."""
-    max_error_rate: Share = 0.02
-    """Largest share of `error` verdicts in the last 1,000 completions. Free."""
-    print_samples: Count = 10
-    """Steps between two completions on the console, a right one and a wrong one; also after step 1; 0: none. Free."""
+    kind: Annotated[Literal["reject"], RESULT] = "reject"
+    """Samples and selects."""
+    group_size: Annotated[Positive, RESULT] = 8
+    """Completions per problem."""
+    temperature: Annotated[Above, RESULT] = 1.0
+    """Of the completions."""
+    keep: Annotated[KeepConfig, RESULT] = KeepConfig()
+    """Which of them become demonstrations."""
+    max_error_rate: Annotated[Share, FREE] = 0.02
+    """Largest share of `error` verdicts in the last 1,000 completions."""
+    print_samples: Annotated[Count, FREE] = 10
+    """Steps between two completions on the console, a right one and a wrong one; also after step 1; 0: none."""
 
     # What a step of samples is in the feed's terms: groups as they come, learned from by no one.
     eval: ClassVar[EvalConfig] = EvalConfig()

@@ -16,7 +16,7 @@ from typing import Any
 
 from r1lab.distributed import ranks
 from r1lab.recipe import AnyStageConfig
-from r1lab.recipe.base import digest, select
+from r1lab.recipe.base import RESULT, ROUNDING, digest, select
 from r1lab.recipe.load import Plan
 from r1lab_data.files import without_secrets
 
@@ -33,7 +33,7 @@ def identity(plan: Plan, data_digests: dict[str, str]) -> dict[str, Any]:
     made_of = {
         "seed": plan.seed,
         "order": [[stage.name, *stage.data] for stage in plan.stages],
-        "stages": {stage.name: select(stage, "Result.") for stage in plan.stages},
+        "stages": {stage.name: select(stage, RESULT) for stage in plan.stages},
         "data": data_digests,
     }
     return json.loads(json.dumps(made_of, default=str))  # as the manifest gives it back
@@ -61,7 +61,7 @@ def describe(plan: Plan, identity_now: dict[str, Any], verifier_versions: dict, 
         **surroundings(),
         "processes": ranks.size(),
         "threads": {stage.name: num_threads(stage) for stage in plan.stages},
-        "rounding": {stage.name: select(stage, "Rounding.") for stage in plan.stages},
+        "rounding": {stage.name: select(stage, ROUNDING) for stage in plan.stages},
         "pinned": extra,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "resumed_at": [],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from r1lab.errors import RecipeError
 from r1lab.recipe import RlStageConfig, SftStageConfig
-from r1lab.recipe.base import select
+from r1lab.recipe.base import Kind, select
 from r1lab.recipe.load import dump, parse_yaml, path_of, read, resolve, shipped, shipped_names
 
 ONE = {"data": {"task": "addition"}, "steps": 2}
@@ -219,8 +219,7 @@ def test_every_recipe_that_ships_resolves(name):
 def test_a_resolved_recipe_resolves_to_itself(raw):
     made = plan(raw)
     again = resolve(parse_yaml(dump(made), "dump"), made.base)
-    kinds = ("Result.", "Rounding.", "Free.")
-    assert [select(s, k) for s in again.stages for k in kinds] == [select(s, k) for s in made.stages for k in kinds]
+    assert [select(s, k) for s in again.stages for k in Kind] == [select(s, k) for s in made.stages for k in Kind]
     assert (again.name, again.seed, again.out) == (made.name, made.seed, made.out)
 
 
