@@ -55,8 +55,11 @@ def quickstart(overrides: Overrides = None) -> None:
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that ships")],
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that ships")] = "",
     overrides: Overrides = None,
+    explain: Annotated[
+        str | None, typer.Option(metavar="KEY", help="What a key does, its default, what others call it; runs nothing")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would do and cost, run nothing.")] = False,
     full: Annotated[bool, typer.Option("--full", help="With --dry-run: the whole recipe too.")] = False,
     from_checkpoint: Annotated[
@@ -68,6 +71,12 @@ def train(
     ] = None,
 ) -> None:
     """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
+    if explain is not None:
+        from r1lab.recipe import explain as knobs
+
+        return typer.echo(knobs.explain(explain))
+    if not recipe:
+        raise RecipeError("train: names no recipe; a YAML file, or one that ships (r1lab recipes)")
     from r1lab.distributed import launch
 
     if full and not dry_run:

@@ -61,7 +61,7 @@ def faults(
         place, kind = _place(model, values, fault["loc"])
         where = ".".join(place)
         if fault["type"] == "extra_forbidden":
-            owner = next((each for each in _options(kind) if _is_config(each)), model)
+            owner = next((each for each in options(kind) if is_config(each)), model)
             unknown += unknown_keys(".".join([*place, str(fault["loc"][-1])]), fault["input"], keys(owner), models)
         elif fault["type"] == "missing":
             wrong.append(f"{where}: missing; every stage needs it, such as data: {{path: problems.jsonl}}")
@@ -109,7 +109,7 @@ def _deeper(key: str, models: Iterable[type[Config]]) -> list[str]:
     for model in models:
         for name in set(model.model_fields) - set(getattr(model, "absent", ())):
             field = model.model_fields[name]
-            inner = next((each for each in _options(field.annotation) if _is_config(each)), None)
+            inner = next((each for each in options(field.annotation) if is_config(each)), None)
             if inner is not None and key in keys(inner):
                 found[f"{field.alias or name}.{key}"] = None
     return sorted(found)
@@ -121,15 +121,15 @@ def _place(model: type[Config], values: Any, steps: Sequence[Any]) -> tuple[list
     kind: Any = model
     given: Any = values
     for step in steps:
-        options = _options(kind)
-        owner = next((each for each in options if _is_config(each)), None)
-        inner = _container(options, given)
+        several = options(kind)
+        owner = next((each for each in several if is_config(each)), None)
+        inner = _container(several, given)
         if owner is not None:
             fields = {field.alias or name: field for name, field in owner.model_fields.items()}
             if step not in fields:
                 continue
-            kind = _whole(fields[step])
-        elif inner is None or step == "[key]" or (len(options) > 1 and not _holds(given, step)):
+            kind = whole(fields[step])
+        elif inner is None or step == "[key]" or (len(several) > 1 and not _holds(given, step)):
             continue
         elif get_origin(inner) is dict:
             kind = get_args(inner)[1]
@@ -161,20 +161,20 @@ def _below(given: Any, step: Any) -> Any:
     return given.get(step) if isinstance(given, Mapping) else None
 
 
-def _is_config(kind: Any) -> bool:
+def is_config(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Config)
 
 
-def _whole(field: FieldInfo) -> Any:
+def whole(field: FieldInfo) -> Any:
     """A field's type with its limits."""
     return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
-def _options(kind: Any) -> list[Any]:
+def options(kind: Any) -> list[Any]:
     """The types of a union but None; of any other the type itself; limits left out."""
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if get_origin(bare) in (Union, types.UnionType):
-        return [each for option in get_args(bare) for each in _options(option) if option is not type(None)]
+        return [each for option in get_args(bare) for each in options(option) if option is not type(None)]
     return [bare]
 
 
@@ -183,37 +183,37 @@ def _wrong_value(where: str, kind: Any, fault: Mapping[str, Any]) -> str:
     if fault["loc"][-1] == "[key]" or fault["type"] == "invalid_key":
         return f"{where}: the key {shown(value)} must be a text".removeprefix(": ")
     hint = ""
-    options = _options(kind)
-    if isinstance(value, str) and not {int, float}.isdisjoint(map(_bare, options)) and _reads_as_number(value):
+    several = options(kind)
+    if isinstance(value, str) and not {int, float}.isdisjoint(map(_bare, several)) and _reads_as_number(value):
         hint = "; leave the quotes out"
-    elif options == [str] and not isinstance(value, str | None):
+    elif several == [str] and not isinstance(value, str | None):
         hint = "; put the text in quotes"
     elif where.endswith("stop") and isinstance(value, str | list):
         hint = "; strings that end a completion stand under sampling.stop"
-    elif isinstance(value, str) and options[0] in BY_NAME:
-        hint = f"; such as {where}: {{{BY_NAME[options[0]]}: {value}}}"
-    return f"{where}: must be {_allowed(kind)}, got {shown(value)}{hint}"
+    elif isinstance(value, str) and several[0] in BY_NAME:
+        hint = f"; such as {where}: {{{BY_NAME[several[0]]}: {value}}}"
+    return f"{where}: must be {allowed(kind)}, got {shown(value)}{hint}"
 
 
-def _allowed(kind: Any) -> str:
+def allowed(kind: Any) -> str:
     """What may stand at a key, in words."""
     if get_origin(kind) is Annotated:
         bare, *fields = get_args(kind)
         limits = [limit for field in fields for limit in getattr(field, "metadata", [field])]
         said = [f"{word} {getattr(each, key)}" for each in limits for key, word in LIMITS.items() if hasattr(each, key)]
-        return " ".join([_allowed(bare), " and ".join(said)]).strip()
+        return " ".join([allowed(bare), " and ".join(said)]).strip()
     if get_origin(kind) in (Union, types.UnionType):
         several = [each for each in get_args(kind) if each not in get_args(Use)]
         is_use = len(get_args(kind)) - len(several) == len(get_args(Use))
-        words = [NAMED, *map(_allowed, several)] if is_use else map(_allowed, get_args(kind))
+        words = [NAMED, *map(allowed, several)] if is_use else map(allowed, get_args(kind))
         return " or ".join(dict.fromkeys(words))
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
     if get_origin(kind) is dict:
         return "a mapping of names to values"
     if get_origin(kind) in (tuple, list):
-        return f"a list, each {_allowed(get_args(kind)[0])}"
-    if _is_config(kind):
+        return f"a list, each {allowed(get_args(kind)[0])}"
+    if is_config(kind):
         listed = keys(kind)
         return f"a mapping of keys ({_some(listed)})"
     return PLAIN.get(kind, "another value")
