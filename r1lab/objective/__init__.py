@@ -11,13 +11,13 @@ import numpy as np
 
 from r1lab import plugin
 from r1lab.errors import RecipeError
-from r1lab.objective import entropy as entropy_axis
 from r1lab.objective import rules
 from r1lab.objective.advantage import ADVANTAGES
 from r1lab.objective.aggregate import AGGREGATES
 from r1lab.objective.contradictions import refuse
 from r1lab.objective.correction import CORRECTIONS
 from r1lab.objective.credit import SCALES
+from r1lab.objective.entropy import Coefficient
 from r1lab.objective.kl import ESTIMATORS
 from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
@@ -52,7 +52,7 @@ def build(knobs: ObjectiveConfig, *, max_new_tokens: int, truncated: str = "scor
         clips_sequences=clipped == "sequence",
         masks=_masks(fields["mask"]),
         kl=_kl(fields["kl"]),
-        entropy=entropy_axis.coefficient(fields["entropy"]),
+        entropy=Coefficient(**fields["entropy"]),
         correction=lookup(CORRECTIONS, fields["correction"], "objective.correction"),
         aggregate=aggregate,
         mix=lookup(MIXES, fields["mix"], "objective.mix").fn,
@@ -85,7 +85,7 @@ def _equal_teaches_nothing(knobs: ObjectiveConfig) -> bool:
     """Whether groups of equal rewards have no advantages, so that the default may leave them out: not where a recipe
     states an advantage that looks at each reward alone, or pays for KL in the reward."""
     name, _ = plugin.split(knobs.advantage or COMMON["advantage"], "objective.advantage")
-    in_reward = (knobs.kl or {}).get("where") == "reward"
+    in_reward = knobs.kl is not None and knobs.kl.where == "reward"
     return name in ADVANTAGES and ADVANTAGES[name].relative and not in_reward
 
 
@@ -141,20 +141,12 @@ def _masks(spec: Any) -> tuple[Term, ...]:
 
 
 def _kl(settings: dict) -> KlTerm:
-    given = {"estimator": "k3", "coef": 0.0, "where": "loss", "to_go": True, "ref_refresh_steps": 0, **settings}
-    coef, refresh, where = given["coef"], given["ref_refresh_steps"], given["where"]
-    is_number = type(coef) in (int, float) and 0 <= coef < math.inf
-    is_count = type(refresh) is int and refresh >= 0
-    is_known = len(given) == 5 and where in ("loss", "reward") and given["to_go"] in (0, 1)
-    if not (is_known and is_number and is_count):
-        raise RecipeError(
-            f"objective.kl: {settings!r} must be {{estimator, coef >= 0, where: loss or reward, to_go, "
-            "ref_refresh_steps}"
-        )
+    given = {"to_go": True, "where": "loss", "ref_refresh_steps": 0, **settings}
+    coef, where = float(given["coef"]), given["where"]
     term = lookup(ESTIMATORS, given["estimator"], "objective.kl.estimator")
     if coef and where == "loss" and term.fn is ESTIMATORS["k1"].fn:
         raise RecipeError(
             "objective.kl: k1 as a loss has a gradient of mean zero and teaches nothing; use estimator: k2 or k3, "
             "or where: reward"
         )
-    return KlTerm(term, float(coef), where, bool(given["to_go"]), refresh)
+    return KlTerm(term, coef, where, given["to_go"], given["ref_refresh_steps"])

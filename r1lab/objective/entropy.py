@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
-
-from r1lab.errors import RecipeError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a recipe is checked without torch
     from torch import Tensor
-
-KEYS = ("coef", "target", "delta")
 
 
 def bonus(*, entropy: Tensor, coef: float = 0.0) -> Tensor:
@@ -19,7 +14,7 @@ def bonus(*, entropy: Tensor, coef: float = 0.0) -> Tensor:
 
 
 class Coefficient:
-    """The bonus's coefficient at a step.
+    """The bonus's coefficient at a step, from the recipe's `entropy: {coef, target, delta}`.
 
     With a target it rises by `delta` after a step whose mean entropy was at most the target and falls after another,
     never below 0, and acts only while the entropy is at most the target (Skywork-OR1, arXiv 2505.22312).
@@ -50,14 +45,3 @@ class Coefficient:
 
     def load_state_dict(self, state: dict) -> None:
         self.coef, self.is_low = state["coef"], state["is_low"]
-
-
-def coefficient(settings: dict[str, Any] | None) -> Coefficient:
-    """The recipe's `entropy: {coef, target, delta}`; a coefficient of 0 without a target is off."""
-    given = {key: value for key, value in (settings or {}).items() if value is not None}
-    numbers = all(type(value) in (int, float) and math.isfinite(value) for value in given.values())
-    if set(given) - set(KEYS) or not numbers:
-        raise RecipeError(f"objective.entropy: {settings!r} must be {{coef, target, delta}}, finite numbers")
-    if "delta" in given and "target" not in given:
-        raise RecipeError(f"objective.entropy: {settings!r} has delta without the target it steers to; add target")
-    return Coefficient(**{key: float(value) for key, value in given.items()})

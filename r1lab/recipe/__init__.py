@@ -6,7 +6,9 @@ from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.optimizer import LoraConfig, OptimizerConfig
 from r1lab.recipe.reject import RejectStageConfig
 from r1lab.recipe.stages import (
+    EntropyConfig,
     EvalConfig,
+    KlConfig,
     ObjectiveConfig,
     RlStageConfig,
     SamplingConfig,
@@ -25,8 +27,8 @@ AnyStageConfig = SftStageConfig | RlStageConfig | RejectStageConfig | EvalStageC
 """A stage of a resolved recipe."""
 
 __all__ = [
-    "AnyStageConfig", "EngineConfig", "EvalConfig", "EvalStageConfig", "LearningStageConfig", "LoraConfig",
-    "ObjectiveConfig", "OptimizerConfig", "PromptConfig", "RejectStageConfig", "RlStageConfig", "SamplingConfig",
-    "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig", "StopConfig", "TrainStageConfig",
-    "WorkersConfig",
+    "AnyStageConfig", "EngineConfig", "EntropyConfig", "EvalConfig", "EvalStageConfig", "KlConfig",
+    "LearningStageConfig", "LoraConfig", "ObjectiveConfig", "OptimizerConfig", "PromptConfig", "RejectStageConfig",
+    "RlStageConfig", "SamplingConfig", "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig",
+    "StopConfig", "TrainStageConfig", "WorkersConfig",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ Count = Annotated[int, Field(ge=0, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Above = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Nucleus = Annotated[float, Field(gt=0, le=1, strict=True)]
 Use = str | dict[str, Any]
 """A name, a dotted path `package.module:name`, or `{use: name, **settings}`."""

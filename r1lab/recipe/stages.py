@@ -12,6 +12,7 @@ from r1lab.recipe.base import (
     Amount,
     Config,
     Count,
+    Finite,
     Nucleus,
     Positive,
     Share,
@@ -107,6 +108,38 @@ class StopConfig(Config):
         return self
 
 
+class KlConfig(Config):
+    """KL to the reference model."""
+
+    estimator: Annotated[Use | None, RESULT] = None
+    """k1, k2, k3, k3_is, abs, or a function of your own."""
+    coef: Annotated[Amount | None, RESULT] = None
+    """Its weight; 0: no reference model is kept."""
+    where: Annotated[Literal["loss", "reward"] | None, RESULT] = None
+    """A term of the loss, or paid out of the reward."""
+    to_go: Annotated[bool | None, RESULT] = None
+    """In the reward: each token pays for itself and all that follow."""
+    ref_refresh_steps: Annotated[Count | None, RESULT] = None
+    """Steps after which the policy becomes the reference; 0: never."""
+
+
+class EntropyConfig(Config):
+    """The entropy bonus."""
+
+    coef: Annotated[Finite | None, RESULT] = None
+    """Its weight in the loss; below 0 it is a penalty."""
+    target: Annotated[Finite | None, RESULT] = None
+    """Mean entropy, in nats, that the weight is steered to."""
+    delta: Annotated[Finite | None, RESULT] = None
+    """How far the weight moves after a step."""
+
+    @model_validator(mode="after")
+    def _steered(self):
+        if self.delta is not None and self.target is None:
+            raise ValueError(f"delta {self.delta:g} stands without the target it steers to; add target")
+        return self
+
+
 class ObjectiveConfig(Config):
     """What is learned from a block: a preset, and what differs from it (`r1lab.objective`)."""
 
@@ -124,10 +157,10 @@ class ObjectiveConfig(Config):
     """The ratio is clipped above 1 + clip_high."""
     mask: Annotated[Use | list[Use] | None, RESULT] = None
     """none, or one or several of token_cleaning, top_entropy, clip_cov, kl_cov, off_policy."""
-    kl: Annotated[dict[str, Any] | None, RESULT] = None
-    """{estimator: k1 | k2 | k3 | k3_is | abs, coef, where: loss | reward, to_go, ref_refresh_steps}."""
-    entropy: Annotated[dict[str, Any] | None, RESULT] = None
-    """{coef} of the bonus; with {target, delta} it is steered."""
+    kl: Annotated[KlConfig | None, RESULT] = None
+    """KL to the reference model."""
+    entropy: Annotated[EntropyConfig | None, RESULT] = None
+    """The entropy bonus, fixed or steered to a target."""
     correction: Annotated[Use | None, RESULT] = None
     """none, {use: tis, cap: 2.0, level: token | seq_mean | seq_sum}, or {use: icepop, low, high, level}."""
     aggregate: Annotated[Use | None, RESULT] = None

@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from r1lab.recipe import (
+    EntropyConfig,
     EvalConfig,
+    KlConfig,
     ObjectiveConfig,
     OptimizerConfig,
     RlStageConfig,
@@ -75,6 +77,10 @@ def test_what_is_of_another_kind_is_refused(settings):
     (SourceConfig, {**SOURCE, "path": "x"}), (SourceConfig, {**SOURCE, "weight": 0}),
     (SourceConfig, {**SOURCE, "size": 0}), (ObjectiveConfig, {"clip_low": -0.1}),
     (ObjectiveConfig, {"clip_high": math.nan}), (ObjectiveConfig, {"advantage": 3}),
+    *((KlConfig, each) for each in ({"coef": -1}, {"coef": math.nan}, {"coef": math.inf}, {"where": "prompt"},
+        {"ref_refresh_steps": 1.5}, {"ref_refresh_steps": math.inf}, {"beta": 0.1}, {"estimator": 3})),
+    *((EntropyConfig, each) for each in ({"coef": True}, {"coef": "x"}, {"coef": math.nan}, {"coef": math.inf},
+        {"c": 1}, {"coef": 0.1, "target": "low"}, {"coef": 0.1, "delta": 0.01})),
 ])  # fmt: skip
 def test_what_is_out_of_range_is_refused(model, settings):
     with pytest.raises(ValidationError):
