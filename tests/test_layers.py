@@ -30,6 +30,7 @@ FLOORS = """
     r1lab_sandbox.probe r1lab_sandbox
 
     r1lab_verifiers.verdict
+    r1lab_verifiers.reward_functions
     r1lab_verifiers.plugin
     r1lab_verifiers.text
     r1lab_verifiers.math.read

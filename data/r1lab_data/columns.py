@@ -37,8 +37,10 @@ def problems(
     verifier: str,
     answer_format: str,
     where: Mapping[str, object] = {},
+    is_whole: bool = False,
 ) -> list[Problem]:
-    """Every row of the table that is as `where` says, as a problem, in order; columns without a role go to `meta`."""
+    """Every row of the table that is as `where` says, as a problem, in order; columns without a role go to `meta`, all
+    where `is_whole`."""
     check_roles(columns)
     if answer_format not in {ANY, *FORMATS, *ROW_FORMATS}:
         allowed = ", ".join((*FORMATS, ANY, *ROW_FORMATS))
@@ -64,7 +66,7 @@ def problems(
                 verifier=verifier,
                 solution=read["solution"](row),
                 source=source,
-                meta={key: value for key, value in row.items() if key not in used},
+                meta={key: value for key, value in row.items() if is_whole or key not in used},
             )
         except (Unusable, BadRow) as error:
             raise DataError(f"{table.where(number)}: {error}") from error

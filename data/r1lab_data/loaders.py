@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
+from r1lab_data.code_rows import ROW_FORMATS
 from r1lab_data.columns import problems
 from r1lab_data.files import read
+from r1lab_data.layouts import recognised
 from r1lab_data.problem import DataError, Problem
 from r1lab_data.split import distinct as distinct_of
 from r1lab_data.split import part as part_of
@@ -28,6 +30,8 @@ def load(
     holdout_by: str = "template",
     limit: int | None = None,
     base: Path | None = None,
+    demonstrates: bool = False,
+    is_whole: bool = False,
 ) -> list[Problem]:
     r"""The problems of a hub id, a local file or folder, or a URL.
 
@@ -35,9 +39,11 @@ def load(
     split: of a hub dataset or a folder; a single file is its own split.
     columns, answer_format: see `r1lab_data.columns` and `r1lab_data.answers`. A missing key of `columns` is the column
     of that name for prompt and answer, none for solution and id (with `hash` and `boxed` the whole answer column is the
-    solution). where, distinct, holdout, holdout_by and part choose among the rows (`r1lab_data.columns`,
-    `r1lab_data.split`).
+    solution); what datasets of TRL and verl call them is recognised (`r1lab_data.layouts`). where, distinct, holdout,
+    holdout_by and part choose among the rows (`r1lab_data.columns`, `r1lab_data.split`).
     limit: the first of what is left. base: where relative paths start (a recipe's folder), before the current folder.
+    demonstrates: read for its solutions; an answer, which no verifier will ask for, need not be there. is_whole: `meta`
+    holds every column, also those with a role, as it stands, and no column need be the answer.
     Text stays as it is but for line ends: \r\n and \r are \n in prompts, solutions and text answers, not in `meta`.
     DataError: whatever is wrong, in one line with file, row, value, what is allowed and the remedy.
     """
@@ -45,7 +51,13 @@ def load(
         raise DataError(f"source {source}: limit {limit} leaves no rows; give a number from 1 on, or leave it out")
     chooses = bool(where) or distinct != "rows" or holdout is not None
     table = read(path, split=split, config=config, base=base, limit=None if chooses else limit)
-    made = problems(table, columns, source=source, verifier=verifier, answer_format=answer_format, where=where)
+    if answer_format not in ROW_FORMATS:
+        table, columns = recognised(table, columns, demonstrates=demonstrates, is_whole=is_whole)
+    if demonstrates and "solution" in columns and "answer" not in columns and answer_format == "plain":
+        columns = {**columns, "answer": columns["solution"]}
+    made = problems(
+        table, columns, source=source, verifier=verifier, answer_format=answer_format, where=where, is_whole=is_whole
+    )
     made = distinct_of(made, distinct)
     if holdout is not None:
         made = part_of(made, holdout=holdout, take=part, by=holdout_by)

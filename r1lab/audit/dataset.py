@@ -57,7 +57,8 @@ def audit_golds(
     workers: WorkersConfig = verification.WORKERS,
 ) -> Audit:
     """Check every problem of a dataset or task. Without a verifier a task's own; else RecipeError, as for bad data."""
-    problems = load_problems(source, "audit", "", Path.cwd(), "--dataset")
+    is_whole = verifier is not None and "as" in verification.resolve_one(verifier, settings).settings
+    problems = load_problems(source, "audit", "", Path.cwd(), "--dataset", is_whole=is_whole)
     spec = verifier or problems[0].verifier
     if not spec:
         raise RecipeError("--verifier: a dataset names none; give one (math, numeric, ...)")

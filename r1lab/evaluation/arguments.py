@@ -114,7 +114,9 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     key = verification.key_of(source.verifier)
     table = verification.resolve([source.verifier])
     golds = Golds(table, asked.on_bad_gold, workers)
-    eval_set = EvaluationSet(name, golds.usable(name, load_problems(source, name, key, base, f"--on {name}")))
+    is_whole = verification.is_reward_function(source.verifier)
+    problems = load_problems(source, name, key, base, f"--on {name}", is_whole=is_whole)
+    eval_set = EvaluationSet(name, golds.usable(name, problems))
     if plan and not asked.as_training:
         _refuse_leaks(eval_set, source, plan)
     sampling = _sampling(asked, stage)

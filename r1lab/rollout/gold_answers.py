@@ -2,7 +2,7 @@
 
 A built-in verifier's own `check(answer)` is called; a plug-in's is not, since nothing of it runs outside a worker.
 Tests of programs are run on the problem's own solution too: a completion cannot be blamed for a test that the solution
-fails.
+fails. Reward functions of other trainers are tried on a problem.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ class Golds:
 
     def __init__(self, table: Mapping[str, verifiers.Resolved], on_bad_gold: str, workers: WorkersConfig):
         ours = verifiers.BUILT_IN.values()
+        self.table = table
         self.isolated, self.workers = {key: each for key, each in table.items() if each.isolated}, workers
         live = {key: each.build() for key, each in table.items() if each.path in ours}
         self.checks = {key: each.check for key, each in live.items()}
@@ -33,6 +34,8 @@ class Golds:
     def usable(self, name: str, problems: Sequence[Problem]) -> list[Problem]:
         """The problems whose reference answers can be used. RecipeError names the first others, unless they are
         dropped."""
+        own = {problem.verifier: problem for problem in reversed(problems) if problem.verifier in self.table}
+        self.check_reward_functions(own)
         reasons = {problem.id: reason for problem in problems if (reason := self._reason(problem))}
         reasons |= self._failed([problem for problem in problems if problem.id not in reasons])
         bad = [(problem, reasons[problem.id]) for problem in problems if problem.id in reasons]
@@ -48,6 +51,12 @@ class Golds:
             raise RecipeError(f"{count} ({first}); nothing is left to drop them from")
         self.notes.append(f"{count} and were dropped ({first})")
         return [problem for problem in problems if problem.id not in reasons]
+
+    def check_reward_functions(self, problems: Mapping[str, Problem]) -> None:
+        """Try the reward functions of other trainers among verifiers, by their keys, on a problem each."""
+        verification.check_reward_functions(
+            ((self.table[key], problem) for key, problem in problems.items()), self.workers
+        )
 
     def _note_doubts(self, name: str, problems: Sequence[Problem]) -> None:
         """One line for the reference answers that are compared as words though they hold digits or TeX."""

@@ -15,16 +15,26 @@ OF_DATASETS = ("split", "config", "columns", "answer_format", "where", "distinct
 """Knobs of a source that `r1lab_data.loaders.load` takes by the same names."""
 
 
-def load_problems(source: SourceConfig, name: str, verifier: str, base: Path, key: str = "") -> list[Problem]:
+def load_problems(
+    source: SourceConfig,
+    name: str,
+    verifier: str,
+    base: Path,
+    key: str = "",
+    *,
+    demonstrates: bool = False,
+    is_whole: bool = False,
+) -> list[Problem]:
     """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (the recipe's
-    `key`) and what is wrong."""
+    `key`) and what is wrong. demonstrates, is_whole: see `r1lab_data.loaders.load`."""
     try:
         if source.task is not None:
             knobs = {"size": source.limit or source.size, "seed": source.seed, "split": source.split}
             return tasks.generate(source.task, **knobs, source=name, settings=dict(source.settings), verifier=verifier)
         assert source.path is not None  # a source has one origin, and `stage` is read by the stages
         knobs = {key: getattr(source, key) for key in OF_DATASETS}
-        return load(source.path, source=name, verifier=verifier, base=base, **knobs)
+        whole = {"demonstrates": demonstrates, "is_whole": is_whole}
+        return load(source.path, source=name, verifier=verifier, base=base, **knobs, **whole)
     except DataError as error:
         told = _as_options(str(error)) if key.startswith("--") else str(error)
         raise RecipeError(f"{key or ('data' if name == 'data' else f'data {name}')}: {told}") from None
@@ -57,11 +67,3 @@ def fitting(
         raise RecipeError(f"{count}; nothing is left to drop them from ({next(iter(reasons.values()))})")
     notes.append(f"{count} and were dropped ({', '.join(list(reasons)[:SHOWN_PROBLEMS])})")
     return [problem for problem in problems if problem.id not in reasons]
-
-
-def demonstrations(source: SourceConfig) -> SourceConfig:
-    """The source read for its solutions: an answer, which no verifier will ask for, need not be there."""
-    columns = source.columns
-    if "solution" not in columns or "answer" in columns or source.answer_format != "plain":
-        return source
-    return source.model_copy(update={"columns": {**columns, "answer": columns["solution"]}})

@@ -17,6 +17,7 @@ from r1lab.recipe.load import parse_yaml
 from r1lab.records import Rollout
 from r1lab_data import Problem
 from r1lab_sandbox.forkserver.forkserver import SandboxError
+from r1lab_verifiers import reference_checks
 from r1lab_verifiers.plugin import load
 from r1lab_verifiers.pool.pool import Pool
 from r1lab_verifiers.verdict import Item, Verdict
@@ -26,11 +27,18 @@ T = TypeVar("T")
 WORKERS = WorkersConfig()
 AHEAD_PER_WORKER = 16
 """Completions in flight for each worker: enough that none waits, few enough that large ones fit into memory."""
+CALLS_OF_A_TRIAL = 8
+"""Deadlines that a reward function's trial has: it is called so often."""
 
 
 def key_of(spec: Use) -> str:
     """The key of a verifier in the run's table: its name, with a digest of its settings where it has some."""
     return spec if isinstance(spec, str) else f"{spec.get('use')}#{digest(spec)}"
+
+
+def is_reward_function(spec: object) -> bool:
+    """Whether a recipe's verifier is another trainer's reward function, which is given all columns of a row."""
+    return isinstance(spec, Mapping) and "as" in spec
 
 
 def resolve(specs: Iterable[Use]) -> dict[str, verifiers.Resolved]:
@@ -107,8 +115,30 @@ def verifier_label(verifier: Use, settings: Mapping[str, object] = {}) -> str:
 
 
 def needs_answer(verifier: verifiers.Resolved) -> bool:
-    """Whether it compares with a gold answer at all; one that does not says `needs_answer = False`."""
+    """Whether it compares with a gold answer at all; one that does not says `needs_answer = False`, and a reward
+    function of TRL reads whichever columns it names."""
+    if verifier.settings.get("as") == "trl":
+        return False
     return bool(getattr(load(verifier.path), "needs_answer", True))
+
+
+def check_reward_functions(asked: Iterable[tuple[verifiers.Resolved, Problem]], workers: WorkersConfig) -> None:
+    """Try reward functions of other trainers (`as:`) on a problem each, in a worker. RecipeError for one that cannot be
+    called, or that compares the completions of a call."""
+    asked = [(resolved, problem) for resolved, problem in asked if "as" in resolved.settings]
+    if not asked:
+        return
+    table = {str(number): reference_checks.alone(resolved) for number, (resolved, _) in enumerate(asked)}
+    longer = workers.model_copy(update={"deadline": CALLS_OF_A_TRIAL * workers.deadline})
+    with opened_pool(table, longer) as pool:
+        futures = [
+            pool.submit(item_of(problem, problem.solution or ""), key) for key, (_, problem) in zip(table, asked)
+        ]
+        for (resolved, problem), future in zip(asked, futures):
+            verdict = _verdict(future)
+            if verdict.score != 1:
+                named = f"{resolved.path} (as: {resolved.settings['as']})"
+                raise RecipeError(f"verifier: {named} cannot judge {problem.id!r}: {verdict.reason}")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
 from r1lab.rollout import renderer, verification
 from r1lab.rollout.gold_answers import Golds
-from r1lab.rollout.problems import demonstrations, load_problems
+from r1lab.rollout.problems import load_problems
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.run import trackers
@@ -110,6 +110,8 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked]) -
     golds = Golds(table, stage.on_bad_gold, stage.workers)
     if reward:
         sources = {name: golds.usable(name, problems) for name, problems in sources.items()}
+        for problems in filter(None, sources.values()):
+            golds.check_reward_functions(dict.fromkeys(reward.table | second.table, problems[0]))
     sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
     return Checked(stage, location, sources, sets, built, reward, second, table, golds.notes)
 
@@ -144,10 +146,12 @@ def problems_of(source: SourceConfig, name: str, stage: AnyStageConfig, base: Pa
     stage makes."""
     if source.stage is not None:
         return []
-    if isinstance(stage, SftStageConfig) and source in stage.data.values():
-        source = demonstrations(source)
+    demonstrates = isinstance(stage, SftStageConfig) and source in stage.data.values()
     spec = source.verifier or stage.verifier
-    return load_problems(source, name, verification.key_of(spec) if spec else "", base, key)
+    judging = [spec, *getattr(stage, "reward", {}).values(), getattr(stage, "second_verifier", None)]
+    is_whole = not demonstrates and any(map(verification.is_reward_function, judging))
+    more = {"demonstrates": demonstrates, "is_whole": is_whole}
+    return load_problems(source, name, verification.key_of(spec) if spec else "", base, key, **more)
 
 
 def origins(stage: AnyStageConfig) -> list[str]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from r1lab_data.answers import ANY
+from r1lab_verifiers import reward_functions
+from r1lab_verifiers.reward_functions import AS, RewardFunction
 from r1lab_verifiers.verdict import RANGE_REMEDY, Item, Verdict, tidy
 
 # "package.module:name"; not "package.module"
@@ -31,6 +33,7 @@ class Resolved:
     path: str
     """`package.module:name`"""
     settings: dict = field(default_factory=dict)
+    """Its own; `as` says that it is another trainer's reward function (`r1lab_verifiers.reward_functions`)."""
     isolated: bool = False
     """It confines what it runs by itself: the pool drives it in the parent."""
     preload: tuple[str, ...] = ()
@@ -39,6 +42,8 @@ class Resolved:
     def build(self) -> "Live":
         """Import it and make it; raises whatever it raises."""
         target = load(self.path)
+        if AS in self.settings:
+            return Live(self.path, RewardFunction(target, self.settings), {})
         if inspect.isclass(target):
             return Live(self.path, _construct(target, self.settings), {})
         return Live(self.path, target, self.settings)
@@ -162,9 +167,14 @@ def resolve(spec: object, built_in: Mapping[str, str], import_paths: Iterable[st
         target = load(path)
     except (Exception, SystemExit) as error:  # the plug-in border: its import may do anything
         raise ValueError(f"verifier {name!r} does not import: {type(error).__name__}: {error}") from error
+    ours = path in built_in.values()
+    if AS in settings:
+        fault = "is built in; as: is for a function of yours" if ours else reward_functions.fault(target, settings)
+        if fault:
+            raise ValueError(f"verifier {name!r} {fault}")
+        return Resolved(path, settings)
     _check_form(name, target)
     _check_settings(name, target, settings)
-    ours = path in built_in.values()
     preload = getattr(target, "preload", ()) if ours else ()
     resolved = Resolved(path, settings, bool(getattr(target, "isolated", False)), preload)
     if ours:
