@@ -38,6 +38,7 @@ FLOORS = """
     r1lab_verifiers.math.agree
     r1lab_verifiers.math.extract r1lab_verifiers.math.gold
     r1lab_verifiers.pool r1lab_verifiers.code r1lab_verifiers.math
+    r1lab_verifiers.as_reward
     r1lab_verifiers
     r1lab_verifiers.version
 

@@ -23,6 +23,7 @@ from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
 from r1lab_data import Problem
 from r1lab_verifiers import reference_checks
+from r1lab_verifiers.plugin import needs_answer
 from r1lab_verifiers.pool.pool import Pool
 from r1lab_verifiers.verdict import Item, Verdict
 
@@ -55,7 +56,7 @@ def attack(
     resolved = verification.resolve_one(spec, settings)
     if resolved.isolated:
         raise RecipeError(f"--attack: {spec!r} runs programs, and these attacks are of answers; leave it out")
-    if not verification.needs_answer(resolved):
+    if not needs_answer(resolved):
         raise RecipeError(f"--attack: {spec!r} compares with no answer, so that anything may score; leave it out")
     name = verification.verifier_label(spec, settings)
     table = {"framed": reference_checks.framed(resolved), REFERENCE: reference_checks.reference(resolved)}

@@ -20,6 +20,7 @@ from r1lab.rollout import verification
 from r1lab.run.files import written
 from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
+from r1lab_verifiers.plugin import needs_answer
 from r1lab_verifiers.verdict import Verdict
 
 SHOWN_ROWS = 20
@@ -84,7 +85,7 @@ def audit(
         path,
         columns=columns,
         where=where,
-        needs_answer=any(map(verification.needs_answer, table.values())),
+        needs_answer=any(map(needs_answer, table.values())),
         is_labelled=True,
         report=meter.say,
     )

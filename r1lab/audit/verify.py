@@ -14,6 +14,7 @@ from r1lab.rollout import verification
 from r1lab.run.files import written
 from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
+from r1lab_verifiers.plugin import needs_answer
 from r1lab_verifiers.verdict import STATUSES, Verdict
 
 
@@ -52,9 +53,7 @@ def verify(
     """
     resolved = verification.resolve_one(verifier, settings)
     meter = Meter("verify", is_live=out is not None or not sys.stdout.isatty())
-    cases = Cases(
-        path, columns=columns, where=where, needs_answer=verification.needs_answer(resolved), report=meter.say
-    )
+    cases = Cases(path, columns=columns, where=where, needs_answer=needs_answer(resolved), report=meter.say)
     statuses: Counter[str] = Counter()
     lost = f"{str(out)!r} was not written" if out is not None else "what was judged is on stdout"
     with (

@@ -114,14 +114,6 @@ def verifier_label(verifier: Use, settings: Mapping[str, object] = {}) -> str:
     return " ".join([str(verifier), *(f"{name}={value}" for name, value in settings.items())])
 
 
-def needs_answer(verifier: verifiers.Resolved) -> bool:
-    """Whether it compares with a gold answer at all; one that does not says `needs_answer = False`, and a reward
-    function of TRL reads whichever columns it names."""
-    if verifier.settings.get("as") == "trl":
-        return False
-    return bool(getattr(load(verifier.path), "needs_answer", True))
-
-
 def check_reward_functions(asked: Iterable[tuple[verifiers.Resolved, Problem]], workers: WorkersConfig) -> None:
     """Try reward functions of other trainers (`as:`) on a problem each, in a worker. RecipeError for one that cannot be
     called, or that compares the completions of a call."""

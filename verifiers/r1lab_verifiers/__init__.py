@@ -6,6 +6,7 @@ The table of built-ins and the one look-up of a recipe's `verifier:`. Importing 
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from r1lab_verifiers import plugin
 from r1lab_verifiers.plugin import Resolved
@@ -34,4 +35,59 @@ def resolve(spec: "str | dict | Callable | Resolved", import_paths: Iterable[str
     return plugin.resolve(spec, BUILT_IN, import_paths)
 
 
-__all__ = ["BUILT_IN", "STATUSES", "Item", "Resolved", "Verdict", "Verifier", "resolve"]
+def reward(
+    verifier: "str | dict | Callable | Resolved",
+    *,
+    answer: str = "answer",
+    workers: int = 2,
+    deadline: float = 5.0,
+    memory_mb: int = 2048,
+    **settings: Any,
+) -> Callable[..., list[float | None]]:
+    """A reward function for TRL: `GRPOTrainer(..., reward_funcs=r1lab_verifiers.reward("math", answer="solution"))`.
+
+    answer: the dataset's column with the gold answer. workers, deadline, memory_mb: processes that judge at once,
+    seconds of a check, MiB of a process. settings: the verifier's own. A completion that cannot be judged gets None,
+    which TRL leaves out of the group's baseline. ValueError, one line, for a verifier that is none.
+    """
+    from r1lab_verifiers import as_reward  # threads and processes, which importing this package does not need
+
+    resolved = _with(verifier, settings)
+    name = next((name for name, path in BUILT_IN.items() if path == resolved.path), resolved.path.rpartition(":")[2])
+    return as_reward.trl_function(resolved, name, answer, as_reward.Limits(workers, deadline, memory_mb))
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: dict | None = None,
+    *,
+    verifier: "str | dict | Callable | Resolved" = "math",
+    workers: int = 2,
+    deadline: float = 5.0,
+    memory_mb: int = 2048,
+    **settings: Any,
+) -> dict[str, float | str]:
+    """verl's reward function: `custom_reward_function.path` is this file, `.name` is compute_score, and what follows
+    the four stands in `custom_reward_function.reward_kwargs`: the verifier, its settings, the pool's limits (`reward`).
+
+    The dict has `score`, `acc` (1.0 where it is right) and `verdict`, the status. verl knows no missing score: a
+    completion that cannot be judged gets 0.
+    """
+    from r1lab_verifiers import as_reward
+
+    meta = {"data_source": data_source, "extra_info": extra_info or {}}
+    item = Item(solution_str, as_reward.gold_answer(ground_truth), meta=meta)
+    return as_reward.verl_score(_with(verifier, settings), item, as_reward.Limits(workers, deadline, memory_mb))
+
+
+def _with(verifier: "str | dict | Callable | Resolved", settings: dict[str, Any]) -> Resolved:
+    if not settings or isinstance(verifier, Resolved):
+        return resolve(verifier)
+    return resolve({**(verifier if isinstance(verifier, dict) else {"use": verifier}), **settings})
+
+
+__all__ = [
+    "BUILT_IN", "STATUSES", "Item", "Resolved", "Verdict", "Verifier", "compute_score", "resolve", "reward"
+]  # fmt: skip

@@ -198,6 +198,12 @@ def load(path: str) -> Any:
     return target
 
 
+def needs_answer(verifier: Resolved) -> bool:
+    """Whether it compares with a gold answer at all; one that does not says `needs_answer = False`, and a reward
+    function of TRL reads whichever columns it names."""
+    return verifier.settings.get(AS) != "trl" and bool(getattr(load(verifier.path), "needs_answer", True))
+
+
 def _find(name: object, built_in: Mapping[str, str]) -> str:
     if isinstance(name, str) and name in built_in:
         return built_in[name]

@@ -2,7 +2,8 @@
 
 A worker is a fork of a warm process, connected by a socket. It may hang, die, close its descriptors or write nonsense:
 the parent waits on socket and pidfd at once, kills what is late, and never unpickles what comes back. Linux only.
-What a worker may not do is decided by the `enter` call; without one it is merely killable, not confined.
+What a worker may not do is decided by the `enter` call; without one it is merely killable, not confined. A process that
+is forked off this one has none of its workers.
 """
 
 import json
@@ -115,6 +116,13 @@ class Worker:
             self._sock.close()
             os.close(self._pidfd)
 
+    def forget(self) -> None:
+        """In a forked child: close its copies of the descriptors; the process is the parent's."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._sock.close()
+            os.close(self._pidfd)
+
     def _send(self, data: memoryview, until: float) -> None:
         while data:
             try:
@@ -166,6 +174,7 @@ class ForkServer:
         self._control: socket.socket | None = None
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._closed = False
+        _SERVERS.add(self)
 
     def spawn(self, serve: Call, enter: Call | None = None) -> Worker:
         """A fresh worker that runs `enter(**kwargs)` and then `serve(socket, **kwargs)`; raises SandboxError."""
@@ -192,6 +201,16 @@ class ForkServer:
     def pid(self) -> int | None:
         """The template's, None before the first `spawn`."""
         return self._process.pid if self._process else None
+
+    def _forget(self) -> None:
+        """Let go of the parent's processes, which a child's copies of their sockets would keep from ending."""
+        self._lock = threading.Lock()  # another thread may have held it
+        if self._control is not None:
+            self._control.close()
+        for worker in list(self._workers):
+            worker.forget()
+        self._workers.clear()
+        self._process = self._control = None
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -247,6 +266,17 @@ class ForkServer:
         if not orderly:
             for worker in workers:
                 worker.kill_group()
+
+
+_SERVERS: weakref.WeakSet[ForkServer] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for server in list(_SERVERS):
+        server._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def _ready(pidfd: int, milliseconds: int) -> bool:

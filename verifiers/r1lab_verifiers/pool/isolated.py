@@ -7,7 +7,7 @@ async holds up the others while it runs.
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from r1lab_verifiers.plugin import Live, Table, load
@@ -35,10 +35,10 @@ class IsolatedSlots:
             self._thread.start()
         asyncio.run_coroutine_threadsafe(self._run(check, done, cancelled), self._loop)
 
-    def start(self) -> None:
-        """Make the verifiers that start something of their own; raises whatever they raise."""
-        for name, resolved in self._table.items():
-            if resolved.isolated and hasattr(load(resolved.path), "start"):
+    def start(self, names: Iterable[str]) -> None:
+        """Make those verifiers that start something of their own; raises whatever they raise."""
+        for name in names:
+            if self._table[name].isolated and hasattr(load(self._table[name].path), "start"):
                 self._made(name).target.start()
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from r1lab_sandbox.forkserver.forkserver import ForkServer, SandboxError
-from r1lab_verifiers.plugin import Table, extend_path
+from r1lab_verifiers.plugin import Resolved, Table, extend_path
 from r1lab_verifiers.pool.blame import Failure, Run, blamed_verdict, is_passed
 from r1lab_verifiers.pool.isolated import IsolatedSlots
 from r1lab_verifiers.pool.slot import VerifierSlot
@@ -85,7 +85,7 @@ class Pool:
         limits = {"deadline": deadline, "build_deadline": build_deadline, "memory_mb": memory_mb}
         self._isolated = IsolatedSlots(self._table, deadline=deadline, slots=workers)
         try:
-            self._isolated.start()
+            self._isolated.start(self._table)
         except BaseException:
             self._isolated.close()
             raise
@@ -95,6 +95,16 @@ class Pool:
         ]
         for thread in self._threads:
             thread.start()
+
+    def add(self, name: str, verifier: Resolved) -> None:
+        """One more verifier for the table, unless it has the name. Raises what one that starts something raises."""
+        if name not in self._table:
+            self._table[name] = verifier
+            try:
+                self._isolated.start([name])
+            except BaseException:
+                del self._table[name]
+                raise
 
     def submit(self, item: Item, verifier: str, solution: str | None = None) -> Future[Verdict]:
         """The verdict to come. solution: the problem's demonstration, its witness where checks fail."""
