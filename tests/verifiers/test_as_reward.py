@@ -2,17 +2,21 @@
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 
 import r1lab_verifiers
 from r1lab_verifiers import Verdict, as_reward, compute_score, resolve, reward
+
+PAGE = Path(__file__).parents[2] / "verifiers" / "README.md"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,10 +83,16 @@ def test_verl_takes_the_score_from_a_dict():
     assert compute_score("gsm8k", "7.05", "7", verifier="numeric", tolerance=0.1)["acc"] == 1.0
 
 
-def test_verl_loads_it_from_the_packages_file():
-    spec = importlib.util.spec_from_file_location("custom_module", r1lab_verifiers.__file__)
+def loaded(path):
+    """As verl loads the file of a reward function."""
+    spec = importlib.util.spec_from_file_location("custom_module", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_verl_loads_it_from_the_packages_file():
+    module = loaded(r1lab_verifiers.__file__)
     assert module.compute_score("gsm8k", "#### 7", "7", None)["score"] == 1.0
     assert len(as_reward._POOLS) == 1, "one pool serves all of them"
 
@@ -154,3 +164,27 @@ def test_a_verdict_without_a_score_is_none_and_a_gold_keeps_its_form():
     assert as_reward.gold_answer(["1"]) == "1" and as_reward.gold_answer([1, 2.0]) == {"any": ["1", "2"]}
     assert as_reward.gold_answer({"target": 1}) == {"target": 1} and as_reward.gold_answer(None) == ""
     assert Verdict(None, "abstained").score is None
+
+
+@pytest.mark.vllm
+def test_the_pages_lines_train_with_trl(tmp_path, monkeypatch):
+    """In the environment of vLLM, which has TRL."""
+    pytest.importorskip("trl")
+    (block,) = re.findall(r"^```py\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(block, names)
+    (row,) = [row for row in names["trainer"].state.log_history if "rewards/math/mean" in row]
+    assert 0 <= row["rewards/math/mean"] <= 1 and len(block.splitlines()) <= 12
+
+
+def test_the_pages_lines_name_a_function_as_verl_loads_it():
+    """As verl does: the file at `path` is run as a module of another name, and `name` called with `reward_kwargs`."""
+    (block,) = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    given = dict(re.findall(r"^    \+?([\w.]+)=(.*?)(?: \\)?$", block, re.MULTILINE))
+    wanted = {key.rpartition(".")[2]: value for key, value in given.items() if "reward_kwargs" in key}
+    assert wanted == {"verifier": "math", "deadline": "2.0"} and "r1lab_verifiers.__file__" in block
+    module = loaded(r1lab_verifiers.__file__)
+    score = getattr(module, given["custom_reward_function.name"])
+    known = {"data_source": "openai/gsm8k", "ground_truth": "7", "extra_info": {"index": 1}}
+    assert score(solution_str="#### 7", **known, verifier="math", deadline=2.0)["acc"] == 1.0
