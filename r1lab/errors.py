@@ -1,8 +1,6 @@
 """Errors that end a command. Each message is one line: the value, what is allowed, the remedy."""
 
-import difflib
 import signal
-from collections.abc import Iterable
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C, as a shell says it."""
@@ -12,6 +10,10 @@ class RecipeError(ValueError):
     """The recipe, its arguments or its data are wrong; nothing was written. Exit code 2."""
 
     exit_code = 2
+
+
+class MissingHere(RecipeError):
+    """The recipe is right, and this machine lacks what it names: a package, a GPU. A dry run says so and goes on."""
 
 
 class RunError(RuntimeError):
@@ -33,15 +35,3 @@ def shown(value: object) -> str:
     """A value as a message quotes it: at most 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:60]} ... {text[-16:]}"
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that was probably meant: of those alike, one of the same letters, else of the same first letter."""
-
-    def slip(candidate: str) -> tuple[bool, bool, float]:
-        likeness = difflib.SequenceMatcher(None, candidate, name).ratio()
-        return sorted(candidate) != sorted(name), candidate[:1] != name[:1], -likeness
-
-    names = list(names)
-    alike = difflib.get_close_matches(name, names, n=max(1, len(names)))
-    return min((candidate for candidate in names if candidate in alike), key=slip, default=None)

@@ -28,9 +28,8 @@ from r1lab.run.manifest import identity, num_threads
 from r1lab.run.metrics import MetricsFile
 from r1lab.run.progress import Progress
 from r1lab.run.rewind import rewind
-from r1lab.run.stopping import goal_of
 from r1lab.run.trackers import Trackers
-from r1lab.stages import costs, eval, reject
+from r1lab.stages import costs, eval, reject, standing
 from r1lab.stages import train as train_stage
 from r1lab.stages.check import Checked
 from r1lab.stages.prepare import Ready, filled, prepare
@@ -94,7 +93,7 @@ def _train(
     own = identity(plan, digests)
     if from_checkpoint:
         progress.say(ranks.first(_rewound, folder(plan, own), own, from_checkpoint))
-    ranks.first(_refuse_changed_ends, ready, folder(plan, own))
+    stands = ranks.first(standing.look, ready, folder(plan, own), own)
     with open_run(plan, digests, verifier_versions=versions, extra=_pinned(ready), needed_bytes=needed) as run:
         for warning in run.warnings:
             progress.say(f"warning: {warning}")
@@ -104,7 +103,8 @@ def _train(
         if run.finished:
             progress.say(f"{run.path} is finished; raise steps to go on, or set another out=")
         else:
-            progress.say(f"writing to {run.path}")
+            resumed = f"resuming {run.path} {stands.where}"
+            progress.say(resumed if stands.state == "resumed" else f"writing to {run.path}")
             for line in dict.fromkeys(_engine_line(run.pinned[stage.name]) for stage in plan.stages):
                 progress.say(line)
             _stages(ready, plan, run, progress, on_step)
@@ -209,25 +209,12 @@ def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progre
             checkpoint.prune(run.checkpoints, name, keep=0)  # its end is fixed: the next stage starts from it
 
 
-def _refuse_changed_ends(ready: list[Ready], path: Path) -> None:
-    """RecipeError where a finished stage that later ones started from has new steps or a new stop."""
-    for ready_stage in ready[:-1]:
-        record = path / "stages" / ready_stage.stage.name / "stage.json"
-        if record.exists() and json.loads(record.read_text(encoding="utf-8"))["goal"] != goal_of(ready_stage.stage):
-            raise RecipeError(
-                f"stage {ready_stage.stage.name} is done and the next ones started from it; its steps and stop cannot "
-                "change any more: restore them or set another out="
-            )
-
-
 @ranks.by_first
 def _ended(run: RunFolder, ready_stage: Ready) -> dict | None:
     """The record of a stage that is done, or None where it has to run, or to go on to another end."""
-    record = run.stage_folder(ready_stage.stage.name) / "stage.json"
-    if not record.exists():
-        return None
-    ended = json.loads(record.read_text(encoding="utf-8"))
-    if ended["goal"] == goal_of(ready_stage.stage):
-        return ended
-    shutil.rmtree(run.stage_folder(ready_stage.stage.name))
+    folder = run.stage_folder(ready_stage.stage.name)
+    if standing.is_done(run, ready_stage):
+        return json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+    if (folder / "stage.json").exists():  # it goes on to another end
+        shutil.rmtree(folder)
     return None

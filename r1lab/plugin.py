@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from r1lab.errors import RecipeError, nearest
+from r1lab.errors import RecipeError
+from r1lab_data.names import import_hint, nearest
 
 LISTED = 20
 """Names that an error lists even where it knows which one was meant."""
@@ -50,7 +51,9 @@ def find(table: Mapping[str, Any], name: str, what: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a user's module may raise anything while it is imported
         reason = (str(error).splitlines() or [""])[0]
-        raise RecipeError(f"{what}: {name!r} does not import: {type(error).__name__}: {reason}") from error
+        raise RecipeError(
+            f"{what}: {name!r} does not import: {type(error).__name__}: {reason}{import_hint(name)}"
+        ) from error
 
 
 def settings_of(function: Callable) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 
 import string
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 
 from r1lab_data.answers import text_of
 from r1lab_data.problem import DataError
@@ -52,13 +51,6 @@ def fields(spec: str, known: Iterable[str]) -> list[str]:
         return [field for _, field, _, _ in string.Formatter().parse(spec) if field is not None]
     except ValueError as error:
         raise DataError(f"columns: template {spec!r}: {error}; a brace itself is written twice") from error
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'question'?`, or nothing."""
-    by_case = {str(key).casefold(): key for key in known}
-    close = get_close_matches(name.casefold(), by_case, n=1)
-    return f"; did you mean {by_case[close[0]]!r}?" if close else ""
 
 
 def text(value: object, spec: str) -> str | None:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from r1lab_data.answers import ANY, FORMATS, WHOLE_IS_SOLUTION, accepted
-from r1lab_data.cells import Unusable, fields, given, nearest, reader, text
+from r1lab_data.cells import Unusable, fields, given, reader, text
 from r1lab_data.code_rows import ROW_FORMATS, RowFormat
+from r1lab_data.names import did_you_mean, nearest_first
 from r1lab_data.problem import DataError, Problem
 from r1lab_data.programs import BadRow
 from r1lab_data.rows import Table, shown
@@ -113,7 +114,7 @@ def check_roles(columns: Mapping) -> None:
     """Keys of `columns` are roles, its values texts; only `answer` may be a mapping of texts."""
     for role, spec in columns.items():
         if role not in ROLES:
-            raise DataError(f"columns: unknown key {role!r}{nearest(role, ROLES)}; allowed: {', '.join(ROLES)}")
+            raise DataError(f"columns: unknown key {role!r}{did_you_mean(role, ROLES)}; allowed: {', '.join(ROLES)}")
         names = list(spec.values()) if isinstance(spec, Mapping) and spec and role == "answer" else [spec]
         if not all(isinstance(name, str) and name for name in names):
             raise DataError(
@@ -133,9 +134,10 @@ def checked(role: str, spec: str, known: Iterable[str], table: str) -> list[str]
     for column in wanted:
         if column not in known and column.partition(".")[0] not in known:
             usual = next((name for name in USUAL.get(role, ()) if name in known), None)
-            hint = nearest(column, known) or (usual and f"; did you mean {usual!r}?") or ""
+            hint = did_you_mean(column, known) or (usual and f"; did you mean {usual!r}?") or ""
             remedy = f"set columns: {{{role}: ...}}{hint}" if role in ROLES else f"name another one{hint}"
-            raise DataError(f"{table}: no column {column!r} for {role}; there are: {', '.join(known)}; {remedy}")
+            there = ", ".join(nearest_first(column, known))
+            raise DataError(f"{table}: no column {column!r} for {role}; there are: {there}; {remedy}")
     return wanted
 
 

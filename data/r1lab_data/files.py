@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urljoin, urlparse
 
+from r1lab_data.names import file_hint
 from r1lab_data.problem import DataError
 from r1lab_data.rows import READERS, Table, first_line, read_file, suffix
 
@@ -41,8 +42,12 @@ def read(path: str, *, split: str, config: str | None, base: Path | None, limit:
         return read_file(found, path, split=split, limit=limit)
     if suffix(path) or path.startswith((".", "/", "~")) or not HUB_ID.fullmatch(path):
         tried = [*map(str, starts(base)), "on the hub, whose ids are such as openai/gsm8k"]
-        raise DataError(f"{path}: no such file or folder, neither in {' nor '.join(tried)}")
-    return read_hub(path, split=split, config=config, limit=limit)
+        told = f"{path}: no such file or folder, neither in {' nor '.join(tried)}"
+        raise DataError(told + file_hint(path, starts(base)))
+    try:
+        return read_hub(path, split=split, config=config, limit=limit)
+    except DataError as error:
+        raise DataError(f"{error}{file_hint(path, starts(base))}") from error
 
 
 def starts(base: Path | None) -> list[Path]:

@@ -98,9 +98,12 @@ def train(
 
 def _dry_run(recipe: str, overrides: list[str], processes: int, is_full: bool, device: str | None) -> None:
     from r1lab.recipe import load
-    from r1lab.stages.dry_run import dry_run
+    from r1lab.stages import dry_run
 
-    typer.echo(dry_run(load.resolve(*load.read(recipe, overrides)), processes, is_full=is_full, device=device))
+    text, refusal = dry_run.told(load.resolve(*load.read(recipe, overrides)), processes, is_full=is_full, device=device)
+    typer.echo(text)
+    if refusal is not None:
+        raise refusal
 
 
 def _train(recipe: str, overrides: list[str], from_checkpoint: str) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from r1lab.doctor import hardware
+from r1lab.doctor import hardware, versions
 from r1lab.doctor.finding import Finding, ProbeAnswer
 from r1lab_sandbox import probe
 from r1lab_sandbox.box import Sandbox
@@ -44,7 +44,7 @@ def findings(answer: ProbeAnswer) -> list[Finding]:
         level = Finding("isolation", "level", "ok", detail)
     elif closed or seccomp:
         missing = ", ".join([f"{name} namespace" for name in closed] + ["seccomp"] * bool(seccomp))
-        remedy = f"{_enable(closed, seccomp)}; or, where bubblewrap may: pip install 'r1lab[sandbox]'"
+        remedy = f"{_enable(closed, seccomp)}; or, where bubblewrap may: {versions.install('sandbox')}"
         level = Finding("isolation", "level", "missing", f"not full: without {missing}", remedy)
     elif "problem" in jail:
         level = Finding("isolation", "level", "broken", f"none: {jail['problem']}", _enable(closed, seccomp))

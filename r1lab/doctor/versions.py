@@ -90,6 +90,15 @@ def pip() -> str:
     return "pip" if is_ours else f"{shlex.quote(sys.executable)} -m pip"
 
 
+def install(extra: str) -> str:
+    """The command that adds an extra to r1lab as it was installed: from its checkout, a local folder or wheel, or the
+    package index."""
+    if (ROOT / "pyproject.toml").is_file():
+        enter = "" if Path.cwd() == ROOT else f"cd {shlex.quote(str(ROOT))} && "
+        return f"{enter}{pip()} install -e '.[{extra}]'"
+    return f"{pip()} install '{source()}[{extra}]'"
+
+
 def install_all() -> str:
     """The command that puts r1lab's whole core in place, where its ranges are not known."""
     is_checkout = (ROOT / "pyproject.toml").is_file()
@@ -140,7 +149,7 @@ def _extra(extra: str, members: dict[str, str]) -> Finding:
     wrong = {name: detail for name, wanted in members.items() if (detail := misfit(name, wanted))}
     if not wrong:
         return Finding("extras", extra, "ok", ", ".join(f"{name} {version(name)}" for name in members))
-    remedy = f"{pip()} install 'r1lab[{extra}]'"
+    remedy = install(extra)
     if all(version(name) is None for name in wrong):
         return Finding("extras", extra, "missing", f"without {', '.join(wrong)}", remedy)
     return Finding("extras", extra, "broken", "; ".join(f"{name} {text}" for name, text in wrong.items()), remedy)

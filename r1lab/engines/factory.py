@@ -19,7 +19,7 @@ from r1lab.engines.sync import PolicyProtocol
 from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import diagnose
 from r1lab.engines.vllm import lora as vllm_adapter
-from r1lab.errors import RecipeError
+from r1lab.errors import MissingHere, RecipeError
 from r1lab.policy import models
 from r1lab.recipe import EngineConfig, LoraConfig
 
@@ -55,7 +55,8 @@ def choose(kind: str, config: PretrainedConfig, lora: LoraConfig | None = None) 
 def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig | None = None) -> int | None:
     """The most tokens of prompt and completion that the engine allows, None where the model's context does.
 
-    RecipeError where `engine.kind` is not known or cannot run here; `config` is None where it is not known yet.
+    RecipeError where `engine.kind` is not known or cannot run here, MissingHere without vLLM; `config` is None
+    where it is not known yet.
     """
     if knobs.kind != "auto":
         plugin.find(ENGINES, knobs.kind, "engine.kind")
@@ -75,7 +76,7 @@ def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig
     if reason := vllm_adapter.too_wide(lora):
         raise RecipeError(f"{reason}; lower it, or take engine.kind: local")
     if reason := diagnose.missing():
-        raise RecipeError(f"engine.kind: vllm: {reason}; or engine.kind: local")
+        raise MissingHere(f"engine.kind: vllm: {reason}; or engine.kind: local")
     context = None if config is None else models.context_length(config)
     if context and knobs.max_model_len and knobs.max_model_len > context:
         raise RecipeError(f"engine.max_model_len: {knobs.max_model_len} is more than the model's context of {context}")

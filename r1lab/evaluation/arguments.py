@@ -31,6 +31,7 @@ from r1lab.rollout import verification
 from r1lab.rollout.gold_answers import Golds
 from r1lab.rollout.problems import fitting, load_problems
 from r1lab_data import Problem
+from r1lab_data.names import file_hint
 
 MAX_BATCH = 256
 
@@ -165,7 +166,7 @@ def _source(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[str
             raise RecipeError(f"--on {asked.on}: the set names no verifier; give --verifier (numeric, math, ...)")
         return asked.on, named_sets.source_config(asked.on, {**source.model_dump(), "verifier": use, **asked.source})
     default = spec or (stage.verifier if stage is not None and asked.on not in named_sets.SETS else None)
-    return named_sets.source_of(asked.on, base, verifier=default, **asked.source)
+    return named_sets.source_of(asked.on, base, named, verifier=default, **asked.source)
 
 
 def _verifier(asked: Asked) -> Use | None:
@@ -233,7 +234,8 @@ def _examples(given: Sequence[Mapping[str, str]] | Path) -> Sequence[Mapping[str
     try:
         text = Path(given).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"--examples {str(given)!r} cannot be read: {error}") from None
+        hint = file_hint(str(given), [Path.cwd()]) if isinstance(error, FileNotFoundError) else ""
+        raise RecipeError(f"--examples {str(given)!r} cannot be read: {error}{hint}") from None
     if Path(given).suffix == ".jsonl":
         text = "".join(f"- {line}\n" for line in text.splitlines() if line.strip())
     examples = parse_yaml(text, f"--examples {given}")

@@ -5,15 +5,17 @@ A row that cannot be read is reported with its line and passed over. Memory does
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import BinaryIO
 
 from r1lab.errors import RecipeError, RunError
 from r1lab_data import DataError
-from r1lab_data.cells import Unusable, fields, given, nearest, reader, text
-from r1lab_data.columns import made_answer
+from r1lab_data.cells import Unusable, fields, given, reader, text
+from r1lab_data.columns import flat, made_answer
+from r1lab_data.names import did_you_mean, file_hint, nearest_first
 from r1lab_data.rows import parse, shown
 from r1lab_verifiers import Item
 
@@ -23,6 +25,8 @@ IN_ITEM = ("completion", "answer", "solution", "prompt")
 """Roles that a verifier is given by name; the columns left are its `meta`."""
 MAX_LINE_BYTES = 64 << 20
 """Bytes of one row."""
+PEEKED_ROWS = 100
+"""In which a column that was named must stand."""
 STDIN = Path("-")
 
 
@@ -69,12 +73,38 @@ class Cases:
         try:
             self.stream = sys.stdin.buffer if path == STDIN else path.open("rb")
         except OSError as error:
-            raise RecipeError(f"{self.name}: cannot be read: {error.strerror}") from None
+            hint = file_hint(str(path), [Path.cwd()]) if isinstance(error, FileNotFoundError) else ""
+            raise RecipeError(f"{self.name}: cannot be read: {error.strerror}{hint}") from None
+        self.lines: Iterator[tuple[int, bytes]] = _lines(self.stream)
+        self._check_columns(columns)
+
+    def _check_columns(self, columns: Mapping[str, str | Mapping[str, str]]) -> None:
+        """RecipeError for a column that was named and that none of the first rows has."""
+        if not columns:
+            return
+        with suppress(OSError):  # it comes again when the rows are read
+            first = list(islice(self.lines, PEEKED_ROWS))
+            self.lines = chain(first, self.lines)
+        known: dict[str, None] = {}
+        for number, line in first:
+            with suppress(Unusable, DataError):
+                known |= dict.fromkeys(_row(line, f"line {number}"))
+        for role, spec in flat(columns) if known else ():
+            for column in fields(spec, known):
+                close = did_you_mean(column, known)
+                is_one = isinstance(columns[role], str)  # of several, some may be null in every row
+                is_needed = is_one and (role in ("completion", "answer") or len(first) < PEEKED_ROWS)
+                may_be_sparse = not close and not is_needed
+                if column not in known and column.partition(".")[0] not in known and not may_be_sparse:
+                    there = ", ".join(nearest_first(column, known))
+                    raise RecipeError(
+                        f"--columns: {self.name} has no column {column!r} for {role}; there are: {there}{close}"
+                    )
 
     def __iter__(self) -> Iterator[Case]:
         """RunError where the file cannot be read to its end."""
         try:
-            for number, line in _lines(self.stream):
+            for number, line in self.lines:
                 case = self._read(line, number)
                 if case is not None:
                     yield case
@@ -174,7 +204,7 @@ def _texts(value: object) -> set[str]:
 def _check(columns: Mapping[str, str | Mapping[str, str]]) -> None:
     for role, spec in columns.items():
         if role not in ROLES:
-            raise RecipeError(f"--columns: {role!r} is unknown{nearest(role, ROLES)}; allowed: {', '.join(ROLES)}")
+            raise RecipeError(f"--columns: {role!r} is unknown{did_you_mean(role, ROLES)}; allowed: {', '.join(ROLES)}")
         for each in spec.values() if isinstance(spec, Mapping) else [spec]:
             try:
                 fields(each, ())

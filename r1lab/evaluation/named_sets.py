@@ -5,17 +5,18 @@ What is no name here is a procedural task (`addition`, `gym:<name>`), a local fi
 github.com/QwenLM/Qwen2.5-Math, the usual evaluation files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from pydantic import ValidationError
 
-from r1lab.errors import RecipeError, nearest
+from r1lab.errors import RecipeError
 from r1lab.recipe import messages
 from r1lab.recipe.data import SourceConfig
 from r1lab_data.files import local
+from r1lab_data.names import did_you_mean
 from r1lab_data.rows import suffix
 from r1lab_data.tasks import TASKS, VERIFIERS
 
@@ -63,14 +64,17 @@ SETS: dict[str, dict[str, Any]] = {
 """Knobs of a source each, as in a recipe."""
 
 
-def source_of(set_name: str, base: Path | None = None, **knobs: Any) -> tuple[str, SourceConfig]:
-    """A set's short name and its source; `knobs` that are not None win over the table's.
+def source_of(
+    set_name: str, base: Path | None = None, set_names: Iterable[str] = (), **knobs: Any
+) -> tuple[str, SourceConfig]:
+    """A set's short name and its source; `knobs` that are not None win over the table's; `set_names` are
+    those of a recipe, which may have been meant.
 
     RecipeError for a name that is none and no place either, with the nearest; for knobs that do not fit; for a set
     without a verifier.
     """
     given = {key: value for key, value in knobs.items() if value not in (None, {}, ())}
-    name, table = knobs_of(set_name, base)
+    name, table = knobs_of(set_name, base, set_names)
     if "path" in given and "path" in table:  # a copy: where the hub keeps it says nothing of where it lies here
         table = {key: value for key, value in table.items() if key != "config"} | {"split": "test"}
     source = source_config(set_name, {**table, **given})
@@ -87,7 +91,7 @@ def source_config(set_name: str, knobs: Mapping[str, Any]) -> SourceConfig:
         raise RecipeError(f"--on {set_name}: {messages.told(error, SourceConfig, knobs)}") from None
 
 
-def knobs_of(set_name: str, base: Path | None) -> tuple[str, dict[str, Any]]:
+def knobs_of(set_name: str, base: Path | None, set_names: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
     """The short name and the knobs behind what a set is called by."""
     if set_name in SETS:
         return set_name, SETS[set_name]
@@ -100,12 +104,10 @@ def knobs_of(set_name: str, base: Path | None) -> tuple[str, dict[str, Any]]:
         }
     if is_place(set_name, base):
         return Path(urlparse(set_name).path).name.partition(".")[0] or "set", {"path": set_name}
-    known = (*SETS, *TASKS)
-    close = nearest(set_name, known)
-    hint = f"; did you mean {close!r}?" if close else ""
+    known = (*set_names, *SETS, *TASKS)
     raise RecipeError(
         f"--on {set_name!r} is no set ({', '.join(known)}, gym:<task>), no file or folder here and no hub id "
-        f"org/name{hint}"
+        f"org/name{did_you_mean(set_name, known)}"
     )
 
 

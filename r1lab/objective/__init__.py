@@ -18,7 +18,7 @@ from r1lab.objective.contradictions import refuse
 from r1lab.objective.correction import CORRECTIONS
 from r1lab.objective.credit import SCALES
 from r1lab.objective.entropy import Coefficient
-from r1lab.objective.kl import ESTIMATORS
+from r1lab.objective.kl import DEFAULTS, ESTIMATORS
 from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
 from r1lab.objective.objective import Credit, KlTerm, Objective
@@ -141,7 +141,7 @@ def _masks(spec: Any) -> tuple[Term, ...]:
 
 
 def _kl(settings: dict) -> KlTerm:
-    given = {"to_go": True, "where": "loss", "ref_refresh_steps": 0, **settings}
+    given = {**DEFAULTS, **settings}
     coef, where = float(given["coef"]), given["where"]
     term = lookup(ESTIMATORS, given["estimator"], "objective.kl.estimator")
     if coef and where == "loss" and term.fn is ESTIMATORS["k1"].fn:

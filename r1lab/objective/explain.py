@@ -1,14 +1,15 @@
-"""Texts about the presets: a table, and one explained by formula, fields, paper and needs. Not what they compute."""
+"""Texts about the presets: a table, one explained by formula, fields, paper and needs, and in what an objective differs
+from it. Not what they compute."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from r1lab import plugin
-from r1lab.objective import build
+from r1lab.objective import build, filled
 from r1lab.objective.advantage import ADVANTAGES
 from r1lab.objective.aggregate import AGGREGATES
 from r1lab.objective.correction import CORRECTIONS
-from r1lab.objective.kl import ESTIMATORS
+from r1lab.objective.kl import DEFAULTS, ESTIMATORS
 from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
 from r1lab.objective.objective import Objective
@@ -46,10 +47,48 @@ def explain(name: str) -> str:
     lines = [f"{name}  ({preset.paper})", f"  {preset.formula}", "", "objective:  (* differs from the default)"]
     for key, value in fields.items():
         mark = "*" if value != default[key] else " "
-        lines += [f"{mark} {key}: {_written(value)}", *(f"      {each}" for each in _docstrings(key, value))]
+        lines += [f"{mark} {key}: {written(value)}", *(f"      {each}" for each in _docstrings(key, value))]
     lines += ["", *(f"needs {need}" for need in _needs(preset, fields))]
     lines += [f"note: {preset.note}"] if preset.note else []
     return "\n".join([*lines, f"use:  objective: {{preset: {name}}}"])
+
+
+def changes(knobs: ObjectiveConfig) -> list[tuple[str, Any, Any]]:
+    """(key, value in force, the preset's) of each field in which an objective differs from its preset; what is stated
+    as the preset has it does not."""
+    now, own = filled(knobs), filled(ObjectiveConfig(preset=knobs.preset))
+    told: list[tuple[str, Any, Any]] = []
+    for key, value in now.items():
+        one, other = _whole(key, value), _whole(key, own[key])
+        if one == other:
+            continue
+        if key in ("kl", "entropy", "weight"):
+            names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+            here, there = (value, own[key]) if key == "weight" else (one, other)
+            told += [(f"{key}.{name}", here.get(name), there.get(name)) for name in names]
+        else:
+            told.append((key, value, own[key]))
+    return told
+
+
+def _whole(key: str, value: Any) -> Any:
+    """A field with the settings that it does not state."""
+    if key == "kl":
+        return {**DEFAULTS, **value}
+    if key == "weight":
+        return {role: _term(key, spec) for role, spec in value.items()}
+    if isinstance(value, list | tuple):
+        return [_term(key, spec) for spec in value]
+    return _term(key, value)
+
+
+def _term(key: str, spec: Any) -> Any:
+    """A function's name with all its settings; any other value as it is."""
+    table, name = TABLES.get(key, {}), spec.get("use") if isinstance(spec, dict) else spec
+    if key == "group" or not isinstance(name, str) or name not in table:
+        return spec
+    own = plugin.settings_of(getattr(table[name], "fn", table[name]))
+    return {"use": name, **own, **(spec if isinstance(spec, dict) else {})}
 
 
 def _docstrings(key: str, value: Any) -> Iterator[str]:
@@ -90,12 +129,12 @@ def _parts(built: Objective) -> list[tuple[bool, str]]:
     ]
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value as a recipe has it."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {written(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_written, value)) + "]"
+        return "[" + ", ".join(map(written, value)) + "]"
     if isinstance(value, bool) or value is None:
         return {None: "none", True: "true", False: "false"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -42,6 +42,8 @@ def distance(*, logp: Tensor, ref: Tensor) -> Tensor:
     return (logp - ref).abs()
 
 
+DEFAULTS = {"estimator": "k3", "coef": 0.0, "where": "loss", "to_go": True, "ref_refresh_steps": 0}
+"""Settings of `objective.kl`."""
 REF: frozenset[Need] = frozenset({"ref"})
 ESTIMATORS = {
     "k1": Term(k1, needs=REF),

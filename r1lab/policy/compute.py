@@ -11,7 +11,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from r1lab.errors import RecipeError
+from r1lab.doctor.versions import install
+from r1lab.errors import MissingHere, RecipeError
 from r1lab.recipe import TrainStageConfig
 
 LIGER = {"rope": True, "rms_norm": True, "swiglu": True, "geglu": True}
@@ -19,16 +20,16 @@ LIGER = {"rope": True, "rms_norm": True, "swiglu": True, "geglu": True}
 
 
 def check(stage: TrainStageConfig) -> None:
-    """RecipeError where this machine cannot do what the stage asks for."""
-    if stage.model_kernels == "liger":
-        if importlib.util.find_spec("liger_kernel") is None:
-            raise RecipeError("model_kernels: liger is not installed; pip install 'r1lab[gpu]', or leave it out")
-        if not torch.cuda.is_available():
-            raise RecipeError("model_kernels: liger needs a GPU and there is none; leave it out")
+    """RecipeError where the stage contradicts itself; MissingHere where this machine cannot do what it asks for."""
     if stage.lora is not None and stage.parallel == "fsdp2":
         raise RecipeError("parallel: fsdp2 with lora: an adapter's weights stay whole on each rank; use parallel: ddp")
+    if stage.model_kernels == "liger":
+        if importlib.util.find_spec("liger_kernel") is None:
+            raise MissingHere(f"model_kernels: liger is not installed; run {install('gpu')}, or leave it out")
+        if not torch.cuda.is_available():
+            raise MissingHere("model_kernels: liger needs a GPU and there is none; leave it out")
     if stage.lora is not None and importlib.util.find_spec("peft") is None:
-        raise RecipeError("lora: peft is not installed; pip install 'r1lab[lora]', or leave lora out")
+        raise MissingHere(f"lora: peft is not installed; run {install('lora')}, or leave lora out")
 
 
 def prepare_compute(model, stage: TrainStageConfig) -> None:

@@ -2,12 +2,20 @@
 (`r1lab.policy.models`)."""
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from r1lab import embedded
 from r1lab.errors import RecipeError
+from r1lab_data.names import did_you_mean, file_hint
 
+PUBLISHED = (
+    "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-360M", "HuggingFaceTB/SmolLM2-1.7B", "Qwen/Qwen2.5-0.5B",
+    "Qwen/Qwen2.5-1.5B", "Qwen/Qwen2.5-3B", "Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-32B", "Qwen/Qwen2.5-Math-1.5B",
+    "Qwen/Qwen2.5-Math-7B",
+)  # fmt: skip
+"""Hub ids of base models that recipes here name; for suggestions alone."""
 _VOUCHED: list[bool] = []
 
 
@@ -45,8 +53,17 @@ def locate(name: str, base: Path | None = None) -> str:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise RecipeError(
             f"model: {name!r} is neither 'embedded', nor a folder (of a model or a run), nor a hub id such as org/name"
+            f"{model_hint(name, base)}"
         )
     return name
+
+
+def model_hint(name: str, base: Path | None = None) -> str:
+    """`; did you mean ...?` of a model that is nowhere: a folder beside it, a model of the cache, a published one."""
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub")
+    # "models--Qwen--Qwen2.5-0.5B"; not "datasets--openai--gsm8k"
+    cached = [file.name.split("--", 1)[1].replace("--", "/") for file in hub.expanduser().glob("models--*--*")]
+    return did_you_mean(name, ["embedded", *cached, *PUBLISHED]) or file_hint(name, [base or Path.cwd(), Path.cwd()])
 
 
 def _of_folder(folder: Path, name: str) -> Path:

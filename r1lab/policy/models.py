@@ -20,7 +20,7 @@ from transformers import (
 from transformers.utils import logging
 
 from r1lab.errors import RecipeError
-from r1lab.policy.location import code_of, is_remote_code_trusted
+from r1lab.policy.location import code_of, is_remote_code_trusted, model_hint
 from r1lab.records import Rollout
 from r1lab_data.files import probe
 from r1lab_data.problem import DataError
@@ -186,10 +186,11 @@ def _load(function: Callable, location: str | Path, what: str, **options):
         except (OSError, ValueError):
             raise RecipeError(
                 f"model: {location!r} is no folder here and not in the cache, and the hub cannot be reached; name a "
-                "folder"
+                f"folder{model_hint(location)}"
             ) from None
     try:
         return function(location, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise RecipeError(f"model: no {what} in {str(location)!r}: {reason}") from None
+        hint = "" if Path(location).exists() else model_hint(str(location))
+        raise RecipeError(f"model: no {what} in {str(location)!r}: {reason}{hint}") from None

@@ -1,348 +1,39 @@
-"""What the keys of TRL, verl, OpenRLHF and vLLM are called in a recipe. Data alone, read where a key is unknown
-(`r1lab.recipe.messages`); no such key is taken as it stands, since what is alike in name often differs in units.
+"""What a key of TRL, verl, OpenRLHF or vLLM is in a recipe, also by its value. Read where a key is unknown
+(`r1lab.recipe.messages`); no such key is taken as it stands, since what is alike in name often differs in units. Not
+what several of them say together (`r1lab.recipe.porting`).
 """
 
 from typing import Any
 
-_KL_IN_REWARD = "objective.kl: {coef, where: reward}"
-_MICRO = "micro_batch_tokens; it bounds memory and changes no result: a step learns from prompts_per_step problems"
-_FILTER = "objective.group: {select: drop_zero_variance}"
-_EPOCHS = "epochs"
-_LONG = "no key; prompts are not cut: data.on_long_prompt: drop leaves the long ones out"
-_BY_COMMAND = "no key; it is an option of the command: r1lab train RECIPE --processes N"
+from r1lab.recipe.foreign_keys import CONTAINERS, KEYS, PATHS, WHOLE
 
-KEYS = {
-    # TRL, and transformers' TrainingArguments
-    "num_generations": "group_size",
-    "num_generations_eval": "eval.n",
-    "max_completion_length": "max_new_tokens",
-    "max_prompt_length": _LONG,
-    "max_length": "no key; nothing is cut; a text longer than the model's context is refused",
-    "max_seq_length": "no key; nothing is cut; a text longer than the model's context is refused",
-    "num_iterations": "reuse",
-    "beta": "objective.kl.coef; that of DPO is objective.weight: {pair: {use: dpo, beta}}",
-    "epsilon": "objective.clip_low; and objective.clip_high, where it holds for both; AdamW's is optimizer.epsilon",
-    "epsilon_high": "objective.clip_high",
-    "delta": "objective.weight: {policy: {use: ppo, dual}}",
-    "loss_type": "objective.aggregate",
-    "scale_rewards": "objective.advantage; zscore where true, mean where false",
-    "importance_sampling_level": "objective.preset: gspo; where it is sequence",
-    "mask_truncated_completions": "truncated: mask",
-    "sync_ref_model": "objective.kl.ref_refresh_steps",
-    "ref_model_sync_steps": "objective.kl.ref_refresh_steps",
-    "ref_model_mixup_alpha": "no key; a refreshed reference is replaced whole (objective.kl.ref_refresh_steps)",
-    "top_entropy_quantile": "objective.mask: {use: top_entropy, share}",
-    "reward_funcs": "verifier; and reward: {score: 1.0, ...} where there are several, with a weight each",
-    "reward_functions": "verifier; and reward: {score: 1.0, ...} where there are several, with a weight each",
-    "reward_weights": "reward; {score: 1.0, ...}, a weight for each part",
-    "use_vllm": "engine.kind: vllm",
-    "vllm_mode": "engine.kind; vllm where it is colocate, else server",
-    "vllm_gpu_memory_utilization": "engine.gpu_memory_utilization",
-    "vllm_tensor_parallel_size": "engine.tensor_parallel",
-    "vllm_max_model_length": "engine.max_model_len",
-    "vllm_server_base_url": "engine.urls",
-    "vllm_server_host": "engine.urls",
-    "vllm_server_port": "engine.urls",
-    "vllm_importance_sampling_correction": "objective.correction",
-    "vllm_importance_sampling_mode": "objective.correction: {use: tis, level}",
-    "vllm_importance_sampling_cap": "objective.correction: {use: tis, cap}",
-    "vllm_enable_sleep_mode": "no key; an engine in this process sleeps while the policy learns",
-    "generation_batch_size": "prompts_per_step; counted in problems, not in completions",
-    "steps_per_generation": "updates_per_step",
-    "per_device_train_batch_size": _MICRO,
-    "per_gpu_train_batch_size": _MICRO,
-    "per_device_eval_batch_size": "engine.max_batch",
-    "gradient_accumulation_steps": "no key; micro_batch_tokens cuts a batch for memory, updates_per_step into updates",
-    "auto_find_batch_size": _MICRO,
-    "lr": "learning_rate",
-    "lr_scheduler_type": "optimizer.schedule; constant, linear or cosine",
-    "warmup_steps": "optimizer.warmup_updates",
-    "warmup_ratio": "optimizer.warmup_updates; counted in updates",
-    "adam_beta1": "optimizer.beta1",
-    "adam_beta2": "optimizer.beta2",
-    "adam_epsilon": "optimizer.epsilon",
-    "max_grad_norm": "optimizer.grad_clip",
-    "optim": "no key; AdamW is the only optimizer, its settings stand under optimizer",
-    "num_train_epochs": _EPOCHS,
-    "num_epochs": _EPOCHS,
-    "max_steps": "steps",
-    "logging_steps": "no key; metrics.jsonl has every step",
-    "logging_dir": "no key; trackers write to trackers/ of the run's folder",
-    "log_completions": "print_samples; steps between two on the console; all stand in rollouts/*.parquet of the run",
-    "save_steps": "checkpoint_every",
-    "save_strategy": "checkpoint_every",
-    "save_total_limit": "keep_last",
-    "eval_steps": "eval.every",
-    "eval_strategy": "eval.every",
-    "evaluation_strategy": "eval.every",
-    "eval_on_start": "eval.at_start",
-    "load_best_model_at_end": "eval.keep_best",
-    "metric_for_best_model": "eval.keep_best; such as eval/test/avg",
-    "report_to": "trackers",
-    "output_dir": "out",
-    "run_name": "name",
-    "bf16": "precision: bf16_autocast",
-    "fp16": "precision; float16 is not trained in",
-    "torch_dtype": "precision",
-    "dtype": "precision; and engine.dtype for the rollouts",
-    "attn_implementation": "attention",
-    "gradient_checkpointing": "activation_checkpointing",
-    "use_liger_kernel": "model_kernels: liger",
-    "use_liger_loss": "kernel",
-    "use_peft": "lora; {rank, alpha, targets}",
-    "peft_config": "lora; {rank, alpha, targets}",
-    "lora_r": "lora.rank",
-    "lora_alpha": "lora.alpha",
-    "lora_target_modules": "lora.targets",
-    "lora_dropout": "no key; the adapter has no dropout, nor has the model",
-    "disable_dropout": "no key; dropout is always off",
-    "model_name_or_path": "model",
-    "model_name": "model",
-    "model_id": "model",
-    "dataset": "data.path",
-    "dataset_name": "data.path",
-    "dataset_path": "data.path",
-    "dataset_config": "data.config",
-    "dataset_split": "data.split",
-    "dataset_train_split": "data.split",
-    "dataset_test_split": "eval.sets.<name>.split",
-    "eval_dataset": "eval.sets",
-    "train_dataset": "data",
-    "packing": "no key; rows are packed without padding (attention)",
-    "padding_free": "no key; rows are packed without padding (attention)",
-    "assistant_only_loss": "no key; SFT learns from the solution alone",
-    "completion_only_loss": "no key; SFT learns from the solution alone",
-    "shuffle_dataset": "no key; every pass is shuffled, by seed",
-    "data_seed": "seed",
-    "repetition_penalty": "no key; training samples from the policy itself",
-    "presence_penalty": "no key; training samples from the policy itself",
-    "frequency_penalty": "no key; training samples from the policy itself",
-    "reference_free": "no key; DPO compares with the model that the stage began with",
-    "precompute_ref_log_probs": "no key; the reference is scored where a term needs it",
-    "label_smoothing": "no key; of losses on pairs there are the presets dpo and rpo",
-    "rpo_alpha": "objective.preset: rpo",
-    "dataset_text_field": "data.columns; prompt and solution",
-    "neftune_noise_alpha": "no key; no noise is added",
-    "remove_unused_columns": "no key; other columns reach the verifier as item.meta",
-    "eos_token": "no key; every end-of-text token of the model ends a completion",
-    "resume_from_checkpoint": "no key; the same command resumes, --from-checkpoint STEP goes back",
-    "push_to_hub": "no key; r1lab push RUN org/name uploads the model",
-    "hub_model_id": "no key; r1lab push RUN org/name uploads the model",
-    "num_ppo_epochs": "reuse",
-    "num_mini_batches": "updates_per_step",
-    "cliprange": "objective.clip_low; and objective.clip_high",
-    "vf_coef": "objective.advantage: {use: gae, value_coef}",
-    "whiten_rewards": "objective.advantage; {use, scale: whiten}",
-    "local_rollout_forward_batch_size": "engine.max_batch",
-    "deepspeed": "parallel: fsdp2",
-    "fsdp": "parallel: fsdp2",
-    "fsdp_config": "parallel: fsdp2",
-    # vLLM
-    "n": "group_size; and eval.n for evaluation",
-    "top_p": "sampling.top_p; and eval.top_p for evaluation",
-    "top_k": "sampling.top_k",
-    "min_p": "sampling.min_p",
-    "max_tokens": "max_new_tokens; a run's budget is stop.max_tokens",
-    "stop_strings": "sampling.stop",
-    "include_stop_str_in_output": "sampling.stop_after; strings that end a completion and stay in its text",
-    "tensor_parallel_size": "engine.tensor_parallel",
-    # verl
-    "train_batch_size": "prompts_per_step; OpenRLHF's is prompts_per_step x group_size / updates_per_step",
-    "gen_batch_size": "prompts_per_step",
-    "ppo_mini_batch_size": "updates_per_step; into how many batches a step's problems are cut",
-    "ppo_micro_batch_size": _MICRO,
-    "ppo_micro_batch_size_per_gpu": _MICRO,
-    "ppo_max_token_len_per_gpu": "micro_batch_tokens",
-    "log_prob_micro_batch_size": _MICRO,
-    "log_prob_micro_batch_size_per_gpu": _MICRO,
-    "use_dynamic_bsz": _MICRO,
-    "ppo_epochs": "reuse",
-    "max_response_length": "max_new_tokens",
-    "response_length": "max_new_tokens",
-    "clip_ratio": "objective.clip_low; and objective.clip_high",
-    "clip_ratio_low": "objective.clip_low",
-    "clip_ratio_high": "objective.clip_high",
-    "clip_ratio_c": "objective.weight: {policy: {use: ppo, dual}}",
-    "kl_loss_coef": "objective.kl.coef",
-    "use_kl_loss": "objective.kl.coef; 0 is none",
-    "kl_loss_type": "objective.kl.estimator; k1, k2, k3 (low_var_kl) or abs",
-    "kl_penalty": "objective.kl.estimator",
-    "kl_coef": _KL_IN_REWARD,
-    "kl_ctrl": _KL_IN_REWARD,
-    "use_kl_in_reward": "objective.kl.where: reward",
-    "entropy_coeff": "objective.entropy.coef",
-    "loss_agg_mode": "objective.aggregate",
-    "adv_estimator": "objective.advantage",
-    "norm_adv_by_std_in_grpo": "objective.advantage; zscore where true, mean where false",
-    "gamma": "objective.advantage: {use: gae, gamma}",
-    "lam": "objective.advantage: {use: gae, lam}",
-    "filter_groups": _FILTER,
-    "overlong_buffer": "reward: {soft_overlong: {buffer}}",
-    "filter_overlong_prompts": "data.on_long_prompt: drop",
-    "custom_reward_function": "verifier: package.module:name",
-    "reward_manager": "verifier; and reward: {score: 1.0, ...} where there are several, with a weight each",
-    "reward_model": "verifier; and reward: {score: 1.0, ...} where there are several, with a weight each",
-    "train_files": "data.path",
-    "val_files": "eval.sets",
-    "train_max_samples": "data.limit",
-    "prompt_key": "data.columns.prompt",
-    "total_epochs": _EPOCHS,
-    "total_training_steps": "steps",
-    "save_freq": "checkpoint_every",
-    "test_freq": "eval.every",
-    "val_before_train": "eval.at_start",
-    "project_name": "name",
-    "experiment_name": "name",
-    "logger": "trackers",
-    "default_local_dir": "out",
-    "n_gpus_per_node": _BY_COMMAND,
-    "nnodes": _BY_COMMAND,
-    "tensor_model_parallel_size": "engine.tensor_parallel",
-    "lr_warmup_steps": "optimizer.warmup_updates",
-    "lr_warmup_steps_ratio": "optimizer.warmup_updates; counted in updates",
-    "enable_gradient_checkpointing": "activation_checkpointing",
-    "lora_rank": "lora.rank",
-    "target_modules": "lora.targets",
-    # OpenRLHF
-    "n_samples_per_prompt": "group_size",
-    "rollout_batch_size": "prompts_per_step",
-    "micro_train_batch_size": _MICRO,
-    "micro_rollout_batch_size": "engine.max_batch",
-    "generate_max_len": "max_new_tokens",
-    "prompt_max_len": _LONG,
-    "actor_learning_rate": "learning_rate",
-    "critic_learning_rate": "objective.advantage: {use: gae, value_rate}",
-    "init_kl_coef": _KL_IN_REWARD,
-    "kl_estimator": "objective.kl.estimator",
-    "eps_clip": "objective.clip_low; and objective.clip_high",
-    "eps_clip_low_high": "objective.clip_low; and objective.clip_high",
-    "max_epochs": "reuse",
-    "num_episodes": _EPOCHS,
-    "pretrain": "model",
-    "prompt_data": "data.path",
-    "input_key": "data.columns.prompt",
-    "label_key": "data.columns.answer",
-    "input_template": "prompt.format",
-    "apply_chat_template": "prompt.template: chat",
-    "advantage_estimator": "objective.advantage",
-    "lambd": "objective.advantage: {use: gae, lam}",
-    "save_path": "out",
-    "ckpt_path": "out",
-    "remote_rm_url": "verifier: package.module:name",
-    "dynamic_filtering": _FILTER,
-    "vllm_num_engines": "engine.urls; one for each",
-    "enable_vllm_is_correction": "objective.correction",
-    "zero_stage": "parallel: fsdp2",
-    # further names that people use
-    "algorithm": "objective.preset",
-    "algo": "objective.preset",
-    "method": "objective.preset",
-    "trainer": "objective.preset",
-    "loss": "objective.preset",
-    "batch_size": "prompts_per_step",
-    "mini_batch_size": "updates_per_step; into how many batches a step's problems are cut",
-    "num_steps": "steps",
-    "train_steps": "steps",
-    "total_steps": "steps",
-    "max_completion_tokens": "max_new_tokens",
-    "max_gen_tokens": "max_new_tokens",
-    "max_output_tokens": "max_new_tokens",
-    "num_rollouts": "group_size",
-    "num_samples": "group_size",
-    "rollouts_per_prompt": "group_size",
-    "samples_per_prompt": "group_size",
-    "rollouts_per_example": "group_size",
-    "kl_weight": "objective.kl.coef",
-    "kl_penalty_coef": "objective.kl.coef",
-    "entropy_coef": "objective.entropy.coef",
-    "ent_coef": "objective.entropy.coef",
-    "clip_eps": "objective.clip_low; and objective.clip_high",
-    "clip_epsilon": "objective.clip_low; and objective.clip_high",
-    "clip_range": "objective.clip_low; and objective.clip_high",
-    "betas": "optimizer.beta1; and optimizer.beta2",
-    "lr_scheduler": "optimizer.schedule; constant, linear or cosine",
-    "scheduler": "optimizer.schedule; constant, linear or cosine",
-    "max_norm": "optimizer.grad_clip",
-    "gradient_clipping": "optimizer.grad_clip",
-    "reward_fn": "verifier; package.module:name",
-    "reward_function": "verifier; package.module:name",
-    "base_model": "model",
-    "pretrained_model": "model",
-    "train_data": "data",
-    "training_data": "data",
-    "eval_sets": "eval.sets",
-    "test_data": "eval.sets",
-    "val_data": "eval.sets",
-    "tokenizer": "no key; it is the model's own",
-    "chat_template": "prompt.template: chat; it is the tokenizer's own",
-    "device": "no key; a GPU is taken where there is one",
-    "num_gpus": _BY_COMMAND,
-    "gpus": _BY_COMMAND,
-    "wandb": "trackers: [wandb]",
-    "wandb_project": "name",
-    "tensorboard": "trackers: [tensorboard]",
-    "save_dir": "out",
-    "checkpoint_dir": "out",
-    "num_workers": "workers.count; of verifiers",
-    "timeout": "workers.deadline; of a check",
-}
-"""The key here, with its value where one stands for it; `no key` where there is none. After a semicolon a note."""
-
-PATHS = {
-    "actor.strategy": "parallel",
-    "actor_rollout_ref.model.path": "model",
-    "custom_reward_function.path": "verifier: package.module:name",
-    "custom_reward_function.name": "verifier: package.module:name",
-    "eval.steps": "eval.every",
-    "eval.interval": "eval.every",
-    "eval.batch_size": "engine.max_batch",
-    "optimizer.name": "no key; AdamW is the only optimizer",
-    "optimizer.type": "no key; AdamW is the only optimizer",
-    "peft.r": "lora.rank",
-    "lora_config.r": "lora.rank",
-    "engine.backend": "engine.kind",
-    "engine.name": "engine.kind",
-    "engine.seed": "seed",
-    "engine.type": "engine.kind",
-    "model.path": "model",
-    "optim.lr": "learning_rate",
-    "optimizer.lr": "learning_rate",
-    "optimizer.learning_rate": "learning_rate",
-    "optimizer.warmup_steps": "optimizer.warmup_updates",
-    "optimizer.epochs": _EPOCHS,
-    "rollout.n": "group_size",
-    "rollout.name": "engine.kind",
-    "rollout.mode": "engine.kind",
-    "val_kwargs.n": "eval.n",
-    "val_kwargs.temperature": "eval.temperature",
-    "val_kwargs.top_p": "eval.top_p",
-    "sampling.temperature": "temperature",
-    "sampling.max_new_tokens": "max_new_tokens",
-    "sampling.max_tokens": "max_new_tokens",
-    "sampling.n": "group_size",
-    "lora.r": "lora.rank",
-    "lora.lora_alpha": "lora.alpha",
-    "lora.dropout": "no key; the adapter has no dropout, nor has the model",
-    "objective.loss_type": "objective.aggregate",
-    "objective.beta": "objective.kl.coef",
-    "objective.epsilon": "objective.clip_low; and objective.clip_high",
-}
-"""The same of keys that mean another thing elsewhere, by the end of their path."""
-
-CONTAINERS = frozenset(
-    {
-        "actor_rollout_ref", "actor", "algorithm", "critic", "generation", "generation_config", "grpo", "grpo_config",
-        "lora_config", "optim", "peft", "policy", "ref", "rollout", "sampling_params", "sglang", "sft_config", "train",
-        "trainer", "training", "training_args", "vllm",
-    }
-)  # fmt: skip
-"""Sections of theirs, whose keys are told of one by one."""
+__all__ = ["CONTAINERS", "KEYS", "PATHS", "VALUES", "WHOLE", "counterpart"]
 
 _DR_GRPO = (
     "objective.aggregate: {use: const}; TRL's keeps z-scored advantages: add objective.advantage: zscore for the "
     "same numbers, since preset dr_grpo here is the paper's, centred on the mean alone"
 )
+SWITCHES = frozenset(
+    {
+        "auto_find_batch_size", "dynamic_filtering", "enable_gradient_checkpointing", "filter_overlong_prompts",
+        "fp16", "gradient_checkpointing", "load_best_model_at_end", "mask_truncated_completions", "push_to_hub",
+        "sync_ref_model", "tensorboard", "use_kl_in_reward", "use_kl_loss", "use_liger_kernel", "use_liger_loss",
+        "use_peft", "use_vllm", "wandb",
+    }
+)  # fmt: skip
+"""Keys that turn on what is off here."""
+_NO_EVALS = "no key; eval.every: 0 is how it is here"
 VALUES: dict[str, dict[Any, str]] = {
+    "apply_chat_template": {False: "prompt.template: plain"},
+    "bf16": {False: "precision: float32"},
+    "enable_vllm_is_correction": {False: "objective.correction: none"},
+    "eval_on_start": {False: "eval.at_start: false"},
+    "eval_strategy": {False: _NO_EVALS, "no": _NO_EVALS},
+    "evaluation_strategy": {False: _NO_EVALS, "no": _NO_EVALS},
+    "log_completions": {False: "print_samples: 0"},
+    "max_steps": {-1: "no key; -1 leaves the length to the epochs"},
+    "val_before_train": {False: "eval.at_start: false"},
+    "vllm_importance_sampling_correction": {False: "objective.correction: none"},
     "loss_type": {
         "grpo": "objective.aggregate: seq_token_mean",
         "bnpo": "objective.aggregate: token_mean",
@@ -369,9 +60,26 @@ VALUES: dict[str, dict[Any, str]] = {
         "gae": "objective.advantage: {use: gae}",
         "rloo": "objective.advantage: rloo",
         "remax": "objective.preset: remax",
+        "opo": "objective.advantage: opo",
+        "reinforce_plus_plus": "objective.preset: reinforce_pp",
+        "reinforce_plus_plus_baseline": "objective.preset: reinforce_pp_baseline",
     },
-}
+    "kl_loss_type": {
+        "low_var_kl": "objective.kl.estimator: k3",
+        "kl": "objective.kl.estimator: k1; as a loss it teaches nothing: take k2 or k3",
+        "mse": "objective.kl.estimator: k2",
+        "abs": "objective.kl.estimator: abs",
+    },
+    "lr_scheduler_type": {
+        "linear": "optimizer.schedule: linear",
+        "cosine": "optimizer.schedule: cosine",
+        "constant": "optimizer.schedule: constant",
+        "constant_with_warmup": "optimizer.schedule: constant; with optimizer.warmup_updates",
+    },
+    "vllm_mode": {"colocate": "engine.kind: vllm", "server": "engine.kind: server; and engine.urls"},
+}  # fmt: skip
 """The same of a key with a value."""
+TRACKERS = ("tensorboard", "wandb")
 
 
 def counterpart(path: str, value: Any = None) -> str:
@@ -381,10 +89,26 @@ def counterpart(path: str, value: Any = None) -> str:
     'group_size'
     """
     key = path.rpartition(".")[2]
+    if value is False and key in SWITCHES:
+        return "no key; false is how it is here"
     by_value = VALUES.get(key, {})
-    if isinstance(value, str | bool) and value in by_value:
+    if isinstance(value, str | int) and value in by_value:
         return by_value[value]
+    if key in ("report_to", "logger") and isinstance(value, str | list):
+        return _trackers([value] if isinstance(value, str) else value)
     for end, here in PATHS.items():
         if f".{path}".endswith(f".{end}"):
             return here
     return KEYS.get(key, "")
+
+
+def _trackers(names: list) -> str:
+    """What a choice of trackers is here: a list of those there are."""
+    if "all" in names:
+        return "trackers: [tensorboard, wandb]"
+    known = [name for name in TRACKERS if name in names]
+    if known:
+        return f"trackers: [{', '.join(known)}]"
+    if set(map(str, names)) <= {"none", "no", "console"}:
+        return "no key; none is how it is here, metrics.jsonl has every step"
+    return "trackers; a list of tensorboard and wandb, metrics.jsonl has every step"

@@ -11,8 +11,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from r1lab.errors import RecipeError, nearest, shown
+from r1lab.errors import RecipeError, shown
 from r1lab.recipe import AnyStageConfig, EvalStageConfig, RejectStageConfig, RlStageConfig, TrainStageConfig, messages
+from r1lab_data.names import did_you_mean, file_hint
 
 MAX_YAML_VALUES = 100_000
 """Of a recipe: a few lines of aliases of aliases would stand for billions."""
@@ -112,11 +113,8 @@ def read(recipe: str | Path | dict, overrides: Sequence[str] = ()) -> tuple[dict
         path = Path(recipe)
         file = path if path.is_file() else shipped(str(recipe))
         if file is None:
-            close = nearest(str(recipe), shipped_names())
-            hint = f"; did you mean {close!r}?" if close else ""
-            raise RecipeError(
-                f"recipe {str(recipe)!r} is no file and none that ships ({', '.join(shipped_names())}){hint}"
-            )
+            known, close = ", ".join(shipped_names()), _recipe_hint(str(recipe))
+            raise RecipeError(f"recipe {str(recipe)!r} is no file and none that ships ({known}){close}")
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -130,6 +128,12 @@ def read(recipe: str | Path | dict, overrides: Sequence[str] = ()) -> tuple[dict
     for override in overrides:
         _override(raw, override)
     return raw, base
+
+
+def _recipe_hint(name: str) -> str:
+    """The file beside the place that was named, or the shipped recipe, that was probably meant."""
+    beside = file_hint(name, [Path.cwd()]) if "/" in name or name.endswith((".yaml", ".yml")) else ""
+    return beside or did_you_mean(Path(name).stem, shipped_names())
 
 
 def _override(raw: dict, override: str) -> None:
@@ -178,7 +182,8 @@ def _position(node: list, part: str, key: str) -> int:
     if part in map(str, range(len(node))):
         return int(part)
     allowed = ", ".join(str(name) for name in names if name) or f"0 to {len(node) - 1}"
-    raise RecipeError(f"override {key!r}: {part!r} is not there; use one of {allowed}")
+    close = did_you_mean(part, [str(name) for name in names if name])
+    raise RecipeError(f"override {key!r}: {part!r} is not there; use one of {allowed}{close}")
 
 
 def resolve(raw: dict, base: Path | None = None) -> Plan:
@@ -202,13 +207,13 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
         stages += [made] if made else []
     wrong += [reason for stage in stages if isinstance(stage, RlStageConfig) and (reason := _without_end(stage))]
     if unknown or wrong:
-        raise RecipeError(messages.line(list(dict(unknown).items()), wrong))
+        raise RecipeError(messages.line(list({key[0]: key for key in unknown}.values()), wrong, top))
     _check_names(stages)
     _check_origins(stages)
     return Plan(name, seed, Path(out) if out else None, tuple(stages), base or Path.cwd())
 
 
-def _unknown_at_the_top(top: dict) -> list[tuple[str, str]]:
+def _unknown_at_the_top(top: dict) -> list[messages.Unknown]:
     """Keys that no kind of stage has, taken out of `top`, each with a hint."""
     known = list(dict.fromkeys([*TOP, *(key for config in KIND_OF_STAGE.values() for key in messages.keys(config))]))
     strangers = [key for key in top if key not in known]
@@ -223,13 +228,12 @@ def _from(stage_keys: dict, before: list[AnyStageConfig]) -> dict:
 
 
 def _stage(
-    stage_keys: dict, top: dict, *, single: bool, unknown: list[tuple[str, str]], wrong: list[str]
+    stage_keys: dict, top: dict, *, single: bool, unknown: list[messages.Unknown], wrong: list[str]
 ) -> AnyStageConfig | None:
     """A complete stage; None where its keys or values are `unknown` or `wrong`, which are added there."""
     kind = stage_keys.get("kind", top.get("kind", "rl"))
     if not isinstance(kind, str) or kind not in KIND_OF_STAGE:
-        close = nearest(str(kind), KIND_OF_STAGE)
-        hint = f"; did you mean {close!r}?" if close else "; methods are presets: objective: {preset: grpo}"
+        hint = did_you_mean(str(kind), KIND_OF_STAGE) or "; methods are presets: objective: {preset: grpo}"
         raise RecipeError(f"kind: {shown(kind)} must be one of {', '.join(KIND_OF_STAGE)}{hint}")
     model = KIND_OF_STAGE[kind]
     # A stage's own length, in steps or in epochs, wins over the other one at the top.
@@ -268,8 +272,8 @@ def _check_names(stages: list[AnyStageConfig]) -> None:
         if names.count(stage.name) > 1:
             raise RecipeError(f"two stages are named {stage.name!r}; give each a `name` of its own")
         if stage.from_ is not None and stage.from_ not in names[:position]:
-            earlier = ", ".join(names[:position]) or "there is none"
-            raise RecipeError(f"from: {stage.from_!r} is no earlier stage of {stage.name!r} ({earlier})")
+            earlier, close = ", ".join(names[:position]) or "there is none", did_you_mean(stage.from_, names[:position])
+            raise RecipeError(f"from: {stage.from_!r} is no earlier stage of {stage.name!r} ({earlier}){close}")
 
 
 def _check_origins(stages: list[AnyStageConfig]) -> None:
@@ -290,6 +294,7 @@ def _check_origins(stages: list[AnyStageConfig]) -> None:
                 where = "data" if len(stage.data) == 1 else f"data.{name}"
                 raise RecipeError(
                     f"{where}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({datasets})"
+                    f"{did_you_mean(source.stage, reject_stages)}"
                 )
         for name, source in stage.eval.sets.items():
             if source.stage is not None:

@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from r1lab.errors import nearest, shown
+from r1lab.errors import shown
+from r1lab.recipe import porting
 from r1lab.recipe.base import Config, Use, by_name
 from r1lab.recipe.data import PromptConfig, SourceConfig
-from r1lab.recipe.foreign import CONTAINERS, counterpart
+from r1lab.recipe.foreign import CONTAINERS, WHOLE, counterpart
 from r1lab.recipe.stages import ObjectiveConfig
+from r1lab_data.names import nearest
 
 BY_NAME = {PromptConfig: "template", ObjectiveConfig: "preset", SourceConfig: "path"}
 """The key of a mapping for which people write its value alone."""
@@ -23,6 +25,8 @@ EVERYWHERE = ("name", "kind", "from", "seed")
 SHOWN = 12
 """Keys of a mapping that are listed where none is near."""
 LIMITS = {"gt": "greater than", "ge": ">=", "lt": "less than", "le": "<="}
+Unknown = tuple[str, Any, str]
+"""The path of a key that no recipe has, its value, and what is said of it, such as: is `group_size` here."""
 NAMED = "a name, a dotted path module:name, or {use: name, ...}"
 PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
 
@@ -33,15 +37,41 @@ def keys(model: type[Config]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items() if name not in absent]
 
 
-def line(unknown: Sequence[tuple[str, str]], wrong: Sequence[str]) -> str:
-    """All that is wrong: unknown keys, each with what is said of it, then values."""
+def line(unknown: Sequence[Unknown], wrong: Sequence[str], stated: Mapping[str, Any] = {}) -> str:
+    """All that is wrong: unknown keys, each with what is said of it, then values. Where several are another library's,
+    each stands in a line of its own, with what they say together and beside what the recipe has `stated`; defaults that
+    differ come last."""
+    if len([path for path, value, _ in unknown if counterpart(path, value)]) > 1:
+        given = {**stated, **{path.rpartition(".")[2]: value for path, value, _ in unknown}}
+        last = filter(None, [porting.defaults(given)])
+        return "\n  ".join([f"{len(unknown)} unknown keys:", *_port(unknown, given), *dict.fromkeys(wrong), *last])
     if len(unknown) == 1:
-        path, hint = unknown[0]
-        told = [f"{path}: unknown key; {'it ' if hint.startswith(('is ', 'has ')) else ''}{hint}"]
+        path, _, hint = unknown[0]
+        told = [f"{path}: unknown key; {'it ' * _is_said_of_it(hint)}{hint}"]
     else:
-        told = [f"`{path}`{' ' if hint.startswith(('is ', 'has ')) else ': '}{hint}" for path, hint in unknown]
+        told = [_of_one(path, hint) for path, _, hint in unknown]
     start = f"{len(told)} unknown keys: " if len(told) > 1 else ""
     return start + "; ".join([*told, *dict.fromkeys(wrong)])
+
+
+def _port(unknown: Sequence[Unknown], given: Mapping[str, Any]) -> list[str]:
+    """A line each of the keys of a configuration of another library; of keys that depend on each other one."""
+    name_of = {path: path.rpartition(".")[2] for path, _, _ in unknown}
+    joint = {name: (keys, said) for keys, said in porting.together(given) for name in keys}
+    told: dict[str, None] = {}
+    for path, _, hint in unknown:
+        keys, said = joint.get(name_of[path], ((), ""))
+        paths = [other for other in name_of if name_of[other] in keys]
+        told[f"`{'`, `'.join(paths)}`: {said}" if said else _of_one(path, hint)] = None
+    return list(told)
+
+
+def _of_one(path: str, hint: str) -> str:
+    return f"`{path}`{' ' if _is_said_of_it(hint) else ': '}{hint}"
+
+
+def _is_said_of_it(hint: str) -> bool:
+    return hint.startswith(("is ", "has "))
 
 
 def told(error: ValidationError, model: type[Config], values: Mapping[str, Any]) -> str:
@@ -51,7 +81,7 @@ def told(error: ValidationError, model: type[Config], values: Mapping[str, Any])
 
 def faults(
     error: ValidationError, model: type[Config], values: Mapping[str, Any], models: Mapping[str, type[Config]]
-) -> tuple[list[tuple[str, str]], list[str]]:
+) -> tuple[list[Unknown], list[str]]:
     """The unknown keys, each with a hint, and the lines of wrong values that a stage's `values` have for its model.
 
     `models` are those of all kinds of stage, by kind, among whose keys an unknown one may stand.
@@ -73,14 +103,13 @@ def faults(
     return unknown, list({each.partition(": ")[0]: each for each in reversed(wrong)}.values())[::-1]
 
 
-def unknown_keys(
-    path: str, value: Any, known: Iterable[str], models: Mapping[str, type[Config]]
-) -> list[tuple[str, str]]:
-    """(path, hint) of an unknown key; of a section of another library, of each key in it."""
-    if isinstance(value, Mapping) and value and path.partition(".")[0] in CONTAINERS:
+def unknown_keys(path: str, value: Any, known: Iterable[str], models: Mapping[str, type[Config]]) -> list[Unknown]:
+    """An unknown key; of a section of another library, each key in it."""
+    first, last = path.partition(".")[0], path.rpartition(".")[2]
+    if isinstance(value, Mapping) and value and first in CONTAINERS and last not in WHOLE:
         inner = [unknown_keys(f"{path}.{name}", below, (), models) for name, below in value.items()]
         return [each for listed in inner for each in listed]
-    return [(path, _hint(path, value, list(known), models))]
+    return [(path, value, _hint(path, value, list(known), models))]
 
 
 def _hint(path: str, value: Any, known: Sequence[str], models: Mapping[str, type[Config]]) -> str:

@@ -212,6 +212,12 @@ class StageConfig(Config):
 
     _data_by_name = field_validator("data", mode="before")(by_name)
 
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        """`trackers: wandb` is `trackers: [wandb]`, `none` is an empty list."""
+        return () if given in ("none", None) else (given,) if isinstance(given, str) else given
+
 
 class TrainStageConfig(StageConfig):
     """What SFT and RL share."""

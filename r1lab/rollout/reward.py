@@ -16,11 +16,12 @@ from typing import Any
 
 import r1lab_verifiers as verifiers
 from r1lab import plugin
-from r1lab.errors import RecipeError, nearest
+from r1lab.errors import RecipeError
 from r1lab.records import Rollout, Scored
 from r1lab.rollout.protocol import VerificationProtocol
 from r1lab.rollout.verification import key_of, resolve
 from r1lab_data import Problem
+from r1lab_data.names import did_you_mean
 from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
 
 
@@ -105,11 +106,9 @@ def _refuse_unknown(name: str, setting: Any) -> None:
     known = [*PARTS, *verifiers.BUILT_IN]
     is_named = ":" in name or name in known or (isinstance(setting, Mapping) and "use" in setting)
     if not is_named:
-        close = nearest(name, known)
-        hint = f"; did you mean {close!r}?" if close else ""
         raise RecipeError(
             f"reward: no part and no verifier: {name!r}; parts: {', '.join(['score', *PARTS])}; verifiers: "
-            f"{', '.join(verifiers.BUILT_IN)}, or {{use: package.module:name}}{hint}"
+            f"{', '.join(verifiers.BUILT_IN)}, or {{use: package.module:name}}{did_you_mean(name, known)}"
         )
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,9 +192,7 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "?"
-            raise RunError(f"{path} is in use by process {holder}; wait for it, or set another out=") from None
+            raise _in_use(path) from None
         file.truncate(0)
         file.write(f"{os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -202,6 +200,20 @@ def locked(path: Path) -> Iterator[None]:
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)  # explicitly: forked children hold the descriptor too
+
+
+def refuse_in_use(path: Path) -> None:
+    """RunError where another process holds the folder, which this one asks for only a moment."""
+    with suppress(FileNotFoundError, NotADirectoryError), open(path / LOCK, encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(path) from None
+
+
+def _in_use(path: Path) -> RunError:
+    holder = (path / LOCK).read_text(encoding="utf-8").strip() or "?"
+    return RunError(f"{path} is in use by process {holder}; wait for it, or set another out=")
 
 
 def _carry_over(run: RunFolder, earlier: dict[str, Any]) -> None:

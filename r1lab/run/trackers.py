@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from r1lab.errors import RecipeError
+from r1lab.doctor.versions import install
+from r1lab.errors import MissingHere
 from r1lab.recipe.base import digest
 
 if TYPE_CHECKING:  # a recipe is checked without torch
@@ -30,13 +31,13 @@ if TYPE_CHECKING:  # a recipe is checked without torch
 
 
 def require(names: Sequence[str]) -> None:
-    """RecipeError for a tracker whose package is not installed (each is the package of its name)."""
+    """MissingHere for a tracker whose package is not installed (each is the package of its name)."""
     for name in names:
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            raise RecipeError(
-                f"trackers: {name} is not installed; run pip install 'r1lab[trackers]' or leave it out"
+            raise MissingHere(
+                f"trackers: {name} is not installed; run {install('trackers')}, or leave it out"
             ) from None
 
 

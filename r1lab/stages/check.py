@@ -6,14 +6,15 @@ It loads no torch, so that a mistake is told of within a second. What needs a to
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import r1lab_verifiers as verifiers
 from r1lab import objective, plugin
 from r1lab.engines import ENGINES
-from r1lab.errors import RecipeError
+from r1lab.errors import MissingHere, RecipeError
 from r1lab.evaluation import leaks
 from r1lab.evaluation.scores import depths
 from r1lab.policy.location import locate
@@ -28,6 +29,7 @@ from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.run import trackers
 from r1lab_data import Problem
 from r1lab_data.loaders import digest
+from r1lab_data.names import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,15 @@ def early(plan: Plan) -> list[Checked] | None:
     return check(plan) if int(os.environ.get("WORLD_SIZE", "1")) < 2 else None
 
 
-def check(plan: Plan) -> list[Checked]:
-    """Every stage, checked. RecipeError in one line for what is wrong with the recipe or its data."""
+def check(plan: Plan, missing: list[str] | None = None) -> list[Checked]:
+    """Every stage, checked. RecipeError in one line for what is wrong with the recipe or its data.
+
+    `missing` takes what this machine lacks instead of an error."""
     plugin.importable(plan.base, Path.cwd())
     checked: list[Checked] = []
     for stage in plan.stages:
         try:
-            checked.append(_checked(stage, plan, {each.stage.name: each for each in checked}))
+            checked.append(_checked(stage, plan, {each.stage.name: each for each in checked}, missing))
         except RecipeError as error:
             raise RecipeError(of_stage(plan, stage, error)) from None
     leaks.check([(each.stage, each.sources, each.sets) for each in checked])
@@ -84,8 +88,8 @@ def of_stage(plan: Plan, stage: AnyStageConfig, error: RecipeError) -> str:
     return f"stage {stage.name}: {error}" if len(plan.stages) > 1 else str(error)
 
 
-def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked]) -> Checked:
-    built, reward, second = check_knobs(stage)
+def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], missing: list[str] | None) -> Checked:
+    built, reward, second = check_knobs(stage, missing)
     location = locate(stage.model, plan.base) if stage.from_ is None else None
     sources = {
         name: problems_of(source, name, stage, plan.base, key_of(stage, name)) for name, source in stage.data.items()
@@ -116,12 +120,26 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked]) -
     return Checked(stage, location, sources, sets, built, reward, second, table, golds.notes)
 
 
-def check_knobs(stage: AnyStageConfig) -> tuple[objective.Objective, Reward | None, SecondOpinion]:
+@contextmanager
+def lacking(missing: list[str] | None) -> Iterator[None]:
+    """Put what this machine lacks into the list; None: it is raised."""
+    try:
+        yield
+    except MissingHere as error:
+        if missing is None:
+            raise
+        missing.append(str(error))
+
+
+def check_knobs(
+    stage: AnyStageConfig, missing: list[str] | None = None
+) -> tuple[objective.Objective, Reward | None, SecondOpinion]:
     """The objective, the reward and the second opinion that a stage's knobs describe; no data is read."""
     built = objective_of(stage)
     if stage.engine.kind != "auto":
         plugin.find(ENGINES, stage.engine.kind, "engine.kind")
-    trackers.require(stage.trackers)
+    with lacking(missing):
+        trackers.require(stage.trackers)
     renderer.refuse_contradictions(stage.prompt)
     check_names(stage)
     check_metrics(stage)
@@ -183,7 +201,10 @@ def check_metrics(stage: AnyStageConfig) -> None:
     known = [f"eval/{name}/{key}" for name in stage.eval.sets for key in keys]
     for what, metric in (("eval.keep_best", stage.eval.keep_best), ("stop.metric", stage.stop.metric)):
         if metric is not None and metric not in known:
-            raise RecipeError(f"{what}: {metric!r} is not evaluated; use one of {', '.join(known) or '(no eval.sets)'}")
+            raise RecipeError(
+                f"{what}: {metric!r} is not evaluated; use one of {', '.join(known) or '(no eval.sets)'}"
+                f"{did_you_mean(metric, known)}"
+            )
 
 
 def check_names(stage: AnyStageConfig) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r1lab import plugin
-from r1lab.errors import RecipeError
-from r1lab.policy.location import locate
+from r1lab.errors import RecipeError, RunError
+from r1lab.policy.location import locate, model_hint
 from r1lab.recipe import AnyStageConfig, LearningStageConfig, load
 from r1lab.recipe.load import Plan
 from r1lab.stages import check
@@ -27,48 +27,98 @@ if TYPE_CHECKING:
 
 def dry_run(plan: Plan, processes: int = 1, *, is_full: bool = False, device: str | None = None) -> str:
     """For people, of a run by so many processes; `is_full` ends in the whole recipe, `device` names a GPU that its
-    memory is told of in place of this machine's. RecipeError in one line for whatever is wrong."""
-    remote = _remote(plan)
+    memory is told of in place of this machine's. RecipeError in one line for whatever is wrong; what would be refused
+    for its folder alone raises what a start would."""
+    text, refusal = told(plan, processes, is_full=is_full, device=device)
+    if refusal is not None:
+        raise refusal
+    return text
+
+
+def told(
+    plan: Plan, processes: int = 1, *, is_full: bool = False, device: str | None = None
+) -> tuple[str, RecipeError | RunError | None]:
+    """The text of a dry run, and the error that a start would end in for the run's folder."""
+    remote, missing = _remote(plan), list[str]()
     reason = _unreachable(remote) if remote else ""
-    checked = [] if reason else check.check(plan)
+    checked = [] if reason else check.check(plan, missing)
     from r1lab.stages import costs, gpu_memory, preview  # these load torch, which no mistake above waits for
     from r1lab.stages.prepare import prepare
 
-    ready = outlined(plan) if reason else prepare(plan, checked)
+    ready = outlined(plan, missing) if reason else prepare(plan, checked, missing)
     notes = [f"not checked, for {reason}: the tokenizer or data of {', '.join(remote)}"] if reason else []
     notes += [f"prompts counted as {costs.PROMPT_TOKENS:,} tokens"] if reason else []
+    notes += [f"note: {line} (a dry run does without)" for line in dict.fromkeys(missing)]
     card = gpu_memory.card_of(device)
-    told = [*preview.lines(ready, plan), *costs.lines(ready, processes, card), *notes]
-    return "\n".join([*told, *(["", load.dump(plan).rstrip()] if is_full else ["the whole recipe: --full"])])
+    lines = [*preview.lines(ready, plan), *costs.lines(ready, processes, card), *notes]
+    about_folder, refusal = _folder(plan, ready)
+    lines += about_folder
+    return "\n".join([*lines, *(["", load.dump(plan).rstrip()] if is_full else ["the whole recipe: --full"])]), refusal
 
 
-def outlined(plan: Plan) -> list[Ready]:
+def _folder(plan: Plan, ready: list[Ready]) -> tuple[list[str], RecipeError | RunError | None]:
+    """What a start would find at `out`, a line or two, and what it would be refused with."""
+    from r1lab.run import files
+    from r1lab.run.folder import folder, refuse_in_use
+    from r1lab.run.manifest import identity
+    from r1lab.stages import costs, standing
+
+    digests = {key: value for each in ready for key, value in each.digests.items()}
+    unread = [f"{each.stage.name}/{name}" for each in ready for name in each.stage.data if name not in each.sources]
+    if unread and plan.out is None:
+        return [f"out: runs/{plan.name}-<hash>, a hash also of the data that was not read"], None
+    digests |= standing.recorded(plan.out, unread) if plan.out else {}
+    own = identity(plan, digests)
+    path = folder(plan, own)
+    try:
+        stands = standing.look(ready, path, own)
+        refuse_in_use(path)
+    except (RecipeError, RunError) as error:
+        return [f"out: {path}, would be refused: {error}"], error
+    about = {
+        "new": "a new run",
+        "resumed": f"a run that would be resumed {stands.where}",
+        "finished": "a run that is finished; raise steps to go on, or set another out=",
+    }
+    lines = [f"out: {path}, {about[stands.state]}"]
+    try:
+        files.require_space(path, costs.disk(ready), RecipeError)
+    except RecipeError as error:
+        lines.append(f"note: {error}")
+    return lines, None
+
+
+def outlined(plan: Plan, missing: list[str] | None = None) -> list[Ready]:
     """Every stage as far as it is known without tokenizer and remote data: no renderer, and nothing in its place."""
     plugin.importable(plan.base, Path.cwd())
     ready: dict[str, Ready] = {}
     for stage in plan.stages:
         try:
-            ready[stage.name] = _outlined(stage, plan, ready)
+            ready[stage.name] = _outlined(stage, plan, ready, missing)
         except RecipeError as error:
             raise RecipeError(check.of_stage(plan, stage, error)) from None
     return list(ready.values())
 
 
-def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready]) -> Ready:
+def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready], missing: list[str] | None) -> Ready:
     from r1lab.engines import factory
     from r1lab.policy import models
     from r1lab.rollout import sft
     from r1lab.stages import model_shapes
     from r1lab.stages.prepare import Ready
 
-    built, reward, second = check.check_knobs(stage)
-    factory.check(stage.engine, None, getattr(stage, "lora", None))
+    built, reward, second = check.check_knobs(stage, missing)
+    with check.lacking(missing):
+        factory.check(stage.engine, None, getattr(stage, "lora", None))
     table = check.tables(stage, reward, second)
     location = locate(stage.model, plan.base) if stage.from_ is None else None
     start = location or next(each.location for each in _lineage(stage, before) if each.location)
     if not Path(start).is_dir() and start not in model_shapes.SHAPES:
         known = ", ".join(model_shapes.SHAPES)
-        raise RecipeError(f"model: the hub cannot be asked for {start!r}; its shape is not known here; known: {known}")
+        raise RecipeError(
+            f"model: the hub cannot be asked for {start!r}; its shape is not known here; known: {known}"
+            f"{model_hint(start, plan.base)}"
+        )
     config = model_shapes.config_of(start)
     models.check_shape(config)
     context = models.context_length(config)

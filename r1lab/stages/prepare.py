@@ -20,7 +20,7 @@ from r1lab.rollout import sft, verification
 from r1lab.rollout.problems import fitting
 from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab.stages import reject_dataset
-from r1lab.stages.check import Checked, check, key_of, of_stage, origins
+from r1lab.stages.check import Checked, check, key_of, lacking, of_stage, origins
 from r1lab_data import Problem
 from r1lab_data.split import distinct
 
@@ -37,12 +37,14 @@ class Ready(Checked):
     """Budget tokens that one problem of a step can cost at most."""
 
 
-def prepare(plan: Plan, checked: Sequence[Checked] | None = None) -> list[Ready]:
-    """Every stage ready to run. RecipeError in one line for what is wrong with the recipe, its data or its model."""
+def prepare(plan: Plan, checked: Sequence[Checked] | None = None, missing: list[str] | None = None) -> list[Ready]:
+    """Every stage ready to run. RecipeError in one line for what is wrong with the recipe, its data or its model.
+
+    `missing` takes what this machine lacks instead of an error."""
     ready: list[Ready] = []
-    for each in check(plan) if checked is None else checked:
+    for each in check(plan, missing) if checked is None else checked:
         try:
-            ready.append(_ready(each, {before.stage.name: before for before in ready}))
+            ready.append(_ready(each, {before.stage.name: before for before in ready}, missing))
         except RecipeError as error:
             raise RecipeError(of_stage(plan, each.stage, error)) from None
     return ready
@@ -70,9 +72,10 @@ def filled(ready_stage: Ready, folder: Callable[[str], Path]) -> Ready:
     return replace(ready_stage, sources=fitting.sources, notes=fitting.notes, steps=steps, longest_cost=longest)
 
 
-def _ready(checked: Checked, before: Mapping[str, Ready]) -> Ready:
-    stage, location = checked.stage, checked.location
-    limit = factory.check(stage.engine, None, getattr(stage, "lora", None))
+def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | None) -> Ready:
+    stage, location, limit = checked.stage, checked.location, None
+    with lacking(missing):
+        limit = factory.check(stage.engine, None, getattr(stage, "lora", None))
     if stage.from_ is not None:
         tokenizer, context = before[stage.from_].tokenizer, before[stage.from_].renderer.context
     else:
@@ -81,10 +84,12 @@ def _ready(checked: Checked, before: Mapping[str, Ready]) -> Ready:
             trust_remote_code()
         models.check(location)
         if isinstance(stage, TrainStageConfig):
-            compute.check(stage)
+            with lacking(missing):
+                compute.check(stage)
         tokenizer, config = models.load_tokenizer(location), models.load_config(location)
         context = models.context_length(config)
-        limit = factory.check(stage.engine, config)
+        with lacking(missing):
+            limit = factory.check(stage.engine, config)
     renderer = renderer_of(tokenizer, stage.prompt, min(filter(None, (context, limit)), default=None))
     checked = _fitting(checked, renderer)
     steps, longest = _check_lengths(checked, renderer)

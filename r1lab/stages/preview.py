@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import r1lab_verifiers as verifiers
+from r1lab import plugin
 from r1lab.engines import factory
 from r1lab.errors import RunError
+from r1lab.objective import explain
 from r1lab.objective.presets import PRESETS
-from r1lab.recipe import AnyStageConfig, SftStageConfig, TrainStageConfig
+from r1lab.recipe import AnyStageConfig, ObjectiveConfig, SftStageConfig, TrainStageConfig
 from r1lab.recipe.base import Config
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
@@ -19,6 +21,7 @@ from r1lab.rollout import verification
 from r1lab.stages import model_shapes
 from r1lab.stages.prepare import Ready
 from r1lab_data import Problem
+from r1lab_data.tasks import VERIFIERS
 from r1lab_verifiers import reference_checks
 
 PROMPT_LINES, LINE_CHARACTERS = 12, 200
@@ -93,20 +96,46 @@ def _knobs(ready_stage: Ready, config: Any) -> Iterator[str]:
         choice = factory.choose(stage.engine.kind, config, getattr(stage, "lora", None))
         yield f"engine: {choice.name} ({choice.why})"
     if isinstance(stage, TrainStageConfig):
-        name = stage.objective.preset or "default"
-        formula = f": {PRESETS[name].formula}" if name in PRESETS else ""
-        yield f"objective: {name}{formula}"
+        yield _objective(stage.objective)
     yield f"differs from the defaults: {', '.join(differences(stage)) or 'nothing'}"
 
 
-def differences(knobs: Config, path: str = "") -> Iterator[str]:
-    """`key.path=value` of every value that is not the default, such as a command line takes."""
+def _objective(knobs: ObjectiveConfig) -> str:
+    """The preset's formula, and the fields in force that are not the preset's."""
+    name = knobs.preset or "default"
+    preset = plugin.find(PRESETS, name, "objective.preset")
+    changed = [f"{key}={explain.written(now)} (not {explain.written(own)})" for key, now, own in explain.changes(knobs)]
+    return f"objective: {name}: {preset.formula}" + (f"; but here {', '.join(changed)}" if changed else "")
+
+
+def differences(stage: AnyStageConfig) -> Iterator[str]:
+    """`key.path=value` of every value that is not what would hold without it, such as a command line takes."""
+    resolved = {"verifier": _own_verifier(stage), "schedule_steps": stage.steps, "epochs": 1.0}
+    resolved |= {"eval.max_new_tokens": stage.max_new_tokens}
+    if not isinstance(stage, SftStageConfig):
+        del resolved["epochs"]
+    usual = [f"{key}={_written(value)}" for key, value in resolved.items() if value is not None]
+    yield from (each for each in _differences(stage) if each not in usual)
+    if isinstance(stage, TrainStageConfig):
+        yield from (f"objective.{key}={_line(_written(now))}" for key, now, _ in explain.changes(stage.objective))
+
+
+def _own_verifier(stage: AnyStageConfig) -> str | None:
+    """The one that the stage's tasks have by themselves."""
+    tasks = [source.task for source in (*stage.data.values(), *stage.eval.sets.values())]
+    own = {VERIFIERS.get(task.partition(":")[0]) if task else None for task in tasks}
+    return own.pop() if len(own) == 1 else None
+
+
+def _differences(knobs: Config, path: str = "") -> Iterator[str]:
     for name, field in type(knobs).model_fields.items():
         value, default = getattr(knobs, name), field.get_default(call_default_factory=True)
-        if (not path and name in TOLD_ELSEWHERE) or value == default or (path == "objective." and name == "preset"):
+        if (not path and name in (*TOLD_ELSEWHERE, "objective")) or value == default:
             continue
-        if isinstance(value, Config):
-            yield from differences(value, f"{path}{name}.")
+        if isinstance(value, Config) and default is None:  # there is one at all: `lora: {}`
+            yield f"{path}{name}={_line(_written(value.model_dump(exclude_defaults=True)))}"
+        elif isinstance(value, Config):
+            yield from _differences(value, f"{path}{name}.")
         elif isinstance(value, dict) and any(isinstance(each, Config) for each in value.values()):
             yield f"{path}{name}: {', '.join(value)}"
         else:

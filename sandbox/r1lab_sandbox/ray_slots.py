@@ -74,7 +74,7 @@ class RayCluster:
             import ray  # type: ignore[import-not-found]
             import ray.exceptions  # type: ignore[import-not-found]
         except ImportError as error:
-            raise SandboxError("workers ray: Ray is not installed; pip install 'r1lab[ray]'") from error
+            raise SandboxError("workers ray: Ray is not installed; pip install 'ray>=2.50'") from error
         self._ray, self._packages = ray, tuple(packages)
         self._is_ours = not ray.is_initialized()
         if self._is_ours:

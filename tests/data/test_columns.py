@@ -28,7 +28,7 @@ def test_where_chooses_rows_by_value_and_the_others_may_be_unreadable():
         return [problem.id for problem in made]
 
     assert chosen({"kind": "add"}) == ["s/0", "s/2"] and chosen({"kind": ["add", "None"]}) == ["s/0", "s/2", "s/3"]
-    with pytest.raises(DataError, match="no column 'knd' for where; there are: prompt, answer, kind"):
+    with pytest.raises(DataError, match="no column 'knd' for where; there are: kind, prompt, answer; "):
         chosen({"knd": "add"})
     with pytest.raises(DataError, match=r"none of its 4 rows is as where: \{'kind': 'sub'\} says"):
         chosen({"kind": "sub"})

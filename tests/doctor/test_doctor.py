@@ -108,7 +108,7 @@ def test_a_missing_extra_does_not_change_exit_0(command):
     code, findings = command("numpy", "no-such-thing>=1; extra == 'lora'", "numpy>=99; extra == 'ray'")
     lora, ray = only(findings, "lora"), only(findings, "ray")
     assert (code, lora.state, ray.state) == (0, "missing", "broken")
-    assert lora.detail == "without no-such-thing" and lora.remedy.endswith("pip install 'r1lab[lora]'")
+    assert lora.detail == "without no-such-thing" and lora.remedy.endswith("pip install -e '.[lora]'")
 
 
 def test_damaged_metadata_is_a_finding(command, tmp_path):
@@ -195,7 +195,7 @@ def test_closed_namespaces_name_the_switch_that_opens_them(monkeypatch):
     level, namespaces, seccomp, *_ = isolation.findings(ProbeAnswer({**refused, "seccomp": None}))
     assert level.detail.startswith("not full: without user namespace, mount namespace")
     assert namespaces.remedy == "sudo sysctl -w user.max_user_namespaces=15000"
-    assert level.remedy.startswith(namespaces.remedy) and "r1lab[sandbox]" in level.remedy
+    assert level.remedy.startswith(namespaces.remedy) and "install -e '.[sandbox]'" in level.remedy
     assert (level.state, level.is_fatal, seccomp.state) == ("missing", False, "ok")
 
 

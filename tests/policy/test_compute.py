@@ -66,9 +66,9 @@ def test_dropout_stays_off(make_policy, make_samples):
 
 def test_what_this_machine_lacks_is_said_before_the_run(make_stage, monkeypatch):
     monkeypatch.setattr(compute.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"liger is not installed; pip install 'r1lab\[gpu\]'"):
+    with pytest.raises(RecipeError, match=r"liger is not installed; run .*pip install -e '\.\[gpu\]'"):
         compute.check(make_stage(model_kernels="liger"))
-    with pytest.raises(RecipeError, match=r"peft is not installed; pip install 'r1lab\[lora\]'"):
+    with pytest.raises(RecipeError, match=r"peft is not installed; run .*pip install -e '\.\[lora\]'"):
         compute.check(make_stage(lora=LoraConfig()))
     monkeypatch.setattr(compute.importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

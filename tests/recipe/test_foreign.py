@@ -47,6 +47,20 @@ def test_no_key_of_a_recipe_is_called_foreign():
     ("scale_rewards", False, "objective.advantage: mean"), ("scale_rewards", None, "objective.advantage; zscore where"),
     ("loss_type", "dr_grpo", "objective.aggregate: {use: const}; TRL's keeps z-scored advantages"),
     ("loss_type", ["odd"], "objective.aggregate"), ("learning_rat", 1, ""), ("rollout.notes", 1, ""),
+    ("mask_truncated_completions", True, "truncated: mask"), ("use_vllm", True, "engine.kind: vllm"),
+    ("mask_truncated_completions", False, "no key; false is how it is here"), ("use_peft", False, "no key; false is"),
+    ("gradient_checkpointing", False, "no key; false is"), ("fp16", False, "no key; false is"),
+    ("log_completions", False, "print_samples: 0"), ("eval_on_start", False, "eval.at_start: false"),
+    ("eval_strategy", "no", "no key; eval.every: 0"), ("eval_strategy", "steps", "eval.every"),
+    ("max_steps", -1, "no key; -1 leaves"), ("max_steps", 100, "steps"), ("lr_scheduler_type", "cosine",
+     "optimizer.schedule: cosine"), ("lr_scheduler_type", "polynomial", "optimizer.schedule; constant, linear"),
+    ("report_to", "wandb", "trackers: [wandb]"), ("report_to", ["wandb", "tensorboard"],
+     "trackers: [tensorboard, wandb]"), ("report_to", "none", "no key; none is how it is here"),
+    ("report_to", [], "no key; none is how"), ("report_to", "mlflow", "trackers; a list of tensorboard and wandb"),
+    ("report_to", "all", "trackers: [tensorboard, wandb]"), ("report_to", 3, "trackers"),
+    ("trainer.logger", ["console", "wandb"], "trackers: [wandb]"), ("trainer.logger", ["console"], "no key; none is"),
+    ("vllm_importance_sampling_correction", False, "objective.correction: none"),
+    ("adv_estimator", "rloo", "objective.advantage: rloo"), ("adv_estimator", "remax", "objective.preset: remax"),
 ])  # fmt: skip
 def test_a_key_is_known_by_name_by_the_end_of_its_path_or_with_its_value(path, value, here):
     assert counterpart(path, value).startswith(here) and bool(counterpart(path, value)) == bool(here)

@@ -22,6 +22,13 @@ def said(recipe) -> str:
     return str(error.value)
 
 
+def listed(recipe) -> list[str]:
+    """The lines of a recipe with several keys of another library."""
+    with pytest.raises(RecipeError) as error:
+        resolve(recipe)
+    return str(error.value).split("\n  ")
+
+
 @pytest.mark.parametrize(("recipe", "line"), [
     ("{steps: 3, num_generations: 8, data: {task: addition}}", "num_generations: unknown key; it is `group_size` here"),
     ("{steps: 3, weight_decay: 0.1, data: {task: addition}}",
@@ -54,11 +61,24 @@ def test_one_mistake(recipe, line):
 
 
 def test_every_unknown_key_and_every_wrong_value_at_once():
-    line = said(ONE | {"num_generations": 8, "beta": 0.04, "learning_rat": 1, "optimizer": {"lr": 1}, "threads": -1})
+    keys = {"num_generations": 8, "beta": 0.04, "learning_rat": 1, "optimizer": {"lr": 1}, "threads": -1}
+    *lines, defaults = listed(ONE | keys)
+    assert lines == [
+        "4 unknown keys:",
+        "`num_generations` is `group_size` here",
+        "`beta` is `objective.kl.coef` here (that of DPO is objective.weight: {pair: {use: dpo, beta}})",
+        "`learning_rat`: did you mean 'learning_rate'?",
+        "`optimizer.lr` is `learning_rate` here",
+        "threads: must be a whole number >= 0, got -1",
+    ]
+    assert defaults.startswith("defaults here, in parentheses TRL's: ")
+
+
+def test_typing_mistakes_stand_in_one_line():
+    line = said(ONE | {"num_generations": 8, "learning_rat": 1, "threads": -1})
     assert line == (
-        "4 unknown keys: `num_generations` is `group_size` here; `beta` is `objective.kl.coef` here (that of DPO is "
-        "objective.weight: {pair: {use: dpo, beta}}); `learning_rat`: did you mean 'learning_rate'?; `optimizer.lr` is "
-        "`learning_rate` here; threads: must be a whole number >= 0, got -1"
+        "2 unknown keys: `num_generations` is `group_size` here; `learning_rat`: did you mean 'learning_rate'?; "
+        "threads: must be a whole number >= 0, got -1"
     )
 
 
@@ -70,8 +90,14 @@ def test_a_missing_length_hides_no_unknown_key():
 
 
 def test_the_sections_of_another_library_are_told_of_key_by_key():
-    line = said(ONE | {"actor_rollout_ref": {"rollout": {"n": 8}, "actor": {"optim": {"lr": 1e-6}, "kl_loss_coef": 1}}})
-    assert line.startswith("3 unknown keys: `actor_rollout_ref.rollout.n` is `group_size` here; ")
+    actor = {"optim": {"lr": 1e-6}, "kl_loss_coef": 1}
+    lines = listed(ONE | {"actor_rollout_ref": {"rollout": {"n": 8}, "actor": actor}})
+    assert lines[:2] == ["3 unknown keys:", "`actor_rollout_ref.rollout.n` is `group_size` here"]
+
+
+def test_a_section_that_is_one_setting_is_told_of_as_one():
+    line = said(ONE | {"custom_reward_function": {"path": "reward.py", "name": "score"}})
+    assert line == "custom_reward_function: unknown key; it is `verifier: package.module:name` here"
 
 
 def test_every_stage_is_told_of_at_once():

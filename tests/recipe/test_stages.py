@@ -5,6 +5,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
+from r1lab.errors import RecipeError
 from r1lab.recipe import (
     EntropyConfig,
     EvalConfig,
@@ -19,6 +20,7 @@ from r1lab.recipe import (
     stages,
 )
 from r1lab.recipe.base import Config, Kind, kind_of, select
+from r1lab.recipe.load import resolve
 
 MODELS = [
     each for each in vars(stages).values() if isinstance(each, type) and issubclass(each, Config) and each != Config
@@ -128,3 +130,17 @@ def test_each_knob_is_selected_under_one_kind():
         "engine",
     }  # fmt: skip
     assert chosen[Kind.RESULT]["eval"] == {"keep_best": "eval/t/avg"}
+
+
+@pytest.mark.parametrize(("trackers", "names"), [
+    ("wandb", ("wandb",)), (["wandb"], ("wandb",)), (["tensorboard", "wandb"], ("tensorboard", "wandb")), ([], ()),
+    ("none", ()), (None, ()),
+])  # fmt: skip
+def test_one_tracker_may_stand_alone(trackers, names):
+    assert resolve({"data": {"task": "addition"}, "steps": 1, "trackers": trackers}).stages[0].trackers == names
+
+
+@pytest.mark.parametrize("trackers", ["mlflow", ["mlflow"], 3, True, {"wandb": 1}, ["none"]])
+def test_what_is_no_tracker_is_refused(trackers):
+    with pytest.raises(RecipeError, match=r"^trackers(\.0)?: must be .* got "):
+        resolve({"data": {"task": "addition"}, "steps": 1, "trackers": trackers})

@@ -150,7 +150,7 @@ def test_a_package_that_is_missing_is_refused_before_anything_is_written(tmp_pat
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(RecipeError, match=r"wandb is not installed.*pip install 'r1lab\[trackers\]'"):
+    with pytest.raises(RecipeError, match=r"wandb is not installed; run .*pip install -e '\.\[trackers\]'"):
         train(tmp_path / "run", trackers=["wandb"])
     assert not (tmp_path / "run").exists()
 

@@ -13,7 +13,7 @@ needs_it = pytest.mark.skipif(importlib.util.find_spec("math_verify") is None, r
 
 def test_without_the_package_the_remedy_is_said(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'r1lab\[audit\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'math-verify=="):
         resolve("math_verify")
 
 

@@ -28,7 +28,7 @@ class MathVerify:
 
     def __post_init__(self):
         if importlib.util.find_spec("math_verify") is None:
-            raise ValueError("verifier 'math_verify' needs the package math-verify: pip install 'r1lab[audit]'")
+            raise ValueError("verifier 'math_verify' needs the package math-verify: pip install 'math-verify==0.9.*'")
 
     def verify(self, item: Item) -> Verdict:
         from math_verify import verify

@@ -4,7 +4,6 @@ Not the table of built-ins (`verifiers`) and not how a verifier is kept from har
 """
 
 import asyncio
-import difflib
 import importlib
 import inspect
 import math
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from r1lab_data.answers import ANY
+from r1lab_data.names import did_you_mean, import_hint
 from r1lab_verifiers import reward_functions
 from r1lab_verifiers.reward_functions import AS, RewardFunction
 from r1lab_verifiers.verdict import RANGE_REMEDY, Item, Verdict, tidy
@@ -166,7 +166,9 @@ def resolve(spec: object, built_in: Mapping[str, str], import_paths: Iterable[st
     try:
         target = load(path)
     except (Exception, SystemExit) as error:  # the plug-in border: its import may do anything
-        raise ValueError(f"verifier {name!r} does not import: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"verifier {name!r} does not import: {type(error).__name__}: {error}{import_hint(path)}"
+        ) from error
     ours = path in built_in.values()
     if AS in settings:
         fault = "is built in; as: is for a function of yours" if ours else reward_functions.fault(target, settings)
@@ -209,8 +211,7 @@ def _find(name: object, built_in: Mapping[str, str]) -> str:
         return built_in[name]
     if isinstance(name, str) and PATH.fullmatch(name):
         return name
-    close = difflib.get_close_matches(str(name), built_in, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(str(name), built_in)
     raise ValueError(f"verifier {name!r} is unknown: use one of {', '.join(built_in)}, or package.module:name{hint}")
 
 
@@ -244,7 +245,8 @@ def _check_settings(name: object, target: Any, settings: dict) -> None:
     if not fits:
         unknown = ", ".join(sorted(map(repr, settings.keys() - set(allowed))))
         what = f"has no setting {unknown}" if unknown else "lacks a setting"
-        raise ValueError(f"verifier {name!r} {what}; its settings: {', '.join(allowed) or 'none'}")
+        close = did_you_mean(str(min(settings.keys() - set(allowed), default="")), allowed)
+        raise ValueError(f"verifier {name!r} {what}; its settings: {', '.join(allowed) or 'none'}{close}")
 
 
 def _binds(name: object, target: Any, settings: dict) -> tuple[bool, list[str]]:

@@ -23,7 +23,7 @@ class Gym:
 
     def __post_init__(self):
         if importlib.util.find_spec("reasoning_gym") is None:
-            raise ValueError("verifier 'reasoning_gym' needs the package reasoning-gym: pip install 'r1lab[tasks]'")
+            raise ValueError("verifier 'reasoning_gym' needs its package: pip install 'reasoning-gym>=0.1.25'")
 
     def verify(self, item: Item) -> Verdict:
         try:

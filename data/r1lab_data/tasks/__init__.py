@@ -5,10 +5,10 @@ A prompt belongs to one split by its own words (`split_of`): train and eval neve
 
 import inspect
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from hashlib import blake2b
 
+from r1lab_data.names import did_you_mean
 from r1lab_data.overlap import normalise
 from r1lab_data.problem import DataError, Problem
 from r1lab_data.seeds import generator
@@ -69,8 +69,7 @@ def task_named(task: str) -> Task:
     if task.startswith(PREFIX):
         return gym_task(task.removeprefix(PREFIX))
     if task not in TASKS:
-        close = get_close_matches(task, TASKS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(task, TASKS)
         raise DataError(f"unknown task {task!r}; allowed: {', '.join(TASKS)} and gym:<reasoning-gym's task>{hint}")
     return TASKS[task]
 
@@ -80,7 +79,9 @@ def check_settings(task: str, draw: Task, settings: dict) -> None:
     known = list(inspect.signature(draw).parameters)[1:]
     unknown = [] if "settings" in known else [name for name in settings if name not in known]
     if unknown:
-        raise DataError(f"task {task}: unknown setting {unknown[0]!r}; allowed: {', '.join(known)}")
+        raise DataError(
+            f"task {task}: unknown setting {unknown[0]!r}; allowed: {', '.join(known)}{did_you_mean(unknown[0], known)}"
+        )
 
 
 def unseen(draw: Callable[[], dict], task: str, split: str, seen: set[str]) -> dict | None:

@@ -10,8 +10,8 @@ import json
 import numbers
 import random
 from collections.abc import Callable
-from difflib import get_close_matches
 
+from r1lab_data.names import nearest
 from r1lab_data.problem import DataError
 
 PREFIX = "gym:"
@@ -27,8 +27,7 @@ def gym_task(name: str) -> Callable[..., dict]:
     gym = reasoning_gym()
     known = sorted(gym.factory.DATASETS)
     if name not in known:
-        close = get_close_matches(name, known)
-        raise DataError(f"task gym:{name}: reasoning-gym has no such task; nearest: {', '.join(close) or 'none'}")
+        raise DataError(f"task gym:{name}: reasoning-gym has no such task; nearest: {nearest(name, known) or 'none'}")
     if name in HASH_DEPENDENT:
         remedy = "draw it once into a JSONL file and load that"
         raise DataError(
@@ -56,7 +55,7 @@ def reasoning_gym():
     try:
         return importlib.import_module("reasoning_gym")
     except ModuleNotFoundError as error:
-        raise DataError(f"tasks gym:* need reasoning-gym ({error}); pip install 'r1lab[tasks]'") from error
+        raise DataError(f"tasks gym:* need reasoning-gym ({error}); pip install 'reasoning-gym>=0.1.25'") from error
 
 
 def create(gym, name: str, seed: int, settings: dict):

@@ -54,5 +54,5 @@ def test_a_task_that_cannot_be_drawn_says_why(task, settings, says):
 
 def test_a_missing_package_is_named_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
-    with pytest.raises(DataError, match=r"pip install 'r1lab\[tasks\]'"):
+    with pytest.raises(DataError, match=r"pip install 'reasoning-gym>="):
         gym_task("chain_sum")(random.Random(0))
