@@ -16,7 +16,7 @@ from r1lab_data.answers import ANY, FORMATS, WHOLE_IS_SOLUTION, accepted
 from r1lab_data.cells import Unusable, fields, given, reader, text
 from r1lab_data.code_rows import ROW_FORMATS, RowFormat
 from r1lab_data.names import did_you_mean, nearest_first
-from r1lab_data.problem import DataError, Problem
+from r1lab_data.problem import DataError, Problem, RowError
 from r1lab_data.programs import BadRow
 from r1lab_data.rows import Table, shown
 
@@ -39,9 +39,10 @@ def problems(
     answer_format: str,
     where: Mapping[str, object] = {},
     is_whole: bool = False,
+    bad_rows: list[str] | None = None,
 ) -> list[Problem]:
     """Every row of the table that is as `where` says, as a problem, in order; columns without a role go to `meta`, all
-    where `is_whole`."""
+    where `is_whole`. Rows that make no problem go to `bad_rows`, a line each; None: the first is a DataError."""
     check_roles(columns)
     if answer_format not in {ANY, *FORMATS, *ROW_FORMATS}:
         allowed = ", ".join((*FORMATS, ANY, *ROW_FORMATS))
@@ -70,8 +71,14 @@ def problems(
                 meta={key: value for key, value in row.items() if is_whole or key not in used},
             )
         except (Unusable, BadRow) as error:
-            raise DataError(f"{table.where(number)}: {error}") from error
+            told = f"{table.where(number)}: {error}"
+            if bad_rows is None:
+                raise RowError(told) from error
+            bad_rows.append(told)
+            continue
         made.append(problem)
+    if not made and bad_rows:
+        raise DataError(f"{bad_rows[0]}; so it is with all {len(bad_rows)} rows, and nothing is left")
     if not made:
         raise DataError(f"{table.name}: none of its {len(table.rows)} rows is as where: {dict(where)} says")
     check_ids(made, table, roles.get("id"))

@@ -32,6 +32,7 @@ def load(
     base: Path | None = None,
     demonstrates: bool = False,
     is_whole: bool = False,
+    bad_rows: list[str] | None = None,
 ) -> list[Problem]:
     r"""The problems of a hub id, a local file or folder, or a URL.
 
@@ -43,21 +44,23 @@ def load(
     holdout_by and part choose among the rows (`r1lab_data.columns`, `r1lab_data.split`).
     limit: the first of what is left. base: where relative paths start (a recipe's folder), before the current folder.
     demonstrates: read for its solutions; an answer, which no verifier will ask for, need not be there. is_whole: `meta`
-    holds every column, also those with a role, as it stands, and no column need be the answer.
+    holds every column, also those with a role, as it stands, and no column need be the answer. bad_rows: takes a line
+    for each row that makes no problem (no answer, no text), which is left out; None: the first ends in a DataError.
     Text stays as it is but for line ends: \r\n and \r are \n in prompts, solutions and text answers, not in `meta`.
     DataError: whatever is wrong, in one line with file, row, value, what is allowed and the remedy.
     """
     if limit is not None and limit < 1:
         raise DataError(f"source {source}: limit {limit} leaves no rows; give a number from 1 on, or leave it out")
-    chooses = bool(where) or distinct != "rows" or holdout is not None
+    chooses = bool(where) or distinct != "rows" or holdout is not None or bad_rows is not None
     table = read(path, split=split, config=config, base=base, limit=None if chooses else limit)
     if answer_format not in ROW_FORMATS:
         table, columns = recognised(table, columns, demonstrates=demonstrates, is_whole=is_whole)
     if demonstrates and "solution" in columns and "answer" not in columns and answer_format == "plain":
         columns = {**columns, "answer": columns["solution"]}
     made = problems(
-        table, columns, source=source, verifier=verifier, answer_format=answer_format, where=where, is_whole=is_whole
-    )
+        table, columns, source=source, verifier=verifier, answer_format=answer_format, where=where, is_whole=is_whole,
+        bad_rows=bad_rows,
+    )  # fmt: skip
     made = distinct_of(made, distinct)
     if holdout is not None:
         made = part_of(made, holdout=holdout, take=part, by=holdout_by)

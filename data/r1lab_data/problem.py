@@ -26,3 +26,7 @@ class Problem:
     """Name of the source in the recipe; metrics are kept per source."""
     meta: dict = field(default_factory=dict)
     """Whatever else the row holds; passed on to the verifier, never trained on."""
+
+
+class RowError(DataError):
+    """One row makes no problem; others may."""

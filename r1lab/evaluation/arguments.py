@@ -116,7 +116,8 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     table = verification.resolve([source.verifier])
     golds = Golds(table, asked.on_bad_gold, workers)
     is_whole = verification.is_reward_function(source.verifier)
-    problems = load_problems(source, name, key, base, f"--on {name}", is_whole=is_whole)
+    notes: list[str] = []
+    problems = load_problems(source, name, key, base, f"--on {name}", is_whole=is_whole, notes=notes)
     eval_set = EvaluationSet(name, golds.usable(name, problems))
     if plan and not asked.as_training:
         _refuse_leaks(eval_set, source, plan)
@@ -129,7 +130,7 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     why = partial(origin.misfit, max_new_tokens=sampling.max_new_tokens)
     eval_set = replace(eval_set, problems=fitting(f"--on {name}", source, eval_set.problems, why, golds.notes))
     n = asked.n or (origin.least if isinstance(origin, FileCompleter) else 1)
-    note = {"notes": golds.notes, "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
+    note = {"notes": [*notes, *golds.notes], "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
     sampling = Sampling() if isinstance(origin, FileCompleter) else sampling
     plain = {} if isinstance(origin, FileCompleter) else prompt.model_dump(mode="json")
     asking = (eval_set, n, asked.seed, sampling)

@@ -47,6 +47,9 @@ class SourceConfig(Config):
     """Seed of the generated problems; the run's seed does not touch them (tasks)."""
     settings: Annotated[dict[str, Any], FREE] = {}
     """The task's difficulty settings."""
+    on_bad_row: Annotated[Literal["error", "drop"], FREE] = "error"
+    """Rows that make no problem, without an answer or a prompt: refuse the recipe, or leave them out and say how many.
+    """
     on_long_prompt: Annotated[Literal["error", "drop"], FREE] = "error"
     """Prompts that leave the context no room for `max_new_tokens`: refuse the recipe, or leave them out."""
     verifier: Annotated[Use | None, RESULT] = None

@@ -8,11 +8,12 @@ from typing import get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from r1lab.errors import RecipeError, nearest
+from r1lab.errors import RecipeError
 from r1lab.recipe import AnyStageConfig
 from r1lab.recipe.base import Config, kind_of
 from r1lab.recipe.foreign import KEYS, PATHS, counterpart
 from r1lab.recipe.messages import allowed, is_config, options, whole
+from r1lab_data.names import did_you_mean
 
 WIDTH = 100
 """Columns of the text."""
@@ -34,8 +35,7 @@ def explain(key: str) -> str:
     lines += [told.replace("\n", f"  (stages of kind {', '.join(kinds)})\n", 1) for told, kinds in found.items()]
     if lines:
         return "\n".join(lines)
-    close = nearest(key, sorted(named))
-    raise RecipeError(f"--explain: {key!r} is no key" + (f"; did you mean {close!r}?" if close else ""))
+    raise RecipeError(f"--explain: {key!r} is no key{did_you_mean(key, sorted(named))}")
 
 
 def _knobs() -> Iterator[tuple[str, type[Config], str, str]]:

@@ -8,8 +8,10 @@ from r1lab.errors import RecipeError
 from r1lab.recipe import SourceConfig
 from r1lab_data import DataError, Problem, tasks
 from r1lab_data.loaders import load
+from r1lab_data.problem import RowError
 
 SHOWN_PROBLEMS = 5
+DROP_ROWS = "; or leave such rows out with on_bad_row: drop, beside the path"
 OF_DATASETS = ("split", "config", "columns", "answer_format", "where", "distinct", "holdout", "holdout_by",
                "part", "limit")  # fmt: skip
 """Knobs of a source that `r1lab_data.loaders.load` takes by the same names."""
@@ -24,9 +26,13 @@ def load_problems(
     *,
     demonstrates: bool = False,
     is_whole: bool = False,
+    notes: list[str] | None = None,
 ) -> list[Problem]:
     """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (the recipe's
-    `key`) and what is wrong. demonstrates, is_whole: see `r1lab_data.loaders.load`."""
+    `key`) and what is wrong; of rows that the source drops a line goes to `notes`. demonstrates, is_whole: see
+    `r1lab_data.loaders.load`."""
+    where = key or ("data" if name == "data" else f"data {name}")
+    bad_rows: list[str] | None = [] if source.on_bad_row == "drop" else None
     try:
         if source.task is not None:
             knobs = {"size": source.limit or source.size, "seed": source.seed, "split": source.split}
@@ -34,10 +40,14 @@ def load_problems(
         assert source.path is not None  # a source has one origin, and `stage` is read by the stages
         knobs = {key: getattr(source, key) for key in OF_DATASETS}
         whole = {"demonstrates": demonstrates, "is_whole": is_whole}
-        return load(source.path, source=name, verifier=verifier, base=base, **knobs, **whole)
+        made = load(source.path, source=name, verifier=verifier, base=base, bad_rows=bad_rows, **knobs, **whole)
     except DataError as error:
-        told = _as_options(str(error)) if key.startswith("--") else str(error)
-        raise RecipeError(f"{key or ('data' if name == 'data' else f'data {name}')}: {told}") from None
+        told = _as_options(str(error)) if key.startswith("--") else f"{error}{DROP_ROWS * isinstance(error, RowError)}"
+        raise RecipeError(f"{where}: {told}") from None
+    if bad_rows and notes is not None:
+        total = len(made) + len(bad_rows)
+        notes.append(f"{where}: {len(bad_rows)} of {total} rows make no problem and were dropped ({bad_rows[0]})")
+    return made
 
 
 def _as_options(text: str) -> str:

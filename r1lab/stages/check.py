@@ -91,11 +91,13 @@ def of_stage(plan: Plan, stage: AnyStageConfig, error: RecipeError) -> str:
 def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], missing: list[str] | None) -> Checked:
     built, reward, second = check_knobs(stage, missing)
     location = locate(stage.model, plan.base) if stage.from_ is None else None
+    notes: list[str] = []
     sources = {
-        name: problems_of(source, name, stage, plan.base, key_of(stage, name)) for name, source in stage.data.items()
+        name: problems_of(source, name, stage, plan.base, key_of(stage, name), notes)
+        for name, source in stage.data.items()
     }
     sets = tuple(
-        EvaluationSet(name, problems_of(source, name, stage, plan.base, f"eval.sets.{name}"))
+        EvaluationSet(name, problems_of(source, name, stage, plan.base, f"eval.sets.{name}", notes))
         for name, source in stage.eval.sets.items()
     )
     _check_ids(sources)
@@ -117,7 +119,7 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
         for problems in filter(None, sources.values()):
             golds.check_reward_functions(dict.fromkeys(reward.table | second.table, problems[0]))
     sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
-    return Checked(stage, location, sources, sets, built, reward, second, table, golds.notes)
+    return Checked(stage, location, sources, sets, built, reward, second, table, [*notes, *golds.notes])
 
 
 @contextmanager
@@ -159,16 +161,18 @@ def key_of(stage: AnyStageConfig, source: str) -> str:
     return "data" if len(stage.data) == 1 else f"data.{source}"
 
 
-def problems_of(source: SourceConfig, name: str, stage: AnyStageConfig, base: Path, key: str = "") -> list[Problem]:
+def problems_of(
+    source: SourceConfig, name: str, stage: AnyStageConfig, base: Path, key: str = "", notes: list[str] | None = None
+) -> list[Problem]:
     """The problems of one source of a stage, which stands under `key` of the recipe; none yet of one that an earlier
-    stage makes."""
+    stage makes. What was left out is said in `notes`."""
     if source.stage is not None:
         return []
     demonstrates = isinstance(stage, SftStageConfig) and source in stage.data.values()
     spec = source.verifier or stage.verifier
     judging = [spec, *getattr(stage, "reward", {}).values(), getattr(stage, "second_verifier", None)]
     is_whole = not demonstrates and any(map(verification.is_reward_function, judging))
-    more = {"demonstrates": demonstrates, "is_whole": is_whole}
+    more = {"demonstrates": demonstrates, "is_whole": is_whole, "notes": notes}
     return load_problems(source, name, verification.key_of(spec) if spec else "", base, key, **more)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from r1lab_data.columns import problems
-from r1lab_data.problem import DataError, Problem
+from r1lab_data.problem import DataError, Problem, RowError
 from r1lab_data.rows import Table
 
 
@@ -32,6 +32,32 @@ def test_where_chooses_rows_by_value_and_the_others_may_be_unreadable():
         chosen({"knd": "add"})
     with pytest.raises(DataError, match=r"none of its 4 rows is as where: \{'kind': 'sub'\} says"):
         chosen({"kind": "sub"})
+
+
+BAD_ROWS = [
+    {"answer": None},
+    {"answer": " "},
+    {"prompt": ""},
+    {"prompt": ["a", "b"]},
+    {"answer": "no mark"},
+    {"n": None},
+]
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS)
+def test_rows_that_make_no_problem_are_told_of_and_left_out_where_that_is_wanted(bad):
+    good = {"prompt": "p", "answer": "why #### 1", "n": 5}
+    told: list[str] = []
+    table = Table("a.jsonl", [{**good, "n": 1}, {**good, **bad}, good], (4, 5, 9))
+    settings = {"source": "s", "verifier": "", "answer_format": "hash"}
+    columns = {"id": "n"} if "n" in bad else {}
+    made = problems(table, columns, **settings, bad_rows=told)
+    assert [problem.id for problem in made] == (["s/1", "s/5"] if "n" in bad else ["s/0", "s/2"])
+    assert len(told) == 1 and told[0].startswith("a.jsonl, line 5: ")
+    with pytest.raises(RowError, match="a.jsonl, line 5: "):
+        problems(table, columns, **settings)
+    with pytest.raises(DataError, match=r"so it is with all 1 rows, and nothing is left$"):
+        problems(Table("a", [{**good, **bad}]), columns, **settings, bad_rows=[])
 
 
 def test_code_keeps_its_indentation():

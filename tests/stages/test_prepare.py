@@ -55,6 +55,22 @@ def test_an_evaluation_on_command_drops_them_as_its_recipe_says(rows):
     assert spec.note["notes"][0].startswith("--on long: 2 of 9 prompts are too long for the model's context and were")
 
 
+def test_rows_that_make_no_problem_are_refused_or_dropped_counted_and_said(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"prompt": "1+1", "answer": answer}) + "\n" for answer in ("2", None, "2", "")))
+    with pytest.raises(RecipeError, match=r"^data: .*rows.jsonl, line 2: no answer .*; or leave .* on_bad_row: drop"):
+        ready(data={"path": str(path)}, steps=1)
+    made = ready(data={"path": str(path), "on_bad_row": "drop", "limit": 2}, steps=1)
+    assert [problem.id for problem in made.sources["data"]] == ["data/0", "data/2"]
+    assert made.notes[0].startswith("data: 2 of 4 rows make no problem and were dropped (")
+    sets = {"held": {"path": str(path), "on_bad_row": "drop"}}
+    made = ready(data={"task": "addition", "size": 8}, steps=1, eval={"sets": sets})
+    assert made.notes[0].startswith("eval.sets.held: 2 of 4 rows make no problem")
+    recipe = {**ONE, "data": {"task": "addition", "size": 8}, "steps": 1, "eval": {"sets": sets}}
+    spec, _ = evaluation_spec(Asked(model="embedded", on="held", recipe=recipe))
+    assert spec.note["notes"][0].startswith("--on held: 2 of 4 rows make no problem")
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 2), (0.5, 1), (2, 4), (1.1, 3), (0.01, 1)])
 def test_epochs_of_rl_are_passes_over_the_problems(epochs, steps):
     made = ready(data={"task": "addition", "size": 8}, epochs=epochs)
