@@ -54,7 +54,7 @@ def test_rows_that_make_no_problem_are_told_of_and_left_out_where_that_is_wanted
     made = problems(table, columns, **settings, bad_rows=told)
     assert [problem.id for problem in made] == (["s/1", "s/5"] if "n" in bad else ["s/0", "s/2"])
     assert len(told) == 1 and told[0].startswith("a.jsonl, line 5: ")
-    with pytest.raises(RowError, match="a.jsonl, line 5: "):
+    with pytest.raises(RowError, match=r"a\.jsonl, line 5: "):
         problems(table, columns, **settings)
     with pytest.raises(DataError, match=r"so it is with all 1 rows, and nothing is left$"):
         problems(Table("a", [{**good, **bad}]), columns, **settings, bad_rows=[])

@@ -57,7 +57,8 @@ def test_an_evaluation_on_command_drops_them_as_its_recipe_says(rows):
 
 def test_rows_that_make_no_problem_are_refused_or_dropped_counted_and_said(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps({"prompt": "1+1", "answer": answer}) + "\n" for answer in ("2", None, "2", "")))
+    rows = [{"prompt": "How many?", "answer": answer} for answer in ("2", None, "2", "")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(RecipeError, match=r"^data: .*rows.jsonl, line 2: no answer .*; or leave .* on_bad_row: drop"):
         ready(data={"path": str(path)}, steps=1)
     made = ready(data={"path": str(path), "on_bad_row": "drop", "limit": 2}, steps=1)

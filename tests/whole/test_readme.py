@@ -17,6 +17,7 @@ from r1lab.cli import main as cli
 from r1lab.objective import advantage, build, presets
 from r1lab.objective.term import Term
 from r1lab.recipe import load
+from r1lab.recipe.explain import explain
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("", ".github", "r1lab", "r1lab/engines", "r1lab/objective", "verifiers", "sandbox", "data", "experiments")
@@ -183,7 +184,9 @@ def test_every_command_parses_and_its_recipes_and_overrides_are_real(prepared, m
     for arguments in listed:
         command, rest = command_of(arguments)
         parsed = command.make_context(arguments[0], list(rest)).params  # a usage error names the page's mistake
-        if arguments[0] == "train":
+        if parsed.get("explain"):
+            explain(parsed["explain"])
+        elif arguments[0] == "train":
             load.resolve(
                 *load.read(parsed["recipe"], [each for each in parsed["overrides"] or () if each != "out=DIR"])
             )
@@ -201,8 +204,8 @@ def test_every_option_within_a_sentence_exists():
 
 
 def test_the_cheap_commands_run_as_written(run, prepared):
-    cheap = [given for given in commands() if given[0] not in NOT_RUN or "--dry-run" in given]
-    cheap = [given for given in cheap if "code" not in given and (given[0] != "train" or given[1] == "my.yaml")]
+    cheap = [given for given in commands() if given[0] not in NOT_RUN or {"--dry-run", "--explain"} & {*given}]
+    cheap = [given for given in cheap if "code" not in given and (given[0] != "train" or given[1] in ("my.yaml", "--explain"))]
     assert {given[0] for given in cheap} == {"verify", "audit", "methods", "train"} and len(cheap) >= 8
     printed = run(cheap)
     assert "held_out" in printed and "grpo" in printed
