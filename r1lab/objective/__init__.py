@@ -40,7 +40,8 @@ def build(knobs: ObjectiveConfig, *, max_new_tokens: int, truncated: str = "scor
     weight, clip, clipped = _weights(fields, stated=[key for key in CLIPS if getattr(knobs, key) is not None])
     advantage, credit = _advantage(fields["advantage"])
     aggregate = lookup(AGGREGATES, fields["aggregate"], "objective.aggregate", length=max_new_tokens)
-    if not (np.asarray(aggregate.fn(np.array([1]))) > 0).all():
+    one = {name: np.array([1]) for name in aggregate.takes}
+    if not (np.asarray(aggregate.fn(np.array([1]), **one)) > 0).all():
         raise RecipeError(f"objective.aggregate: {fields['aggregate']!r} gives a denominator that is not above 0")
     built = Objective(
         rule=rule,

@@ -35,6 +35,11 @@ def zscore(rewards: np.ndarray, *, epsilon: float = 1e-6) -> np.ndarray:
     return centred / (rewards.std(ddof=1) + epsilon) if centred.any() else centred
 
 
+def max_rl(rewards: np.ndarray, *, epsilon: float = 1e-6) -> np.ndarray:
+    """A = (r - mean) / (mean + epsilon), of rewards from 0 on: the gradient of log p(right) (arXiv 2602.02710)."""
+    return mean(rewards) / (rewards.mean() + epsilon) if rewards.mean() > 0 else np.zeros_like(rewards)
+
+
 def rloo(rewards: np.ndarray) -> np.ndarray:
     """A = r - mean of the others = G / (G - 1) (r - mean) (arXiv 2402.14740)."""
     return mean(rewards) * len(rewards) / (len(rewards) - 1)
@@ -118,6 +123,7 @@ ADVANTAGES = {
     "raw": Term(raw),
     "mean": Term(mean, relative=True),
     "zscore": Term(zscore, relative=True),
+    "max_rl": Term(max_rl, relative=True),
     "rloo": Term(rloo, relative=True),
     "opo": Term(opo, relative=True, takes=("lengths",)),
     "remax": Term(remax, takes=("greedy",)),

@@ -2,7 +2,8 @@
 loss is then a plain sum.
 
 Each denominator takes the counted tokens of every sequence of the whole update, int64 [B], and returns Z float64 [B]:
-a token of sequence i gets scale = weight x mask / Z[i].
+a token of sequence i gets scale = weight x mask / Z[i]. Beside the counts a function gets what its Term `takes`:
+`prompts` int64 [B], one number a draw.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,12 +36,19 @@ def const(counts: np.ndarray, *, length: int = 512) -> np.ndarray:
     return np.full(len(counts), (counts > 0).sum() * length, np.float64)
 
 
-Aggregate = Callable[[np.ndarray], np.ndarray]
+def prompt_mean(counts: np.ndarray, *, prompts: np.ndarray) -> np.ndarray:
+    """Z_i = P x the tokens of its prompt: the mean of each prompt's tokens, then over prompts (arXiv 2510.13786)."""
+    place = np.unique(prompts, return_inverse=True)[1]
+    tokens = np.bincount(place, weights=counts)
+    return (tokens > 0).sum() * tokens[place]
+
+
 AGGREGATES = {
     "token_mean": Term(token_mean),
     "seq_token_mean": Term(seq_token_mean),
     "seq_token_sum": Term(seq_token_sum),
     "const": Term(const),
+    "prompt_mean": Term(prompt_mean, takes=("prompts",)),
 }
 
 
@@ -48,7 +56,7 @@ def scales(
     samples: Sequence[Sample],
     masks: Sequence[TokenMask],
     *,
-    aggregate: Aggregate,
+    aggregate: Term,
     mix: Callable[[Role, int], float],
     step: int,
     is_joint: bool = True,
@@ -68,7 +76,7 @@ def scales(
     return [replace(sample, scale=each.astype(np.float32)) for sample, each in zip(samples, scale, strict=True)]
 
 
-def _denominators(samples: Sequence[Sample], counts: np.ndarray, aggregate: Aggregate) -> np.ndarray:
+def _denominators(samples: Sequence[Sample], counts: np.ndarray, aggregate: Term) -> np.ndarray:
     """Z of each sample; the two completions of a pair count as one sequence."""
     if not len(counts):
         return np.zeros(0)
@@ -78,4 +86,7 @@ def _denominators(samples: Sequence[Sample], counts: np.ndarray, aggregate: Aggr
     ]
     sequence = {name: place for place, name in enumerate(dict.fromkeys(names))}
     owner = np.array([sequence[name] for name in names])
-    return aggregate(np.bincount(owner, weights=counts).astype(np.int64))[owner]
+    first = [names.index(name) for name in sequence]
+    given = {"prompts": np.array([samples[index].rollout.request.id.draw for index in first], np.int64)}
+    totals = np.bincount(owner, weights=counts).astype(np.int64)
+    return aggregate.fn(totals, **{name: given[name] for name in aggregate.takes})[owner]

@@ -72,7 +72,7 @@ def scaled(objective: Objective, samples: Sequence[Sample], step: int) -> list[S
     masks = [token_mask(sample, truncated=objective.truncated) for sample in samples]
     masks = update_masks(samples, whole_pairs(samples, masks), objective.masks)
     is_joint = objective.mix is mix.none
-    done = scales(samples, masks, aggregate=objective.aggregate.fn, mix=objective.mix, step=step, is_joint=is_joint)
+    done = scales(samples, masks, aggregate=objective.aggregate, mix=objective.mix, step=step, is_joint=is_joint)
     if any((mask.counted != mask.trained).any() for mask in masks):
         done = [replace(sample, counted=mask.counted) for sample, mask in zip(done, masks, strict=True)]
     if not any(mask.penalty is not None and mask.penalty.any() for mask in masks):

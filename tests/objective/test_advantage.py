@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from r1lab.objective.advantage import (
     ADVANTAGES,
+    max_rl,
     mean,
     nft,
     nsr,
@@ -75,8 +76,14 @@ def test_relative_advantages_sum_to_zero_and_keep_the_order(rewards):
 
 def test_exactly_those_that_compare_members_say_so():
     assert {name for name, term in ADVANTAGES.items() if term.relative} == {
-        "mean", "zscore", "rloo", "opo", "seed",
+        "mean", "zscore", "max_rl", "rloo", "opo", "seed",
     }  # fmt: skip
+
+
+def test_max_rl_divides_by_the_mean_and_is_zero_where_nothing_is_right():
+    assert max_rl(np.array([1.0, 0.0, 0.0, 0.0])) == pytest.approx([3, -1, -1, -1], rel=1e-5)
+    assert max_rl(np.zeros(3)).tolist() == max_rl(np.ones(3)).tolist() == [0, 0, 0]
+    assert max_rl(np.array([-1.0, 1.0])).tolist() == [0, 0], "a mean of 0 has no inverse"
 
 
 def test_opo_takes_the_length_weighted_mean_away_and_equal_rewards_are_zero():

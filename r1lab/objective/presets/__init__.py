@@ -3,6 +3,7 @@
 from r1lab.objective.presets.fields import COMMON, Preset
 from r1lab.objective.presets.imitation import DEMONSTRATIONS, HYBRIDS, PREFERENCES
 from r1lab.objective.presets.reinforcement import GROUP_RELATIVE, POLICY_GRADIENT
+from r1lab.objective.presets.systems import SYSTEMS
 
 __all__ = ["COMMON", "PRESETS", "Preset"]
 
@@ -16,4 +17,5 @@ PRESETS = {
     **GROUP_RELATIVE,
     **HYBRIDS,
     **PREFERENCES,
+    **SYSTEMS,
 }  # fmt: skip

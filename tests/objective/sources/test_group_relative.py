@@ -4,7 +4,9 @@ stay in the baseline and leave every sum of the loss (`live`).
 GRPO arXiv 2402.03300 eq. 3-4; Dr. GRPO arXiv 2503.20783 eq. 2-3; DAPO arXiv 2503.14476 eq. 8-9, 11; Lite-PPO arXiv
 2508.08221 section 5; GSPO arXiv 2507.18071 eq. 5-7; CISPO arXiv 2506.13585 eq. 4-5; SAPO arXiv 2511.20347 eq. 5-8; NFT
 arXiv 2505.18116 eq. 8-10; Clip-Cov and KL-Cov arXiv 2505.22617 eq. 10-13; entropy advantage arXiv 2506.14758 eq. 5-6;
-GFPO arXiv 2508.09726 algorithm 1; PODS arXiv 2504.13818 algorithm 2; the mask of DeepSeek-V3.2 arXiv 2512.02556 eq. 9.
+GFPO arXiv 2508.09726 algorithm 1; PODS arXiv 2504.13818 algorithm 2; the mask of DeepSeek-V3.2 arXiv 2512.02556 eq. 9;
+LUSPO arXiv 2602.05261; the 80/20 rule arXiv 2506.01939 eq. 6; SEED-GRPO arXiv 2505.12346 eq. 6; MaxRL arXiv 2602.02710;
+IcePop arXiv 2510.18855. What whole systems run stands at the end.
 """
 
 from itertools import combinations
@@ -218,6 +220,108 @@ def gspo_on_uncertain_tokens(groups, step):
     return sequence_mean(groups, zscored, term)
 
 
+def luspo(groups, step):
+    """GSPO with each sequence's objective times its length."""
+
+    def term(m, a):
+        s = (m.logp - m.old).mean().exp()
+        return -torch.minimum(s * a, s.clamp(1 - 2e-3, 1 + 2.5e-3) * a) * m.rho * len(m.logp)
+
+    return sequence_mean(groups, zscored, term)
+
+
+def most_uncertain(groups):
+    """The fifth of the update's tokens with the largest entropy, by completion."""
+    entropies = torch.cat([m.entropy.detach() for m in live(groups)])
+    least = entropies.sort(descending=True).values[int(np.ceil(0.2 * len(entropies) - 1e-9)) - 1]
+    return {id(m): m.entropy.detach() >= least for m in live(groups)}
+
+
+def high_entropy(groups, step):
+    if not live(mixed(groups)):
+        return 0.0
+    chosen = most_uncertain(mixed(groups))
+    return token_mean(mixed(groups), zscored, lambda m, a: clipped(m, a, 0.2, 0.28) * chosen[id(m)])
+
+
+def seed_grpo(groups, step):
+    def advantages(group):
+        shares = np.array([sum(m.answer == each for m in group) for each in {m.answer for m in group}]) / len(group)
+        uncertainty = -(shares * np.log(shares)).sum() / np.log(len(group))
+        return {key: a * (1 - 0.5 * uncertainty) for key, a in centred(group).items()}
+
+    return token_mean(groups, advantages, clipped)
+
+
+def max_rl(groups, step):
+    def advantages(group):
+        average = np.mean([m.reward for m in group])
+        return {key: a / (average + 1e-6) if average > 0 else 0.0 for key, a in centred(group).items()}
+
+    return token_mean(groups, advantages, clipped)
+
+
+def popped(m, advantage, low=0.2, high=0.2):
+    """IcePop: the token's importance ratio where it lies between 0.5 and 5, else nothing of it."""
+    rho = (m.old - m.engine).exp()
+    clear = -torch.minimum(m.ratio * advantage, m.ratio.clamp(1 - low, 1 + high) * advantage)
+    return clear * torch.where((rho >= 0.5) & (rho <= 5.0), rho, 0.0)
+
+
+def icepop(groups, step):
+    return token_mean(groups, zscored, popped)
+
+
+def olmo3_zero(groups, step):
+    return token_mean(informative(groups), centred, lambda m, a: clipped(m, a, 0.2, 0.272))
+
+
+def whitened(step):
+    """(A - mean) / std of r - mean over all tokens of the step's groups that have signal."""
+    advantages = {key: value for group in informative(step) for key, value in centred(group).items()}
+    flat = np.concatenate([np.full(len(m.logp), advantages[id(m)]) for m in live(informative(step))])
+    return lambda a: (a - flat.mean()) / np.sqrt(flat.var(ddof=1) + 1e-8)
+
+
+def magistral(groups, step):
+    scale = whitened(step)
+    return token_mean(informative(groups), centred, lambda m, a: clipped(m, scale(a), 0.2, 0.28))
+
+
+def prorl_v2(groups, step):
+    scale = whitened(step)
+
+    def term(m, a):
+        return popped(m, scale(a), 0.2, 0.27) + 1e-4 * 0.5 * (m.logp - m.ref) ** 2
+
+    return token_mean(informative(groups), centred, term)
+
+
+def skywork_or1(groups, step):
+    """The steered bonus does not act before an entropy was measured."""
+    return token_mean(informative(groups), zscored, clipped)
+
+
+def deepseek_v3_2(groups, step):
+    def term(m, a):
+        is_dropped = a < 0 and float((m.engine - m.logp).detach().mean()) > 0.5
+        return clipped(m, a) * (not is_dropped) + 0.001 * m.ratio * k3(m)
+
+    return sequence_mean(groups, centred, term)
+
+
+def scale_rl(groups, step):
+    std = np.std([m.reward for m in live(informative(step))], ddof=1)
+    loss, prompts = 0.0, [group for group in informative(groups) if live([group])]
+    for group in prompts:
+        advantages = centred(group)
+        terms = [
+            m.ratio.clamp(0, 5).detach() * advantages[id(m)] / (std + 1e-6) * m.logp * m.rho for m in live([group])
+        ]
+        loss -= sum(each.sum() for each in terms) / num_tokens([group]) / len(prompts)
+    return loss
+
+
 FORMULAS = {
     "default": default,
     "grpo": grpo,
@@ -233,6 +337,17 @@ FORMULAS = {
     "entropy_advantage": entropy_advantage,
     "gfpo": gfpo,
     "pods": pods,
+    "luspo": luspo,
+    "high_entropy": high_entropy,
+    "seed_grpo": seed_grpo,
+    "max_rl": max_rl,
+    "icepop": icepop,
+    "olmo3_zero": olmo3_zero,
+    "magistral": magistral,
+    "prorl_v2": prorl_v2,
+    "skywork_or1": skywork_or1,
+    "deepseek_v3_2": deepseek_v3_2,
+    "scale_rl": scale_rl,
 }
 KNOBS = {"clip_cov": {"mask": {"use": "clip_cov", "share": 1.0, "low": 1.0, "high": 5.0}}}
 
