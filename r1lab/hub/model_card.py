@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from r1lab.hub import usage_example
 from r1lab.recipe import AnyStageConfig, SourceConfig
@@ -61,11 +62,11 @@ def text(ready: Sequence[CardStage], plan: Plan, manifest: Mapping[str, Any], ro
     chain, known = lineage(ready), {each.stage.name for each in ready}
     rows = [row for row in rows if row["stage"] in known]
     scored = {eval_set.name: scores(eval_set.name, chain, rows) for eval_set in chain[-1].sets}
-    front = yaml.safe_dump(front_matter(chain, plan, scored), sort_keys=False, allow_unicode=True)
+    front = front_matter(chain, plan, scored).to_yaml()
     said = {"rl": "RL with rewards that a program verifies", "sft": "SFT on demonstrations"}
     name, kinds = base_name(chain[0]), ", then ".join(said[each.stage.kind] for each in chain)
     parts = [
-        f"---\n{front}---\n\n# {plan.name}\n",
+        f"---\n{front}\n---\n\n# {plan.name}\n",
         f"{name} after {kinds}. Made by r1lab; stage `{chain[-1].stage.name}` of run `{manifest['hash']}`.\n",
         "## Scores\n\n" + score_table(scored, chain[-1]),
         "## Use\n\n" + usage_example.example(chain[-1].stage, chain[-1].sources, chain[-1].renderer),
@@ -123,27 +124,29 @@ def base_name(root: CardStage) -> str:
     return f"`{Path(location).resolve().name}`" + (f" (from `{origin}`)" if origin else "")
 
 
-def front_matter(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, list[dict]]) -> dict[str, Any]:
+def front_matter(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, list[dict]]) -> ModelCardData:
     """The card's metadata by the hub's specification."""
     last, sources = chain[-1], [source for each in chain for source in each.stage.data.values()]
-    hub = sorted({source.path for source in sources if source.path and is_on_hub(source, plan)})
     results = [
-        {
-            "task": {"type": "text-generation", "name": "Text generation"},
-            "dataset": dataset_of(name, last.stage.eval.sets[name], plan),
-            "metrics": [{"type": "accuracy", "name": f"avg@{lines[-1]['n']}", "value": round(lines[-1]["avg"], 6)}],
-        }
+        EvalResult(
+            task_type="text-generation",
+            task_name="Text generation",
+            metric_type="accuracy",
+            metric_name=f"avg@{lines[-1]['n']}",
+            metric_value=round(lines[-1]["avg"], 6),
+            **dataset_of(name, last.stage.eval.sets[name], plan),
+        )
         for name, lines in scored.items()
         if lines
     ]
-    return {
+    return ModelCardData(
         **base_card(chain[0]),
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["r1lab", *dict.fromkeys(tag for each in chain for tag in TAGS[each.stage.kind])],
-        **({"datasets": hub} if hub else {}),
-        **({"model-index": [{"name": plan.name, "results": results}]} if results else {}),
-    }
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["r1lab", *dict.fromkeys(tag for each in chain for tag in TAGS[each.stage.kind])],
+        datasets=sorted({source.path for source in sources if source.path and is_on_hub(source, plan)}) or None,
+        **({"model_name": plan.name, "eval_results": results} if results else {}),
+    )
 
 
 def is_on_hub(source: SourceConfig, plan: Plan) -> bool:
@@ -151,13 +154,13 @@ def is_on_hub(source: SourceConfig, plan: Plan) -> bool:
     return bool(source.path and HUB_ID.fullmatch(source.path) and local(source.path, plan.base) is None)
 
 
-def dataset_of(name: str, source: SourceConfig, plan: Plan) -> dict[str, str]:
-    """`type` is the hub id where there is one, else a name that no hub id can be taken for."""
-    kind = f"r1lab-{source.task}" if source.task else f"local-{name}"
+def dataset_of(name: str, source: SourceConfig, plan: Plan) -> dict[str, Any]:
+    """What an `EvalResult` says of a set; the type is the hub id where there is one, else a name that no hub id can be
+    taken for."""
+    kind, config = f"r1lab-{source.task}" if source.task else f"local-{name}", None
     if source.path and is_on_hub(source, plan):
-        kind = source.path
-    config = {"config": source.config} if is_on_hub(source, plan) and source.config else {}
-    return {"name": name, "type": kind, **config, "split": source.split}
+        kind, config = source.path, source.config
+    return {"dataset_name": name, "dataset_type": kind, "dataset_config": config, "dataset_split": source.split}
 
 
 def scores(name: str, chain: Sequence[CardStage], rows: list[dict]) -> list[dict]:
