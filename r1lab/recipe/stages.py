@@ -287,6 +287,9 @@ class RlStageConfig(TrainStageConfig):
     """Passes over the problems, instead of `steps`; those drawn for dropped groups come on top."""
     group_size: Annotated[Positive, RESULT] = 8
     """Completions per problem."""
+    curriculum: Annotated[Use, RESULT] = "uniform"
+    """Which problems are passed over when their turn comes: uniform, {use: no_positive_resampling, rate}, or {use:
+    greso, easy, hard, delta}."""
     updates_per_step: Annotated[Positive, RESULT] = 1
     """Optimizer updates a step's block is cut into."""
     reuse: Annotated[Positive, RESULT] = 1

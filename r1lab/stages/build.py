@@ -15,6 +15,7 @@ from r1lab.rollout.verification import Verification
 from r1lab.run.folder import RunFolder
 from r1lab.run.progress import Progress
 from r1lab.seeds import derive
+from r1lab.stages.check import curriculum_of
 from r1lab.stages.prepare import Ready
 
 
@@ -25,7 +26,7 @@ def start(ready: Ready, run: RunFolder) -> str:
 
 def sampler(ready: Ready, plan: Plan) -> Sampler:
     weights = [source.weight for source in ready.stage.data.values()]
-    return Sampler(ready.sources, weights, derive(plan.seed, "sampler"))
+    return Sampler(ready.sources, weights, derive(plan.seed, "sampler"), curriculum_of(ready.stage))
 
 
 def verification(ready: Ready, plan: Plan, stack: ExitStack) -> Verification:

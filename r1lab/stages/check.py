@@ -21,7 +21,7 @@ from r1lab.policy.location import locate
 from r1lab.recipe import AnyStageConfig, RlStageConfig, SftStageConfig, SourceConfig
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
-from r1lab.rollout import renderer, verification
+from r1lab.rollout import curriculum, renderer, verification
 from r1lab.rollout.gold_answers import Golds
 from r1lab.rollout.problems import load_problems
 from r1lab.rollout.reward import Reward
@@ -142,6 +142,7 @@ def check_knobs(
         plugin.find(ENGINES, stage.engine.kind, "engine.kind")
     with lacking(missing):
         trackers.require(stage.trackers)
+    curriculum_of(stage)
     renderer.refuse_contradictions(stage.prompt)
     check_names(stage)
     check_metrics(stage)
@@ -179,6 +180,11 @@ def problems_of(
 def origins(stage: AnyStageConfig) -> list[str]:
     """Earlier stages whose datasets it reads."""
     return [source.stage for source in stage.data.values() if source.stage]
+
+
+def curriculum_of(stage: AnyStageConfig) -> curriculum.Uniform | None:
+    """The curriculum of an RL stage; other stages go over every problem."""
+    return curriculum.build(stage.curriculum) if isinstance(stage, RlStageConfig) else None
 
 
 def reward_of(stage: AnyStageConfig) -> Reward | None:

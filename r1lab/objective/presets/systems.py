@@ -10,7 +10,7 @@ SYSTEMS = {
     "olmo3_zero": Preset("2512.13961",
         "A = r - mean; clip 0.2/0.272; mean over all tokens; groups of equal rewards redrawn",
         REDRAWN | {"clip_high": 0.272},
-        note="Olmo 3's RL-Zero; it also stops drawing problems that are solved 7 times of 8"),
+        note="Olmo 3's RL-Zero; with it goes the stage's curriculum: {use: no_positive_resampling, rate: 0.875}"),
     "magistral": Preset("2506.10910",
         "A = r - mean, whitened over the step's tokens; clip 0.2/0.28; mean over all tokens; equal groups redrawn",
         REDRAWN | {"advantage": {"use": "mean", "scale": "whiten"}},
@@ -34,5 +34,6 @@ SYSTEMS = {
         "A = (r - mean) / std of the step; -A sg(min(R, 5)) log p; mean of each prompt's tokens; equal groups left out",
         LEFT_OUT | {"advantage": {"use": "mean", "scale": "batch_std"}, "weight": {"policy": "cispo", "demo": "one"},
          "clip_low": 1.0, "clip_high": 4.0, "aggregate": "prompt_mean"},
-        note="problems solved in 9 tries of 10 are drawn again here; the paper's upper bound is chosen by a search"),
+        note="with it goes the stage's curriculum: no_positive_resampling; the paper chooses the upper bound by a "
+        "search"),
 }  # fmt: skip
