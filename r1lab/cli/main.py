@@ -202,6 +202,23 @@ def probe(
 
 
 @app.command()
+def convert(
+    trainer: Annotated[str, typer.Argument(help="trl or verl")],
+    config: Annotated[Path, typer.Argument(help="TRL: YAML or a JSON dump; verl: overrides key=value, or a script")],
+    out: Annotated[Path | None, typer.Option(help="File for the recipe, else stdout")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="TRL: that the config ran on; else one")] = None,
+) -> None:
+    """A recipe from a config of TRL or verl, and a table of what differs and what has no counterpart."""
+    from r1lab.conversion.convert import convert
+    from r1lab.run.files import written
+
+    recipe, table = convert(trainer, config, processes)
+    with written(out, "--out", but=config) as file:
+        file.write(recipe.encode())
+    typer.echo(table, err=out is None)
+
+
+@app.command()
 def verify(
     cases: Annotated[Path, typer.Argument(help="JSONL with completion and answer in each row; - is stdin")],
     verifier: given.Verifier,

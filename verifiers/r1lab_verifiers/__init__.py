@@ -54,7 +54,7 @@ def reward(
 
     resolved = _with(verifier, settings)
     name = next((name for name, path in BUILT_IN.items() if path == resolved.path), resolved.path.rpartition(":")[2])
-    return as_reward.trl_function(resolved, name, answer, as_reward.Limits(workers, deadline, memory_mb))
+    return as_reward.trl_function(resolved, name, answer, as_reward.PoolLimits(workers, deadline, memory_mb))
 
 
 def compute_score(
@@ -79,7 +79,7 @@ def compute_score(
 
     meta = {"data_source": data_source, "extra_info": extra_info or {}}
     item = Item(solution_str, as_reward.gold_answer(ground_truth), meta=meta)
-    return as_reward.verl_score(_with(verifier, settings), item, as_reward.Limits(workers, deadline, memory_mb))
+    return as_reward.verl_score(_with(verifier, settings), item, as_reward.PoolLimits(workers, deadline, memory_mb))
 
 
 def _with(verifier: "str | dict | Callable | Resolved", settings: dict[str, Any]) -> Resolved:

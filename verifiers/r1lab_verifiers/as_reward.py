@@ -21,7 +21,7 @@ from r1lab_verifiers.verdict import Item, Verdict
 
 
 @dataclass(frozen=True)
-class Limits:
+class PoolLimits:
     """What a pool allows: processes at once, seconds of a check, MiB of a process."""
 
     workers: int = 2
@@ -29,11 +29,11 @@ class Limits:
     memory_mb: int = 2048
 
 
-_POOLS: dict[Limits, Pool] = {}
+_POOLS: dict[PoolLimits, Pool] = {}
 _LOCK = threading.Lock()
 
 
-def verdicts(verifier: Resolved, items: Sequence[Item], limits: Limits) -> list[Verdict]:
+def verdicts(verifier: Resolved, items: Sequence[Item], limits: PoolLimits) -> list[Verdict]:
     """In their order. What cannot be judged, or sent to a worker, is an `error`; SandboxError where a verifier of
     programs finds no isolation."""
     key = f"{verifier.path}#{json.dumps(verifier.settings, sort_keys=True, default=str)}"
@@ -70,7 +70,7 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def trl_function(verifier: Resolved, name: str, answer: str, limits: Limits) -> Callable[..., list[float | None]]:
+def trl_function(verifier: Resolved, name: str, answer: str, limits: PoolLimits) -> Callable[..., list[float | None]]:
     """A reward function as TRL calls it. answer: the dataset's column with the gold answer."""
     is_warned = False
 
@@ -103,7 +103,7 @@ def trl_function(verifier: Resolved, name: str, answer: str, limits: Limits) -> 
     return judge
 
 
-def verl_score(verifier: Resolved, item: Item, limits: Limits) -> dict[str, float | str]:
+def verl_score(verifier: Resolved, item: Item, limits: PoolLimits) -> dict[str, float | str]:
     """What verl takes for a score: the number, whether it is right, and why. verl knows no missing score: 0."""
     (verdict,) = verdicts(verifier, [item], limits)
     return {"score": verdict.score or 0.0, "acc": float(verdict.score == 1.0), "verdict": verdict.status}
