@@ -6,7 +6,8 @@ from typing import Any
 
 from r1lab.conversion import configs, trl, verl
 from r1lab.conversion.translation import FILL, Translation, written
-from r1lab.errors import RecipeError, nearest
+from r1lab.errors import RecipeError
+from r1lab_data.names import did_you_mean
 
 Reader = Callable[[Path], dict[str, Any]]
 TRAINERS: dict[str, tuple[Reader, Callable[[dict[str, Any], int | None], Translation]]] = {
@@ -21,9 +22,7 @@ def convert(trainer: str, path: Path, processes: int | None = None) -> tuple[str
     processes: that the config ran on, where its batch is counted by process (TRL).
     """
     if trainer not in TRAINERS:
-        close = nearest(trainer.lower(), TRAINERS)
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise RecipeError(f"convert: {trainer!r} must be one of {', '.join(TRAINERS)}{hint}")
+        raise RecipeError(f"convert: {trainer!r} must be one of trl, verl{did_you_mean(trainer, TRAINERS)}")
     read, translate = TRAINERS[trainer]
     given = read(path)
     try:

@@ -142,6 +142,8 @@ def test_settings_reach_the_function_and_none_abstains(folder):
     assert judge("short", "verl", Item("so 7", "7"), method="flexible").score == 0.0
     assert judge("silent", "trl", Item("a", "")).status == "abstained"
     assert judge("compute_score", "verl", Item("so 7", "7")).score == 1.0, "without verl's columns the answer serves"
+    other = {"data_source": "gsm8k", "index": 3, "prompt": "3+4?"}
+    assert judge("told", "verl", Item("so 7", "7", meta=other)).score == 1.0, "and the other columns are extra_info"
 
 
 def test_a_range_says_which_numbers_are_score_0_and_1(folder):

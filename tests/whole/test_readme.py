@@ -70,6 +70,7 @@ def prepared(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     (folder / "my.yaml").write_text(blocks("experiments/README.md", "yaml")[0])
     (folder / "cases.jsonl").write_text(blocks("verifiers/README.md", "json")[0])
+    (folder / "grpo.yaml").write_text("{model_name_or_path: org/model, num_generations: 8, max_steps: 100, beta: 0.04}")
     program = "```python\na, b = map(int, input().split())\nprint(a + b)\n```"
     answer = {"inputs": ["3 4\n"], "outputs": ["7"]}
     (folder / "programs.jsonl").write_text(json.dumps({"id": "a", "completion": program, "answer": answer}) + "\n")
@@ -207,9 +208,9 @@ def test_the_cheap_commands_run_as_written(run, prepared):
     cheap = [given for given in commands() if given[0] not in NOT_RUN or {"--dry-run", "--explain"} & {*given}]
     cheap = [given for given in cheap if "code" not in given]
     cheap = [given for given in cheap if given[0] != "train" or given[1] in ("my.yaml", "--explain")]
-    assert {given[0] for given in cheap} == {"verify", "audit", "methods", "train"} and len(cheap) >= 8
+    assert {given[0] for given in cheap} == {"verify", "audit", "methods", "train", "convert"} and len(cheap) >= 8
     printed = run(cheap)
-    assert "held_out" in printed and "grpo" in printed
+    assert "held_out" in printed and "grpo" in printed and "objective.kl: {estimator: k3_is, coef: 0.04}" in printed
     verdicts = [json.loads(line)["status"] for line in (prepared / "verdicts.jsonl").read_text().splitlines()]
     assert verdicts == ["correct", "wrong"] and (prepared / "audit.html").is_file()
 

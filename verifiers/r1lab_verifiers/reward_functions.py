@@ -13,10 +13,10 @@ import math
 import numbers
 import reprlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from r1lab_data.answers import text_of
+from r1lab_data.names import did_you_mean
 from r1lab_verifiers.verdict import Item, Verdict
 
 AS, RANGE = "as", "range"
@@ -26,6 +26,8 @@ NOT_GIVEN = ("trainer_state", "completion_ids", "environments")
 """What TRL's trainer knows and a verifier is not told."""
 OWN_COLUMNS = ("prompt", "prompts", "completion", "completions", "completion_ids")
 """Columns that TRL hands over under other names, or not at all."""
+OF_VERL = ("data_source", "prompt", "reward_model", "extra_info")
+"""Columns of verl's datasets; where they lack `extra_info`, the others are it."""
 
 
 class RewardFunction:
@@ -95,7 +97,7 @@ def _verl_number(reward: RewardFunction, item: Item) -> Any:
         "data_source": item.meta.get("data_source", ""),
         "solution_str": item.completion,
         "ground_truth": raw if _reads_as(raw, item.answer) else item.answer,
-        "extra_info": item.meta.get("extra_info") or {},
+        "extra_info": item.meta.get("extra_info") or {key: item.meta[key] for key in item.meta if key not in OF_VERL},
     }
     value = reward.call(arguments | reward.settings)
     if not isinstance(value, Mapping):
@@ -138,8 +140,7 @@ def fault(target: Any, settings: Mapping[str, Any]) -> str:
     """Why something cannot be called by `settings[AS]`'s convention; empty where nothing speaks against it so far."""
     convention, bounds = settings[AS], settings.get(RANGE, (0.0, 1.0))
     if not isinstance(convention, str) or convention not in CONVENTIONS:
-        close = get_close_matches(str(convention).lower(), CONVENTIONS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(str(convention), CONVENTIONS)
         return f"as: {convention!r} is unknown; allowed: {', '.join(CONVENTIONS)}{hint}"
     shape = f"{convention} calls {SHAPES[convention]}"
     if not _is_range(bounds):
