@@ -39,8 +39,8 @@ def load_problems(
             return tasks.generate(source.task, **knobs, source=name, settings=dict(source.settings), verifier=verifier)
         assert source.path is not None  # a source has one origin, and `stage` is read by the stages
         knobs = {key: getattr(source, key) for key in OF_DATASETS}
-        whole = {"demonstrates": demonstrates, "is_whole": is_whole}
-        made = load(source.path, source=name, verifier=verifier, base=base, bad_rows=bad_rows, **knobs, **whole)
+        knobs |= {"demonstrates": demonstrates, "is_whole": is_whole}
+        made = load(source.path, source=name, verifier=verifier, base=base, bad_rows=bad_rows, **knobs)
     except DataError as error:
         told = _as_options(str(error)) if key.startswith("--") else f"{error}{DROP_ROWS * isinstance(error, RowError)}"
         raise RecipeError(f"{where}: {told}") from None

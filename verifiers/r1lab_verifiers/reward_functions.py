@@ -71,12 +71,12 @@ class RewardFunction:
 
 
 def _trl(reward: RewardFunction, items: Sequence[Item]) -> Sequence:
-    is_chat = not isinstance(items[0].prompt, str)
     rows = [{"answer": item.answer, **item.meta} for item in items]
     arguments = {
-        "prompts": [[dict(message) for message in item.prompt] if is_chat else item.prompt for item in items],
+        "prompts": [item.prompt if isinstance(item.prompt, str) else [*map(dict, item.prompt)] for item in items],
         "completions": [
-            [{"role": "assistant", "content": item.completion}] if is_chat else item.completion for item in items
+            item.completion if isinstance(item.prompt, str) else [{"role": "assistant", "content": item.completion}]
+            for item in items
         ],
         **{name: [row.get(name) for row in rows] for name in rows[0] if name not in OWN_COLUMNS},
         "log_extra": _say_nothing,
