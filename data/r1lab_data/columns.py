@@ -40,9 +40,11 @@ def problems(
     where: Mapping[str, object] = {},
     is_whole: bool = False,
     bad_rows: list[str] | None = None,
+    faults: Mapping[int, str] = {},
 ) -> list[Problem]:
     """Every row of the table that is as `where` says, as a problem, in order; columns without a role go to `meta`, all
-    where `is_whole`. Rows that make no problem go to `bad_rows`, a line each; None: the first is a DataError."""
+    where `is_whole`. Rows that make no problem go to `bad_rows`, a line each; None: the first is a DataError.
+    faults: what is wrong with rows, by their numbers, so far."""
     check_roles(columns)
     if answer_format not in {ANY, *FORMATS, *ROW_FORMATS}:
         allowed = ", ".join((*FORMATS, ANY, *ROW_FORMATS))
@@ -60,6 +62,8 @@ def problems(
         if not is_chosen(row):
             continue
         try:
+            if number in faults:
+                raise Unusable(faults[number])
             name = number if read_id is None else given(text(read_id(row), roles["id"]), f"id (column {roles['id']!r})")
             problem = Problem(
                 id=f"{source}/{name}",

@@ -53,13 +53,16 @@ def load(
         raise DataError(f"source {source}: limit {limit} leaves no rows; give a number from 1 on, or leave it out")
     chooses = bool(where) or distinct != "rows" or holdout is not None or bad_rows is not None
     table = read(path, split=split, config=config, base=base, limit=None if chooses else limit)
+    faults: dict[int, str] = {}
     if answer_format not in ROW_FORMATS:
-        table, columns = recognised(table, columns, demonstrates=demonstrates, is_whole=is_whole)
+        table, columns, faults = recognised(table, columns, demonstrates=demonstrates, is_whole=is_whole)
+        if len(faults) == len(table.rows):
+            raise DataError(f"{table.where(0)}: {faults[0]}")
     if demonstrates and "solution" in columns and "answer" not in columns and answer_format == "plain":
         columns = {**columns, "answer": columns["solution"]}
     made = problems(
         table, columns, source=source, verifier=verifier, answer_format=answer_format, where=where, is_whole=is_whole,
-        bad_rows=bad_rows,
+        bad_rows=bad_rows, faults=faults,
     )  # fmt: skip
     made = distinct_of(made, distinct)
     if holdout is not None:

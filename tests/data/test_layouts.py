@@ -93,6 +93,17 @@ def test_what_cannot_be_parted_is_refused_in_one_line(tmp_path, row, told):
     assert "\n" not in str(caught.value) and "rows.jsonl, line 1" in str(caught.value)
 
 
+def test_rows_of_another_layout_may_be_left_out(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    rows = [{"messages": ASKED + SAID}, {"messages": "3+4?"}, {"messages": ASKED + SAID + SAID}, {"messages": ASKED}]
+    file.write_text("".join(json.dumps(row | {"answer": 7}) + "\n" for row in rows))
+    dropped = []
+    problems = load(str(file), source="data", bad_rows=dropped)
+    assert [problem.id for problem in problems] == ["data/0", "data/3"]
+    assert "rows.jsonl, line 2: messages is '3+4?'" in dropped[0]
+    assert "line 3: the last message" in dropped[1] and len(dropped) == 2
+
+
 def test_what_columns_say_wins_over_what_is_recognised(tmp_path):
     assert one(tmp_path, VERL, columns={"answer": "extra_info.answer"}, answer_format="hash").answer == "7"
     row = {"prompt": "a", "completion": "b", "worked": "c", "answer": "d"}
