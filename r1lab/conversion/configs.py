@@ -24,8 +24,8 @@ OPERATORS: dict[type, Callable] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
 }  # fmt: skip
-MAX_ROUNDS = 20
-"""Variables inside variables that are filled in."""
+MAX_ROUNDS, MAX_CHARACTERS = 20, 100_000
+"""Variables inside variables that are filled in, and what is put into a word at most."""
 
 
 def read_text(path: Path) -> str:
@@ -77,9 +77,14 @@ def _commands(text: str) -> list[list[str]]:
 def filled(text: str, variables: Mapping[str, str]) -> str:
     """A shell word with its variables and sums put in; what is not known stays as it is."""
 
+    left = MAX_CHARACTERS
+
     def known(match: re.Match) -> str:
+        nonlocal left
         value = variables.get(match["braced"] or match["bare"])
-        return value if value is not None else match[0] if match["default"] is None else match["default"]
+        value = match["default"] if value is None else value
+        left -= len(value or "")
+        return match[0] if value is None or left < 0 else value
 
     for _ in range(MAX_ROUNDS):
         replaced = ARITHMETIC.sub(lambda match: _sum(match, variables), VARIABLE.sub(known, text))
