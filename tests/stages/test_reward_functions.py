@@ -15,6 +15,7 @@ def holds(completions, solution, **kwargs): return [float(gold in text) for text
 def tagged(completions, **kwargs): return [float("</think>" in text) for text in completions]
 def easy(completions, level): return [float(each < 3) for each in level]
 def best(completions, **kwargs): return [float(text == max(completions)) for text in completions]
+def right(completions, answer): return [float(gold in text) for text, gold in zip(completions, answer)]
 def score(data_source, solution_str, ground_truth, extra_info=None): return float(ground_truth + data_source in "7sums")
 """
 
@@ -69,6 +70,10 @@ def test_a_part_of_the_reward_and_a_second_verifier_may_be_such_functions(recipe
         ({"verifier": of("easy"), "data": {"task": "addition", "size": 8}}, "takes 'level', which the problem has not"),
         ({"verifier": of("holds", "verl")}, r"\(as: verl\) cannot judge .* it takes 'completions'"),
         ({"verifier": of("easy", "verl")}, "verifier: 'rewards_of_mine:easy' has no parameter 'solution_str'"),
+        (
+            {"verifier": of("right")},
+            "takes 'answer', which the problem has not; there are: prompts, .* solution, level",
+        ),
         ({"verifier": of("score", "verl")}, "can only concatenate|unsupported operand"),
         ({"verifier": of("holds"), "workers": {"deadline": 1e-6}}, "cannot judge"),
     ],
@@ -79,9 +84,7 @@ def test_what_cannot_be_asked_of_one_completion_is_refused_before_the_run(recipe
     assert "\n" not in str(caught.value)
 
 
-def test_a_generated_problem_gives_its_answer_under_that_name(recipe, tmp_path):
-    more = "def right(completions, answer): return [float(gold in text) for text, gold in zip(completions, answer)]\n"
-    (tmp_path / "rewards_of_mine.py").write_text(FUNCTIONS + more)
+def test_a_generated_problem_gives_its_answer_under_that_name(recipe):
     assert check(recipe(verifier=of("right"), data={"task": "addition", "size": 8}))[0].table
 
 

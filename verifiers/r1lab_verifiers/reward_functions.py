@@ -71,7 +71,7 @@ class RewardFunction:
 
 
 def _trl(reward: RewardFunction, items: Sequence[Item]) -> Sequence:
-    rows = [{"answer": item.answer, **item.meta} for item in items]
+    rows = [_row(item) for item in items]
     arguments = {
         "prompts": [item.prompt if isinstance(item.prompt, str) else [*map(dict, item.prompt)] for item in items],
         "completions": [
@@ -84,6 +84,13 @@ def _trl(reward: RewardFunction, items: Sequence[Item]) -> Sequence:
         **reward.settings,
     }
     return _one_each(reward.call(arguments), items)
+
+
+def _row(item: Item) -> dict:
+    """A problem's columns, and its answer under that name where it is not made of them."""
+    answer = item.answer
+    is_made = isinstance(answer, Mapping) and answer.items() <= item.meta.items()
+    return dict(item.meta) if is_made else {"answer": answer, **item.meta}
 
 
 def _verl(reward: RewardFunction, items: Sequence[Item]) -> Sequence:
