@@ -87,6 +87,7 @@ def audit(
         where=where,
         needs_answer=any(map(needs_answer, table.values())),
         is_labelled=True,
+        is_whole=any("as" in resolved.settings for resolved in table.values()),
         report=meter.say,
     )
     tallies = {name: Tally() for name in table}

@@ -53,7 +53,8 @@ def verify(
     """
     resolved = verification.resolve_one(verifier, settings)
     meter = Meter("verify", is_live=out is not None or not sys.stdout.isatty())
-    cases = Cases(path, columns=columns, where=where, needs_answer=needs_answer(resolved), report=meter.say)
+    asking = {"needs_answer": needs_answer(resolved), "is_whole": "as" in resolved.settings}
+    cases = Cases(path, columns=columns, where=where, **asking, report=meter.say)
     statuses: Counter[str] = Counter()
     lost = f"{str(out)!r} was not written" if out is not None else "what was judged is on stdout"
     with (

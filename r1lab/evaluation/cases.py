@@ -58,14 +58,16 @@ class Cases:
         where: Mapping[str, object] = {},
         needs_answer: bool = True,
         is_labelled: bool = False,
+        is_whole: bool = False,
         report: Callable[[str], None],
     ):
         """columns: role -> column, dotted path or template; for `answer` also a mapping of names to those. where: only
-        rows whose column holds this value, or one of these; what a row lacks is null. report: told of unreadable rows.
-        """
+        rows whose column holds this value, or one of these; what a row lacks is null. is_whole: `meta` holds
+        the columns with a role too, but for the completion's. report: told of unreadable rows."""
         _check(columns)
         self.roles: dict[str, str | Mapping[str, str]] = {role: role for role in ROLES} | dict(columns)
-        self.used = {spec for role in IN_ITEM if isinstance(spec := self.roles[role], str)}
+        given_by_name = IN_ITEM[:1] if is_whole else IN_ITEM
+        self.used = {spec for role in given_by_name if isinstance(spec := self.roles[role], str)}
         self.where = {column: _texts(value) for column, value in where.items()}
         self.needs_answer, self.is_labelled, self.report = needs_answer, is_labelled, report
         self.unreadable = 0

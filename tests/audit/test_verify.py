@@ -292,3 +292,21 @@ def test_no_more_than_a_window_is_in_flight():
     for number, _ in verification.verdicts_in_order(asked(), workers):
         assert len(drawn) - number <= verification.AHEAD_PER_WORKER * workers.count + 1
     assert number == 499
+
+
+def test_a_reward_function_of_another_trainer_is_given_the_rows_columns(command, rows, tmp_path):
+    (tmp_path / "mine_of_trl.py").write_text(
+        "def fn(completions, solution, level): return [float(s in c) for c, s in zip(completions, solution)]\n"
+        "def asks(completions, answer): return [float(a in c) for c, a in zip(completions, answer)]\n"
+    )
+    path = rows(
+        {"completion": "it is 7", "solution": "7", "level": 1}, {"completion": "8", "solution": "7", "level": 2}
+    )
+    code, out, _ = command("verify", *QUICK, "{use: 'mine_of_trl:fn', as: trl}", path)
+    assert code == 0 and [row["score"] for row in judged(out)] == [1.0, 0.0]
+    code, out, _ = command(
+        "verify", *QUICK, "mine_of_trl:asks", path, "--set", "as=trl", "--columns", "answer=solution"
+    )
+    assert [row["score"] for row in judged(out)] == [1.0, 0.0]
+    code, out, _ = command("verify", *QUICK, "{use: 'mine_of_trl:asks', as: trl}", path)
+    assert all("it takes 'answer', which the problem has not" in row["reason"] for row in judged(out))

@@ -87,10 +87,10 @@ def _trl(reward: RewardFunction, items: Sequence[Item]) -> Sequence:
 
 
 def _row(item: Item) -> dict:
-    """A problem's columns, and its answer under that name where it is not made of them."""
+    """A problem's columns, and its answer under that name where there is one that is not made of them."""
     answer = item.answer
     is_made = isinstance(answer, Mapping) and answer.items() <= item.meta.items()
-    return dict(item.meta) if is_made else {"answer": answer, **item.meta}
+    return dict(item.meta) if is_made or answer == "" else {"answer": answer, **item.meta}
 
 
 def _verl(reward: RewardFunction, items: Sequence[Item]) -> Sequence:
