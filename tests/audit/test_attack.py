@@ -18,7 +18,7 @@ def contains(completion: str, answer: str) -> bool:
 """
 
 
-def scored(verifier, families=FAMILIES):
+def scored(verifier):
     """Attacks that score, judged in this process."""
     resolved = resolve(verifier)
     framed, reference = reference_checks.framed(resolved).build(), reference_checks.reference(resolved).build()
@@ -28,20 +28,17 @@ def scored(verifier, families=FAMILIES):
         (family, completion)
         for problem in usable
         for family, completion in attacks_on(problem)
-        if family in families and framed.verify(Item(completion, problem.answer, problem.prompt)).score
+        if framed.verify(Item(completion, problem.answer, problem.prompt)).score
     ]
 
 
 @pytest.mark.parametrize("verifier", [
-    "choice", "numeric", "exact", {"use": "numeric", "extract": "boxed"}, {"use": "numeric", "after": "Answer:"},
+    "choice", "numeric", "exact", "math", {"use": "math", "extract": "stated"},
+    {"use": "numeric", "extract": "boxed"}, {"use": "numeric", "after": "Answer:"},
     {"use": "numeric", "extract": "whole"}, {"use": "exact", "after": "Answer:"},
 ])  # fmt: skip
 def test_no_attack_on_a_built_in_scores(verifier):
     assert scored(verifier) == []
-
-
-def test_attacks_on_math_score_nowhere_but_in_known_families():
-    assert scored("math", FAMILIES.keys() - {"denied", "doubted"}) == []
 
 
 def test_every_family_is_tried_and_every_field_is_known():

@@ -9,16 +9,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from r1lab_verifiers.math.read.hedges import denies, takes_back
-from r1lab_verifiers.math.read.sentence import SentencePart, conclusion, formulas, is_name, pieces, without_annotations
+from r1lab_verifiers.math.read.sentence import (
+    SENTENCE_END,
+    SentencePart,
+    conclusion,
+    first_sentence,
+    is_name,
+    masked,
+    pieces,
+    without_annotations,
+)
+from r1lab_verifiers.math.read.statement import own_turn, stated
+from r1lab_verifiers.text.denial import is_taken_back
 from r1lab_verifiers.text.region import after_marker, boxes, final_region, has_answer_tag
 
 MAX_TAIL_CHARACTERS = 20_000
 """Characters from the end of a region in which boxes and statements are looked for."""
-MAX_END_CHARACTERS, MAX_SENTENCE_CHARACTERS, MAX_REST_CHARACTERS = 2000, 4000, 400
-"""Characters of a region's end in which an answer without any mark is looked for, of one sentence, and of what may
-take it back."""
-MAX_PIECE_CHARACTERS, MAX_BOXES, MAX_CORRECTIONS = 1000, 64, 8
-"""Characters of a formula in a sentence; boxes in one region (more are no answer); corrections of one statement."""
+MAX_END_CHARACTERS = 2000
+"""Characters of a region's end in which an answer without any mark is looked for."""
+MAX_PIECE_CHARACTERS, MAX_BOXES = 1000, 64
+"""Characters of a formula in a sentence; boxes in one region (more are no answer)."""
 MAX_BARE_CHARACTERS, MAX_BARE_WORDS = 300, 6
 """What has more of both is an essay and no bare answer."""
 
@@ -31,50 +41,6 @@ class ExtractedAnswer:
     texts: tuple[str, ...]
 
 
-_WORD = (
-    "answers?|ans|correct\\s+(?:option|choice)|respuesta|r\u00e9ponse|resposta|risposta|antwort|\u043e\u0442\u0432\u0435\u0442"
-    "|\u7b54\u6848|\u7b54\u3048|\u7b54|\uc815\ub2f5|\u0909\u0924\u094d\u0924\u0930"
-)
-_WORDS_SEEN = ("ans", "correct opt", "correct cho", "resp", "risp", "antw")
-"""Without any of these an ASCII text has none of the words."""
-_IS = (
-    "is|are|was|=|:|\uff1a|equals?|(?:should|must|will|would)\\s+be|comes\\s+(?:out\\s+)?to|becomes|es|est|ist|\u00e9|\u00e8|sera"
-    "|\u662f|\u4e3a|\u70ba|\u306f"
-)
-# "the answer is 7", "**Answer:** 7", "answer, which is not 8, is 7"; not "they answered 7", "find the answer: 7"
-_STATED = re.compile(
-    rf"(?<![A-Za-z])(?<!an )(?:{_WORD})(?![A-Za-z])[\s*_]{{0,4}}(?:\([^()\n]{{0,40}}\)\s?)?"
-    rf"(?:,[^.,\n]{{0,60}},\s?|(?:to|for|of|in)\s[^.:=\n]{{0,60}}?\s)?(?:(?:{_IS})(?![A-Za-z])[\s*_]{{0,4}})+"
-    r"(?:(?:therefore|thus|simply|just|exactly|indeed|clearly|obviously)\b,?\s?)?:?[\s*_]*",
-    re.IGNORECASE,
-)
-# "### Final Answer", "**Answer**"; not "Answer 7"
-_HEADED = re.compile(
-    rf"(?:\A|\n)[ \t#*_>]{{0,20}}(?:the\s)?(?:final\s)?(?:{_WORD})[ \t#*_:.]{{0,12}}\n[\s\W]{{0,40}}?(?=[\w$\\(\[{{-])",
-    re.IGNORECASE,
-)
-# "to find the "; not "so the "
-_SOUGHT = re.compile(
-    r"\b(?:find|get|obtain|calculate|compute|determine|give|reach|write|box|check|verify|simplify|express|need|want|report|present|round)"
-    r"(?:ing|s)?\s+(?:[a-z]+\s+){0,3}\Z",
-    re.IGNORECASE,
-)
-# "7. The rest" ends behind 7; "7.5 m" does not end
-_SENTENCE_END = re.compile(
-    r"(?:(?<![\s(][A-Z])[.!?](?=[\"')*\]$]*\s+[\"'(*$\\]*[A-Z\u0400-\u042f])|[.!?](?=\s+i\s+hope)|(?<=\x02)|\u3002|<\||\n)"
-)
-# "Wait, ", "No: "; not "Note"
-_CORRECTION = re.compile(
-    r"(?:^|[.!?;,\n]\s*)(?:no|wait|hmm+|oops|actually|sorry|correction|scratch\s+that|rather|i\s+mean)\b[\s,:.!-]*",
-    re.IGNORECASE,
-)
-# "But that is wrong", "Or maybe 6"; not "but note"
-_WITHDRAWN = re.compile(
-    r"\A[\s.;,!?)*\"']*(?:or\s|alternatively|otherwise|maybe\b|perhaps\b|unless\b|hmm)"
-    r"|\b(?:that|this|it|which)(?:'s|\s+is|\s+was|\s+seems|\s+looks)\s+(?:not|wrong|incorrect|a\s+mistake|false|impossible)\b"
-    r"|\b(?:that|this|it|which)\s+(?:is|was)n't\b|\bi\s+(?:was\s+wrong|made\s+(?:a|an)\s+(?:mistake|error))\b",
-    re.IGNORECASE,
-)
 # "a\n \nb"; not "a\nb"
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n")
 # "#### 7", "##### Answer: 7"; not "### 7"
@@ -87,15 +53,31 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 # "so it's (B)."; not "is Bob"
-_LETTER = re.compile(r"\b(?:it'?s|is|choose|choice|option|answer:?)\s+\(?([A-Z])\)?[.\s]*$")
+_LETTER = re.compile(
+    r"\b(?:it'?s|is|choose|choice|option|answer:?|[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),?\s+\(?([A-Z])\)?[.\s]*$"
+)
 # "Note that", "(We can check"; not "So"
 _ASIDE = re.compile(
-    r"[\s(*]*(?:Note|Notice|Here|Recall|We (?:can|could|might)(?: also| even)? (?:check|verify|have))\b"
+    r"\s*\([A-Z][a-z]* [^()]* "
+    r"|[\s(*]*(?:Note|Notice|Here|Recall|We (?:can|could|might)(?: also| even)? (?:check|verify|have))\b"
 )
 # "we cannot determine", "Find the digits in base 5"; not "Find the sum: 2+3 = 5"
 _OPEN = re.compile(
-    r"\b(?:cannot|can\s?not|unable|impossible|inconclusive|undetermined|insufficient|not\s+enough|assume|suppose)\b|\bcan't\b"
+    r"\b(?:if\s+(?:it|this|that|the\s+answer|x)\s+were|(?:cannot|can\s?not|can['\u2019]t)\s+(?:be\s+)?(?:uniquely\s+)?(?:determin|know|tell|find|found|say|said|solv|answer|conclu|comput|calculat"
+    r"|decid|infer|deduc)|unable|impossible|inconclusive|undetermined|insufficient|not\s+enough|assume\b|suppose\b)"
     r"|\A\W*(?:(?:we\s+)?(?:need|have|want)\s+to\s+)?(?:find|solve|compute|determine|calculate|evaluate|step|question|problem)\b[^=]*\Z",
+    re.IGNORECASE,
+)
+# "Is it 7?"; not "So Ann has 7 bars?"
+_ASKS = re.compile(
+    r"\W*(?:(?:so|but|or|and|then|now|well),?\s+)?(?:is|are|was|were|can|could|does|do|did|will|would|should|has|have|what|how|why|which|where"
+    r"|when|who|whether|maybe|perhaps)\b",
+    re.IGNORECASE,
+)
+# "I do not know how many are left"; not "we do not know y, but"
+_GIVES_UP = re.compile(
+    r"\W*(?:(?:but|so|sorry|unfortunately|therefore|however|thus),?\s+)?(?:(?:i|we)\s+(?:still\s+)?(?:do\s+not|don['\u2019]t|cannot|can['\u2019]t)"
+    r"\s+(?:know|tell|say|determine|solve|answer)|it\s+cannot\s+be\s+(?:determined|known|solved)|there\s+is(?:n['\u2019]t|\s+not)\s+enough|i\s+need\s+more)\b[^,;]*\Z",
     re.IGNORECASE,
 )
 # "not choose ", "eliminate "; not "choose "
@@ -141,64 +123,20 @@ def after_hashes(region: str, _: bool) -> ExtractedAnswer | None:
         return None
     marks = list(_HASHES.finditer(region[-MAX_TAIL_CHARACTERS:]))
     for mark in reversed(marks):
-        text = _NEXT_TURN.sub("", _first_sentence(mark[1]))
+        text = _NEXT_TURN.sub("", first_sentence(mark[1]))
         body = mark.string[mark.end() :].strip()
         if body and _HEADING.match(text):
             if mark is marks[-1] and re.search("answer|result", text, re.IGNORECASE):
-                return ExtractedAnswer("####", (_first_sentence(body),))
+                return ExtractedAnswer("####", (first_sentence(body),))
             continue
         return ExtractedAnswer("####", (text,)) if text.strip() else None
     return None
 
 
 def after_statement(region: str, _: bool) -> ExtractedAnswer | None:
-    """What follows the last `the answer is`, up to the end of its sentence; a correction behind it (`wait, 6`) counts
-    instead, and where it is taken back nothing does."""
-    tail = region[-MAX_TAIL_CHARACTERS:]
-    if tail.isascii() and not any(word in tail.lower() for word in _WORDS_SEEN):
-        return None
-    found = list(_HEADED.finditer(tail))[-1:]
-    for match in reversed(list(_STATED.finditer(tail))):
-        if not _is_sought(tail, match):
-            found.append(match)
-            break
-    if not found:
-        return None
-    last = max(found, key=lambda match: match.end())
-    text = _first_sentence(tail[last.end() :])
-    rest = tail[last.end() + len(text) :][:MAX_REST_CHARACTERS]
-    if not rest.strip() and text.rstrip()[-2:-1].isdigit():
-        text = text.rstrip().rstrip("!")  # `my answer is 7!`
-    if _WITHDRAWN.search(rest):
-        return ExtractedAnswer("statement", ("",))
-    for match in list(_CORRECTION.finditer(text + rest))[-MAX_CORRECTIONS:]:
-        corrected = _first_sentence((text + rest)[match.end() :])
-        if match.end() > 0 and pieces(corrected):
-            text = corrected
-    return ExtractedAnswer("statement", (text,))
-
-
-def _is_sought(tail: str, match: re.Match) -> bool:
-    """Whether an answer is only spoken of: `to find the answer:`."""
-    return _SOUGHT.search(tail[max(0, match.start() - 60) : match.start()]) is not None
-
-
-def _first_sentence(text: str) -> str:
-    """The text up to the end of its first sentence, or line; formulas are not cut."""
-    masked = _masked(text[:MAX_SENTENCE_CHARACTERS])
-    end = _SENTENCE_END.search(masked)
-    while end and not text[: end.start()].strip(" .\t"):
-        end = _SENTENCE_END.search(masked, end.end())
-    return text[: end.start()] if end else text[:MAX_SENTENCE_CHARACTERS]
-
-
-def _masked(text: str) -> str:
-    """The text with its formulas blotted out, as long as before."""
-    for piece in formulas(text):
-        is_end = text[piece.start] != "$" and piece.text.rstrip().endswith(".")
-        blot = "\x01" * (piece.end - piece.start - 1) + ("\x02" if is_end else "\x01")
-        text = text[: piece.start] + blot + text[piece.end :]
-    return text
+    """What the last `the answer is` states."""
+    text = stated(region[-MAX_TAIL_CHARACTERS:])
+    return None if text is None else ExtractedAnswer("statement", (text,))
 
 
 def whole_region(region: str, _: bool) -> ExtractedAnswer | None:
@@ -219,9 +157,16 @@ def last_sentence(region: str, _: bool) -> ExtractedAnswer | None:
 def concluded(region: str, _: bool) -> ExtractedAnswer | None:
     """What the last sentence with a number or formula comes to; nothing where it is denied (`not 5`), bounded (`> 5`)
     or one of several offered (`4 or 5`)."""
-    for sentence in reversed(_sentences(region)):
+    found = _sentences(region)
+    for at in range(len(found) - 1, -1, -1):
+        sentence = found[at]
+        if _GIVES_UP.fullmatch(sentence):
+            return None
         if not all(map(is_name, pieces(sentence))) and not _ASIDE.match(sentence):
-            piece = None if _OPEN.search(sentence) else unless_denied(sentence)
+            if sentence.endswith("?") and (at < len(found) - 1 or _ASKS.match(sentence)):
+                continue
+            is_left = _OPEN.search(sentence) or is_taken_back(" ".join(found[at + 1 :]), 0)
+            piece = None if is_left else unless_denied(sentence)
             place = "last formula" if piece and piece.is_formula else "last number"
             return piece and ExtractedAnswer(place, (piece.text,))
     return None
@@ -247,9 +192,9 @@ def _sentences(region: str) -> tuple[str, ...]:
     if len(tail) == MAX_END_CHARACTERS and "\n\n" in tail:
         tail = tail.partition("\n\n")[2]
     tail = without_annotations(tail)
-    masked, start, found = _masked(tail), 0, []
-    for end in _SENTENCE_END.finditer(masked):
-        found.append(tail[start : end.start()])
+    start, found = 0, []
+    for end in SENTENCE_END.finditer(masked(tail)):
+        found.append(tail[start : end.end() if end[0] == "?" else end.start()])
         start = end.end()
     return tuple(text for text in [*found, tail[start:]] if text.strip())
 
@@ -304,6 +249,7 @@ def candidates(completion: str, policy: str, after: str | None, has_words: bool 
             line = tail.partition("\n")[0]
             yield ExtractedAnswer(f"after {after!r}", tuple(boxes(line)) or (line,))
         return
+    region = own_turn(region)
     is_marked = "</think>" in completion or has_answer_tag(completion)
     if policy == "answer" and not has_answer_tag(completion):
         return

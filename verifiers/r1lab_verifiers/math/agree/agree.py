@@ -15,6 +15,7 @@ from r1lab_verifiers.math.prove.value import equal
 from r1lab_verifiers.math.read.answer import read
 from r1lab_verifiers.math.read.tree import ChosenOption, Const, Node, Prose, Relation, Seq, Sym, Text, TimeOfDay, neg
 from r1lab_verifiers.math.read.words import words
+from r1lab_verifiers.text.denial import is_unclaimed
 
 MAX_SENTENCE_CHARACTERS = 300
 _WORDS = Text | ChosenOption | TimeOfDay | Prose
@@ -22,8 +23,34 @@ _WORDS = Text | ChosenOption | TimeOfDay | Prose
 _VERB = re.compile(r" (?:has|had|was|is the|is a|will|wins|won|gets|got|did|does|pays|paid|should|can)\b")
 # "it is ", "the day is"; not "it is not "
 _COPULA = re.compile(
-    r"\A(?:it|this|that|so|thus|therefore|hence|then|the|[a-z' ]{0,60}) ?(?:is|was|are|be|by|on)(?: the| an?)? \Z"
+    r"\A(?:it|this|that|so|thus|therefore|hence|then|the|[a-z', ]{0,60}) ?(?:is|was|are|be|by|on)(?: the| an?)? \Z"
 )
+_SERIES = r"\A(?:[a-z]+,? )?(?:(?:it|this|the|series|sequence|sum|integral|limit|improper) )+"
+_SAYINGS = {
+    # "so there is no real solution"; not "there is no solution in this book"
+    "no solution": re.compile(
+        r"(?:\b(?:has|have|had|having|is|are|with|there's)|\A|,) ?(?:no|zero) "
+        r"(?:(?:real|integer|such|valid|possible) )*(?:solutions?|roots?)(?: exists?)?\Z"
+    ),
+    # "it is undefined"; not "it is well defined"
+    "undefined": re.compile(r"\b(?:is|are) (?:undefined|not defined)\Z|\b(?:does not|doesn't) exist\Z"),
+    # "there are infinitely many solutions"; not "infinitely small"
+    "infinity": re.compile(
+        r"(?<!not )(?<!n't )\binfinitely many(?: [a-z]+){0,3}\Z"
+        r"|\b(?:is|are) (?:infinite|infinity)\Z|\bdiverges? to infinity\Z"
+    ),
+    # "it is all real numbers"; not "not all real numbers"
+    "all real numbers": re.compile(r"\b(?:is|are|for|by) all (?:real numbers|reals|real values?(?: of [a-z])?)\Z"),
+    # "the series diverges"; not "it never diverges"
+    "diverges": re.compile(_SERIES + r"(?:diverges|is divergent)\Z"),
+    # "so the integral converges"; not "it converges to 2"
+    "converges": re.compile(_SERIES + r"(?:converges|is convergent)\Z"),
+    # "the statement is true"; not "x is true"
+    "yes": re.compile(r"\A(?:(?!not|never|if|neither)[a-z]{2,}[, ]+){1,6}is (?:true|correct)\Z"),
+    # "the statement is not true"; not "it is wrong"
+    "no": re.compile(r"\A(?:(?!not|never|if|neither)[a-z]{2,}[, ]+){1,6}is (?:false|not true|not correct|incorrect)\Z"),
+}
+"""Sentences that say what stands for several words."""
 # "tuesday is wrong"; not "wrongdoing"
 _TAKEN_BACK = re.compile(r"\b(?:not|wrong|incorrect|but|or|maybe|perhaps|neither|nor|unless|never|cannot)\b|n't\b|\?")
 
@@ -84,13 +111,18 @@ def _says(given: str, wanted: str) -> bool:
     """Whether a sentence gives a gold of few words: `maria has the lowest score`, `it is tuesday`."""
     if len(given) > MAX_SENTENCE_CHARACTERS:
         return False
+    if pattern := _SAYINGS.get(wanted):
+        said = pattern.search(given)
+        return said is not None and not is_unclaimed(given[: said.start() + 1]) and "?" not in given
+    # "it is not monday but tuesday"; not "it is not only monday but tuesday"
+    given = re.sub(r"\bnot (?!only)[a-z]{1,20}(?: [a-z]{1,20})? but (?:rather )?", "", given)
     if _TAKEN_BACK.search(given) or len(wanted.split()) > 3 or len(wanted) < 3 or wanted in ("yes", "no"):
         return False
     rest = given.removeprefix(wanted)
     if rest != given and _VERB.match(rest):
         return True
     before = given.removesuffix(wanted)
-    return before != given and _COPULA.search(before) is not None
+    return before != given and _COPULA.search(before) is not None and not is_unclaimed(before)
 
 
 def _is_all_reals(node: Node) -> bool:

@@ -40,6 +40,9 @@ def members(gold: Node, other: Node, conventions: Conventions, agree: Agree) -> 
         if not isinstance(other, Seq) or isinstance(gold, Matrix):
             return NotImplemented
         meant = [item for item in other.items if other.kind != "list" or not _leaves_out(item, gold)]
+        is_several = other.kind == "list" and len(set(meant)) == len(meant) > 1
+        if is_several and all(agree(gold, item, conventions) is True for item in meant):
+            return True  # one value in several forms: 1/6 or 16.67 %
         return agree(gold, meant[0], conventions) if len(meant) == 1 else False
     if not isinstance(other, Seq):
         if isinstance(other, Matrix):

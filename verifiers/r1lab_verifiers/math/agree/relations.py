@@ -3,6 +3,7 @@
 Says how a relation may be read as a value; whether values are equal is `value`'s to say.
 """
 
+import re
 from fractions import Fraction
 
 from r1lab_verifiers.math.agree.conventions import Agree, Conventions
@@ -23,7 +24,9 @@ from r1lab_verifiers.math.read.tree import (
     Sym,
     TooBig,
     children,
+    is_unknown_function,
     sub,
+    substitute,
     symbols,
 )
 
@@ -57,9 +60,8 @@ def is_head(node: Node) -> bool:
         case Call("abs", (inner,)):
             return is_head(inner)
         case Call(name, args):
-            return (
-                len(name) == 1 or name in ("angle", "triangle", "overline", "overrightarrow", "vec", "prime")
-            ) and bool(symbols(node))
+            is_name = name in ("angle", "triangle", "overline", "overrightarrow", "vec", "prime")
+            return (is_name or is_unknown_function(node)) and bool(symbols(node))
         case Mul(args):
             return all(isinstance(arg, Sym | Const) or is_head(arg) for arg in args) and any(
                 isinstance(arg, Sym) for arg in args
@@ -107,7 +109,7 @@ def _is_near(exact: Node, rounded: Node) -> bool:
 
 def is_function_head(node: Node) -> bool:
     """Whether it names a function or its value: f(x), y."""
-    return (isinstance(node, Sym) and node.name in "yfghzwV") or (isinstance(node, Call) and len(node.name) == 1)
+    return (isinstance(node, Sym) and node.name in "yfghzwV") or is_unknown_function(node)
 
 
 def stated_value(node: Relation) -> Node | None:
@@ -158,7 +160,7 @@ def is_closed(node: Node) -> bool:
     return (
         isinstance(node, Num | Const | Add | Mul | Pow | Call)
         and not symbols(node)
-        and not (isinstance(node, Call) and len(node.name) == 1)
+        and not is_unknown_function(node)
         and all(map(is_closed, children(node)))
     )
 
@@ -177,7 +179,21 @@ def same_head(gold: Node, other: Node, agree: Agree, conventions: Conventions) -
     """Whether both name the same: x_1 is x where the other has no index."""
     if isinstance(gold, Sym) and isinstance(other, Sym) and ("_" in gold.name) != ("_" in other.name):
         return gold.name.partition("_")[0] == other.name.partition("_")[0]
+    if (name := _derivative(gold)) is not None:
+        return name == _derivative(other)
     return bool(agree(gold, other, conventions))
+
+
+def _derivative(head: Node) -> str | None:
+    """y' for what names that derivative: dy/dx, y'(x); None for any other head."""
+    match head:
+        case Sym(name) if re.fullmatch(r"d[A-Za-z]/d[A-Za-z]", name):  # "dy/dx"; not "d/dx"
+            return f"{name[1]}'"
+        case Sym(name) | Mul((Sym(name), Sym())) if name.endswith("'"):
+            return name
+        case Call("dot", (Sym(name),)):
+            return f"{name}'"
+    return None
 
 
 def is_written_alike(gold: Node, other: Node) -> bool:
@@ -209,8 +225,15 @@ def same_function(gold: Relation, other: Relation) -> bool | None:
     (a, b), (c, d) = gold.sides, other.sides
     if not (is_function_head(a) and is_function_head(c) and symbols(b)):
         return False
-    same_arguments = not (isinstance(a, Call) and isinstance(c, Call)) or a.args == c.args
-    return equal(b, d) if same_arguments else False
+    if isinstance(a, Call) and isinstance(c, Call) and a.name != c.name:
+        return False
+    if isinstance(a, Call) and isinstance(c, Call) and a.args != c.args:
+        match a.args, c.args:
+            case (Sym(name),), (Sym(other_name),) if name not in symbols(d):  # f(t) = t^2 for f(x) = x^2
+                d = substitute(d, other_name, Sym(name))
+            case _:
+                return False
+    return equal(b, d)
 
 
 def same_equation(gold: Relation, other: Relation) -> bool | None:

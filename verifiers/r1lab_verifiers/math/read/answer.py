@@ -12,7 +12,7 @@ from fractions import Fraction
 from r1lab_verifiers.math.read import names, units
 from r1lab_verifiers.math.read.clean import clean
 from r1lab_verifiers.math.read.grammar import AnswerParser
-from r1lab_verifiers.math.read.hedges import is_no_unit
+from r1lab_verifiers.math.read.hedges import is_no_unit, without_reserve
 from r1lab_verifiers.math.read.prose import from_prose, template, with_currency, without_currency
 from r1lab_verifiers.math.read.tree import (
     Add,
@@ -37,6 +37,7 @@ from r1lab_verifiers.math.read.tree import (
 from r1lab_verifiers.math.read.words import (
     calendar_date,
     choice,
+    counted_in_words,
     numeral,
     several_letters,
     time_of_day,
@@ -129,6 +130,8 @@ _REWRITES = (
     (".", re.compile(r"(?<![0-9])([0-9]*\.[0-9]*)\(([0-9]{1,12})\)(?![0-9])"), r"\1\\overline{\2}"),
     # "9 x $2"; not "2x"
     (" x ", re.compile(r"(?<=[0-9])\s+x\s+(?=\$?[0-9])"), r" \\times "),
+    # "1 in 6", "3 out of 4"; not "3 in"
+    (" ", re.compile(r"\A([0-9]+)\s*(?:\\text\s*\{)?\s*(?:in|out of)\s*\}?\s*([0-9]+)\Z"), r"\\frac{\1}{\2}"),
     # "negative 5"; not "negative five"
     ("", re.compile(r"\A\s*(?:negative|minus)\s+(?=[0-9\\$])", re.IGNORECASE), "-"),
     # "3./4"; not ".5/4"
@@ -141,9 +144,30 @@ _REWRITES = (
     ),
     (
         "",
+        # "\\equiv 9 \\pmod{11}"; not "x \\equiv 9"
+        re.compile(r"\A\s*&?\s*\\equiv\s*\{?(-?[0-9]{1,12})\}?\s*\\bmod\s*\{?[0-9]{1,12}\}?\Z"),
+        r"\1",
+    ),
+    (
+        "",
+        # "= x + 1"; not "== x"
+        re.compile(r"\A\s*&?\s*(?:=|\\equiv(?![a-z]))\s*(?=[-0-9.\\$({|\[A-Za-z])"),
+        "",
+    ),
+    # "2x = 4 \\Rightarrow x = 2"; not "p \\Rightarrow q"
+    (
+        "=",
+        re.compile(
+            r"\A[^=<>\n]{1,200}[=<>].{0,600}(?:\\Rightarrow|\\implies|\\Longrightarrow|\\Leftrightarrow|\\iff)(?![A-Za-z])(?=[^=<>]*(?:=|<|>|\\equiv|\\in|\\[gl]e))",
+            re.DOTALL,
+        ),
+        "",
+    ),
+    (
+        "",
         # "\approx 3.14"; not "\approx x"
         re.compile(
-            r"\A\s*(?:=|\\approx(?![a-z])|\\sim(?![a-z])|"
+            r"\A\s*(?:\\approx(?![a-z])|\\sim(?![a-z])|"
             + _WORD % r"\b(?:approximately|about|roughly|around|nearly|USD|EUR|GBP|INR|US|Rs\b\.?)"
             + r")\s*(?=[-0-9.\\$(])"
         ),
@@ -188,20 +212,25 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     if not plain:
         return ()
     unwrapped = unwrap(plain)
+    if not is_gold and unwrapped.rstrip(" $*}").endswith("?"):
+        return ()  # a question is no answer
     # "\\text{Answer: }7"; not "\\text{answers}"
     if "ns" in unwrapped[:30] and (label := _LABEL.match(unwrapped)):
-        return read(unwrapped[label.end() :], is_gold, in_prose)
+        return read(without_reserve(unwrapped[label.end() :]), is_gold, in_prose)
     time = time_of_day(unwrapped)
     if time is not None and not unwrapped[-1].isdigit():
         return (time,)  # 3 PM is no length
     date = calendar_date(unwrapped)
     known = time, date, choice(plain, is_gold), numeral(unwrapped), several_letters(unwrapped), yes_or_no(unwrapped)
+    counted = None if is_gold else counted_in_words(unwrapped)
     readings: list[Node] = [reading for reading in known if reading is not None]
     readings += formula_readings(plain, is_gold)
     if date is None and all(isinstance(node, ChosenOption | Text) for node in readings):
         is_option = any(isinstance(node, ChosenOption) for node in readings)
         readings += from_prose(plain, is_gold, formula_readings) if in_prose and not is_option else ()
         readings.append(words(plain))
+    if counted is not None:
+        readings.append(counted)
     if currency:
         readings = [with_currency(reading, currency) for reading in readings]
     return tuple(dict.fromkeys(readings))

@@ -103,10 +103,19 @@ class Atoms(Operators):
             return Const("i")
         if letter == "e":
             return Const("e")
-        if is_at_zero or (letter in names.CALLED and self._is_called()):
+        if letter in names.CALLED and self._takes_inverse():
+            letter += "^-1"
+        if is_at_zero or (letter[0] in names.CALLED and self._is_called()):
             arguments = self.bracketed()
             return Call(letter, arguments.items if isinstance(arguments, Seq) else (arguments,))
         return Sym(letter)
+
+    def _takes_inverse(self) -> bool:
+        """Reads the `^{-1}` of f^{-1}(x), which is no power."""
+        ahead = [token.text for token in self.tokens[self.at : self.at + 6]]
+        is_inverse = ahead == ["^", "{", "-", "1", "}", "("]
+        self.at += 5 * is_inverse
+        return is_inverse
 
     def _is_called(self) -> bool:
         return not self.token.spaced and (

@@ -144,8 +144,14 @@ _NOISE = (
     ("", re.compile(r"\\(?:left|right|mleft|mright|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?(?=\W|$)(?<!\.)"), ""),
     # "\right."; not "\right)"
     (".", re.compile(r"\\(?:left|right)\s*\."), ""),
-    # "1{,}234"; not "a{,}b"
-    ("{,}", re.compile(r"(?<=[0-9])\{,\}(?=[0-9])"), "\x1f"),
+    # "\\text{-}5", "3\\text{ }x"; not "\\text{a}"
+    ("{", re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{\s*([-+:.]?)\s*\}"), r" \1"),
+    # "10{:}45"; not "\\{:\\}"
+    (":}", re.compile(r"(?<![\\A-Za-z])\{:\}"), ":"),
+    # "3\\mathbin{:}4"; not "\\mathbf{x}"
+    (r"\math", re.compile(r"\\math(?:bin|rel|ord|op|punct|open|close|inner)\s*\{([^{}]*)\}"), r"\1"),
+    # "1{,}234", "14 {, }916", "14\\text{,}916"; not "a{,}b"
+    ("{", re.compile(r"(?<=[0-9])\s*(?:\\(?:text|mathrm|mbox)\s*)?\{\s*,\s*\}\s*(?=[0-9])"), "\x1f"),
     # "1,\!234"; not "1,\!23"
     (r"\!", re.compile(r"(?<=[0-9])\s*,\s*\\!\s*(?=[0-9]{3}(?![0-9]))"), "\x1f"),
     # "1\!234"; not "x\!y"
@@ -228,7 +234,7 @@ def clean(text: str) -> str:
         text = pattern.sub(plain, text)
     if r"\\" in text and (r"\\begin" in text or r"\begin" not in text):
         text = _DOUBLED.sub(r"\\", text)
-    if "\\" in text or "{,}" in text or "<|" in text:
+    if "\\" in text or "{" in text or "<|" in text:
         for mark, pattern, plain in _NOISE:
             if mark in text:
                 text = pattern.sub(plain, text)
@@ -252,6 +258,8 @@ def unframe(text: str) -> str:
         match = _WRAPPERS.fullmatch(text)
         if match and _is_balanced(match[1]):
             text = match[1].strip()
+        if text[:1] == "{" and text[-1:] == "}" and "," not in text and _is_balanced(text[1:-1]):
+            text = text[1:-1].strip()
         text = _strip_ends(text)
         if text == before:
             break

@@ -5,7 +5,7 @@ The root of the parser; what one expression is stands in `expression`.
 
 from r1lab_verifiers.math.read import names, units
 from r1lab_verifiers.math.read.expression import Parser
-from r1lab_verifiers.math.read.hedges import is_no_unit
+from r1lab_verifiers.math.read.hedges import denies, is_no_unit
 from r1lab_verifiers.math.read.tree import Node, Num, Percent, Quantity, Ratio, Relation, Seq, Sym, Unreadable
 
 _JOINERS = ("and", "or", "und", "et", "ou")
@@ -87,7 +87,10 @@ class AnswerParser(Parser):
             at += 1
         if self.tokens[at].text != "=" or at == self.at or self.tokens[at - 1].kind == "number":
             raise Unreadable("no answer that this grammar has")
-        name = "".join(token.text for token in self.tokens[self.at : at])
+        words = [token.text for token in self.tokens[self.at : at]]
+        if denies(" ".join([*words, "="])):
+            raise Unreadable("words that deny what follows")
+        name = "".join(words)
         self.at = at + 1
         rest = self.relation()
         if isinstance(rest, Relation):

@@ -50,7 +50,7 @@ SIGN_RELATIONS = {"=", "==", ":=", "<", ">", "<=", ">=", "!=", "<>", "=>", "->"}
 SET_OPERATORS = pairs(
     "cup cup cap cap setminus setminus backslash setminus smallsetminus setminus bigcup cup bigcap cap U cup"
 )
-TIMES = {"cdot", "times", "ast", "bullet", "star", "circ"}
+TIMES = {"cdot", "times", "ast", "bullet"}
 EMPTY = {"emptyset", "varnothing"}
 OPENING = {"(": ")", "[": "]", "{": "}", "lbrace": "}", "lbrack": "]", "lparen": ")", "langle": "rangle"}
 SAME_BRACKET = {"langle": "(", "lbrack": "[", "lparen": "(", "rangle": ")", "rbrack": "]", "rparen": ")"}

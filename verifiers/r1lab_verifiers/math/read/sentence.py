@@ -4,10 +4,10 @@ Text in, pieces of it out; reads no mathematics. Whether the words around a piec
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-MAX_NAME_CHARACTERS = 4
-"""Letters of a formula that only names something: `$n$`, `$ABC$`."""
+MAX_SENTENCE_CHARACTERS, MAX_NAME_CHARACTERS = 4000, 4
+"""Characters of a sentence, and letters of a formula that only names something: `$n$`, `$ABC$`."""
 # "\(", "$$", "\begin{align*}", "\$", a line's end; not "("
 _DELIMITER = re.compile(
     r"\\(?:begin|end)\s?\{(?:align|equation|gather|multline|eqnarray|displaymath)\*?\}|\\.|\$\$?|\n", re.DOTALL
@@ -19,6 +19,10 @@ _ROW_END = re.compile(
 )
 # "\begin{aligned}"; not "\begin{pmatrix}"
 _ALIGNED = re.compile(r"\\(?:begin|end)\s?\{(?:aligned|align|split|gathered|alignedat)\*?\}(?:\{[0-9]+\})?")
+# "7. The rest" ends behind 7; "7.5 m" does not end
+SENTENCE_END = re.compile(
+    r"(?:(?<![\s(][A-Z])[.!?](?=[\"')*\]$]*\s+[\"'(*$\\]*[A-Z\u0400-\u042f])|\?(?=\s+[-$(\\]{0,3}[0-9])|[.!?](?=\s+i\s+hope)|(?<=\x02)|\u3002|<\||\n)"
+)
 # "<<2*59=118>>"; not "<<2*59"
 _ANNOTATION = re.compile(r"<<([^<>\n]{0,200})>>")
 # "-$1,234.50", "12 000", "1 1/2", "8:34 p.m.", "25ml", "6th"; not the "2" of "x^2", "H2O", "3.5.2", "2x"
@@ -27,7 +31,7 @@ NUMBER = re.compile(
     r"[0-9]{1,2}:[0-5][0-9](?![0-9:])(?:\s?[ap]\.?m\b\.?)?|[0-9]+ [0-9]+/[0-9]+(?![0-9])"
     r"|[1-9][0-9]{0,2}(?: [0-9]{3})++(?![0-9,])"
     r"|[0-9][0-9,]*+(?:\.[0-9]++)?(?:\s?/\s?[0-9]++)?|\.[0-9]++)"
-    r"(?:\s?\\?%)?(?=[^A-Za-z0-9_]|\Z|[a-wA-W][a-z]{1,3}(?![A-Za-z0-9(])|[mgLshKM](?![A-Za-z0-9(]))"
+    r"(?:\s?\\?%)?(?=[^A-Za-z0-9_]|\Z|[a-wA-W][a-z]{1,9}(?![A-Za-z0-9(])|[mgLshKM](?![A-Za-z0-9(]))"
 )
 # "**7**"; not "**Step 3:**"
 _BOLD = re.compile(r"\*\*(?=[^*\n]{0,200}[0-9$\\])([^*\n]{1,200})(?<![:\s])\*\*")
@@ -37,7 +41,7 @@ _NAME = re.compile(
 )
 # "after ", "for the "; not "has "
 _PREPOSITION = re.compile(
-    r"\b(?:after|in|for|within|during|from|at|by|on|per|every|each|over|with|among|between|when|if|where|since"
+    r"\b(?:(?:at|by|in|until|before|after|over|from)\s+the\s+(?:end|beginning|start|middle|course|rest)\s+of|after|in|for|within|during|from|at|by|on|per|every|each|over|with|among|between|when|if|where|since"
     r"|because|against|through|as|across|before|until|around|into|using|than)\s+(?:(?:the|all|his|her|their|its|these"
     r"|those|each|every|only|just|another|a|an|day|days|year|city|point|step|line|level|only|first|last|next|other)"
     r"\s+){0,3}[$*(]*\Z",
@@ -61,8 +65,8 @@ _CLAUSE = re.compile(
 _REASON = re.compile(r"(?<=\S)\s+(?:because|since)\b", re.IGNORECASE)
 # "x = 5"; not "x <= 5", "a == b"
 _EQUALS = re.compile(r"(?<![<>=!:])=(?![=>])")
-# "the solutions are "; not "is "
-_PLURAL = re.compile(r"(?:\bare|\bwere|:)[\s$*]*\Z")
+# "the solutions are ", "the solution is "; not "the value is "
+_PLURAL = re.compile(r"(?:\bare|\bwere|:|\bsolution\s+is)[\s$*]*\Z")
 # "The center is (3, 4).", "is x > 3"; not "is 5", "is $x$"
 _SAID = re.compile(
     r"\b(?:is|are|equals|be):?\s+(?=[^\sA-Za-z]|[A-Za-z](?![A-Za-z]))((?=[^$]*[-+*/^=<>(:\[{|,])[^$]*[^$\s.])[.\s]*\Z"
@@ -73,6 +77,17 @@ _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _HEAD = re.compile(r"[A-Za-z](?:\([a-z]\)|_[0-9a-z])?\s*=")
 # "x = 2"; not "2 = x"
 _NAMED = re.compile(r"\s*([A-Za-z])\s*=")
+# " x."; not " x + 1"
+_BARE_NAME = re.compile(r"\s*[A-Za-z][.\s]*")
+# "the largest is "; not "the equation is "
+_WORTH = re.compile(
+    r"\A(?!.*\b(?:equations?|inequalit(?:y|ies)|relation|condition|constraint|system|line)\b).*\bis\s*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+# "2a = ", "n + 1 = "; not "a = "
+_ASKED = re.compile(
+    r"\s*(?:[0-9]+\s*[A-Za-z](?:\s*[-+]\s*[0-9]+)?|[A-Za-z]\s*[-+]\s*[0-9]+)\s*=(?=[^<>]*\Z)(?:.*=)?", re.DOTALL
+)
 # " and ", ", "; not " so "
 _AND = re.compile(r"\s*(?:,|,?\s*and|or)\s*", re.IGNORECASE)
 
@@ -205,6 +220,8 @@ def conclusion(text: str) -> SentencePart | None:
             start = mark.end()
     for mark in reversed(list(_EQUALS.finditer(text, start))):
         after = [piece for piece in found if piece.start >= mark.end()]
+        if not after and _BARE_NAME.fullmatch(text, mark.end()):
+            after = [piece for piece in found if start <= piece.start and piece.end <= mark.start()][-1:]
         if after and not any(piece.start <= mark.start() < piece.end for piece in found):
             return after[0]
     main = weighty(text, [piece for piece in found if piece.start >= start])
@@ -229,7 +246,28 @@ def _listed(text: str, main: list[SentencePart]) -> SentencePart:
         chosen.insert(0, piece)
     names = {match[1] if (match := _NAMED.match(part.text)) else None for part in chosen}
     is_list = None not in names and len(names) == 1
+    if len(chosen) == 1 and chosen[0].is_formula and _WORTH.match(text[: chosen[0].start]):
+        worth = _ASKED.match(chosen[0].text)  # the largest is n + 1 = 6
+        return replace(chosen[0], text=chosen[0].text[worth.end() :]) if worth else chosen[0]
     if len(chosen) == 1 or (not is_list and not _PLURAL.search(text[: chosen[0].start])):
         return main[-1]
     joined = ", ".join(piece.text for piece in chosen)
     return SentencePart(chosen[0].start, chosen[-1].end, joined, chosen[-1].is_formula)
+
+
+def first_sentence(text: str) -> str:
+    """The text up to the end of its first sentence, or line; formulas are not cut."""
+    blotted = masked(text[:MAX_SENTENCE_CHARACTERS])
+    end = SENTENCE_END.search(blotted)
+    while end and not text[: end.start()].strip(" .\t"):
+        end = SENTENCE_END.search(blotted, end.end())
+    return text[: end.start()] if end else text[:MAX_SENTENCE_CHARACTERS]
+
+
+def masked(text: str) -> str:
+    """The text with its formulas blotted out, as long as before."""
+    for piece in formulas(text):
+        is_end = text[piece.start] != "$" and piece.text.rstrip().endswith(".")
+        blot = "\x01" * (piece.end - piece.start - 1) + ("\x02" if is_end else "\x01")
+        text = text[: piece.start] + blot + text[piece.end :]
+    return text

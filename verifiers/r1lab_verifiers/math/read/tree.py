@@ -304,6 +304,11 @@ def size(node: Node) -> int:
     return 1 + sum(map(size, children(node)))
 
 
+def is_unknown_function(node: Node) -> bool:
+    """Whether it is a function that only has a name: f(x), f^{-1}(x)."""
+    return isinstance(node, Call) and (len(node.name) == 1 or node.name.endswith("^-1"))
+
+
 def contains(node: Node, test) -> bool:
     """Whether a node in it passes the test."""
     return test(node) or any(contains(child, test) for child in children(node))

@@ -126,6 +126,8 @@ def unit_of_product(node: Node) -> str | None:
     match node:
         case Sym(name):
             return name if name in LETTERS or name in _UNIT_OF else None
+        case Pow(Pow(Sym() as letter, Num(inner)), Num(outer)):
+            return unit_of_product(Pow(letter, Num(inner * outer)))
         case Pow(Sym(name), Num(power)) if power.denominator == 1 and abs(power) < 4:
             return f"{name}^{power}" if unit_of_product(node.base) else None
         case Mul(args):

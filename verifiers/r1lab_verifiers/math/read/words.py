@@ -5,13 +5,16 @@ Text in, nodes out; no mathematics."""
 import re
 from fractions import Fraction
 
-from r1lab_verifiers.math.read.tree import ChosenOption, Num, Text, TimeOfDay
+from r1lab_verifiers.math.read.hedges import is_no_unit
+from r1lab_verifiers.math.read.tree import ChosenOption, Num, Quantity, Text, TimeOfDay
 
 # "\text{east}"; not "east"
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|emph|underline)\*?\s*\{([^{}]*)\}"
 )
 _MEANINGS = {
+    "diverges": ("divergent", "is divergent"),
+    "converges": ("convergent", "is convergent"),
     "no solution": (
         "none",
         "no solutions",
@@ -55,6 +58,10 @@ _LETTER_AND_TEXT = re.compile(
 # "7 (B) 12"; not "f(B) 12"
 _OPTION = re.compile(r"(?<![^\s}$,;&])(?:\([A-Z]\)|[A-Z][.):])\s+\S|(?<![^\s}$,;&])\([A-Z]\)(?=\s*\Z)")
 """Another option's mark within an option's text: then several are named."""
+# "No, C."; not "No solution"
+_OTHER_LETTER = re.compile(
+    r"(?:\A|[\s,.;])(?i:no|wait|actually|sorry|rather|i\s+mean)\b[\s,:.!]*(?i:it'?s\s+|it\s+is\s+|the\s+answer\s+is\s+)?\(?[A-H]\)?[\s.]*\Z"
+)
 # "B(4)", "C (b = 2)"; not "f(4)"
 _LETTER_AND_VALUE = re.compile(r"\s*([A-H])\s*\(\s*([^()]*(?:\([^()]*\)[^()]*)*)\s*\)\s*")
 # "A, B, D", "A and C"; not "A"
@@ -87,6 +94,12 @@ _DENOMINATORS |= {"eighth": 8, "ninth": 9, "tenth": 10, "hundredth": 100, "thous
 _NUMERAL_WORDS = re.compile(
     rf"(?:(?:negative|minus)\s+)?(?:(?:{'|'.join([*_VALUES, *_DENOMINATORS])})s?|and|an?)"
     rf"(?:[\s-]+(?:(?:{'|'.join([*_VALUES, *_DENOMINATORS])})s?|and|an?))*"
+)
+# "five apples", "twenty-five small boxes"; not "five", "one of them"
+_COUNTED = re.compile(
+    rf"((?:{'|'.join(_VALUES)})(?:[\s-]+(?:{'|'.join(_VALUES)}))*)\s+(?!more\b|the\b|and\b|{'|'.join(_DENOMINATORS)})"
+    r"([A-Za-z]{3,}(?:\s+[A-Za-z]{2,}){0,2})[.\s]*",
+    re.IGNORECASE,
 )
 # "8:34 p.m."; not "8:99"
 _CLOCK = re.compile(
@@ -148,6 +161,13 @@ def numeral(text: str) -> Num | None:
     return None if value is None else Num(sign * value)
 
 
+def counted_in_words(text: str) -> Quantity | None:
+    """Five apples; None where the words behind the number are no noun."""
+    match = _COUNTED.fullmatch(text)
+    number = numeral(match[1]) if match and not is_no_unit(match[2]) else None
+    return None if number is None or match is None else Quantity(number, match[2])
+
+
 def _fraction_in_words(parts: list[str]) -> Fraction | None:
     bottom = _DENOMINATORS.get(parts[-1].removesuffix("s")) if parts[-1] != "seconds" else None
     if bottom is None:
@@ -188,7 +208,7 @@ def choice(text: str, is_gold: bool) -> ChosenOption | None:
     if (match := _LETTER_AND_TEXT.fullmatch(plain)) and not _OPTION.search(match[4]):
         return (
             None
-            if _denies_option(match[4])
+            if _denies_option(match[4]) or _OTHER_LETTER.search(match[4])
             else ChosenOption((match[1] or match[2] or match[3]).upper(), match[4].strip())
         )
     if match := _LETTER_AND_VALUE.fullmatch(plain):
