@@ -292,13 +292,15 @@ def push(
     repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="org/name on the hub")],
     private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, send nothing.")] = False,
+    trust_remote_code: given.HandOn = False,
 ) -> None:
     """Upload the model and its card to the Hugging Face hub; nothing else of the run."""
     if not path.is_dir():  # said before the hub's package is loaded
         raise RecipeError(f"push: {path} is no folder; give a run or the folder of a model")
     from r1lab.hub.push import push
 
-    typer.echo("\n".join(push(path, repo_id, private=private, dry_run=dry_run)))
+    more = {"private": private, "dry_run": dry_run, "trust_remote_code": trust_remote_code}
+    typer.echo("\n".join(push(path, repo_id, **more)))
 
 
 @app.command()
@@ -343,11 +345,13 @@ def serve(
     key_env: Annotated[
         str | None, typer.Option(help="Environment variable with the key that every request needs")
     ] = None,
+    trust_remote_code: given.Trust = False,
 ) -> None:
     """A vLLM server for `engine: {kind: server, urls: [...]}`; other options go to vLLM (--dtype ...)."""
     from r1lab.engines.server import launch
 
-    launch.serve(model, host=host, port=port, key_env=key_env, more=context.args)
+    options = {"host": host, "port": port, "key_env": key_env, "more": context.args}
+    launch.serve(model, trust_remote_code=trust_remote_code, **options)
 
 
 @app.command()

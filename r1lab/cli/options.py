@@ -24,6 +24,7 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(metavar="ROLE=COLUMN", help="Which column is what: completion=prediction,answer=gold"),
 ]
+HandOn = Annotated[bool, typer.Option("--trust-remote-code", help="Also code that the model brings along")]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that the model brings along")]
 Where = Annotated[
     list[str] | None,

@@ -10,6 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError 
 from huggingface_hub.utils import validate_repo_id
 
 from r1lab.errors import RecipeError, RunError
+from r1lab.policy.location import refuse_code
 from r1lab.run.files import STATE
 
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -18,14 +19,23 @@ HIDDEN = [".*", "**/.*"]
 
 
 def push(
-    path: Path, repo_id: str, *, private: bool = False, dry_run: bool = False, api: HfApi | None = None
+    path: Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    dry_run: bool = False,
+    trust_remote_code: bool = False,
+    api: HfApi | None = None,
 ) -> list[str]:
     """Upload the model of a run, or a model's folder; lines for people, the last one the URL it has there.
 
-    With `dry_run` they are the files and their bytes, and the hub is not asked. RecipeError for a user's mistake,
-    before anything is sent; RunError where the hub cannot be reached or refuses.
+    Code in the folder goes along only with `trust_remote_code`. With `dry_run` they are the files and their bytes, and
+    the hub is not asked. RecipeError for a user's mistake, before anything is sent; RunError where the hub cannot be
+    reached or refuses.
     """
     folder = _model_folder(path)
+    if not trust_remote_code:
+        refuse_code(str(folder), "push")
     _check_repo(repo_id)
     if dry_run:
         sizes = {str(file.relative_to(folder)): file.stat().st_size for file in _files(folder)}

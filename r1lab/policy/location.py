@@ -32,7 +32,7 @@ def is_remote_code_trusted() -> bool:
 def code_of(location: str) -> list[str]:
     """Files of code that a model's folder wants run, as its configurations name them; none of a hub id."""
     found = set()
-    for name in ("config.json", "tokenizer_config.json"):
+    for name in ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
         with suppress(OSError, ValueError, AttributeError):
             classes = json.loads((Path(location) / name).read_text(encoding="utf-8")).get("auto_map", {}).values()
             for each in classes:
@@ -40,6 +40,19 @@ def code_of(location: str) -> list[str]:
                 listed = each if isinstance(each, list) else [each]
                 found |= {str(path).rpartition("--")[2].rpartition(".")[0] + ".py" for path in listed if path}
     return sorted(found)
+
+
+def refuse_code(location: str, what: str) -> None:
+    """RecipeError where a model's folder holds code that whoever loads it may run: Python files, or a configuration
+    that names some. For who hands a model on without loading it here; of a hub id nothing is known."""
+    folder = Path(location)
+    shown = [path.relative_to(folder) for path in folder.rglob("*.py")] if folder.is_dir() else []
+    found = {str(path) for path in shown if not any(part.startswith(".") for part in path.parts)}
+    if files := sorted(found.union(code_of(location))):
+        raise RecipeError(
+            f"{what}: {location} brings code of its own ({', '.join(files[:3])}{', ...' * (len(files) > 3)}), which "
+            "whoever loads the model may run; if you have read it and trust it, give --trust-remote-code"
+        )
 
 
 def locate(name: str, base: Path | None = None) -> str:

@@ -180,7 +180,7 @@ class StageConfig(Config):
     """`embedded`, a Hugging Face folder, or a hub id."""
     trust_remote_code: Annotated[bool, FREE] = False
     """Run code that the model brings along, for an architecture that transformers lacks; without it such a model is
-    refused. A vLLM server has an option of its own."""
+    refused. `r1lab serve` and `r1lab push` have an option of this name."""
     data: Annotated[dict[str, SourceConfig], Field(min_length=1), RESULT]
     """One source, a list, or sources by name."""
     prompt: Annotated[PromptConfig, RESULT] = PromptConfig()

@@ -79,6 +79,41 @@ def test_what_is_not_whole_is_refused_in_one_line_with_exit_2(run, command, faul
     assert (code, said, error.count("\n")) == (2, "", 1) and expected in error
 
 
+def with_code(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "org/name--evil.Model"}}))
+
+
+CODE = {
+    "a file": (lambda folder: (folder / "evil.py").touch(), "(evil.py)"),
+    "a file in a folder": (
+        lambda folder: [(folder / "sub").mkdir(), (folder / "sub" / "evil.py").touch()],
+        "(sub/evil.py)",
+    ),
+    "a configuration that names some": (with_code, "(evil.py)"),
+    "a tokenizer that names some": (
+        lambda folder: (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.T"]}}'),
+        "(evil.py)",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", CODE)
+def test_code_goes_along_only_where_somebody_vouches_for_it(run, command, form):
+    bring, told = CODE[form]
+    bring(run / "model")
+    for path in (run, run / "model"):
+        code, said, error = command(path, "org/name", "--dry-run")
+        assert (code, said, error.count("\n")) == (2, "", 1) and told in error and "--trust-remote-code" in error
+    assert command(run, "org/name", "--dry-run", "--trust-remote-code")[0] == 0
+
+
+def test_hidden_files_are_no_code_that_goes_along(run, command):
+    (run / "model" / ".cache").mkdir()
+    (run / "model" / ".cache" / "made.py").touch()
+    assert command(run, "org/name", "--dry-run")[0] == 0
+
+
 @pytest.mark.parametrize("repo_id", ["name", "a/b/c", "org/", "/name", "org/na me", "org/name.git", "https://x/y"])
 def test_what_is_no_repository_is_refused(run, command, repo_id):
     code, _, error = command(run, repo_id, "--dry-run")

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from r1lab.engines.server.client import FILE, NCCL
 from r1lab.errors import RecipeError
+from r1lab.policy.location import refuse_code
 
 EXTENSION = "r1lab.engines.server.worker.ServerExtension"
 GUARD = "r1lab.engines.server.guard.KeyGuard"
@@ -62,8 +63,12 @@ def _require(key_env: str | None) -> None:
         raise RecipeError(f"--key-env: the environment variable {key_env!r} is not set")
 
 
-def serve(model: str, **options) -> None:
-    """Replace this process by that server (see `command`)."""
+def serve(model: str, *, trust_remote_code: bool = False, **options) -> None:
+    """Replace this process by that server (see `command`); RecipeError for a model's code that nobody vouches for."""
+    if trust_remote_code:
+        options["more"] = ["--trust-remote-code", *options.get("more", ())]
+    else:
+        refuse_code(model, "serve")
     _require(options.get("key_env"))
     if not options.get("key_env"):
         print(WITHOUT_KEY.format(**options), file=sys.stderr, flush=True)
