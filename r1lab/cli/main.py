@@ -299,8 +299,8 @@ def push(
         raise RecipeError(f"push: {path} is no folder; give a run or the folder of a model")
     from r1lab.hub.push import push
 
-    more = {"private": private, "dry_run": dry_run, "trust_remote_code": trust_remote_code}
-    typer.echo("\n".join(push(path, repo_id, **more)))
+    told = push(path, repo_id, private=private, dry_run=dry_run, trust_remote_code=trust_remote_code)
+    typer.echo("\n".join(told))
 
 
 @app.command()

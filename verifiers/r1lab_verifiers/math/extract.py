@@ -56,6 +56,12 @@ _HEADING = re.compile(
 _LETTER = re.compile(
     r"\b(?:it'?s|is|choose|choice|option|answer:?|[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),?\s+\(?([A-Z])\)?[.\s]*$"
 )
+# "Option (A) is correct."; not "A is a number"
+_CALLED_RIGHT = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:the\s+)?(?:option|choice|answer|statement)\s+)?\(?([A-J])\)?[*\s]+is\s+(?:the\s+)?"
+    r"(?:(?:only\s+)?(?:correct|right)(?:\s+(?:answer|option|choice|one))?|answer)[\s.*]*",
+    re.IGNORECASE,
+)
 # "Note that", "(We can check"; not "So"
 _ASIDE = re.compile(
     r"\s*\([A-Z][a-z]* [^()]* "
@@ -210,6 +216,9 @@ def verdict_word(region: str, _: bool) -> ExtractedAnswer | None:
 def last_letter(region: str, _: bool) -> ExtractedAnswer | None:
     """A capital letter that is stated at the very end: `it's (B).`"""
     end = region[-200:].rstrip(" *$")
+    last = _sentences(region)[-1:]
+    if last and (called := _CALLED_RIGHT.fullmatch(last[0])):
+        return ExtractedAnswer("last letter", (called[1],))
     match = _LETTER.search(end)
     if match is None or denies(end[: match.start(1)]) or _DENIED_CHOICE.search(end[: match.start(1)]):
         return None

@@ -144,14 +144,16 @@ _NOISE = (
     ("", re.compile(r"\\(?:left|right|mleft|mright|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?(?=\W|$)(?<!\.)"), ""),
     # "\right."; not "\right)"
     (".", re.compile(r"\\(?:left|right)\s*\."), ""),
-    # "\\text{-}5", "3\\text{ }x"; not "\\text{a}"
-    ("{", re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{\s*([-+:.]?)\s*\}"), r" \1"),
     # "10{:}45"; not "\\{:\\}"
     (":}", re.compile(r"(?<![\\A-Za-z])\{:\}"), ":"),
     # "3\\mathbin{:}4"; not "\\mathbf{x}"
     (r"\math", re.compile(r"\\math(?:bin|rel|ord|op|punct|open|close|inner)\s*\{([^{}]*)\}"), r"\1"),
-    # "1{,}234", "14 {, }916", "14\\text{,}916"; not "a{,}b"
-    ("{", re.compile(r"(?<=[0-9])\s*(?:\\(?:text|mathrm|mbox)\s*)?\{\s*,\s*\}\s*(?=[0-9])"), "\x1f"),
+    # "1{,}234"; not "a{,}b"
+    ("{,}", re.compile(r"(?<=[0-9])\{,\}(?=[0-9])"), "\x1f"),
+    # "14 {, }916", "14\\text{,}916"; not "2\\text{, }5"
+    ("{", re.compile(r"(?<=[0-9])\s*(?:\\(?:text|mathrm|mbox)\s*)?\{\s*,\s*\}\s*(?=[0-9]{3}(?![0-9]))"), "\x1f"),
+    # "\\text{-}5", "3\\text{, }4"; not "\\text{a}"
+    ("{", re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{\s*([-+:.,;]?)\s*\}"), r" \1"),
     # "1,\!234"; not "1,\!23"
     (r"\!", re.compile(r"(?<=[0-9])\s*,\s*\\!\s*(?=[0-9]{3}(?![0-9]))"), "\x1f"),
     # "1\!234"; not "x\!y"
@@ -180,6 +182,8 @@ _NOISE = (
     (r"\deg", re.compile(r"(?<=[0-9}])\s*\\deg(?![A-Za-z(])"), r"^\\circ "),
     # "f\colon A"; not "\colonequals"
     (r"\colon", re.compile(r"\\colon(?![A-Za-z])"), ":"),
+    # "120^\\text{o}"; not "x^\\text{a}"
+    (r"^\text", re.compile(r"\^\s*\\text\s*\{\s*o\s*\}"), r"^\\circ "),
     # "7\\ "; not "7\\ x"
     ("", re.compile(r"\\{1,2}(?=\s*$)"), ""),
     (

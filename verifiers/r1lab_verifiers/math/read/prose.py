@@ -42,7 +42,7 @@ _LEAD_IN = re.compile(
 
 # "The domain is [-2, 3]"; not "x^2 is 4"
 _COPULA = re.compile(
-    r"[A-Za-z' ,]{2,80}?\s(?:is|are|equals)\s*:?\s+(?=[^\sA-Za-z]|[A-Za-z](?![A-Za-z']))(.+)\Z", re.DOTALL
+    r"[A-Za-z' ,]{2,80}?\s(?:is|are|equals)\s*:?\s+(?:at\s+)?(?=[^\sA-Za-z]|[A-Za-z](?![A-Za-z']))(.+)\Z", re.DOTALL
 )
 
 

@@ -38,6 +38,7 @@ _BOLD = re.compile(r"\*\*(?=[^*\n]{0,200}[0-9$\\])([^*\n]{1,200})(?<![:\s])\*\*"
 # "$n$", "\triangle ABC"; not "2n"
 _NAME = re.compile(
     r"\s*(?:\\(?:triangle|angle|overline|vec|mathbb|mathrm|text)\s*)?\{?[A-Za-z]{1,4}(?:_\{?[A-Za-z0-9]\}?)?'?\}?(?:\([a-z]\))?\s*"
+    r"|\s*\\(?:blacksquare|square|qed|Box)\s*"
 )
 # "after ", "for the "; not "has "
 _PREPOSITION = re.compile(
@@ -69,7 +70,7 @@ _EQUALS = re.compile(r"(?<![<>=!:])=(?![=>])")
 _PLURAL = re.compile(r"(?:\bare|\bwere|:|\bsolution\s+is)[\s$*]*\Z")
 # "The center is (3, 4).", "is x > 3"; not "is 5", "is $x$"
 _SAID = re.compile(
-    r"\b(?:is|are|equals|be):?\s+(?=[^\sA-Za-z]|[A-Za-z](?![A-Za-z]))((?=[^$]*[-+*/^=<>(:\[{|,])[^$]*[^$\s.])[.\s]*\Z"
+    r"\b(?:is|are|equals|be):?\s+(?:at\s+)?(?=[^\sA-Za-z]|[A-Za-z](?![A-Za-z]))((?=[^$]*[-+*/^=<>(:\[{|,])[^$]*[^$\s.])[.\s]*\Z"
 )
 # "since 5"; not "\\sqrt"
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
@@ -77,6 +78,10 @@ _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _HEAD = re.compile(r"[A-Za-z](?:\([a-z]\)|_[0-9a-z])?\s*=")
 # "x = 2"; not "2 = x"
 _NAMED = re.compile(r"\s*([A-Za-z])\s*=")
+# " (that is "; not " that is "
+_OTHER_FORM = re.compile(
+    r"\((?:i\.e\.|that\s+is|about|approximately|roughly|which|since|because)\b[^()]*\Z", re.IGNORECASE
+)
 # " x."; not " x + 1"
 _BARE_NAME = re.compile(r"\s*[A-Za-z][.\s]*")
 # "the largest is "; not "the equation is "
@@ -214,6 +219,7 @@ def conclusion(text: str) -> SentencePart | None:
     if said and not _WORDS.search(said[1]) and ("=" not in said[1] or _HEAD.match(said[1])):
         return SentencePart(said.start(1), said.end(1), said[1], False)
     found = _without_reason(text, found)
+    found = [piece for piece in found if not _OTHER_FORM.search(text[: piece.start])] or found
     start = 0
     for mark in _CLAUSE.finditer(text):
         if any(piece.start >= mark.end() for piece in found):

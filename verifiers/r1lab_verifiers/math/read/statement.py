@@ -22,14 +22,14 @@ _WORD = (
 _WORDS_SEEN = ("ans", "correct opt", "correct cho", "resp", "risp", "antw")
 """Without any of these an ASCII text has none of the words."""
 _IS = (
-    "is|are|was|=|:|\uff1a|equals?|(?:should|must|will|would)\\s+be|comes\\s+(?:out\\s+)?to|becomes|es|est|ist|\u00e9|\u00e8|sera"
+    "is|are|was|=>|->|\u2192|=|:|\uff1a|equals?|(?:should|must|will|would)\\s+be|comes\\s+(?:out\\s+)?to|becomes|es|est|ist|\u00e9|\u00e8|sera"
     "|\u662f|\u4e3a|\u70ba|\u306f"
 )
 # "the answer is 7", "**Answer:** 7", "answer, which is not 8, is 7"; not "they answered 7", "find the answer: 7"
 _STATED = re.compile(
     rf"(?<![A-Za-z])(?<!an )(?:{_WORD})(?![A-Za-z])[\s*_]{{0,4}}(?:\([^()\n]{{0,40}}\)\s?)?"
     rf"(?:,[^.,\n]{{0,60}},\s?|(?:to|for|of|in)\s[^.:=\n]{{0,60}}?\s)?(?:(?:{_IS})(?![A-Za-z])[\s*_]{{0,4}})+"
-    r"(?:(?:therefore|thus|simply|just|exactly|indeed|clearly|obviously)\b,?\s?)?:?[\s*_]*",
+    r"(?:(?:therefore|thus|simply|just|exactly|indeed|clearly|obviously)\b,?\s?)?:?[\s*_]*(?:(?<=\n)[-\u2022+]\s+)?",
     re.IGNORECASE,
 )
 # "### Final Answer", "**Answer**"; not "Answer 7"
@@ -117,8 +117,9 @@ def _corrected(text: str, rest: str) -> str:
     whole, at, chosen = text + rest, len(text), text
     for match in list(_CORRECTION.finditer(whole))[-MAX_CORRECTIONS:]:
         corrected = first_sentence(whole[match.end() :])
-        if match.end() > 0 and (pieces(corrected) or (other := _REPLACEMENT.fullmatch(corrected.strip()))):
-            chosen, at = corrected if pieces(corrected) else other[1], match.end() + len(corrected)
+        other = None if pieces(corrected) else _REPLACEMENT.fullmatch(corrected.strip())
+        if match.end() > 0 and (other or pieces(corrected)):
+            chosen, at = other[1] if other else corrected, match.end() + len(corrected)
     if _ALTERNATIVE.match(whole, at) or is_taken_back(whole[at:], 0) or _denied_again(chosen, whole[at:]):
         return ""
     if contrast := _CONTRAST.search(masked(chosen)):
