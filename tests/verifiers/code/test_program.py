@@ -140,9 +140,9 @@ def test_words_alone_are_no_program(completion):
         extract_program(completion)
 
 
-LONG = 1_000_000
+LONG, SECONDS = 1_000_000, 0.05
 LINES = ("\n", "`", "~", "a", "a,", "a[", "x;", "x = 1\n", " ", "\n ", "- ", ">", "<think>", "</think>", "<answer>",
-         "</s>", "<|im_end|>",
+         "</s>", "<|im_end|>", "\t", "\r\n", "# c\n", "from x import",
          "'</think>'", "```\n", "~~~\n", "```py\nx = 1```\n", "if this is so\n", "(\n", '"""', "def ",
          "a" * 900 + "```python\n")  # fmt: skip
 
@@ -156,13 +156,21 @@ def test_a_long_text_is_read_at_once(line):
         f"```python\n{text}\n```",
         f"```{text}`\n",
         f"{text}```python\nx\n```",
+        f"words\n```\n{text}\n```\nmore",
+        f"words here\nfoo(\n{text}",
     ):
-        assert min(_seconds(extract_program, completion) for _ in range(2)) < 0.2
-        assert _seconds(complete_with_prompt, completion, "f", "def f(x):\n") < 0.5
+        assert _seconds(extract_program, completion) < SECONDS
+        assert _seconds(complete_with_prompt, completion, "f", "def f(x):\n") < SECONDS
 
 
 def _seconds(read, *given):
-    start = time.thread_time()
-    with contextlib.suppress(NoProgram):
-        read(*given)
-    return time.thread_time() - start
+    """The least of a few tries, since the machine may be busy with something else."""
+    best = float("inf")
+    for _ in range(5):
+        start = time.thread_time()
+        with contextlib.suppress(NoProgram):
+            read(*given)
+        best = min(best, time.thread_time() - start)
+        if best < SECONDS:
+            break
+    return best

@@ -20,6 +20,8 @@ MAX_PROGRAM_CHARACTERS = 8 << 20
 MAX_PARSED_CHARACTERS = 6000
 """Of a completion, where only a parser can tell what its program is: it takes some 20 ms, and holds every thread."""
 MAX_PROSE_LINES = 200
+MAX_LOOKED_CHARACTERS = 1 << 17
+"""Of a text, where a pattern says whether it reads like a program: it takes 0.1 s for a million empty lines."""
 MAX_TOKENS, MAX_TOKEN_CHARACTERS = 20, 60
 """That end a turn, at the end of a text."""
 MAX_NAMES = 1000
@@ -118,7 +120,7 @@ def _begins_as_code(text: str, parser: _Parser) -> bool:
         return False
     before = text[: all_fences[0].line_start if all_fences[0].is_alone else all_fences[0].start]
     start, is_prose = _first_statement(before)
-    if start is None or (is_prose and not _CODE.search(before, start)):
+    if start is None or (is_prose and not _shows_code(before, start, len(before))):
         return False
     return len(all_fences) % 2 == 1 or parser.parses(text[start:], False)
 
@@ -127,12 +129,22 @@ def _of_blocks(text: str, all_blocks: list[Block], parser: _Parser) -> str:
     """The last block of Python, else the last without a language that reads like a program."""
     ours = [block for block in all_blocks if block.is_python]
     if not ours:
-        unnamed = [block for block in all_blocks if block.language == ""]
-        ours = [block for block in unnamed if _CODE.search(text, block.start, block.end)] or unnamed
+        unnamed, left = [block for block in all_blocks if block.language == ""], MAX_LOOKED_CHARACTERS
+        for block in reversed(unnamed):
+            if left > 0 and _shows_code(text, block.start, min(block.end, block.start + left)):
+                ours = [block]
+                break
+            left -= block.end - block.start
+        ours = ours or unnamed
     if not ours:
         raise NoProgram(f"the code block is in {all_blocks[-1].language[:30]}, not in Python")
     filled = (block for block in reversed(ours) if text[block.start : block.end].strip())
     return _program(text, next(filled, ours[-1]), parser)
+
+
+def _shows_code(text: str, start: int, end: int) -> bool:
+    """Whether any line from a place on reads like Python."""
+    return _CODE.search(text, start, min(end, start + MAX_LOOKED_CHARACTERS)) is not None
 
 
 def _program(text: str, block: Block, parser: _Parser) -> str:
@@ -176,7 +188,7 @@ def _bare(text: str, parser: _Parser) -> str:
     """A program without a fence, and without the words before and behind it."""
     text = _without_tokens(text)
     start, is_prose = _first_statement(text)
-    if start is None or (is_prose and not _CODE.search(text, start)):
+    if start is None or (is_prose and not _shows_code(text, start, len(text))):
         raise NoProgram("no code block")
     whole = text[start:].strip("\n")
     if not parser.parses(whole, True):
