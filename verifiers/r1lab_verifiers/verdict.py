@@ -2,7 +2,7 @@
 (`r1lab.rollout.reward`)."""
 
 from collections.abc import Awaitable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 Status = Literal[
@@ -75,8 +75,8 @@ class Verifier(Protocol):
 
 def tidy(verdict: Verdict) -> Verdict:
     """The same verdict with plain types, its texts shortened and made plain."""
-    return replace(
-        verdict,
+    return Verdict(
+        status=verdict.status,
         score=None if verdict.score is None else float(verdict.score),
         extracted=None if verdict.extracted is None else plain(verdict.extracted, MAX_EXTRACTED_CHARACTERS),
         reason=plain(verdict.reason, MAX_REASON_CHARACTERS),

@@ -7,9 +7,11 @@ are all returned: what they mean beside the gold is the verifier's to say.
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from r1lab_verifiers.math.read.hedges import denies, takes_back
 from r1lab_verifiers.math.read.sentence import (
+    ENDS_ALONE,
     SENTENCE_END,
     SentencePart,
     conclusion,
@@ -149,7 +151,8 @@ def whole_region(region: str, _: bool) -> ExtractedAnswer | None:
     """All of the region, where it is no essay; for its words alone where it is a sentence."""
     if not region.strip():
         return None
-    if len(_PROSE.findall(region[:MAX_END_CHARACTERS])) <= MAX_BARE_WORDS:
+    words = _PROSE.finditer(region[:MAX_END_CHARACTERS])
+    if next(islice(words, MAX_BARE_WORDS, None), None) is None:
         return ExtractedAnswer("whole text", (region,))
     return ExtractedAnswer("words", (region,)) if len(region) <= MAX_BARE_CHARACTERS else None
 
@@ -200,7 +203,7 @@ def _sentences(region: str) -> tuple[str, ...]:
     tail = without_annotations(tail)
     start, found = 0, []
     for end in SENTENCE_END.finditer(masked(tail)):
-        found.append(tail[start : end.end() if end[0] == "?" else end.start()])
+        found.append(tail[start : end.start() if end[0] in ENDS_ALONE else end.end()])
         start = end.end()
     return tuple(text for text in [*found, tail[start:]] if text.strip())
 

@@ -16,7 +16,7 @@ from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of
 from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, unrolled_size
 from r1lab_verifiers.math.read.answer import MAX_ANSWER_BYTES, read, read_words
 from r1lab_verifiers.math.read.linear import fold_matrices
-from r1lab_verifiers.math.read.tree import ChosenOption, Const, Node, Prose, Seq, Sym, Text, TimeOfDay, contains
+from r1lab_verifiers.math.read.tree import ChosenOption, Const, Node, Num, Prose, Seq, Sym, Text, TimeOfDay, contains
 from r1lab_verifiers.verdict import Item, Verdict
 
 BOXES = ("agree", "last")
@@ -202,6 +202,8 @@ def words_of(text: str) -> tuple[Node, ...]:
 @lru_cache(maxsize=16384)
 def pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
     """`agree`, once for each pair: the answers of a group repeat."""
+    if isinstance(gold, Num) and isinstance(reading, Num):
+        return agree(gold, reading, conventions)
     try:
         if gold != reading and unrolled_size(reading) > MAX_UNROLLED_SIZE:
             return False

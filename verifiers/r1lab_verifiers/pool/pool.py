@@ -226,7 +226,10 @@ class Pool:
             return
         if len(task.runs) == 3 and is_passed(run) and task.item.problem_id:
             self._witnessed[key] = replace(run, seconds=0.0)
-        self._finish(task, replace(blamed_verdict(*task.runs), seconds=sum(run.seconds for run in task.runs)))
+        verdict = blamed_verdict(*task.runs)
+        if len(task.runs) > 1:
+            verdict = replace(verdict, seconds=sum(run.seconds for run in task.runs))
+        self._finish(task, verdict)
 
     def _finish(self, task: _Task, verdict: Verdict) -> None:
         if self._is_closed:

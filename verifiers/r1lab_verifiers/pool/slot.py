@@ -112,4 +112,4 @@ class VerifierSlot:
         self._is_tired = bool(reply.get("tired"))
         if "failure" in reply:
             return Failure("crash", str(reply["failure"]), spent)
-        return replace(reply["verdict"], seconds=spent) if "verdict" in reply else None
+        return reply.get("verdict")

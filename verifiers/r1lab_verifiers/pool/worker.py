@@ -91,7 +91,7 @@ def decode(frame: bytes, number: int) -> dict:
             raise ValueError("the worker answered another request")
         reply["seconds"] = max(0.0, float(reply["seconds"]))
         if "verdict" in reply:
-            reply["verdict"] = tidy(Verdict(**reply["verdict"]))
+            reply["verdict"] = tidy(Verdict(**reply["verdict"], seconds=reply["seconds"]))
     except (TypeError, AttributeError, LookupError, RecursionError, OverflowError) as error:
         raise ValueError(f"the worker answered nonsense ({type(error).__name__})") from error
     return reply

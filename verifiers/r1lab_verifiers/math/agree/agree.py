@@ -13,7 +13,19 @@ from r1lab_verifiers.math.agree.members import matrices, members
 from r1lab_verifiers.math.agree.statements import sets, statements
 from r1lab_verifiers.math.prove.value import equal
 from r1lab_verifiers.math.read.answer import read
-from r1lab_verifiers.math.read.tree import ChosenOption, Const, Node, Prose, Relation, Seq, Sym, Text, TimeOfDay, neg
+from r1lab_verifiers.math.read.tree import (
+    ChosenOption,
+    Const,
+    Node,
+    Num,
+    Prose,
+    Relation,
+    Seq,
+    Sym,
+    Text,
+    TimeOfDay,
+    neg,
+)
 from r1lab_verifiers.math.read.words import words
 from r1lab_verifiers.text.denial import is_unclaimed
 
@@ -57,6 +69,8 @@ _TAKEN_BACK = re.compile(r"\b(?:not|wrong|incorrect|but|or|maybe|perhaps|neither
 
 def agree(gold: Node, other: Node, conventions: Conventions) -> bool | None:
     """True, False, or None where numbers agree and nothing proves it."""
+    if isinstance(gold, Num) and isinstance(other, Num):  # most are
+        return equal(gold, other, conventions.tolerance)
     if gold == other and not isinstance(other, Relation):
         return True
     for rule in RULES:

@@ -186,6 +186,7 @@ def _measured(plain: str) -> list[Node]:
 
 def _plain_number(text: str) -> Node | None:
     r"""What most answers are, read before anything else is tried: 12, -3.5, 3/4, \frac{3}{4}."""
+    text = text.removeprefix("$")  # a price; a formula's would need another
     if _PLAIN.fullmatch(text):
         places = text.partition(".")[2]
         return Num(Fraction(text), len(places) if places else None)

@@ -5,7 +5,7 @@ A sentence comes down to a formula or number only where that is all it says. A g
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from r1lab_verifiers.math.read.clean import clean
 from r1lab_verifiers.math.read.hedges import denies, goes_on, is_no_unit
@@ -112,7 +112,7 @@ def _said(text: str, is_gold: bool) -> str:
     return _joined(chosen, after)
 
 
-def _without(text: str, start: int, all_pieces: list[SentencePart]) -> str:
+def _without(text: str, start: int, all_pieces: Sequence[SentencePart]) -> str:
     """What stands behind, without the pieces in it: `after 12 years`."""
     kept, at = "", start
     for piece in all_pieces:

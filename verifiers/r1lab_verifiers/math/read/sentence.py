@@ -4,7 +4,9 @@ Text in, pieces of it out; reads no mathematics. Whether the words around a piec
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 MAX_SENTENCE_CHARACTERS, MAX_NAME_CHARACTERS = 4000, 4
 """Characters of a sentence, and letters of a formula that only names something: `$n$`, `$ABC$`."""
@@ -19,10 +21,13 @@ _ROW_END = re.compile(
 )
 # "\begin{aligned}"; not "\begin{pmatrix}"
 _ALIGNED = re.compile(r"\\(?:begin|end)\s?\{(?:aligned|align|split|gathered|alignedat)\*?\}(?:\{[0-9]+\})?")
-# "7. The rest" ends behind 7; "7.5 m" does not end
+# "7. The rest" ends behind 7; "7.5 m" does not end. Every way begins with a mark, so that what lies between is skipped
 SENTENCE_END = re.compile(
-    r"(?:(?<![\s(][A-Z])[.!?](?=[\"')*\]$]*\s+[\"'(*$\\]*[A-Z\u0400-\u042f])|\?(?=\s+[-$(\\]{0,3}[0-9])|[.!?](?=\s+i\s+hope)|(?<=\x02)|\u3002|<\||\n)"
+    r"[.!?\n\x02\u3002<](?:(?<=[\n\x02\u3002])|(?<=<)\||(?<=[.!?])(?:(?<![\s(][A-Z][.!?])(?=[\"')*\]$]*\s+[\"'(*$\\]*[A-Z\u0400-\u042f])"
+    r"|(?<=\?)(?=\s+[-$(\\]{0,3}[0-9])|(?=\s+i\s+hope)))"
 )
+ENDS_ALONE = (".", "!", "\n", "\u3002", "<|")
+"""Ends that are no part of the sentence; the others, of a question and of a formula, are."""
 # "<<2*59=118>>"; not "<<2*59"
 _ANNOTATION = re.compile(r"<<([^<>\n]{0,200})>>")
 # "-$1,234.50", "12 000", "1 1/2", "8:34 p.m.", "25ml", "6th"; not the "2" of "x^2", "H2O", "3.5.2", "2x"
@@ -169,13 +174,16 @@ def _closes(text: str, start: int, end: int) -> bool:
     return True
 
 
-def pieces(text: str) -> list[SentencePart]:
+@lru_cache(maxsize=64)
+def pieces(text: str) -> tuple[SentencePart, ...]:
     """Formulas, and numbers outside of them, in order; a bold text with a number in it stands for the numbers in it."""
     found = formulas(text) if "$" in text or "\\" in text else []
     if "**" in text:
         found += _outside([SentencePart(*each.span(), each[1], False) for each in _BOLD.finditer(text)], found)
     numbers = [SentencePart(*each.span(), each[0].rstrip(","), False) for each in NUMBER.finditer(text)]
-    return sorted(found + _outside(numbers, found), key=lambda piece: piece.start)
+    if not found:
+        return tuple(numbers)
+    return tuple(sorted(found + _outside(numbers, found), key=lambda piece: piece.start))
 
 
 def _outside(inner: list[SentencePart], outer: list[SentencePart]) -> list[SentencePart]:
@@ -194,7 +202,7 @@ def is_name(piece: SentencePart) -> bool:
     return piece.is_formula and _NAME.fullmatch(piece.text) is not None
 
 
-def weighty(text: str, all_pieces: list[SentencePart]) -> list[SentencePart]:
+def weighty(text: str, all_pieces: Sequence[SentencePart]) -> Sequence[SentencePart]:
     """The pieces that may be what a sentence comes to: neither names, nor numbers that an `after` or a `for` leads in,
     unless there are no others."""
     kept = [piece for piece in all_pieces if not is_name(piece)] or all_pieces
@@ -234,7 +242,7 @@ def conclusion(text: str) -> SentencePart | None:
     return _listed(text, main) if main else None
 
 
-def _without_reason(text: str, all_pieces: list[SentencePart]) -> list[SentencePart]:
+def _without_reason(text: str, all_pieces: Sequence[SentencePart]) -> Sequence[SentencePart]:
     """The pieces before a `because`, where there are any."""
     reason = _REASON.search(text)
     if reason is None or ", " in text[reason.end() :]:
@@ -243,7 +251,7 @@ def _without_reason(text: str, all_pieces: list[SentencePart]) -> list[SentenceP
     return kept if any(not is_name(piece) for piece in kept) else all_pieces
 
 
-def _listed(text: str, main: list[SentencePart]) -> SentencePart:
+def _listed(text: str, main: Sequence[SentencePart]) -> SentencePart:
     """The last piece, or all of a list: `the solutions are $x=1$ and $x=2$`."""
     chosen = [main[-1]]
     for piece in reversed(main[:-1]):
@@ -267,11 +275,13 @@ def first_sentence(text: str) -> str:
     end = SENTENCE_END.search(blotted)
     while end and not text[: end.start()].strip(" .\t"):
         end = SENTENCE_END.search(blotted, end.end())
-    return text[: end.start()] if end else text[:MAX_SENTENCE_CHARACTERS]
+    return text[: end.end() if end[0] == "\x02" else end.start()] if end else text[:MAX_SENTENCE_CHARACTERS]
 
 
 def masked(text: str) -> str:
     """The text with its formulas blotted out, as long as before."""
+    if "$" not in text and "\\" not in text:
+        return text
     for piece in formulas(text):
         is_end = text[piece.start] != "$" and piece.text.rstrip().endswith(".")
         blot = "\x01" * (piece.end - piece.start - 1) + ("\x02" if is_end else "\x01")
