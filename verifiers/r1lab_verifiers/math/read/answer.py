@@ -204,7 +204,7 @@ def _uniform(text: str) -> str:
     if r"\(" in plain and not re.search(r"(?<![\\A-Za-z])[A-Za-z]{2}", plain):
         plain = re.sub(r"\\[()]", " ", plain)
     # "costs $5"; not "$x$"
-    if "$" in plain and not re.search(r"(?<!\\)\b[A-Za-z]{2}", plain):
+    if "$" in plain and not re.search(r"(?<!\\)\b[^\W\d_]{2}", plain):
         bare = plain.replace("$", " ")
         return bare if _parse(bare) is not None else plain
     return plain

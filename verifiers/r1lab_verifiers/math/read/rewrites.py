@@ -14,8 +14,12 @@ def _outward(match: re.Match) -> str:
 
 _WORD = r"(?:\\text\s*\{\s*)?%s(?:\s*\})?"
 _REWRITES = (
-    # "\text{12 apples}"; not "\text{apples}"
-    ("text", re.compile(r"\A\\text\s*\{\s*((?:[-(0-9]|[A-Za-z]\s*=)[^{}\\]*)\}\Z"), r"\1"),
+    # "\text{12 apples}", "\textbf{p - q}"; not "\text{apples}"
+    (
+        "text",
+        re.compile(r"\A\\text(?:bf|rm|it)?\s*\{\s*((?:[-(0-9]|[A-Za-z](?:[\^_]?[0-9])?\s*[-+*/=^])[^{}\\]*)\}\Z"),
+        r"\1",
+    ),
     (
         ".",
         # "0.3333..."; not "0.123..."

@@ -129,7 +129,7 @@ def unwrap(text: str) -> str:
             if not count:
                 break
         # "a\,b"; not "\alpha"
-        text = re.sub(r"\\[,;:! ]|\\quad|~", " ", text)
+        text = re.sub(r"(?<!\\)\\[,;:! ]|\\quad|~", " ", text)
     return text.strip()
 
 
