@@ -40,19 +40,18 @@ def nearest_first(name: str, names: Iterable[str]) -> list[str]:
 
 
 def file_hint(path: str, starts: Iterable[Path]) -> str:
-    """The same of a file or folder that is nowhere below `starts`: one beside it of nearly its name."""
+    """The same of a file or folder that is nowhere below `starts`: what stands there under nearly its name."""
+    wanted = Path(path).expanduser()
     for start in starts:
-        missing = start / Path(path).expanduser()
-        if missing.exists():
-            continue
-        while not missing.parent.is_dir():
-            missing = missing.parent
-        rest = (start / Path(path).expanduser()).relative_to(missing)
-        close = _beside(missing)
-        if close is not None:
-            found = close / rest if (close / rest).exists() else close
-            is_below = not Path(path).expanduser().is_absolute() and found.is_relative_to(start)
-            return f"; did you mean {str(found.relative_to(start) if is_below else found)!r}?"
+        place = Path(wanted.anchor) if wanted.is_absolute() else start
+        is_other = False
+        for part in wanted.relative_to(wanted.anchor).parts:
+            close = place / part if (place / part).exists() else _beside(place / part)
+            if close is None:
+                break
+            place, is_other = close, is_other or close != place / part
+        if is_other:
+            return f"; did you mean {str(place if wanted.is_absolute() else place.relative_to(start))!r}?"
     return ""
 
 
