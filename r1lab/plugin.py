@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from r1lab.errors import RecipeError
-from r1lab_data.names import import_hint, nearest
+from r1lab_data.names import did_you_mean, import_hint, nearest
 
 LISTED = 20
 """Names that an error lists even where it knows which one was meant."""
@@ -74,10 +74,12 @@ def bind(function: Callable, settings: Mapping[str, Any], what: str) -> Callable
     allowed = settings_of(function)
     for key, value in settings.items():
         if key not in allowed:
-            raise RecipeError(f"{what}: unknown setting {key!r}; allowed: {', '.join(allowed) or 'none'}")
+            close = did_you_mean(str(key), allowed)
+            raise RecipeError(f"{what}: unknown setting {key!r}; allowed: {', '.join(allowed) or 'none'}{close}")
         choices = _choices(function, key)
         if choices and value not in choices:
-            raise RecipeError(f"{what}.{key}: {value!r} must be one of {', '.join(map(str, choices))}")
+            close = did_you_mean(str(value), map(str, choices))
+            raise RecipeError(f"{what}.{key}: {value!r} must be one of {', '.join(map(str, choices))}{close}")
         if not _fits(value, allowed[key]):
             kind = type(allowed[key])
             expected = {float: "a finite number", int: "a whole number"}.get(kind, kind.__name__)

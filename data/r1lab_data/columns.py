@@ -48,7 +48,8 @@ def problems(
     check_roles(columns)
     if answer_format not in {ANY, *FORMATS, *ROW_FORMATS}:
         allowed = ", ".join((*FORMATS, ANY, *ROW_FORMATS))
-        raise DataError(f"source {source}: unknown answer_format {answer_format!r}; allowed: {allowed}")
+        close = did_you_mean(answer_format, (*FORMATS, ANY, *ROW_FORMATS))
+        raise DataError(f"source {source}: unknown answer_format {answer_format!r}; allowed: {allowed}{close}")
     whole = ROW_FORMATS.get(answer_format)
     known = dict.fromkeys(key for row in table.rows for key in row)
     roles = {**DEFAULTS, **columns} if whole is None else whole_roles(whole, columns, known, answer_format)

@@ -16,7 +16,7 @@ from r1lab.recipe.base import Config, Use, by_name
 from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.foreign import CONTAINERS, WHOLE, counterpart
 from r1lab.recipe.stages import ObjectiveConfig
-from r1lab_data.names import nearest
+from r1lab_data.names import did_you_mean, nearest
 
 BY_NAME = {PromptConfig: "template", ObjectiveConfig: "preset", SourceConfig: "path"}
 """The key of a mapping for which people write its value alone."""
@@ -215,13 +215,22 @@ def _wrong_value(where: str, kind: Any, fault: Mapping[str, Any]) -> str:
     several = options(kind)
     if isinstance(value, str) and not {int, float}.isdisjoint(map(_bare, several)) and _reads_as_number(value):
         hint = "; leave the quotes out"
+    elif several == [str] and isinstance(value, Mapping) and isinstance(first := next(iter(value.values()), 0), str):
+        hint = f"; such as {where}: {first}"
     elif several == [str] and not isinstance(value, str | None):
         hint = "; put the text in quotes"
     elif where.endswith("stop") and isinstance(value, str | list):
         hint = "; strings that end a completion stand under sampling.stop"
+    elif isinstance(value, str) and (choices := [each for option in several for each in _choices(option)]):
+        hint = did_you_mean(value, choices)
     elif isinstance(value, str) and several[0] in BY_NAME:
         hint = f"; such as {where}: {{{BY_NAME[several[0]]}: {value}}}"
     return f"{where}: must be {allowed(kind)}, got {shown(value)}{hint}"
+
+
+def _choices(kind: Any) -> list[str]:
+    """The names of which one may stand at a key."""
+    return [str(each) for each in get_args(kind)] if get_origin(kind) is Literal else []
 
 
 def allowed(kind: Any) -> str:

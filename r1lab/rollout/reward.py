@@ -130,7 +130,8 @@ def _price(part: str, setting: Any) -> Price:
         allowed = ["weight", *(status for status in STATUSES if status not in UNSCORED)]
         unknown = [key for key in setting if key not in allowed]
         if unknown:
-            raise RecipeError(f"reward.{part}: unknown key {unknown[0]!r}; allowed: {', '.join(allowed)}")
+            close = did_you_mean(str(unknown[0]), allowed)
+            raise RecipeError(f"reward.{part}: unknown key {unknown[0]!r}; allowed: {', '.join(allowed)}{close}")
         prices = {
             key: None if (key, value) == ("undecided", "drop") else _number(value, f"{part}.{key}")
             for key, value in setting.items()

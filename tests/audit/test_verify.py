@@ -310,3 +310,40 @@ def test_a_reward_function_of_another_trainer_is_given_the_rows_columns(command,
     assert [row["score"] for row in judged(out)] == [1.0, 0.0]
     code, out, _ = command("verify", *QUICK, "{use: 'mine_of_trl:asks', as: trl}", path)
     assert all("it takes 'answer', which the problem has not" in row["reason"] for row in judged(out))
+
+
+COLUMNS = {"prediction": "5", "gold": "5", "kind": "sum"}
+
+
+@pytest.mark.parametrize(("columns", "says"), [
+    ("completion=predicton,answer=gold", "no column 'predicton' for completion; there are: prediction, gold, kind; "),
+    ("completion=prediction,answer=glod", "no column 'glod' for answer; there are: gold, prediction, kind; did"),
+    ("completion=prediction,answer=truth", "no column 'truth' for answer; there are: prediction, gold, kind"),
+    ("completion=prediction,answer=gold,id=number", "no column 'number' for id"),
+    ("completion=prediction,answer=gold,id=knd", "no column 'knd' for id; there are: kind, prediction, gold; did you"),
+    ("completion={predicton}!,answer=gold", "no column 'predicton' for completion"),
+    ("completion=prediction,answer={tests: glod}", "no column 'glod' for answer"),
+    ("complation=prediction", "'complation' is unknown; did you mean 'completion'?"),
+])  # fmt: skip
+def test_a_column_that_no_row_has_is_refused_with_those_there_are(command, rows, columns, says):
+    path = rows(COLUMNS, COLUMNS)
+    code, out, err = command("verify", *QUICK, "exact", path, "--columns", columns)
+    assert (code, out, err.count("\n")) == (2, b"", 1) and says in err
+
+
+def test_a_column_that_stands_in_some_row_is_read_where_it_is(command, rows):
+    code, out, err = command("verify", *QUICK, "exact", rows({"gold": "5"}, COLUMNS), "--columns",
+                             "completion=prediction,answer=gold")  # fmt: skip
+    assert code == 1 and len(judged(out)) == 1 and "1 rows could not be read" in err
+
+
+def test_a_column_that_may_be_missing_is_not_refused_in_a_long_file(command, rows):
+    path = rows(*[COLUMNS] * cases_module.PEEKED_ROWS, {**COLUMNS, "number": 7})
+    code, out, _ = command("verify", *QUICK, "exact", path, "--columns", "completion=prediction,answer=gold,id=number")
+    assert code == 0 and len(judged(out)) == cases_module.PEEKED_ROWS + 1
+
+
+def test_a_file_that_is_not_there_is_told_of_with_the_nearest(command, rows, tmp_path, monkeypatch):
+    path = Path(rows(COLUMNS))
+    code, _, err = command("verify", *QUICK, "exact", str(path.with_name(f"x{path.name}")))
+    assert code == 2 and f"did you mean '{path}'?" in err

@@ -47,6 +47,9 @@ def test_tasks_files_and_hub_ids_are_sets_too(tmp_path):
 
 @pytest.mark.parametrize("on, knobs, says", [
     ("math50", {}, "did you mean 'math500'"),
+    ("held_ot", {"set_names": ["held_out", "other"]}, "is no set (held_out, other, gsm8k,"),
+    ("held_ot", {"set_names": ["held_out"]}, "did you mean 'held_out'"),
+    ("GSM8K", {"set_names": ["held_out"]}, "did you mean 'gsm8k'"),
     ("additoin", {}, "did you mean 'addition'"),
     ("org/name", {}, "names no verifier"),
     ("gsm8k", {"limit": 0}, "limit"),

@@ -252,3 +252,25 @@ def test_whatever_is_overridden_gives_a_plan_or_a_recipe_error_of_one_line(raw, 
         plan(raw, *(f"{'.'.join(path)}={value}" for path, value in changes))
     except RecipeError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(("name", "close"), [
+    ("quickstart_zro", "quickstart_zero"), ("quickstart_zro.yaml", "quickstart_zero"), ("Zero", "zero"),
+    ("./mine.yml", "mine.yaml"), ("recipes/mine.yaml", None), ("nothing-like-it", None),
+    ("mien.yaml", "mine.yaml"),
+])  # fmt: skip
+def test_a_recipe_that_is_nowhere_is_told_of_with_the_nearest(tmp_path, monkeypatch, name, close):
+    (tmp_path / "mine.yaml").write_text("steps: 1")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError) as error:
+        read(name)
+    assert str(error.value).endswith(f"zero_countdown){f'; did you mean {close!r}?' if close else ''}")
+
+
+@pytest.mark.parametrize(("override", "close"), [
+    ("stages.reason.from=stf", "sft"), ("stages.reson.steps=1", "reason"), ("stages.other.steps=1", None),
+])  # fmt: skip
+def test_the_name_of_a_stage_is_told_of_with_the_nearest(override, close):
+    with pytest.raises(RecipeError) as error:
+        plan(TWO, override)
+    assert str(error.value).endswith(f"; did you mean {close!r}?" if close else "use one of sft, reason")

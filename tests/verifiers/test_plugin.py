@@ -148,3 +148,21 @@ def test_a_bad_one_among_accepted_answers_is_told_and_an_error_where_nothing_is_
     assert resolve("countdown").build().check({"numbers": [1, 2], "target": 3}) is None  # a mapping of its own
     verdicts = [Verdict(0.0, "wrong"), Verdict(0.5, "partial"), Verdict(None, "abstained")]
     assert best(verdicts).status == "partial" and best(verdicts[:1]).status == "wrong"
+
+
+@pytest.mark.parametrize(("spec", "says"), [
+    ("mth", "did you mean 'math'?"), ("Numeric", "did you mean 'numeric'?"),
+    ("plugins:party", "did you mean 'parity'?"),
+    ("plugns:parity", "did you mean 'plugins'?"), ({"use": "plugins:grade", "scal": 1}, "did you mean 'scale'?"),
+])  # fmt: skip
+def test_a_verifier_that_is_not_there_is_told_of_with_the_nearest(folder, spec, says):
+    with pytest.raises(ValueError) as error:
+        resolve(spec, [folder])
+    assert str(error.value).endswith(f"; {says}")
+
+
+def test_a_verifier_that_nothing_is_near_has_no_suggestion(folder):
+    for spec in ("plugins:colour_of_the_sky", "colour", {"use": "plugins:grade", "colour": 1}):
+        with pytest.raises(ValueError) as error:
+            resolve(spec, [folder])
+        assert "did you mean" not in str(error.value)
