@@ -20,6 +20,16 @@ from r1lab_data.names import did_you_mean, nearest
 
 BY_NAME = {PromptConfig: "template", ObjectiveConfig: "preset", SourceConfig: "path"}
 """The key of a mapping for which people write its value alone."""
+SUCH_AS = {
+    "objective.kl": "{{coef: {value}}}",
+    "objective.entropy": "{{coef: {value}}}",
+    "reward": "{{score: 1.0, length: 0.1}}, parts with their weights, of which score is the verifier",
+    "lora": "{{rank: 16}}",
+    "optimizer": "{{weight_decay: 0.01}}; AdamW is the only one",
+    "eval": "{{every: 10, sets: {{held_out: {{path: test.jsonl}}}}}}",
+    "eval.sets": "{{held_out: {{path: test.jsonl}}}}",
+}
+"""What may stand at keys for which people write another form."""
 EVERYWHERE = ("name", "kind", "from", "seed")
 """Keys whose name, found at another place, says nothing of what was meant."""
 SHOWN = 12
@@ -219,8 +229,14 @@ def _wrong_value(where: str, kind: Any, fault: Mapping[str, Any]) -> str:
         hint = f"; such as {where}: {first}"
     elif several == [str] and not isinstance(value, str | None):
         hint = "; put the text in quotes"
-    elif where.endswith("stop") and isinstance(value, str | list):
+    elif where == "stop" and isinstance(value, str | list):
         hint = "; strings that end a completion stand under sampling.stop"
+    elif where == "verifier" and isinstance(value, list):
+        hint = "; one verifies the answer, others are parts of the reward, such as reward: {score: 1.0, exact: 0.5}"
+    elif where in SUCH_AS:
+        hint = f"; such as {where}: {SUCH_AS[where].format(value=value if isinstance(value, int | float) else 0.01)}"
+    elif isinstance(value, str) and any(get_origin(each) is tuple for each in several):
+        hint = f"; such as {where}: [{value}]"
     elif isinstance(value, str) and (choices := [each for option in several for each in _choices(option)]):
         hint = did_you_mean(value, choices)
     elif isinstance(value, str) and several[0] in BY_NAME:
