@@ -11,6 +11,7 @@ import r1lab
 from r1lab.cli import options as given
 from r1lab.cli.eval_options import asking
 from r1lab.errors import INTERRUPTED, RecipeError, RunError
+from r1lab_data.names import file_hint
 
 app = typer.Typer(
     add_completion=False,
@@ -153,7 +154,10 @@ def report(
     """Figures and one HTML page of one or several runs."""
     for run in runs:  # said before matplotlib is loaded
         if not (run / "metrics.jsonl").is_file():
-            raise RecipeError(f"{run}: no metrics.jsonl; give the folder of a run that has done at least one step")
+            hint = file_hint(str(run), [Path.cwd()])
+            raise RecipeError(
+                f"{run}: no metrics.jsonl; give the folder of a run that has done at least one step{hint}"
+            )
     from r1lab.report.report import report
 
     try:
@@ -296,7 +300,8 @@ def push(
 ) -> None:
     """Upload the model and its card to the Hugging Face hub; nothing else of the run."""
     if not path.is_dir():  # said before the hub's package is loaded
-        raise RecipeError(f"push: {path} is no folder; give a run or the folder of a model")
+        hint = file_hint(str(path), [Path.cwd()])
+        raise RecipeError(f"push: {path} is no folder; give a run or the folder of a model{hint}")
     from r1lab.hub.push import push
 
     told = push(path, repo_id, private=private, dry_run=dry_run, trust_remote_code=trust_remote_code)

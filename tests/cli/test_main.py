@@ -221,3 +221,26 @@ def test_a_current_folder_that_is_gone_is_said(tmp_path, monkeypatch, capsys):
     assert (end.value.code, capsys.readouterr().err) == (
         2, "r1lab: the current folder is gone: it was removed or moved; go to another one\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["report", "rnu"], ["push", "rnu", "org/name"]])
+def test_a_folder_that_is_not_there_is_told_of_with_the_nearest(tmp_path, monkeypatch, capsys, arguments):
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["r1lab", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2 and capsys.readouterr().err.endswith("; did you mean 'run'?\n")
+
+
+def test_a_dry_run_of_another_recipes_folder_prints_all_and_ends_as_a_start_would(
+    command, tmp_path, monkeypatch, capsys
+):
+    assert command()[0] == 0
+    monkeypatch.setattr(sys, "argv", ["r1lab", "train", "recipe.yaml", "--dry-run", "learning_rate=0.5"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    printed = capsys.readouterr()
+    assert end.value.code == 2 and "verdict on the reference: correct" in printed.out
+    assert printed.err.startswith("r1lab: run is the run of another recipe") and printed.err.count("\n") == 1
+    assert f"out: run, would be refused: {printed.err.removeprefix('r1lab: ').strip()}" in printed.out
