@@ -184,11 +184,12 @@ def _number(value: Any) -> float | None:
 def _trl_objective(given: Given) -> list[Said]:
     """The preset of TRL's `loss_type` with what changes it."""
     loss, scaled = given.get("loss_type"), given.get("scale_rewards", True)
-    is_known = isinstance(loss, str) and loss in _AGGREGATES and isinstance(scaled, str | bool) and scaled in _SCALED
+    if not isinstance(loss, str) or not isinstance(scaled, str | bool):
+        return []
     low = _number(given.get("epsilon", 0.2))
     high = low if given.get("epsilon_high") is None else _number(given["epsilon_high"])
     coef = _number(given.get("beta", 0.0))
-    if not is_known or low is None or high is None or coef is None:
+    if loss not in _AGGREGATES or scaled not in _SCALED or low is None or high is None or coef is None:
         return []
     keys = _present(given, "loss_type", "scale_rewards", "beta", "epsilon", "epsilon_high", "importance_sampling_level")
     is_sequence = given.get("importance_sampling_level") == "sequence"
