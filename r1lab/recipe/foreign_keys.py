@@ -47,7 +47,8 @@ KEYS = {
     "vllm_enable_sleep_mode": "no key; an engine in this process sleeps while the policy learns",
     "generation_batch_size": "prompts_per_step; counted in problems, not in completions",
     "steps_per_generation": "updates_per_step",
-    "per_device_train_batch_size": _MICRO,
+    "per_device_train_batch_size": "micro_batch_tokens; for memory alone: times gradient_accumulation_steps / "
+    "num_generations it is prompts_per_step",
     "per_gpu_train_batch_size": _MICRO,
     "per_device_eval_batch_size": "engine.max_batch",
     "gradient_accumulation_steps": "no key; micro_batch_tokens cuts a batch for memory, updates_per_step into updates",

@@ -166,3 +166,28 @@ def test_a_verifier_that_nothing_is_near_has_no_suggestion(folder):
         with pytest.raises(ValueError) as error:
             resolve(spec, [folder])
         assert "did you mean" not in str(error.value)
+
+
+THEIRS = """
+def trl(prompts, completions, answer, **kwargs): return [1.0 for _ in completions]
+def trl_short(completions, **kwargs): return [1.0 for _ in completions]
+def trl_pair(prompts, completions): return [1.0 for _ in completions]
+def verl(data_source, solution_str, ground_truth, extra_info=None): return 1.0
+def openrlhf(queries, prompts, labels): return {"rewards": 1.0}
+def ours(completion, answer, *, completions=1): return True
+def plain(text, gold): return True
+"""
+
+
+@pytest.mark.parametrize(("name", "convention"), [
+    ("trl", "trl"), ("trl_short", "trl"), ("trl_pair", "trl"), ("verl", "verl"), ("openrlhf", "openrlhf"), ("ours", ""),
+    ("plain", ""),
+])  # fmt: skip
+def test_a_reward_function_of_another_trainer_is_known_by_its_parameters(tmp_path, name, convention):
+    (tmp_path / "other_forms.py").write_text(THEIRS)
+    if not convention:
+        assert resolve(f"other_forms:{name}", [tmp_path]).build().verify(Item("", "")).score == 1.0
+        return
+    with pytest.raises(ValueError, match=f"say so: verifier: .use: other_forms:{name}, as: {convention}.$"):
+        resolve(f"other_forms:{name}", [tmp_path])
+    resolve({"use": f"other_forms:{name}", "as": convention}, [tmp_path])

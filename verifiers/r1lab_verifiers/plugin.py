@@ -248,7 +248,7 @@ def _check_settings(name: object, target: Any, settings: dict) -> None:
     if not fits:
         unknown = ", ".join(sorted(map(repr, settings.keys() - set(allowed))))
         what = f"has no setting {unknown}" if unknown else "lacks a setting"
-        close = did_you_mean(str(min(settings.keys() - set(allowed), default="")), allowed)
+        close = did_you_mean(min(map(str, settings.keys() - set(allowed)), default=""), allowed)
         raise ValueError(f"verifier {name!r} {what}; its settings: {', '.join(allowed) or 'none'}{close}")
 
 
@@ -260,6 +260,11 @@ def _binds(name: object, target: Any, settings: dict) -> tuple[bool, list[str]]:
     except (TypeError, ValueError):  # written in C: the call itself will tell
         return True, []
     names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if positional and (convention := reward_functions.convention_of(signature)):
+        raise ValueError(
+            f"verifier {name!r} has the parameters {signature} of a reward function for {convention}; say so: "
+            f"verifier: {{use: {name}, {AS}: {convention}}}"
+        )
     if positional and not _takes(signature, positional):
         raise ValueError(f"verifier {name!r} has the parameters {signature}; allowed: {FORMS}")
     return _takes(signature, positional, settings), names[len(positional) :]

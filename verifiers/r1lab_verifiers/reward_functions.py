@@ -24,6 +24,8 @@ AS, RANGE = "as", "range"
 stand for score 0 and score 1."""
 NOT_GIVEN = ("trainer_state", "completion_ids", "environments")
 """What TRL's trainer knows and a verifier is not told."""
+TOLD_BY = {"trl": "completions", "verl": "solution_str", "openrlhf": "queries"}
+"""A parameter of each convention that no verifier has."""
 OWN_COLUMNS = ("prompt", "prompts", "completion", "completions", "completion_ids")
 """Columns that TRL hands over under other names, or not at all."""
 OF_VERL = ("data_source", "prompt", "reward_model", "extra_info")
@@ -141,6 +143,13 @@ SHAPES = {
     "verl": "fn(data_source, solution_str, ground_truth, extra_info)",
     "openrlhf": "fn(queries, prompts, labels)",
 }
+
+
+def convention_of(signature: inspect.Signature) -> str:
+    """The trainer that a function with these parameters is written for, by the names of its first two; empty for none
+    of them."""
+    first = list(signature.parameters)[:2]
+    return next((name for name, parameter in TOLD_BY.items() if parameter in first), "")
 
 
 def fault(target: Any, settings: Mapping[str, Any]) -> str:
