@@ -55,7 +55,8 @@ def listed(recipe) -> list[str]:
      "prompt: must be a mapping of keys (template, format, examples, system_prompt, prefill_think, "
      "template_variables), got 'chat'; such as prompt: {template: chat}"),
     ("{steps: 3, objective: {kl: 0.04}, data: {task: addition}}",
-     "objective.kl: must be a mapping of names to values or null, got 0.04; such as objective.kl: {coef: 0.04}"),
+     "objective.kl: must be a mapping of keys (estimator, coef, where, to_go, ref_refresh_steps) or null, got 0.04; "
+     "such as objective.kl: {coef: 0.04}"),
     ("{steps: 3, lora: true, data: {task: addition}}",
      "lora: must be a mapping of keys (rank, alpha, targets) or null, got True; such as lora: {rank: 16}"),
     ("{steps: 3, sampling: {stop: x}, data: {task: addition}}",
