@@ -39,6 +39,10 @@ VALUES: dict[str, dict[Any, str]] = {
         "bnpo": "objective.aggregate: token_mean",
         "dapo": "objective.aggregate: token_mean",
         "dr_grpo": _DR_GRPO,
+        "cispo": "objective.preset: cispo; its clip_high is epsilon_high - 1",
+        "sapo": "objective.preset: sapo",
+        "luspo": "objective.preset: luspo",
+        "vespo": "no key; r1lab methods lists what there is",
         "sigmoid": "objective.preset: dpo",
         "ipo": "no key; of losses on pairs there are the presets dpo and rpo",
     },
@@ -48,6 +52,7 @@ VALUES: dict[str, dict[Any, str]] = {
         False: "objective.advantage: mean",
         "none": "objective.advantage: mean",
         "batch": "objective.advantage: {use: mean, scale: batch_std}",
+        "mean": "objective.advantage: max_rl",
     },
     "loss_agg_mode": {
         "token-mean": "objective.aggregate: token_mean",

@@ -21,9 +21,8 @@ _AGGREGATES = {
     "seq-mean-token-sum-norm": "const",
 }  # fmt: skip
 """TRL's `loss_type` and verl's `loss_agg_mode`: each one's denominator."""
-_SCALED = {
-    True: "zscore", "group": "zscore", False: "mean", "none": "mean", "batch": {"use": "mean", "scale": "batch_std"},
-}  # fmt: skip
+_BATCH_STD = {"use": "mean", "scale": "batch_std"}
+_SCALED = {True: "zscore", "group": "zscore", False: "mean", "none": "mean", "batch": _BATCH_STD, "mean": "max_rl"}
 """The advantage by TRL's `scale_rewards`."""
 _ESTIMATORS = {"low_var_kl": "k3", "k3": "k3", "mse": "k2", "k2": "k2", "abs": "abs", "kl": "k1", "k1": "k1"}
 """The KL estimator by verl's name of it."""
@@ -146,30 +145,28 @@ def _openrlhf_batch(given: Given) -> list[Said]:
     return [(keys, f"{knobs} here ({prompts} x {group} / {part} updates a step)")]
 
 
+_PRESETS: dict[str, tuple[Any, str, tuple[float, float]]] = {
+    "grpo": ("zscore", "seq_token_mean", (0.2, 0.2)), "dr_grpo": ("mean", "const", (0.2, 0.2)),
+    "lite_ppo": (_BATCH_STD, "token_mean", (0.2, 0.2)), "max_rl": ("max_rl", "token_mean", (0.2, 0.2)),
+    "dapo": ("zscore", "token_mean", (0.2, 0.28)), "gspo": ("zscore", "seq_token_mean", (3e-4, 4e-4)),
+    "": ("mean", "token_mean", (0.2, 0.28)),
+}  # fmt: skip
+"""Advantage, denominator and clip of presets; of none, the default's."""
+
+
 def _objective(advantage: Any, aggregate: str, low: float, high: float, kl: dict, is_sequence: bool = False) -> dict:
     """The shortest `objective:` that says this, groups of equal rewards kept in the mean."""
-    made: dict[str, Any]
-    if is_sequence:
-        made, own = {"preset": "gspo"}, {"advantage": "zscore", "aggregate": "seq_token_mean", "clip": (3e-4, 4e-4)}
-    elif aggregate == "seq_token_mean":
-        made, own = {"preset": "grpo"}, {"advantage": "zscore", "aggregate": aggregate, "clip": (0.2, 0.2)}
+    by_aggregate = {"seq_token_mean": "grpo", "const": "dr_grpo"}.get(aggregate, "")
+    exact = (name for name, (own, mean, _) in _PRESETS.items() if (own, mean) == (advantage, aggregate))
+    name = "gspo" if is_sequence else next(exact, by_aggregate)
+    made: dict[str, Any] = {"preset": name} if name else {}
+    if name in ("dapo", ""):
+        made["group"] = {"select": "all"}
+    if name == "grpo":
         kl = kl or {"coef": 0.0}  # the preset's is the paper's 0.04
-    elif aggregate == "const":
-        made, own = {"preset": "dr_grpo"}, {"advantage": "mean", "aggregate": aggregate, "clip": (0.2, 0.2)}
-    elif isinstance(advantage, dict) and aggregate == "token_mean":
-        made, own = {"preset": "lite_ppo"}, {"advantage": advantage, "aggregate": aggregate, "clip": (0.2, 0.2)}
-    elif advantage == "zscore" and aggregate == "token_mean":
-        made, own = {"preset": "dapo"}, {"advantage": advantage, "aggregate": aggregate, "clip": (0.2, 0.28)}
-        made["group"] = {"select": "all"}
-    else:
-        made, own = {}, {"advantage": "mean", "aggregate": "token_mean", "clip": (0.2, 0.28)}
-        made["group"] = {"select": "all"}
-    if advantage != own["advantage"]:
-        made["advantage"] = advantage
-    if aggregate != own["aggregate"]:
-        made["aggregate"] = aggregate
-    made |= {key: value for key, value, usual in zip(("clip_low", "clip_high"), (low, high), own["clip"], strict=True)
-             if value != usual}  # fmt: skip
+    keys = ("advantage", "aggregate", "clip_low", "clip_high")
+    wanted, own = (advantage, aggregate, low, high), (*_PRESETS[name][:2], *_PRESETS[name][2])
+    made |= {key: value for key, value, usual in zip(keys, wanted, own, strict=True) if value != usual}
     return made | ({"kl": kl} if kl else {})
 
 
