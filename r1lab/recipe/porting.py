@@ -45,7 +45,7 @@ def defaults(given: Given) -> str:
     if counts[name] < 2:
         return ""
     differing = "; ".join(text for keys, text in DEFAULTS[name] if not keys & set(given))
-    return f"defaults here, in parentheses {name}'s: {differing}" if differing else ""
+    return f"defaults here, in parentheses {name}'s: {differing}; {CONVERTED[name]}"
 
 
 def _whole(given: Given, key: str, default: int = 0) -> int:
@@ -274,6 +274,12 @@ DEFAULTS: dict[str, list[tuple[frozenset[str], str]]] = {
     ],
 }  # fmt: skip
 """Keys that settle it, and a default of ours with theirs in parentheses."""
+CONVERTED = {
+    "TRL": "r1lab convert trl CONFIG makes a recipe that states them",
+    "verl": "r1lab convert verl OVERRIDES makes a recipe that states them",
+    "OpenRLHF": "r1lab train --explain KEY says more of each",
+}
+"""What goes on from there."""
 TELLING = {
     "TRL": frozenset({
         "beta", "epsilon", "epsilon_high", "gradient_accumulation_steps", "log_completions", "loss_type",

@@ -8,7 +8,7 @@ from r1lab.errors import RecipeError
 from r1lab.objective import filled
 from r1lab.recipe import ObjectiveConfig
 from r1lab.recipe.load import resolve
-from r1lab.recipe.porting import DEFAULTS, TELLING, defaults, together
+from r1lab.recipe.porting import CONVERTED, DEFAULTS, TELLING, defaults, together
 
 ONE = {"data": {"task": "addition"}, "steps": 3}
 
@@ -194,4 +194,5 @@ def test_a_default_that_is_stated_is_not_told_of():
     assert "beta2" in defaults(given) and "beta2" not in defaults({**given, "adam_beta2": 0.99})
     assert "prompt.format" not in defaults({**given, "prompt": {}})
     assert defaults({"num_generations": 8}) == "" and defaults({}) == ""
-    assert set(DEFAULTS) == set(TELLING)
+    assert set(DEFAULTS) == set(TELLING) == set(CONVERTED)
+    assert "r1lab convert trl CONFIG" in defaults(given)
