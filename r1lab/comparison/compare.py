@@ -79,6 +79,7 @@ def compare(
         raise RecipeError(f"{overrides[0]!r} changes nothing: folders of runs that are there are only read")
     _check_budgets(planned)
     _check_ready(planned)
+    trials.shared_set({each.regime: _sets(each) for each in planned} | {each.name: each.sets for each in read}, on)
     from r1lab.comparison import jobs as launch  # these load torch and scipy, which no mistake above waits for
     from r1lab.comparison.findings import findings
 
@@ -138,6 +139,11 @@ def _check_budgets(planned: Sequence[Planned]) -> None:
     if len(set(budgets.values())) > 1:
         said = ", ".join(f"{name} {tokens or flops or 'nowhere'}" for name, (tokens, flops) in budgets.items())
         raise RecipeError(f"budgets differ, so nothing could be ranked: {said}; set one for all: stop.max_tokens=N")
+
+
+def _sets(planned: Planned) -> list[str]:
+    """Names of the sets that a planned run is evaluated on."""
+    return list(dict.fromkeys(name for stage in planned.plan().stages for name in stage.eval.sets))
 
 
 def _check_ready(planned: Sequence[Planned]) -> None:

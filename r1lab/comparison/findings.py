@@ -9,8 +9,8 @@ from statistics import fmean, median
 from typing import Any
 
 from r1lab.comparison.contrasts import Contrast, contrasts, ranking, score
-from r1lab.comparison.trials import Trial
-from r1lab.errors import RecipeError, RunError
+from r1lab.comparison.trials import Trial, shared_set
+from r1lab.errors import RunError
 from r1lab.run.manifest import r1lab_version
 from r1lab.stats.intervals import Interval
 
@@ -127,20 +127,11 @@ def findings(
     if len(having) < 2:
         why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise RunError(f"only {', '.join(having) or 'none'} of the regimes has a run to compare ({why})")
-    name = _set_of([each for trials in having.values() for each in trials], set_name)
+    name = shared_set({each.name: each.sets for trials in having.values() for each in trials}, set_name)
     unit = _unit([each for trials in having.values() for each in trials])
     aims = sorted({*_targets(having, name), *targets})
     made = [_of_regime(regime, trials, name, aims) for regime, trials in having.items()]
     return Findings(name, unit, made, contrasts(having, name, unit, failed), failed)
-
-
-def _set_of(trials: Sequence[Trial], set_name: str | None) -> str:
-    shared = [name for name in trials[0].sets if all(name in each.sets for each in trials)]
-    if set_name in shared or (set_name is None and shared):
-        return set_name or shared[0]
-    said = ", ".join(f"{each.name}: {', '.join(each.sets) or 'none'}" for each in trials)
-    wanted = f"evaluation set {set_name!r} is not of all runs" if set_name else "no evaluation set is of all runs"
-    raise RecipeError(f"{wanted} ({said}); give each the same eval.sets, or name one with --on")
 
 
 def _unit(trials: Sequence[Trial]) -> str:

@@ -22,6 +22,21 @@ from r1lab.report.runs import Curves
 from r1lab.rollout.verification import key_of
 from r1lab.run import journal
 from r1lab.run.manifest import r1lab_version
+from r1lab_data.names import did_you_mean
+
+
+def shared_set(sets_by_run: Mapping[str, Sequence[str]], set_name: str | None) -> str:
+    """The evaluation set that is compared: the one named, else the first that all have. RecipeError where a run or a
+    recipe has it not."""
+    first, *others = sets_by_run.values()
+    shared = [name for name in first if all(name in each for each in others)]
+    if set_name in shared or (set_name is None and shared):
+        return set_name or shared[0]
+    said = ", ".join(f"{run}: {', '.join(sets) or 'none'}" for run, sets in sets_by_run.items())
+    wanted = f"evaluation set {set_name!r} is not of all runs" if set_name else "no evaluation set is of all runs"
+    close = did_you_mean(set_name or "", shared)
+    raise RecipeError(f"{wanted} ({said}); give each the same eval.sets, or name one with --on{close}")
+
 
 FLOPS = ("flops/rollout", "flops/score", "flops/update")
 

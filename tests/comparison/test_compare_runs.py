@@ -8,7 +8,7 @@ import pytest
 import r1lab
 from r1lab.comparison import jobs as launch
 from r1lab.comparison.compare import compare
-from r1lab.errors import RunError
+from r1lab.errors import RecipeError, RunError
 
 RECIPE = {
     "name": "zero",
@@ -123,3 +123,21 @@ def test_a_folder_of_another_recipe_is_refused_before_anything_runs(tmp_path, mo
     with pytest.raises(ValueError, match=r"other: .*other-0 is the run of another recipe"):
         compare([RECIPE | {"steps": 1}, changed], seeds=2, out=tmp_path)
     assert not (tmp_path / "runs" / "zero-1").exists()
+
+
+@pytest.mark.parametrize(("on", "says"), [
+    ("tset", r"evaluation set 'tset' is not of all runs \(zero: test, other: test\); .* did you mean 'test'\?$"),
+    ("colour", r"evaluation set 'colour' is not of all runs .* name one with --on$"),
+])  # fmt: skip
+def test_a_set_that_no_recipe_has_is_refused_before_anything_runs(tmp_path, monkeypatch, on, says):
+    monkeypatch.setattr(launch, "run_all", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(RecipeError, match=says):
+        compare([RECIPE, OTHER], seeds=1, out=tmp_path / "out", on=on)
+    assert not (tmp_path / "out").exists()
+
+
+def test_recipes_without_a_common_set_are_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "run_all", lambda *_: pytest.fail("it ran"))
+    other = OTHER | {"eval": {"sets": {"held_out": RECIPE["eval"]["sets"]["test"]}}}
+    with pytest.raises(RecipeError, match=r"no evaluation set is of all runs \(zero: test, other: held_out\)"):
+        compare([RECIPE, other], seeds=1, out=tmp_path / "out")
