@@ -36,7 +36,7 @@ FLOORS = """
     r1lab_verifiers.math.read
     r1lab_verifiers.math.prove
     r1lab_verifiers.math.agree
-    r1lab_verifiers.math.extract r1lab_verifiers.math.gold
+    r1lab_verifiers.math.echo r1lab_verifiers.math.extract r1lab_verifiers.math.gold
     r1lab_verifiers.pool r1lab_verifiers.code r1lab_verifiers.math
     r1lab_verifiers.as_reward
     r1lab_verifiers

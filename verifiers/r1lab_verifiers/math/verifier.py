@@ -11,6 +11,7 @@ from r1lab_verifiers.math.agree.agree import agree
 from r1lab_verifiers.math.agree.constants import renamed_constants
 from r1lab_verifiers.math.agree.conventions import Conventions
 from r1lab_verifiers.math.agree.finished import members_finished
+from r1lab_verifiers.math.echo import is_echo
 from r1lab_verifiers.math.extract import MAX_BOXES, POLICIES, ExtractedAnswer, candidates
 from r1lab_verifiers.math.gold import gold_readings, gold_texts, joined, kind_of, looks_like_mathematics, with_options
 from r1lab_verifiers.math.prove.exact import MAX_UNROLLED_SIZE, unrolled_size
@@ -106,23 +107,20 @@ class Math:
             return Verdict(0.0, "wrong", shown, f"{len(texts)} boxes")
         if extracted.place in WORDS:
             readings = with_options(words_of(texts[0]), item) if any(map(_is_said, golds)) else ()
-            is_right = bool(readings) and self._agrees(golds, readings) is True
+            is_right = bool(readings) and self._agrees(golds, readings, item.prompt) is True
             return Verdict(float(is_right), "correct" if is_right else "unparsable", shown, extracted.place)
         is_whole = extracted.place == "whole text"
         readings = [with_options(readings_of(text, not is_whole), item) for text in texts]
         if any(isinstance(gold, Prose) for gold in golds):
             readings = [(*each, *words_of(text)) for each, text in zip(readings, texts)]
         if not all(readings) or (extracted.place not in MARKED and all(map(_is_prose, readings))):
-            if all(readings) and all(self._agrees(golds, reading) for reading in readings):
+            if all(readings) and all(self._agrees(golds, reading, item.prompt) for reading in readings):
                 return Verdict(1.0, "correct", shown, extracted.place)
             return Verdict(0.0, "unparsable", shown, f"{extracted.place}: not mathematics that can be read")
-        return self._verdict(golds, readings, shown, extracted.place)
-
-    def _verdict(self, golds: tuple[Node, ...], readings: list[tuple[Node, ...]], shown: str, place: str) -> Verdict:
-        """Right where every text is right, or all of them together are the gold's members."""
-        verdicts = [self._agrees(golds, each) for each in readings]
-        if len(readings) > 1 and not all(verdicts):
-            verdicts, place = [self._agrees(golds, (joined(readings),))], "boxes that differ"
+        place = extracted.place
+        verdicts = [self._agrees(golds, each, item.prompt) for each in readings]
+        if len(readings) > 1 and not all(verdicts):  # all of them together may be the gold's members
+            verdicts, place = [self._agrees(golds, (joined(readings),), item.prompt)], "boxes that differ"
         if all(verdicts):
             return Verdict(1.0, "correct", shown, place)
         if False in verdicts:
@@ -130,13 +128,15 @@ class Math:
         score = 1.0 if self.undecided == "correct" else 0.0
         return Verdict(score, "undecided", shown, "the numbers agree, no proof was found")
 
-    def _agrees(self, golds: tuple[Node, ...], readings: tuple[Node, ...]) -> bool | None:
+    def _agrees(
+        self, golds: tuple[Node, ...], readings: tuple[Node, ...], prompt: str | tuple[dict[str, str], ...] = ""
+    ) -> bool | None:
         """Whether any reading of one is any of the other; None where some numbers agree without a proof."""
         is_open = False
         for gold, reading in product(golds, readings):
             verdict = pair(gold, reading, self.conventions)
             if verdict:
-                if self.unevaluated or members_finished(reading, gold):
+                if self.unevaluated or (members_finished(reading, gold) and not is_echo(reading, gold, prompt)):
                     return True
                 continue
             is_open |= verdict is None

@@ -6,6 +6,8 @@ differences and products of plain numbers are not either: 3+4, 123\cdot456. Form
 5!, \binom52, 2^{12}, 2^3\cdot3, 1\times10^3, \frac{14}{2}, 16-4\pi.
 """
 
+from fractions import Fraction
+
 from r1lab_verifiers.math.prove import trig
 from r1lab_verifiers.math.prove.exact import rational
 from r1lab_verifiers.math.read.tree import (
@@ -48,6 +50,8 @@ def is_finished(reading: Node, gold: Node) -> bool:
             reading = value
     if isinstance(reading, Num):
         return True
+    if any(isinstance(part, Mul) and Num(Fraction(0)) in part.args for part in _parts(reading)):
+        return False  # x0 is nobody's answer
     known = {name for part in _parts(gold) if (name := _task(part))}
     is_polar = Const("i") in _parts(reading)
     if any(name and name not in known and not (is_polar and name in _CIRCLE) for name in map(_task, _parts(reading))):
