@@ -16,7 +16,8 @@ LENIENT = resolve({"use": "math", "unevaluated": True}).build()
     ("Express $0.\\overline{6}$ as a common fraction.", "\\frac23", "0.\\overline{6}"),
     ("Simplify $\\frac{12}{16}$.", "\\frac34", "\\frac{12}{16}"),
     ("Compute $\\binom{31}{28}$.", "4495", "\\binom{31}{28}"),
-    ("Find $y$ where $3x+4y=12$.", "y=3-\\frac34x", "3x+4y=12"), ("What is $x$ if $x = 2^3\\cdot 5$?", "40", "2^3\\cdot5"),
+    ("Find $y$ where $3x+4y=12$.", "y=3-\\frac34x", "3x+4y=12"),
+    ("What is $x$ if $x = 2^3\\cdot 5$?", "40", "2^3\\cdot5"),
 ])  # fmt: skip
 def test_the_problems_own_formula_is_no_answer(prompt, gold, echo):
     assert MATH.verify(Item(rf"\boxed{{{echo}}}", gold, prompt)).score == 0

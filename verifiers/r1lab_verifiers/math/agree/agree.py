@@ -33,6 +33,8 @@ MAX_SENTENCE_CHARACTERS = 300
 _WORDS = Text | ChosenOption | TimeOfDay | Prose
 # " has the lowest"; not " and bob"
 _VERB = re.compile(r" (?:has|had|was|is the|is a|will|wins|won|gets|got|did|does|pays|paid|should|can)\b")
+# " the capital of france"; not " texas"
+_APPOSITION = re.compile(r"[ ,](?:the|an?|which|who|because|since|as)\s")
 # "it is ", "the day is"; not "it is not "
 _COPULA = re.compile(
     r"\A(?:it|this|that|so|thus|therefore|hence|then|the|[a-z', ]{0,60}) ?(?:is|was|are|be|by|on)(?: the| an?)? \Z"
@@ -133,7 +135,7 @@ def _says(given: str, wanted: str) -> bool:
     if _TAKEN_BACK.search(given) or len(wanted.split()) > 3 or len(wanted) < 3 or wanted in ("yes", "no"):
         return False
     rest = given.removeprefix(wanted)
-    if rest != given and _VERB.match(rest):
+    if rest != given and (_VERB.match(rest) or _APPOSITION.match(rest)):
         return True
     before = given.removesuffix(wanted)
     return before != given and _COPULA.search(before) is not None and not is_unclaimed(before)

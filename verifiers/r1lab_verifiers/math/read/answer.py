@@ -122,6 +122,8 @@ def read(text: str, is_gold: bool = False, in_prose: bool = True) -> tuple[Node,
     # "\\text{Answer: }7"; not "\\text{answers}"
     if "ns" in unwrapped[:30] and (label := _LABEL.match(unwrapped)):
         return read(without_reserve(unwrapped[label.end() :]), is_gold, in_prose)
+    if not is_gold and (said := without_reserve(unwrapped)) != unwrapped and said.strip():
+        return read(said, is_gold, in_prose)
     time = time_of_day(unwrapped)
     if time is not None and not unwrapped[-1].isdigit():
         return (time,)  # 3 PM is no length

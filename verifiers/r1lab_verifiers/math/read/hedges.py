@@ -98,7 +98,7 @@ _NO_UNIT = re.compile(
 
 # "7, I think"; not "I think 7"
 _RESERVE = re.compile(
-    r"(?<![\s,(])[\s,(]++(?:i\s+(?:think|guess|believe|suppose|hope)|i'm\s+(?:pretty\s+|quite\s+)?sure|right|if\s+i(?:'m|\s+am)\s+not\s+(?:mistaken|wrong)"
+    r"(?<![\s,(])[\s,(]++(?:i\s+(?:think|guess|believe|suppose|hope)|i'm\s+(?:pretty\s+|quite\s+)?sure|if\s+i(?:'m|\s+am)\s+not\s+(?:mistaken|wrong)"
     r"|(?:but\s+)?i(?:'m|\s+am)\s+not\s+(?:entirely\s+|completely\s+|quite\s+|really\s+)?sure)[\s).!]*\Z",
     re.IGNORECASE,
 )

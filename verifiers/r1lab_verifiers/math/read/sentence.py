@@ -85,7 +85,8 @@ _HEAD = re.compile(r"[A-Za-z](?:\([a-z]\)|_[0-9a-z])?\s*=")
 _NAMED = re.compile(r"\s*([A-Za-z])\s*=")
 # " (that is "; not " that is "
 _OTHER_FORM = re.compile(
-    r"\((?:i\.e\.|that\s+is|about|approximately|roughly|which|since|because)\b[^()]*\Z", re.IGNORECASE
+    r"\((?:reject(?:ing)?|discard(?:ing)?|not|but\s+not|i\.e\.|that\s+is|about|approximately|roughly|which|since|because)\b[^()]*\Z",
+    re.IGNORECASE,
 )
 # " x."; not " x + 1"
 _BARE_NAME = re.compile(r"\s*[A-Za-z][.\s]*")

@@ -65,6 +65,18 @@ _ALTERNATIVE = re.compile(
 _ALSO = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|alternatively)[\s,*(]*(?:(?:the|my|its)\s+)?(?:[a-z]+\s+)?\Z", re.IGNORECASE
 )
+# "we can verify this: 7 = 7"; not "it is 7"
+_CHECK = re.compile(
+    r"\s*(?:we|you|i|let\s+(?:me|us))\b[^:=]{0,60}\b(?:verify|check|confirm|see|note|double)\b", re.IGNORECASE
+)
+# "B because A is wrong"; not "because"
+_BECAUSE = re.compile(r"(?<=\S),?\s+(?:because|since)\b", re.IGNORECASE)
+# "not A, so it must be B"; not "not A"
+_INSTEAD = re.compile(
+    r"\s*not\b(?!\s+only)[^,;.]{0,40}?(?:[,;]|\bbut\b)\s*(?:so\s+|but\s+|rather\s+|instead\s+)?"
+    r"(?:it(?:'s|\s+is|\s+must\s+be|\s+has\s+to\s+be)\s+)?(?!not\b)(\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 # "? Yes, it is"; not "? I do not think so"
 _QUESTION = re.compile(
     r"[\s\"'*$)]*\?(?!\s*(?:yes|yeah|yep|yup|correct|right|indeed|exactly|sure|of\s+course)\b)", re.IGNORECASE
@@ -118,10 +130,13 @@ def _corrected(text: str, rest: str) -> str:
     for match in list(_CORRECTION.finditer(whole))[-MAX_CORRECTIONS:]:
         corrected = first_sentence(whole[match.end() :])
         other = None if pieces(corrected) else _REPLACEMENT.fullmatch(corrected.strip())
-        if match.end() > 0 and (other or pieces(corrected)):
+        if match.end() > 0 and (other or pieces(corrected)) and not _CHECK.match(corrected):
             chosen, at = other[1] if other else corrected, match.end() + len(corrected)
-    if _ALTERNATIVE.match(whole, at) or is_taken_back(whole[at:], 0) or _denied_again(chosen, whole[at:]):
+    if _is_alternative(chosen, whole[at:]) or is_taken_back(whole[at:], 0) or _denied_again(chosen, whole[at:]):
         return ""
+    if not pieces(chosen):  # "B because A is wrong", "not A, so it must be B"
+        chosen = _BECAUSE.split(chosen)[0]
+        chosen = instead[1] if (instead := _INSTEAD.match(chosen)) else chosen
     if contrast := _CONTRAST.search(masked(chosen)):
         chosen = chosen[: contrast.start()]
     chosen = without_reserve(chosen)
@@ -129,6 +144,13 @@ def _corrected(text: str, rest: str) -> str:
     if masked(chosen).count("**") % 2 and (stars := re.search(r"\*\*[\s.]*\Z", chosen)):
         chosen = chosen[: stars.start()]
     return chosen
+
+
+def _is_alternative(text: str, rest: str) -> bool:
+    """Whether another answer is offered behind what is said: `7. Or maybe 8`."""
+    offered = _ALTERNATIVE.match(rest)
+    other = first_sentence(rest[offered.end() :]) if offered else ""
+    return bool(pieces(other) or (not pieces(text) and _REPLACEMENT.fullmatch(other.strip())))
 
 
 def _denied_again(text: str, rest: str) -> bool:
