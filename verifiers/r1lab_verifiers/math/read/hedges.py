@@ -66,7 +66,7 @@ _AFTER = re.compile(
     r"|(?:is|are|was|were)\s+(?:not\s+(?:the|an?|right|correct|my|our|equal|it|so)\b|wrong|incorrect|false|too|less|more|greater|smaller|larger|fewer|at\s+(?:least|most)|impossible"
     r"|(?:the|an?|our|my|his|her)\s+(?:[a-z]+\s+)?(?:upper|lower|bound|limit|wrong|incorrect|guess|estimate|multiple|factor|divisor))\b"
     r"|(?:is|are|was|were)n't\b|[a-z]{1,12}\s+(?:is|are|was|were)\s+(?:not\s+(?:the|right|correct|it)\b|wrong\b|incorrect\b)"
-    r"|(?:does\s+not|doesn['\u2019]t)\s+(?:work|satisfy|hold)\b|is\s+(?:extraneous|invalid|rejected|discarded|ruled\s+out)\b"
+    r"|(?:does\s+not|doesn['\u2019]t)(?:\s+(?:work|satisfy|hold)\b|\s*[,.;])|is\s+(?:extraneous|invalid|rejected|discarded|ruled\s+out)\b"
     r"|(?:divided|multiplied)\s+by\b"
     rf"|(?:squared|cubed|factorial|minus|plus|and\s+a\s+half|{_PARTS}"
     rf"|(?:times|x|(?:less|more|fewer)\s+than)\s+(?:itself|{_NUMERALS}|[0-9$]|[b-z]\b)"
