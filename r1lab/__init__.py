@@ -32,9 +32,11 @@ def train(
     `from_checkpoint` (a step, or `<stage>-<step>`) takes a run back to one of its checkpoints.
     RecipeError (a ValueError) where the recipe is wrong, and nothing is written; RunError where the run failed.
     """
+    from r1lab.doctor import busy
     from r1lab.recipe import load
     from r1lab.stages import check
 
+    busy.calm_threads()
     raw, base = load.read(recipe, overrides)
     if verifier is not None:
         raw["verifier"] = load.path_of(verifier)
@@ -66,17 +68,23 @@ def evaluate(
     **asked: Any,
 ) -> "Evaluation":
     """A model on a set of problems, as `r1lab eval` does: avg@n, pass@k, maj@n with intervals, resumed where it stands.
+    Of a run's folder, on its held-out set and as its recipe says, where nothing else is asked.
 
     `asked` are the fields of `r1lab.evaluation.arguments.Asked`: n, temperature, prompt, verifier, completions, server
     and more. `out` is the evaluation's folder, else evals/<set>-<hash>; `against` that of another evaluation of the
     same set, compared paired. `say` is told of progress. RecipeError where anything asked is wrong; RunError where it
     failed.
     """
+    from r1lab.doctor import busy
     from r1lab.evaluation.arguments import Asked, evaluation_spec
 
+    busy.calm_threads()
     spec, origin = evaluation_spec(Asked(model=model, on=on, **asked))
     from r1lab.evaluation import runner
 
+    told = [*spec.note["notes"], busy.warning(getattr(origin, "threads", 1), "--threads 1")]
+    for line in filter(None, told):
+        say(line)
     folder = Path(out) if out else runner.folder_of(spec, origin)
     return runner.evaluate(spec, origin, folder, say, Path(against) if against else None)
 

@@ -9,7 +9,9 @@ feed and their objective, nowhere here.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from r1lab.distributed import ranks
@@ -32,6 +34,9 @@ from r1lab.run.stopping import Stopping
 from r1lab.timing import details
 from r1lab_data import Problem
 
+Evaluate = Callable[[int, Callable[[], AbstractContextManager]], dict]
+"""From a step, and the context in which a process samples and verifies, to rows `eval/...`."""
+
 
 def train(
     *,
@@ -41,7 +46,7 @@ def train(
     feed: FeedProtocol,
     engine: Engine | None,
     objective: Objective,
-    evaluate: Callable[[int], dict],
+    evaluate: Evaluate,
     ledger: Ledger,
     metrics: MetricsFile,
     stopping: Stopping,
@@ -49,8 +54,8 @@ def train(
     problem_of: Callable[[str], Problem],
 ) -> None:
     """Run a stage from where it stands to its end; every step ends in one row of metrics. `engine` is the one that
-    samples, None where nothing does; `evaluate(step)` returns the metrics of the held-out sets; `problem_of(id)` finds
-    a journal's problems again."""
+    samples, None where nothing does; `evaluate` returns the metrics of the held-out sets; `problem_of(id)` finds a
+    journal's problems again."""
     resumables = {"policy": policy, "objective": objective, "feed": feed, "ledger": ledger, "stopping": stopping,
                   "metrics": metrics}  # fmt: skip
     step = resume(run, stage, policy, resumables)
@@ -58,8 +63,9 @@ def train(
     clock = PhaseClock(progress)
     with Grace(ranks.any_of, progress.stopping) as grace:  # Ctrl-C, SIGTERM: the step is finished and saved first
         if step == 0 and stage.eval.sets and stage.eval.at_start:
-            scores = run_evaluation(0, evaluate, stopping, policy, run.best(stage.name))
+            scores = run_evaluation(0, evaluate, stopping, policy, run, grace)
             record(run, metrics, progress, stage, 0, scores | ledger.row())
+            grace.leave_if_heard(f"before step 1 of stage {stage.name}")
         while num_prompts := stopping.num_prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
             clock.start("rollout", step)  # a number of prompts -> the step's block, list[Settled], on disk
@@ -81,7 +87,7 @@ def train(
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
             is_last = not stopping.num_prompts(step + 1, ledger)
             if stage.eval.sets and (is_last or is_due(stage, step)):
-                row |= run_evaluation(step, evaluate, stopping, policy, run.best(stage.name))
+                row |= run_evaluation(step, evaluate, stopping, policy, run, grace)
                 is_last = bool(is_last or stopping.ended)
             seconds = clock.lap()
             row |= ledger.row() | seconds_of(seconds, block, stage, ledger.budget - before[0])
@@ -203,9 +209,13 @@ def is_due(stage: LearningStageConfig, step: int) -> bool:
     return bool(stage.eval.every) and step % stage.eval.every == 0
 
 
-def run_evaluation(step: int, evaluate: Callable[[int], dict], stopping: Stopping, policy: Policy, best: Path) -> dict:
-    """The evaluation's metrics; the best step's model is kept aside, in `best`, where the recipe asks for it."""
-    row = evaluate(step)
+def run_evaluation(
+    step: int, evaluate: Evaluate, stopping: Stopping, policy: Policy, run: RunFolder, grace: Grace
+) -> dict:
+    """The evaluation's metrics; the best step's model is kept aside where the recipe asks for it. A signal ends it at
+    once: it is made anew, after the updates since the last checkpoint."""
+    name = stopping.stage.name
+    row = evaluate(step, partial(grace.at_once, f"in the evaluation after step {step} of stage {name}"))
     if stopping.evaluated(step, row):
-        ranks.first(checkpoint.save_model, best, policy.whole().save)
+        ranks.first(checkpoint.save_model, run.best(name), policy.whole().save)
     return row

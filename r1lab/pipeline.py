@@ -13,6 +13,7 @@ import torch
 from transformers import PretrainedConfig
 
 from r1lab.distributed import ranks
+from r1lab.doctor import busy
 from r1lab.engines import factory
 from r1lab.errors import RecipeError
 from r1lab.hub import model_card
@@ -107,6 +108,9 @@ def _train(
             progress.say(resumed if stands.state == "resumed" else f"writing to {run.path}")
             for line in dict.fromkeys(_engine_line(run.pinned[stage.name]) for stage in plan.stages):
                 progress.say(line)
+            line = busy.warning(max(map(num_threads, plan.stages)), "threads=1")
+            if line and not torch.cuda.is_available():
+                progress.say(f"warning: {line}")
             _stages(ready, plan, run, progress, on_step)
         rows = [json.loads(line) for line in ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()]
     progress.close()

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from r1lab.errors import RecipeError
 from r1lab_data.names import did_you_mean, import_hint, nearest
+from r1lab_verifiers.plugin import import_deadline
 
 LISTED = 20
 """Names that an error lists even where it knows which one was meant."""
@@ -48,7 +49,8 @@ def find(table: Mapping[str, Any], name: str, what: str) -> Any:
         known = f"none of {', '.join(table)}" if len(table) <= LISTED or not close else "no built-in"
         raise RecipeError(f"{what}: {name!r} is {known} and no dotted path module:name{hint}")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        with import_deadline(name):
+            return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a user's module may raise anything while it is imported
         reason = (str(error).splitlines() or [""])[0]
         raise RecipeError(

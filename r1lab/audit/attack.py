@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from r1lab.audit.audit import Audit
+from r1lab.audit.audit import Audit, broken_off, no_verdicts
 from r1lab.audit.dataset import REFERENCE
 from r1lab.audit.families import FAMILIES, PROBLEMS
 from r1lab.audit.metamorphic import OTHER
 from r1lab.audit.rates import interval, share
-from r1lab.errors import RecipeError
+from r1lab.errors import RecipeError, RunError
 from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import Use
 from r1lab.recipe.data import SourceConfig
@@ -24,6 +24,7 @@ from r1lab.run.signals import terminable
 from r1lab_data import Problem
 from r1lab_verifiers import reference_checks
 from r1lab_verifiers.plugin import needs_answer
+from r1lab_verifiers.pool.blame import failure_of
 from r1lab_verifiers.pool.pool import Pool
 from r1lab_verifiers.verdict import Item, Verdict
 
@@ -48,7 +49,8 @@ def attack(
     settings: Mapping[str, object] = {},
     workers: WorkersConfig = verification.WORKERS,
 ) -> Audit:
-    """Try every attack on every problem; without a source on some of our own. RecipeError as in `audit_golds`."""
+    """Try every attack on every problem; without a source on some of our own. RecipeError as in `audit_golds`, RunError
+    where no gold could be judged."""
     problems = own_problems() if source is None else load_problems(source, "audit", "", Path.cwd())
     spec = verifier or problems[0].verifier
     if not spec:
@@ -61,26 +63,45 @@ def attack(
     name = verification.verifier_label(spec, settings)
     table = {"framed": reference_checks.framed(resolved), REFERENCE: reference_checks.reference(resolved)}
     with terminable("nothing was written"), verification.opened_pool(table, workers) as pool:
-        usable = [each[0] for each, verdict in _judged(problems, _gold_alone, pool, workers) if verdict.score == 1.0]
+        golds = ((each, [verdict]) for each, verdict in _judged(problems, _gold_alone, pool, workers))
+        golds = golds if source is None else broken_off(golds, [name], workers.deadline)
+        judged = [(each[0], verdict) for each, (verdict,) in golds]
+        usable = [problem for problem, verdict in judged if verdict.score == 1.0]
+        # A gold of ours may be none for this verifier, which may then raise; one that hangs it is a fault.
+        lost = ("timeout",) if source is None else ("timeout", "crash")
+        without = [_row(problem, REFERENCE, "", verdict) for problem, verdict in judged if failure_of(verdict) in lost]
         if not usable:
-            raise RecipeError(
-                f"--attack: {name} accepts none of {len(problems)} golds; give a --dataset that it can judge"
-            )
+            raise _unusable(name, [verdict for _, verdict in judged], source is None, workers.deadline)
         tried, rows = Counter[str](), []
         for (problem, family, completion), verdict in _judged(usable, attacks_on, pool, workers):
             tried[family] += 1
-            if verdict.score:
+            if failure_of(verdict):
+                without.append(_row(problem, family, completion, verdict))
+            elif verdict.score:
                 rows.append(_row(problem, family, completion, verdict))
-    scored = Counter(row["family"] for row in rows)
+    not_held = Counter(row["family"] for row in (*rows, *without))
     figures = {
         "dataset": None if source is None else source.path or f"task:{source.task}",
         "verifier": name,
         "problems": len(usable),
         "unusable": len(problems) - len(usable),
-        "attacks": {each: share(tried[each] - scored[each], tried[each]) for each in FAMILIES if tried[each]},
+        "attacks": {each: share(tried[each] - not_held[each], tried[each]) for each in FAMILIES if tried[each]},
         "scored": rows,
+        "without_verdict": without,
     }
-    return Audit(f"attacks on {name}", figures, _sections(figures), [], failed=len(rows))
+    return Audit(f"attacks on {name}", figures, _sections(figures), [], failed=len(rows) + len(without))
+
+
+def _unusable(name: str, verdicts: Sequence[Verdict], is_own: bool, deadline: float) -> Exception:
+    """What to raise where no gold is accepted: one of ours may be nothing for this verifier."""
+    kinds = {failure_of(verdict) for verdict in verdicts}
+    if "" in kinds or (is_own and "timeout" not in kinds):
+        told = verification.told_failures(verdicts)
+        return RecipeError(
+            f"--attack: {name} accepts none of {len(verdicts)} golds; give a --dataset that it can judge"
+            + (f" ({told})" if told else "")
+        )
+    return RunError(no_verdicts(name, f"{len(verdicts)} golds", verdicts, deadline))
 
 
 Attacked = tuple[Problem, str, str]
@@ -99,13 +120,15 @@ def _judged(
         for problem in problems:
             for family, completion in attacks(problem):
                 item = Item(completion, problem.answer, problem.prompt, problem.id, meta=problem.meta)
-                check = REFERENCE if family == REFERENCE else "framed"
-                yield (problem, family, completion), [pool.submit(item, check, problem.solution)]
+                is_reference = family == REFERENCE
+                check = REFERENCE if is_reference else "framed"
+                future = pool.submit(item, check, problem.solution, is_reference=is_reference)
+                yield (problem, family, completion), [future]
 
     with Meter("attack") as meter:
         for each, (verdict,) in verification.verdicts_in_order(asked(), workers):
             yield each, verdict
-            meter.add()
+            meter.add(has_failed=verdict.has_failed)
 
 
 def _gold_alone(problem: Problem) -> list[tuple[str, str]]:
@@ -182,21 +205,26 @@ def _row(problem: Problem, family: str, completion: str, verdict: Verdict) -> di
         "score": verdict.score,
         "status": verdict.status,
         "extracted": verdict.extracted,
+        "reason": verdict.reason,
     }
 
 
 def _sections(figures: Mapping) -> list[Section]:
     columns = ("family", "completion", "answer", "score", "extracted")
-    attacks, left_out = figures["attacks"], figures["unusable"]
+    of_failed = ("id", "family", "completion", "answer", "status", "reason")
+    attacks, left_out, failed = figures["attacks"], figures["unusable"], figures["without_verdict"]
+    scored = Counter(row["family"] for row in figures["scored"])
+    hung = Counter(row["family"] for row in failed)
     return [
         Section(
             f"{figures['problems']} problems, {sum(each['n'] for each in attacks.values())} attacks, "
             f"{len(figures['scored'])} scored"
+            + (f", {len(failed)} checks came to no verdict" if failed else "")
             + (f"; {left_out} golds it does not accept were left out" if left_out else ""),
-            ("family", "tried", "scored", "held"),
-            [(name, each["n"], each["n"] - each["count"], percent(interval(each))) for name, each in attacks.items()],
+            ("family", "tried", "scored", "no verdict", "held"),
+            [(name, each["n"], scored[name], hung[name], percent(interval(each))) for name, each in attacks.items()],
             "None of these completions answers the problem; what stands between << and >> is put as the verifier puts "
-            "an answer.",
+            "an answer. An attack on which the verifier hung or crashed did not hold.",
         ),
         Section(
             f"Attacks that scored: {len(figures['scored'])}",
@@ -204,5 +232,13 @@ def _sections(figures: Mapping) -> list[Section]:
             [[row[key] for key in columns] for row in figures["scored"]],
             num_words=len(columns),
             shown=SHOWN_ROWS,
+        ),
+        Section(
+            f"Checks that hung, crashed or gave no score: {len(failed)}",
+            of_failed,
+            [[row[key] for key in of_failed] for row in failed],
+            num_words=len(of_failed),
+            shown=SHOWN_ROWS,
+            has_reason=True,
         ),
     ]

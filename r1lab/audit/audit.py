@@ -5,13 +5,14 @@ The rates are of these rows; they say nothing of other completions than such as 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from r1lab.audit.rates import MAX_KEPT_ROWS, Tally, interval, is_right, row_of
-from r1lab.errors import RecipeError
+from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation.cases import Case, Cases
 from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import Use
@@ -23,6 +24,9 @@ from r1lab.run.signals import terminable
 from r1lab_verifiers.plugin import needs_answer
 from r1lab_verifiers.verdict import Verdict
 
+T = TypeVar("T")
+FIRST_ROWS = 10
+"""After so many that all hung or crashed, references too, an audit is broken off."""
 SHOWN_ROWS = 20
 """Rows judged wrongly that a terminal shows."""
 WHO = {(True, True): "both right", (True, False): "only {0}", (False, True): "only {1}", (False, False): "neither"}
@@ -63,6 +67,30 @@ def reported(json_path: Path | None, html_path: Path | None, *, but: Path | None
         yield write
 
 
+def broken_off(
+    judged: Iterable[tuple[T, list[Verdict]]], names: Sequence[str], deadline: float
+) -> Iterator[tuple[T, list[Verdict]]]:
+    """The same, each row with the verdicts of the verifiers `names`. RunError where one of them hung or crashed on each
+    of the first rows and on their references: it will on the others."""
+    first: list[list[Verdict]] = []
+    for number, (row, verdicts) in enumerate(judged, 1):
+        if number <= FIRST_ROWS:
+            first.append(verdicts[: len(names)])
+        if number == FIRST_ROWS:
+            for name, column in zip(names, zip(*first)):
+                if all(verdict.has_failed and verdict.status == "error" for verdict in column):
+                    raise RunError(no_verdicts(name, f"the first {FIRST_ROWS} checks", column, deadline))
+        yield row, verdicts
+
+
+def no_verdicts(name: str, rows: str, verdicts: Sequence[Verdict], deadline: float) -> str:
+    """One line that says how a verifier failed on all of some rows, and what to do."""
+    return (
+        f"audit: {name} came to no verdict on any of {rows}: {verification.told_failures(verdicts)}; nothing was "
+        f"written; mend it, or raise --deadline ({deadline:g} s)"
+    )
+
+
 def audit(
     path: Path,
     verifier: Use,
@@ -94,11 +122,12 @@ def audit(
     versus = Versus(tuple(table))
     with terminable("nothing was written"), meter, verification.opened_pool(table, workers) as pool:
         asked = ((case, [pool.submit(case.item, name, case.solution) for name in table]) for case in cases)
-        for case, verdicts in verification.verdicts_in_order(asked, workers):
+        judged = verification.verdicts_in_order(asked, workers)
+        for case, verdicts in broken_off(judged, list(table), workers.deadline):
             for tally, verdict in zip(tallies.values(), verdicts):
                 tally.add(case, verdict)
             versus.add(case, verdicts)
-            meter.add()
+            meter.add(has_failed=any(verdict.has_failed for verdict in verdicts))
     figures = {
         "cases": str(path),
         "rows": meter.done,

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from r1lab.audit.audit import Audit
+from r1lab.audit.audit import FIRST_ROWS, Audit, broken_off
 from r1lab.audit.metamorphic import DOLLARS, OTHER, SAME, Variant, variants
 from r1lab.audit.rates import interval, share
 from r1lab.errors import RecipeError
@@ -65,10 +65,10 @@ def audit_golds(
     name, table = verification.verifier_label(spec, settings), tables(verification.resolve_one(spec, settings))
     findings, meter = GoldFindings(), Meter("audit")
     with terminable("nothing was written"), meter, verification.opened_pool(table, workers) as pool:
-        asked = (each for problem in problems for each in _asked(problem, pool, table))
-        for check, verdicts in verification.verdicts_in_order(asked, workers):
+        judged = verification.verdicts_in_order(_asked(problems, pool, table), workers)
+        for check, verdicts in broken_off(judged, [name], workers.deadline):
             findings.add(check, verdicts)
-            meter.add()
+            meter.add(has_failed=verdicts[0].has_failed)
     figures = {
         "dataset": source.path or f"task:{source.task}",
         "verifier": name,
@@ -94,24 +94,35 @@ def tables(resolved: Resolved) -> dict[str, Resolved]:
     return {"verifier": resolved, **{name: each for name, each in wordings.items() if each is not None}}
 
 
-def _asked(
-    problem: Problem, pool: Pool, table: Mapping[str, Resolved]
-) -> Iterator[tuple[GoldCheck, list[Future[Verdict]]]]:
-    """The problem's checks; the reference's comes with the kind of the gold, where the verifier can say it."""
+Asked = Iterator[tuple[GoldCheck, list[Future[Verdict]]]]
 
-    def ask(verifier: str, completion: str) -> Future[Verdict]:
-        return pool.submit(verification.item_of(problem, completion), verifier, problem.solution)
 
-    if problem.solution is not None:
-        futures = [ask("verifier", problem.solution)]
-    elif REFERENCE in table:
-        futures = [ask(REFERENCE, "")]
-    else:
+def _asked(problems: Sequence[Problem], pool: Pool, table: Mapping[str, Resolved]) -> Asked:
+    """The checks of all problems: the reference of each, then its variants; of the first ones the references first of
+    all, which tell soon whether there are verdicts at all."""
+    for some in (problems[:FIRST_ROWS], *([problem] for problem in problems[FIRST_ROWS:])):
+        for problem in some:
+            yield from _reference(problem, pool, table)
+        for problem in some:
+            yield from _variants(problem, pool, table)
+
+
+def _reference(problem: Problem, pool: Pool, table: Mapping[str, Resolved]) -> Asked:
+    """The check of its reference, if it has one, with the kind of the gold where the verifier can say it."""
+    if problem.solution is None and REFERENCE not in table:
         return
-    yield GoldCheck(problem, None), futures + ([ask("kind", "")] if "kind" in table else [])
-    if isinstance(problem.answer, str) and "stated" in table:
-        for variant in variants(problem.answer):
-            yield GoldCheck(problem, variant), [ask("stated", variant.text)]
+    item = verification.item_of(problem, problem.solution or "")
+    verifier = REFERENCE if problem.solution is None else "verifier"
+    futures = [pool.submit(item, verifier, problem.solution, is_reference=True)]
+    yield GoldCheck(problem, None), futures + ([pool.submit(item, "kind", problem.solution)] if "kind" in table else [])
+
+
+def _variants(problem: Problem, pool: Pool, table: Mapping[str, Resolved]) -> Asked:
+    if not isinstance(problem.answer, str) or "stated" not in table:
+        return
+    for variant in variants(problem.answer):
+        item = verification.item_of(problem, variant.text)
+        yield GoldCheck(problem, variant), [pool.submit(item, "stated", problem.solution)]
 
 
 @dataclass

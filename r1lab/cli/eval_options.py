@@ -2,7 +2,7 @@
 (`r1lab.cli.main`)."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,7 +78,7 @@ def shared(
         "on_bad_gold": on_bad_gold, "source": {key: value for key, value in knobs.items() if value not in (None, {})},
         "recipe": recipe, "engine": engine, "max_batch": max_batch, "threads": threads, "completions": completions,
         "server": server, "key_env": key_env, "seed": seed, "trust_remote_code": trust_remote_code,
-        "workers": given.pool(workers, deadline, memory_mb) if said or recipe is None else None,
+        "workers": given.pool(workers, deadline, memory_mb) if said else None,
     }  # fmt: skip
 
 
@@ -103,3 +103,17 @@ def asking(command: Callable[..., None]) -> Callable[..., None]:
 def _lines(text: str) -> str:
     r"""The text with `\n` as a line's end, as a shell hands it over."""
     return text.replace("\\n", "\n")
+
+
+def sets_of_run(
+    model: str | None, asked: dict[str, Any], overrides: Sequence[str], *, has_place: bool
+) -> Sequence[str | None]:
+    """The sets to evaluate: what `--on` says or, of a run's folder alone, those that its recipe holds out. RecipeError
+    where these are several and an option goes with one."""
+    from r1lab.evaluation import of_run
+
+    is_alone = all(asked[key] is None for key in ("on", "recipe", "completions", "server"))
+    names = of_run.own_sets(model, overrides) if is_alone else []
+    if len(names) > 1 and has_place:
+        raise RecipeError(f"--out, --against: go with one set; the run has {', '.join(names)}: name one with --on")
+    return names or [asked["on"]]

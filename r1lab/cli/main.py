@@ -9,7 +9,8 @@ import typer
 
 import r1lab
 from r1lab.cli import options as given
-from r1lab.cli.eval_options import asking
+from r1lab.cli.eval_options import asking, sets_of_run
+from r1lab.doctor import busy
 from r1lab.errors import INTERRUPTED, RecipeError, RunError
 from r1lab_data.names import file_hint
 
@@ -114,6 +115,7 @@ def _train(recipe: str, overrides: list[str], from_checkpoint: str) -> None:
 
     plan = load.resolve(*load.read(recipe, overrides))
     checked = check.early(plan)  # a mistake is told of before torch is loaded
+    given.tell_start(plan, checked)
     from r1lab import pipeline
     from r1lab.distributed import ranks
 
@@ -169,23 +171,26 @@ def report(
 @app.command("eval")
 @asking
 def evaluate(
-    model: Annotated[str | None, typer.Argument(help="embedded, a Hugging Face folder, or a hub id")] = None,
+    model: Annotated[str | None, typer.Argument(help="embedded, a model's or a run's folder, or a hub id")] = None,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the evaluation, else evals/<set>-<hash>")] = None,
     against: Annotated[Path | None, typer.Option(help="Another evaluation of the set, compared paired")] = None,
     *,
     asked: dict,
 ) -> None:
-    """A model on a set of problems: avg@n, pass@k, maj@n with intervals; the same command goes on where it stopped."""
+    """A model on a set of problems: avg@n, pass@k, maj@n with intervals; the same command goes on where it stopped.
+
+    A run's folder alone is evaluated on its own held-out sets, as its recipe says."""
     from r1lab.evaluation import difference as pairs
     from r1lab.evaluation import scores
 
     more = {"out": out, "against": against, "overrides": overrides or (), "say": given.aside}
-    done = r1lab.evaluate(model, **asked, **more)
-    typer.echo(scores.text(done.figures))
-    if done.against:
-        typer.echo(pairs.text(done.against))
-    typer.echo(f"{done.path}: results.json, completions.parquet")
+    for name in sets_of_run(model, asked, overrides or (), has_place=bool(out or against)):
+        done = r1lab.evaluate(model, **{**asked, "on": name}, **more)
+        typer.echo(scores.text(done.figures))
+        if done.against:
+            typer.echo(pairs.text(done.against))
+        typer.echo(f"{done.path}: results.json, completions.parquet")
 
 
 @app.command()
@@ -372,6 +377,7 @@ def doctor(
 
 def main() -> None:
     """Entry point of the console script."""
+    busy.calm_threads()
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

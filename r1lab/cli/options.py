@@ -11,7 +11,11 @@ import typer
 from r1lab.errors import RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from r1lab.recipe import SourceConfig, WorkersConfig
+    from r1lab.recipe.load import Plan
+    from r1lab.stages.check import Checked
 
 NAMED = "A verifier's name, package.module:name, or {use: name, setting: value}"
 DEADLINE_SECONDS, MEMORY_MB = 5.0, 2048
@@ -125,6 +129,17 @@ def recipes(texts: list[str]) -> tuple[list[str], list[str], str | None]:
     out = [text.partition("=")[2] for text in overrides if text.startswith("out=")]
     rest = [text for text in overrides if not text.startswith("out=")]
     return [text for text in texts if text not in overrides], rest, out[-1] if out else None
+
+
+def tell_start(plan: "Plan", checked: "Sequence[Checked] | None") -> None:
+    """The first line of a run, where it waits for torch from now on; `checked` is None in one of several processes."""
+    if checked is None or "torch" in sys.modules:
+        return
+    from r1lab.run.folder import folder
+    from r1lab.run.manifest import identity, r1lab_version
+
+    place = folder(plan, identity(plan, {key: value for each in checked for key, value in each.digests.items()}))
+    aside(f"r1lab {r1lab_version()}: recipe {plan.name}, run in {place}; loading torch")
 
 
 def aside(line: str) -> None:

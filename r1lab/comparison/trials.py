@@ -152,7 +152,10 @@ class Trial:
             "temperature": evaluation.get("temperature"),
             "top_p": evaluation.get("top_p"),
             "max_new_tokens": evaluation.get("max_new_tokens") or knobs.get("max_new_tokens"),
-            "stop strings": [sampling.get("stop"), sampling.get("stop_after")],
+            "stop strings": [
+                sampling.get("stop") or [],
+                sampling.get("stop_after") or [],
+            ],  # older runs lack the second
             "source": {key: value for key, value in source.items() if key not in ("path", "verifier", "weight")},
             "verifier": source.get("verifier") or knobs.get("verifier"),
         }

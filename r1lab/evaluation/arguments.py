@@ -2,11 +2,14 @@
 (`r1lab.evaluation.runner`).
 
 A recipe, where one is named, gives the defaults: its last stage's prompt, verifier, lengths, stop strings and workers;
-a set may then be called by its name under `eval.sets`, and one that overlaps the recipe's training data is refused.
+a set may then be called by its name under `eval.sets`, and one that overlaps the recipe's training data is refused. Of
+a run's folder its own recipe does the same, with its sets, columns and n too; an overlap is then said, not refused.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +19,7 @@ from pydantic import ValidationError
 
 from r1lab import plugin
 from r1lab.errors import RecipeError
-from r1lab.evaluation import leaks, named_sets
+from r1lab.evaluation import leaks, named_sets, of_run
 from r1lab.evaluation.completers import Completer, FileCompleter
 from r1lab.evaluation.runner import EvaluationSpec
 from r1lab.evaluation.scores import checked_ks
@@ -103,38 +106,101 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     wrong, before anything is written."""
     if asked.n is not None and (type(asked.n) is not int or asked.n < 1):
         raise RecipeError(f"--n: {asked.n!r} is no whole number from 1 on")
-    plan = load.resolve(*load.read(asked.recipe, asked.overrides)) if asked.recipe is not None else None
+    plan, notes = _plan(asked)
+    is_run = plan is not None and asked.recipe is None
     if asked.overrides and plan is None:
         raise RecipeError(f"{asked.overrides[0]!r} overrides a recipe, and none is named; give --recipe")
     base = plan.base if plan else Path.cwd()
     plugin.importable(base, Path.cwd())
-    stage = _stage(plan, asked) if plan else None
-    workers = asked.workers or (stage.workers if stage else WorkersConfig())
-    name, source = _source(asked, stage, base)
+    stage = (of_run.stage_of(plan) if is_run else _stage(plan, asked)) if plan else None
+    if is_run and stage is not None:
+        asked = _as_run(asked, stage)
+    workers = asked.workers or (stage.workers if stage else WorkersConfig(count=_cores()))
+    is_own = is_run and stage is not None and asked.on in stage.eval.sets
+    place = base if is_own or not is_run else Path.cwd()  # a file that is named now lies here, not beside the recipe
+    name, source = _source(asked, stage, place, is_run=is_run)
     assert source.verifier is not None  # `_source` refuses a set without one
     key = verification.key_of(source.verifier)
     table = verification.resolve([source.verifier])
     golds = Golds(table, asked.on_bad_gold, workers)
     is_whole = verification.is_reward_function(source.verifier)
-    notes: list[str] = []
-    problems = load_problems(source, name, key, base, f"--on {name}", is_whole=is_whole, notes=notes)
+    read = partial(
+        load_problems, name=name, verifier=key, base=place, key=f"--on {name}", is_whole=is_whole, notes=notes
+    )
+    source, problems = _problems(source, read, is_borrowed=is_run and not asked.source)
+    golds.try_plug_ins({name: problems}, base=base)
     eval_set = EvaluationSet(name, golds.usable(name, problems))
-    if plan and not asked.as_training:
-        _refuse_leaks(eval_set, source, plan)
+    if plan and not asked.as_training and not (is_own and not asked.source and not asked.overrides):
+        _refuse_leaks(eval_set, source, plan, notes if is_run else None)
     sampling = _sampling(asked, stage)
     if asked.completions is None:
         checked_ks(asked.k, asked.n or 1)
-    if asked.trust_remote_code or (stage is not None and stage.trust_remote_code):
+    if asked.trust_remote_code or (stage is not None and stage.trust_remote_code and not is_run):
         trust_remote_code()
     origin, prompt = _origin(asked, stage, base)
     why = partial(origin.misfit, max_new_tokens=sampling.max_new_tokens)
     eval_set = replace(eval_set, problems=fitting(f"--on {name}", source, eval_set.problems, why, golds.notes))
     n = asked.n or (origin.least if isinstance(origin, FileCompleter) else 1)
+    if is_run and plan and stage:
+        notes.insert(
+            0, _told_run(asked, plan, stage, source, f"{name}, n {n}, prompt {prompt.template}, verifier {key}")
+        )
     note = {"notes": [*notes, *golds.notes], "recipe": plan.name if plan else None, "run": _run_of(asked.model)}
     sampling = Sampling() if isinstance(origin, FileCompleter) else sampling
     plain = {} if isinstance(origin, FileCompleter) else prompt.model_dump(mode="json")
     asking = (eval_set, n, asked.seed, sampling)
     return EvaluationSpec(*asking, table, checked_ks(asked.k, n), plain, workers, note, base), origin
+
+
+def _plan(asked: Asked) -> tuple[Plan | None, list[str]]:
+    """The recipe that is named or, of a run's folder, its own; and what is to be said of it."""
+    if asked.recipe is not None:
+        return load.resolve(*load.read(asked.recipe, asked.overrides)), []
+    if asked.as_training or asked.server is not None:
+        return None, []
+    try:
+        return of_run.plan_of(asked.model, asked.overrides), []
+    except RecipeError as error:
+        if asked.on is None or asked.overrides:
+            raise
+        return None, [f"without the run's settings: {error}"]
+
+
+def _as_run(asked: Asked, stage: AnyStageConfig) -> Asked:
+    """The arguments with what the run's stage says in place of what they leave open: the set, n, threads."""
+    on = asked.on
+    if on is None and len(stage.eval.sets) != 1:
+        has = f"several sets, {', '.join(stage.eval.sets)}" if stage.eval.sets else "no held-out sets (eval.sets)"
+        raise RecipeError(f"--on: missing; the run {asked.model} has {has}; name one, or a task, a file or a hub id")
+    on = next(iter(stage.eval.sets)) if on is None else on
+    return replace(asked, on=on, n=asked.n or stage.eval.n, threads=asked.threads or stage.threads)
+
+
+def _told_run(asked: Asked, plan: Plan, stage: AnyStageConfig, source: SourceConfig, settings: str) -> str:
+    columns = ", ".join(f"{role}={column}" for role, column in source.columns.items())
+    return (
+        f"{asked.model}: as the run says (recipe {plan.name}, stage {stage.name}), where no option does: set {settings}"
+        + (f", columns {columns}" if columns else "")
+    )
+
+
+def _problems(
+    source: SourceConfig, read: Callable[[SourceConfig], list[Problem]], *, is_borrowed: bool
+) -> tuple[SourceConfig, list[Problem]]:
+    """The set's problems, and how they were read: a file not laid out as the run's has columns of the usual names."""
+    try:
+        return source, read(source)
+    except RecipeError:
+        if not is_borrowed or source.path is None or not source.columns:
+            raise
+        usual = source.model_copy(update={"columns": {}, "answer_format": "plain"})
+        with suppress(RecipeError):
+            return usual, read(usual)
+        raise
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stage(plan: Plan, asked: Asked) -> AnyStageConfig:
@@ -147,7 +213,7 @@ def _stage(plan: Plan, asked: Asked) -> AnyStageConfig:
     return of_rl[-1]
 
 
-def _source(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[str, SourceConfig]:
+def _source(asked: Asked, stage: AnyStageConfig | None, base: Path, *, is_run: bool) -> tuple[str, SourceConfig]:
     """The set's name and source, its verifier resolved: the argument's, its own, else the recipe's."""
     named = dict(stage.eval.sets) if stage is not None else {}
     if asked.as_training and stage is not None:
@@ -166,8 +232,11 @@ def _source(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[str
         if use is None:
             raise RecipeError(f"--on {asked.on}: the set names no verifier; give --verifier (numeric, math, ...)")
         return asked.on, named_sets.source_config(asked.on, {**source.model_dump(), "verifier": use, **asked.source})
-    default = spec or (stage.verifier if stage is not None and asked.on not in named_sets.SETS else None)
-    return named_sets.source_of(asked.on, base, named, verifier=default, **asked.source)
+    layout = {"verifier": stage.verifier} if stage is not None and asked.on not in named_sets.SETS else {}
+    if is_run and stage is not None and layout and named_sets.is_dataset(asked.on):
+        layout = of_run.layout_of(stage)
+    knobs = {**layout, **({"verifier": spec} if spec else {}), **asked.source}
+    return named_sets.source_of(asked.on, base, named, **knobs)
 
 
 def _verifier(asked: Asked) -> Use | None:
@@ -205,7 +274,10 @@ def _origin(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[Com
 def _engine(asked: Asked, stage: AnyStageConfig | None) -> EngineConfig:
     """The recipe's engine with what the arguments say put in its place."""
     said = {"kind": asked.engine, "max_batch": asked.max_batch}
-    base = stage.engine.model_dump() if stage is not None and asked.engine is None else {"max_batch": MAX_BATCH}
+    is_open = (
+        stage is not None and asked.engine is None and not (asked.recipe is None and stage.engine.kind == "server")
+    )
+    base = stage.engine.model_dump() if stage is not None and is_open else {"max_batch": MAX_BATCH}
     values = {**base, **{key: value for key, value in said.items() if value is not None}}
     try:
         return EngineConfig(**values)
@@ -274,15 +346,21 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def _refuse_leaks(eval_set: EvaluationSet, source: SourceConfig, plan: Plan) -> None:
-    """RecipeError where the set shares problems with the training data of any stage of the recipe."""
+def _refuse_leaks(eval_set: EvaluationSet, source: SourceConfig, plan: Plan, notes: list[str] | None) -> None:
+    """RecipeError where the set shares problems with the training data of any stage of the recipe; a line in `notes`
+    instead, where they are given."""
     trained = [pair for stage in plan.stages for pair in stage.data.items() if not pair[1].stage]
     train: list[Problem] = []
-    for name, train_source in trained:
-        train += load_problems(train_source, name, "", plan.base)
-    by_nature = leaks.is_ours(source.task) and all(leaks.is_ours(train_source.task) for _, train_source in trained)
-    allowed = any(eval_set.name in stage.eval.allow_masked_overlap for stage in plan.stages)
-    leaks.check_set(eval_set, train, may_mask=by_nature or allowed or source.holdout_by == "text")
+    try:
+        for name, train_source in trained:
+            train += load_problems(train_source, name, "", plan.base)
+        by_nature = leaks.is_ours(source.task) and all(leaks.is_ours(train_source.task) for _, train_source in trained)
+        allowed = any(eval_set.name in stage.eval.allow_masked_overlap for stage in plan.stages)
+        leaks.check_set(eval_set, train, may_mask=by_nature or allowed or source.holdout_by == "text")
+    except RecipeError as error:
+        if notes is None:
+            raise
+        notes.append(f"beside the run's training data: {error}")
 
 
 def _run_of(model: str | None) -> str | None:

@@ -7,6 +7,7 @@ so two evaluations are paired by problem and by random stream.
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
@@ -21,14 +22,23 @@ VerifyRollout = Callable[[Rollout, Problem], Future[Verdict]]
 
 
 def evaluate(
-    asking: Asking, rows: range, *, engine: Engine, renderer: Renderer, verify: VerifyRollout
+    asking: Asking,
+    rows: range,
+    *,
+    engine: Engine,
+    renderer: Renderer,
+    verify: VerifyRollout,
+    own_work: Callable[[], AbstractContextManager] = nullcontext,
 ) -> list[tuple[Rollout, Verdict]]:
-    """Every completion of the problems at `rows` with its verdict, in the set's order; the ranks share the work."""
+    """Every completion of the problems at `rows` with its verdict, in the set's order; the ranks share the work. A
+    rank does its share inside an `own_work()`: nothing there waits for the others."""
     problems = asking.eval_set.problems
     maker = RequestMaker(renderer, f"eval/{asking.eval_set.name}", asking.seed, asking.sampling)
     requests = [maker.of_problem(problems[row], row, index) for row in rows for index in range(asking.n)]
 
     def judged(own_requests: list[Request]) -> list[tuple[Rollout, Verdict]]:
-        return list(generate(engine, lambda rollout: verify(rollout, problems[rollout.request.id.draw]), own_requests))
+        with own_work():
+            samples = generate(engine, lambda rollout: verify(rollout, problems[rollout.request.id.draw]), own_requests)
+            return list(samples)
 
     return ranks.shared_out(requests, partition.by_draw, judged)

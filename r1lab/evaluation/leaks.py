@@ -37,9 +37,11 @@ def check_set(eval_set: EvaluationSet, train: Sequence[Problem], *, may_mask: bo
     """RecipeError where problems of the set stand in `train`, or are those with other numbers and may not be."""
     shared = overlap(train, eval_set.problems)
     if shared.exact:
+        more = f"; those with other numbers alone may stay: eval.allow_masked_overlap: [{eval_set.name}]"
         raise RecipeError(
             f"eval.sets.{eval_set.name}: {shared.exact} of {len(eval_set.problems)} problems stand in the training "
             f"data too ({shared.masked} once numbers are masked); take them out of one of the two"
+            + (more if shared.masked > shared.exact and not may_mask else "")
         )
     if shared.masked and not may_mask:
         raise RecipeError(

@@ -116,5 +116,10 @@ def is_place(set_name: str, base: Path | None) -> bool:
     return "/" in set_name or bool(suffix(set_name)) or local(set_name, base) is not None
 
 
+def is_dataset(set_name: str) -> bool:
+    """Whether it is none by name and no task: a file, a folder, a URL or a hub id, if anything."""
+    return set_name not in SETS and set_name not in TASKS and not set_name.startswith(GYM)
+
+
 def verifier_of(task: str) -> str:
     return VERIFIERS["gym" if task.startswith(GYM) else task]

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from r1lab.doctor import busy
 from r1lab.errors import RecipeError
 from r1lab.evaluation import runner, scores
 from r1lab.evaluation.arguments import Asked, evaluation_spec
@@ -83,6 +84,10 @@ def probe(
     own = [runner.identity(*each) for each in specs]
     folder = out or Path("probes") / f"{specs[0][0].eval_set.name}-{digest(own)}"
     names = _names(models or [str(next(iter(specs[0][1].identity.values())))])
+    notes = [note for spec, _ in specs for note in spec.note["notes"]]
+    notes += [busy.warning(getattr(origin, "threads", 1), "--threads 1") for _, origin in specs]
+    for note in filter(None, dict.fromkeys(notes)):
+        say(note)
     say(_cost(specs[0][0], num, len(specs)))
     probed = []
     for number, (name, (spec, origin)) in enumerate(zip(names, specs)):

@@ -135,7 +135,15 @@ def _admit(out: Path, identity_now: dict[str, Any]) -> None:
         if any(each.name not in (LOCK, PARTS) and not each.name.endswith(PARTIAL) for each in out.glob("*")):
             raise RecipeError(f"--out: {out} is not an evaluation's folder (no {MANIFEST}) and not empty; name another")
         return
-    changed = differences(identity_now, read_manifest(out)["identity"], "here", "in the folder")
+    there = read_manifest(out)["identity"]
+    changed = differences(identity_now, there, "here", "in the folder")
+    parts = [(name, identity_now[name], there.get(name) or {}) for name in ("sampling", "prompt")]
+    news = [f"{name}.{key}" for name, here, theirs in parts for key in here if key not in theirs and theirs]
+    if changed and all(line.startswith(tuple(f"{key}:" for key in news)) for line in changed):
+        raise RecipeError(
+            f"--out: {out} is the evaluation of an older version of r1lab, which lacks {', '.join(news)}; name another "
+            "folder"
+        )
     if changed:
         more = f"; {len(changed) - 3} more" if len(changed) > 3 else ""
         raise RecipeError(f"--out: {out} is another evaluation ({'; '.join(changed[:3])}{more}); name another folder")

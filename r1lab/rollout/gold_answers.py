@@ -1,11 +1,14 @@
 """Find reference answers that their verifier cannot use, before training. Not whether they are right (`r1lab audit`).
 
-A built-in verifier's own `check(answer)` is called; a plug-in's is not, since nothing of it runs outside a worker.
-Tests of programs are run on the problem's own solution too: a completion cannot be blamed for a test that the solution
-fails. Reward functions of other trainers are tried on a problem.
+A built-in verifier's own `check(answer)` is called; a plug-in's is not, since nothing of it runs outside a worker: it
+judges a few references there, and one that comes to no verdict on any of them is refused. Tests of programs are run on
+the problem's own solution too: a completion cannot be blamed for a test that the solution fails. Reward functions of
+other trainers are tried on a problem.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError
@@ -13,8 +16,14 @@ from r1lab.recipe import WorkersConfig
 from r1lab.rollout import verification
 from r1lab.run.progress import Meter
 from r1lab_data import Problem
+from r1lab_verifiers.pool.blame import failure_of
+from r1lab_verifiers.pool.pool import Pool
+from r1lab_verifiers.pool.slot import MAKING
+from r1lab_verifiers.verdict import Verdict
 
 SHOWN_PROBLEMS = 5
+TRIED_PROBLEMS = 3
+"""Of a source, references that a plug-in judges before training: each that hangs takes two deadlines."""
 
 
 class Golds:
@@ -25,6 +34,8 @@ class Golds:
         self.table = table
         self.isolated, self.workers = {key: each for key, each in table.items() if each.isolated}, workers
         live = {key: each.build() for key, each in table.items() if each.path in ours}
+        trials = {key: each for key, each in table.items() if each.path not in ours}
+        self.plug_ins = {key: each for key, each in trials.items() if "as" not in each.settings}  # tried in another way
         self.checks = {key: each.check for key, each in live.items()}
         self.doubts = {key: each.doubt for key, each in live.items()}
         self.on_bad_gold = on_bad_gold
@@ -85,3 +96,59 @@ class Golds:
                 if verdict.score != 1 and verdict.status not in ("timeout", "abstained"):
                     failed[problem.id] = f"its own solution scores {verdict.score} ({verdict.status}: {verdict.reason})"
         return failed
+
+    def try_plug_ins(
+        self, sources: Mapping[str, Sequence[Problem]], further: Collection[str] = (), base: Path | None = None
+    ) -> None:
+        """Let every plug-in judge a few references of each source: those of its own problems or, where it is one of
+        `further` (a part of the reward), of all. RecipeError where it comes to no verdict on any of a source's; a note
+        where on some."""
+        trials = [
+            (name, key, tried)
+            for name, problems in sources.items()
+            for key in self.plug_ins
+            if (tried := self._tried(key, [each for each in problems if key in further or each.verifier == key]))
+        ]
+        if not trials:
+            return
+        table = verification.reference_table(self.plug_ins)
+        with Meter("references") as meter, verification.opened_pool(table, self.workers, base) as pool:
+            for name, key, tried in trials:
+                verdicts = []
+                for verdict in _verdicts(pool, key, tried):
+                    verdicts.append(verdict)
+                    meter.add(has_failed=verdict.has_failed)
+                self._judge_trial("data" if name == "data" else f"data {name}", key.partition("#")[0], verdicts)
+
+    def _judge_trial(self, where: str, verifier: str, verdicts: Sequence[Verdict]) -> None:
+        failed = sum(bool(failure_of(verdict)) for verdict in verdicts)
+        if not failed:
+            return
+        told = (
+            f"{where}: verifier {verifier} came to no verdict on {failed} of {len(verdicts)} reference answers tried: "
+            f"{verification.told_failures(verdicts)}"
+        )
+        if failed == len(verdicts):
+            raise RecipeError(
+                f"{told}; mend it (r1lab audit --verifier {verifier} --dataset ... judges them all), or raise "
+                f"workers.deadline (--deadline), {self.workers.deadline:g} s"
+            )
+        self.notes.append(told)
+
+    def _tried(self, key: str, problems: Sequence[Problem]) -> list[Problem]:
+        """The first, the last and what lies between evenly. One that isolates itself judges solutions or, where there
+        are none, answers that are texts: no reference is made of what it may run."""
+        if self.plug_ins[key].isolated:
+            texts = [(each, each.answer if each.solution is None else each.solution) for each in problems]
+            problems = [replace(each, solution=text) for each, text in texts if isinstance(text, str)]
+        places = {(len(problems) - 1) * step // (TRIED_PROBLEMS - 1) for step in range(TRIED_PROBLEMS)}
+        return [problems[at] for at in sorted(places)] if problems else []
+
+
+def _verdicts(pool: Pool, key: str, problems: Sequence[Problem]) -> Iterator[Verdict]:
+    """On the first alone, then on the others: what cannot even be made fails on all of them alike."""
+    first = verification.submit_reference(pool, problems[0], key).result()
+    yield first
+    if not failure_of(first) or MAKING not in first.reason:
+        futures = [verification.submit_reference(pool, problem, key) for problem in problems[1:]]
+        yield from (future.result() for future in futures)

@@ -2,8 +2,8 @@
 (`r1lab.rollout.reward`), nor the pool itself (`r1lab_verifiers.pool`)."""
 
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +19,7 @@ from r1lab_data import Problem
 from r1lab_sandbox.forkserver.forkserver import SandboxError
 from r1lab_verifiers import reference_checks
 from r1lab_verifiers.plugin import load
+from r1lab_verifiers.pool.blame import failure_of
 from r1lab_verifiers.pool.pool import Pool
 from r1lab_verifiers.verdict import Item, Verdict
 from r1lab_verifiers.version import version_of as verifier_version
@@ -26,9 +27,11 @@ from r1lab_verifiers.version import version_of as verifier_version
 T = TypeVar("T")
 WORKERS = WorkersConfig()
 AHEAD_PER_WORKER = 16
-"""Completions in flight for each worker: enough that none waits, few enough that large ones fit into memory."""
+"""Completions in flight for each worker: enough that none waits, few enough that large ones fit into memory. Until a
+check has come to a verdict it is one: where all of them hang, the first is known soon."""
 CALLS_OF_A_TRIAL = 8
 """Deadlines that a reward function's trial has: it is called so often."""
+FAILURES = {"timeout": "timed out", "crash": "crashed", "error": "gave no score"}
 
 
 def key_of(spec: Use) -> str:
@@ -124,7 +127,8 @@ def check_reward_functions(asked: Iterable[tuple[verifiers.Resolved, Problem]], 
     longer = workers.model_copy(update={"deadline": CALLS_OF_A_TRIAL * workers.deadline})
     with opened_pool(table, longer) as pool:
         futures = [
-            pool.submit(item_of(problem, problem.solution or ""), key) for key, (_, problem) in zip(table, asked)
+            pool.submit(item_of(problem, problem.solution or ""), key, is_reference=True)
+            for key, (_, problem) in zip(table, asked)
         ]
         for (resolved, problem), future in zip(asked, futures):
             verdict = _verdict(future)
@@ -148,19 +152,40 @@ def opened_pool(
         raise RunError(f"verifier: {error}") from None
 
 
+def reference_table(table: Mapping[str, verifiers.Resolved]) -> dict[str, verifiers.Resolved]:
+    """What a pool holds so that `submit_reference` can ask it: each verifier, and what judges its own references."""
+    return {**table, **{f"reference/{key}": reference_checks.reference(each) for key, each in table.items()}}
+
+
+def submit_reference(pool: Pool, problem: Problem, key: str) -> Future[Verdict]:
+    """The verdict to come on the problem's solution or, where there is none, on an answer made of its reference."""
+    name = key if problem.solution is not None else f"reference/{key}"
+    return pool.submit(item_of(problem, problem.solution or ""), name, problem.solution, is_reference=True)
+
+
 def verdicts_in_order(
     asked: Iterable[tuple[T, list[Future[Verdict]]]], workers: WorkersConfig
 ) -> Iterator[tuple[T, list[Verdict]]]:
     """Each with its verdicts, in the order they were submitted; the next is drawn only while less than a window is in
     flight."""
     waiting: deque[tuple[T, list[Future[Verdict]]]] = deque()
+    ahead = 1
     for each in asked:
         waiting.append(each)
-        while waiting and (
-            len(waiting) > AHEAD_PER_WORKER * workers.count or all(future.done() for future in waiting[0][1])
-        ):
-            yield _finished(*waiting.popleft())
+        while waiting and (len(waiting) > ahead * workers.count or all(future.done() for future in waiting[0][1])):
+            what, verdicts = _finished(*waiting.popleft())
+            ahead = ahead if all(verdict.has_failed for verdict in verdicts) else AHEAD_PER_WORKER
+            yield what, verdicts
     yield from (_finished(*each) for each in waiting)
+
+
+def told_failures(verdicts: Sequence[Verdict]) -> str:
+    """How checks came to no verdict, and the last one's reason: `2 timed out, 1 crashed (no verdict within 5 s)`. Empty
+    where all came to one."""
+    failures = [(kind, verdict.reason) for verdict in verdicts if (kind := failure_of(verdict))]
+    counts = Counter(kind for kind, _ in failures)
+    told = ", ".join(f"{counts[kind]} {how}" for kind, how in FAILURES.items() if counts[kind])
+    return f"{told} ({failures[-1][1].removeprefix(f'{failures[-1][0]}: ')})" if failures else ""
 
 
 def _finished(what: T, futures: list[Future[Verdict]]) -> tuple[T, list[Verdict]]:

@@ -67,7 +67,10 @@ def load(folder: Path, resumables: Mapping[str, HasState]) -> None:
         differing = ", ".join(sorted(set(states) ^ set(resumables)))
         raise _damaged(folder, STATE, f"it was made by another version or setting, which differs in: {differing}")
     for name, resumable in resumables.items():
-        resumable.load_state_dict(states[name])
+        try:
+            resumable.load_state_dict(states[name])
+        except KeyError as error:
+            raise _damaged(folder, STATE, f"it was made by another version: its {name} lacks {error}") from None
 
 
 @by_first

@@ -20,9 +20,14 @@ from r1lab.distributed.ranks import by_first, first, rank, together
 from r1lab.errors import RecipeError, RunError
 from r1lab.recipe.load import Plan
 from r1lab.run.files import PARTIAL, atomic_file, require_space, sweep
-from r1lab.run.manifest import describe, differences, ends, identity, run_hash, watched
+from r1lab.run.manifest import describe, differences, ends, identity, r1lab_version, run_hash, version_keys, watched
 
 MANIFEST, LOCK = "manifest.json", ".lock"
+NEEDED = (
+    "recipe", "verifiers", "packages", "python", "machine", "threads", "rounding", "pinned", "started", "resumed_at",
+    "notes", "finished",
+)  # fmt: skip
+"""Of a manifest, beside the identity."""
 PATH_OF_VERIFIER = re.compile(r"verifiers\..+\.path: ")
 """`verifiers.math.path: nothing now, ...`; not `verifiers.math.source: ...`. Runs of 0.1 noted where a class stands."""
 
@@ -165,8 +170,16 @@ def admit(path: Path, identity_now: dict[str, Any]) -> dict[str, Any] | None:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         changed = differences(identity_now, manifest["identity"], "here", "in the folder")
+        news, gone = version_keys(identity_now, manifest["identity"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(f"{path / MANIFEST} cannot be read ({error}); restore it or set another out=") from None
+    own = [
+        line for line in changed if not line.startswith(tuple(f"{key}{end}" for key in (*news, *gone) for end in ":."))
+    ]
+    lost = [key for key in NEEDED if key not in manifest]
+    if (changed and not own) or lost:
+        raise RecipeError(_of_another_version(path, manifest, news, [*gone], lost))
+    changed = own
     if changed and all(line.startswith("data.") for line in changed):
         raise RecipeError(
             f"{path} is the run of this recipe on other data, which has changed since ({'; '.join(changed[:3])}); "
@@ -178,6 +191,18 @@ def admit(path: Path, identity_now: dict[str, Any]) -> dict[str, Any] | None:
             f"{path} is the run of another recipe ({'; '.join(changed[:3])}{more}); restore these or set another out="
         )
     return manifest
+
+
+def _of_another_version(path: Path, manifest: dict[str, Any], news: list[str], gone: list[str], lost: list[str]) -> str:
+    """One line: which versions, what they differ in, the remedy."""
+    told = [f"it lacks {', '.join(news)}"] * bool(news) + [f"only it has {', '.join(gone)}"] * bool(gone)
+    told += [f"its manifest lacks {', '.join(lost)}"] * bool(lost)
+    theirs = f"{(manifest.get('packages') or {}).get('r1lab', '?')}, commit {str(manifest.get('commit'))[:10]}"
+    age = "an older" if news or lost else "another"
+    return (
+        f"{path} is the run of {age} version of r1lab ({theirs}; this is {r1lab_version()}): {'; '.join(told)}; go on "
+        "with that version, or start anew with another out="
+    )
 
 
 @contextmanager

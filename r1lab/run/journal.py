@@ -39,6 +39,11 @@ VERDICT = {
 OF_TOKENS = {"completion_ids": np.int32, "role": np.int8, "engine_logprobs": np.float32, "version": np.int32}
 LISTS = ("prompt_ids", "forced_ids", "forced_role", *OF_TOKENS)
 LEARNED = ("advantage", "scale", "old", "ref", "values", "returns")
+NEEDED = (
+    "purpose", "draw", "index", "problem_id", "group_size", "seed", *SAMPLING, *LISTS, "finish", "text", "decision",
+    "member", *VERDICT, "verdicts", "reward", "parts",
+)  # fmt: skip
+"""Columns that a step is rebuilt from."""
 assert [*SAMPLING] == [field.name for field in fields(Sampling)]
 assert [*VERDICT] == [field.name for field in fields(Verdict) if field.compare]
 
@@ -69,6 +74,11 @@ def write_block(path: Path, block: list[Settled], text_of_prompt: TextOfPrompt |
 def read_block(path: Path, problem_of: Callable[[str], Problem]) -> list[Settled]:
     """What `write_block` wrote, in draw order; `problem_of` gives the problem of an id or raises KeyError."""
     table = read(path, ROLLOUTS, "remove it to sample the step anew")
+    if missing := [name for name in NEEDED if name not in table.column_names]:
+        raise RunError(
+            f"{path}: an older version of r1lab wrote this table, which lacks {', '.join(missing)}; go on with that "
+            "version (manifest.json names it), or start anew with another out="
+        )
     lists = {name: _arrays(table, name) for name in LISTS}
     plain = table.drop_columns([*LISTS, *(name for name in table.column_names if _is_for_people(name))])
     rows = plain.to_pylist()

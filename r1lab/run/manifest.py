@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from r1lab.distributed import ranks
 from r1lab.recipe import AnyStageConfig
-from r1lab.recipe.base import RESULT, ROUNDING, digest, select
-from r1lab.recipe.load import Plan
+from r1lab.recipe.base import RESULT, ROUNDING, Config, digest, select
+from r1lab.recipe.load import KIND_OF_STAGE, Plan
 from r1lab_data.files import without_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +56,7 @@ def describe(plan: Plan, identity_now: dict[str, Any], verifier_versions: dict, 
         "hash": run_hash(identity_now),
         "identity": identity_now,
         "recipe": {"name": plan.name, "seed": plan.seed, "stages": stages},
+        "base": str(plan.base.absolute()),
         "data": identity_now["data"],
         "verifiers": verifier_versions,
         **surroundings(),
@@ -96,6 +97,39 @@ def differences(one: dict[str, Any], other: dict[str, Any], here: str, there: st
         for key in first | second
         if first.get(key) != second.get(key)
     ]
+
+
+def version_keys(one: dict[str, Any], other: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Dotted keys of the knobs that `one` of two identities has alone, and those that the `other` has alone: different
+    versions of this program wrote them, for an identity holds every knob that its version knows."""
+    alone: tuple[list[str], list[str]] = ([], [])
+    for name, stage in one["stages"].items():
+        there = other["stages"].get(name)
+        if isinstance(there, dict) and there.get("kind") == stage["kind"]:
+            for key, is_in_one in _unshared(stage, there, KIND_OF_STAGE[stage["kind"]], f"stages.{name}"):
+                alone[not is_in_one].append(key)
+    return alone
+
+
+def _unshared(one: Any, other: Any, kind: Any, path: str) -> Iterator[tuple[str, bool]]:
+    """Keys that one of two dumps of a value of this type lacks, and whether the first has them; keys of what is no
+    model, as the settings of an objective, are no knobs."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return
+    if isinstance(kind, type) and issubclass(kind, Config):
+        kinds = {name.rstrip("_"): field.annotation for name, field in kind.model_fields.items()}
+        for key in one | other:
+            if key in one and key in other:
+                yield from _unshared(one[key], other[key], kinds.get(key), f"{path}.{key}")
+            else:
+                yield f"{path}.{key}", key in one
+    elif get_origin(kind) is dict:
+        for name in one.keys() & other.keys():
+            yield from _unshared(one[name], other[name], get_args(kind)[1], f"{path}.{name}")
+    else:
+        for each in get_args(kind):  # of `LoraConfig | None` the first
+            if isinstance(each, type) and issubclass(each, Config):
+                yield from _unshared(one, other, each, path)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

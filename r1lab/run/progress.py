@@ -1,6 +1,7 @@
 """Progress of a run for people: a line a step, a bar with ETA on a terminal, what the model wrote. Decides nothing."""
 
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -110,15 +111,18 @@ class Progress:
 
 
 class Meter:
-    """Rows done and their rate: a live line on a terminal, else a plain line every `EVERY_SECONDS`. A context."""
+    """Rows done and their rate: a live line on a terminal, else a plain line every `EVERY_SECONDS`, also while no row
+    gets done. A context."""
 
     EVERY_SECONDS, LIVE_SECONDS = 10.0, 0.2
 
     def __init__(self, label: str, *, is_live: bool = True):
-        self.label, self.done = label, 0
+        self.label, self.done, self.failed = label, 0, 0
         self.console = Console(stderr=True)
         self.status = self.console.status(label) if is_live and self.console.is_terminal else None
         self.began = self.told = time.monotonic()
+        self.ended, self.telling = threading.Event(), threading.Lock()
+        self.ticker = threading.Thread(target=self._tick, name="meter", daemon=True)
 
     @property
     def seconds(self) -> float:
@@ -127,24 +131,20 @@ class Meter:
     def __enter__(self) -> "Meter":
         if self.status is not None:
             self.status.start()
+        self.ticker.start()
         return self
 
     def __exit__(self, *_) -> None:
+        self.ended.set()
+        self.ticker.join()
         if self.status is not None:
             self.status.stop()
 
-    def add(self) -> None:
-        """One more is done."""
+    def add(self, *, has_failed: bool = False) -> None:
+        """One more is done; `has_failed`: its check hung or crashed."""
         self.done += 1
-        now = time.monotonic()
-        if now - self.told < (self.EVERY_SECONDS if self.status is None else self.LIVE_SECONDS):
-            return
-        self.told = now
-        line = f"{self.label}: {self.done} rows, {self.done / self.seconds:.0f}/s"
-        if self.status is None:
-            self.say(line)
-        else:
-            self.status.update(line)
+        self.failed += has_failed
+        self._tell_where_due()
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -152,6 +152,25 @@ class Meter:
             print(text, file=sys.stderr, flush=True)
         else:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _tick(self) -> None:
+        while not self.ended.wait(1.0):
+            self._tell_where_due()
+
+    def _tell_where_due(self) -> None:
+        every = self.EVERY_SECONDS if self.status is None else self.LIVE_SECONDS
+        with self.telling:
+            if (now := time.monotonic()) - self.told < every:
+                return
+            self.told = now
+            rate = self.done / self.seconds
+            pace = f"{rate:.0f}/s" if rate >= 1 else f"{60 * rate:.0f} a minute" if rate else f"{self.seconds:.0f} s"
+            failed = f", {self.failed} hung or crashed" if self.failed else ""
+            line = f"{self.label}: {self.done} rows{failed}, {pace}"
+            if self.status is None:
+                self.say(line)
+            else:
+                self.status.update(line)
 
 
 class PhaseClock:

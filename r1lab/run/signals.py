@@ -1,5 +1,5 @@
-"""SIGTERM and Ctrl-C: a run ends after the step at hand and at the second signal at once (`Grace`); a command that has
-no state to keep ends at the first (`terminable`). Not how a run resumes (`r1lab.run.checkpoint`)."""
+"""SIGTERM and Ctrl-C: a run ends after the step at hand, amid an evaluation and at the second signal at once (`Grace`);
+a command that has no state to keep ends at the first (`terminable`). Not how a run resumes (`r1lab.run.checkpoint`)."""
 
 import signal
 import threading
@@ -32,8 +32,9 @@ def terminable(lost: str) -> Iterator[None]:
 
 class Grace:
     """Notices a signal and lets the step end. `asked` names the signal that came, or is empty; `heard` what was agreed
-    on when it was last looked at: a signal that comes later, or while the processes agree, is heard the next time.
-    Outside the main thread signals stay as they are, and one that is ignored stays ignored (Ctrl-C under `nohup`)."""
+    on when it was last looked at: a signal that comes later, or while the processes agree, is heard the next time. What
+    would be made anew need not end: an `at_once` block is broken off, in this process alone. Outside the main thread
+    signals stay as they are, and one that is ignored stays ignored (Ctrl-C under `nohup`)."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -42,6 +43,8 @@ class Grace:
     ) -> None:
         """`agree` makes one answer of those of several processes; `tell` is called at once with the signal's name."""
         self.asked, self.agreed, self.agree, self.tell = "", "", agree, tell
+        self.place = ""
+        """Where an `at_once` block is at work."""
         self.before: dict[int, Any] = {}
         """Handlers, as `signal.signal` gives and takes them."""
 
@@ -62,15 +65,36 @@ class Grace:
     def leave(self, where: str) -> None:
         """Stopped where a signal was heard."""
         if self.agreed:
-            number = signal.Signals[self.agreed.rsplit(" ", 1)[-1]]
-            raise Stopped(f"{self.agreed} {where}; the same command goes on from here", number)
+            raise _stopped(self.agreed, where)
+
+    def leave_if_heard(self, where: str) -> None:
+        """Stopped where a signal came by now, to any process of the run."""
+        self.heard()
+        self.leave(where)
+
+    @contextmanager
+    def at_once(self, where: str) -> Iterator[None]:
+        """Stopped as soon as a signal comes to this process while the block is at work, or has come before."""
+        if self.asked:
+            raise _stopped(self.asked, where)
+        self.place = where
+        try:
+            yield
+        finally:
+            self.place = ""
 
     def _ask(self, number: int, _frame) -> None:
         self.asked = f"stopped by {signal.Signals(number).name}"
         self._restore()
         self.tell(signal.Signals(number).name)
+        if self.place:
+            raise _stopped(self.asked, self.place)
 
     def _restore(self) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before = {}
+
+
+def _stopped(asked: str, where: str) -> Stopped:
+    return Stopped(f"{asked} {where}; the same command goes on from here", signal.Signals[asked.rsplit(" ", 1)[-1]])

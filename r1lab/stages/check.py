@@ -115,9 +115,11 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
         )
     golds = Golds(table, stage.on_bad_gold, stage.workers)
     if reward:
+        golds.try_plug_ins(sources, {*reward.keys.values(), second.key}, plan.base)
         sources = {name: golds.usable(name, problems) for name, problems in sources.items()}
         for problems in filter(None, sources.values()):
             golds.check_reward_functions(dict.fromkeys(reward.table | second.table, problems[0]))
+    golds.try_plug_ins({each.name: each.problems for each in sets}, base=plan.base)
     sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
     return Checked(stage, location, sources, sets, built, reward, second, table, [*notes, *golds.notes])
 

@@ -22,7 +22,6 @@ from r1lab.stages import model_shapes
 from r1lab.stages.prepare import Ready
 from r1lab_data import Problem
 from r1lab_data.tasks import VERIFIERS
-from r1lab_verifiers import reference_checks
 
 PROMPT_LINES, LINE_CHARACTERS = 12, 200
 """Of a prompt, a demonstration or an answer that is shown."""
@@ -78,12 +77,11 @@ def _problem(ready_stage: Ready, plan: Plan) -> Iterator[str]:
 
 def _verdict(ready_stage: Ready, problem: Problem, plan: Plan) -> str:
     """What the problem's verifier says of its solution or, where there is none, of an answer made of the reference."""
-    resolved = ready_stage.table[problem.verifier]
     key = problem.verifier.partition("#")[0]
-    table = {key: resolved if problem.solution else reference_checks.reference(resolved)}
+    table = verification.reference_table({key: ready_stage.table[problem.verifier]})
     try:
         with verification.opened_pool(table, ready_stage.stage.workers, plan.base) as pool:
-            verdict = pool.submit(verification.item_of(problem, problem.solution or ""), key, problem.solution).result()
+            verdict = verification.submit_reference(pool, problem, key).result()
     except RunError as error:
         return str(error)
     score = "no score" if verdict.score is None else f"score {verdict.score:g}"

@@ -94,8 +94,7 @@ def sample(
             row |= seconds_of(clock.lap(), block, stage, spent)
             record(run, metrics, progress, stage, step, row)
             progress.samples(block, step, stage.print_samples)
-            grace.heard()
-            grace.leave(f"after step {step} of stage {stage.name}")
+            grace.leave_if_heard(f"after step {step} of stage {stage.name}")
 
 
 def _journals(run: RunFolder, stage: str) -> int:

@@ -4,7 +4,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from r1lab import loop
@@ -90,8 +90,8 @@ def run_stage(
 
 def _evaluation(
     ready: Ready, seed: int, run: RunFolder, policy: Policy, samplers: Samplers | None, ledger: Ledger
-) -> Callable[[int], dict]:
-    """evaluate(step) over the stage's sets; a table that is there is read instead of sampled again."""
+) -> Callable[[int, Callable[[], AbstractContextManager]], dict]:
+    """evaluate(step, own_work) over the stage's sets; a table that is there is read instead of sampled again."""
     stage, knobs = ready.stage, ready.stage.eval
     sampling = evaluation_sampling(stage)
 
@@ -102,7 +102,7 @@ def _evaluation(
         for eval_set in ready.sets
     }
 
-    def rows_of(eval_set: EvaluationSet, step: int) -> list[dict]:
+    def rows_of(eval_set: EvaluationSet, step: int, own_work: Callable[[], AbstractContextManager]) -> list[dict]:
         path = run.evaluation(stage.name, step, eval_set.name)
         settings = digest([content[eval_set.name], vars(sampling), knobs.n, seed, policy.version])
         table = ranks.first(journal.read_evaluation, path)
@@ -111,7 +111,7 @@ def _evaluation(
             engine, verification = samplers
             publish(engine, policy)
             asking, everything = Asking(eval_set, knobs.n, seed, sampling), range(len(eval_set.problems))
-            parts = {"engine": engine, "renderer": ready.renderer, "verify": verification.submit}
+            parts = {"engine": engine, "renderer": ready.renderer, "verify": verification.submit, "own_work": own_work}
             judged = evaluate(asking, everything, **parts)
             source, text = (lambda _: eval_set.name), policy.prompt_text
             ranks.first(journal.write_evaluation, path, judged, settings, source_of=source, text_of_prompt=text)
@@ -119,10 +119,10 @@ def _evaluation(
             assert table is not None  # just written
         return table[0]
 
-    def of_step(step: int) -> dict:
+    def of_step(step: int, own_work: Callable[[], AbstractContextManager]) -> dict:
         metrics = {}
         for eval_set in ready.sets:
-            rows = rows_of(eval_set, step)
+            rows = rows_of(eval_set, step, own_work)
             sampled = sum(row["num_tokens"] for row in rows)
             ledger.evaluated(prompts[eval_set.name] * knobs.n, sampled, policy.parameters)
             metrics |= summary(eval_set.name, rows, seed)

@@ -1,6 +1,7 @@
 """A mistake that needs no model is told of before torch, transformers or another heavy library is loaded."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -89,3 +90,32 @@ def told(tmp_path_factory):
 def test_a_mistake_is_told_of_before_anything_heavy_is_loaded(told, line, says):
     said, loaded = told[line]
     assert says in said and loaded == [] and "\n" not in said
+
+
+NO_TORCH = """
+import sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            sys.exit(7)
+
+sys.meta_path.insert(0, Stop())
+sys.argv = ["r1lab", "train", *sys.argv[1:]]
+from r1lab.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("more", "says"), [
+    ([], r"r1lab [0-9.]+: recipe recipe, run in runs/recipe-[0-9a-f]{12}; loading torch\n"),
+    (["out=there", "name=other"], r"r1lab [0-9.]+: recipe other, run in there; loading torch\n"),
+    (["learning_rat=1"], r"r1lab: learning_rat: [^\n]*\n"),
+])  # fmt: skip
+def test_the_first_line_of_training_comes_before_torch_and_a_mistake_has_none(more, says, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(json.dumps(RECIPE))
+    child = subprocess.run(
+        [sys.executable, "-c", NO_TORCH, "recipe.yaml", *more], cwd=tmp_path, text=True, capture_output=True, timeout=60
+    )
+    assert child.returncode == (2 if "learning_rat=1" in more else 7)
+    assert re.fullmatch(says, child.stderr), child.stderr

@@ -39,6 +39,14 @@ def test_a_meter_off_a_terminal_says_a_line_now_and_then(capsys, monkeypatch):
     assert meter.done == 2
 
 
+def test_a_meter_says_how_many_checks_hung_or_crashed_and_a_slow_pace_by_the_minute(capsys, monkeypatch):
+    monkeypatch.setattr(Meter, "EVERY_SECONDS", 0.0)
+    with Meter("audit") as meter:
+        meter.began, meter.done, meter.failed = meter.began - 60, 7, 4
+        meter.add(has_failed=True)
+    assert capsys.readouterr().err == "audit: 8 rows, 5 hung or crashed, 8 a minute\n"
+
+
 def test_the_share_of_right_answers_stands_beside_the_reward(capsys):
     assert line(ROW, capsys) == "arm rl step 3/5: reward 0.520, right 0.410, loss -0.100, grad 0.25, 2.0 s\n"
 

@@ -3,6 +3,7 @@ where nothing was learned."""
 
 import json
 import signal
+import time
 
 import pytest
 import yaml
@@ -43,6 +44,52 @@ def test_the_first_signal_is_answered_at_once_and_the_exit_code_says_which(numbe
     assert said[at + 1].startswith("rl step 2/4: ") and running.exitcode == 128 + number
     assert said[at + 2 :] == [f"r1lab: stopped by {name} after step 2 of stage rl; the same command goes on from here"]
     assert (tmp_path / "run" / "checkpoints" / "rl-2").is_dir()
+
+
+EVALUATE = """
+from r1lab.rollout.verification import Verification
+at_call(Verification, "submit", {submitted}, act=lambda: os.kill(os.getpid(), {number}), before=False)
+sys.argv = ["r1lab", "train", "recipe.yaml", "out=run"]
+from r1lab.cli.main import main
+main()
+"""
+WAITS = """
+import os, time
+def waits(completion, answer):
+    while os.path.exists("wait") and answer not in completion: time.sleep(0.02)
+    return answer in completion
+"""
+
+
+@pytest.mark.parametrize(("number", "submitted", "step"), [
+    (signal.SIGINT, 1, 0), (signal.SIGTERM, 6, 0), (signal.SIGINT, 6 + 8 + 2, 1),
+])  # fmt: skip
+def test_a_signal_amid_an_evaluation_ends_it_at_once_and_resume_makes_it_anew(
+    number, submitted, step, forked_in, tmp_path
+):
+    sets = {"held_out": {"task": "addition", "split": "eval", "size": 6, "settings": {"digits": 2}}}
+    (tmp_path / "recipe.yaml").write_text(
+        yaml.safe_dump({**RECIPE, "verifier": "waits:waits", "workers": {"count": 1, "deadline": 60.0}, "steps": 1,
+                        "eval": {"sets": sets}})
+    )  # fmt: skip
+    (tmp_path / "waits.py").write_text(WAITS)
+    if step == 0:
+        (tmp_path / "wait").touch()
+    began, name = time.monotonic(), signal.Signals(number).name
+    running = forked_in(tmp_path, EVALUATE.format(number=int(number), submitted=submitted))
+    running.join(50)
+    said = (tmp_path / "stderr").read_text().splitlines()
+    place = f"in the evaluation after step {step} of stage rl"
+    assert said[-1] == f"r1lab: stopped by {name} {place}; the same command goes on from here"
+    assert f"{name}: stopping after this step; again: at once" in said[-2]
+    assert running.exitcode == 128 + number and time.monotonic() - began < 50
+    assert not (tmp_path / "run" / "eval" / f"rl-{step}-held_out.parquet").exists()
+    (tmp_path / "wait").unlink(missing_ok=True)
+    again = forked_in(tmp_path, EVALUATE.format(number=int(number), submitted=10**6))
+    again.join(60)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert again.exitcode == 0 and [row["step"] for row in rows] == [0, 1]
+    assert all("eval/held_out/avg" in row for row in rows)
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ def hostile(completion, answer):
     return answer in completion
 
 def broken(completion, answer):
-    """Fails on some completions and on every witness: the verifier itself is at fault."""
-    if not completion.startswith(" ") or sum(map(ord, completion)) % 5 == 0:
+    """Fails on some completions and on most witnesses: the verifier itself is at fault."""
+    if not completion.startswith(" ") and int(answer) % 4 or sum(map(ord, completion)) % 5 == 0:
         raise ValueError("my table is gone")
     return False
 '''

@@ -10,8 +10,12 @@ import math
 import numbers
 import re
 import reprlib
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +27,8 @@ from r1lab_verifiers.verdict import RANGE_REMEDY, Item, Verdict, tidy
 
 # "package.module:name"; not "package.module"
 PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+IMPORT_SECONDS, IMPORT_TOLD_SECONDS = 60.0, 10.0
+"""For a plug-in's module to be imported here, as long as in a worker, and after which a line says that it still is."""
 FORMS = "a function f(completion, answer) or a class with verify(item)"
 
 
@@ -167,7 +173,8 @@ def resolve(spec: object, built_in: Mapping[str, str], import_paths: Iterable[st
     name = settings.pop("use", None)
     path = _find(name, built_in)
     try:
-        target = load(path)
+        with import_deadline(name):
+            target = load(path)
     except (Exception, SystemExit) as error:  # the plug-in border: its import may do anything
         raise ValueError(
             f"verifier {name!r} does not import: {type(error).__name__}: {error}{import_hint(path)}"
@@ -192,6 +199,33 @@ def extend_path(import_paths: Iterable[str]) -> None:
     for entry in map(str, import_paths):
         if entry not in sys.path:
             sys.path.append(entry)
+
+
+@contextmanager
+def import_deadline(what: object) -> Iterator[None]:
+    """TimeoutError in the block once it has taken IMPORT_SECONDS. Only in the main thread, where signals are heard;
+    what hangs in C is not ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    began, is_told = time.monotonic(), False
+
+    def look(*_) -> None:
+        nonlocal is_told
+        if time.monotonic() - began >= IMPORT_SECONDS:
+            raise TimeoutError(f"not done within {IMPORT_SECONDS:g} s; nothing may wait while it is imported")
+        if not is_told:
+            print(f"{what!r} is still being imported; it has {IMPORT_SECONDS:g} s", file=sys.stderr, flush=True)
+            is_told = True
+
+    handler = signal.signal(signal.SIGALRM, look)
+    # Again and again: the module may catch what is raised.
+    timer = signal.setitimer(signal.ITIMER_REAL, min(IMPORT_TOLD_SECONDS, IMPORT_SECONDS), 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def load(path: str) -> Any:

@@ -33,10 +33,20 @@ def blamed_verdict(first: Run, retry: Run | None = None, witness: Run | None = N
     last = retry or first
     if is_passed(witness):
         return Verdict(0.0, last.kind, reason=last.reason, has_failed=True)
-    why = "the reference was not run" if witness is None else f"the reference fails as well ({witness.reason})"
+    why = "and again alone" if witness is None else f"the reference fails as well ({witness.reason})"
     return Verdict(None, "error", reason=f"{last.kind}: {last.reason}; {why}", has_failed=True)
 
 
 def is_passed(witness: Run | None) -> bool:
     """Whether the problem can be judged at all. An `error` verdict says that it cannot; a wrong one that it can."""
     return isinstance(witness, Verdict) and witness.status != "error"
+
+
+def failure_of(verdict: Verdict) -> Literal["", "timeout", "crash", "error"]:
+    """How a check came to no verdict: it hung, it crashed, or what it returned is none; empty where it came to one."""
+    if verdict.has_failed and verdict.status != "error":
+        return "timeout" if verdict.status == "timeout" else "crash"
+    for kind in ("timeout", "crash"):
+        if verdict.has_failed and verdict.reason.startswith(f"{kind}: "):
+            return kind
+    return "error" if verdict.status == "error" else ""

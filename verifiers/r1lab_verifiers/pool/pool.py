@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 from r1lab_sandbox.forkserver.forkserver import ForkServer, SandboxError
 from r1lab_verifiers.plugin import Resolved, Table, extend_path
-from r1lab_verifiers.pool.blame import Failure, Run, blamed_verdict, is_passed
+from r1lab_verifiers.pool.blame import Run, blamed_verdict, is_passed
 from r1lab_verifiers.pool.isolated import IsolatedSlots
 from r1lab_verifiers.pool.slot import VerifierSlot
 from r1lab_verifiers.pool.worker import CheckRequest
@@ -37,12 +37,13 @@ QUICK_SECONDS = 0.02
 
 @dataclass
 class _Task:
-    """An item on its way: up to three runs (first, retry, witness) end in its verdict."""
+    """An item on its way: up to three runs (first, retry, witness) end in its verdict; two where it is the witness."""
 
     name: str
     item: Item
     solution: str | None
     future: Future
+    is_reference: bool = False
     runs: list[Run] = field(default_factory=list)
 
     def next_check(self) -> CheckRequest:
@@ -51,7 +52,7 @@ class _Task:
 
     def is_decided(self) -> bool:
         """Whether there is a verdict, or nothing left to try."""
-        return isinstance(self.runs[-1], Verdict) or len(self.runs) == 3
+        return isinstance(self.runs[-1], Verdict) or len(self.runs) == 3 - self.is_reference
 
 
 class Pool:
@@ -106,13 +107,16 @@ class Pool:
                 del self._table[name]
                 raise
 
-    def submit(self, item: Item, verifier: str, solution: str | None = None) -> Future[Verdict]:
-        """The verdict to come. solution: the problem's demonstration, its witness where checks fail."""
+    def submit(
+        self, item: Item, verifier: str, solution: str | None = None, *, is_reference: bool = False
+    ) -> Future[Verdict]:
+        """The verdict to come. solution: the problem's demonstration, its witness where checks fail. is_reference: what
+        is judged is the witness itself, and none is asked for."""
         if verifier not in self._table:
             raise ValueError(f"verifier {verifier!r} is not in this pool's table: {', '.join(self._table) or 'none'}")
         if self._is_closed:
             raise RuntimeError("this verifier pool is closed")
-        task = _Task(verifier, item, solution, Future())
+        task = _Task(verifier, item, solution, Future(), is_reference)
         self._put(task)
         return task.future
 
@@ -219,7 +223,7 @@ class Pool:
         """One run more is known: decide, or queue the next."""
         task.runs.append(run)
         key = (task.name, task.item.problem_id)
-        if len(task.runs) == 2 and isinstance(run, Failure) and key in self._witnessed:
+        if len(task.runs) == 2 and not task.is_decided() and key in self._witnessed:
             task.runs.append(self._witnessed[key])
         if not task.is_decided():
             self._put(task)

@@ -10,6 +10,8 @@ from r1lab_verifiers.plugin import Table
 from r1lab_verifiers.pool.blame import Failure, Run
 from r1lab_verifiers.pool.worker import MAX_REPLY_BYTES, BuildRequest, CheckRequest, decode, encode
 
+MAKING = "making the verifier"
+"""What the reason of a failure begins with where no check came to be run."""
 MAX_SENT_BYTES = 1 << 15
 """Bytes of checks sent together: less than any socket's buffer, so that neither side waits for the other to read."""
 
@@ -71,7 +73,7 @@ class VerifierSlot:
         self._number += 1
         request = encode(self._number, BuildRequest(name, self._table[name]))
         made = self._answer(self._number, self._build_deadline, [request])
-        return replace(made, reason=f"making the verifier: {made.reason}") if isinstance(made, Failure) else None
+        return replace(made, reason=f"{MAKING}: {made.reason}") if isinstance(made, Failure) else None
 
     def _encoded(self, checks: Sequence[CheckRequest]) -> list[bytes]:
         """The first check and those after it that fit in a socket's buffer, each with its number."""
