@@ -26,7 +26,9 @@ def test_a_level_above_the_token_couples_a_sequence():
     table = {"leveled": Term(leveled)}
     assert lookup(table, "leveled", "here").scope == "token"
     assert lookup(table, {"use": "leveled", "level": "seq_mean"}, "here").scope == "sequence"
-    with pytest.raises(RecipeError, match=r"^here\.level: 'seq_sum' must be one of token, seq_mean$"):
+    with pytest.raises(
+        RecipeError, match=r"^here\.level: 'seq_sum' must be one of token, seq_mean; did you mean 'seq_mean'\?$"
+    ):
         lookup(table, {"use": "leveled", "level": "seq_sum"}, "here")
 
 

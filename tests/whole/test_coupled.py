@@ -14,7 +14,8 @@ from r1lab.policy.packing import pack
 from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role
 
-COUPLED = ("gspo", "srft", "iw_sft", "gem", "one_token_rollout", "dpo", "rpo", "ppo", "kl_cov", "off_policy", "seq_tis")
+COUPLED = ("gspo", "srft", "iw_sft", "gem", "one_token_rollout", "dpo", "rpo", "ppo", "kl_cov", "off_policy", "seq_tis", "luspo",
+           "deepseek_v3_2")  # fmt: skip
 KNOBS = {
     "off_policy": {"mask": {"use": "off_policy", "delta": 0.01}},
     "seq_tis": {"correction": {"use": "tis", "level": "seq_mean"}},
@@ -90,7 +91,7 @@ def test_a_shared_prompt_changes_nothing(learn, make_rollout, make_samples, pres
 
 LOCAL = [
     name for name, preset in PRESETS.items()
-    if not preset.missing and name not in ("srft", "dpo", "rpo", "gspo", "iw_sft", "ppo")
+    if not preset.missing and name not in ("srft", "dpo", "rpo", "gspo", "luspo", "iw_sft", "ppo", "deepseek_v3_2")
 ]  # fmt: skip
 
 
