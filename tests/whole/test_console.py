@@ -62,7 +62,8 @@ def waits(completion, answer):
 
 
 @pytest.mark.parametrize(("number", "submitted", "step"), [
-    (signal.SIGINT, 1, 0), (signal.SIGTERM, 6, 0), (signal.SIGINT, 6 + 8 + 2, 1),
+    (signal.SIGINT, 1, 0), pytest.param(signal.SIGTERM, 6, 0, marks=pytest.mark.slow),
+    pytest.param(signal.SIGINT, 6 + 8 + 2, 1, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_signal_amid_an_evaluation_ends_it_at_once_and_resume_makes_it_anew(
     number, submitted, step, forked_in, tmp_path

@@ -14,8 +14,10 @@ from r1lab.policy.packing import pack
 from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role
 
-COUPLED = ("gspo", "srft", "iw_sft", "gem", "one_token_rollout", "dpo", "rpo", "ppo", "kl_cov", "off_policy", "seq_tis", "luspo",
-           "deepseek_v3_2")  # fmt: skip
+COUPLED = (
+    "gspo", "luspo", "srft", "iw_sft", "gem", "one_token_rollout", "dpo", "rpo", "ppo", "kl_cov", "deepseek_v3_2",
+    "off_policy", "seq_tis",
+)  # fmt: skip
 KNOBS = {
     "off_policy": {"mask": {"use": "off_policy", "delta": 0.01}},
     "seq_tis": {"correction": {"use": "tis", "level": "seq_mean"}},

@@ -63,7 +63,9 @@ def unbroken(start, tmp_path_factory) -> dict:
     return left(out)
 
 
-@pytest.mark.parametrize("death", DEATHS)
+@pytest.mark.parametrize(
+    "death", [next(iter(DEATHS)), *(pytest.param(each, marks=pytest.mark.slow) for each in [*DEATHS][1:])]
+)
 def test_killed_and_started_again_equals_unbroken(start, unbroken, tmp_path, death):
     out = tmp_path / "run"
     assert start(out, DEATHS[death]) == -9, "the scenario must have killed the run"

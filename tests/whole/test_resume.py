@@ -126,7 +126,7 @@ def check(out: Path, unbroken: Path) -> None:
     assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
 
 
-@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("chain", ["in seven places", pytest.param("in the other six", marks=pytest.mark.slow)])
 def test_killed_and_resumed_again_and_again_equals_unbroken(start, unbroken, tmp_path, chain):
     for place, death in CHAINS[chain].items():
         assert start(tmp_path / "run", death) == -9, f"{place}: the scenario must have killed the run"
