@@ -28,6 +28,8 @@ PIECES = {
     "foreign digits": '\u09e9', "quotes": "'", "options": '(A) ', "letters apart": 'A, ', "times": '7:30 ',
     "underscores": '_', "carets": '^', "hyphens": '-', "tabs": '\t', "carriage returns": '\r', "NUL": '\x00',
     "pipes": '|', "end marks": '<|', "tildes": '~', "after": 'after 7 ', "units": '7 cm ',
+    "turns": '\nQ: ', "turns on a line": 'Q: ', "turns with answers": '\nQ: \\boxed{7}',
+    "names of turns": '\nQuestion', "Q": 'Q',
 }  # fmt: skip
 
 

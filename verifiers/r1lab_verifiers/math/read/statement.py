@@ -85,10 +85,13 @@ _QUESTION = re.compile(
 _CONTRAST = re.compile(
     r"(?<=[^\s(,])\s*(?:[,;(\u2014\u2013]|\s-|\bbut|\band)\s*(?:(?:and|but)\s+)?not\b", re.IGNORECASE
 )
-# "\nQuestion: "; not "the question: "
-_OTHER_TURN = re.compile(
-    r"\n[ \t#*>]*(?:Question|Q|Problem|Exercise|Human|User|Instruction)(?:[ \t]*[0-9]{1,3})?[ \t*]*[:.)](?=[\s*])"
-)
+_TURNS = ("Question", "Q", "Problem", "Exercise", "Human", "User", "Instruction")
+# "Question: ", "Q 2) "; not "Questions"
+_OTHER_TURN = re.compile(rf"(?:{'|'.join(_TURNS)})(?:[ \t]*[0-9]{{1,3}})?[ \t*]*[:.)](?=[\s*])")
+MAX_INDENT_CHARACTERS = 40
+"""Of marks and blanks between the beginning of a line and the next turn's name."""
+MAX_TURNS = 64
+"""Places of each name that are looked at: an answer has not so many before it."""
 
 
 def stated(tail: str) -> str | None:
@@ -163,11 +166,29 @@ def _denied_again(text: str, rest: str) -> bool:
 
 def own_turn(region: str) -> str:
     """The region without the next problem that a model goes on to after its answer."""
-    for match in _OTHER_TURN.finditer(region):
-        before = region[max(0, match.start() - MAX_BEFORE_CHARACTERS) : match.start()]
+    for start in sorted(_places(region)):
+        lead = region[max(0, start - MAX_INDENT_CHARACTERS) : start]
+        indent = len(lead) - len(lead.rstrip(" \t#*>"))
+        if not lead[: len(lead) - indent].endswith("\n") or _OTHER_TURN.match(region, start) is None:
+            continue
+        end = start - indent - 1
+        before = region[max(0, end - MAX_BEFORE_CHARACTERS) : end]
         if "boxed" in before or "####" in before or _STATED.search(before):
-            return region[: match.start()]
+            return region[:end]
     return region
+
+
+def _places(region: str) -> set[int]:
+    """Where the first names of turns stand. Found as plain texts: a pattern's search of a megabyte takes too long."""
+    places = set()
+    for name in _TURNS:
+        start = region.find(name)
+        for _ in range(MAX_TURNS):
+            if start < 0:
+                break
+            places.add(start)
+            start = region.find(name, start + len(name))
+    return places
 
 
 def _is_sought(tail: str, match: re.Match) -> bool:
