@@ -244,8 +244,9 @@ def _objective(told: Translation, updates: int) -> None:
         told.leave("multi_objective_aggregation", "here rewards are summed, then compared")
     _weight(told, loss, low, high)
     if loss in AGGREGATES:
-        note = {"bnpo": "over the whole update, not over each micro-batch", "dr_grpo": "TRL keeps z-scored advantages, "
-                "as stated above; preset dr_grpo is the paper's"}.get(loss, "")  # fmt: skip
+        note = "over the whole update, not over each micro-batch" * (loss == "bnpo")
+        if loss == "dr_grpo" and scaled == "group":
+            note = "TRL keeps z-scored advantages; preset dr_grpo is the paper's"
         told.put("loss_type", "objective.aggregate", AGGREGATES[loss], note)
     else:
         told.leave("loss_type", f"the recipe has PPO's clip in its place: another objective than {loss}")

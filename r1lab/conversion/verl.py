@@ -11,12 +11,9 @@ from typing import Any
 
 from r1lab.conversion.translation import ALWAYS, Translation
 from r1lab.errors import RecipeError
+from r1lab.recipe.porting import VERL_AGGREGATES, VERL_ESTIMATORS
 
 ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
-AGGREGATES = {
-    "token-mean": "token_mean", "seq-mean-token-mean": "seq_token_mean", "seq-mean-token-sum": "seq_token_sum",
-    "seq-mean-token-sum-norm": "const",
-}  # fmt: skip
 ADVANTAGES: dict[str, Any] = {
     "grpo": "zscore", "rloo": "rloo", "opo": "opo", "remax": "remax",
     "reinforce_plus_plus": {"use": "raw", "scale": "whiten"},
@@ -24,8 +21,8 @@ ADVANTAGES: dict[str, Any] = {
 }  # fmt: skip
 NO_LIMIT = 100
 """Draws of a step's problems, where verl draws without end."""
-IN_LOSS = {"low_var_kl": "k3", "k3": "k3", "mse": "k2", "k2": "k2", "abs": "abs"}
-IN_REWARD = {**IN_LOSS, "kl": "k1", "k1": "k1"}
+IN_LOSS = {name: estimator for name, estimator in VERL_ESTIMATORS.items() if estimator != "k1"}
+"""k1 as a loss teaches nothing."""
 OVERLONG = ("reward_model.overlong_buffer", "custom_reward_function.overlong_buffer",
             "reward_model.reward_kwargs.overlong_buffer_cfg")  # fmt: skip
 
@@ -207,10 +204,10 @@ def _loss(told: Translation) -> None:
     told.put(f"{ACTOR}.clip_ratio_low {ACTOR}.clip_ratio", "objective.clip_low", low)
     told.put(f"{ACTOR}.clip_ratio_high {ACTOR}.clip_ratio", "objective.clip_high", high)
     aggregate = str(told.get(f"{ACTOR}.loss_agg_mode", "seq-mean-token-mean" if mode == "gspo" else "token-mean"))
-    if aggregate not in AGGREGATES:
-        raise RecipeError(f"{ACTOR}.loss_agg_mode: {aggregate!r} must be one of {', '.join(AGGREGATES)}")
+    if aggregate not in VERL_AGGREGATES:
+        raise RecipeError(f"{ACTOR}.loss_agg_mode: {aggregate!r} must be one of {', '.join(VERL_AGGREGATES)}")
     note = "over all tokens of the update, where verl averages micro-batches" if aggregate == "token-mean" else ""
-    told.put(f"{ACTOR}.loss_agg_mode", "objective.aggregate", AGGREGATES[aggregate], note)
+    told.put(f"{ACTOR}.loss_agg_mode", "objective.aggregate", VERL_AGGREGATES[aggregate], note)
 
 
 def _kl(told: Translation) -> None:
@@ -227,7 +224,10 @@ def _kl(told: Translation) -> None:
         told.leave(keys, f"as a loss {kind} teaches nothing, its gradient has the mean 0; take k2 or k3")
     if in_reward and not (in_loss and "kl" in told.recipe["objective"]):
         penalty = str(told.get("algorithm.kl_penalty", "kl"))
-        kl = {"estimator": IN_REWARD.get(penalty, "k1"), "coef": float(told.number("algorithm.kl_ctrl.kl_coef", 0.001))}
+        kl = {
+            "estimator": VERL_ESTIMATORS.get(penalty, "k1"),
+            "coef": float(told.number("algorithm.kl_ctrl.kl_coef", 0.001)),
+        }
         told.put(rewarded, "objective.kl", {**kl, "where": "reward"})
     elif in_reward:
         told.leave(rewarded, "one KL alone; the recipe has that of the loss")

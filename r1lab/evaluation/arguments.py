@@ -7,7 +7,6 @@ a run's folder its own recipe does the same, with its sets, columns and n too; a
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from r1lab import plugin
+from r1lab.doctor.hardware import num_cores
 from r1lab.errors import RecipeError
 from r1lab.evaluation import leaks, named_sets, of_run
 from r1lab.evaluation.completers import Completer, FileCompleter
@@ -115,7 +115,7 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     stage = (of_run.stage_of(plan) if is_run else _stage(plan, asked)) if plan else None
     if is_run and stage is not None:
         asked = _as_run(asked, stage)
-    workers = asked.workers or (stage.workers if stage else WorkersConfig(count=_cores()))
+    workers = asked.workers or (stage.workers if stage else WorkersConfig(count=num_cores()))
     is_own = is_run and stage is not None and asked.on in stage.eval.sets
     place = base if is_own or not is_run else Path.cwd()  # a file that is named now lies here, not beside the recipe
     name, source = _source(asked, stage, place, is_run=is_run)
@@ -197,10 +197,6 @@ def _problems(
         with suppress(RecipeError):
             return usual, read(usual)
         raise
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stage(plan: Plan, asked: Asked) -> AnyStageConfig:

@@ -15,16 +15,17 @@ Given = Mapping[str, Any]
 Said = tuple[tuple[str, ...], str]
 """Keys, and what they are here together."""
 
-_AGGREGATES = {
-    "grpo": "seq_token_mean", "bnpo": "token_mean", "dapo": "token_mean", "dr_grpo": "const",
+_AGGREGATES = {"grpo": "seq_token_mean", "bnpo": "token_mean", "dapo": "token_mean", "dr_grpo": "const"}
+"""The denominator by TRL's `loss_type`, of those whose tokens have PPO's weight."""
+VERL_AGGREGATES = {
     "token-mean": "token_mean", "seq-mean-token-mean": "seq_token_mean", "seq-mean-token-sum": "seq_token_sum",
     "seq-mean-token-sum-norm": "const",
 }  # fmt: skip
-"""TRL's `loss_type` and verl's `loss_agg_mode`: each one's denominator."""
+"""The denominator by verl's `loss_agg_mode`."""
 _BATCH_STD = {"use": "mean", "scale": "batch_std"}
 _SCALED = {True: "zscore", "group": "zscore", False: "mean", "none": "mean", "batch": _BATCH_STD, "mean": "max_rl"}
 """The advantage by TRL's `scale_rewards`."""
-_ESTIMATORS = {"low_var_kl": "k3", "k3": "k3", "mse": "k2", "k2": "k2", "abs": "abs", "kl": "k1", "k1": "k1"}
+VERL_ESTIMATORS = {"low_var_kl": "k3", "k3": "k3", "mse": "k2", "k2": "k2", "abs": "abs", "kl": "k1", "k1": "k1"}
 """The KL estimator by verl's name of it."""
 
 
@@ -201,7 +202,7 @@ def _verl_kl(given: Given) -> list[tuple[tuple[str, ...], dict]]:
     for switch, coef, kind, usual, more in (("use_kl_loss", "kl_loss_coef", "kl_loss_type", "low_var_kl", {}),
                                             ("use_kl_in_reward", "kl_coef", "kl_penalty", "kl",
                                              {"where": "reward"})):  # fmt: skip
-        estimator, number = _ESTIMATORS.get(str(given.get(kind, usual))), _number(given.get(coef, 0.001))
+        estimator, number = VERL_ESTIMATORS.get(str(given.get(kind, usual))), _number(given.get(coef, 0.001))
         keys = _present(given, switch, coef, kind)
         if len(keys) > 1 and given.get(switch) is False:
             told.append((keys, {}))
@@ -219,13 +220,13 @@ def _verl_objective(given: Given) -> list[Said]:
     ratio = given.get("clip_ratio", 0.2)
     low, high = _number(given.get("clip_ratio_low", ratio)), _number(given.get("clip_ratio_high", ratio))
     terms = _verl_kl(given)
-    if not advantage or not isinstance(mode, str) or mode not in _AGGREGATES or low is None or high is None:
+    if not advantage or not isinstance(mode, str) or mode not in VERL_AGGREGATES or low is None or high is None:
         off = "left out here: it is switched off, and no KL is the default"
         return [(keys, f"`objective.kl: {_flow(kl)}` here" if kl else off) for keys, kl in terms]
     keys = _present(given, "adv_estimator", "norm_adv_by_std_in_grpo", "loss_agg_mode", "clip_ratio", "clip_ratio_low",
                     "clip_ratio_high")  # fmt: skip
     keys += tuple(key for those, _ in terms for key in those)
-    made = _objective(advantage, _AGGREGATES[mode], low, high, next((kl for _, kl in terms if kl), {}))
+    made = _objective(advantage, VERL_AGGREGATES[mode], low, high, next((kl for _, kl in terms if kl), {}))
     return [(keys, f"`objective: {_flow(made)}` here")]
 
 

@@ -219,6 +219,12 @@ def test_trls_objective_is_ours(tmp_path, given, expected):
     assert expected.items() <= recipe["objective"].items()
 
 
+@pytest.mark.parametrize("scaled, is_told", [(None, True), (True, True), ("none", False), (False, False)])
+def test_that_dr_grpo_keeps_z_scores_is_said_where_it_does(tmp_path, scaled, is_told):
+    *_, table = made(tmp_path, "trl", {"loss_type": "dr_grpo", "scale_rewards": scaled, "max_steps": 1})
+    assert ("TRL keeps z-scored advantages" in table) == is_told
+
+
 ESTIMATORS = [
     ({"algorithm.adv_estimator": "grpo", "algorithm.norm_adv_by_std_in_grpo": False}, {"advantage": "mean"}),
     ({"algorithm.adv_estimator": "rloo"}, {"advantage": "rloo"}),
