@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from r1lab.pipeline import Run
 
 __all__ = ["RecipeError", "RunError", "compare", "evaluate", "probe", "train"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def train(

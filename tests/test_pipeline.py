@@ -6,10 +6,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from r1lab import pipeline
 from r1lab.errors import RecipeError
+from r1lab.evaluation.folder import read_rows
 from r1lab.recipe import load
 from r1lab.report import figures
 from r1lab.report.report import report
-from r1lab.run import journal
+from r1lab.run.folder import evaluation_table
 from r1lab.run.progress import Progress
 from r1lab.timing import PHASES
 
@@ -121,7 +122,7 @@ def test_an_evaluation_of_other_problems_is_not_read_from_an_older_table(tmp_pat
     longer = train(tmp_path, steps=2, eval={"every": 1, "sets": other})
     fresh = train(tmp_path / "fresh", steps=2, eval={"every": 1, "sets": other})
     assert longer.metrics[-1]["eval/test/avg"] == fresh.metrics[-1]["eval/test/avg"]
-    table, _ = journal.read_evaluation(longer.path / "eval" / "rl-2-test.parquet")
+    table = read_rows(evaluation_table(longer.path, "rl", 2, "test"))
     assert all(len(row["prompt_text"]) == len("Q: 1234+1234\nA:") for row in table)
 
 

@@ -18,10 +18,12 @@ from rich.table import Table
 
 from r1lab import embedded
 from r1lab.errors import RecipeError
+from r1lab.evaluation.folder import read_rows
 from r1lab.recipe import load
 from r1lab.recipe.load import Plan
-from r1lab.run import files, journal
+from r1lab.run import files
 from r1lab.run.files import atomic_file
+from r1lab.run.folder import evaluation_table
 from r1lab.run.progress import Progress
 from r1lab.stages import check
 from r1lab.stats import intervals
@@ -95,14 +97,14 @@ def _plan(recipe: str, folder: Path, overrides: list[str]) -> Plan:
 
 def _base(out: Path, run: Run) -> dict:
     first = next(row for row in run.metrics if f"eval/{SET}/avg" in row)
-    table = run.path / "eval" / f"{first['stage']}-{first['step']}-{SET}.parquet"
+    table = evaluation_table(run.path, first["stage"], first["step"], SET)
     return _score(first) | {"n": first[f"eval/{SET}/problems"], "model": "base", "eval": os.path.relpath(table, out)}
 
 
 def _arm(out: Path, arm: str, run: Run) -> dict:
     assert run.model is not None  # both arms train
     last = next(row for row in reversed(run.metrics) if f"eval/{SET}/avg" in row)
-    table = run.path / "eval" / f"{last['stage']}-{last['step']}-{SET}.parquet"
+    table = evaluation_table(run.path, last["stage"], last["step"], SET)
     return _score(last) | {
         "tokens": run.metrics[-1]["tokens/budget"],
         "model": os.path.relpath(run.model, out),
@@ -115,9 +117,7 @@ def _score(row: dict) -> dict:
 
 
 def _scores(out: Path, arm: dict) -> dict[str, float]:
-    evaluation = journal.read_evaluation(out / arm["eval"])
-    assert evaluation is not None  # its row of metrics is there
-    return {row["problem_id"]: float(row["score"] == 1.0) for row in evaluation[0]}
+    return {row["problem_id"]: float(row["score"] == 1.0) for row in read_rows(out / arm["eval"])}
 
 
 def _table(summary: dict) -> Table:

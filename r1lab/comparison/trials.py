@@ -15,12 +15,13 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from r1lab.errors import RecipeError, RunError
+from r1lab.evaluation.folder import read_rows
 from r1lab.evaluation.scores import by_problem, is_right
 from r1lab.recipe.base import digest
 from r1lab.report import runs
 from r1lab.report.runs import Curves
 from r1lab.rollout.verification import key_of
-from r1lab.run import journal
+from r1lab.run.folder import evaluation_table
 from r1lab.run.manifest import r1lab_version
 from r1lab_data.names import did_you_mean
 
@@ -125,11 +126,11 @@ class Trial:
 
     def _last_evaluation(self, name: str) -> LastEvaluation:
         row = self._last_row(name)
-        path = self.path / "eval" / f"{row['stage']}-{row.get('step', 0):.0f}-{name}.parquet"
-        found = journal.read_evaluation(path)
-        if found is None or not found[0]:
+        path = evaluation_table(self.path, row["stage"], int(row.get("step", 0)), name)
+        rows = read_rows(path) if path.exists() else []
+        if not rows:
             raise RunError(f"{path}: missing or empty, the last evaluation of {self.name}; evaluate it again")
-        return last_evaluation_of(found[0], self._asked(row["stage"], name))
+        return last_evaluation_of(rows, self._asked(row["stage"], name))
 
     def verifiers(self, name: str) -> dict[str, str]:
         """What judged a set: the verifier asked for (empty: the problems' own), and every version the run pinned."""

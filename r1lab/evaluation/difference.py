@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from r1lab.errors import RecipeError
-from r1lab.evaluation.folder import COMPLETIONS, RESULTS, read_manifest, read_rows
+from r1lab.evaluation.folder import RESULTS, read_manifest, read_rows
 from r1lab.evaluation.scores import by_problem, is_right
+from r1lab.run.folder import COMPLETIONS
 from r1lab.run.manifest import differences
 from r1lab.stats import intervals
 

@@ -15,7 +15,7 @@ from r1lab.errors import RecipeError, RunError
 from r1lab.run import journal
 from r1lab.run.folder import MANIFEST
 
-RESULTS, COMPLETIONS = "results.json", "completions.parquet"
+RESULTS = "results.json"
 KIND = b"completions/1"
 COLUMNS = {
     "problem_id": pa.string(), "index": pa.int64(), "prompt_text": pa.string(), "text": pa.string(),

@@ -1,25 +1,30 @@
-"""Completions of a model, sampled by an engine of this process. Verifies nothing (`r1lab.evaluation.completers`)."""
+"""Completions of a model, sampled by an engine of this process: one on disk, and a policy in training. Verifies nothing
+(`r1lab.evaluation.completers`)."""
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePath
+from typing import Any
 
 import torch
 
-from r1lab import engines
-from r1lab.engines import factory
-from r1lab.engines.sync import send
+from r1lab.distributed import ranks
+from r1lab.engines import Engine, factory
+from r1lab.engines.sync import publish
 from r1lab.errors import RecipeError
 from r1lab.evaluation.completers import Completion, Verify
 from r1lab.evaluation.evaluate import evaluate
 from r1lab.policy import models
 from r1lab.policy.frozen import FrozenModel
+from r1lab.policy.policy import Policy
 from r1lab.recipe import EngineConfig
 from r1lab.recipe.data import PromptConfig
 from r1lab.records import Asking, Rollout
-from r1lab.rollout.renderer import renderer_of
+from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
@@ -27,23 +32,16 @@ WAVES = 4
 """Times the sequences that an engine decodes at once: what it is asked together where it fills places by itself."""
 
 
-class ModelCompleter:
-    """A model's completions, sampled by an engine of this process; it is loaded when the first one is asked for."""
+class EngineCompleter(ABC):
+    """What an engine of this process samples for a renderer's prompts; the ranks of a run share the work."""
 
-    def __init__(self, location: str, prompt: PromptConfig, knobs: EngineConfig, *, threads: int = 0):
-        """RecipeError where the engine that the knobs name, or such a model, cannot run here."""
-        models.check(location)
-        self.threads, self.knobs = threads, knobs
-        self.engine: engines.Engine | None = None
-        config = models.load_config(location)
-        self.kind = factory.choose(knobs.kind, config).name
-        context = factory.check(knobs.model_copy(update={"kind": self.kind}), config)
-        self.policy = FrozenModel(location, "float32")
-        self.renderer = renderer_of(self.policy.tokenizer, prompt, context or models.context_length(config))
-        for note in self.renderer.notes:
-            print(f"r1lab: {note}", file=sys.stderr)
-        self.together = knobs.max_batch if self.kind == "local" else WAVES * knobs.max_num_seqs
-        self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}
+    renderer: Renderer
+    own_work: Callable[[], AbstractContextManager] = nullcontext
+    """Around a rank's own share."""
+
+    @abstractmethod
+    def opened(self) -> Engine:
+        """The engine, with the weights that are evaluated."""
 
     def check(self, asking: Asking) -> None:
         try:
@@ -61,21 +59,72 @@ class ModelCompleter:
         def verified(rollout: Rollout, problem: Problem) -> Future[Verdict]:
             return verify(completion_of(rollout), problem)
 
-        judged = evaluate(asking, rows, engine=self._opened(), renderer=self.renderer, verify=verified)
+        parts = {"engine": self.opened(), "renderer": self.renderer, "own_work": self.own_work}
+        judged = evaluate(asking, rows, verify=verified, **parts)
         return ((completion_of(rollout), verdict) for rollout, verdict in judged)
 
-    def _opened(self) -> engines.Engine:
+
+class PolicyCompleter(EngineCompleter):
+    """A policy in training, sampled by the run's engine. It is what it was trained to, so it is identified by that."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        engine: Engine,
+        renderer: Renderer,
+        knobs: EngineConfig,
+        trained: dict[str, Any],
+        own_work: Callable[[], AbstractContextManager] = nullcontext,
+    ):
+        """`trained` says by what run, in which stage and to what step."""
+        self.policy, self.engine, self.renderer, self.own_work = policy, engine, renderer, own_work
+        self.identity = {**trained, "updates": policy.version}
+        self.together = asked_together(knobs) * ranks.size()
+
+    def opened(self) -> Engine:
+        publish(self.engine, self.policy)
+        return self.engine
+
+    def close(self) -> None:
+        """The engine goes on with the run."""
+
+
+class ModelCompleter(EngineCompleter):
+    """A model on disk or of the hub; it is loaded when the first completion is asked for."""
+
+    def __init__(self, location: str, prompt: PromptConfig, knobs: EngineConfig, *, threads: int = 0):
+        """RecipeError where the engine that the knobs name, or such a model, cannot run here."""
+        models.check(location)
+        self.threads, self.knobs = threads, knobs
+        self.engine: Engine | None = None
+        config = models.load_config(location)
+        self.kind = factory.choose(knobs.kind, config).name
+        own = knobs.model_copy(update={"kind": self.kind})
+        context = factory.check(own, config)
+        self.policy = FrozenModel(location, "float32")
+        self.renderer = renderer_of(self.policy.tokenizer, prompt, context or models.context_length(config))
+        for note in self.renderer.notes:
+            print(f"r1lab: {note}", file=sys.stderr)
+        self.together = asked_together(own)
+        self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}
+
+    def opened(self) -> Engine:
         if self.engine is None:
             if self.threads:
                 torch.set_num_threads(self.threads)
             models.stops_at(self.policy.model, self.policy.tokenizer, self.renderer.turn_end)
             self.engine = factory.open_engine(self.kind, self.knobs, self.policy, self.renderer.verifier_text)
-            send(self.engine, self.policy.named_tensors, 0, self.policy)
+            publish(self.engine, self.policy)
         return self.engine
 
     def close(self) -> None:
         if self.engine is not None:
             self.engine.close()
+
+
+def asked_together(knobs: EngineConfig) -> int:
+    """Completions that an engine of this kind is asked for at once: a wave, or some times its places."""
+    return knobs.max_batch if knobs.kind == "local" else WAVES * knobs.max_num_seqs
 
 
 def completion_of(rollout: Rollout) -> Completion:

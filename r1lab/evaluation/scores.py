@@ -1,6 +1,6 @@
 """The figures of an evaluation from its rows: avg@n, pass@k, maj@n with intervals, statuses, lengths. Pure.
 
-In-training evaluation prints fewer of them (`summary`).
+A run's metrics have fewer of them (`summary`).
 """
 
 from collections import Counter
@@ -33,7 +33,7 @@ def share_right(right_NK: Sequence[Sequence[float]], seed: int) -> tuple[float, 
     or nothing the bootstrap would have no width, and Wilson's over problems stands in; one problem has none.
     """
     means = [sum(map(float, right_K)) / len(right_K) for right_K in right_NK]
-    if len(means) == 1 and len(right_NK[0]) > 1:
+    if len(means) == 1 and (len(right_NK[0]) > 1 or means[0] not in (0, 1)):
         return means[0], None, None
     if all(len(right_K) == 1 and right_K[0] in (0, 1) for right_K in right_NK) or set(means) in ({0.0}, {1.0}):
         return intervals.wilson(round(sum(means)), len(means))[:3]
@@ -103,9 +103,10 @@ def statuses(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def lengths(rows: Sequence[Row]) -> dict[str, float | None]:
-    """Tokens of a completion, None where nobody counted them, and the share cut at the longest allowed."""
+    """Tokens, of all and of a completion, None where nobody counted them, and the share cut at the longest allowed."""
     tokens = sorted(row["num_tokens"] for row in rows if row["num_tokens"] is not None)
     return {
+        "tokens": sum(tokens) if tokens else None,
         "tokens_mean": sum(tokens) / len(tokens) if tokens else None,
         "tokens_p95": tokens[(19 * len(tokens) - 1) // 20] if tokens else None,
         "truncated": sum(row["finish"] == "length" for row in rows) / len(rows),
@@ -140,18 +141,16 @@ def _line(name: str, figure: Mapping[str, float | None]) -> str:
     return f"  {name:<9} {figure['value']:.4f} {bounds}"
 
 
-def summary(name: str, rows: Sequence[Row], seed: int) -> dict:
-    """Metrics of a set under `eval/<name>/`.
+def summary(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation's figures as metrics of its set, under `eval/<set>/`.
 
     A completion is right where its score is 1; `error`, `abstained` and `undecided` stay in n as not right.
     """
-    right_NK = [[is_right(row) for row in group] for group in by_problem(rows).values()]
-    n, counts = len(right_NK[0]), Counter(row["status"] for row in rows)
-    value, low, high = share_right(right_NK, derive(seed, f"bootstrap/{name}"))
-    row = {"avg": value, "low": low, "high": high, "n": n, "problems": len(right_NK)}
-    if n > 1:
-        row |= {f"pass@{k}": intervals.mean_pass_at_k(right_NK, k) for k in depths(n)}
-    row["score"] = mean_score(rows)
-    row |= {"errors": counts["error"], **{key: counts[key] for key in ("timeout", "undecided", "abstained")}}
-    row["completion"] = sum(row["num_tokens"] for row in rows) / len(rows)
-    return {f"eval/{name}/{key}": value for key, value in row.items()}
+    avg, n = figures["avg"], figures["n"]
+    row = {"avg": avg["value"], "low": avg["low"], "high": avg["high"], "n": n, "problems": figures["problems"]}
+    row |= {f"pass@{k}": each["value"] for k, each in figures["pass"].items()}
+    if figures["maj"] and n > 1:
+        row[f"maj@{n}"] = figures["maj"]["value"]
+    row |= {"score": figures["score"], "errors": figures["errors"], "timeout": figures["statuses"].get("timeout", 0)}
+    row |= {"undecided": figures["undecided"], "abstained": figures["abstained"], "completion": figures["tokens_mean"]}
+    return {f"eval/{figures['set']}/{key}": value for key, value in row.items()}

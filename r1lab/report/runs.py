@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from r1lab.run import journal
+from r1lab.run.folder import evaluation_table
 
 COLUMNS = (
     "purpose", "draw", "problem_id", "prompt_text", "text", "num_tokens", "finish", "decision", "reward", "status",
@@ -117,7 +118,7 @@ def evaluation_sets(run: Curves) -> list[str]:
 
 def scores_of(folder: Path, row: Mapping, name: str) -> dict[str, float]:
     """Share of right completions by problem in one evaluation; empty where its table is missing."""
-    path = folder / "eval" / f"{row['stage']}-{row.get('step', 0):.0f}-{name}.parquet"
+    path = evaluation_table(folder, row["stage"], int(row.get("step", 0)), name)
     rows = journal.read_rows(path, ("problem_id", "score")) if path.is_file() else []
     right: dict[str, list[bool]] = {}
     for line in rows if rows and "score" in rows[0] else []:

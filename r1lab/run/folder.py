@@ -23,6 +23,8 @@ from r1lab.run.files import PARTIAL, atomic_file, require_space, sweep
 from r1lab.run.manifest import describe, differences, ends, identity, r1lab_version, run_hash, version_keys, watched
 
 MANIFEST, LOCK = "manifest.json", ".lock"
+COMPLETIONS = "completions.parquet"
+"""The table of an evaluation's folder."""
 NEEDED = (
     "recipe", "verifiers", "packages", "python", "machine", "threads", "rounding", "pinned", "started", "resumed_at",
     "notes", "finished",
@@ -30,6 +32,11 @@ NEEDED = (
 """Of a manifest, beside the identity."""
 PATH_OF_VERIFIER = re.compile(r"verifiers\..+\.path: ")
 """`verifiers.math.path: nothing now, ...`; not `verifiers.math.source: ...`. Runs of 0.1 noted where a class stands."""
+
+
+def evaluation_table(run: Path, stage: str, step: int, name: str) -> Path:
+    """The completions of an evaluation on a set that a run made during training."""
+    return run / "eval" / f"{stage}-{step}-{name}" / COMPLETIONS
 
 
 @dataclass
@@ -68,7 +75,8 @@ class RunFolder:
         return self.path / "samples" / f"{stage}-{step}.parquet"
 
     def evaluation(self, stage: str, step: int, name: str) -> Path:
-        return self.path / "eval" / f"{stage}-{step}-{name}.parquet"
+        """The folder of an evaluation during training."""
+        return evaluation_table(self.path, stage, step, name).parent
 
     def stage_folder(self, name: str) -> Path:
         return self.path / "stages" / name

@@ -25,7 +25,7 @@ from r1lab_verifiers.verdict import Verdict
 
 TextOfPrompt = Callable[[Rollout], str]
 KIND, SUM = b"r1lab", 16
-ROLLOUTS, SAMPLES, EVALUATION = b"rollouts/2", b"samples/1", b"evaluation/1"
+ROLLOUTS, SAMPLES = b"rollouts/2", b"samples/1"
 REQUEST = ("purpose", "draw", "index")
 SAMPLING = {
     "temperature": pa.float64(), "top_p": pa.float64(), "top_k": pa.int64(), "min_p": pa.float64(),
@@ -124,38 +124,6 @@ def _plain_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         return pq.read_table(path, columns=[name for name in columns if name in names]).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise ValueError(f"{path}: not readable as parquet ({error}); remove the file to do without it") from None
-
-
-def write_evaluation(
-    path: Path,
-    rows: Sequence[tuple[Rollout, Verdict]],
-    settings_digest: str,
-    *,
-    source_of: Callable[[str], str] | None = None,
-    text_of_prompt: TextOfPrompt | None = None,
-) -> None:
-    """One row a completion of an evaluation, and the digest of the settings it was made with."""
-    rollouts = [rollout for rollout, _ in rows]
-    ids = [rollout.request.problem_id for rollout in rollouts]
-    verdicts = _verdict_columns([verdict for _, verdict in rows])
-    kept = ("completion_ids", "text", "prompt_text", "finish", "num_tokens")
-    written = _rollout_columns(rollouts, text_of_prompt)
-    columns = {
-        "problem_id": pa.array(ids, pa.string()),
-        "source": pa.array([source_of(each) if source_of else None for each in ids], pa.string()),
-        "index": pa.array([rollout.request.id.index for rollout in rollouts], pa.int64()),
-        **{name: written[name] for name in kept},
-        **{name: verdicts[name] for name in ("score", "status", "extracted", "reason", "seconds")},
-    }
-    write(path, columns, {KIND: EVALUATION, b"settings_digest": settings_digest.encode()})
-
-
-def read_evaluation(path: Path) -> tuple[list[dict[str, Any]], str] | None:
-    """Rows as plain data and the settings' digest; None where there is no such table."""
-    if not path.exists():
-        return None
-    table = read(path, EVALUATION, "remove it to evaluate anew")
-    return table.to_pylist(), table.schema.metadata[b"settings_digest"].decode()
 
 
 def _check(block: Sequence[Settled], rows: list[tuple[Settled, Scored]]) -> None:

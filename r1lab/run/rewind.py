@@ -62,7 +62,7 @@ def _found(path: Path, names: list[str], wanted: str) -> tuple[str, int]:
 
 def _behind(path: Path, stage: str, step: int) -> Iterator[Path]:
     """What the steps after the checkpoint made: checkpoints, tables, the stage's model and the run's."""
-    later = re.compile(rf"{re.escape(stage)}-(\d+)(\D.*)?")  # "rl-21", "rl-21.parquet", "rl-21-test.parquet"
+    later = re.compile(rf"{re.escape(stage)}-(\d+)(\D.*)?")  # "rl-21", "rl-21.parquet", "rl-21-test"
     for folder in ("checkpoints", "rollouts", "samples", "eval"):
         for each in sorted((path / folder).glob(f"{stage}-*")):
             match = later.fullmatch(each.name)

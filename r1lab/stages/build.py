@@ -5,6 +5,7 @@ import os
 from contextlib import ExitStack
 
 from r1lab.engines import Engine, factory
+from r1lab.evaluation.majority import Voting
 from r1lab.feed import Feed
 from r1lab.policy.frozen import FrozenModel
 from r1lab.policy.policy import Policy
@@ -30,7 +31,8 @@ def sampler(ready: Ready, plan: Plan) -> Sampler:
 
 
 def verification(ready: Ready, plan: Plan, stack: ExitStack) -> Verification:
-    pool = Verification(ready.table, ready.stage.workers, (str(plan.base), os.getcwd()))
+    table = {**ready.table, **(Voting(ready.table).table if ready.sets else {})}
+    pool = Verification(table, ready.stage.workers, (str(plan.base), os.getcwd()))
     stack.callback(pool.close)
     return pool
 

@@ -6,8 +6,8 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from r1lab.cli.quickstart import quickstart
+from r1lab.evaluation.folder import read_rows
 from r1lab.report import figures
-from r1lab.run.journal import read_evaluation
 
 
 def check(summary: dict, out, apart: float) -> None:
@@ -16,7 +16,7 @@ def check(summary: dict, out, apart: float) -> None:
     tokens = [arm["tokens"] for arm in summary["arms"].values()]
     assert max(tokens) <= (1 + apart) * min(tokens)
     for part in (summary["base"], *summary["arms"].values()):
-        rows, _ = read_evaluation(out / part["eval"])
+        rows = read_rows(out / part["eval"])
         assert len(rows) == summary["base"]["n"]
         assert part["accuracy"] == sum(row["score"] == 1 for row in rows) / len(rows)
         assert part["low"] < part["accuracy"] < part["high"]

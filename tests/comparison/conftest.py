@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 import r1lab
-from r1lab.run import journal
+from r1lab.evaluation.folder import write_rows
+from r1lab.evaluation.model_completer import completion_of
+from r1lab.evaluation.runner import row_of
+from r1lab.run.folder import evaluation_table
 from r1lab_verifiers.verdict import Verdict
 
 
@@ -19,14 +22,15 @@ def folder_of_run(tmp_path, make_rollout):
         for draw, right in enumerate(right_N):
             status = "error" if right is None else "correct" if right else "wrong"
             verdict = Verdict(None if right is None else float(right), status, reason="as the test says")
-            rows.append((make_rollout((5, 6), (7, 8), draw=draw, text=texts[draw % len(texts)]), verdict))
-        journal.write_evaluation(path, rows, "x", text_of_prompt=lambda each: f"{problem} {each.request.problem_id}")
+            completion = completion_of(make_rollout((5, 6), (7, 8), draw=draw, text=texts[draw % len(texts)]))
+            rows.append(row_of(completion, verdict, None, f"{problem} {completion.problem_id}"))
+        write_rows(path, rows, "x")
 
     def write(
         name, seed, right_N, *, tokens=1000, texts=("42",), problem="Q:", source="abc", manifest=None, **knobs
     ) -> Path:
         folder, mean = tmp_path / f"{name}-{seed}", sum(filter(None, right_N)) / len(right_N)
-        table(folder / "eval" / "rl-2-held.parquet", right_N, texts, problem)
+        table(evaluation_table(folder, "rl", 2, "held"), right_N, texts, problem)
         lines = [
             {"stage": "rl", "step": step, "tokens/budget": tokens * step // 2, "flops/update": 2e9 * step}
             | {"time/total": 1.5, "eval/held/avg": mean * step / 2, "eval/held/n": 1}

@@ -13,6 +13,7 @@ from r1lab.comparison.compare import compare
 from r1lab.comparison.findings import findings, tokens_to
 from r1lab.comparison.page import side_by_side
 from r1lab.errors import RecipeError, RunError
+from r1lab.run.folder import evaluation_table
 
 HOSTILE = "<script>alert(1)</script> \x1b[31m \u202e {{ 7 * 7 }} </pre><img src=http://evil.example/x>"
 RNG = np.random.default_rng(0)
@@ -234,6 +235,6 @@ def test_equal_names_of_other_recipes_are_told_apart(folder_of_run, tmp_path):
 
 def test_a_missing_table_says_what_to_do(folder_of_run):
     runs = [folder_of_run(name, 0, [0, 1]) for name in "ab"]
-    (runs[1] / "eval" / "rl-2-held.parquet").unlink()
+    evaluation_table(runs[1], "rl", 2, "held").unlink()
     with pytest.raises(RunError, match="the last evaluation of b, seed 0"):
         found_of(runs)

@@ -32,7 +32,7 @@ def write_run(folder, rows, manifest=None, tables=None):
         (folder / "manifest.json").write_text(json.dumps(manifest))
     for name, table in (tables or {}).items():
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(table), path)
     return folder
 
@@ -50,7 +50,10 @@ def write_zero(folder, right=3):
         {"draw": 1, "problem_id": "b", "text": "the best", "reward": 1.0, "status": "correct", "reason": HOSTILE},
         {"draw": 2, "problem_id": "c", "text": "too slow", "reward": None, "status": "error"},
     ]
-    tables = {"eval/rl-0-held.parquet": evaluation(0), "eval/rl-3-held.parquet": evaluation(right)}
+    tables = {
+        "eval/rl-0-held/completions.parquet": evaluation(0),
+        "eval/rl-3-held/completions.parquet": evaluation(right),
+    }
     return write_run(folder, rows, {"name": "zero", "seed": 1}, tables | {"rollouts/rl-3.parquet": rollouts})
 
 
@@ -107,7 +110,7 @@ def test_summary_takes_first_and_last_evaluation_and_pairs_the_gain(tmp_path):
 def test_runs_are_compared_only_on_the_same_problems(tmp_path, without_figures):
     folders = [write_zero(tmp_path / "a"), write_zero(tmp_path / "b", right=2), write_zero(tmp_path / "c")]
     other = [{"problem_id": f"q{i}", "score": 1.0} for i in range(4)]
-    pq.write_table(pa.Table.from_pylist(other), folders[2] / "eval" / "rl-3-held.parquet")
+    pq.write_table(pa.Table.from_pylist(other), folders[2] / "eval" / "rl-3-held" / "completions.parquet")
     found = contrasts(folders, [read(folder, {}, folder.name) for folder in folders])
     assert [(each.label, each.reference) for each in found] == [("b", "a"), ("c", "a")]
     assert found[0].difference.value == -0.25 and found[1].difference is None

@@ -80,7 +80,7 @@ def test_the_paths_of_a_run_follow_its_layout(tmp_path):
         made = [folder.metrics, folder.checkpoints, folder.model, folder.rollouts("rl", 3),
                 folder.evaluation("rl", 3, "test"), folder.stage_folder("sft")]  # fmt: skip
     assert [str(path.relative_to(tmp_path / "r")) for path in made] == [
-        "metrics.jsonl", "checkpoints", "model", "rollouts/rl-3.parquet", "eval/rl-3-test.parquet", "stages/sft",
+        "metrics.jsonl", "checkpoints", "model", "rollouts/rl-3.parquet", "eval/rl-3-test", "stages/sft",
     ]  # fmt: skip
 
 

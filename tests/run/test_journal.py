@@ -180,8 +180,8 @@ def test_a_missing_damaged_or_foreign_table_is_one_line_with_the_remedy(tmp_path
         with pytest.raises(RunError, match="remove it") as error:
             journal.read_block(path, lambda _: Problem("p/0", "", ""))
         assert "\n" not in str(error.value)
-    journal.write_evaluation(path, [], "abc")
-    with pytest.raises(RunError, match="of kind evaluation/1, not rollouts/2; remove it"):
+    journal.write_samples(path, [])
+    with pytest.raises(RunError, match="of kind samples/1, not rollouts/2; remove it"):
         journal.read_block(path, lambda _: Problem("p/0", "", ""))
 
 
@@ -195,21 +195,3 @@ def test_a_problem_that_the_data_lacks_is_named(tmp_path):
     journal.write_block(tmp_path / "t", [settled([scored(rollout())])])
     with pytest.raises(RunError, match="problem 'p/0' is not in the data"):
         journal.read_block(tmp_path / "t", {}.__getitem__)
-
-
-def test_an_evaluation_comes_back_with_its_settings(tmp_path):
-    path = tmp_path / "eval" / "rl-1-test.parquet"
-    assert journal.read_evaluation(path) is None
-    rows = [(rollout(index=index, purpose="eval/test"), Verdict(0.5, "partial", "x", "half", ((1, 0.5),), 0.1))
-            for index in range(2)]  # fmt: skip
-    rows.append((rollout(index=2, purpose="eval/test"), Verdict(None, "error")))
-    journal.write_evaluation(path, rows, "abc", source_of=lambda name: name[0], text_of_prompt=lambda _: "why")
-    again, digest = journal.read_evaluation(path)
-    assert digest == "abc" and [row["score"] for row in again] == [0.5, 0.5, None]
-    assert again[1] == {
-        "problem_id": "p/0", "source": "p", "index": 1, "completion_ids": [0, 1, 2], "text": "text",
-        "prompt_text": "why", "finish": "eos", "num_tokens": 3, "score": 0.5, "status": "partial", "extracted": "x",
-        "reason": "half", "seconds": 0.1,
-    }  # fmt: skip
-    journal.write_evaluation(path, [], "abc")
-    assert journal.read_evaluation(path) == ([], "abc")

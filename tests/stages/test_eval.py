@@ -10,6 +10,7 @@ from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation import difference, runner
 from r1lab.recipe import load
 from r1lab.rollout import verification
+from r1lab.run.folder import evaluation_table
 from r1lab.run.progress import Progress
 from r1lab.stages import costs, eval
 from r1lab.stages.prepare import prepare
@@ -30,7 +31,7 @@ BASE = {
 }
 STAGES = [
     {"kind": "eval", "name": "before", "eval": SETS},
-    {"kind": "sft", "steps": 1},
+    {"kind": "sft", "steps": 1, "eval": {**SETS, "at_start": False}},
     {"kind": "eval", "name": "after", "eval": SETS},
 ]
 
@@ -61,12 +62,20 @@ def test_the_model_before_and_after_training_is_evaluated_and_handed_on(whole):
     assert difference.compare(folder(whole, "after"), folder(whole, "before"))["problems"].keys() >= {"better", "worse"}
 
 
-def test_it_is_what_the_command_gives(whole, tmp_path, monkeypatch):
+def test_a_stage_the_command_and_an_evaluation_during_training_write_the_same_rows(whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = {**BASE, "stages": STAGES}
     del recipe["steps"]
     done = r1lab.evaluate(str(whole.model), "test", recipe=recipe, n=2, max_batch=4, threads=1, out="e")
     assert done.rows == runner.read_rows(folder(whole, "after") / "completions.parquet")
+    amid = evaluation_table(whole.path, "sft", 1, "test")
+    assert done.rows == runner.read_rows(amid)
+    figures = [json.loads((each / "results.json").read_text()) for each in (done.path, amid.parent)]
+    told = ("manifest", "origin")  # a folder's model has a digest, a policy in memory its run, stage and step
+    assert [{key: each[key] for key in each if key not in told} for each in figures[:1]] == [
+        {key: each[key] for key in each if key not in told} for each in figures[1:]
+    ]
+    assert difference.compare(done.path, amid.parent)["problems"] == {"better": 0, "same": 6, "worse": 0}
 
 
 def test_a_stage_killed_within_a_set_and_resumed_has_the_same_bytes(whole, tmp_path, monkeypatch):
@@ -96,7 +105,7 @@ def test_a_finished_stage_is_not_asked_again_when_the_run_goes_on(whole, tmp_pat
 
     run = pipeline.train(plan(tmp_path / "run", STAGES[:2]), Progress(quiet=True))
     monkeypatch.setattr(verification, "opened_pool", refuse)
-    monkeypatch.setattr(eval, "_evaluated", refuse)
+    monkeypatch.setattr(eval, "ModelCompleter", refuse)
     raised = [STAGES[0], {"kind": "sft", "steps": 2}]
     assert pipeline.train(plan(tmp_path / "run", raised), Progress(quiet=True)).metrics[:2] == run.metrics[:2]
 

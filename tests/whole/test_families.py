@@ -3,7 +3,8 @@
 import pytest
 
 import r1lab
-from r1lab.run import journal
+from r1lab.evaluation.folder import read_rows
+from r1lab.run.folder import COMPLETIONS
 from r1lab.stats.intervals import paired_difference
 
 pytestmark = pytest.mark.slow
@@ -32,9 +33,9 @@ def test_a_short_run_gains_on_held_out_problems(tmp_path, family):
     objective, knobs = FAMILIES[family]
     run = r1lab.train({"name": "family", "out": str(tmp_path / "run"), "objective": objective, **BASE, **knobs})
     scores = [
-        {row["problem_id"]: row["score"] for row in journal.read_evaluation(path)[0]}
+        {row["problem_id"]: row["score"] for row in read_rows(path)}
         for step in (0, knobs["steps"])
-        for path in run.path.glob(f"eval/*-{step}-held_out.parquet")
+        for path in run.path.glob(f"eval/*-{step}-held_out/{COMPLETIONS}")
     ]
     gain = paired_difference(scores[1], scores[0])
     assert gain.low > 0, f"{family}: {gain}"

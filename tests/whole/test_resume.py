@@ -35,6 +35,7 @@ RUN = """
 from r1lab import loop, pipeline, timing
 from r1lab.policy import policy
 from r1lab.recipe import load as recipe_file
+from r1lab.evaluation import runner
 from r1lab.run import checkpoint, files, progress, journal as tables
 from r1lab.stages import train
 timing.CPU_SIZE = 64
@@ -54,7 +55,7 @@ DEATHS = {
     "after a checkpoint, before the old one goes": "at_call(checkpoint, 'prune', 3)",
     "while a table is written": "at_call(tables, '_rollout_columns', 4, before=False)",
     "while the rename of a table is due": "at_call(files.os, 'replace', 9)",
-    "during an evaluation": "at_call(tables, 'write_evaluation', 2)",
+    "during an evaluation": "at_call(runner, 'write_rows', 3)",
     "while a stage is handed on": "at_call(train, '_hand_on', 1)",
     "before the final model": "at_call(pipeline.shutil, 'copytree', 1)",
 }
@@ -64,7 +65,7 @@ CHAINS = {
         "between rollout and update": "at_call(loop, 'learn', 2)",
         "while the reference scores": "at_call(policy.Policy, 'score', 2)",
         "between two updates of a block": "at_call(policy.Policy, 'update', 6)",
-        "during an evaluation": "at_call(tables, 'write_evaluation', 1)",
+        "during an evaluation": "at_call(runner, 'write_rows', 1)",
         "while a checkpoint is written": "at_call(files, '_sync_tree', 1)",
         "before the final model": "at_call(pipeline.shutil, 'copytree', 1)",
     },
