@@ -117,8 +117,6 @@ def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[f
     clips = {key: fields[key] for key in CLIPS if fields[key] is not None}
     weight: dict[Role, Term] = {}
     for role, spec in fields["weight"].items():
-        if role not in ("policy", "demo", "prefix", "pair"):
-            raise RecipeError(f"objective.weight: role {role!r} must be policy, demo, prefix or pair")
         weight[Role[role.upper()]] = lookup(WEIGHTS, spec, f"objective.weight.{role}", **clips)
     settings = [(term.scope, plugin.settings_of(term.fn)) for term in weight.values()]
     unused = [key for key in stated if not any(key in keywords for _, keywords in settings)]

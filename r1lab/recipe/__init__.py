@@ -16,6 +16,7 @@ from r1lab.recipe.stages import (
     StageConfig,
     StopConfig,
     TrainStageConfig,
+    WeightConfig,
     WorkersConfig,
 )  # fmt: skip
 
@@ -30,5 +31,5 @@ __all__ = [
     "AnyStageConfig", "EngineConfig", "EntropyConfig", "EvalConfig", "EvalStageConfig", "KlConfig",
     "LearningStageConfig", "LoraConfig", "ObjectiveConfig", "OptimizerConfig", "PromptConfig", "RejectStageConfig",
     "RlStageConfig", "SamplingConfig", "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig",
-    "StopConfig", "TrainStageConfig", "WorkersConfig",
+    "StopConfig", "TrainStageConfig", "WeightConfig", "WorkersConfig",
 ]  # fmt: skip

@@ -140,6 +140,19 @@ class EntropyConfig(Config):
         return self
 
 
+class WeightConfig(Config):
+    """The weight function of each role's tokens (`r1lab.objective.weight`)."""
+
+    policy: Annotated[Use | None, RESULT] = None
+    """What the policy sampled: ppo, gspo, cispo, sapo, unclipped and more, or a function of your own."""
+    demo: Annotated[Use | None, RESULT] = None
+    """Demonstrations: one, dft and more."""
+    prefix: Annotated[Use | None, RESULT] = None
+    """The part of a demonstration that a completion was made to begin with."""
+    pair: Annotated[Use | None, RESULT] = None
+    """The better and the worse of a pair: dpo and its like."""
+
+
 class ObjectiveConfig(Config):
     """What is learned from a block: a preset, and what differs from it (`r1lab.objective`)."""
 
@@ -149,7 +162,7 @@ class ObjectiveConfig(Config):
     """{select: a rule of `r1lab.objective.rules`, its settings, refill: {max_draws: 3}}."""
     advantage: Annotated[Use | None, RESULT] = None
     """A row of `r1lab.objective.advantage`, or {use, its settings, scale: none | batch_std | whiten}."""
-    weight: Annotated[dict[str, Use] | None, RESULT] = None
+    weight: Annotated[WeightConfig | None, RESULT] = None
     """Weight function by role, such as {policy: ppo, demo: one}."""
     clip_low: Annotated[Amount | None, RESULT] = None
     """The ratio is clipped below 1 - clip_low."""

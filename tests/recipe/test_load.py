@@ -57,6 +57,8 @@ def test_an_unknown_key_comes_with_the_nearest_one(key, nearest):
     ("eval.sets.test.tsk=addition", r"eval\.sets\.test\.tsk: unknown key; did you mean 'task'"),
     ("stop.max_token=5", "did you mean 'max_tokens'"),
     ("objective.advantages=mean", "did you mean 'advantage'"),
+    ("objective.weight.polciy=ppo", r"objective\.weight\.polciy: unknown key; did you mean 'policy'"),
+    ("objective.weight.context=one", "objective.weight.context: unknown key; known: policy, demo, prefix, pair"),
     ("prompts_per_step=0", "prompts_per_step: .*greater than 0, got 0"),
     ("group_size=-3", "group_size: .*greater than 0, got -3"),
     ("group_size=two", "group_size: .*got 'two'"),
