@@ -17,6 +17,7 @@ from pathlib import Path
 from r1lab.distributed import ranks
 from r1lab.engines.protocol import Engine
 from r1lab.engines.sync import publish
+from r1lab.errors import Stopped
 from r1lab.objective import Objective
 from r1lab.objective.samples import prepared_updates, samples_of_group
 from r1lab.policy.policy import Policy
@@ -62,10 +63,10 @@ def train(
     publish(engine, policy)
     clock = PhaseClock(progress)
     with Grace(ranks.any_of, progress.stopping) as grace:  # Ctrl-C, SIGTERM: the step is finished and saved first
-        if step == 0 and stage.eval.sets and stage.eval.at_start:
-            scores = run_evaluation(0, evaluate, stopping, policy, run, grace)
-            record(run, metrics, progress, stage, 0, scores | ledger.row())
-            grace.leave_if_heard(f"before step 1 of stage {stage.name}")
+        if metrics.unfinished or (step == 0 and stage.eval.sets and stage.eval.at_start):
+            row = run_evaluation(step, metrics.unfinished, evaluate, stopping, policy, run, grace, metrics, resumables)
+            record(run, metrics, progress, stage, step, row | ledger.row())
+            grace.leave_if_heard(f"before step {step + 1} of stage {stage.name}")
         while num_prompts := stopping.num_prompts(step + 1, ledger):
             step, before = step + 1, (ledger.budget, ledger.training_flops)
             clock.start("rollout", step)  # a number of prompts -> the step's block, list[Settled], on disk
@@ -87,7 +88,7 @@ def train(
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
             is_last = not stopping.num_prompts(step + 1, ledger)
             if stage.eval.sets and (is_last or is_due(stage, step)):
-                row |= run_evaluation(step, evaluate, stopping, policy, run, grace)
+                row = run_evaluation(step, row, evaluate, stopping, policy, run, grace, metrics, resumables)
                 is_last = bool(is_last or stopping.ended)
             seconds = clock.lap()
             row |= ledger.row() | seconds_of(seconds, block, stage, ledger.budget - before[0])
@@ -210,12 +211,28 @@ def is_due(stage: LearningStageConfig, step: int) -> bool:
 
 
 def run_evaluation(
-    step: int, evaluate: Evaluate, stopping: Stopping, policy: Policy, run: RunFolder, grace: Grace
+    step: int,
+    row: dict,
+    evaluate: Evaluate,
+    stopping: Stopping,
+    policy: Policy,
+    run: RunFolder,
+    grace: Grace,
+    metrics: MetricsFile,
+    resumables: dict,
 ) -> dict:
-    """The evaluation's metrics; the best step's model is kept aside where the recipe asks for it. A signal ends it at
-    once: it is made anew, after the updates since the last checkpoint."""
+    """The step's row with the evaluation's metrics; the best step's model is kept aside where the recipe asks for it.
+
+    A signal ends it at once. The step's updates are saved then with its row, and who resumes begins with the
+    evaluation."""
     name = stopping.stage.name
-    row = evaluate(step, partial(grace.at_once, f"in the evaluation after step {step} of stage {name}"))
-    if stopping.evaluated(step, row):
+    try:
+        scores = evaluate(step, partial(grace.at_once, f"in the evaluation after step {step} of stage {name}"))
+    except Stopped:
+        if step:
+            metrics.unfinished = row
+            save(run, stopping.stage, step, policy, resumables)
+        raise
+    if stopping.evaluated(step, scores):
         ranks.first(checkpoint.save_model, run.best(name), policy.whole().save)
-    return row
+    return row | scores

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
+from r1lab.errors import Stopped
 from r1lab.records import Asking, Request, Rollout
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import Renderer
@@ -31,14 +32,25 @@ def evaluate(
     own_work: Callable[[], AbstractContextManager] = nullcontext,
 ) -> list[tuple[Rollout, Verdict]]:
     """Every completion of the problems at `rows` with its verdict, in the set's order; the ranks share the work. A
-    rank does its share inside an `own_work()`: nothing there waits for the others."""
+    rank does its share inside an `own_work()`: nothing there waits for the others. Where that is Stopped on one, it is
+    on all, once they have met."""
     problems = asking.eval_set.problems
     maker = RequestMaker(renderer, f"eval/{asking.eval_set.name}", asking.seed, asking.sampling)
     requests = [maker.of_problem(problems[row], row, index) for row in rows for index in range(asking.n)]
 
-    def judged(own_requests: list[Request]) -> list[tuple[Rollout, Verdict]]:
-        with own_work():
-            samples = generate(engine, lambda rollout: verify(rollout, problems[rollout.request.id.draw]), own_requests)
-            return list(samples)
+    def verified(rollout: Rollout) -> Future[Verdict]:
+        return verify(rollout, problems[rollout.request.id.draw])
 
-    return ranks.shared_out(requests, partition.by_draw, judged)
+    def judged(own_requests: list[Request]) -> list[tuple[Rollout, Verdict] | Stopped]:
+        try:
+            with own_work():
+                return list(generate(engine, verified, own_requests))
+        except Stopped as stopped:  # handed on as a value: a rank that raised alone would leave the others behind
+            return [stopped] * len(own_requests)
+
+    answers: list[tuple[Rollout, Verdict]] = []
+    for answer in ranks.shared_out(requests, partition.by_draw, judged):
+        if isinstance(answer, Stopped):
+            raise answer
+        answers.append(answer)
+    return answers

@@ -23,6 +23,8 @@ class MetricsFile:
     def __init__(self, path: Path, follow: Callable[[dict], None] | None = None):
         """`follow(row)` is called with each row as it was written."""
         self.path, self.follow = path, follow
+        self.unfinished: dict = {}
+        """The row of a step whose updates are made and whose evaluation a signal broke off."""
         first(self.path.touch)
 
     @property
@@ -40,15 +42,19 @@ class MetricsFile:
         os.truncate(self.path, size)
 
     def state_dict(self) -> dict:
-        return {"size": self.size}
+        return {"size": self.size, "unfinished": {key: _plain(value) for key, value in self.unfinished.items()}}
 
     def load_state_dict(self, state: dict) -> None:
         self.truncate(state["size"])
+        self.unfinished = state.get("unfinished", {})
 
-    @by_first
     def append(self, row: dict) -> None:
         """Whole and on disk before a checkpoint counts on it."""
-        plain = {key: _plain(value) for key, value in row.items()}
+        self.unfinished = {}  # on every rank: each looks there when the next stage begins
+        self._append({key: _plain(value) for key, value in row.items()})
+
+    @by_first
+    def _append(self, plain: dict) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(plain, allow_nan=False) + "\n")
             file.flush()

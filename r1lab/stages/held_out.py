@@ -46,8 +46,10 @@ class HeldOut:
     def metrics(self, evaluated: Callable[[EvaluationSpec], Evaluation]) -> dict:
         """Evaluate every set: keys `eval/<set>/...`; the tokens are on the ledger."""
         row = {}
-        for spec, prompt_tokens in zip(self.specs, self.prompt_tokens):
-            figures = evaluated(spec).figures
+        done = [evaluated(spec).figures for spec in self.specs]
+        for figures, prompt_tokens in zip(
+            done, self.prompt_tokens
+        ):  # a signal may break them off: then none is counted
             self.ledger.evaluated(prompt_tokens, figures["tokens"], self.parameters)
             row |= summary(figures)
         return row

@@ -85,6 +85,7 @@ def test_a_signal_amid_an_evaluation_ends_it_at_once_and_resume_makes_it_anew(
     assert f"{name}: stopping after this step; again: at once" in said[-2]
     assert running.exitcode == 128 + number and time.monotonic() - began < 50
     assert not (tmp_path / "run" / "eval" / f"rl-{step}-held_out.parquet").exists()
+    assert (tmp_path / "run" / "checkpoints" / f"rl-{step}").is_dir() == bool(step)  # what was learned is saved
     (tmp_path / "wait").unlink(missing_ok=True)
     again = forked_in(tmp_path, EVALUATE.format(number=int(number), submitted=10**6))
     again.join(60)

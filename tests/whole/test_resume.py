@@ -6,6 +6,7 @@ Every run is a process of its own. Scenarios patch one function to die with SIGK
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 RECIPE = {
@@ -79,6 +80,30 @@ CHAINS = {
     },
 }
 """The same places one after the other, each in the process that resumed what the one before left: calls are its own."""
+SETS = {
+    "test": {"task": "addition", "split": "eval", "size": 8},
+    "more": {"task": "addition", "split": "eval", "size": 5},
+}
+EVALUATED_OFTEN = [
+    {**RECIPE["stages"][0], "eval": {"at_start": False, "sets": {"test": SETS["test"]}}},
+    {**RECIPE["stages"][1], "eval": {"every": 3, "at_start": False, "sets": SETS}},
+]
+SIGNALS = [
+    ("in an evaluation", "at_call(train, 'publish', 1, act=amid)", "sft", 2),
+    ("in its second start", "at_call(train, 'publish', 1, act=amid)", "sft", 2),
+    ("in a later stage's second set", "at_call(train, 'publish', 3, act=amid)", "rl", 3),
+    ("before the evaluation, in the update", "at_call(policy.Policy, 'update', 1, act=signalled)", "rl", 4),
+]
+"""Where SIGTERM comes, each in the process that resumed what the one before left, and the step that is saved then."""
+SIGNALLED = """
+from r1lab.rollout.verification import Verification
+def signalled():
+    os.kill(os.getpid(), signal.SIGTERM)
+def amid():  # before the verification is taken
+    at_call(Verification, "submit", 3, act=signalled)
+learn, learned = loop.learn, open(LEARNED, "a", buffering=1)
+loop.learn = lambda *parts: (learned.write("update\\n"), learn(*parts))[1]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +170,39 @@ def test_killed_once_and_resumed_equals_unbroken(start, unbroken, tmp_path, deat
 
 def test_every_place_stands_in_one_chain():
     assert sorted(place for chain in CHAINS.values() for place in chain) == sorted(DEATHS)
+
+
+def tables(out: Path) -> dict[str, list]:
+    """Who was drawn, what was sampled and what it was worth, of every table of rollouts and evaluations."""
+    columns = ["problem_id", "index", "completion_ids", "text", "finish", "score", "status"]
+    paths = sorted([*(out / "rollouts").iterdir(), *(out / "eval").iterdir()])
+    return {path.name: pq.read_table(path, columns=columns).to_pylist() for path in paths}
+
+
+def check_signalled(start, out: Path, unbroken: Path, signals, **changes) -> None:
+    """No checkpoint is there but those that signals leave; no update is made twice, and nothing differs."""
+    learned = out.with_name("learned")
+    for place, when, stage, step in signals:
+        code = SIGNALLED.replace("LEARNED", repr(str(learned))) + when
+        assert start(out, code, checkpoint_every=50, **changes) == 1, place  # Stopped, which the command makes 143 of
+        assert (out / "checkpoints" / f"{stage}-{step}").is_dir(), place
+    assert start(out, SIGNALLED.replace("LEARNED", repr(str(learned))), checkpoint_every=50, **changes) == 0
+    check(out, unbroken)
+    assert tables(out) == tables(unbroken)
+    assert learned.read_text().count("update") == 2 + 4
+    resumed = json.loads((out / "manifest.json").read_text())["resumed_at"]
+    assert [(each["stage"], each["step"]) for each in resumed] == [(stage, step) for *_, stage, step in signals]
+
+
+def test_a_signal_amid_an_evaluation_repeats_no_update_and_changes_nothing(start, unbroken, tmp_path):
+    signals = [("in an evaluation", "at_call(train, 'publish', 2, act=amid)", "rl", 2)]
+    check_signalled(start, tmp_path / "run", unbroken, signals)
+
+
+@pytest.mark.slow
+def test_signals_around_evaluations_repeat_no_update_and_change_nothing(start, tmp_path):
+    assert start(tmp_path / "unbroken", stages=EVALUATED_OFTEN) == 0
+    check_signalled(start, tmp_path / "run", tmp_path / "unbroken", SIGNALS, stages=EVALUATED_OFTEN)
 
 
 def test_raising_the_steps_of_a_finished_run_goes_on(start, unbroken, tmp_path):

@@ -202,6 +202,26 @@ def test_a_run_of_two_that_lost_one_goes_on_bit_for_bit_or_with_one_process(trai
     assert any(note.startswith("processes: 1 now, 2 before") for note in notes)
 
 
+EVALUATED = [{**RECIPE["stages"][0], "eval": {**RECIPE["stages"][1]["eval"], "at_start": False}}, RECIPE["stages"][1]]
+BROKEN_OFF = """
+    from r1lab.rollout.verification import Verification
+    at_call(Verification, "submit", 1, lambda: kill(signal.SIGTERM))"""
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_a_signal_to_one_rank_amid_an_evaluation_saves_the_step_of_all(train, tmp_path, parallel):
+    changes = {"parallel": parallel, "checkpoint_every": 50, "stages": EVALUATED}
+    assert train(tmp_path / "straight", **changes) == [0, 0]
+    assert train(tmp_path / "run", death=BROKEN_OFF, **changes) == [143, 143]
+    ended = "stopped by SIGTERM in the evaluation after step 1 of stage sft; the same command goes on from here"
+    assert said(tmp_path / "run") == [f"r1lab: {ended}"]
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["sft-1"]
+    assert train(tmp_path / "run", **changes) == [0, 0]
+    assert figures(tmp_path / "run") == figures(tmp_path / "straight")
+    straight = weights(tmp_path / "straight")
+    assert all(torch.equal(weights(tmp_path / "run")[name], tensor) for name, tensor in straight.items())
+
+
 SHORT = [{**RECIPE["stages"][1], "steps": 2, "eval": {}}]
 FAILS = {
     "rank 1 while it samples": (1, "at_call(feed.Feed, '_sample', 2, lambda: fail(errors.RunError('no more')))"),
