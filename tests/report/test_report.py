@@ -67,7 +67,13 @@ def write_sft(folder):
 @pytest.fixture
 def without_figures(monkeypatch):
     """For tests of words: drawing takes most of a page's time."""
-    monkeypatch.setattr("r1lab.report.figures.draw", lambda runs: [])
+    monkeypatch.setattr(figures, "CHARTS", ())
+
+
+@pytest.fixture
+def one_figure(monkeypatch):
+    """For tests of where figures stand."""
+    monkeypatch.setattr(figures, "CHARTS", [chart for chart in figures.CHARTS if chart.key == "reward"])
 
 
 def page_of(*runs, **more):
@@ -168,7 +174,7 @@ def test_visible_writes_out_what_hides_and_cuts_the_middle():
     assert visible("a" * 10 + "b" * 10, longest=4) == "aa\n[... 16 characters left out ...]\nbb"
 
 
-def test_first_and_last_samples_are_open_and_stand_before_the_curves(tmp_path):
+def test_first_and_last_samples_are_open_and_stand_before_the_curves(tmp_path, one_figure):
     run = write_zero(tmp_path / "zero")
     for step in (1, 2):
         (run / "rollouts" / f"rl-{step}.parquet").write_bytes((run / "rollouts" / "rl-3.parquet").read_bytes())
