@@ -9,7 +9,6 @@ pytestmark = pytest.mark.sandbox
 PROGRAM = '''
 import contextlib, dataclasses, datetime, enum, functools, json, math, pathlib
 from collections import namedtuple
-import numpy as np
 
 @dataclasses.dataclass
 class Point:
@@ -109,7 +108,9 @@ def cached(n): return n
 def opened():
     yield 5
 def double(a): return a * 2
-def eye(n): return np.eye(n)
+def eye(n):
+    import numpy as np
+    return np.eye(n)
 def grow(n):
     while True:
         yield n
@@ -134,10 +135,14 @@ def judged(pool, programs, answer):
     return [future.result(100) for future in futures]
 
 
+MODULES = ("asyncio", "datetime", "inspect", "io", "contextlib", "json", "pathlib", "numpy as np")
+
+
 def pytest_style(names, body):
+    """A test file that imports what its body speaks of: with all of it, a jail takes three times as long to start."""
     lines = "".join(f"    {line}\n" for line in body.split("\n"))
-    return {"test": f"import asyncio, datetime, inspect, io, contextlib, json, pathlib, pytest\nimport numpy as np\n"
-                    f"from solution import {names}\ndef test_a():\n{lines}"}  # fmt: skip
+    needed = [module for module in MODULES if f"{module.split()[-1]}." in body]
+    return {"test": f"import {', '.join(['pytest', *needed])}\nfrom solution import {names}\ndef test_a():\n{lines}"}
 
 
 CROSSING = [
