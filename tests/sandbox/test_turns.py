@@ -13,6 +13,7 @@ from r1lab_sandbox.records import Limits, Program
 
 pytestmark = pytest.mark.sandbox
 LIMITS = Limits(seconds=20.0, turn_seconds=1.0, memory_mb=256)
+SHORT = Limits(seconds=20.0, turn_seconds=0.4, memory_mb=256)
 FLOODS = {
     "empty frames": "while True: os.write(4, bytes(1 << 18))",
     "one empty frame too many": "os.write(4, bytes(8)); time.sleep(60)",
@@ -44,13 +45,13 @@ def flood(name: str, place: str) -> Program:
 @pytest.mark.parametrize("name", FLOODS)
 def test_whatever_a_program_says_its_slot_is_free_in_time(box, name, place):
     start = time.monotonic()
-    outcome = box.run(flood(name, place), LIMITS)
-    assert outcome.status in ("output", "timeout") and time.monotonic() - start < 2.0
+    outcome = box.run(flood(name, place), SHORT)
+    assert outcome.status in ("output", "timeout") and time.monotonic() - start < 1.4
     start = time.monotonic()
-    with box.converse(flood(name, place), LIMITS) as session:
+    with box.converse(flood(name, place), SHORT) as session:
         for _ in range(50):
             session.say(QUESTION)
-    assert session.outcome.status in ("output", "timeout") and time.monotonic() - start < 2.0
+    assert session.outcome.status in ("output", "timeout") and time.monotonic() - start < 1.4
 
 
 def test_a_program_that_speaks_after_the_line_is_closed_is_ended(box):
