@@ -49,15 +49,20 @@ def ready(samples, preset):
     return done
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def learn(make_policy):
-    """Loss and gradients, the value head's too, of one update from the tiny model's weights; they are not clipped."""
+    """Loss and gradients, the value head's too, of one update from the tiny model's weights; they are not clipped. At a
+    rate of 1e-30 the weights stay, so that one policy serves every update of its settings."""
+    policies = {}
 
     def learn(samples, objective, **settings):
-        rate = 1.0 if objective.has_values else None
-        policy = make_policy(value_rate=rate, **{"optimizer": {"grad_clip": 0.0, "warmup_updates": 0}, **settings})
-        if rate:
-            torch.nn.init.normal_(policy.value_head.weight, generator=torch.Generator().manual_seed(0))
+        key = (objective.has_values, *settings.items())
+        if key not in policies:
+            still = {"optimizer": {"grad_clip": 0.0, "warmup_updates": 0}, "learning_rate": 1e-30}
+            policies[key] = make_policy(value_rate=1.0 if objective.has_values else None, **still, **settings)
+            if objective.has_values:
+                torch.nn.init.normal_(policies[key].value_head.weight, generator=torch.Generator().manual_seed(0))
+        policy = policies[key]
         update = policy.update(samples, objective)
         weights = [weight for group in policy.optimizer.param_groups for weight in group["params"]]
         return update.loss, torch.cat([weight.grad.flatten() for weight in weights])
