@@ -8,7 +8,15 @@ import pytest
 import r1lab
 from r1lab.objective.presets import PRESETS
 
-RUNNABLE = [name for name, preset in PRESETS.items() if not preset.missing]
+FIRST = {
+    "default", "sft", "raft", "remax", "reinforce_pp", "ppo", "grpo", "dapo", "gspo", "nft", "icepop", "kl_cov", "gfpo",
+    "pods", "luffy", "srft", "hpt", "uft", "prefix_rft", "bread", "dpo", "rpo", "skywork_or1", "deepseek_v3_2",
+}  # fmt: skip
+"""One for every way of making groups and for each thing that a run has to keep for an objective."""
+RUNNABLE = [
+    pytest.param(name, marks=() if name in FIRST else pytest.mark.slow)
+    for name, preset in PRESETS.items() if not preset.missing
+]  # fmt: skip
 PARITY = """
 def parity(completion, answer):
     digits = [character for character in completion if character.isdigit()]
@@ -49,10 +57,18 @@ def test_two_steps(train, preset):
     assert max(row["update/grad_norm"] for row in rows) > 1e-6
 
 
-@pytest.mark.parametrize("preset", ["grpo", "gspo", "clip_cov", "kl_cov", "ppo", "nft", "rpo"])
+@pytest.mark.parametrize("preset", [
+    "grpo", "ppo", "nft",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("gspo", "clip_cov", "kl_cov", "rpo")),
+])  # fmt: skip
 def test_several_updates_on_a_block(train, preset):
     rows = train(preset, objective={"preset": preset}, group_size=4, updates_per_step=2, reuse=2)
     assert all(math.isfinite(row["loss/value"]) for row in rows)
+
+
+def test_the_fast_tests_hold_every_way_of_making_groups():
+    groups = {name: preset.fields.get("group", {}) for name, preset in PRESETS.items() if not preset.missing}
+    assert {groups[name].get("select") for name in FIRST} == {group.get("select") for group in groups.values()}
 
 
 def test_masks_corrections_and_a_steered_entropy_together(train):
