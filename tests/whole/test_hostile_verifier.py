@@ -43,10 +43,10 @@ def broken(completion, answer):
 def recipe(tmp_path: Path, verifier: str, **changes):
     (tmp_path / "checks.py").write_text(CHECKS)
     raw = {
-        "name": "plugin", "out": str(tmp_path / "run"), "steps": 2, "threads": 1, "max_new_tokens": 32,
+        "name": "plugin", "out": str(tmp_path / "run"), "steps": 2, "threads": 1, "max_new_tokens": 24,
         "data": {"task": "addition", "size": 64, "settings": {"digits": 3}},
-        "prompt": {"format": "Q: {prompt}\nA:"}, "prompts_per_step": 16, "group_size": 8,
-        "workers": {"deadline": 0.5, "memory_mb": 1024}, "verifier": verifier, **changes,
+        "prompt": {"format": "Q: {prompt}\nA:"}, "prompts_per_step": 8, "group_size": 8,
+        "workers": {"deadline": 0.3, "memory_mb": 1024}, "verifier": verifier, **changes,
     }  # fmt: skip
     return load.resolve(raw, tmp_path)
 
