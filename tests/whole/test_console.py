@@ -47,8 +47,8 @@ def test_the_first_signal_is_answered_at_once_and_the_exit_code_says_which(numbe
 
 
 EVALUATE = """
-from r1lab.rollout.verification import Verification
-at_call(Verification, "submit", {submitted}, act=lambda: os.kill(os.getpid(), {number}), before=False)
+from r1lab.evaluation import runner
+at_call(runner, "item_of", {submitted}, act=lambda: os.kill(os.getpid(), {number}), before=False)
 sys.argv = ["r1lab", "train", "recipe.yaml", "out=run"]
 from r1lab.cli.main import main
 main()
@@ -63,7 +63,7 @@ def waits(completion, answer):
 
 @pytest.mark.parametrize(("number", "submitted", "step"), [
     (signal.SIGINT, 1, 0), pytest.param(signal.SIGTERM, 6, 0, marks=pytest.mark.slow),
-    pytest.param(signal.SIGINT, 6 + 8 + 2, 1, marks=pytest.mark.slow),
+    pytest.param(signal.SIGINT, 6 + 2, 1, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_signal_amid_an_evaluation_ends_it_at_once_and_resume_makes_it_anew(
     number, submitted, step, forked_in, tmp_path
@@ -84,7 +84,7 @@ def test_a_signal_amid_an_evaluation_ends_it_at_once_and_resume_makes_it_anew(
     assert said[-1] == f"r1lab: stopped by {name} {place}; the same command goes on from here"
     assert f"{name}: stopping after this step; again: at once" in said[-2]
     assert running.exitcode == 128 + number and time.monotonic() - began < 50
-    assert not (tmp_path / "run" / "eval" / f"rl-{step}-held_out.parquet").exists()
+    assert not (tmp_path / "run" / "eval" / f"rl-{step}-held_out" / "completions.parquet").exists()
     assert (tmp_path / "run" / "checkpoints" / f"rl-{step}").is_dir() == bool(step)  # what was learned is saved
     (tmp_path / "wait").unlink(missing_ok=True)
     again = forked_in(tmp_path, EVALUATE.format(number=int(number), submitted=10**6))

@@ -36,7 +36,7 @@ RUN = """
 from r1lab import loop, pipeline, timing
 from r1lab.policy import policy
 from r1lab.recipe import load as recipe_file
-from r1lab.evaluation import runner
+from r1lab.evaluation import model_completer, runner
 from r1lab.run import checkpoint, files, progress, journal as tables
 from r1lab.stages import train
 timing.CPU_SIZE = 64
@@ -89,18 +89,17 @@ EVALUATED_OFTEN = [
     {**RECIPE["stages"][1], "eval": {"every": 3, "at_start": False, "sets": SETS}},
 ]
 SIGNALS = [
-    ("in an evaluation", "at_call(train, 'publish', 1, act=amid)", "sft", 2),
-    ("in its second start", "at_call(train, 'publish', 1, act=amid)", "sft", 2),
-    ("in a later stage's second set", "at_call(train, 'publish', 3, act=amid)", "rl", 3),
+    ("in an evaluation", "at_call(model_completer, 'publish', 1, act=amid)", "sft", 2),
+    ("in its second start", "at_call(model_completer, 'publish', 1, act=amid)", "sft", 2),
+    ("in a later stage's second set", "at_call(model_completer, 'publish', 3, act=amid)", "rl", 3),
     ("before the evaluation, in the update", "at_call(policy.Policy, 'update', 1, act=signalled)", "rl", 4),
 ]
 """Where SIGTERM comes, each in the process that resumed what the one before left, and the step that is saved then."""
 SIGNALLED = """
-from r1lab.rollout.verification import Verification
 def signalled():
     os.kill(os.getpid(), signal.SIGTERM)
-def amid():  # before the verification is taken
-    at_call(Verification, "submit", 3, act=signalled)
+def amid():
+    at_call(runner, "item_of", 3, act=signalled)
 learn, learned = loop.learn, open(LEARNED, "a", buffering=1)
 loop.learn = lambda *parts: (learned.write("update\\n"), learn(*parts))[1]
 """
@@ -175,8 +174,8 @@ def test_every_place_stands_in_one_chain():
 def tables(out: Path) -> dict[str, list]:
     """Who was drawn, what was sampled and what it was worth, of every table of rollouts and evaluations."""
     columns = ["problem_id", "index", "completion_ids", "text", "finish", "score", "status"]
-    paths = sorted([*(out / "rollouts").iterdir(), *(out / "eval").iterdir()])
-    return {path.name: pq.read_table(path, columns=columns).to_pylist() for path in paths}
+    paths = sorted([*(out / "rollouts").iterdir(), *(out / "eval").glob("*/completions.parquet")])
+    return {str(path.relative_to(out)): pq.read_table(path, columns=columns).to_pylist() for path in paths}
 
 
 def check_signalled(start, out: Path, unbroken: Path, signals, **changes) -> None:
@@ -195,7 +194,7 @@ def check_signalled(start, out: Path, unbroken: Path, signals, **changes) -> Non
 
 
 def test_a_signal_amid_an_evaluation_repeats_no_update_and_changes_nothing(start, unbroken, tmp_path):
-    signals = [("in an evaluation", "at_call(train, 'publish', 2, act=amid)", "rl", 2)]
+    signals = [("in an evaluation", "at_call(model_completer, 'publish', 2, act=amid)", "rl", 2)]
     check_signalled(start, tmp_path / "run", unbroken, signals)
 
 

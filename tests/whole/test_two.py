@@ -204,8 +204,8 @@ def test_a_run_of_two_that_lost_one_goes_on_bit_for_bit_or_with_one_process(trai
 
 EVALUATED = [{**RECIPE["stages"][0], "eval": {**RECIPE["stages"][1]["eval"], "at_start": False}}, RECIPE["stages"][1]]
 BROKEN_OFF = """
-    from r1lab.rollout.verification import Verification
-    at_call(Verification, "submit", 1, lambda: kill(signal.SIGTERM))"""
+    from r1lab.evaluation import runner
+    at_call(runner, "item_of", 1, lambda: kill(signal.SIGTERM))"""
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
