@@ -170,7 +170,7 @@ def make_stage():
     return lambda **settings: RlStageConfig(**{**quiet, "data": {"task": "addition"}, **settings})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_policy(tiny_model, make_stage):
     """A policy on the tiny model; settings are the stage's."""
     import torch
