@@ -4,13 +4,16 @@ import atexit
 import contextlib
 import functools
 import gc
+import importlib
 import importlib.util
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import sys
+from multiprocessing import connection, forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,10 +51,12 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if is_on_gpu else "1")
 
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["r1lab.cli.main", "r1lab.pipeline", "r1lab.cli.quickstart", "r1lab.comparison.compare", "scipy.stats",
-     "accelerate", "pandas", "transformers.models.llama.modeling_llama"]
+WARM = (
+    "r1lab.cli.main", "r1lab.pipeline", "r1lab.cli.quickstart", "r1lab.comparison.compare", "scipy.stats", "accelerate",
+    "pandas", "transformers.models.llama.modeling_llama",
 )  # fmt: skip
+"""What a forked process finds imported."""
+FORKS.set_forkserver_preload(list(WARM))
 DEATHS = """
 import os, runpy, signal, sys
 
@@ -86,9 +91,36 @@ gc.disable()  # what is imported stays: looking through it for cycles is a tenth
 
 def pytest_collection_finish(session):
     """What was imported is left out of every later collection of cycles too, until the process ends."""
+    forks = any("forked" in getattr(item, "fixturenames", ()) for item in session.items)
+    if forks:
+        for name in WARM:
+            importlib.import_module(name)
+        importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("llama")  # 0.3 s
     gc.freeze()
+    if forks and sys.version_info < (3, 14):  # from where it has a key of its own
+        become_fork_server()
     gc.enable()
     atexit.register(gc.unfreeze)  # libraries that count their references would print what they miss
+
+
+def become_fork_server() -> None:
+    """Let a fork of this process, which has imported everything and run nothing, be multiprocessing's fork server: one
+    that it starts itself imports all of it again."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(connection.arbitrary_address("AF_UNIX"))
+        listener.listen()
+        alive, kept = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(kept)
+                forkserver.main(listener.fileno(), alive, [])
+            finally:
+                os._exit(0)
+        server = forkserver._forkserver
+        server._forkserver_address, server._forkserver_alive_fd = listener.getsockname(), kept
+        server._forkserver_pid = pid
+    os.close(alive)
 
 
 def pytest_runtest_setup(item):
