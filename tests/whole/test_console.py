@@ -33,7 +33,7 @@ def never(completion, answer):
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_the_first_signal_is_answered_at_once_and_the_exit_code_says_which(number, forked_in, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     running = forked_in(tmp_path, TRAIN.format(number=int(number), recipe="recipe.yaml"))
@@ -126,7 +126,7 @@ def test_a_run_without_signal_ends_in_one_warning_with_the_remedy(run):
 
 
 def test_samples_on_the_console_change_nothing_that_is_kept(run):
-    more = {"steps": 2, "prompts_per_step": 8, "max_new_tokens": 48, "data": {"task": "addition", "size": 64}}
+    more = {"steps": 2, "prompts_per_step": 8, "max_new_tokens": 32, "data": {"task": "addition", "size": 64}}
     (silent, without), (shown, said) = run(**more, print_samples=0), run(**more, print_samples=1)
     assert json.dumps(silent) == json.dumps(shown)
     assert sum(" problem | " in line for line in said) >= 2 and not any(" | " in line for line in without)
