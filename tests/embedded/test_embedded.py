@@ -82,6 +82,7 @@ def test_a_worked_answer_without_slips_is_the_demonstration():
         assert corpus.worked(random.Random(0), a, b, slip=0.0) == problem.solution
 
 
+@pytest.mark.slow
 def test_the_card_says_what_the_model_scores(tokenizer):
     model = AutoModelForCausalLM.from_pretrained(embedded.path())
     scores = card.measure(model, tokenizer, seed=0)
