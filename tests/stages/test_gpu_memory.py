@@ -19,6 +19,9 @@ def no_hub(monkeypatch):
     monkeypatch.setattr(outline, "probe", probe)
 
 
+SAMPLED = "rejection_sft stages.samples_1.data.size=400 stages.samples_2.data.size=400 eval.sets.held_out.size=64"
+
+
 def dry_run(command, processes=1, device="h200") -> str:
     recipe, *overrides = command.split()
     return outline.dry_run(load.resolve(*load.read(recipe, overrides)), processes, device=device)
@@ -71,7 +74,7 @@ def test_a_share_that_holds_no_weights_is_told_of():
 
 
 def test_a_small_model_fits_a_small_card_and_stages_that_only_sample_have_a_table():
-    text = dry_run("rejection_sft", device="T4")
+    text = dry_run(SAMPLED, device="T4")
     assert text.count("it fits") >= 2 and "memory on t4 (14.6 GiB)" in text
 
 
@@ -79,4 +82,4 @@ def test_a_card_is_one_of_the_table_or_the_one_at_hand():
     with pytest.raises(RecipeError, match="--device: 'h300' is not known; use one of t4, "):
         gpu_memory.card_of("h300")
     assert gpu_memory.card_of(None) is None  # the tests have none
-    assert "memory, estimated GiB: " in dry_run("rejection_sft", device=None)
+    assert "memory, estimated GiB: " in dry_run(SAMPLED, device=None)
