@@ -43,10 +43,11 @@ FLOORS = """
     r1lab_verifiers.version
 
     r1lab.errors r1lab.seeds r1lab.timing r1lab.stats r1lab.kernels
+    r1lab.conversion
     r1lab.plugin r1lab.recipe r1lab.doctor
-    r1lab.records r1lab.embedded
+    r1lab.records r1lab.embedded r1lab.conversion.configs
     r1lab.distributed r1lab.objective r1lab.attention
-    r1lab.policy r1lab.run r1lab.conversion
+    r1lab.policy r1lab.run r1lab.conversion.convert
     r1lab.report r1lab.engines
     r1lab.rollout
     r1lab.feed r1lab.loop r1lab.evaluation r1lab.hub

@@ -7,10 +7,8 @@ from typing import Any
 
 import yaml
 
-from r1lab import objective
+from r1lab.conversion.foreign import counterpart
 from r1lab.errors import RecipeError, shown
-from r1lab.recipe import RlStageConfig, load
-from r1lab.recipe.foreign import counterpart
 
 SAME, DIFFERS, DEFAULT, NONE, BY_HAND, FILL = (
     "translated",
@@ -44,6 +42,8 @@ class Row:
     """Keys with their values."""
     here: str = ""
     note: str = ""
+    keys: tuple[str, ...] = ()
+    """Theirs without their values."""
 
 
 class Translation:
@@ -84,7 +84,8 @@ class Translation:
         node[last] = value
         said = self._said(keys)
         kind = DEFAULT if not said else DIFFERS if note else SAME
-        self.rows.append(Row(kind, said or keys.split()[0], f"{place}: {flow(value)}", note))
+        here = f"{place}: {flow(value)}"
+        self.rows.append(Row(kind, said or keys.split()[0], here, note, tuple(keys.split()) if said else ()))
 
     def switch(self, key: str, place: str, value: Any) -> None:
         """A key that turns on what is off here."""
@@ -100,7 +101,7 @@ class Translation:
     def leave(self, keys: str, note: str) -> None:
         """Keys without a counterpart, where they are said."""
         if said := self._said(keys):
-            self.rows.append(Row(NONE, said, note=note))
+            self.rows.append(Row(NONE, said, note=note, keys=tuple(keys.split())))
 
     def fill(self, place: str, value: Any, note: str) -> None:
         """What a config does not say and a recipe needs; the value stands for it."""
@@ -125,15 +126,14 @@ class Translation:
         if silent:
             self.rows.append(Row(SAME, ", ".join(f"{key}={flow(self.given[key])}" for key in silent)))
 
-    def finished(self) -> dict:
-        """The recipe, which loads. RecipeError where a value of theirs may not stand in it."""
-        self.rest()
-        ordered = {key: self.recipe[key] for key in (*ORDER, *self.recipe) if key in self.recipe}
-        (stage,) = load.resolve(ordered).stages
-        assert isinstance(stage, RlStageConfig)
-        limits = {"max_new_tokens": stage.max_new_tokens, "group_size": stage.group_size}
-        objective.build(stage.objective, truncated=stage.truncated, **limits)
-        return ordered
+    @property
+    def read(self) -> set[str]:
+        """Keys that were looked at, said or not."""
+        return self._told
+
+    def ordered(self) -> dict:
+        """The recipe as it is written."""
+        return {key: self.recipe[key] for key in (*ORDER, *self.recipe) if key in self.recipe}
 
     def text(self) -> str:
         """The table for people."""

@@ -9,6 +9,7 @@ import re
 from pathlib import PurePath
 from typing import Any
 
+from r1lab.conversion.foreign import AGGREGATES, SCALED
 from r1lab.conversion.translation import ALWAYS, Translation, flow
 from r1lab.errors import RecipeError
 
@@ -21,11 +22,6 @@ OF_NO_BEARING = (
 """Keys that are read with others, or say how TRL itself runs."""
 ACCURACY = {"accuracy": "math", "accuracy_reward": "math", "reasoning_accuracy_reward": "math"}
 FORMAT = {"format": "format", "format_reward": "format", "think_format_reward": "format"}
-AGGREGATES = {
-    "grpo": "seq_token_mean", "bnpo": "token_mean", "dapo": "token_mean", "dr_grpo": "const", "cispo": "token_mean",
-    "sapo": "seq_token_mean", "luspo": "seq_token_sum",
-}  # fmt: skip
-"""The denominator of each `loss_type`."""
 SCHEDULES = {
     "constant": "constant", "constant_with_warmup": "constant", "linear": "linear", "cosine": "cosine",
 }  # fmt: skip
@@ -232,14 +228,9 @@ def _objective(told: Translation, updates: int) -> None:
     high = float(told.number("epsilon_high", None) or low)
     told.put(ALWAYS, "objective.group", {"select": "all"}, "groups of equal rewards stay in the mean")
     scaled = {True: "group", False: "none"}.get(told.get("scale_rewards", "group"), told.get("scale_rewards", "group"))
-    advantages = {
-        "group": {"use": "zscore", "epsilon": 1e-4},
-        "none": "mean",
-        "batch": {"use": "mean", "scale": "batch_std"},
-    }
-    if scaled not in advantages:
+    if scaled not in SCALED:
         raise RecipeError(f"scale_rewards: {scaled!r} must be group, batch or none")
-    told.put("scale_rewards", "objective.advantage", advantages[scaled])
+    told.put("scale_rewards", "objective.advantage", SCALED[scaled])
     if told.get("multi_objective_aggregation", "sum_then_normalize") != "sum_then_normalize":
         told.leave("multi_objective_aggregation", "here rewards are summed, then compared")
     _weight(told, loss, low, high)

@@ -9,9 +9,9 @@ import re
 from pathlib import PurePath
 from typing import Any
 
+from r1lab.conversion.foreign import VERL_AGGREGATES, VERL_ESTIMATORS
 from r1lab.conversion.translation import ALWAYS, Translation
 from r1lab.errors import RecipeError
-from r1lab.recipe.porting import VERL_AGGREGATES, VERL_ESTIMATORS
 
 ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 ADVANTAGES: dict[str, Any] = {

@@ -8,10 +8,10 @@ from typing import get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from r1lab.conversion.foreign import KEYS, PATHS, counterpart
 from r1lab.errors import RecipeError
 from r1lab.recipe import AnyStageConfig
 from r1lab.recipe.base import Config, kind_of
-from r1lab.recipe.foreign import KEYS, PATHS, counterpart
 from r1lab.recipe.messages import allowed, is_config, options, whole
 from r1lab_data.names import did_you_mean
 

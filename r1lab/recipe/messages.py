@@ -1,6 +1,6 @@
 """What is wrong with a recipe, in its own words: one line with every unknown key and every value that cannot be.
 
-Not the knobs (`r1lab.recipe`), nor what keys of other libraries are called here (`r1lab.recipe.foreign`).
+Not the knobs (`r1lab.recipe`), nor what keys of other libraries are called here (`r1lab.conversion.foreign`).
 """
 
 import types
@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from r1lab.conversion import porting
+from r1lab.conversion.foreign import CONTAINERS, WHOLE, counterpart
 from r1lab.errors import shown
-from r1lab.recipe import porting
 from r1lab.recipe.base import Config, Use, by_name
 from r1lab.recipe.data import PromptConfig, SourceConfig
-from r1lab.recipe.foreign import CONTAINERS, WHOLE, counterpart
 from r1lab.recipe.stages import ObjectiveConfig
 from r1lab_data.names import did_you_mean, nearest
 
@@ -49,12 +49,12 @@ def keys(model: type[Config]) -> list[str]:
 
 def line(unknown: Sequence[Unknown], wrong: Sequence[str], stated: Mapping[str, Any] = {}) -> str:
     """All that is wrong: unknown keys, each with what is said of it, then values. Where several are another library's,
-    each stands in a line of its own, with what they say together and beside what the recipe has `stated`; defaults that
-    differ come last."""
+    each stands in a line of its own, with what they say together and beside what the recipe has `stated`; its defaults
+    come last."""
     if len([path for path, value, _ in unknown if counterpart(path, value)]) > 1:
-        given = {**stated, **{path.rpartition(".")[2]: value for path, value, _ in unknown}}
-        last = filter(None, [porting.defaults(given)])
-        return "\n  ".join([f"{len(unknown)} unknown keys:", *_port(unknown, given), *dict.fromkeys(wrong), *last])
+        together, last = porting.told({path: value for path, value, _ in unknown}, stated)
+        listed = [text for path, _, hint in unknown for text in together.get(path) or [_of_one(path, hint)]]
+        return "\n  ".join([f"{len(unknown)} unknown keys:", *dict.fromkeys(listed), *dict.fromkeys(wrong), *last])
     if len(unknown) == 1:
         path, _, hint = unknown[0]
         told = [f"{path}: unknown key; {'it ' * _is_said_of_it(hint)}{hint}"]
@@ -62,18 +62,6 @@ def line(unknown: Sequence[Unknown], wrong: Sequence[str], stated: Mapping[str, 
         told = [_of_one(path, hint) for path, _, hint in unknown]
     start = f"{len(told)} unknown keys: " if len(told) > 1 else ""
     return start + "; ".join([*told, *dict.fromkeys(wrong)])
-
-
-def _port(unknown: Sequence[Unknown], given: Mapping[str, Any]) -> list[str]:
-    """A line each of the keys of a configuration of another library; of keys that depend on each other one."""
-    name_of = {path: path.rpartition(".")[2] for path, _, _ in unknown}
-    joint = {name: (keys, said) for keys, said in porting.together(given) for name in keys}
-    told: dict[str, None] = {}
-    for path, _, hint in unknown:
-        keys, said = joint.get(name_of[path], ((), ""))
-        paths = [other for other in name_of if name_of[other] in keys]
-        told[f"`{'`, `'.join(paths)}`: {said}" if said else _of_one(path, hint)] = None
-    return list(told)
 
 
 def _of_one(path: str, hint: str) -> str:

@@ -9,7 +9,7 @@ from r1lab.conversion import configs, trl, verl
 from r1lab.conversion.convert import convert
 from r1lab.conversion.translation import DEFAULT, DIFFERS, FILL, NONE
 from r1lab.errors import RecipeError
-from r1lab.recipe import load, porting
+from r1lab.recipe import load
 from r1lab.recipe.load import parse_yaml
 
 OPEN_R1 = {
@@ -366,15 +366,6 @@ def test_variables_that_double_each_other_end(tmp_path):
     lines = ["v0=xxxxxxxxxx", *(f"v{n + 1}=$v{n}$v{n}" for n in range(60)), "a.b=$v60"]
     (tmp_path / "run.sh").write_text("\n".join(lines))
     assert len(configs.verl_overrides(tmp_path / "run.sh")["a.b"]) <= 200_000
-
-
-def test_sizes_are_those_that_the_hints_name(tmp_path):
-    given = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 4, "steps_per_generation": 8,
-             "num_generations": 8, "num_iterations": 2, "max_steps": 400}  # fmt: skip
-    _, stage, _ = made(tmp_path, "trl", given)
-    told = " ".join(text for _, text in porting.together(given))
-    assert f"prompts_per_step: {stage.prompts_per_step}" in told and f"steps: {stage.steps}" in told
-    assert f"updates_per_step: {stage.updates_per_step}" in told and (stage.updates_per_step, stage.steps) == (2, 100)
 
 
 def test_the_tables_kinds_are_told_apart():

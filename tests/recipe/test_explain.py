@@ -2,8 +2,8 @@ import re
 
 import pytest
 
+from r1lab.conversion import foreign
 from r1lab.errors import RecipeError
-from r1lab.recipe import foreign
 from r1lab.recipe.base import Kind
 from r1lab.recipe.explain import explain
 

@@ -83,13 +83,15 @@ def test_every_unknown_key_and_every_wrong_value_at_once():
     *lines, defaults = listed(ONE | keys)
     assert lines == [
         "4 unknown keys:",
-        "`num_generations` is `group_size` here",
-        "`beta` is `objective.kl.coef` here (that of DPO is objective.weight: {pair: {use: dpo, beta}})",
+        "`num_generations` is `group_size: 8` here",
+        "`beta` is `objective: {group: {select: all}, advantage: {use: zscore, epsilon: 0.0001}, clip_low: 0.2, "
+        "clip_high: 0.2, aggregate: token_mean, kl: {estimator: k3_is, coef: 0.04}, correction: none}` here (groups of "
+        "equal rewards stay in the mean; TRL 1.16 multiplies the KL by the ratio; for older ones take k3)",
         "`learning_rat`: did you mean 'learning_rate'?",
         "`optimizer.lr` is `learning_rate` here",
         "threads: must be a whole number >= 0, got -1",
     ]
-    assert defaults.startswith("defaults here, in parentheses TRL's: ")
+    assert defaults.startswith("TRL's defaults that differ here: ")
 
 
 def test_typing_mistakes_stand_in_one_line():
@@ -110,7 +112,7 @@ def test_a_missing_length_hides_no_unknown_key():
 def test_the_sections_of_another_library_are_told_of_key_by_key():
     actor = {"optim": {"lr": 1e-6}, "kl_loss_coef": 1}
     lines = listed(ONE | {"actor_rollout_ref": {"rollout": {"n": 8}, "actor": actor}})
-    assert lines[:2] == ["3 unknown keys:", "`actor_rollout_ref.rollout.n` is `group_size` here"]
+    assert lines[:2] == ["3 unknown keys:", "`actor_rollout_ref.rollout.n` is `group_size: 8` here"]
 
 
 def test_a_section_that_is_one_setting_is_told_of_as_one():

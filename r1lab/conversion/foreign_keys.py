@@ -1,5 +1,5 @@
 """What the keys of TRL, verl, OpenRLHF and vLLM are called in a recipe. Data alone; what a value says beside its key
-stands in `r1lab.recipe.foreign`.
+stands in `r1lab.conversion.foreign`.
 """
 
 _KL_IN_REWARD = "objective.kl: {coef, where: reward}"

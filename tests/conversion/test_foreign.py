@@ -2,9 +2,9 @@
 
 import pytest
 
+from r1lab.conversion.foreign import KEYS, PATHS, VALUES, counterpart
 from r1lab.recipe import SourceConfig
 from r1lab.recipe.base import Config
-from r1lab.recipe.foreign import KEYS, PATHS, VALUES, counterpart
 from r1lab.recipe.load import KIND_OF_STAGE, TOP
 from r1lab.recipe.messages import keys
 

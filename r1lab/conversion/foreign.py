@@ -1,11 +1,11 @@
 """What a key of TRL, verl, OpenRLHF or vLLM is in a recipe, also by its value. Read where a key is unknown
-(`r1lab.recipe.messages`); no such key is taken as it stands, since what is alike in name often differs in units. Not
-what several of them say together (`r1lab.recipe.porting`).
+(`r1lab.recipe.messages`) and where a config is translated; no such key is taken as it stands, since what is alike in
+name often differs in units. Not what several of them say together (`trl`, `verl`, `openrlhf`).
 """
 
 from typing import Any
 
-from r1lab.recipe.foreign_keys import CONTAINERS, KEYS, PATHS, WHOLE
+from r1lab.conversion.foreign_keys import CONTAINERS, KEYS, PATHS, WHOLE
 
 __all__ = ["CONTAINERS", "KEYS", "PATHS", "VALUES", "WHOLE", "counterpart"]
 
@@ -13,6 +13,23 @@ _DR_GRPO = (
     "objective.aggregate: {use: const}; TRL's keeps z-scored advantages: add objective.advantage: zscore for the "
     "same numbers, since preset dr_grpo here is the paper's, centred on the mean alone"
 )
+AGGREGATES = {
+    "grpo": "seq_token_mean", "bnpo": "token_mean", "dapo": "token_mean", "dr_grpo": "const", "cispo": "token_mean",
+    "sapo": "seq_token_mean", "luspo": "seq_token_sum",
+}  # fmt: skip
+"""The denominator of TRL's `loss_type`."""
+SCALED: dict[str, Any] = {
+    "group": {"use": "zscore", "epsilon": 1e-4}, "none": "mean", "batch": {"use": "mean", "scale": "batch_std"},
+    "mean": "max_rl",
+}  # fmt: skip
+"""The advantage of TRL's `scale_rewards`, where true is group and false none."""
+VERL_AGGREGATES = {
+    "token-mean": "token_mean", "seq-mean-token-mean": "seq_token_mean", "seq-mean-token-sum": "seq_token_sum",
+    "seq-mean-token-sum-norm": "const",
+}  # fmt: skip
+"""The denominator of verl's `loss_agg_mode`."""
+VERL_ESTIMATORS = {"low_var_kl": "k3", "k3": "k3", "mse": "k2", "k2": "k2", "abs": "abs", "kl": "k1", "k1": "k1"}
+"""The KL estimator by verl's name of it."""
 SWITCHES = frozenset(
     {
         "auto_find_batch_size", "dynamic_filtering", "enable_gradient_checkpointing", "filter_overlong_prompts",
@@ -22,6 +39,8 @@ SWITCHES = frozenset(
     }
 )  # fmt: skip
 """Keys that turn on what is off here."""
+_ZSCORE = "objective.advantage: zscore; exactly {use: zscore, epsilon: 0.0001}"
+_MEAN = "objective.advantage: mean"
 _NO_EVALS = "no key; eval.every: 0 is how it is here"
 VALUES: dict[str, dict[Any, str]] = {
     "apply_chat_template": {False: "prompt.template: plain"},
@@ -35,9 +54,7 @@ VALUES: dict[str, dict[Any, str]] = {
     "val_before_train": {False: "eval.at_start: false"},
     "vllm_importance_sampling_correction": {False: "objective.correction: none"},
     "loss_type": {
-        "grpo": "objective.aggregate: seq_token_mean",
-        "bnpo": "objective.aggregate: token_mean",
-        "dapo": "objective.aggregate: token_mean",
+        **{name: f"objective.aggregate: {AGGREGATES[name]}" for name in ("grpo", "bnpo", "dapo")},
         "dr_grpo": _DR_GRPO,
         "cispo": "objective.preset: cispo; its clip_high is epsilon_high - 1",
         "sapo": "objective.preset: sapo",
@@ -46,20 +63,11 @@ VALUES: dict[str, dict[Any, str]] = {
         "sigmoid": "objective.preset: dpo",
         "ipo": "no key; of losses on pairs there are the presets dpo and rpo",
     },
-    "scale_rewards": {
-        True: "objective.advantage: zscore",
-        "group": "objective.advantage: zscore",
-        False: "objective.advantage: mean",
-        "none": "objective.advantage: mean",
+    "scale_rewards": dict.fromkeys((True, "group"), _ZSCORE) | dict.fromkeys((False, "none"), _MEAN) | {
         "batch": "objective.advantage: {use: mean, scale: batch_std}",
         "mean": "objective.advantage: max_rl",
     },
-    "loss_agg_mode": {
-        "token-mean": "objective.aggregate: token_mean",
-        "seq-mean-token-mean": "objective.aggregate: seq_token_mean",
-        "seq-mean-token-sum": "objective.aggregate: seq_token_sum",
-        "seq-mean-token-sum-norm": "objective.aggregate: {use: const}",
-    },
+    "loss_agg_mode": {name: f"objective.aggregate: {here}" for name, here in VERL_AGGREGATES.items()},
     "adv_estimator": {
         "grpo": "objective.advantage: zscore",
         "gae": "objective.advantage: {use: gae}",
