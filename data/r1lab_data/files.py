@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urljoin, urlparse
 
-from r1lab_data.names import file_hint
+from r1lab_data.names import file_hint, published_hint
 from r1lab_data.problem import DataError
 from r1lab_data.rows import READERS, Table, first_line, read_file, suffix
 
@@ -47,7 +47,7 @@ def read(path: str, *, split: str, config: str | None, base: Path | None, limit:
     try:
         return read_hub(path, split=split, config=config, limit=limit)
     except DataError as error:
-        raise DataError(f"{error}{file_hint(path, starts(base))}") from error
+        raise DataError(f"{error}{file_hint(path, starts(base)) or published_hint(path)}") from error
 
 
 def starts(base: Path | None) -> list[Path]:

@@ -1,5 +1,5 @@
-"""Names that were probably meant: the nearest of those known, of files beside a place, of what a module holds. Not the
-tables of names."""
+"""Names that were probably meant: the nearest of those known, of datasets that are published, of files beside a place,
+of what a module holds. Not other tables of names."""
 
 import difflib
 import sys
@@ -9,6 +9,18 @@ from pathlib import Path
 
 MOST_FILES = 2_000
 """Of a folder that are looked at."""
+_QWEN = "https://raw.githubusercontent.com/QwenLM/Qwen2.5-Math/main/evaluation/data"
+PUBLISHED_SETS = {
+    "gsm8k": "openai/gsm8k", "math500": "HuggingFaceH4/MATH-500", "aime24": "HuggingFaceH4/aime_2024",
+    "amc23": "math-ai/amc23", "minerva": f"{_QWEN}/minerva_math/test.jsonl",
+    "olympiadbench": f"{_QWEN}/olympiadbench/test.jsonl", "svamp": f"{_QWEN}/svamp/test.jsonl",
+    "asdiv": f"{_QWEN}/asdiv/test.jsonl", "mawps": f"{_QWEN}/mawps/singleop.jsonl",
+    "mawps_addsub": f"{_QWEN}/mawps/addsub.jsonl", "mawps_singleeq": f"{_QWEN}/mawps/singleeq.jsonl",
+    "mawps_multiarith": f"{_QWEN}/mawps/multiarith.jsonl", "humaneval": "openai/openai_humaneval",
+    "mbpp": "google-research-datasets/mbpp",
+}  # fmt: skip
+"""Where sets that people call by a short name are: a hub id or a file. Those that the hub holds in other rows than
+papers report are taken from the usual evaluation files."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -30,6 +42,22 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'question'?`, or nothing."""
     close = nearest(name, names)
     return f"; did you mean {close!r}?" if close else ""
+
+
+def published_hint(path: str) -> str:
+    """The same of a dataset that is nowhere: where the set of about this name is published, and its short name."""
+    of_place = {place.rpartition("/")[2]: name for name, place in PUBLISHED_SETS.items() if place.count("/") == 1}
+    by_name = {_letters(name): short for name, short in ({name: name for name in PUBLISHED_SETS} | of_place).items()}
+    alike = difflib.get_close_matches(_letters(path.rstrip("/").rpartition("/")[2]), by_name, n=1, cutoff=0.8)
+    short = by_name[alike[0]] if alike else ""
+    if not short or PUBLISHED_SETS[short] == path:
+        return ""
+    return f"; did you mean {PUBLISHED_SETS[short]!r}? (r1lab eval --on {short} knows its columns)"
+
+
+def _letters(name: str) -> str:
+    """`math500` of `MATH-500`."""
+    return "".join(each for each in name.casefold() if each.isalnum())
 
 
 def nearest_first(name: str, names: Iterable[str]) -> list[str]:

@@ -1,8 +1,7 @@
 """Evaluation sets by name: where each is published, which column is what, which verifier it needs. Loads nothing.
 
 What is no name here is a procedural task (`addition`, `gym:<name>`), a local file or folder, a URL or a hub id. A
-`path` puts a local copy in a named set's place. Sets that the hub holds in other rows than papers report are read from
-github.com/QwenLM/Qwen2.5-Math, the usual evaluation files.
+`path` puts a local copy in a named set's place.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,51 +15,35 @@ from r1lab.errors import RecipeError
 from r1lab.recipe import messages
 from r1lab.recipe.data import SourceConfig
 from r1lab_data.files import local
-from r1lab_data.names import did_you_mean
+from r1lab_data.names import PUBLISHED_SETS, did_you_mean
 from r1lab_data.rows import suffix
 from r1lab_data.tasks import TASKS, VERIFIERS
 
-QWEN = "https://raw.githubusercontent.com/QwenLM/Qwen2.5-Math/main/evaluation/data"
 GYM = "gym:"
 MAWPS = {"columns": {"prompt": "input", "answer": "target"}, "verifier": "numeric"}
 
 SETS: dict[str, dict[str, Any]] = {
     "gsm8k": {
-        "path": "openai/gsm8k", "config": "main", "split": "test",
-        "columns": {"prompt": "question"}, "answer_format": "hash", "verifier": "numeric",
+        "config": "main", "split": "test", "columns": {"prompt": "question"}, "answer_format": "hash",
+        "verifier": "numeric",
     },
-    "math500": {
-        "path": "HuggingFaceH4/MATH-500", "split": "test", "columns": {"prompt": "problem"}, "verifier": "math",
-    },
-    "aime24": {
-        "path": "HuggingFaceH4/aime_2024", "split": "train", "columns": {"prompt": "problem"}, "verifier": "math",
-    },
-    "amc23": {"path": "math-ai/amc23", "split": "test", "columns": {"prompt": "question"}, "verifier": "math"},
+    "math500": {"split": "test", "columns": {"prompt": "problem"}, "verifier": "math"},
+    "aime24": {"split": "train", "columns": {"prompt": "problem"}, "verifier": "math"},
+    "amc23": {"split": "test", "columns": {"prompt": "question"}, "verifier": "math"},
     "minerva": {
-        "path": f"{QWEN}/minerva_math/test.jsonl",
-        "columns": {"prompt": "problem", "answer": "solution"}, "answer_format": "boxed", "verifier": "math",
+        "columns": {"prompt": "problem", "answer": "solution"}, "answer_format": "boxed", "verifier": "math"
     },
-    "olympiadbench": {
-        "path": f"{QWEN}/olympiadbench/test.jsonl",
-        "columns": {"prompt": "question", "answer": "final_answer"}, "verifier": "math",
-    },
-    "svamp": {
-        "path": f"{QWEN}/svamp/test.jsonl",
-        "columns": {"prompt": "{Body}. {Question}", "answer": "Answer"}, "verifier": "numeric",
-    },
-    "asdiv": {"path": f"{QWEN}/asdiv/test.jsonl", "columns": {"prompt": "{body} {question}"}, "verifier": "math"},
-    "mawps": {"path": f"{QWEN}/mawps/singleop.jsonl", **MAWPS},
-    "mawps_addsub": {"path": f"{QWEN}/mawps/addsub.jsonl", **MAWPS},
-    "mawps_singleeq": {"path": f"{QWEN}/mawps/singleeq.jsonl", **MAWPS},
-    "mawps_multiarith": {"path": f"{QWEN}/mawps/multiarith.jsonl", **MAWPS},
-    "humaneval": {
-        "path": "openai/openai_humaneval", "split": "test", "answer_format": "humaneval", "verifier": "code",
-    },
-    "mbpp": {
-        "path": "google-research-datasets/mbpp", "config": "full", "split": "test",
-        "answer_format": "mbpp", "verifier": "code",
-    },
+    "olympiadbench": {"columns": {"prompt": "question", "answer": "final_answer"}, "verifier": "math"},
+    "svamp": {"columns": {"prompt": "{Body}. {Question}", "answer": "Answer"}, "verifier": "numeric"},
+    "asdiv": {"columns": {"prompt": "{body} {question}"}, "verifier": "math"},
+    "mawps": MAWPS,
+    "mawps_addsub": MAWPS,
+    "mawps_singleeq": MAWPS,
+    "mawps_multiarith": MAWPS,
+    "humaneval": {"split": "test", "answer_format": "humaneval", "verifier": "code"},
+    "mbpp": {"config": "full", "split": "test", "answer_format": "mbpp", "verifier": "code"},
 }  # fmt: skip
+SETS = {name: {"path": PUBLISHED_SETS[name], **knobs} for name, knobs in SETS.items()}
 """Knobs of a source each, as in a recipe."""
 
 

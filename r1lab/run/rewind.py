@@ -20,17 +20,10 @@ def rewind(path: Path, wanted: str) -> str:
 
     RecipeError where there is no such run or checkpoint, or later stages started from the stage's end.
     """
-    if not (path / MANIFEST).is_file():
-        raise RecipeError(f"--from-checkpoint: {path} is no run yet; leave it out at the first start")
+    target(path, wanted)  # before the folder is touched
     with locked(path):
+        stage, step = target(path, wanted)
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        names = [stage["name"] for stage in manifest["recipe"]["stages"]]
-        stage, step = _found(path, names, wanted)
-        later = names[names.index(stage) + 1 :]
-        if any((path / "stages" / name).exists() or checkpoint.latest(path / "checkpoints", name) for name in later):
-            raise RecipeError(
-                f"--from-checkpoint: {wanted}: later stages started from the end of {stage}; set another out="
-            )
         behind = list(_behind(path, stage, step))
         aside = _aside(path, f"{stage}-{step}")
         if (path / "metrics.jsonl").is_file():  # the rows behind are cut off when the run goes on
@@ -44,6 +37,21 @@ def rewind(path: Path, wanted: str) -> str:
         text = json.dumps(manifest, indent=1) + "\n"
         atomic_file(path / MANIFEST, lambda file: file.write_text(text, encoding="utf-8"))
     return f"going on from step {step} of stage {stage}; {len(behind)} files and folders behind it are in {aside}"
+
+
+def target(path: Path, wanted: str) -> tuple[str, int]:
+    """The stage and the step that `rewind` would go back to; RecipeError as there. Changes nothing."""
+    if not (path / MANIFEST).is_file():
+        raise RecipeError(f"--from-checkpoint: {path} is no run yet; leave it out at the first start")
+    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    names = [stage["name"] for stage in manifest["recipe"]["stages"]]
+    stage, step = _found(path, names, wanted)
+    later = names[names.index(stage) + 1 :]
+    if any((path / "stages" / name).exists() or checkpoint.latest(path / "checkpoints", name) for name in later):
+        raise RecipeError(
+            f"--from-checkpoint: {wanted}: later stages started from the end of {stage}; set another out="
+        )
+    return stage, step
 
 
 def _found(path: Path, names: list[str], wanted: str) -> tuple[str, int]:

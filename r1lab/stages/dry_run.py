@@ -18,6 +18,7 @@ from r1lab.recipe import AnyStageConfig, LearningStageConfig, load
 from r1lab.recipe.load import Plan
 from r1lab.stages import check
 from r1lab_data.files import HUB_ID, local, probe
+from r1lab_data.names import published_hint
 from r1lab_data.problem import DataError
 from r1lab_data.rows import suffix
 
@@ -36,9 +37,10 @@ def dry_run(plan: Plan, processes: int = 1, *, is_full: bool = False, device: st
 
 
 def told(
-    plan: Plan, processes: int = 1, *, is_full: bool = False, device: str | None = None
+    plan: Plan, processes: int = 1, *, is_full: bool = False, device: str | None = None, back_to: str = ""
 ) -> tuple[str, RecipeError | RunError | None]:
-    """The text of a dry run, and the error that a start would end in for the run's folder."""
+    """The text of a dry run, and the error that a start would end in for the run's folder. `back_to` is the checkpoint
+    that the start would go back to."""
     remote, missing = _remote(plan), list[str]()
     reason = _unreachable(remote) if remote else ""
     checked = [] if reason else check.check(plan, missing)
@@ -46,26 +48,28 @@ def told(
     from r1lab.stages.prepare import prepare
 
     ready = outlined(plan, missing) if reason else prepare(plan, checked, missing)
-    notes = [f"not checked, for {reason}: the tokenizer or data of {', '.join(remote)}"] if reason else []
+    hints = "".join(map(published_hint, remote))
+    notes = [f"not checked, for {reason}: the tokenizer or data of {', '.join(remote)}{hints}"] if reason else []
     notes += [f"prompts counted as {costs.PROMPT_TOKENS:,} tokens"] if reason else []
     notes += [f"note: {line} (a dry run does without)" for line in dict.fromkeys(missing)]
     card = gpu_memory.card_of(device)
     lines = [*preview.lines(ready, plan), *costs.lines(ready, processes, card), *notes]
-    about_folder, refusal = _folder(plan, ready)
+    about_folder, refusal = _folder(plan, ready, back_to)
     lines += about_folder
-    return "\n".join([*lines, *(["", load.dump(plan).rstrip()] if is_full else ["the whole recipe: --full"])]), refusal
+    whole = ["", load.dump(plan).rstrip(), *preview.expanded(plan)] if is_full else ["the whole recipe: --full"]
+    return "\n".join([*lines, *whole]), refusal
 
 
-def _folder(plan: Plan, ready: list[Ready]) -> tuple[list[str], RecipeError | RunError | None]:
+def _folder(plan: Plan, ready: list[Ready], back_to: str) -> tuple[list[str], RecipeError | RunError | None]:
     """What a start would find at `out`, a line or two, and what it would be refused with."""
-    from r1lab.run import files
+    from r1lab.run import files, rewind
     from r1lab.run.folder import folder, refuse_in_use
     from r1lab.run.manifest import identity
     from r1lab.stages import costs, standing
 
     digests = {key: value for each in ready for key, value in each.digests.items()}
     unread = [f"{each.stage.name}/{name}" for each in ready for name in each.stage.data if name not in each.sources]
-    if unread and plan.out is None:
+    if unread and plan.out is None and not back_to:
         return [f"out: runs/{plan.name}-<hash>, a hash also of the data that was not read"], None
     digests |= standing.recorded(plan.out, unread) if plan.out else {}
     own = identity(plan, digests)
@@ -73,6 +77,7 @@ def _folder(plan: Plan, ready: list[Ready]) -> tuple[list[str], RecipeError | Ru
     try:
         stands = standing.look(ready, path, own)
         refuse_in_use(path)
+        checkpoint = rewind.target(path, back_to) if back_to else None
     except (RecipeError, RunError) as error:
         return [f"out: {path}, would be refused: {error}"], error
     about = {
@@ -80,6 +85,9 @@ def _folder(plan: Plan, ready: list[Ready]) -> tuple[list[str], RecipeError | Ru
         "resumed": f"a run that would be resumed {stands.where}",
         "finished": "a run that is finished; raise steps to go on, or set another out=",
     }
+    if checkpoint is not None:
+        stage, step = checkpoint
+        about["finished"] = about["resumed"] = f"a run that would go back to step {step} of stage {stage}"
     lines = [f"out: {path}, {about[stands.state]}"]
     try:
         files.require_space(path, costs.disk(ready), RecipeError)

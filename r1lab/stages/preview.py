@@ -11,7 +11,7 @@ import r1lab_verifiers as verifiers
 from r1lab import plugin
 from r1lab.engines import factory
 from r1lab.errors import RunError
-from r1lab.objective import explain
+from r1lab.objective import explain, filled
 from r1lab.objective.presets import PRESETS
 from r1lab.recipe import AnyStageConfig, ObjectiveConfig, SftStageConfig, TrainStageConfig
 from r1lab.recipe.base import Config
@@ -104,6 +104,18 @@ def _objective(knobs: ObjectiveConfig) -> str:
     preset = plugin.find(PRESETS, name, "objective.preset")
     changed = [f"{key}={explain.written(now)} (not {explain.written(own)})" for key, now, own in explain.changes(knobs)]
     return f"objective: {name}: {preset.formula}" + (f"; but here {', '.join(changed)}" if changed else "")
+
+
+def expanded(plan: Plan) -> Iterator[str]:
+    """Comments under the whole recipe: every field of each stage's objective, of the preset or as stated."""
+    for stage in plan.stages:
+        if isinstance(stage, TrainStageConfig):
+            stated = stage.objective.model_dump(exclude={"preset"}, exclude_none=True)
+            yield f"# objective of stage {stage.name}, with all that preset {stage.objective.preset or 'default'} sets:"
+            for key, value in filled(stage.objective).items():
+                own = "" if key not in stated else " and what is stated" if value != stated[key] else "stated"
+                whose = own if own == "stated" else f"the preset's{own}"
+                yield f"#   {key}: {explain.written(value)}  ({whose})"
 
 
 def differences(stage: AnyStageConfig) -> Iterator[str]:

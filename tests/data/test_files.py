@@ -96,6 +96,12 @@ def test_a_hub_that_cannot_be_reached_is_said_at_once(monkeypatch):
         files.probe("openai/none")
 
 
+def test_a_bare_name_that_nobody_has_names_the_hub_id(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DataError, match=r"cannot be reached .*; did you mean 'openai/gsm8k'\? \(r1lab eval --on gsm8k"):
+        rows("gsm8k")
+
+
 @pytest.mark.parametrize(
     ("raised", "says"),
     [

@@ -4,7 +4,15 @@ import sys
 
 import pytest
 
-from r1lab_data.names import did_you_mean, file_hint, import_hint, nearest, nearest_first
+from r1lab_data.names import (
+    PUBLISHED_SETS,
+    did_you_mean,
+    file_hint,
+    import_hint,
+    nearest,
+    nearest_first,
+    published_hint,
+)
 
 
 @pytest.mark.parametrize(("name", "names", "close"), [
@@ -20,6 +28,18 @@ def test_the_nearest_of_names(name, names, close):
     assert did_you_mean(name, names) == (f"; did you mean {close!r}?" if close else "")
     assert nearest_first(name, names)[:1] == ([close] if close else names[:1])
     assert sorted(nearest_first(name, names)) == sorted(names)
+
+
+@pytest.mark.parametrize(("path", "name"), [
+    *((name, name) for name in PUBLISHED_SETS), ("GSM8K", "gsm8k"), ("gsm-8k", "gsm8k"), ("gsm9k", "gsm8k"),
+    ("open-ai/gsm8k", "gsm8k"), ("MATH-500", "math500"), ("math_500", "math500"), ("aime_2024", "aime24"),
+    ("HumanEval", "humaneval"), ("openai_humaneval", "humaneval"), ("MBPP", "mbpp"), ("SVAMP", "svamp"),
+    ("openai/gsm8k", None), ("squad", None), ("my_data", None), ("org/name", None), ("", None), ("math", None),
+    ("Qwen/Qwen2.5-0.5B", None), ("numina", None), ("/", None),
+])  # fmt: skip
+def test_a_set_by_its_short_name_is_said_where_it_is_published(path, name):
+    hint = published_hint(path)
+    assert (f"did you mean {PUBLISHED_SETS[name]!r}? (r1lab eval --on {name} knows" in hint) if name else hint == ""
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import pytest
 
 import r1lab
 from r1lab.errors import RecipeError
+from r1lab.recipe import load
+from r1lab.stages import dry_run
 
 RECIPE = {
     "data": {"task": "addition", "size": 16}, "prompt": {"format": "Q: {prompt}\nA:"}, "max_new_tokens": 12,
@@ -38,6 +40,17 @@ def test_going_back_keeps_what_lay_behind_and_ends_in_the_same_bits(run):
     assert len((aside / "metrics.jsonl").read_text().splitlines()) == 3
     r1lab.train(RECIPE, f"out={run.path}", from_checkpoint="rl-2")
     assert (run.path / "set_aside" / "rl-2.1" / "checkpoints" / "rl-3").is_dir()
+
+
+def test_a_dry_run_says_where_it_would_go_back_to_and_changes_nothing(run):
+    before = sorted(map(str, run.path.rglob("*")))
+    plan = load.resolve(*load.read(RECIPE, [f"out={run.path}"]))
+    text, refusal = dry_run.told(plan, back_to="2")
+    assert refusal is None and f"out: {run.path}, a run that would go back to step 2 of stage rl" in text
+    text, refusal = dry_run.told(plan, back_to="rl-9")
+    assert str(refusal).startswith("--from-checkpoint: rl-9: no such checkpoint") and "would be refused" in text
+    assert "would go back" not in dry_run.told(plan)[0]
+    assert sorted(map(str, run.path.rglob("*"))) == before
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import json
 import pytest
 
 from r1lab.errors import RecipeError
+from r1lab.objective.presets import COMMON
 from r1lab.recipe import load
+from r1lab.recipe.optimizer import OptimizerConfig
 from r1lab.stages.dry_run import dry_run
 from r1lab.stages.prepare import prepare
 from r1lab.stages.preview import differences
@@ -42,6 +44,23 @@ def test_the_whole_recipe_stands_behind_full_and_resolves_to_itself():
     assert "objective:\n    preset: grpo\n" in recipe and "the whole recipe" not in text
     plan = load.resolve(load.parse_yaml(recipe, "dry run"))
     assert plan.stages == load.resolve({**ONE, "objective": {"preset": "grpo"}}).stages
+
+
+def test_full_shows_what_a_preset_stands_for_and_what_is_stated():
+    text = told("objective.preset=grpo", "objective.kl.coef=0.1", "objective.aggregate=const", is_full=True)
+    lines = text[text.index("# objective of stage rl, with all that preset grpo sets:") :].splitlines()[1:]
+    assert len(lines) == len(COMMON) and all(line.startswith("#   ") for line in lines)
+    assert "#   advantage: zscore  (the preset's)" in lines and "#   aggregate: const  (stated)" in lines
+    assert "#   kl: {estimator: k3, coef: 0.1}  (the preset's and what is stated)" in lines
+    assert "with all that preset default sets" in told(is_full=True) and "# objective" not in told()
+
+
+def test_every_setting_of_the_optimizer_that_differs_is_told():
+    stated = {"schedule": "linear", "warmup_updates": 0, "beta1": 0.8, "beta2": 0.999, "epsilon": 1e-6,
+              "weight_decay": 0.1, "grad_clip": 0.5}  # fmt: skip
+    assert stated.keys() == OptimizerConfig.model_fields.keys()
+    (line,) = [line for line in told(f"optimizer={stated}").splitlines() if "differs from the defaults" in line]
+    assert all(f"optimizer.{key}={value}" in line for key, value in stated.items())
 
 
 @pytest.mark.parametrize(("overrides", "note"), [
