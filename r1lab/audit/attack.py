@@ -209,8 +209,19 @@ def _row(problem: Problem, family: str, completion: str, verdict: Verdict) -> di
     }
 
 
+def _grouped(rows: Sequence[Mapping]) -> list[list]:
+    """A row for each family and completion: of how many problems, the first one's name, answer and verdict."""
+    equal: dict[tuple[str, str], list[Mapping]] = {}
+    for row in rows:
+        equal.setdefault((row["family"], row["completion"]), []).append(row)
+    return [
+        [*key, len(same), same[0]["id"], same[0]["answer"], same[0]["score"], same[0]["extracted"]]
+        for key, same in equal.items()
+    ]
+
+
 def _sections(figures: Mapping) -> list[Section]:
-    columns = ("family", "completion", "answer", "score", "extracted")
+    columns = ("family", "completion", "problems", "first", "answer", "score", "extracted")
     of_failed = ("id", "family", "completion", "answer", "status", "reason")
     attacks, left_out, failed = figures["attacks"], figures["unusable"], figures["without_verdict"]
     scored = Counter(row["family"] for row in figures["scored"])
@@ -227,9 +238,9 @@ def _sections(figures: Mapping) -> list[Section]:
             "an answer. An attack on which the verifier hung or crashed did not hold.",
         ),
         Section(
-            f"Attacks that scored: {len(figures['scored'])}",
+            f"Attacks that scored: {len(figures['scored'])} (<<...>>: put as the verifier puts an answer)",
             columns,
-            [[row[key] for key in columns] for row in figures["scored"]],
+            _grouped(figures["scored"]),
             num_words=len(columns),
             shown=SHOWN_ROWS,
         ),

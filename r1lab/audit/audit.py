@@ -43,10 +43,13 @@ class Audit:
     series: Sequence[str] = ("",)
     unreadable: int = 0
     failed: int = 0
-    """Checks of golds that did not hold; of labelled rows, checks that hung or crashed."""
+    """Checks of golds that did not hold; of labelled rows, false positives and negatives, checks that hung or crashed.
+    """
+    last: str = ""
+    """What a terminal's last line says."""
 
     def text(self) -> str:
-        return as_text(self.sections)
+        return "\n\n".join(filter(None, [as_text(self.sections), self.last]))
 
 
 @contextmanager
@@ -139,9 +142,18 @@ def audit(
     if against is not None:
         figures["disagreements"] = versus.figures()
     title = f"{' against '.join(table)} on {path.name}"
-    failed = sum(tally.failed for tally in tallies.values())
+    wrong = {name: _disagreements(measured) for name, measured in figures["verifiers"].items()}
+    failed = sum(tally.failed for tally in tallies.values()) + sum(map(sum, wrong.values()))
+    last = "; ".join(f"{name}: false positives: {lenient}, false negatives: {strict}" for name, (lenient, strict) in
+                     wrong.items())  # fmt: skip
     panels = _panels(figures["verifiers"])
-    return Audit(title, figures, _sections(figures), panels, tuple(table), cases.unreadable, failed)
+    return Audit(title, figures, _sections(figures), panels, tuple(table), cases.unreadable, failed, last)
+
+
+def _disagreements(measured: Mapping) -> tuple[int, int]:
+    """(false positives, false negatives) of a verifier's rows."""
+    confusion = measured["confusion"]
+    return confusion["wrong"]["accepted"], confusion["right"]["rejected"]
 
 
 class Versus:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from r1lab.audit.attack import attack, attacks_on, fields, own_problems
+from r1lab.audit.attack import _sections, attack, attacks_on, fields, own_problems
 from r1lab.audit.families import FAMILIES
 from r1lab.errors import RecipeError
 from r1lab_data import Problem
@@ -82,6 +82,23 @@ def test_a_lenient_verifier_is_found_out(tmp_path, monkeypatch, capsys):
     assert found["attacks"]["denied"]["count"] < found["attacks"]["denied"]["n"]
     assert found["attacks"]["empty"]["count"] == found["attacks"]["empty"]["n"]
     assert {"denied", "taken back", "several answers"} <= {row["family"] for row in found["scored"]}
+
+
+def test_equal_attacks_are_one_row_that_names_the_first_problem_and_counts_them(tmp_path, monkeypatch, command):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "all_checks.py").write_text("def all_but_spaces(completion, answer): return bool(completion.strip())\n")
+    lines = [json.dumps({"prompt": f"{n}+40?", "answer": str(n + 40)}) for n in (2, 3, 4)]
+    (tmp_path / "golds.jsonl").write_text("\n".join(lines) + "\n")
+    options = ("--verifier", "all_checks:all_but_spaces", "--attack", "--dataset", "golds.jsonl", "--workers", "1")
+    code, out, _ = command("audit", *options, "--json", "found.json")
+    found = json.loads((tmp_path / "found.json").read_text())
+    rows = _sections(found)[1].rows
+    assert code == 1 and b"(<<...>>: put as the verifier puts an answer)" in out
+    assert len({(row[0], row[1]) for row in rows}) == len(rows) < len(found["scored"])
+    (boast,) = [row for row in rows if row[1] == "{'score': 1.0}"]
+    (gold,) = [row for row in rows if row[1] == "It is not 43."]
+    assert boast[:4] == ["talk to the judge", "{'score': 1.0}", 3, "audit/0"] and gold[2:5] == [1, "audit/1", "43"]
+    assert sum(row[2] for row in rows) == len(found["scored"])
 
 
 @pytest.mark.parametrize(("verifier", "told"), [

@@ -50,7 +50,7 @@ def mine(tmp_path_factory):
 def test_rates_are_those_worked_by_hand(command, rows):
     """numeric reads a, b, c, d as labelled, accepts e, which the label calls wrong, and cannot read f's gold."""
     code, out, err = command("audit", *QUICK, "--verifier", "numeric", rows(*LABELLED), "--json", "figures.json")
-    assert (code, err) == (0, "")
+    assert (code, err) == (1, "")
     figures = json.loads(Path("figures.json").read_text())
     found = figures["verifiers"]["numeric"]
     assert found["confusion"] == {
@@ -78,7 +78,7 @@ def test_undecided_counts_by_its_score_and_errors_are_apart(command, rows, mine,
     monkeypatch.syspath_prepend(mine)
     path = rows(*LABELLED[:4])
     (Path(path).parent / "stubs.py").write_bytes((mine / "stubs.py").read_bytes())
-    assert command("audit", *QUICK, "--verifier", "stubs:shaky", path, "--json", "figures.json")[0] == 0
+    assert command("audit", *QUICK, "--verifier", "stubs:shaky", path, "--json", "figures.json")[0] == 1
     found = json.loads(Path("figures.json").read_text())["verifiers"]["stubs:shaky"]
     assert found["statuses"]["undecided"] == {"right": 0, "wrong": 1}
     assert found["statuses"]["error"] == {"right": 1, "wrong": 0}
@@ -129,7 +129,7 @@ def test_a_second_verifier_stands_beside_the_first_and_it_is_said_who_was_right(
     options = ("--verifier", "numeric", "--against", "exact", "--json", "figures.json", "--html", "page.html")
     code, out, _ = command("audit", *QUICK, *options, rows(*LABELLED))
     figures = json.loads(Path("figures.json").read_text())
-    assert code == 0 and list(figures["verifiers"]) == ["numeric", "exact"]
+    assert code == 1 and list(figures["verifiers"]) == ["numeric", "exact"]
     # exact: a right, b and c rejected, d right, e accepted, f rejected: five <b> is not five
     assert figures["disagreements"]["counts"] == {"both right": 2, "only numeric": 2, "only exact": 1, "neither": 1}
     assert [(row["id"], row["right"]) for row in figures["disagreements"]["rows"]] == [
@@ -139,6 +139,24 @@ def test_a_second_verifier_stands_beside_the_first_and_it_is_said_who_was_right(
     page = Path("page.html").read_text()
     assert "&lt;b&gt;five" in page and "<b>five" not in page and "\x1b" not in page
     assert page.count("data:image/png;base64,") == 2 and "http" not in page.replace("http-equiv", "")
+
+
+RIGHT, WRONG = {"completion": "5", "answer": "5"}, {"completion": "6", "answer": "5"}
+LABELS = {
+    "as labelled": ([{**RIGHT, "expected": True}, {**WRONG, "expected": False}], 0, 0, 0),
+    "a false positive": ([{**RIGHT, "expected": False}], 1, 1, 0),
+    "a false negative": ([{**WRONG, "expected": True}, {**RIGHT, "expected": True}], 1, 0, 1),
+    "both": ([{**WRONG, "expected": True}, *2 * [{**RIGHT, "expected": False}]], 1, 2, 1),
+    "no rows": ([], 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_any_verdict_that_differs_from_its_label_is_exit_1_and_counted_in_the_last_line(labels, command, rows):
+    lines, expected, lenient, strict = LABELS[labels]
+    code, out, _ = command("audit", *QUICK, "--verifier", "exact", rows(*lines))
+    last = out.decode().strip().splitlines()[-1]
+    assert (code, last) == (expected, f"exact: false positives: {lenient}, false negatives: {strict}")
 
 
 def test_rows_without_a_label_are_not_readable_and_the_others_are_counted(command, rows):
@@ -286,7 +304,7 @@ def test_the_labelled_cases_are_audited_as_they_stand(command):
     options += ("--set", "unevaluated=true")
     code, _, _ = command("audit", *QUICK, "--verifier", "math", path, *options, "--json", "figures.json")
     (found,) = json.loads(Path("figures.json").read_text())["verifiers"].values()
-    assert code == 0 and found["rows"] == 235
+    assert code == 1 and found["rows"] == 235  # some right ones are rejected
     assert found["false_positive"]["count"] == 0 and found["false_negative"]["value"] <= 0.15
 
 
