@@ -71,21 +71,22 @@ def evaluate(
     Of a run's folder, on its held-out set and as its recipe says, where nothing else is asked.
 
     `asked` are the fields of `r1lab.evaluation.arguments.Asked`: n, temperature, prompt, verifier, completions, server
-    and more. `out` is the evaluation's folder, else evals/<set>-<hash>; `against` that of another evaluation of the
-    same set, compared paired. `say` is told of progress. RecipeError where anything asked is wrong; RunError where it
-    failed.
+    and more. `out` is the evaluation's folder, else evals/<set>-<hash>, in the run's folder where a run is evaluated;
+    `against` that of another evaluation of the same set, compared paired. `say` is told of progress. RecipeError where
+    anything asked is wrong; RunError where it failed.
     """
     from r1lab.doctor import busy
     from r1lab.evaluation.arguments import Asked, evaluation_spec
 
     busy.calm_threads()
     spec, origin = evaluation_spec(Asked(model=model, on=on, **asked))
-    from r1lab.evaluation import runner
+    from r1lab.evaluation import of_run, runner
 
     told = [*spec.note["notes"], busy.warning(getattr(origin, "threads", 1), "--threads 1")]
     for line in filter(None, told):
         say(line)
-    folder = Path(out) if out else runner.folder_of(spec, origin)
+    home = Path() if asked.get("server") or asked.get("completions") else of_run.folder_of(model)
+    folder = Path(out) if out else runner.folder_of(spec, origin, home)
     return runner.evaluate(spec, origin, folder, say, Path(against) if against else None)
 
 

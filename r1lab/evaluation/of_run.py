@@ -12,17 +12,32 @@ from r1lab.recipe.load import Plan
 from r1lab.run.folder import MANIFEST
 
 
+def folder_of(model: str | None) -> Path:
+    """The folder of the run that is named; of any other model the current one."""
+    folder = Path(model or "")
+    return folder if model and _recipe_of(folder) is not None else Path()
+
+
+def _recipe_of(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The manifest and the recipe in it; None where it is no run's folder."""
+    if (folder / "config.json").is_file() or not (folder / MANIFEST).is_file():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return manifest, dict(manifest["recipe"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # whose folder it is says who looks for the model in it
+
+
 def plan_of(model: str | None, overrides: Sequence[str] = ()) -> Plan | None:
     """The run's recipe with these overrides; None where the model is no run's folder. RecipeError where this version
     does not read it."""
     folder = Path(model or "")
-    if not model or (folder / "config.json").is_file() or not (folder / MANIFEST).is_file():
+    known = _recipe_of(folder) if model else None
+    if known is None:
         return None
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        recipe, base = dict(manifest["recipe"]), Path(manifest.get("base") or "")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None  # whose folder it is says who looks for the model in it
+    manifest, recipe = known
+    base = Path(manifest.get("base") or "")
     try:
         raw, here = load.read(recipe, overrides)
         return load.resolve(raw, base if base.is_absolute() and base.is_dir() else here)

@@ -36,7 +36,7 @@ from r1lab.records import Asking
 from r1lab.rollout import verification
 from r1lab.rollout.verification import item_of, version_of
 from r1lab.run.files import PARTIAL, atomic_file, sweep
-from r1lab.run.folder import COMPLETIONS, LOCK, MANIFEST, locked
+from r1lab.run.folder import COMPLETIONS, EVALUATIONS, LOCK, MANIFEST, locked
 from r1lab.run.manifest import differences, surroundings
 from r1lab.run.signals import terminable
 from r1lab_data.loaders import digest as content_digest
@@ -104,9 +104,9 @@ def identity(spec: EvaluationSpec, origin: Completer) -> dict[str, Any]:
     return {**spec.identity, "origin": json.loads(json.dumps(origin.identity, default=str))}
 
 
-def folder_of(spec: EvaluationSpec, origin: Completer) -> Path:
-    """The default folder of an evaluation."""
-    return Path("evals") / f"{spec.eval_set.name}-{digest(identity(spec, origin))}"
+def folder_of(spec: EvaluationSpec, origin: Completer, home: Path = Path()) -> Path:
+    """The default folder of an evaluation, below that of the run whose model it is."""
+    return home / EVALUATIONS / f"{spec.eval_set.name}-{digest(identity(spec, origin))}"
 
 
 def evaluate(

@@ -51,11 +51,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         remove(aside)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left anywhere below `folder`. Only while no other process writes there."""
-    for temporary in list(folder.rglob(f".*{PARTIAL}")):
+def sweep(folder: Path, but: Path | None = None) -> None:
+    """Remove what killed processes left anywhere below `folder`, `but` left as it is. Only while no other process
+    writes there."""
+
+    def left(end: str) -> list[Path]:
+        return [path for path in folder.rglob(f".*{end}") if but is None or not path.is_relative_to(but)]
+
+    for temporary in left(PARTIAL):
         remove(temporary)
-    for aside in list(folder.rglob(f".*{REPLACED}")):
+    for aside in left(REPLACED):
         path = aside.with_name(aside.name[1 : -len(REPLACED)])
         if path.exists():
             remove(aside)

@@ -22,7 +22,7 @@ from r1lab.recipe.load import Plan
 from r1lab.run.files import PARTIAL, atomic_file, require_space, sweep
 from r1lab.run.manifest import describe, differences, ends, identity, r1lab_version, run_hash, version_keys, watched
 
-MANIFEST, LOCK = "manifest.json", ".lock"
+MANIFEST, LOCK, EVALUATIONS = "manifest.json", ".lock", "evals"
 COMPLETIONS = "completions.parquet"
 """The table of an evaluation's folder."""
 NEEDED = (
@@ -141,7 +141,7 @@ def _hold(run: RunFolder, needed_bytes: int, stack: ExitStack) -> RunFolder:
     require_space(path, needed_bytes, RecipeError)
     stack.enter_context(locked(path))
     earlier = admit(path, identity_now)  # once more: another process may have held it in the meantime
-    sweep(path)
+    sweep(path, but=path / EVALUATIONS)  # which are locked by themselves: one may be at work
     if earlier is not None and earlier["finished"] and ends(earlier) == ends(run.manifest):
         run.manifest, run.finished = earlier, True
         return run

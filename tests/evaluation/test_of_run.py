@@ -73,6 +73,34 @@ def test_the_command_says_so_in_one_line_and_evaluates(run, command):
     assert [line for line in err.splitlines() if "as the run says" in line] == err.splitlines()[:1]
 
 
+def test_an_evaluation_of_a_run_lies_in_its_folder(run, tmp_path, command):
+    mine = changed(run, tmp_path / "mine", lambda manifest: None)
+    shutil.rmtree(mine / "evals", ignore_errors=True)  # of another test
+    code, out, _ = command("eval", "mine", "--limit", "1")
+    (made,) = (mine / "evals").iterdir()
+    assert code == 0 and made.name.startswith("held_out-") and f"mine/evals/{made.name}: " in out.decode()
+    assert not Path("evals").exists()
+    assert command("eval", "mine", "--limit", "1", "--out", "there")[0] == 0
+    assert Path("there/results.json").is_file() and len(list((mine / "evals").iterdir())) == 1
+
+
+def test_which_folder_is_a_runs(run, tmp_path, monkeypatch):
+    assert of_run.folder_of(str(run)) == run
+    for model in (
+        str(run / "model"),
+        str(run / "stages" / "rl" / "model"),
+        str(tmp_path),
+        "embedded",
+        "org/name",
+        None,
+    ):
+        assert of_run.folder_of(model) == Path()
+    (tmp_path / "manifest.json").write_text(json.dumps({"kind": "evaluation", "identity": {}}))
+    assert of_run.folder_of(str(tmp_path)) == Path()
+    monkeypatch.chdir(run)
+    assert of_run.folder_of(".") == Path()
+
+
 def test_options_override(run):
     spec = asked(model=str(run), n=1, temperature=0.0, prompt="plain", format="{prompt}", verifier="exact", stop=())
     assert (spec.n, spec.sampling.temperature, spec.sampling.stop) == (1, 0.0, ())

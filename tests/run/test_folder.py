@@ -152,6 +152,15 @@ def test_a_killed_process_leaves_no_lock_and_its_leftovers_are_swept(tmp_path):
         assert list(folder.checkpoints.iterdir()) == []
 
 
+def test_what_an_evaluation_in_the_folder_is_writing_stays(tmp_path):
+    writing = tmp_path / "r" / "evals" / "held_out-1" / ".results.json.7.partial"
+    with opened(out=tmp_path / "r"):
+        writing.parent.mkdir(parents=True)
+        writing.touch()
+    with opened(out=tmp_path / "r"):
+        assert writing.exists()
+
+
 def test_a_resume_keeps_what_was_pinned_and_recorded(tmp_path):
     with opened(out=tmp_path / "r", extra={"engine": "local"}) as first:
         first.note("a verdict was decided by the clock")
