@@ -3,7 +3,7 @@ stopped by Ctrl-C, 143 by SIGTERM."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -73,18 +73,14 @@ def train(
     ] = None,
 ) -> None:
     """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
+    options = {"--dry-run": dry_run, "--full": full, "--from-checkpoint": from_checkpoint, "--device": device}
+    given.check_train(recipe, explain, {**options, "--processes": processes, "key.path=value": overrides})
     if explain is not None:
         from r1lab.recipe import explain as knobs
 
         return typer.echo(knobs.explain(explain))
-    if not recipe:
-        raise RecipeError("train: names no recipe; a YAML file, or one that ships (r1lab recipes)")
     from r1lab.distributed import launch
 
-    if full and not dry_run:
-        raise RecipeError("--full: goes with --dry-run, which prints the recipe")
-    if device is not None and not dry_run:
-        raise RecipeError("--device: goes with --dry-run, which counts memory; CUDA_VISIBLE_DEVICES chooses GPUs")
     several = launch.num_processes(processes)
     back = ["--from-checkpoint", from_checkpoint] if from_checkpoint else []
     if several > 1 and not dry_run:
@@ -94,15 +90,15 @@ def train(
         raise typer.Exit(launch.run(several, [*given.debug(), "train", recipe, *(overrides or []), *back]))
     with launch.session():
         if dry_run:
-            return _dry_run(recipe, overrides or [], several, full, device)
+            return _dry_run(recipe, overrides or [], several, is_full=full, device=device, back_to=from_checkpoint)
         _train(recipe, overrides or [], from_checkpoint)
 
 
-def _dry_run(recipe: str, overrides: list[str], processes: int, is_full: bool, device: str | None) -> None:
+def _dry_run(recipe: str, overrides: list[str], processes: int, **options: Any) -> None:
     from r1lab.recipe import load
     from r1lab.stages import dry_run
 
-    text, refusal = dry_run.told(load.resolve(*load.read(recipe, overrides)), processes, is_full=is_full, device=device)
+    text, refusal = dry_run.told(load.resolve(*load.read(recipe, overrides)), processes, **options)
     typer.echo(text)
     if refusal is not None:
         raise refusal
@@ -173,7 +169,7 @@ def report(
 def evaluate(
     model: Annotated[str | None, typer.Argument(help="embedded, a model's or a run's folder, or a hub id")] = None,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the evaluation, else evals/<set>-<hash>")] = None,
+    out: Annotated[Path | None, typer.Option(help="Its folder; else evals/<set>-<hash>, in a run's own")] = None,
     against: Annotated[Path | None, typer.Option(help="Another evaluation of the set, compared paired")] = None,
     *,
     asked: dict,
@@ -221,6 +217,8 @@ def convert(
     from r1lab.conversion.convert import convert
     from r1lab.run.files import written
 
+    if trainer == "verl":
+        given.refuse_said({"--processes": processes}, "nothing of verl's is counted by process; leave it out")
     recipe, table = convert(trainer, config, processes)
     with written(out, "--out", but=config) as file:
         file.write(recipe.encode())
@@ -255,9 +253,9 @@ def audit(
     verifier: given.VerifierOrTask = None,
     against: Annotated[str | None, typer.Option(help="A second verifier on the same rows")] = None,
     dataset: Annotated[str | None, typer.Option(help="Instead of rows: a dataset, or task:NAME")] = None,
-    split: Annotated[str, typer.Option(help="Of the dataset or task")] = "train",
+    split: Annotated[str | None, typer.Option(help="Of the dataset or task, else train")] = None,
     config: Annotated[str | None, typer.Option(help="Subset of a hub dataset")] = None,
-    answer_format: Annotated[str, typer.Option(help="Of the dataset: hash, boxed, unit, mbpp ...")] = "plain",
+    answer_format: Annotated[str | None, typer.Option(help="Of the dataset: hash, boxed, unit, mbpp ...")] = None,
     limit: Annotated[int | None, typer.Option(help="The first so many problems of the dataset")] = None,
     attacks: Annotated[bool, typer.Option("--attack", help="Completions that must not score, made of golds")] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="File for all figures")] = None,
@@ -271,8 +269,8 @@ def audit(
 ) -> None:
     """A verifier's false positives and negatives on labelled rows; with --dataset, whether every gold proves itself.
 
-    Exit 1 where a gold's check failed, a row could not be read, the verifier hung or crashed on one, or an attack
-    scored."""
+    Exit 1 where a verdict differs from its label, a gold's check failed, a row could not be read, the verifier hung or
+    crashed on one, or an attack scored."""
     from r1lab.audit import attack, audit
     from r1lab.audit import dataset as golds
 
@@ -280,9 +278,9 @@ def audit(
     more = {"settings": given.values(settings, "--set"), "workers": pool}
     picked = {"columns": given.columns(columns), "where": given.values(where, "--where")}
     with audit.reported(json_, html, but=cases) as report:
-        given.check_audit(cases, dataset, verifier, against, attacks)
-        asked = {"split": split, "config": config, "answer_format": answer_format, "limit": limit, **picked}
-        source = None if dataset is None else given.source(dataset, **asked)
+        asked = {"split": split, "config": config, "answer_format": answer_format, "limit": limit}
+        given.check_audit(cases, dataset, verifier, against, attacks, asked, picked)
+        source = None if dataset is None else given.source(dataset, **asked, **picked)
         if attacks:
             result = attack.attack(source, verifier, **more)
         elif source is not None:

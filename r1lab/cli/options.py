@@ -91,13 +91,37 @@ def pool(count: int | None, deadline: float, memory_mb: int) -> "WorkersConfig":
         raise RecipeError(f"{option}{colon}{text}") from None
 
 
+def check_train(recipe: str, explain: str | None, options: dict[str, Any]) -> None:
+    """RecipeError unless a recipe is named or `--explain` stands alone; `options` are the others by their names."""
+    if explain is not None:
+        refuse_said({"RECIPE": recipe, **options}, "is not read beside --explain KEY, which says what holds everywhere")
+    elif not recipe:
+        raise RecipeError("train: names no recipe; a YAML file, or one that ships (r1lab recipes)")
+    elif not options["--dry-run"]:
+        refuse_said({"--full": options["--full"]}, "goes with --dry-run, which prints the recipe")
+        why = "goes with --dry-run, which counts memory; CUDA_VISIBLE_DEVICES chooses GPUs"
+        refuse_said({"--device": options["--device"]}, why)
+
+
 def check_audit(
-    cases: Path | None, dataset: str | None, verifier: str | None, against: str | None, attacks: bool
+    cases: Path | None,
+    dataset: str | None,
+    verifier: str | None,
+    against: str | None,
+    attacks: bool,
+    of_dataset: dict[str, Any],
+    of_rows: dict[str, Any],
 ) -> None:
-    """RecipeError unless labelled rows and their verifier are asked for, golds, which are a dataset's, or attacks."""
+    """RecipeError unless labelled rows and their verifier are asked for, golds, which are a dataset's, or attacks; also
+    for what is said beside and would not be read. `of_dataset` are fields of a dataset's source, `of_rows` those that
+    labelled rows have too."""
+    named = {f"--{name.replace('_', '-')}": value for name, value in of_dataset.items()}
     if attacks:
         if cases is not None or against is not None:
             raise RecipeError("--attack makes its completions itself; leave CASES.jsonl and --against out")
+        if dataset is None:
+            picked = {f"--{name}": value for name, value in of_rows.items()}
+            refuse_said({**named, **picked}, "goes with --dataset; --attack without one has problems of its own")
         if dataset is None and verifier is None:
             raise RecipeError("--verifier: give one (math, numeric, ...)")
         return
@@ -105,8 +129,17 @@ def check_audit(
         raise RecipeError("audit: give one of CASES.jsonl (labelled rows) and --dataset (problems with golds)")
     if dataset is not None and against is not None:
         raise RecipeError("--against goes with labelled rows, not with --dataset; audit the second one by itself")
+    if dataset is None:
+        refuse_said(named, "goes with --dataset; of labelled rows --where takes some")
     if dataset is None and verifier is None:
         raise RecipeError("--verifier: give one (math, numeric, ...)")
+
+
+def refuse_said(options: dict[str, Any], why: str) -> None:
+    """RecipeError that names the first of the options that has a value."""
+    said = next((name for name, value in options.items() if value not in (None, "", False, {}, [])), None)
+    if said is not None:
+        raise RecipeError(f"{said}: {why}")
 
 
 def source(dataset: str, **knobs: Any) -> "SourceConfig":
@@ -117,6 +150,7 @@ def source(dataset: str, **knobs: Any) -> "SourceConfig":
 
     is_task = dataset.startswith(TASK)
     place = {"task": dataset.removeprefix(TASK)} if is_task else {"path": dataset}
+    knobs = {key: value for key, value in knobs.items() if value is not None}
     try:
         return SourceConfig(**place, **knobs)
     except ValidationError as error:

@@ -75,8 +75,9 @@ def compare(
     folder = Path(out or "comparisons") / ("" if out else "-".join(_name(each) for each in recipes)[:100])
     planned = _planned(wanted, overrides, seeds, folder)
     _check_names(planned, read)
-    if overrides and not wanted:
-        raise RecipeError(f"{overrides[0]!r} changes nothing: folders of runs that are there are only read")
+    numbers = f"seeds {seeds}, jobs {jobs}" if (seeds, jobs) != (SEEDS, 1) else ""
+    if not wanted and (said := overrides[0] if overrides else numbers):
+        raise RecipeError(f"{said!r} changes nothing: folders of runs that are there are only read")
     _check_budgets(planned)
     _check_ready(planned)
     trials.shared_set({each.regime: _sets(each) for each in planned} | {each.name: each.sets for each in read}, on)

@@ -106,6 +106,7 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     wrong, before anything is written."""
     if asked.n is not None and (type(asked.n) is not int or asked.n < 1):
         raise RecipeError(f"--n: {asked.n!r} is no whole number from 1 on")
+    _refuse_unread(asked)
     plan, notes = _plan(asked)
     is_run = plan is not None and asked.recipe is None
     if asked.overrides and plan is None:
@@ -150,6 +151,26 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
     plain = {} if isinstance(origin, FileCompleter) else prompt.model_dump(mode="json")
     asking = (eval_set, n, asked.seed, sampling)
     return EvaluationSpec(*asking, table, checked_ks(asked.k, n), plain, workers, note, base), origin
+
+
+OF_PROMPT = ("prompt", "format", "examples", "system_prompt", "prefill_think", "template_variables")
+OF_SAMPLING = ("temperature", "top_p", "max_new_tokens", "stop", "stop_after")
+OF_MODEL = ("engine", "max_batch", "threads", "trust_remote_code")
+OPTIONS = {"system_prompt": "system", "template_variables": "template"}
+"""Fields whose option is called otherwise."""
+
+
+def _refuse_unread(asked: Asked) -> None:
+    """RecipeError for what says how completions are made where nothing reads it."""
+    if asked.completions is not None:
+        unread, why = (*OF_SAMPLING, *OF_PROMPT, *OF_MODEL, "key_env"), "--completions are there already"
+    elif asked.server is not None:
+        unread, why = OF_MODEL, "the server has the model; what it needs is said where it is started"
+    else:
+        unread, why = ("key_env",), "goes with --server"
+    for name in unread:
+        if getattr(asked, name) != Asked.__dataclass_fields__[name].default:
+            raise RecipeError(f"--{OPTIONS.get(name, name).replace('_', '-')}: {why}; leave it out")
 
 
 def _plan(asked: Asked) -> tuple[Plan | None, list[str]]:

@@ -39,7 +39,8 @@ def push(
     _check_repo(repo_id)
     if dry_run:
         sizes = {str(file.relative_to(folder)): file.stat().st_size for file in _files(folder)}
-        total = f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files for {repo_id}; nothing was sent"
+        place = f"{repo_id}, private" if private else repo_id
+        total = f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files for {place}; nothing was sent"
         return [*(f"{size:>14,}  {name}" for name, size in sizes.items()), total]
     if api is None and get_token() is None:
         raise RecipeError("push: no token for the hub; run `hf auth login`, or set HF_TOKEN")

@@ -70,6 +70,12 @@ class SourceConfig(Config):
             raise ValueError("`part: held_out` needs `holdout`, the share that is set aside, the same on both sides")
         if self.task is not None and (self.where or self.holdout or self.distinct != "rows"):
             raise ValueError("where, distinct and holdout choose among a dataset's rows; a task has `split` and `size`")
+        if self.task is not None and (self.columns or self.config or self.answer_format != "plain"):
+            raise ValueError(
+                "columns, config and answer_format are about a dataset's layout; a task makes its problems"
+            )
+        if self.task is None and self.settings:
+            raise ValueError("settings are a task's difficulty; a dataset's rows are chosen by where and limit")
         if self.stage is not None and (self.columns or self.config or self.split != "train" or self.where):
             raise ValueError(
                 "columns, config, split and where are about a dataset's layout; what a stage makes is known"

@@ -224,6 +224,8 @@ def test_no_run_and_the_same_run_twice_are_refused(command, folder_of_run, tmp_p
     assert code == 2 and "a, seed 0 stands twice" in err
     code, _, err = command("compare", run, folder_of_run("b", 0, [0, 1]), "steps=3")
     assert code == 2 and "'steps=3' changes nothing" in err
+    code, _, err = command("compare", run, folder_of_run("b", 0, [0, 1]), "--seeds", "5")
+    assert code == 2 and "'seeds 5, jobs 1' changes nothing" in err
 
 
 def test_equal_names_of_other_recipes_are_told_apart(folder_of_run, tmp_path):

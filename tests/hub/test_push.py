@@ -159,6 +159,10 @@ def test_a_dry_run_lists_every_file_and_its_size_and_needs_no_token(run, command
     assert code == 0 and "nothing was sent" in said and ".cache" not in said
     assert all(f"{size:,}  {name}\n" in said for name, size in files.items())
     assert len(said.splitlines()) == len(files) + 1
+    assert (
+        "for org/name; nothing" in said
+        and "for org/name, private; nothing" in command(run, "org/name", "--dry-run", "--private")[1]
+    )
 
 
 def test_only_the_models_folder_is_uploaded_of_a_run_or_of_its_model(run):
