@@ -225,14 +225,15 @@ def run_evaluation(
 
     A signal ends it at once. The step's updates are saved then with its row, and who resumes begins with the
     evaluation."""
-    name = stopping.stage.name
+    stage = stopping.stage
+    assert isinstance(stage, LearningStageConfig)  # the loop trains no other
     try:
-        scores = evaluate(step, partial(grace.at_once, f"in the evaluation after step {step} of stage {name}"))
+        scores = evaluate(step, partial(grace.at_once, f"in the evaluation after step {step} of stage {stage.name}"))
     except Stopped:
         if step:
             metrics.unfinished = row
-            save(run, stopping.stage, step, policy, resumables)
+            save(run, stage, step, policy, resumables)
         raise
     if stopping.evaluated(step, scores):
-        ranks.first(checkpoint.save_model, run.best(name), policy.whole().save)
+        ranks.first(checkpoint.save_model, run.best(stage.name), policy.whole().save)
     return row | scores
