@@ -35,3 +35,24 @@ def test_what_a_terminal_would_obey_is_not_kept():
     shown = tidy(Verdict(0.0, "wrong", "x = 1\n\tπ", "a\x1b[2J\x00\r\u202eb é 中")).reason
     assert shown == "a?[2J? ?b é 中"
     assert tidy(Verdict(0.0, "wrong", "x = 1\n\tπ")).extracted == "x = 1\n\tπ"
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Verdict(1.0, "correct", "7", "last number"),
+        Verdict(None, "error", None, "no"),
+        Verdict(1, "correct"),
+        Verdict(0.0, "wrong", "a\nb"),
+        Verdict(0.0, "wrong", "x" * 201),
+        Verdict(0.0, "wrong", 7),
+        Verdict(0.5, "partial", steps=((1, 0.5),)),
+        Verdict(0.0, "timeout", has_failed=True),
+        Verdict(True, "correct", seconds=1),
+    ],
+)
+def test_tidy_makes_plain_types_of_anything_and_changes_nothing_that_has_them(verdict):
+    tidied = tidy(verdict)
+    assert type(tidied) is Verdict and type(tidied.score) in (float, type(None)) and type(tidied.seconds) is float
+    assert tidied.extracted is None or (type(tidied.extracted) is str and len(tidied.extracted) <= 200)
+    assert not tidied.has_failed and tidy(tidied) == tidied

@@ -74,17 +74,23 @@ class Live:
         """Whether the verifier isolates by itself what it runs."""
         return bool(getattr(self.target, "isolated", False))
 
+    @property
+    def is_seeded(self) -> bool:
+        """Whether its verdicts depend on no random number of the global generator: that one need not be seeded."""
+        return bool(getattr(self.target, "is_seeded", False))
+
     def verify(self, item: Item) -> Verdict:
         """The verdict on one completion; raises whatever the verifier raises. If async: not within an event loop."""
-
-        def one(item: Item) -> Verdict:
-            value = self._call(item)
-            return as_verdict(asyncio.run(_finish(value)) if inspect.isawaitable(value) else value, self.path)
-
         answers = accepted(item.answer)
         if len(answers) == 1:  # all but always
-            return one(item if answers[0] is item.answer else replace(item, answer=answers[0]))
-        return best([one(replace(item, answer=answer)) for answer in answers])
+            return self._verify_one(item if answers[0] is item.answer else replace(item, answer=answers[0]))
+        return best([self._verify_one(replace(item, answer=answer)) for answer in answers])
+
+    def _verify_one(self, item: Item) -> Verdict:
+        value = self._call(item)
+        if not isinstance(value, Verdict) and inspect.isawaitable(value):
+            value = asyncio.run(_finish(value))
+        return as_verdict(value, self.path)
 
     async def verify_async(self, item: Item) -> Verdict:
         """As `verify`, within an event loop."""
@@ -143,11 +149,10 @@ async def _finish(value: Awaitable) -> object:
 def as_verdict(value: Any, path: str) -> Verdict:
     """A verifier's Verdict, float or bool as a Verdict; None: it abstains. Else, NaN or outside [0, 1]: an error that
     says so. A built-in has no reason to abstain."""
-    is_ours = path.startswith(f"{__package__}.")
-    if value is None and not is_ours:
-        return Verdict(None, "abstained")
     if isinstance(value, Verdict):
         return tidy(value)
+    if value is None and not path.startswith(f"{__package__}."):
+        return Verdict(None, "abstained")
     if not isinstance(value, numbers.Real) and callable(item := getattr(value, "item", None)):
         value = item()  # numpy's bool, a tensor of one number
     if not isinstance(value, numbers.Real):

@@ -3,6 +3,7 @@
 
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Literal, Protocol, get_args
 
 Status = Literal[
@@ -75,6 +76,8 @@ class Verifier(Protocol):
 
 def tidy(verdict: Verdict) -> Verdict:
     """The same verdict with plain types, its texts shortened and made plain."""
+    if _is_tidy(verdict):
+        return verdict
     return Verdict(
         status=verdict.status,
         score=None if verdict.score is None else float(verdict.score),
@@ -84,6 +87,24 @@ def tidy(verdict: Verdict) -> Verdict:
         seconds=float(verdict.seconds),
         has_failed=False,
     )
+
+
+def _is_tidy(verdict: Verdict) -> bool:
+    """Whether `tidy` would change nothing: so it is with nearly all, which is quick to see."""
+    return (
+        type(verdict) is Verdict
+        and type(verdict.status) is str
+        and type(verdict.score) in (float, NoneType)
+        and (verdict.extracted is None or _is_plain(verdict.extracted, MAX_EXTRACTED_CHARACTERS))
+        and _is_plain(verdict.reason, MAX_REASON_CHARACTERS)
+        and verdict.steps is None
+        and type(verdict.seconds) is float
+        and verdict.has_failed is False
+    )
+
+
+def _is_plain(text: object, limit: int) -> bool:
+    return type(text) is str and len(text) <= limit and text.isprintable()
 
 
 def plain(text: object, limit: int) -> str:

@@ -89,6 +89,10 @@ class Worker:
         except ConnectionError as error:
             raise WorkerDied("the worker closed its socket") from error
 
+    def has_received(self) -> bool:
+        """Whether a frame, or its beginning, has been read together with one before it."""
+        return bool(self._received)
+
     def is_alive(self) -> bool:
         return not _ready(self._pidfd, 0)
 

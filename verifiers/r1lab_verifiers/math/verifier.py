@@ -56,6 +56,7 @@ class Math:
     undecided: str = "wrong"
     """What numbers that agree without a proof are worth: `wrong` (status undecided, score 0) or `correct`."""
 
+    is_seeded = True
     preload = ("r1lab_verifiers.math.verifier", "r1lab_verifiers.math.prove.value", "mpmath", "sympy")
 
     conventions: Conventions = field(init=False, repr=False, compare=False)

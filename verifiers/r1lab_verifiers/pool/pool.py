@@ -3,13 +3,14 @@
 A hostile completion costs one worker, never the run. Not who is to blame (`r1lab_verifiers.pool.blame`).
 
 Items wait in one queue; each worker has a thread that takes items, asks, and kills what is late. Where many wait and
-are quick, a worker is handed several at once; what it did not come to because one of them failed goes back to the front
-of the queue. An item that failed waits behind all others, then is run again on a fresh worker while nothing else runs,
-then its witness is. The deadline is of each of these runs: wall clock from the moment when its worker can begin (it has
-answered the item before; what waits in the queue has no clock) until the verdict is made. So an item that is late once
-and not again has a verdict, whose `seconds` are those of all its runs, more than one deadline. And an item waits at
-most one deadline for each hostile one ahead of it. Verifiers that confine what they run by themselves are driven by one
-more thread (`r1lab_verifiers.pool.isolated`).
+are quick, a worker is handed several at once and answers each of them; its thread lets answers gather for a few
+milliseconds. What it did not come to because one of them failed goes back to the front of the queue. An item that
+failed waits behind all others, then is run again on a fresh worker while nothing else runs, then its witness is. The
+deadline is of each of these runs: wall clock from the moment when its worker can begin (it has answered the item
+before; what waits in the queue has no clock) until the verdict is made. So an item that is late once and not again has
+a verdict, whose `seconds` are those of all its runs, more than one deadline. And an item waits at most one deadline for
+each hostile one ahead of it. Verifiers that confine what they run by themselves are driven by one more thread
+(`r1lab_verifiers.pool.isolated`).
 """
 
 import threading
@@ -189,15 +190,15 @@ class Pool:
         expected = QUICK_SECONDS
         while tasks := self._take(expected):
             start = time.monotonic()
-            done = self._run(seat, tasks)
+            done = self._run(seat, tasks, expected)
             expected = max(1e-6, (time.monotonic() - start) / done)
             if done < len(tasks):
                 self._put_back(tasks[done:])
         seat.leave()
 
-    def _run(self, seat: VerifierSlot, tasks: list[_Task]) -> int:
-        """How many of the tasks were run, from the first on: at least one."""
-        runs = seat.run([task.next_check() for task in tasks], is_fresh=bool(tasks[0].runs))
+    def _run(self, seat: VerifierSlot, tasks: list[_Task], expected: float) -> int:
+        """How many of the tasks were run, from the first on: at least one. expected: seconds that one takes."""
+        runs = seat.run([task.next_check() for task in tasks], bool(tasks[0].runs), expected)
         for done, task in enumerate(tasks):
             try:
                 run = next(runs, None)
@@ -222,6 +223,9 @@ class Pool:
     def _continue(self, task: _Task, run: Run) -> None:
         """One run more is known: decide, or queue the next."""
         task.runs.append(run)
+        if len(task.runs) == 1 and isinstance(run, Verdict):  # all but always
+            self._finish(task, run)
+            return
         key = (task.name, task.item.problem_id)
         if len(task.runs) == 2 and not task.is_decided() and key in self._witnessed:
             task.runs.append(self._witnessed[key])

@@ -12,6 +12,8 @@ from r1lab_verifiers.pool.worker import MAX_REPLY_BYTES, BuildRequest, CheckRequ
 
 MAKING = "making the verifier"
 """What the reason of a failure begins with where no check came to be run."""
+MAX_PAUSE_SECONDS = 0.003
+"""For which answers gather: short beside any deadline."""
 MAX_SENT_BYTES = 1 << 15
 """Bytes of checks sent together: less than any socket's buffer, so that neither side waits for the other to read."""
 
@@ -33,8 +35,12 @@ class VerifierSlot:
         self._is_tired = False
         self._number = 0
 
-    def run(self, checks: Sequence[CheckRequest], is_fresh: bool = False) -> Iterator[Run]:
+    def run(
+        self, checks: Sequence[CheckRequest], is_fresh: bool = False, expected_seconds: float = 0.0
+    ) -> Iterator[Run]:
         """Checks of one verifier, in order; in a worker that judges nothing else where `is_fresh`.
+
+        expected_seconds: what one of them takes, going by earlier ones, so that several answers are read at once.
 
         Ends early where the worker had to go (a failure is its last run) or a later check is too large to be sent with
         the others: the rest is still to be run. Raises what a check raises that cannot be pickled, and SandboxError
@@ -50,7 +56,8 @@ class VerifierSlot:
         frames = self._encoded(checks)
         for left in range(len(frames), 0, -1):
             together = frames if left == len(frames) else ()
-            run = self._answer(self._number - left + 1, self._deadline, together)
+            pause = min(MAX_PAUSE_SECONDS, (left - 1) * expected_seconds)
+            run = self._answer(self._number - left + 1, self._deadline, together, pause)
             run = run or Failure("crash", "an answer without a verdict")
             is_over = is_fresh or self._is_tired or isinstance(run, Failure)
             if is_over:
@@ -92,16 +99,19 @@ class VerifierSlot:
             frames.append(frame)
         return frames
 
-    def _answer(self, number: int, seconds: float, frames: Sequence[bytes] = ()) -> Run | None:
+    def _answer(self, number: int, seconds: float, frames: Sequence[bytes] = (), pause: float = 0.0) -> Run | None:
         """The next answer, which the worker has `seconds` for from now on; None to a BuildRequest that worked.
 
-        frames: requests to send first, this one's and those to follow.
+        frames: requests to send first, this one's and those to follow. pause: seconds to let answers gather before any
+        is read, so that this thread is not woken for each.
         """
         assert self._worker is not None  # `run` made one
         start = time.monotonic()
         try:
             if frames:
                 self._worker.send(frames, seconds=seconds)
+            if pause and not self._worker.has_received():
+                time.sleep(pause)
             frame = self._worker.receive(seconds=start + seconds - time.monotonic(), limit=MAX_REPLY_BYTES)
             reply = decode(frame, number)
         except WorkerLate:

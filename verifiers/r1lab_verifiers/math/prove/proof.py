@@ -3,6 +3,7 @@
 The budget counts Python calls, not seconds, so the verdict does not depend on the machine.
 """
 
+import random
 import sys
 from contextlib import contextmanager
 
@@ -33,16 +34,21 @@ def prove(left: Node, right: Node) -> bool | None:
     if size(left) + size(right) > MAX_NODES_OF_BOTH:
         return None
     import sympy
-    from sympy.core import cache, random
+    from sympy.core import cache
+    from sympy.core import random as own_random
 
     # the budget and sympy's random points are the same in every proof, whatever was proved before
     cache.clear_cache()
+    own_random.seed(0)
+    state = random.getstate()  # some of sympy's modules draw from the global generator, which is the caller's
     random.seed(0)
-    with _budget(MAX_CALLS):
-        try:
+    try:
+        with _budget(MAX_CALLS):
             return _decide(sympy, _build(sympy, left) - _build(sympy, right))
-        except (Spent, Exception):  # sympy raises anything; whatever it is, it is no proof
-            return None
+    except (Spent, Exception):  # sympy raises anything; whatever it is, it is no proof
+        return None
+    finally:
+        random.setstate(state)
 
 
 @contextmanager
