@@ -58,6 +58,9 @@ _HEADING = re.compile(
 _LETTER = re.compile(
     r"\b(?:it'?s|is|choose|choice|option|answer:?|[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),?\s+\(?([A-Z])\)?[.\s]*$"
 )
+# "it's (B).", "I"; not "is bob"
+_CAPITAL_END = re.compile(r"[A-Z]\)?[.\s]*\Z")
+"""Without it _LETTER matches nothing, which is quicker to see."""
 # "Option (A) is correct."; not "A is a number"
 _CALLED_RIGHT = re.compile(
     r"\W*(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:the\s+)?(?:option|choice|answer|statement)\s+)?\(?([A-J])\)?[*\s]+is\s+(?:the\s+)?"
@@ -203,9 +206,11 @@ def _sentences(region: str) -> tuple[str, ...]:
     tail = without_annotations(tail)
     start, found = 0, []
     for end in SENTENCE_END.finditer(masked(tail)):
-        found.append(tail[start : end.start() if end[0] in ENDS_ALONE else end.end()])
-        start = end.end()
-    return tuple(text for text in [*found, tail[start:]] if text.strip())
+        first, last = end.span()
+        found.append(tail[start : first if end[0] in ENDS_ALONE else last])
+        start = last
+    found.append(tail[start:])
+    return tuple(filter(str.strip, found))
 
 
 def verdict_word(region: str, _: bool) -> ExtractedAnswer | None:
@@ -222,7 +227,7 @@ def last_letter(region: str, _: bool) -> ExtractedAnswer | None:
     last = _sentences(region)[-1:]
     if last and (called := _CALLED_RIGHT.fullmatch(last[0])):
         return ExtractedAnswer("last letter", (called[1],))
-    match = _LETTER.search(end)
+    match = _LETTER.search(end) if _CAPITAL_END.search(end) else None
     if match is None or denies(end[: match.start(1)]) or _DENIED_CHOICE.search(end[: match.start(1)]):
         return None
     return ExtractedAnswer("last letter", (match[1],))

@@ -81,20 +81,23 @@ class Math:
         object.__setattr__(self, "conventions", made)
 
     def verify(self, item: Item) -> Verdict:
-        if reason := self.check(item.answer):
-            return Verdict(None, "error", reason=f"math: {reason}")
-        golds = with_options(gold_readings(str(item.answer)), item)
-        first_unreadable = None
-        for extracted in candidates(item.completion, self.extract, self.after, any(map(_is_said, golds))):
-            verdict = self._judge(golds, extracted, item)
-            if verdict.status != "unparsable":
-                return verdict
-            first_unreadable = first_unreadable or verdict
-        return first_unreadable or Verdict(0.0, "no_answer", reason="no answer where one is looked for")
+        if not (readings := _readings_of_gold(item.answer)):
+            return Verdict(None, "error", reason=f"math: {self.check(item.answer)}")
+        golds, has_words = with_options(readings, item), has_said(str(item.answer))
+        first = None
+        for extracted in candidates(item.completion, self.extract, self.after, has_words):
+            if has_words or extracted.place not in WORDS:
+                verdict = self._judge(golds, extracted, item)
+                if verdict.status != "unparsable":
+                    return verdict
+            first = first or extracted
+        if first is None:
+            return Verdict(0.0, "no_answer", reason="no answer where one is looked for")
+        return self._judge(golds, first, item)
 
     def check(self, answer: str | dict) -> str | None:
         """Why nothing can be judged against this gold answer, or None."""
-        if isinstance(answer, str | int | float) and gold_readings(str(answer)):
+        if _readings_of_gold(answer):
             return None
         return f"the gold answer {str(answer)[:80]!r} cannot be read"
 
@@ -102,7 +105,7 @@ class Math:
         """The verdict on what one place holds; `unparsable` where another place may hold more."""
         texts = extracted.texts if self.boxes == "agree" else extracted.texts[-1:]
         shown = " | ".join(text.strip()[:200] for text in texts[-4:])
-        if any(len(text.encode("utf-8", "replace")) > MAX_ANSWER_BYTES for text in texts):
+        if any(map(_is_too_long, texts)):
             return Verdict(0.0, "unparsable", shown, f"{extracted.place}: longer than {MAX_ANSWER_BYTES} bytes")
         if len(texts) > MAX_BOXES:
             return Verdict(0.0, "wrong", shown, f"{len(texts)} boxes")
@@ -152,7 +155,7 @@ class Math:
 
     def describe(self, answer: str | dict) -> str:
         """The kind of answer that the gold is read as: number, fraction, expression, set, interval, text ..."""
-        return kind_of(gold_readings(str(answer)) if isinstance(answer, str | int | float) else ())
+        return kind_of(_readings_of_gold(answer))
 
     def doubt(self, answer: str | dict) -> str | None:
         """Why a gold that can be judged may be read as less than it says, or None: words with digits or TeX in them,
@@ -174,6 +177,23 @@ class Math:
             "whole": body,
         }
         return frames.get(self.extract) or " and ".join(f"\\boxed{{{text}}}" for text in texts or [body])
+
+
+def _readings_of_gold(answer: object) -> tuple[Node, ...]:
+    """Nothing where a gold answer cannot be read."""
+    return gold_readings(str(answer)) if isinstance(answer, (str, int, float)) else ()
+
+
+def _is_too_long(text: str) -> bool:
+    if len(text) <= MAX_ANSWER_BYTES // 4:  # no character takes more bytes
+        return False
+    return len(text.encode("utf-8", "replace")) > MAX_ANSWER_BYTES
+
+
+@lru_cache(maxsize=4096)
+def has_said(answer: str) -> bool:
+    """Whether words alone may say a gold answer, in one of its readings."""
+    return any(map(_is_said, gold_readings(answer)))
 
 
 def _is_said(gold: Node) -> bool:
@@ -200,11 +220,16 @@ def words_of(text: str) -> tuple[Node, ...]:
     return read_words(text)
 
 
-@lru_cache(maxsize=16384)
 def pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
-    """`agree`, once for each pair: the answers of a group repeat."""
+    """Whether one reading of the gold agrees with one of an answer."""
     if isinstance(gold, Num) and isinstance(reading, Num):
         return agree(gold, reading, conventions)
+    return _pair(gold, reading, conventions)
+
+
+@lru_cache(maxsize=16384)
+def _pair(gold: Node, reading: Node, conventions: Conventions) -> bool | None:
+    """`agree`, once for each pair: the answers of a group repeat."""
     try:
         if gold != reading and unrolled_size(reading) > MAX_UNROLLED_SIZE:
             return False

@@ -16,6 +16,8 @@ MAX_TAIL_CHARACTERS = 30_000
 
 def final_region(text: str) -> str:
     """What follows the last `</think>`; of that, the inside of the last `<answer>`. Endless thinking is no answer."""
+    if "<" not in text:
+        return text
     text = text.rpartition("</think>")[2].partition("<think>")[0]
     _, tag, inside = text.rpartition("<answer>")
     return inside.partition("</answer>")[0] if tag else text
@@ -33,7 +35,7 @@ def tail(region: str) -> str:
 
 def has_answer_tag(text: str) -> bool:
     """Whether an <answer> is opened after the thinking."""
-    return "<answer>" in text.rpartition("</think>")[2].partition("<think>")[0]
+    return "<answer>" in text and "<answer>" in text.rpartition("</think>")[2].partition("<think>")[0]
 
 
 def after_marker(text: str, marker: str) -> str | None:

@@ -6,11 +6,10 @@ differences and products of plain numbers are not either: 3+4, 123\cdot456. Form
 5!, \binom52, 2^{12}, 2^3\cdot3, 1\times10^3, \frac{14}{2}, 16-4\pi.
 """
 
-from fractions import Fraction
-
 from r1lab_verifiers.math.prove import trig
 from r1lab_verifiers.math.prove.exact import rational
 from r1lab_verifiers.math.read.tree import (
+    ZERO,
     Add,
     Big,
     Call,
@@ -25,6 +24,7 @@ from r1lab_verifiers.math.read.tree import (
     Relation,
     Seq,
     SetOp,
+    Sym,
     TooBig,
     children,
     contains,
@@ -41,6 +41,7 @@ _CIRCLE = ("sin", "cos")
 
 def is_finished(reading: Node, gold: Node) -> bool:
     """Whether nothing in the reading is left to do that the gold has done."""
+    is_same = reading == gold
     match reading:
         case Relation((*_, Call("mod", (value, _))), ops) if "==" in ops:
             reading = value  # 24 is congruent to 3 modulo 7
@@ -50,17 +51,20 @@ def is_finished(reading: Node, gold: Node) -> bool:
             reading = value
     if isinstance(reading, Num):
         return True
-    if any(isinstance(part, Mul) and Num(Fraction(0)) in part.args for part in _parts(reading)):
+    parts = _parts(reading)
+    if any(isinstance(part, Mul) and ZERO in part.args for part in parts):
         return False  # x0 is nobody's answer
+    if is_same:
+        return True
     known = {name for part in _parts(gold) if (name := _task(part))}
-    is_polar = Const("i") in _parts(reading)
-    if any(name and name not in known and not (is_polar and name in _CIRCLE) for name in map(_task, _parts(reading))):
+    is_polar = Const("i") in parts
+    if any(name and name not in known and not (is_polar and name in _CIRCLE) for name in map(_task, parts)):
         return False
     if not _is_one_number(gold):
         return True
     called = LEFT_STANDING | {part.name for part in _parts(gold) if isinstance(part, Call)}
-    left = (isinstance(part, Call) and part.name not in called for part in _parts(reading))
-    return not any(left) and not any(map(_is_plain_arithmetic, _parts(reading)))
+    left = (isinstance(part, Call) and part.name not in called for part in parts)
+    return not any(left) and not any(map(_is_plain_arithmetic, parts))
 
 
 def _parts(node: Node) -> list[Node]:
@@ -73,6 +77,8 @@ def _parts(node: Node) -> list[Node]:
 def _task(node: Node) -> str | None:
     """The name of the task that a node puts, if it does."""
     match node:
+        case Num() | Sym() | Const():  # most are
+            return None
         case Big(kind, _, _, _, _):
             return kind
         case SetOp("cap", _, _):

@@ -190,8 +190,10 @@ def _plain_number(text: str) -> Node | None:
     r"""What most answers are, read before anything else is tried: 12, -3.5, 3/4, \frac{3}{4}."""
     text = text.removeprefix("$")  # a price; a formula's would need another
     if _PLAIN.fullmatch(text):
-        places = text.partition(".")[2]
-        return Num(Fraction(text), len(places) if places else None)
+        whole, _, places = text.partition(".")
+        if not places:
+            return Num(Fraction(int(whole)))
+        return Num(Fraction(int(whole + places), 10 ** len(places)), len(places))
     if match := _FRACTION.fullmatch(text):
         sign, top, bottom = match[1], match[2] or match[4], match[3] or match[5]
         quotient = div(Num(Fraction(top)), Num(Fraction(bottom)))

@@ -110,6 +110,8 @@ class Parser(Atoms):
         factors: list[Node] = [self.power()]
         divisions = self.chained()
         while True:
+            if self.tokens[self.at].kind == "end":
+                return mul(*factors)
             if self.is_sign("*") or self.is_command(*names.TIMES):
                 self.take()
                 factors.append(self._factor())
@@ -171,6 +173,8 @@ class Parser(Atoms):
     def postfix(self, base: Node) -> Node:
         """The base with what is written behind it."""
         for _ in self.chained():
+            if self.tokens[self.at].kind not in ("sign", "command"):
+                return base
             if self.is_sign("^", "**"):
                 self.take()
                 base = self._raise(base)

@@ -112,7 +112,10 @@ def without_reserve(text: str) -> str:
 def denies(before: str) -> bool:
     """Whether the text before an answer says that it is none, or only a bound or a part of one."""
     tail = before[-60:]
-    return any(pattern.search(tail) for pattern in _BEFORE) or is_unclaimed(before)
+    for pattern in _BEFORE:
+        if pattern.search(tail):
+            return True
+    return is_unclaimed(before)
 
 
 def takes_back(after: str) -> bool:

@@ -5,8 +5,8 @@ Text in, pieces of it out; reads no mathematics. Whether the words around a piec
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 MAX_SENTENCE_CHARACTERS, MAX_NAME_CHARACTERS = 4000, 4
 """Characters of a sentence, and letters of a formula that only names something: `$n$`, `$ABC$`."""
@@ -103,8 +103,7 @@ _ASKED = re.compile(
 _AND = re.compile(r"\s*(?:,|,?\s*and|or)\s*", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class SentencePart:
+class SentencePart(NamedTuple):
     """A formula, a bold text or a number with its place in a sentence."""
 
     start: int
@@ -222,18 +221,20 @@ def conclusion(text: str) -> SentencePart | None:
     """What a sentence comes to: what is in bold; what follows its last `=`; else the last weighty piece of its last
     clause (`so`, `therefore`, `which is`), or the members that it lists behind `are`."""
     found = pieces(text)
-    if bold := [piece for piece in found if not piece.is_formula and text.startswith("**", piece.start)]:
+    bold = "**" in text and [piece for piece in found if not piece.is_formula and text.startswith("**", piece.start)]
+    if bold:
         return bold[-1]
     said = _SAID.search(text)
     if said and not _WORDS.search(said[1]) and ("=" not in said[1] or _HEAD.match(said[1])):
         return SentencePart(said.start(1), said.end(1), said[1], False)
     found = _without_reason(text, found)
-    found = [piece for piece in found if not _OTHER_FORM.search(text[: piece.start])] or found
+    if "(" in text:
+        found = [piece for piece in found if not _OTHER_FORM.search(text[: piece.start])] or found
     start = 0
     for mark in _CLAUSE.finditer(text):
         if any(piece.start >= mark.end() for piece in found):
             start = mark.end()
-    for mark in reversed(list(_EQUALS.finditer(text, start))):
+    for mark in reversed(list(_EQUALS.finditer(text, start)) if "=" in text else ()):
         after = [piece for piece in found if piece.start >= mark.end()]
         if not after and _BARE_NAME.fullmatch(text, mark.end()):
             after = [piece for piece in found if start <= piece.start and piece.end <= mark.start()][-1:]
@@ -263,7 +264,7 @@ def _listed(text: str, main: Sequence[SentencePart]) -> SentencePart:
     is_list = None not in names and len(names) == 1
     if len(chosen) == 1 and chosen[0].is_formula and _WORTH.match(text[: chosen[0].start]):
         worth = _ASKED.match(chosen[0].text)  # the largest is n + 1 = 6
-        return replace(chosen[0], text=chosen[0].text[worth.end() :]) if worth else chosen[0]
+        return chosen[0]._replace(text=chosen[0].text[worth.end() :]) if worth else chosen[0]
     if len(chosen) == 1 or (not is_list and not _PLURAL.search(text[: chosen[0].start])):
         return main[-1]
     joined = ", ".join(piece.text for piece in chosen)

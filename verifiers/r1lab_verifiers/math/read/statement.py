@@ -21,6 +21,11 @@ _WORD = (
 )
 _WORDS_SEEN = ("ans", "correct opt", "correct cho", "resp", "risp", "antw")
 """Without any of these an ASCII text has none of the words."""
+# "the answer", "ans."; not "means", "answered"
+_SEEN_ALONE = re.compile(
+    r"(?<![a-z])(?:answers?|ans|correct\s+(?:option|choice)|respuesta|resposta|risposta|antwort)(?![a-z])"
+)
+"""The same, where one of them is seen in small letters."""
 _IS = (
     "is|are|was|=>|->|\u2192|=|:|\uff1a|equals?|(?:should|must|will|would)\\s+be|comes\\s+(?:out\\s+)?to|becomes|es|est|ist|\u00e9|\u00e8|sera"
     "|\u662f|\u4e3a|\u70ba|\u306f"
@@ -97,8 +102,10 @@ MAX_TURNS = 64
 def stated(tail: str) -> str | None:
     """What the last statement of the text says, up to the end of its sentence; a correction behind it (`wait, 6`)
     counts instead, and where it is taken back it is empty. None where there is no statement."""
-    if tail.isascii() and not any(word in tail.lower() for word in _WORDS_SEEN):
-        return None
+    if tail.isascii():
+        lower = tail.lower()
+        if not any(map(lower.__contains__, _WORDS_SEEN)) or not _SEEN_ALONE.search(lower):
+            return None
     found = list(_HEADED.finditer(tail))[-1:]
     made: list[re.Match] = []
     for match in list(_STATED.finditer(tail))[: -MAX_STATEMENTS - 1 : -1]:
@@ -182,12 +189,10 @@ def _places(region: str) -> set[int]:
     """Where the first names of turns stand. Found as plain texts: a pattern's search of a megabyte takes too long."""
     places = set()
     for name in _TURNS:
-        start = region.find(name)
-        for _ in range(MAX_TURNS):
-            if start < 0:
-                break
+        start, left = region.find(name), MAX_TURNS
+        while start >= 0 and left:
             places.add(start)
-            start = region.find(name, start + len(name))
+            start, left = region.find(name, start + len(name)), left - 1
     return places
 
 

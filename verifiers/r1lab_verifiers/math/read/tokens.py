@@ -98,11 +98,13 @@ class TokenCursor:
 
     def is_sign(self, *signs: str) -> bool:
         """Whether the next token is one of these signs."""
-        return self.token.kind == "sign" and self.token.text in signs
+        token = self.tokens[self.at]
+        return token.kind == "sign" and token.text in signs
 
     def is_command(self, *commands: str) -> bool:
         """Whether the next token is one of these commands, given without backslash."""
-        return self.token.kind == "command" and self.token.text in commands
+        token = self.tokens[self.at]
+        return token.kind == "command" and token.text in commands
 
     def take(self) -> Token:
         """Read the next token."""

@@ -3,8 +3,11 @@
 Not a computer algebra system: no node simplifies itself, and none is ever evaluated by Python's own parser.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import attrgetter
+from typing import Any
 
 MAX_NODES = 2000
 MAX_DEPTH = 100
@@ -237,24 +240,26 @@ def sub(left: Node, right: Node) -> Node:
 
 def children(node: Node) -> tuple[Node, ...]:
     """The nodes directly below."""
-    match node:
-        case Add(args) | Mul(args) | Call(_, args):
-            return args
-        case Pow(base, exponent):
-            return (base, exponent)
-        case Seq(_, items, _) | Ratio(items) | Relation(items, _):
-            return items
-        case Big(_, _, low, high, body):
-            return tuple(part for part in (low, high, body) if part is not None)
-        case SetOp(_, left, right):
-            return (left, right)
-        case Builder(head, conditions):
-            return (head, *conditions)
-        case Matrix(rows):
-            return tuple(cell for row in rows for cell in row)
-        case Percent(value) | Quantity(value, _):
-            return (value,)
-    return ()
+    below = _BELOW.get(type(node))
+    return () if below is None else below(node)
+
+
+_BELOW: dict[type, Callable[[Any], tuple[Node, ...]]] = {
+    Add: attrgetter("args"),
+    Mul: attrgetter("args"),
+    Call: attrgetter("args"),
+    Pow: attrgetter("base", "exponent"),
+    Seq: attrgetter("items"),
+    Ratio: attrgetter("parts"),
+    Relation: attrgetter("sides"),
+    Big: lambda node: tuple(part for part in (node.low, node.high, node.body) if part is not None),
+    SetOp: attrgetter("left", "right"),
+    Builder: lambda node: (node.head, *node.conditions),
+    Matrix: lambda node: tuple(cell for row in node.rows for cell in row),
+    Percent: lambda node: (node.value,),
+    Quantity: lambda node: (node.value,),
+}
+"""How `children` finds them: by the type, since most nodes are leaves, which a match would know last."""
 
 
 def rebuild(node: Node, parts: list[Node]) -> Node:
@@ -311,7 +316,13 @@ def is_unknown_function(node: Node) -> bool:
 
 def contains(node: Node, test) -> bool:
     """Whether a node in it passes the test."""
-    return test(node) or any(contains(child, test) for child in children(node))
+    left = [node]
+    while left:
+        part = left.pop()
+        if test(part):
+            return True
+        left += children(part)
+    return False
 
 
 def substitute(node: Node, name: str, value: Node) -> Node:
