@@ -223,7 +223,8 @@ def _alarms(row: dict) -> list[str]:
         name, _, kind = rest.rpartition("/")
         if value and kind in ALARMS and area in ("verdict", "eval"):
             whose = f"{name}: " if name else ""
-            alarms.append(f"{whose}{value} {ALARMS[kind]}" if area == "eval" else f"{whose}{value:.1%} {ALARMS[kind]}")
+            word = ALARMS[kind].removesuffix("s") if value == 1 and area == "eval" else ALARMS[kind]
+            alarms.append(f"{whose}{value} {word}" if area == "eval" else f"{whose}{value:.1%} {word}")
     return alarms
 
 
