@@ -20,7 +20,7 @@ from r1lab.hub import model_card
 from r1lab.policy import models
 from r1lab.recipe import AnyStageConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
-from r1lab.recipe.load import Plan
+from r1lab.recipe.load import Plan, makes_policy
 from r1lab.rollout.verification import version_of
 from r1lab.run import checkpoint, files, outcome
 from r1lab.run.folder import RunFolder, admit, folder, open_run
@@ -30,7 +30,7 @@ from r1lab.run.metrics import MetricsFile
 from r1lab.run.progress import Progress
 from r1lab.run.rewind import rewind
 from r1lab.run.trackers import Trackers
-from r1lab.stages import costs, eval, reject, standing
+from r1lab.stages import costs, eval, reject, reward_model, standing
 from r1lab.stages import train as train_stage
 from r1lab.stages.check import Checked
 from r1lab.stages.prepare import Ready, filled, prepare
@@ -50,6 +50,8 @@ class Run:
 RUNNERS = {
     "sft": train_stage.run_stage,
     "rl": train_stage.run_stage,
+    "preference": train_stage.run_stage,
+    "reward_model": reward_model.run_stage,
     "reject": reject.run_stage,
     "eval": ranks.by_first(eval.run_stage),
 }
@@ -184,13 +186,15 @@ def _stages(
 
 
 def _last_model(trained: list[Ready], ready: list[Ready], plan: Plan, run: RunFolder) -> None:
-    """The card of every stage that trains, and the last one's model as the run's."""
+    """The card of every stage that trains, and the last policy as the run's model, where there is one."""
     for ready_stage in trained:
         chain = ready[: ready.index(ready_stage) + 1]
         model_card.write(run.stage_folder(ready_stage.stage.name) / "model", chain, plan, run)
+    policies = [ready_stage for ready_stage in trained if makes_policy(ready_stage.stage)]
     if trained:
         with files.atomic_folder(run.model) as folder:
-            shutil.copytree(run.stage_folder(trained[-1].stage.name) / "model", folder, dirs_exist_ok=True)
+            name = (policies or trained)[-1].stage.name
+            shutil.copytree(run.stage_folder(name) / "model", folder, dirs_exist_ok=True)
 
 
 def _all_stages(ready: list[Ready], plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile) -> None:

@@ -216,6 +216,8 @@ class Sample:
     """float32 [T], what the value head learns."""
     penalty: np.ndarray | None = None
     """float32 [T], coefficient of |logp - old|, where a mask gives one."""
+    margin: np.ndarray | None = None
+    """float32 [T], by how much the chosen completion of a pair has to lead; None where no loss reads it."""
     counted: np.ndarray | None = None
     """bool [T], tokens that sums over a sequence read; None: those whose scale is not 0."""
     reward: float = 0.0
@@ -270,6 +272,8 @@ class PackedBatch:
     """float32 [N]"""
     penalty: Tensor | None = None
     """float32 [N]"""
+    margin: Tensor | None = None
+    """float32 [N]"""
     counted: Tensor | None = None
     """bool [N]"""
 
@@ -303,4 +307,5 @@ class Update:
     forwarded_tokens: int
     """Prompt and completion tokens of the forwarded samples."""
     rows: dict[str, np.ndarray]
-    """logp, entropy, old, ref (NaN without a reference), engine, advantage, scale: float32 [N]; role: int64 [N]."""
+    """logp, entropy, old, ref (NaN without a reference), engine, advantage, scale: float32 [N]; role: int64 [N]. Of a
+    reward model also score and lead, and NaN for what it has not."""

@@ -4,12 +4,15 @@ import json
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
+from r1lab_data import labelled
 from r1lab_data.code_rows import ROW_FORMATS
 from r1lab_data.columns import problems
 from r1lab_data.files import read
 from r1lab_data.layouts import recognised
 from r1lab_data.problem import DataError, Problem
+from r1lab_data.rows import Table
 from r1lab_data.split import distinct as distinct_of
 from r1lab_data.split import part as part_of
 
@@ -32,6 +35,7 @@ def load(
     base: Path | None = None,
     demonstrates: bool = False,
     is_whole: bool = False,
+    is_labelled: bool = False,
     bad_rows: list[str] | None = None,
 ) -> list[Problem]:
     r"""The problems of a hub id, a local file or folder, or a URL.
@@ -46,6 +50,7 @@ def load(
     demonstrates: read for its solutions; an answer, which no verifier will ask for, need not be there. is_whole: `meta`
     holds every column, also those with a role, as it stands, and no column need be the answer. bad_rows: takes a line
     for each row that makes no problem (no answer, no text), which is left out; None: the first ends in a DataError.
+    is_labelled: the rows are pairs, or completions or steps with labels (`r1lab_data.labelled`).
     Text stays as it is but for line ends: \r\n and \r are \n in prompts, solutions and text answers, not in `meta`.
     DataError: whatever is wrong, in one line with file, row, value, what is allowed and the remedy.
     """
@@ -53,6 +58,27 @@ def load(
         raise DataError(f"source {source}: limit {limit} leaves no rows; give a number from 1 on, or leave it out")
     chooses = bool(where) or distinct != "rows" or holdout is not None or bad_rows is not None
     table = read(path, split=split, config=config, base=base, limit=None if chooses else limit)
+    if is_labelled:
+        made = labelled.problems(table, columns, source=source, where=where, bad_rows=bad_rows)
+    else:
+        form = {"verifier": verifier, "answer_format": answer_format, "where": where, "bad_rows": bad_rows}
+        made = _answered(table, columns, source=source, demonstrates=demonstrates, is_whole=is_whole, **form)
+    made = distinct_of(made, distinct)
+    if holdout is not None:
+        made = part_of(made, holdout=holdout, take=part, by=holdout_by)
+    return made[:limit]
+
+
+def _answered(
+    table: Table,
+    columns: Mapping[str, str | Mapping[str, str]],
+    *,
+    answer_format: str,
+    demonstrates: bool,
+    is_whole: bool,
+    **form: Any,
+) -> list[Problem]:
+    """The rows as problems with an answer, layouts of other trainers recognised; `form` is for `problems`."""
     faults: dict[int, str] = {}
     if answer_format not in ROW_FORMATS:
         table, columns, faults = recognised(table, columns, demonstrates=demonstrates, is_whole=is_whole)
@@ -60,14 +86,7 @@ def load(
             raise DataError(f"{table.where(0)}: {faults[0]}")
     if demonstrates and "solution" in columns and "answer" not in columns and answer_format == "plain":
         columns = {**columns, "answer": columns["solution"]}
-    made = problems(
-        table, columns, source=source, verifier=verifier, answer_format=answer_format, where=where, is_whole=is_whole,
-        bad_rows=bad_rows, faults=faults,
-    )  # fmt: skip
-    made = distinct_of(made, distinct)
-    if holdout is not None:
-        made = part_of(made, holdout=holdout, take=part, by=holdout_by)
-    return made[:limit]
+    return problems(table, columns, answer_format=answer_format, is_whole=is_whole, faults=faults, **form)
 
 
 def digest(problems: Iterable[Problem]) -> str:

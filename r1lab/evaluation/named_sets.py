@@ -17,7 +17,7 @@ from r1lab.recipe.data import SourceConfig
 from r1lab_data.files import local
 from r1lab_data.names import PUBLISHED_SETS, did_you_mean
 from r1lab_data.rows import suffix
-from r1lab_data.tasks import TASKS, VERIFIERS
+from r1lab_data.tasks import ANSWERED, VERIFIERS
 
 GYM = "gym:"
 MAWPS = {"columns": {"prompt": "input", "answer": "target"}, "verifier": "numeric"}
@@ -78,7 +78,7 @@ def knobs_of(set_name: str, base: Path | None, set_names: Iterable[str] = ()) ->
     """The short name and the knobs behind what a set is called by."""
     if set_name in SETS:
         return set_name, SETS[set_name]
-    if set_name in TASKS or set_name.startswith(GYM):
+    if set_name in ANSWERED or set_name.startswith(GYM):
         return set_name.replace(":", "_"), {
             "task": set_name,
             "split": "eval",
@@ -87,7 +87,7 @@ def knobs_of(set_name: str, base: Path | None, set_names: Iterable[str] = ()) ->
         }
     if is_place(set_name, base):
         return Path(urlparse(set_name).path).name.partition(".")[0] or "set", {"path": set_name}
-    known = (*set_names, *SETS, *TASKS)
+    known = (*set_names, *SETS, *ANSWERED)
     raise RecipeError(
         f"--on {set_name!r} is no set ({', '.join(known)}, gym:<task>), no file or folder here and no hub id "
         f"org/name{did_you_mean(set_name, known)}"
@@ -101,7 +101,7 @@ def is_place(set_name: str, base: Path | None) -> bool:
 
 def is_dataset(set_name: str) -> bool:
     """Whether it is none by name and no task: a file, a folder, a URL or a hub id, if anything."""
-    return set_name not in SETS and set_name not in TASKS and not set_name.startswith(GYM)
+    return set_name not in SETS and set_name not in ANSWERED and not set_name.startswith(GYM)
 
 
 def verifier_of(task: str) -> str:

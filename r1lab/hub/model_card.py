@@ -24,7 +24,16 @@ from r1lab_data import Problem
 from r1lab_data.files import HUB_ID, local
 from r1lab_data.loaders import digest
 
-TAGS = {"rl": ("reinforcement-learning", "verifiable-rewards"), "sft": ("sft",)}
+TAGS = {
+    "rl": ("reinforcement-learning", "verifiable-rewards"), "sft": ("sft",),
+    "reward_model": ("reward-model", "reward-modeling"), "preference": ("preference-optimization",),
+}  # fmt: skip
+MADE_BY = {
+    "rl": "RL with rewards that a program verifies", "sft": "SFT on demonstrations",
+    "reward_model": "training of a score on labelled completions", "preference": "preference optimization on pairs",
+}  # fmt: skip
+TASKS = (("text-generation", "Text generation"), ("text-classification", "Text classification"))
+"""The hub's names of what a policy and what a reward model does."""
 # "org/name-1.5"; not "org/a/b"
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -63,8 +72,7 @@ def text(ready: Sequence[CardStage], plan: Plan, manifest: Mapping[str, Any], ro
     rows = [row for row in rows if row["stage"] in known]
     scored = {eval_set.name: scores(eval_set.name, chain, rows) for eval_set in chain[-1].sets}
     front = front_matter(chain, plan, scored).to_yaml()
-    said = {"rl": "RL with rewards that a program verifies", "sft": "SFT on demonstrations"}
-    name, kinds = base_name(chain[0]), ", then ".join(said[each.stage.kind] for each in chain)
+    name, kinds = base_name(chain[0]), ", then ".join(MADE_BY[each.stage.kind] for each in chain)
     parts = [
         f"---\n{front}\n---\n\n# {plan.name}\n",
         f"{name} after {kinds}. Made by r1lab; stage `{chain[-1].stage.name}` of run `{manifest['hash']}`.\n",
@@ -129,8 +137,8 @@ def front_matter(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, li
     last, sources = chain[-1], [source for each in chain for source in each.stage.data.values()]
     results = [
         EvalResult(
-            task_type="text-generation",
-            task_name="Text generation",
+            task_type=TASKS[is_scorer(last)][0],
+            task_name=TASKS[is_scorer(last)][1],
             metric_type="accuracy",
             metric_name=f"avg@{lines[-1]['n']}",
             metric_value=round(lines[-1]["avg"], 6),
@@ -142,11 +150,16 @@ def front_matter(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, li
     return ModelCardData(
         **base_card(chain[0]),
         library_name="transformers",
-        pipeline_tag="text-generation",
+        pipeline_tag=TASKS[is_scorer(last)][0],
         tags=["r1lab", *dict.fromkeys(tag for each in chain for tag in TAGS[each.stage.kind])],
         datasets=sorted({source.path for source in sources if source.path and is_on_hub(source, plan)}) or None,
         **({"model_name": plan.name, "eval_results": results} if results else {}),
     )
+
+
+def is_scorer(card_stage: CardStage) -> bool:
+    """Whether the model scores completions and writes none."""
+    return card_stage.stage.kind == "reward_model"
 
 
 def is_on_hub(source: SourceConfig, plan: Plan) -> bool:
@@ -176,7 +189,7 @@ def scores(name: str, chain: Sequence[CardStage], rows: list[dict]) -> list[dict
         return []
     chosen = max(final, key=lambda row: row[keep]) if keep else final[-1]
     shown = [evaluated[0], chosen] if evaluated[0] is not chosen else [chosen]
-    keys = ("avg", "low", "high", "n", "problems", "errors", "timeout", "undecided", "abstained")
+    keys = ("avg", "low", "high", "n", "problems", "errors", "timeout", "undecided", "abstained", "auc", "ece")
     return [{key: row.get(f"eval/{name}/{key}") for key in keys} | {"at": (row["stage"], row["step"])} for row in shown]
 
 
@@ -203,10 +216,23 @@ def score_table(scored: Mapping[str, list[dict]], last: CardStage) -> str:
         return "Not evaluated on held-out problems.\n"
     knobs = last.stage.eval
     head = "| set | when | share right | 95 % interval | problems x samples |\n|---|---|---|---|---|\n"
+    if is_scorer(last):
+        told = [
+            f"{name}: area under the ROC curve {figure(shown[-1]['auc'])}, expected calibration error "
+            f"{figure(shown[-1]['ece'])}"
+            for name, shown in scored.items()
+            if shown
+        ]
+        note = "Right is a pair whose chosen completion has the larger score, or a score above 0 where the label is 1 "
+        return head + "\n".join(lines) + f"\n\n{note}and below where it is 0. {'; '.join(told)}.\n"
     note = f"Sampled at temperature {knobs.temperature:g}, top_p {knobs.top_p:g}, at most "
     note += f"{knobs.max_new_tokens or last.stage.max_new_tokens} tokens; right is a verifier's score of 1. Intervals: "
     note += "Wilson's for one sample a problem, else the bootstrap over problems.\n"
     return head + "\n".join(lines) + "\n\n" + note
+
+
+def figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
 
 
 def moment(score_row: dict, shown: list[dict]) -> str:
@@ -285,15 +311,28 @@ def limits(chain: Sequence[CardStage], plan: Plan, scored: Mapping[str, list[dic
     }
     lines = [
         f"- One run with one seed ({plan.seed}): the intervals are over problems, not over training runs.",
+        *(SCORER_LIMITS if is_scorer(last) else _policy_limits(last)),
+        *([f"- Counted as not right though not judged wrong: {', '.join(sorted(counts))}."] if counts else []),
+        *(f"- Noted in the run: {note}." for note in notes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+SCORER_LIMITS = (
+    "- A score says what the labels said, mistakes and habits too; a policy trained on it finds what it lets pass.",
+    "- It holds for the prompt above; other problems, prompts and languages were not tried.",
+    "- The label is read behind the last token: end a whole completion as in training.",
+)
+
+
+def _policy_limits(last: CardStage) -> list[str]:
+    return [
         "- Right is what a program accepts. Reasoning before an answer was not judged.",
         "- Scores hold for the prompt and sampling above; other problems, prompts and languages were not tried.",
         f"- Completions beyond {last.stage.max_new_tokens} tokens were never sampled"
         + (f"; the context is {last.renderer.context} tokens." if last.renderer.context else "."),
         "- Nothing was done for safety: what the base model would say, this one may say too.",
-        *([f"- Counted as not right though not judged wrong: {', '.join(sorted(counts))}."] if counts else []),
-        *(f"- Noted in the run: {note}." for note in notes),
     ]
-    return "\n".join(lines) + "\n"
 
 
 def clean(value: Any, key: str = "", plan: Plan | None = None) -> Any:

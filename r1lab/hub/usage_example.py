@@ -10,26 +10,39 @@ from r1lab.rollout.renderer import THINK, Renderer
 from r1lab_data import Problem
 
 HOLE = "{question}"
-QUESTION = "What is 12 + 30?"
+QUESTION, ANSWER = "What is 12 + 30?", "42"
 LOAD = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "."  # this folder, or the id of its repository on the hub
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 """
+LOAD_SCORER = """from transformers import AutoTokenizer, pipeline
+
+folder = "."  # this folder, or the id of its repository on the hub
+tokenizer = AutoTokenizer.from_pretrained(folder)
+score = pipeline("text-classification", model=folder, tokenizer=tokenizer, function_to_apply="none")
+"""
 
 
 def example(stage: AnyStageConfig, sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> str:
-    """A Python block that prints a greedy answer, asked as in training."""
+    """A Python block that prints a greedy answer, or a score, asked as in training."""
     tasks = [name for name, source in stage.data.items() if source.task]
     first = sources[tasks[0]][0].prompt if tasks else QUESTION  # of a task, for no one's rows are shown
     asked = first if isinstance(first, str) else QUESTION
+    lines = chat_lines(renderer) if stage.prompt.template == "chat" else text_lines(renderer)
+    if stage.kind == "reward_model":
+        end = renderer.tokenizer.convert_ids_to_tokens(renderer.turn_end)
+        space = "" if stage.prompt.template == "chat" else " "
+        said = [f"completion = {ANSWER!r}", f"text += {space!r} + completion + {end!r}"]
+        code = [LOAD_SCORER, f"question = {asked!r}", *lines, *said, "print(score(text, add_special_tokens=False))"]
+        return fenced("python", "\n".join(code) + "\n")
     strings = [*stage.sampling.stop, *stage.sampling.stop_after]
     stop = f", stop_strings={strings!r}, tokenizer=tokenizer" if strings else ""
     code = [
         LOAD,
         f"question = {asked!r}",
-        *(chat_lines(renderer) if stage.prompt.template == "chat" else text_lines(renderer)),
+        *lines,
         'inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")',
         f"said = model.generate(**inputs, max_new_tokens={stage.max_new_tokens}, do_sample=False{stop})",
         'print(tokenizer.decode(said[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',

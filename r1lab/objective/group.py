@@ -67,6 +67,12 @@ class All:
     def check(self, group_size: int) -> None:
         """RecipeError where the rule cannot do with groups of that size."""
 
+    def labels(self, group: Group) -> list[np.ndarray] | None:
+        """Advantages float32 [T] of each member where the data says them; None: they follow from the rewards."""
+
+    def margin(self, group: Group) -> float | None:
+        """By how much a pair's chosen completion has to lead, where the data can say it."""
+
 
 @dataclass(frozen=True)
 class DropZeroVariance(All):

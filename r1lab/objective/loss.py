@@ -51,7 +51,8 @@ def _given(rows: PackedBatch, logp: Tensor, entropy: Tensor, at: slice, logq: Te
         "entropy": entropy,
         "logq": logq,
     }
-    return given if rows.ref is None else given | {"ref": rows.ref[at]}
+    more = {"ref": rows.ref, "margin": rows.margin}
+    return given | {name: column[at] for name, column in more.items() if column is not None}
 
 
 def _factor(objective: Objective, rows: PackedBatch, at: slice, given: dict[str, Tensor], live: Tensor) -> Tensor:
@@ -91,6 +92,6 @@ def _regulariser(objective: Objective, given: dict[str, Tensor]) -> Tensor:
 
 def _coupled(rows: PackedBatch, at: slice, live: Tensor, term: Term) -> dict[str, Segments | None]:
     """Which rows a term of sequence or pair scope sums over; nothing to sum for the others."""
-    sequence = Segments(rows.sequence[at], live) if term.scope == "sequence" else None
+    sequence = Segments(rows.sequence[at], live) if term.scope in ("sequence", "pair") else None
     pairs = Segments(rows.unit[at], live) if term.scope == "pair" and rows.unit is not None else None
     return {"segments": sequence, "pairs": pairs}

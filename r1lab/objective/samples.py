@@ -20,14 +20,19 @@ from r1lab.records import Group, Role, Sample, Scored
 def samples_of_group(objective: Objective, group: Group) -> list[Sample]:
     """The members of a kept group with their advantages, on each of their tokens; a demonstration's is 1 where it is
     not compared with the others."""
-    samples = []
-    for member, advantage in zip(group.members, advantages(objective, group.members), strict=True):
+    samples, margin = [], objective.rule.margin(group)
+    given = objective.rule.labels(group)
+    computed = advantages(objective, group.members) if given is None else given
+    for member, advantage in zip(group.members, computed, strict=True):
         role = _roles(objective, member)
         is_given = (role == Role.DEMO) & (not objective.credit.include_demo)
         on_token = np.where(is_given, 1.0, advantage).astype(np.float32)
         unit = group.draw.number + 1 if objective.rule.role is Role.PAIR else 0
         silent = np.zeros(len(role), np.float32)
-        samples.append(Sample(member.rollout, role, on_token, silent, reward=float(member.paid), unit=unit))
+        leads_by = None if margin is None else np.full(len(role), margin, np.float32)
+        samples.append(
+            Sample(member.rollout, role, on_token, silent, reward=float(member.paid), unit=unit, margin=leads_by)
+        )
     if objective.rule.imitate:
         chosen = next(sample for sample in samples if sample.advantage[0] > 0)
         samples.append(replace(chosen, role=np.full_like(chosen.role, Role.DEMO)))

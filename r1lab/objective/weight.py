@@ -177,6 +177,31 @@ def dpo(*, logp: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, pairs: Seg
     return -logsigmoid(beta * pairs.total(advantage * (logp - ref))) / pairs.count(logp)
 
 
+def ipo(*, logp: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, pairs: Segments, beta: float = 0.1) -> Tensor:
+    """(h - 1 / (2 beta))^2, h = sum of A (logp - ref): the lead is led to a finite length (arXiv 2310.12036, eq. 17,
+    whose tau is beta), spread evenly over the pair's rows."""
+    lead = pairs.total(advantage * (logp - ref))
+    return (lead - 1 / (2 * beta)).square() / pairs.count(logp)
+
+
+def simpo(
+    *,
+    logp: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    segments: Segments,
+    pairs: Segments,
+    beta: float = 2.0,
+    gamma: float = 1.0,
+) -> Tensor:
+    """-log sigma(beta [mean logp of the chosen - mean logp of the rejected] - gamma), without a reference (arXiv
+    2405.14734, eq. 6), spread evenly over the pair's rows."""
+    from torch.nn.functional import logsigmoid
+
+    lead = pairs.total(advantage * logp / segments.count(logp.detach()))
+    return -logsigmoid(beta * lead - gamma) / pairs.count(logp)
+
+
 def _clipped(r: Tensor, advantage: Tensor, low: float, high: float, dual: float) -> Tensor:
     loss = (-r * advantage).maximum(-r.clamp(1 - low, 1 + high) * advantage)
     return loss.minimum(-dual * advantage).where(advantage < 0, loss) if dual > 1 else loss
@@ -201,4 +226,6 @@ WEIGHTS = {
     "gem": Term(gem, takes=("logq",)),
     "otr": Term(otr, takes=("logq",)),
     "dpo": Term(dpo, needs=frozenset({"ref"}), scope="pair", takes=("ref", "pairs")),
+    "ipo": Term(ipo, needs=frozenset({"ref"}), scope="pair", takes=("ref", "pairs")),
+    "simpo": Term(simpo, scope="pair", takes=("segments", "pairs")),
 }

@@ -47,21 +47,42 @@ class OutputLayer:
 
 def load_tokenizer(location: str) -> PreTrainedTokenizerBase:
     """RecipeError in one line where there is none."""
-    return _from_pretrained(AutoTokenizer, location, "tokenizer")
+    return from_pretrained(AutoTokenizer, location, "tokenizer")
 
 
 def load_config(location: str):
-    return _from_pretrained(AutoConfig, location, "configuration")
+    return from_pretrained(AutoConfig, location, "configuration")
 
 
 def check(location: str) -> None:
     """RecipeError, before anything is written, for a model that cannot be trained here or has no weights."""
+    check_files(location)
+    config = load_config(location)
+    refuse_classifier(config, location)
+    check_shape(config)
+
+
+def check_files(location: str) -> None:
+    """RecipeError for a folder without weights that can be read."""
     folder = Path(location)
     if folder.is_dir() and not any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
         raise RecipeError(f"model: {location!r} has no weights (*.safetensors or *.bin)")
     for path in folder.glob("*.safetensors"):
         _load(_open, path, "readable weights")
-    check_shape(load_config(location))
+
+
+def is_classifier(config: PretrainedConfig) -> bool:
+    """Whether its weights are those of a sequence classifier, such as a reward model."""
+    return any("ForSequenceClassification" in name for name in getattr(config, "architectures", None) or ())
+
+
+def refuse_classifier(config: PretrainedConfig, location: str) -> None:
+    """RecipeError for a reward model where a language model is needed: its output layer would be made up."""
+    if is_classifier(config):
+        raise RecipeError(
+            f"model: {location!r} is a reward model ({(config.architectures or [''])[0]}), which scores text and "
+            "writes none; name the policy that it was trained from, or another language model"
+        )
 
 
 def check_shape(config: PretrainedConfig) -> None:
@@ -71,7 +92,8 @@ def check_shape(config: PretrainedConfig) -> None:
 
 def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The model in evaluation mode: no dropout, so nothing in it reads a global random stream."""
-    model = _from_pretrained(AutoModelForCausalLM, location, "model", dtype=dtype)
+    refuse_classifier(load_config(location), location)
+    model = from_pretrained(AutoModelForCausalLM, location, "model", dtype=dtype)
     output_layer(model)
     return model.eval()
 
@@ -151,7 +173,7 @@ def output_layer(model: PreTrainedModel) -> OutputLayer:
     return OutputLayer(head.weight, head.bias, softcap, scale)
 
 
-def _from_pretrained(auto_class: Any, location: str, what: str, **options):
+def from_pretrained(auto_class: Any, location: str, what: str, **options):
     """The same of transformers' classes. Code that the model brings along runs only where somebody vouched for it."""
     options["trust_remote_code"] = is_remote_code_trusted()  # None would be a question at the terminal
     try:

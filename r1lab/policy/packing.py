@@ -145,7 +145,7 @@ def _with_rows(
         scale=column([sample.scale for sample in picked], np.float32),
         engine=column([sample.rollout.engine_logprobs for sample in picked], np.float32),
         unit=torch.from_numpy(np.repeat(units, lengths)).to(device) if any(units) else None,
-        **{name: optional(name) for name in ("old", "ref", "returns", "penalty")},
+        **{name: optional(name) for name in ("old", "ref", "returns", "penalty", "margin")},
         counted=optional("counted", np.bool_),
     )
 

@@ -26,7 +26,7 @@ from r1lab.objective.samples import check_update
 from r1lab.objective.schedule import learning_rate
 from r1lab.policy import lora, memory, models
 from r1lab.policy.compute import prepare_compute
-from r1lab.policy.packing import empty_batch, pack
+from r1lab.policy.packing import empty_batch, pack, sample_tokens
 from r1lab.recipe import TrainStageConfig
 from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
 from r1lab.seeds import derive
@@ -54,7 +54,7 @@ class Policy:
         self.accelerator = Accelerator(cpu=not has_gpu, mixed_precision="no")
         self.tokenizer = models.load_tokenizer(location)
         dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
-        self.model = models.load_model(location, dtype).to(self.accelerator.device)
+        self.model = self._load(location, dtype, seed).to(self.accelerator.device)
         self.notes: list[str] = []
         """For the manifest and the console."""
         packs = stage.attention == "auto"
@@ -85,6 +85,9 @@ class Policy:
         self.version, self.watch = 0, Watch()
         self.kept: dict[str, Any] | None = None
         """Weights and state put together, in the copy that `whole` makes."""
+
+    def _load(self, location: str, dtype: torch.dtype, seed: int):
+        return models.load_model(location, dtype)
 
     @property
     def parameters(self) -> int:
@@ -164,8 +167,8 @@ class Policy:
             loss, rows = self._accumulate(batch, objective)
             fault = "" if np.isfinite(loss) else nonfinite_reason(batch, rows, mine)
             rows["sequence"] = own_samples[rows["sequence"]]
-            prompts = sum(len(samples[index].rollout.request.prompt_ids) for index in np.unique(rows["sequence"]))
-            parts.append(Learned(loss, rows, prompts + len(batch.target), fault))
+            tokens = sum(sample_tokens(samples[index]) for index in np.unique(rows["sequence"]))
+            parts.append(Learned(loss, rows, tokens, fault))
         return parts
 
     def _idle(self) -> None:
@@ -320,7 +323,7 @@ class Policy:
         """Take the weights of a folder that `save` wrote."""
         if self.stage.lora is not None:
             return lora.restore(self.model, folder)
-        sharding.load(self.model, models.load_model(str(folder), self.model.dtype).state_dict())
+        sharding.load(self.model, self._load(str(folder), self.model.dtype, 0).state_dict())
 
     def state_dict(self) -> dict:
         """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""

@@ -4,8 +4,11 @@ from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.engine import EngineConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.optimizer import LoraConfig, OptimizerConfig
+from r1lab.recipe.preference import PreferenceStageConfig
 from r1lab.recipe.reject import RejectStageConfig
+from r1lab.recipe.reward_model import RewardModelStageConfig
 from r1lab.recipe.stages import (
+    DataStageConfig,
     EntropyConfig,
     EvalConfig,
     KlConfig,
@@ -20,16 +23,26 @@ from r1lab.recipe.stages import (
     WorkersConfig,
 )  # fmt: skip
 
-LearningStageConfig = SftStageConfig | RlStageConfig
+PolicyStageConfig = SftStageConfig | RlStageConfig | PreferenceStageConfig
+"""A stage that trains a policy."""
+LearningStageConfig = PolicyStageConfig | RewardModelStageConfig
 """A stage that trains."""
 SamplingStageConfig = RlStageConfig | RejectStageConfig
 """A stage whose feed samples."""
-AnyStageConfig = SftStageConfig | RlStageConfig | RejectStageConfig | EvalStageConfig
+AnyStageConfig = (
+    SftStageConfig
+    | RlStageConfig
+    | RejectStageConfig
+    | EvalStageConfig
+    | RewardModelStageConfig
+    | PreferenceStageConfig
+)
 """A stage of a resolved recipe."""
 
 __all__ = [
-    "AnyStageConfig", "EngineConfig", "EntropyConfig", "EvalConfig", "EvalStageConfig", "KlConfig",
-    "LearningStageConfig", "LoraConfig", "ObjectiveConfig", "OptimizerConfig", "PromptConfig", "RejectStageConfig",
-    "RlStageConfig", "SamplingConfig", "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig",
-    "StopConfig", "TrainStageConfig", "WeightConfig", "WorkersConfig",
+    "AnyStageConfig", "DataStageConfig", "EngineConfig", "EntropyConfig", "EvalConfig", "EvalStageConfig", "KlConfig",
+    "LearningStageConfig", "LoraConfig", "ObjectiveConfig", "OptimizerConfig", "PolicyStageConfig",
+    "PreferenceStageConfig", "PromptConfig", "RejectStageConfig", "RewardModelStageConfig", "RlStageConfig",
+    "SamplingConfig", "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig", "StopConfig",
+    "TrainStageConfig", "WeightConfig", "WorkersConfig",
 ]  # fmt: skip

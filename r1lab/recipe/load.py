@@ -12,7 +12,16 @@ import yaml
 from pydantic import ValidationError
 
 from r1lab.errors import RecipeError, shown
-from r1lab.recipe import AnyStageConfig, EvalStageConfig, RejectStageConfig, RlStageConfig, TrainStageConfig, messages
+from r1lab.recipe import (
+    AnyStageConfig,
+    EvalStageConfig,
+    PreferenceStageConfig,
+    RejectStageConfig,
+    RewardModelStageConfig,
+    RlStageConfig,
+    TrainStageConfig,
+    messages,
+)  # fmt: skip
 from r1lab_data.names import did_you_mean, file_hint
 
 MAX_YAML_VALUES = 100_000
@@ -21,6 +30,9 @@ TOP = ("name", "seed", "out", "stages")
 KIND_OF_STAGE: dict[str, type[AnyStageConfig]] = {
     model.model_fields["kind"].default: model for model in get_args(AnyStageConfig)
 }
+
+DEFAULT_PRESETS = {"sft": "sft", "preference": "dpo"}
+"""Of the kinds of stage whose preset is not `default`."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +210,7 @@ def resolve(raw: dict, base: Path | None = None) -> Plan:
     top = {key: value for key, value in raw.items() if key not in TOP}
     listed = raw.get("stages", [{}])
     if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
-        raise RecipeError("stages: must be a list of mappings, each with a kind (sft, rl, reject or eval)")
+        raise RecipeError(f"stages: must be a list of mappings, each with a kind ({', '.join(KIND_OF_STAGE)})")
     unknown = _unknown_at_the_top(top)
     wrong: list[str] = []
     stages: list[AnyStageConfig] = []
@@ -222,9 +234,14 @@ def _unknown_at_the_top(top: dict) -> list[messages.Unknown]:
 
 
 def _from(stage_keys: dict, before: list[AnyStageConfig]) -> dict:
-    """A stage starts from the newest model of those before, unless it says `from`, or `model` alone."""
-    trained = [stage.name for stage in before if isinstance(stage, TrainStageConfig)]
+    """A stage starts from the newest policy of those before, unless it says `from`, or `model` alone."""
+    trained = [stage.name for stage in before if makes_policy(stage)]
     return {"from": trained[-1], **stage_keys} if trained and "model" not in stage_keys else stage_keys
+
+
+def makes_policy(stage: AnyStageConfig) -> bool:
+    """Whether what the stage trains writes text."""
+    return isinstance(stage, TrainStageConfig) and not isinstance(stage, RewardModelStageConfig)
 
 
 def _stage(
@@ -242,8 +259,8 @@ def _stage(
     inherited = {key: value for key, value in top.items() if (single or key in of_model) and key not in length}
     values = {**inherited, **stage_keys, "kind": kind}
     values.setdefault("name", kind)
-    if issubclass(model, TrainStageConfig) and isinstance(values.get("objective", {}), dict):
-        values["objective"] = {"preset": "sft" if kind == "sft" else "default", **values.get("objective", {})}
+    if "objective" in model.model_fields and isinstance(values.get("objective", {}), dict):
+        values["objective"] = {"preset": DEFAULT_PRESETS.get(kind, "default"), **values.get("objective", {})}
     try:
         stage = model.model_validate(values)
     except ValidationError as error:
@@ -276,20 +293,35 @@ def _check_names(stages: list[AnyStageConfig]) -> None:
             raise RecipeError(f"from: {stage.from_!r} is no earlier stage of {stage.name!r} ({earlier}){close}")
 
 
+def _refuse_origin(stage: AnyStageConfig, origin: AnyStageConfig) -> None:
+    """RecipeError where a stage cannot start from another."""
+    if isinstance(origin, EvalStageConfig):
+        raise RecipeError(f"from: {origin.name!r} is an eval stage, which makes no model; leave `from` out")
+    if isinstance(origin, RejectStageConfig):
+        raise RecipeError(
+            f"from: {origin.name!r} is a reject stage, which makes a dataset and no model; leave `from` out, or "
+            f"read it by data: {{stage: {origin.name}}}"
+        )
+    if isinstance(origin, RewardModelStageConfig) and not isinstance(stage, RewardModelStageConfig):
+        raise RecipeError(
+            f"from: {origin.name!r} makes a reward model, which scores completions and writes none; leave `from` out "
+            "to start from the newest policy, or name the stage that made it"
+        )
+
+
 def _check_origins(stages: list[AnyStageConfig]) -> None:
-    """`from` is a stage that makes a model, `data: {stage: ...}` an earlier one that makes a dataset."""
+    """`from` is a stage that makes a model of the same kind, `data: {stage: ...}` one that makes a dataset."""
     for position, stage in enumerate(stages):
         earlier = {before.name: before for before in stages[:position]}
-        if stage.from_ is not None and not isinstance(earlier[stage.from_], TrainStageConfig):
-            if isinstance(earlier[stage.from_], EvalStageConfig):
-                raise RecipeError(f"from: {stage.from_!r} is an eval stage, which makes no model; leave `from` out")
-            raise RecipeError(
-                f"from: {stage.from_!r} is a reject stage, which makes a dataset and no model; leave `from` out, or "
-                f"read it by data: {{stage: {stage.from_}}}"
-            )
+        if stage.from_ is not None:
+            _refuse_origin(stage, earlier[stage.from_])
         reject_stages = [name for name, before in earlier.items() if isinstance(before, RejectStageConfig)]
         datasets = ", ".join(reject_stages) or "there is none"
         for name, source in stage.data.items():
+            if source.stage is not None and isinstance(stage, RewardModelStageConfig | PreferenceStageConfig):
+                raise RecipeError(
+                    f"data.stage: {source.stage!r} makes demonstrations, which are not labelled; give a path or a task"
+                )
             if source.stage is not None and not isinstance(earlier.get(source.stage), RejectStageConfig):
                 where = "data" if len(stage.data) == 1 else f"data.{name}"
                 raise RecipeError(

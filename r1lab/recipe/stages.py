@@ -157,7 +157,8 @@ class ObjectiveConfig(Config):
     """What is learned from a block: a preset, and what differs from it (`r1lab.objective`)."""
 
     preset: Annotated[str | None, RESULT] = None
-    """Default: `default` for rl, `sft` for sft; `r1lab.objective.presets.reinforcement` has the table."""
+    """Default: `default` for rl, `sft` for sft, `dpo` for preference; `r1lab.objective.presets` has the
+    table."""
     group: Annotated[dict[str, Any] | None, RESULT] = None
     """{select: a rule of `r1lab.objective.rules`, its settings, refill: {max_draws: 3}}."""
     advantage: Annotated[Use | None, RESULT] = None
@@ -273,15 +274,13 @@ class TrainStageConfig(StageConfig):
         return self
 
 
-class SftStageConfig(TrainStageConfig):
-    """Learning from the data's solutions."""
+class DataStageConfig(TrainStageConfig):
+    """What learns from completions that the data holds; nothing is sampled for it."""
 
-    kind: Annotated[Literal["sft"], RESULT] = "sft"
-    """Learns from demonstrations."""
     epochs: Annotated[Above | None, RESULT] = None
-    """Passes over the demonstrations, instead of `steps`; default: one."""
+    """Passes over the data, instead of `steps`; default: one."""
 
-    # What a step of demonstrations is in the loop's terms: one update on one block, as it stands.
+    # What a step of data is in the loop's terms: one update on one block, as it stands.
     group_size: ClassVar[int] = 1
     updates_per_step: ClassVar[int] = 1
     reuse: ClassVar[int] = 1
@@ -289,6 +288,13 @@ class SftStageConfig(TrainStageConfig):
     truncated: ClassVar[str] = "score"
     old_logprobs: ClassVar[str] = "recompute"
     print_samples: ClassVar[int] = 0
+
+
+class SftStageConfig(DataStageConfig):
+    """Learning from the data's solutions."""
+
+    kind: Annotated[Literal["sft"], RESULT] = "sft"
+    """Learns from demonstrations."""
 
 
 class RlStageConfig(TrainStageConfig):

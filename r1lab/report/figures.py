@@ -3,6 +3,7 @@
 A chart whose numbers no run has is left out. Themes, axes and legends stand in `r1lab.report.theme`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, cycle
@@ -53,6 +54,8 @@ class Chart:
     def has_data(self, runs: Sequence[Curves]) -> bool:
         if self.paint is paint_scores:
             return bool(_sets(runs))
+        if self.paint is paint_calibration:
+            return any(map(_calibrated, runs))
         if self.prefix:
             return max(len(run.names(self.prefix)) for run in runs) >= self.fewest
         return any(run.series(key)[0] for run in runs for key, _ in self.keys)
@@ -139,6 +142,36 @@ def paint_parts(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: The
     ax.set_xlim(left=0)  # of all panels
     handles = [Patch(color=colour, label=shown_label(name.replace("_", " "))) for name, colour in table.items()]
     legend(figure, handles, theme)
+
+
+def paint_calibration(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Theme) -> None:
+    """One panel: how often came true what the last evaluation gave a probability, bin by bin, a line a run and set."""
+    (ax,) = axes_grid(figure, 1, 1)
+    dress_axes(ax, theme, "probability that the scores say", chart.unit)
+    ax.plot([0, 1], [0, 1], color=theme.ink, linewidth=0.8, alpha=0.5)
+    handles = []
+    for run, colour in zip(runs, cycle(theme.runs)):
+        for (name, bins), dash in zip(_calibrated(run).items(), DASHES):
+            look = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 4, "linewidth": 1.7}
+            ax.plot([each["probability"] for each in bins], [each["share"] for each in bins], **look)
+            label = shown_label(f"{run.label}: {name}" if len(runs) > 1 else name)
+            handles.append(Line2D([], [], color=colour, linestyle=dash, label=label))
+    _scale(ax, True)
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+    legend(figure, handles, theme)
+
+
+def _calibrated(run: Curves) -> dict[str, list[dict[str, float]]]:
+    """The bins of each set's last evaluation that has some."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for row in run.rows:
+        bins: dict[str, dict[str, dict[str, float]]] = {}
+        for key, value in row.items():
+            # "eval/held_out/calibration/0.9_1/share"; not "eval/held_out/avg"
+            if match := re.fullmatch(r"eval/(.+)/calibration/([^/]+)/(\w+)", key):
+                bins.setdefault(match[1], {}).setdefault(match[2], {})[match[3]] = value
+        found |= {name: [each for _, each in sorted(of_set.items())] for name, of_set in bins.items()}
+    return found
 
 
 def paint_phases(figure: Figure, chart: Chart, runs: Sequence[Curves], theme: Theme) -> None:
@@ -232,6 +265,8 @@ CHARTS = (
     Chart("entropy", paint_lines, "nats per token", (("policy/entropy", ""),)),
     Chart("groups", paint_lines, "share of groups", (("group/zero_variance", ""),), is_share=True),
     Chart("sft", paint_lines, "loss", (("sft/loss", ""),)),
+    Chart("scores", paint_lines, "share on the right side", (("scores/right", ""),), is_share=True),
+    Chart("calibration", paint_calibration, "share that came true"),
     Chart("gradient", paint_lines, "norm", (("update/grad_norm", ""),), may_log=True),
     Chart("clipped", paint_lines, "share of tokens", CLIPS, is_share=True, least_top=0.02),
     Chart("kl", paint_lines, "nats per token", (("policy/kl_rollout", ""),), least_top=1e-5),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from r1lab.errors import RecipeError
 from r1lab.objective import Objective
 from r1lab.objective.group import Keep
-from r1lab.recipe import LearningStageConfig, SftStageConfig
+from r1lab.recipe import DataStageConfig, LearningStageConfig
 from r1lab.records import Group, Rollout, Sampling, Settled
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
@@ -20,7 +20,9 @@ from r1lab_data import Problem
 class SftFeed:
     """Groups of one demonstration each, as a `FeedProtocol`."""
 
-    def __init__(self, *, stage: SftStageConfig, seed: int, sampler: Sampler, renderer: Renderer, objective: Objective):
+    def __init__(
+        self, *, stage: DataStageConfig, seed: int, sampler: Sampler, renderer: Renderer, objective: Objective
+    ):
         self.sampler, self.objective, self.watch = sampler, objective, Watch()
         self.reward = Reward({"score": 1.0}, max_new_tokens=stage.max_new_tokens)
         self.maker = RequestMaker(renderer, f"train/{stage.name}", seed, Sampling(max_new_tokens=stage.max_new_tokens))

@@ -158,7 +158,47 @@ def update_metrics(
         "policy/entropy": _mean(rows["entropy"]),
     }
     mine = _of_policy(rows)
+    if "lead" in rows:
+        row |= score_metrics(rows)
+    elif len(updates) == 1:  # rows name the samples of their own update
+        row |= pair_metrics(rows, [sample for sample in samples if not sample.left_out])
     return row | _policy_rows(mine) | _clipped(mine, clip, clips_sequences) | _mismatch(mine, _of_policy(parts[0]))
+
+
+def score_metrics(rows: dict[str, np.ndarray]) -> dict:
+    """Of a reward model's rows: the share on the right side of their label, or of the other completion of their pair,
+    how far they are there, and how the scores spread."""
+    scores, lead = rows["score"].astype(np.float64), rows["lead"].astype(np.float64)
+    return {
+        "policy/entropy": None,
+        "scores/right": _mean(lead > 0),
+        "scores/lead": _mean(lead),
+        "scores/mean": _mean(scores),
+        "scores/std": float(scores.std()) if scores.size else None,
+    }
+
+
+def pair_metrics(rows: dict[str, np.ndarray], forwarded: Sequence[Sample]) -> dict:
+    """Of pairs that a policy learns: how far the chosen completion leads, in nats. A completion counts with its
+    log-ratio to the reference or, without one, with its mean log-probability. Empty where no token is a pair's."""
+    at = rows["role"] == Role.PAIR
+    if not at.any():
+        return {}
+    logp, ref, sequence = rows["logp"][at].astype(np.float64), rows["ref"][at], rows["sequence"][at]
+    has_ref = bool(np.isfinite(ref).all())
+    totals = np.bincount(sequence, weights=logp - ref if has_ref else logp, minlength=len(forwarded))
+    values = totals if has_ref else totals / np.bincount(sequence, minlength=len(forwarded)).clip(min=1)
+    pairs: dict[int, list[float]] = {}
+    for index in np.unique(sequence):
+        sample = forwarded[index]
+        pairs.setdefault(sample.unit, [0.0, 0.0])[int(sample.advantage[0] < 0)] = float(values[index])
+    chosen, rejected = np.array(list(pairs.values())).T
+    return {
+        "pairs/right": _mean(chosen > rejected),
+        "pairs/lead": _mean(chosen - rejected),
+        "pairs/chosen": _mean(chosen),
+        "pairs/rejected": _mean(rejected),
+    }
 
 
 def _of_policy(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

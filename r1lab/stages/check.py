@@ -17,17 +17,27 @@ from r1lab.engines import ENGINES
 from r1lab.errors import MissingHere, RecipeError
 from r1lab.evaluation import leaks
 from r1lab.evaluation.scores import depths
+from r1lab.objective.labelled import preference_objective, reward_objective
 from r1lab.policy.location import locate
-from r1lab.recipe import AnyStageConfig, RlStageConfig, SftStageConfig, SourceConfig
+from r1lab.recipe import (
+    AnyStageConfig,
+    DataStageConfig,
+    PreferenceStageConfig,
+    RewardModelStageConfig,
+    RlStageConfig,
+    SftStageConfig,
+    SourceConfig,
+)
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
-from r1lab.rollout import curriculum, renderer, verification
+from r1lab.rollout import curriculum, labelled, renderer, verification
 from r1lab.rollout.gold_answers import Golds
 from r1lab.rollout.problems import load_problems
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.run import trackers
 from r1lab_data import Problem
+from r1lab_data.labelled import of as labelled_of
 from r1lab_data.loaders import digest
 from r1lab_data.names import did_you_mean
 
@@ -101,7 +111,13 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
         for name, source in stage.eval.sets.items()
     )
     _check_ids(sources)
+    if is_preference(stage):
+        require_pairs(stage, sources, notes)
     table = tables(stage, reward, second)
+    if isinstance(stage, RewardModelStageConfig):
+        return Checked(
+            stage, location, sources, sets, labelled_objective(stage, sources, sets), None, second, {}, notes
+        )
     judged = [problem for part in sets for problem in part.problems]
     if reward:
         judged += [problem for problems in sources.values() for problem in problems]
@@ -171,11 +187,12 @@ def problems_of(
     stage makes. What was left out is said in `notes`."""
     if source.stage is not None:
         return []
+    is_labelled = isinstance(stage, RewardModelStageConfig) or (is_preference(stage) and source in stage.data.values())
     demonstrates = isinstance(stage, SftStageConfig) and source in stage.data.values()
     spec = source.verifier or stage.verifier
     judging = [spec, *getattr(stage, "reward", {}).values(), getattr(stage, "second_verifier", None)]
     is_whole = not demonstrates and any(map(verification.is_reward_function, judging))
-    more = {"demonstrates": demonstrates, "is_whole": is_whole, "notes": notes}
+    more = {"demonstrates": demonstrates, "is_whole": is_whole, "is_labelled": is_labelled, "notes": notes}
     return load_problems(source, name, verification.key_of(spec) if spec else "", base, key, **more)
 
 
@@ -190,16 +207,18 @@ def curriculum_of(stage: AnyStageConfig) -> curriculum.Uniform | None:
 
 
 def reward_of(stage: AnyStageConfig) -> Reward | None:
-    if isinstance(stage, SftStageConfig):
+    if isinstance(stage, DataStageConfig):
         return None
     return Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
 
 
 def objective_of(stage: AnyStageConfig) -> objective.Objective:
+    if isinstance(stage, PreferenceStageConfig):
+        return preference_objective(stage.objective)
     built = objective.build(
         stage.objective, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated, group_size=stage.group_size
     )
-    if built.rule.samples != (not isinstance(stage, SftStageConfig)):
+    if built.rule.samples != (not isinstance(stage, DataStageConfig)):
         raise RecipeError(
             f"objective: preset {stage.objective.preset!r} in a stage of kind {stage.kind}; "
             f"{'sft learns from demonstrations only, use kind: rl' if built.rule.samples else 'use kind: sft'}"
@@ -207,9 +226,36 @@ def objective_of(stage: AnyStageConfig) -> objective.Objective:
     return built
 
 
+def is_preference(stage: AnyStageConfig) -> bool:
+    return isinstance(stage, PreferenceStageConfig)
+
+
+def require_pairs(stage: AnyStageConfig, sources: Mapping[str, Sequence[Problem]], notes: list[str]) -> None:
+    """RecipeError where a preference stage's data is none of pairs; margins, which no policy learns, are noted."""
+    kind = labelled.kind_of((key_of(stage, name), problems) for name, problems in sources.items())
+    if kind != "pairs":
+        raise RecipeError(
+            f"data: labelled {kind} in a preference stage, which learns from pairs; give chosen and rejected"
+        )
+    if any(labelled_of(problem).margin for problems in sources.values() for problem in problems):
+        notes.append("data: its margins are a reward model's; this stage does not read them")
+
+
+def labelled_objective(
+    stage: RewardModelStageConfig, sources: Mapping[str, Sequence[Problem]], sets: Sequence[EvaluationSet]
+) -> objective.Objective:
+    """What a reward model learns from its data. RecipeError where that is of several kinds, or of none."""
+    named = [(key_of(stage, name), problems) for name, problems in sources.items()]
+    kind = labelled.kind_of([*named, *((f"eval.sets.{each.name}", each.problems) for each in sets)])
+    assert kind is not None  # a source that is read has at least one problem
+    return reward_objective(kind)
+
+
 def check_metrics(stage: AnyStageConfig) -> None:
     keys = ["avg", "low", "high", "score", "errors", "completion"]
     keys += [f"pass@{k}" for k in depths(stage.eval.n) if stage.eval.n > 1]
+    if isinstance(stage, RewardModelStageConfig):
+        keys = ["avg", "low", "high", "auc"]
     known = [f"eval/{name}/{key}" for name in stage.eval.sets for key in keys]
     for what, metric in (("eval.keep_best", stage.eval.keep_best), ("stop.metric", stage.stop.metric)):
         if metric is not None and metric not in known:

@@ -7,7 +7,7 @@ from transformers import PretrainedConfig
 
 from r1lab.kernels.torch_head import CHUNK_BYTES
 from r1lab.policy import models
-from r1lab.recipe import AnyStageConfig, SftStageConfig, TrainStageConfig
+from r1lab.recipe import AnyStageConfig, DataStageConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.stages import gpu_memory, model_shapes
 from r1lab.stages.prepare import Ready
@@ -25,7 +25,7 @@ def tokens(ready_stage: Ready) -> dict[str, int | None]:
     if ready_stage.steps is None:
         return {"sampled": None, "trained": None, "budget": stage.stop.max_tokens}
     per_problem = stage.group_size * stage.max_new_tokens
-    samples = not isinstance(stage, SftStageConfig)
+    samples = not isinstance(stage, DataStageConfig)
     sampled = per_problem * ready_stage.objective.max_draws * ready_stage.objective.rule.attempts if samples else 0
     trained = per_problem * stage.reuse if samples else ready_stage.longest_cost
     problems = ready_stage.steps * stage.prompts_per_step
@@ -128,7 +128,7 @@ def _problems(ready_stage: Ready) -> str:
 
 def _until(ready_stage: Ready) -> str:
     """What ends a stage whose steps are not known yet."""
-    by_epochs = (isinstance(ready_stage.stage, SftStageConfig) or getattr(ready_stage.stage, "epochs", None)) and any(
+    by_epochs = (isinstance(ready_stage.stage, DataStageConfig) or getattr(ready_stage.stage, "epochs", None)) and any(
         source.stage for source in ready_stage.stage.data.values()
     )
     return "until its data is there" if by_epochs else "until the budget"

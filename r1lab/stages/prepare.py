@@ -10,13 +10,20 @@ from transformers import PreTrainedTokenizerBase
 
 from r1lab.engines import factory
 from r1lab.errors import RecipeError
-from r1lab.policy import compute, models
+from r1lab.policy import classifier, compute, models
 from r1lab.policy.location import trust_remote_code
-from r1lab.recipe import RlStageConfig, SftStageConfig, TrainStageConfig
+from r1lab.recipe import (
+    DataStageConfig,
+    PreferenceStageConfig,
+    RewardModelStageConfig,
+    RlStageConfig,
+    SftStageConfig,
+    TrainStageConfig,
+)
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import RejectStageConfig
-from r1lab.rollout import sft, verification
+from r1lab.rollout import labelled, sft, verification
 from r1lab.rollout.problems import fitting
 from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab.stages import reject_dataset
@@ -82,7 +89,7 @@ def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | N
         assert location is not None  # without `from` a stage has a model of its own
         if stage.trust_remote_code:
             trust_remote_code()
-        models.check(location)
+        (classifier if isinstance(stage, RewardModelStageConfig) else models).check(location)
         if isinstance(stage, TrainStageConfig):
             with lacking(missing):
                 compute.check(stage)
@@ -105,12 +112,19 @@ def _fitting(checked: Checked, renderer: Renderer) -> Checked:
     """The same without the problems that do not fit the context, of sources that drop them; how many is noted."""
     stage, notes = checked.stage, list(checked.notes)
     demonstrates = isinstance(stage, SftStageConfig) or checked.objective.rule.demonstrates
-    samples = not isinstance(stage, SftStageConfig)
+    samples = not isinstance(stage, DataStageConfig)
+
+    is_labelled = isinstance(stage, RewardModelStageConfig)
 
     def misfit(problem: Problem, room: int) -> str | None:
+        if is_labelled or isinstance(stage, PreferenceStageConfig):
+            return labelled.misfit(problem, renderer)
         return (renderer.misfit(problem, room) if samples else None) or (
             sft.misfit(problem, renderer) if demonstrates else None
         )
+
+    def set_misfit(problem: Problem, room: int) -> str | None:
+        return labelled.misfit(problem, renderer) if is_labelled else renderer.misfit(problem, room)
 
     room, eval_room = stage.max_new_tokens, stage.eval.max_new_tokens or stage.max_new_tokens
     try:
@@ -120,7 +134,7 @@ def _fitting(checked: Checked, renderer: Renderer) -> Checked:
         }
         sets = tuple(
             replace(part, problems=fitting(f"eval.sets.{part.name}", stage.eval.sets[part.name], part.problems,
-                                           lambda problem: renderer.misfit(problem, eval_room), notes))
+                                           lambda problem: set_misfit(problem, eval_room), notes))
             for part in checked.sets
         )  # fmt: skip
     except RecipeError:
@@ -134,10 +148,18 @@ def _check_lengths(checked: Checked, renderer: Renderer) -> tuple[int | None, fl
     """Steps of the stage and the most that a problem can cost. RecipeError for a prompt longer than the context."""
     stage, sources, sets, built = checked.stage, checked.sources, checked.sets, checked.objective
     try:
+        if isinstance(stage, RewardModelStageConfig):
+            longest = max(
+                labelled.check(problems, renderer) for problems in (*sources.values(), *(s.problems for s in sets))
+            )
+            return sft.steps_of(stage, sum(map(len, sources.values()))), longest
         for on in sets:
             renderer.check(on.problems, stage.eval.max_new_tokens or stage.max_new_tokens)
         if isinstance(stage, EvalStageConfig):
             return None, 0
+        if isinstance(stage, PreferenceStageConfig):
+            longest = max(labelled.check(problems, renderer) for problems in sources.values())
+            return sft.steps_of(stage, sum(map(len, sources.values()))), longest
         if isinstance(stage, SftStageConfig):
             longest = sft.check(sources, renderer)
             if not all(sources.values()):  # an earlier stage has still to make them

@@ -12,15 +12,24 @@ from r1lab import plugin
 from r1lab.engines import factory
 from r1lab.errors import RunError
 from r1lab.objective import explain, filled
+from r1lab.objective.labelled import LOSSES
 from r1lab.objective.presets import PRESETS
-from r1lab.recipe import AnyStageConfig, ObjectiveConfig, SftStageConfig, TrainStageConfig
+from r1lab.recipe import (
+    AnyStageConfig,
+    DataStageConfig,
+    ObjectiveConfig,
+    PreferenceStageConfig,
+    RewardModelStageConfig,
+    SftStageConfig,
+    TrainStageConfig,
+)  # fmt: skip
 from r1lab.recipe.base import Config
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.rollout import verification
 from r1lab.stages import model_shapes
 from r1lab.stages.prepare import Ready
-from r1lab_data import Problem
+from r1lab_data import Problem, labelled
 from r1lab_data.tasks import VERIFIERS
 
 PROMPT_LINES, LINE_CHARACTERS = 12, 200
@@ -49,6 +58,10 @@ def lines(ready: list[Ready], plan: Plan) -> list[str]:
 def _step(stage: AnyStageConfig) -> str:
     if isinstance(stage, EvalStageConfig):
         return f"{stage.eval.n} completions a problem"
+    if isinstance(stage, RewardModelStageConfig):
+        return f"a step: {stage.prompts_per_step} pairs, or labelled completions, 1 update"
+    if isinstance(stage, PreferenceStageConfig):
+        return f"a step: {stage.prompts_per_step} pairs, 1 update"
     if isinstance(stage, SftStageConfig):
         return f"a step: {stage.prompts_per_step} demonstrations, 1 update"
     whole = stage.prompts_per_step * stage.group_size
@@ -67,7 +80,12 @@ def _problem(ready_stage: Ready, plan: Plan) -> Iterator[str]:
     problem = problems[0]
     yield f"first prompt, of {name}:"
     yield from _quoted(ready_stage.renderer.prompt_text(problem))
-    if isinstance(ready_stage.stage, SftStageConfig):
+    if isinstance(ready_stage.stage, RewardModelStageConfig | PreferenceStageConfig):
+        given = labelled.of(problem)
+        for steps, marks in zip(given.completions, given.labels):
+            yield f"its completion labelled {', '.join(map(str, marks))}:"
+            yield from _quoted("".join(steps))
+    elif isinstance(ready_stage.stage, SftStageConfig):
         yield "its demonstration:"
         yield from _quoted(problem.solution or "")
     else:
@@ -93,7 +111,12 @@ def _knobs(ready_stage: Ready, config: Any) -> Iterator[str]:
     if ready_stage.table:
         choice = factory.choose(stage.engine.kind, config, getattr(stage, "lora", None))
         yield f"engine: {choice.name} ({choice.why})"
-    if isinstance(stage, TrainStageConfig):
+    if isinstance(stage, RewardModelStageConfig):
+        kinds: set[labelled.Kind] = {
+            labelled.of(problems[0]).kind for problems in ready_stage.sources.values() if problems
+        }
+        yield from (f"objective: {LOSSES[kind].fn.__name__}" for kind in kinds)
+    elif isinstance(stage, TrainStageConfig):
         yield _objective(stage.objective)
     yield f"differs from the defaults: {', '.join(differences(stage)) or 'nothing'}"
 
@@ -122,11 +145,11 @@ def differences(stage: AnyStageConfig) -> Iterator[str]:
     """`key.path=value` of every value that is not what would hold without it, such as a command line takes."""
     resolved = {"verifier": _own_verifier(stage), "schedule_steps": stage.steps, "epochs": 1.0}
     resolved |= {"eval.max_new_tokens": stage.max_new_tokens}
-    if not isinstance(stage, SftStageConfig):
+    if not isinstance(stage, DataStageConfig):
         del resolved["epochs"]
     usual = [f"{key}={_written(value)}" for key, value in resolved.items() if value is not None]
     yield from (each for each in _differences(stage) if each not in usual)
-    if isinstance(stage, TrainStageConfig):
+    if isinstance(stage, TrainStageConfig) and not isinstance(stage, RewardModelStageConfig):
         yield from (f"objective.{key}={_line(_written(now))}" for key, now, _ in explain.changes(stage.objective))
 
 

@@ -1,4 +1,4 @@
-"""Stages that train, `sft` and `rl`: build the parts, run the loop, hand on the model. What a step does stands in
+"""Stages that train a policy: build the parts, run the loop, hand on the model. What a step does stands in
 `r1lab.loop`."""
 
 import json
@@ -10,8 +10,9 @@ from r1lab import loop
 from r1lab.distributed import ranks
 from r1lab.policy import models
 from r1lab.policy.policy import Policy
-from r1lab.recipe import LearningStageConfig, RlStageConfig
+from r1lab.recipe import PolicyStageConfig, PreferenceStageConfig, RlStageConfig
 from r1lab.recipe.load import Plan
+from r1lab.rollout.labelled import LabelledFeed
 from r1lab.rollout.sft import SftFeed
 from r1lab.rollout.verification import warnings
 from r1lab.run import files
@@ -30,7 +31,7 @@ def run_stage(
 ) -> None:
     """Build a stage's parts, run it, hand on its model."""
     stage, objective = ready.stage, ready.objective
-    assert isinstance(stage, LearningStageConfig)  # the pipeline calls by kind
+    assert isinstance(stage, PolicyStageConfig)  # the pipeline calls by kind
     if stage.steps is None and ready.steps and run.pinned[stage.name]["schedule_steps"] is None:
         run.pin(stage.name, "schedule_steps", ready.steps)  # known since an earlier stage made its data
     schedule = run.pinned[stage.name]["schedule_steps"] or 0
@@ -53,7 +54,8 @@ def run_stage(
         feed = build.feed(ready, plan, *samplers)
     else:
         sampler = build.sampler(ready, plan)  # nothing samples here; an evaluation takes the weights it needs
-        feed = SftFeed(stage=stage, seed=plan.seed, sampler=sampler, renderer=ready.renderer, objective=objective)
+        make = LabelledFeed if isinstance(stage, PreferenceStageConfig) else SftFeed
+        feed = make(stage=stage, seed=plan.seed, sampler=sampler, renderer=ready.renderer, objective=objective)
     held_out = HeldOut(ready, plan, run, ledger, policy.parameters)
     stopping = Stopping(stage, ready.steps, ready.longest_cost)
     progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
@@ -76,10 +78,10 @@ def run_stage(
         note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
         run.note(note)
         progress.say(f"warning: {note}")
-    ranks.first(_hand_on, ready, run, policy.whole(), ledger, metrics)
+    ranks.first(hand_on, ready, run, policy.whole(), ledger, metrics)
 
 
-def _hand_on(ready: Ready, run: RunFolder, policy: Policy, ledger: Ledger, metrics: MetricsFile) -> None:
+def hand_on(ready: Ready, run: RunFolder, policy: Policy, ledger: Ledger, metrics: MetricsFile) -> None:
     """The stage's folder: its model and the record that it is done, whole or not there."""
     best = run.best(ready.stage.name)
     record = {"goal": goal_of(ready.stage), "ledger": ledger.state_dict(), "metrics": metrics.size}

@@ -10,7 +10,23 @@ from hypothesis import strategies as st
 
 from r1lab.objective import weight as weights
 from r1lab.objective.segments import Segments
-from r1lab.objective.weight import WEIGHTS, dpo, gem, gspo, iw, nft, one, otr, ppo, prob, ratio, srft, srft_demo
+from r1lab.objective.weight import (
+    WEIGHTS,
+    dpo,
+    gem,
+    gspo,
+    ipo,
+    iw,
+    nft,
+    one,
+    otr,
+    ppo,
+    prob,
+    ratio,
+    simpo,
+    srft,
+    srft_demo,
+)
 
 
 def f64(*values):
@@ -86,7 +102,7 @@ def test_a_weight_is_its_finite_difference(name):
 
 
 def test_every_weight_has_a_test_of_its_closed_form():
-    assert set(WEIGHTS) == {*CLOSED, "gspo", "nft", "srft", "srft_demo", "iw", "gem", "otr", "dpo"}
+    assert set(WEIGHTS) == {*CLOSED, "gspo", "nft", "srft", "srft_demo", "iw", "gem", "otr", "dpo", "ipo", "simpo"}
 
 
 @pytest.mark.parametrize("dual", [0.0, 3.0])
@@ -227,6 +243,26 @@ def test_dpo_begins_at_half_of_beta():
     sign, pairs = pair_of(2, 2)
     given = {"old": LOGP, "advantage": sign, "ref": LOGP, "pairs": pairs}
     assert slope(dpo, LOGP, **given).tolist() == pytest.approx([0.05, 0.05, -0.05, -0.05])
+
+
+def test_ipo_pays_twice_what_the_lead_lacks_of_its_length():
+    sign, pairs = pair_of(3, 1)
+    given = {"old": LOGP, "advantage": sign, "ref": LOGP - f64(0.3, 0.1, -0.2, 0.5), "pairs": pairs, "beta": 0.4}
+    lacking = 1 / 0.8 - (0.3 + 0.1 - 0.2 - 0.5)
+    assert ipo(logp=LOGP, **given).sum().item() == pytest.approx(lacking**2)
+    assert slope(ipo, LOGP, **given).tolist() == pytest.approx((2 * lacking * sign).tolist())
+    assert differences(ipo, LOGP, **given).tolist() == pytest.approx((2 * lacking * sign).tolist(), abs=1e-6)
+
+
+def test_simpo_pays_each_completion_by_its_length():
+    sign, pairs = pair_of(3, 1)
+    segments = Segments(torch.tensor([0, 0, 0, 1]), torch.ones(4, dtype=torch.bool))
+    given = {"old": LOGP, "advantage": sign, "segments": segments, "pairs": pairs, "beta": 2.0, "gamma": 0.5}
+    margin = 2.0 * (-3.1 / 3 + 3.0) - 0.5
+    w = 2.0 / (1 + math.exp(margin)) * sign / f64(3, 3, 3, 1)
+    assert simpo(logp=LOGP, **given).sum().item() == pytest.approx(math.log1p(math.exp(-margin)))
+    assert slope(simpo, LOGP, **given).tolist() == pytest.approx(w.tolist())
+    assert differences(simpo, LOGP, **given).tolist() == pytest.approx(w.tolist(), abs=1e-8)
 
 
 def test_pairs_do_not_read_each_other():

@@ -26,7 +26,7 @@ def test_a_last_name_and_a_name_of_others_lead_to_the_knob(key, path):
 
 
 def test_a_knob_of_several_kinds_of_stage_is_told_once_and_each_of_several_of_one_name():
-    assert explain("learning_rate").count("(stages of kind sft, rl)") == 1
+    assert explain("learning_rate").count("(stages of kind sft, rl, reward_model, preference)") == 1
     assert explain("epochs").count("(stages of kind") == 2, "sft and rl say different things of it"
 
 

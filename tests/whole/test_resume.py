@@ -57,12 +57,12 @@ DEATHS = {
     "while a table is written": "at_call(tables, '_rollout_columns', 4, before=False)",
     "while the rename of a table is due": "at_call(files.os, 'replace', 9)",
     "during an evaluation": "at_call(runner, 'write_rows', 3)",
-    "while a stage is handed on": "at_call(train, '_hand_on', 1)",
+    "while a stage is handed on": "at_call(train, 'hand_on', 1)",
     "before the final model": "at_call(pipeline.shutil, 'copytree', 1)",
 }
 CHAINS = {
     "in seven places": {
-        "while a stage is handed on": "at_call(train, '_hand_on', 1)",
+        "while a stage is handed on": "at_call(train, 'hand_on', 1)",
         "between rollout and update": "at_call(loop, 'learn', 2)",
         "while the reference scores": "at_call(policy.Policy, 'score', 2)",
         "between two updates of a block": "at_call(policy.Policy, 'update', 6)",

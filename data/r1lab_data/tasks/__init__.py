@@ -15,18 +15,29 @@ from r1lab_data.seeds import generator
 from r1lab_data.tasks.addition import addition
 from r1lab_data.tasks.countdown import countdown
 from r1lab_data.tasks.gym import PREFIX, gym_task
+from r1lab_data.tasks.labelled_addition import addition_labels, addition_pairs, addition_steps
 from r1lab_data.tasks.linear import linear
 from r1lab_data.tasks.multiplication import multiplication
 
 Task = Callable[..., dict]
 
-TASKS: dict[str, Task] = {task.__name__: task for task in (addition, countdown, linear, multiplication)}
+LABELLED: dict[str, Task] = {task.__name__: task for task in (addition_pairs, addition_labels, addition_steps)}
+"""Tasks whose answer is what is said of completions (`r1lab_data.labelled`), for stages that learn from it."""
+
+ANSWERED: dict[str, Task] = {task.__name__: task for task in (addition, countdown, linear, multiplication)}
+"""Tasks whose answer a verifier checks."""
+
+TASKS: dict[str, Task] = ANSWERED | LABELLED
 """Name -> f(rng, **settings) -> {prompt, answer, solution, meta}."""
 
-VERIFIERS = {**dict.fromkeys(TASKS, "numeric"), "countdown": "countdown", "gym": "reasoning_gym"}
-"""The verifier of a task's problems unless the recipe names another; all of reasoning-gym's share one."""
+VERIFIERS = {
+    **dict.fromkeys(ANSWERED, "numeric"), **dict.fromkeys(LABELLED, ""), "countdown": "countdown",
+    "gym": "reasoning_gym",
+}  # fmt: skip
+"""The verifier of a task's problems unless the recipe names another; all of reasoning-gym's share one. Labelled
+completions have none."""
 
-COMMUTATIVE = frozenset({"addition", "multiplication"})
+COMMUTATIVE = frozenset({"addition", "multiplication", *LABELLED})
 """Tasks where a prompt with its words in another order is the same problem: 285+347 is in the split of 347+285."""
 
 SPLITS = ("train", "eval")

@@ -72,7 +72,7 @@ HYBRIDS = {
         missing="gradients of imitation, reinforcement and validation apart"),
 }  # fmt: skip
 
-PAIRS_OF_A_GROUP = "pairs are made of a group's completions; pairs of a dataset have no data path"
+PAIRS_OF_A_GROUP = "kind: rl makes pairs of a group's completions, kind: preference reads them from the data"
 PREFERENCES = {
     "dpo": Preset("2305.18290",
         "-log sigma(0.1 [log-ratio of the best completion - log-ratio of the worst]) to the reference",
@@ -80,4 +80,9 @@ PREFERENCES = {
     "rpo": Preset("2405.16436", "dpo with beta 0.01, + 0.005 x 0.01 of -log p of the chosen completion",
         {"group": {"select": "pairs", "imitate": True}, "weight": {"pair": {"use": "dpo", "beta": 0.01}, "demo": "one"},
          "mix": {"use": "roles", "demo": 5e-5}} | PAIRS, note=PAIRS_OF_A_GROUP),
+    "ipo": Preset("2310.12036", "(log-ratio of the chosen - log-ratio of the rejected - 1 / (2 x 0.1))^2",
+        {"group": {"select": "pairs"}, "weight": {"pair": {"use": "ipo", "beta": 0.1}}} | PAIRS, note=PAIRS_OF_A_GROUP),
+    "simpo": Preset("2405.14734", "-log sigma(2 [mean log p of the chosen - mean log p of the rejected] - 1)",
+        {"group": {"select": "pairs"}, "weight": {"pair": {"use": "simpo", "beta": 2.0, "gamma": 1.0}}} | PAIRS,
+        note=PAIRS_OF_A_GROUP),
 }  # fmt: skip

@@ -25,7 +25,7 @@ def test_train_and_eval_share_no_problem_for_any_seeds(task, seeds):
         "linear": {"max_coefficient": 5},
         "countdown": {"numbers": 2},
         "multiplication": {"digits": 2},
-    }[task]
+    }.get(task, {"digits": 2})
     train = drawn(task, seed=seeds[0], size=150, settings=small)
     evaluation = drawn(task, seed=seeds[1], size=40, split="eval", settings=small)
     assert overlap(train, evaluation).exact == 0
@@ -86,7 +86,10 @@ def test_a_verifier_of_the_recipe_wins():
 @pytest.mark.parametrize(
     ("named", "says"),
     [
-        ({"task": "addtion"}, "unknown task 'addtion'; allowed: addition, countdown, linear, multiplication and gym"),
+        (
+            {"task": "addtion"},
+            "unknown task 'addtion'; allowed: addition, countdown, linear, multiplication, addition_pairs",
+        ),
         ({"task": "addtion"}, "did you mean 'addition'?"),
         ({"split": "test"}, "procedural tasks have the splits train and eval"),
         ({"size": 0}, "size 0; give the number of problems"),
