@@ -1,6 +1,7 @@
 import pytest
 
 from r1lab_verifiers import Item, resolve
+from r1lab_verifiers.math import extract
 
 
 def score(text, gold="5", **settings):
@@ -59,3 +60,23 @@ def test_settings_change_what_is_looked_at():
 def test_settings_are_checked(settings):
     with pytest.raises(ValueError, match="math: "):
         resolve({"use": "math", **settings})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "first 3.\nThen 4. So 5",
+        "It is $3 and\n$4. So 5",
+        "$$x\n= 4. So$$ 5",
+        "\\(x\nis 4. So\\) 5",
+        "He has 5.\nWell done.",
+        "a $<<5=$5>>$ b\n. So 5",
+        "It is 5.\n<<1= >>",
+        "One\n\nA. B is 5",
+        "",
+    ],
+)
+def test_the_last_lines_sentences_are_the_last_of_all(text):
+    last, whole = extract._last_sentences(text), extract._split(extract.without_annotations(text))
+    assert last == whole[len(whole) - len(last) :] and tuple(extract._backwards(text)) == whole[::-1]
+    assert bool(last) == bool(whole)

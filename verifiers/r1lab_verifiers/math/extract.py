@@ -5,9 +5,10 @@ are all returned: what they mean beside the gold is the verifier's to say.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
+from typing import NamedTuple
 
 from r1lab_verifiers.math.read.hedges import denies, takes_back
 from r1lab_verifiers.math.read.sentence import (
@@ -35,8 +36,7 @@ MAX_BARE_CHARACTERS, MAX_BARE_WORDS = 300, 6
 """What has more of both is an essay and no bare answer."""
 
 
-@dataclass(frozen=True)
-class ExtractedAnswer:
+class ExtractedAnswer(NamedTuple):
     """The texts that a place holds; several boxes give several."""
 
     place: str
@@ -162,25 +162,24 @@ def whole_region(region: str, _: bool) -> ExtractedAnswer | None:
 
 def last_sentence(region: str, _: bool) -> ExtractedAnswer | None:
     """The last sentence, words and all."""
-    found = _sentences(region)
+    found = _last_sentences(region)
     return ExtractedAnswer("last sentence", (found[-1],)) if found else None
 
 
 def concluded(region: str, _: bool) -> ExtractedAnswer | None:
     """What the last sentence with a number or formula comes to; nothing where it is denied (`not 5`), bounded (`> 5`)
     or one of several offered (`4 or 5`)."""
-    found = _sentences(region)
-    for at in range(len(found) - 1, -1, -1):
-        sentence = found[at]
+    later: list[str] = []
+    for sentence in _backwards(region):
         if _GIVES_UP.fullmatch(sentence):
             return None
-        if not all(map(is_name, pieces(sentence))) and not _ASIDE.match(sentence):
-            if sentence.endswith("?") and (at < len(found) - 1 or _ASKS.match(sentence)):
-                continue
-            is_left = _OPEN.search(sentence) or is_taken_back(" ".join(found[at + 1 :]), 0)
+        is_asked = sentence.endswith("?") and (later or _ASKS.match(sentence))
+        if not (is_asked or all(map(is_name, pieces(sentence))) or _ASIDE.match(sentence)):
+            is_left = _OPEN.search(sentence) or is_taken_back(" ".join(later[::-1]), 0)
             piece = None if is_left else unless_denied(sentence)
             place = "last formula" if piece and piece.is_formula else "last number"
             return piece and ExtractedAnswer(place, (piece.text,))
+        later.append(sentence)
     return None
 
 
@@ -197,25 +196,51 @@ def unless_denied(sentence: str) -> SentencePart | None:
     return piece
 
 
+def _backwards(region: str) -> Iterator[str]:
+    """The sentences of the region's end, the last one first."""
+    last = _last_sentences(region)
+    yield from reversed(last)
+    yield from reversed(_split(without_annotations(_end(region)))[: -len(last) or None])
+
+
 @lru_cache(maxsize=4)
-def _sentences(region: str) -> tuple[str, ...]:
-    """The sentences of the region's end, in order."""
-    tail = region.rstrip()[-MAX_END_CHARACTERS:]
-    if len(tail) == MAX_END_CHARACTERS and "\n\n" in tail:
-        tail = tail.partition("\n\n")[2]
-    tail = without_annotations(tail)
+def _last_sentences(region: str) -> tuple[str, ...]:
+    """The sentences of the last line, in order, which are nearly always enough; all of the region's end where a formula
+    may go on over several lines."""
+    end = _end(region)
+    if "$" not in end and "\\" not in end:
+        line = without_annotations(_last_line(end))
+    else:
+        end = without_annotations(end)  # which may leave $$
+        line = end if "$$" in end or "\\" in end else _last_line(end)
+    return _split(line) or _split(without_annotations(_end(region)))
+
+
+def _last_line(text: str) -> str:
+    """With the end of the line before it, which is a mark that patterns look back at."""
+    return text[max(0, text.rfind("\n")) :]
+
+
+def _end(region: str) -> str:
+    """The region's end, from a paragraph's beginning on where it is cut."""
+    end = region.rstrip()[-MAX_END_CHARACTERS:]
+    return end.partition("\n\n")[2] if len(end) == MAX_END_CHARACTERS and "\n\n" in end else end
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """The sentences of a text, in order."""
     start, found = 0, []
-    for end in SENTENCE_END.finditer(masked(tail)):
+    for end in SENTENCE_END.finditer(masked(text)):
         first, last = end.span()
-        found.append(tail[start : first if end[0] in ENDS_ALONE else last])
+        found.append(text[start : first if end[0] in ENDS_ALONE else last])
         start = last
-    found.append(tail[start:])
+    found.append(text[start:])
     return tuple(filter(str.strip, found))
 
 
 def verdict_word(region: str, _: bool) -> ExtractedAnswer | None:
     """Yes, no, true or false at the beginning of the region or of its last sentence."""
-    for text in (region.lstrip()[:40], *_sentences(region)[-1:]):
+    for text in (region.lstrip()[:40], *_last_sentences(region)[-1:]):
         if match := _VERDICT.match(text):
             return ExtractedAnswer("first word", (match[1],))
     return None
@@ -224,7 +249,7 @@ def verdict_word(region: str, _: bool) -> ExtractedAnswer | None:
 def last_letter(region: str, _: bool) -> ExtractedAnswer | None:
     """A capital letter that is stated at the very end: `it's (B).`"""
     end = region[-200:].rstrip(" *$")
-    last = _sentences(region)[-1:]
+    last = _last_sentences(region)[-1:]
     if last and (called := _CALLED_RIGHT.fullmatch(last[0])):
         return ExtractedAnswer("last letter", (called[1],))
     match = _LETTER.search(end) if _CAPITAL_END.search(end) else None
