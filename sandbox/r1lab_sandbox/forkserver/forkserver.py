@@ -56,7 +56,7 @@ class Worker:
         self._sock.setblocking(False)
         self._poll = select.poll()
         self._poll.register(pidfd, select.POLLIN)
-        self._received = bytearray()
+        self._received, self._at = b"", 0
         self._closing = threading.Lock()
         self.is_closed = False
 
@@ -91,7 +91,7 @@ class Worker:
 
     def has_received(self) -> bool:
         """Whether a frame, or its beginning, has been read together with one before it."""
-        return bool(self._received)
+        return self._at < len(self._received)
 
     def is_alive(self) -> bool:
         return not _ready(self._pidfd, 0)
@@ -136,18 +136,23 @@ class Worker:
 
     def _take(self, size: int, until: float) -> bytes:
         """The next bytes; what comes with them is kept for later."""
-        while len(self._received) < size:
-            try:
-                part = self._sock.recv(max(size - len(self._received), READ_BYTES))
-            except BlockingIOError:
-                self._wait(select.POLLIN, until)
-                continue
-            if not part:
-                raise WorkerDied("the worker ended without an answer")
-            self._received += part
-        data = bytes(self._received[:size])
-        del self._received[:size]
-        return data
+        end = self._at + size
+        if (missing := end - len(self._received)) > 0:
+            parts = [self._received[self._at :]]
+            while missing > 0:
+                try:
+                    part = self._sock.recv(max(missing, READ_BYTES))
+                except BlockingIOError:
+                    self._wait(select.POLLIN, until)
+                    continue
+                if not part:
+                    raise WorkerDied("the worker ended without an answer")
+                parts.append(part)
+                missing -= len(part)
+            self._received, self._at, end = b"".join(parts), 0, size
+        taken = self._received[self._at : end]
+        self._at = end
+        return taken
 
     def _wait(self, event: int, until: float) -> None:
         """What has arrived counts, also after the deadline or the worker's death: the socket is looked at first."""

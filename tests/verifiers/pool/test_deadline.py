@@ -48,5 +48,4 @@ class Answering:
         pass
 
     def receive(self, *, seconds, limit):
-        verdict = '{"score": 1.0, "status": "correct", "extracted": null, "reason": "", "steps": null}'
-        return f'{{"number": 7, "seconds": {self.seconds}, "verdict": {verdict}}}'.encode()
+        return f'[7, {self.seconds}, false, [1.0, "correct", null, "", null]]'.encode()

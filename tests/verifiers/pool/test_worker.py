@@ -3,12 +3,14 @@
 import json
 import pickle
 import random
+from dataclasses import replace
 
 import pytest
 
 from r1lab_verifiers import Item, Verdict, resolve
 from r1lab_verifiers.pool import worker
 from r1lab_verifiers.pool.worker import CheckRequest, decode, encode
+from r1lab_verifiers.verdict import tidy
 
 TEXTS = ("7", "", 'a "quote" \\ and {braces}', "\u7b54\u6848", "\ud800", "x\x7f", None)
 
@@ -17,13 +19,27 @@ TEXTS = ("7", "", 'a "quote" \\ and {braces}', "\u7b54\u6848", "\ud800", "x\x7f"
 @pytest.mark.parametrize("score", [0.0, 1.0, 1 / 3, None])
 @pytest.mark.parametrize("steps", [None, ((3, 0.5),)])
 def test_an_answer_is_json_that_says_the_verdict(text, score, steps):
-    fields = {"score": score, "status": "error" if score is None else "partial", "extracted": text,
-              "reason": text or "", "steps": steps}  # fmt: skip
-    reply = {"verdict": fields, "tired": False, "seconds": 1.5e-05, "number": 12}
-    frame = worker._encode(reply)
-    assert json.loads(frame) == json.loads(json.dumps(reply))
-    verdict = decode(frame, 12)["verdict"]
-    assert (verdict.score, verdict.status, verdict.steps, verdict.seconds) == (score, fields["status"], steps, 1.5e-05)
+    made = Verdict(score, "error" if score is None else "partial", text, text or "", steps)
+    frame = worker._encode(12, 1.5e-05, False, made)
+    sent = [made.score, made.status, made.extracted, made.reason, made.steps]
+    assert json.loads(frame) == json.loads(json.dumps([12, 1.5e-05, False, sent]))
+    reply = decode(frame, 12)
+    assert reply.outcome == tidy(replace(made, seconds=1.5e-05)) and not reply.is_tired and reply.seconds == 1.5e-05
+
+
+@pytest.mark.parametrize("outcome", [None, 'ValueError: \u7b54 "7"', ""])
+def test_an_answer_without_a_verdict_says_why_there_is_none(outcome):
+    assert decode(worker._encode(3, 0.5, True, outcome), 3) == (0.5, True, outcome)
+
+
+def test_what_is_said_of_a_failure_is_short_and_plain():
+    said = decode(worker._encode(3, 0.5, True, "a\x1b[2J" + "b" * 10_000), 3).outcome
+    assert said == "a?[2J" + "b" * 495
+
+
+def test_steps_that_do_not_fit_are_a_failure():
+    steps = tuple((end, 0.123456789) for end in range(60_000))
+    assert "do not fit" in decode(worker._encode(3, 0.5, False, Verdict(1.0, "correct", steps=steps)), 3).outcome
 
 
 @pytest.mark.parametrize("is_witness", [False, True])
@@ -38,11 +54,14 @@ def test_a_check_arrives_as_it_was_sent(is_witness):
 
 @pytest.mark.parametrize(
     "frame",
-    [b"", b"\xff\xfe", b"[]", b"null", b'{"number": 5}',
-     b'{"number": 5, "seconds": "x"}', b'{"number": 4, "seconds": 0}',
-     b'{"number": 5, "seconds": 0, "verdict": {"score": "1", "status": "correct"}}',
-     b'{"number": 5, "seconds": 0, "verdict": {"score": 2, "status": "correct"}}',
-     b'{"number": 5, "seconds": 0, "verdict": {"score": 1, "status": ["correct"]}}'],
+    [b"", b"\xff\xfe", b"[]", b"null", b"5", b"[5, 0, false]", b"[5, 0, false, null] ", b"[5, 0, false, null][]",
+     b"[5, 0, false, null, null]", b'{"5": 0, "0": 0, "false": 0, "null": 0}', b'"5000"', b"[" * 100_000,
+     b'[5, "x", false, null]', b"[5, null, false, null]", b"[5, [], false, null]", b"[4, 0, false, null]",
+     b"[5, 1" + b"0" * 400 + b", false, null]", b"[5, 0, false, []]", b'[5, 0, false, [1, "correct", "", ""]]',
+     b'[5, 0, false, [1, "correct", "", "", null, 0]]', b'[5, 0, false, ["1", "correct", "", "", null]]',
+     b'[5, 0, false, [2, "correct", "", "", null]]', b'[5, 0, false, [NaN, "correct", "", "", null]]',
+     b'[5, 0, false, [1, ["correct"], "", "", null]]', b'[5, 0, false, [1, "right", "", "", null]]',
+     b'[5, 0, false, [1, "correct", "", "", [1]]]', b'[5, 0, false, [1, "correct", "", "", [[1, "x"]]]]'],
 )  # fmt: skip
 def test_nonsense_is_no_answer(frame):
     with pytest.raises(ValueError):
@@ -75,3 +94,10 @@ def test_math_leaves_the_global_generator_alone_also_in_a_proof(monkeypatch):
     ):
         math.verify(Item(rf"\boxed{{{answer}}}", gold))
     assert random.getstate() == state
+
+
+def test_a_hostile_verdict_is_made_plain_and_short():
+    frame = b'[5, -1, 0, [true, "correct", [1, "\\u001b[2J"], 7, [["3", true]]]]'
+    verdict = decode(frame, 5).outcome
+    assert verdict == Verdict(1.0, "correct", "[1, '\\x1b[2J']", "7", ((3, 1.0),)) and type(verdict.score) is float
+    assert verdict.seconds == 0.0 and not verdict.has_failed

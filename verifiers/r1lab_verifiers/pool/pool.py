@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field, replace
 
 from r1lab_sandbox.forkserver.forkserver import ForkServer, SandboxError
@@ -36,7 +36,7 @@ QUICK_SECONDS = 0.02
 """What handed-out items may take together, going by the last ones: a slow one is handed out alone."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Task:
     """An item on its way: up to three runs (first, retry, witness) end in its verdict; two where it is the witness."""
 
@@ -49,7 +49,7 @@ class _Task:
 
     def next_check(self) -> CheckRequest:
         """The run that is due: of the completion, or of the witness after two failures."""
-        return CheckRequest(self.name, self.item, is_witness=len(self.runs) == 2, solution=self.solution)
+        return CheckRequest(self.name, self.item, len(self.runs) == 2, self.solution)
 
     def is_decided(self) -> bool:
         """Whether there is a verdict, or nothing left to try."""
@@ -170,20 +170,14 @@ class Pool:
     def _may_take(self) -> bool:
         return not self._is_alone and bool(self._first or (self._again and not self._num_running))
 
-    def _release(self) -> None:
-        """One task fewer runs."""
+    def _release(self, tasks: list[_Task], done: int) -> None:
+        """The tasks run no more; what the worker did not come to is next again."""
         with self._waiting:
-            self._num_running -= 1
-            if self._is_alone or not self._num_running:
+            self._first.extendleft(reversed(tasks[done:]))
+            self._num_running -= len(tasks)
+            if self._is_alone or done < len(tasks) or not self._num_running:
                 self._is_alone = False
                 self._waiting.notify_all()
-
-    def _put_back(self, tasks: list[_Task]) -> None:
-        """What a worker did not come to is next again."""
-        with self._waiting:
-            self._first.extendleft(reversed(tasks))
-            self._num_running -= len(tasks)
-            self._waiting.notify_all()
 
     def _drive(self, seat: VerifierSlot) -> None:
         """One thread, one worker."""
@@ -192,8 +186,7 @@ class Pool:
             start = time.monotonic()
             done = self._run(seat, tasks, expected)
             expected = max(1e-6, (time.monotonic() - start) / done)
-            if done < len(tasks):
-                self._put_back(tasks[done:])
+            self._release(tasks, done)
         seat.leave()
 
     def _run(self, seat: VerifierSlot, tasks: list[_Task], expected: float) -> int:
@@ -204,12 +197,10 @@ class Pool:
                 run = next(runs, None)
             except Exception as error:
                 seat.leave()
-                self._release()
                 self._fail(task, error)
                 return done + 1
             if run is None:
                 return done
-            self._release()
             self._continue(task, run)
         return len(tasks)
 
@@ -242,5 +233,8 @@ class Pool:
     def _finish(self, task: _Task, verdict: Verdict) -> None:
         if self._is_closed:
             task.future.cancel()
-        elif task.future.set_running_or_notify_cancel():
+            return
+        try:
             task.future.set_result(verdict)
+        except InvalidStateError:
+            task.future.set_running_or_notify_cancel()  # it is cancelled: whoever waits for that hears of it

@@ -118,10 +118,8 @@ class VerifierSlot:
             return Failure("timeout", f"no verdict within {seconds:g} s", time.monotonic() - start)
         except (WorkerDied, ValueError) as error:
             return Failure("crash", str(error), time.monotonic() - start)
-        spent = reply["seconds"]  # the check's own: it may have begun before its turn to be read
+        spent = reply.seconds  # the check's own: it may have begun before its turn to be read
         if spent > seconds:  # this thread came late to read it
             return Failure("timeout", f"no verdict within {seconds:g} s", spent)
-        self._is_tired = bool(reply.get("tired"))
-        if "failure" in reply:
-            return Failure("crash", str(reply["failure"]), spent)
-        return reply.get("verdict")
+        self._is_tired = reply.is_tired
+        return Failure("crash", reply.outcome, spent) if isinstance(reply.outcome, str) else reply.outcome
