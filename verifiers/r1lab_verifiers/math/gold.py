@@ -115,6 +115,8 @@ def joined(readings: list[tuple[Node, ...]]) -> Seq:
 
 def with_options(nodes: tuple[Node, ...], item: Item) -> tuple[Node, ...]:
     """The nodes, each bare letter with its option's text, where the problem has such an option."""
+    if ChosenOption not in map(type, nodes):  # all but always
+        return nodes
     if not any(isinstance(node, ChosenOption) and not node.text for node in nodes):
         return nodes
     known = _options_in_meta(item.meta) or _options_in_prompt(item.prompt)

@@ -115,7 +115,7 @@ class Math:
             return Verdict(float(is_right), "correct" if is_right else "unparsable", shown, extracted.place)
         is_whole = extracted.place == "whole text"
         readings = [with_options(readings_of(text, not is_whole), item) for text in texts]
-        if any(isinstance(gold, Prose) for gold in golds):
+        if Prose in map(type, golds):
             readings = [(*each, *words_of(text)) for each, text in zip(readings, texts)]
         if not all(readings) or (extracted.place not in MARKED and all(map(_is_prose, readings))):
             if all(readings) and all(self._agrees(golds, reading, item.prompt) for reading in readings):
@@ -205,7 +205,7 @@ def _is_said(gold: Node) -> bool:
 
 
 def _is_prose(readings: tuple[Node, ...]) -> bool:
-    return all(isinstance(each, Text | Prose) for each in readings)
+    return {Text, Prose}.issuperset(map(type, readings))
 
 
 @lru_cache(maxsize=16384)

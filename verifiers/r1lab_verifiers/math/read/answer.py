@@ -8,6 +8,7 @@ pair of their readings does.
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from r1lab_verifiers.math.read import names, units
 from r1lab_verifiers.math.read.clean import clean
@@ -49,6 +50,8 @@ from r1lab_verifiers.math.read.words import (
 
 MAX_ANSWER_BYTES = 4096
 """Bytes of one answer."""
+MAX_KEPT = 16
+"""Last texts whose trees are kept: most right answers are written as their golds are, which are read just before."""
 # "-3.5"; not "1,234"
 _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 # "-\frac{3}{4}"; not "3/x"
@@ -201,6 +204,7 @@ def _plain_number(text: str) -> Node | None:
     return None
 
 
+@lru_cache(maxsize=MAX_KEPT)
 def _uniform(text: str) -> str:
     """The text in the grammar's own ways to write, without dollar signs that do not pair, unless there is prose."""
     plain = rewritten(clean(text))
@@ -236,6 +240,7 @@ def _is_grouped(text: str) -> bool:
     return _THOUSANDS.search(text) is not None and (", " in text or not re.search(r"[(\[{][^)\]}]*,", text))
 
 
+@lru_cache(maxsize=MAX_KEPT)
 def _parse(text: str) -> Node | None:
     try:
         return lifted(AnswerParser(text).answer())
