@@ -66,6 +66,14 @@ _DECIMAL_COMMA = re.compile(
 )
 
 
+# "(1,5)"; not "1,5"
+_BRACKET = re.compile(r"[(\[{;]")
+# "(1,234)"; not "1,234"
+_COMMA_INSIDE = re.compile(r"[(\[{][^)\]}]*,")
+# "so \\(x\\)"; not "(3, \\(\\pi\\))"
+_ASCII_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
+# "costs $5"; not "$x$"
+_WORD = re.compile(r"(?<!\\)\b[^\W\d_]{2}")
 # "1.234,5", "1\x1f234,5"; not "1.234"
 _EUROPEAN = re.compile(r"-?[1-9][0-9]{0,2}(?:[.\x1f][0-9]{3})+,[0-9]+")
 # "the date is "; not "the day after is "
@@ -208,11 +216,9 @@ def _plain_number(text: str) -> Node | None:
 def _uniform(text: str) -> str:
     """The text in the grammar's own ways to write, without dollar signs that do not pair, unless there is prose."""
     plain = rewritten(clean(text))
-    # "(3, \\(\\pi\\))"; not "so \\(x\\)"
-    if r"\(" in plain and not re.search(r"(?<![\\A-Za-z])[A-Za-z]{2}", plain):
-        plain = re.sub(r"\\[()]", " ", plain)
-    # "costs $5"; not "$x$"
-    if "$" in plain and not re.search(r"(?<!\\)\b[^\W\d_]{2}", plain):
+    if r"\(" in plain and not _ASCII_WORD.search(plain):
+        plain = plain.replace(r"\(", " ").replace(r"\)", " ")
+    if "$" in plain and not _WORD.search(plain):
         bare = plain.replace("$", " ")
         return bare if _parse(bare) is not None else plain
     return plain
@@ -228,16 +234,14 @@ def _spellings(text: str) -> list[str]:
             spellings.append(text.replace(", ", ""))
         if _is_grouped(text):
             spellings.append(_THOUSANDS.sub(lambda match: match[1] + match[2].replace(",", ""), text))
-        # "(1,5)"; not "1,5"
-        if len(_DECIMAL_COMMA.findall(text)) == text.count(",") and not re.search(r"[(\[{;]", text):
+        if len(_DECIMAL_COMMA.findall(text)) == text.count(",") and not _BRACKET.search(text):
             spellings.append(_DECIMAL_COMMA.sub(lambda match: match[1].replace(",", "."), text))
     return [*spellings, text]
 
 
 def _is_grouped(text: str) -> bool:
     """Whether commas may group digits: outside brackets, or where the list's own commas have a space."""
-    # "(1,234)"; not "1,234"
-    return _THOUSANDS.search(text) is not None and (", " in text or not re.search(r"[(\[{][^)\]}]*,", text))
+    return _THOUSANDS.search(text) is not None and (", " in text or not _COMMA_INSIDE.search(text))
 
 
 @lru_cache(maxsize=MAX_KEPT)

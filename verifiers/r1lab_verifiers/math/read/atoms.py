@@ -47,6 +47,8 @@ _ACCENTS = {"bar": "overline", "widehat": "hat", "widetilde": "tilde", "overrigh
 _ACCENTS |= {name: name for name in ("overline", "hat", "vec", "tilde", "dot", "ddot", "overarc", "operatorname")}
 _TRANSPARENT = ("boxed", "fbox", "mathop", "underbrace", "overbrace")
 
+# "1.5", "2"; not ".5"
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
 # "0.1\overline{6}"; not "0.16"
 _REPEATING = re.compile(r"([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{([0-9]+)\}(?:([0-9]*)\\dot\{([0-9])\})?")
 
@@ -128,8 +130,7 @@ class Atoms(Operators):
             return self.apply(names.ALIASES.get(word, word))
         if len(word) == 1 and word.isalpha():
             return self._letter(word)
-        # "1.5"; not ".5"
-        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", word):
+        if _DECIMAL.fullmatch(word):
             return decimal_number(word)
         raise Unreadable(f"the text {word!r}")
 

@@ -59,23 +59,32 @@ LETTERS = set("mgslhLNJWVAKCF")
 """Single letters that may be a unit right behind a number."""
 
 
+_SPELLINGS = (
+    # "ms^-1"; not "ms"
+    (re.compile(r"\bms(?=\s*\^\s*-)"), "m s"),
+    # "sq. cm"; not "squared cm"
+    (re.compile(r"\b(?:square|sq)\.?\s+(\w+)"), r"\1^2"),
+    # "cu. cm"; not "cubed cm"
+    (re.compile(r"\b(?:cubic|cu)\.?\s+(\w+)"), r"\1^3"),
+    # "cm squared"; not "square cm"
+    (re.compile(r"(\w+)\s+squared\b"), r"\1^2"),
+    # "cm cubed"; not "cubic cm"
+    (re.compile(r"(\w+)\s+cubed\b"), r"\1^3"),
+    # "N*m", "N m"; not "Nm"
+    (re.compile(r"[\s.*]+"), " "),
+    # "m per s", "m / s"; not "percent"
+    (re.compile(r"\s*(?:\bper\b|/)\s*"), "/"),
+)
+# the "cm" of "cm^2"; not its "2"
+_NAME = re.compile("[a-z]+")
+
+
 def normal_spelling(unit: str) -> str:
     """A unit's spelling made uniform: `sq. centimeters` and `cm^2` are the same."""
     text = unit.lower().replace("\\", " ").replace("{", "").replace("}", "").replace("$", " ")
-    # "ms^-1"; not "ms"
-    text = re.sub(r"\bms(?=\s*\^\s*-)", "m s", text)
-    # "sq. cm"; not "squared cm"
-    text = re.sub(r"\b(?:square|sq)\.?\s+(\w+)", r"\1^2", text)
-    # "cu. cm"; not "cubed cm"
-    text = re.sub(r"\b(?:cubic|cu)\.?\s+(\w+)", r"\1^3", text)
-    # "cm squared"; not "square cm"
-    text = re.sub(r"(\w+)\s+squared\b", r"\1^2", text)
-    # "cm cubed"; not "cubic cm"
-    text = re.sub(r"(\w+)\s+cubed\b", r"\1^3", text)
-    # "m per s", "m / s"; not "percent". "N*m", "N m"; not "Nm"
-    text = re.sub(r"\s*(?:\bper\b|/)\s*", "/", re.sub(r"[\s.*]+", " ", text))
-    # the "cm" of "cm^2"; not its "2"
-    return re.sub(r"[a-z]+", lambda match: _word(match[0]), text).strip()
+    for pattern, plain in _SPELLINGS:
+        text = pattern.sub(plain, text)
+    return _NAME.sub(lambda match: _word(match[0]), text).strip()
 
 
 def _word(word: str) -> str:

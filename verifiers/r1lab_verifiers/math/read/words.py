@@ -121,6 +121,18 @@ _DATES = (
 """Patterns, and which of their groups are month, day and year."""
 
 
+# "a\,b"; not "\alpha"
+_TEX_SPACES = re.compile(r"(?<!\\)\\[,;:! ]|\\quad|~")
+# the full stop of "east."; not the point of "3.5"
+_STOPS = re.compile(r"[\"`*${}]|[.!,](?=\s|$)")
+# "a_b", "a  b"; not "ab"
+_GAPS = re.compile(r"[\s_]+")
+# "the east"; not "then"
+_ARTICLE = re.compile(r"^(?:the|a|an)\s+")
+# "a - b"; not "a b"
+_JOINTS = re.compile(r"\s*([-/,'&()])\s*")
+
+
 def unwrap(text: str) -> str:
     r"""Without \text{...} and the like around words."""
     if "\\" in text or "~" in text:
@@ -128,8 +140,7 @@ def unwrap(text: str) -> str:
             text, count = _WRAPPED.subn(r" \1 ", text)
             if not count:
                 break
-        # "a\,b"; not "\alpha"
-        text = re.sub(r"(?<!\\)\\[,;:! ]|\\quad|~", " ", text)
+        text = _TEX_SPACES.sub(" ", text)
     return text.strip()
 
 
@@ -138,12 +149,8 @@ def words(text: str) -> Text:
     plain = unwrap(text).replace("\\", " \\")
     if len(plain.strip()) == 1:
         return Text(plain.strip())
-    # the full stop of "east."; not the point of "3.5". "a_b", "a  b"; not "ab"
-    plain = re.sub(r"[\s_]+", " ", re.sub(r"[\"`*${}]|[.!,](?=\s|$)", " ", plain)).strip().casefold()
-    # "the east"; not "then"
-    plain = re.sub(r"^(?:the|a|an)\s+", "", plain)
-    # "a - b"; not "a b"
-    plain = re.sub(r"\s*([-/,'&()])\s*", r"\1", plain)
+    plain = _ARTICLE.sub("", _GAPS.sub(" ", _STOPS.sub(" ", plain)).strip().casefold())
+    plain = _JOINTS.sub(r"\1", plain)
     return calendar_date(plain) or Text(_MEANING.get(plain, plain))
 
 
