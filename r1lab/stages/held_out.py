@@ -4,6 +4,7 @@ stands in `r1lab.evaluation.runner`."""
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from r1lab.distributed import ranks
 from r1lab.engines import Engine
@@ -77,7 +78,7 @@ def during_training(
     return of_step
 
 
-def _clear_other(out, identity: dict) -> None:
+def _clear_other(out: Path, identity: dict) -> None:
     """What was evaluated otherwise, before the recipe's evaluation or a verifier was changed, goes."""
     if (out / MANIFEST).exists() and read_manifest(out)["identity"] != identity:
         shutil.rmtree(out)
