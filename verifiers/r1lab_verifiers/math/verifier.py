@@ -104,7 +104,7 @@ class Math:
     def _judge(self, golds: tuple[Node, ...], extracted: ExtractedAnswer, item: Item) -> Verdict:
         """The verdict on what one place holds; `unparsable` where another place may hold more."""
         texts = extracted.texts if self.boxes == "agree" else extracted.texts[-1:]
-        shown = " | ".join(text.strip()[:200] for text in texts[-4:])
+        shown = " | ".join([text.strip()[:200] for text in texts[-4:]])
         if any(map(_is_too_long, texts)):
             return Verdict(0.0, "unparsable", shown, f"{extracted.place}: longer than {MAX_ANSWER_BYTES} bytes")
         if len(texts) > MAX_BOXES:

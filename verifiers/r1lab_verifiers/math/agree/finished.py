@@ -41,6 +41,8 @@ _CIRCLE = ("sin", "cos")
 
 def is_finished(reading: Node, gold: Node) -> bool:
     """Whether nothing in the reading is left to do that the gold has done."""
+    if isinstance(reading, Num):  # most are
+        return True
     is_same = reading == gold
     match reading:
         case Relation((*_, Call("mod", (value, _))), ops) if "==" in ops:
