@@ -3,12 +3,17 @@
 All of it goes into keys under `time/`. Measures; decides nothing.
 """
 
+from __future__ import annotations
+
 import functools
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # a recipe is checked without torch
+    import torch
 
 PHASES = (
     "rollout", "verify", "score", "pack", "forward", "backward", "optimizer", "sync", "record", "evaluate",
@@ -32,7 +37,8 @@ class Watch:
         try:
             yield
         finally:
-            if torch.cuda.is_initialized():
+            torch = sys.modules.get("torch")
+            if torch is not None and torch.cuda.is_initialized():
                 torch.cuda.synchronize()
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
@@ -61,11 +67,15 @@ def details(seconds: Mapping[str, float], learning: Watch, sampling: Watch, *, p
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     """FLOPs a second of a large square product with the threads of now; tried once in a process."""
+    import torch
+
     return _rate(device.type, dtype, torch.get_num_threads())
 
 
 @functools.cache
 def _rate(device: str, dtype: torch.dtype, threads: int) -> float:
+    import torch
+
     size = GPU_SIZE if device == "cuda" else CPU_SIZE
     random = torch.Generator(device).manual_seed(0)  # constants cost a GPU less power, and so run faster than data
     matrix = torch.randn(size, size, generator=random, device=device).to(dtype)

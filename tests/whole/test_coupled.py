@@ -15,8 +15,8 @@ from r1lab.recipe import ObjectiveConfig
 from r1lab.records import Role
 
 COUPLED = (
-    "gspo", "luspo", "srft", "iw_sft", "gem", "one_token_rollout", "dpo", "rpo", "ppo", "kl_cov", "deepseek_v3_2",
-    "off_policy", "seq_tis",
+    "gspo", "luspo", "srft", "iw_sft", "gem", "one_token_rollout", "dpo", "ipo", "simpo", "rpo", "ppo", "kl_cov",
+    "deepseek_v3_2", "off_policy", "seq_tis",
 )  # fmt: skip
 KNOBS = {
     "off_policy": {"mask": {"use": "off_policy", "delta": 0.01}},
@@ -29,7 +29,10 @@ def made(preset):
     return build(ObjectiveConfig(**knobs), max_new_tokens=16, group_size=8)
 
 
-ROLES = {"iw_sft": Role.DEMO, "gem": Role.DEMO, "one_token_rollout": Role.DEMO, "dpo": Role.PAIR, "rpo": Role.PAIR}
+ROLES = {
+    **dict.fromkeys(("iw_sft", "gem", "one_token_rollout"), Role.DEMO),
+    **dict.fromkeys(("dpo", "ipo", "simpo", "rpo"), Role.PAIR),
+}
 
 
 def ready(samples, preset):
@@ -98,7 +101,7 @@ def test_a_shared_prompt_changes_nothing(learn, make_rollout, make_samples, pres
 
 LOCAL = [
     name for name, preset in PRESETS.items()
-    if not preset.missing and name not in ("srft", "dpo", "rpo", "gspo", "luspo", "iw_sft", "ppo", "deepseek_v3_2")
+    if not preset.missing and name not in set(COUPLED) - {"gem", "one_token_rollout", "kl_cov"}
 ]  # fmt: skip
 
 
