@@ -82,11 +82,7 @@ def problems(
             bad_rows.append(told)
             continue
         made.append(problem)
-    if not made and bad_rows:
-        raise DataError(f"{bad_rows[0]}; so it is with all {len(bad_rows)} rows, and nothing is left")
-    if not made:
-        raise DataError(f"{table.name}: none of its {len(table.rows)} rows is as where: {dict(where)} says")
-    check_ids(made, table, roles.get("id"))
+    check_made(made, table, where, bad_rows, roles.get("id"))
     return made
 
 
@@ -224,11 +220,18 @@ def prompt_of(value: Any, spec: str) -> str | tuple[dict[str, str], ...]:
     return tuple({"role": message["role"], "content": text(message["content"], spec) or ""} for message in value)
 
 
-def check_ids(problems: list[Problem], table: Table, spec: str | None) -> None:
-    """No id twice."""
+def check_made(
+    problems: list[Problem], table: Table, where: Mapping[str, Any], bad_rows: list[str] | None, spec: str | None
+) -> None:
+    """DataError where the table's rows made no problem, or two of an id. `bad_rows` are the rows left out, told of;
+    `spec` is the column of ids."""
+    if not problems and bad_rows:
+        raise DataError(f"{bad_rows[0]}; so it is with all {len(bad_rows)} rows, and nothing is left")
+    if not problems:
+        raise DataError(f"{table.name}: none of its {len(table.rows)} rows is as where: {dict(where)} says")
     first: dict[str, int] = {}
     for number, problem in enumerate(problems):
         if problem.id in first:
-            where = f"{table.where(first[problem.id])} and {table.where(number)}"
-            raise DataError(f"{where}: both have the id {problem.id!r}; name another column than {spec!r}, or none")
+            places = f"{table.where(first[problem.id])} and {table.where(number)}"
+            raise DataError(f"{places}: both have the id {problem.id!r}; name another column than {spec!r}, or none")
         first[problem.id] = number

@@ -16,7 +16,7 @@ from itertools import pairwise, takewhile
 from typing import Any, Literal
 
 from r1lab_data.cells import Reader, Unusable, given, reader, text
-from r1lab_data.columns import check_ids, checked, chooser, prompt_of
+from r1lab_data.columns import check_made, checked, chooser, prompt_of
 from r1lab_data.names import did_you_mean
 from r1lab_data.problem import DataError, Problem, RowError
 from r1lab_data.rows import Table, shown
@@ -101,11 +101,7 @@ def problems(
             continue
         meta = {key: value for key, value in row.items() if key not in used}
         made.append(Problem(f"{source}/{name}", prompt, answer_of(labelled), source=source, meta=meta))
-    if not made and bad_rows:
-        raise DataError(f"{bad_rows[0]}; so it is with all {len(bad_rows)} rows, and nothing is left")
-    if not made:
-        raise DataError(f"{table.name}: none of its {len(table.rows)} rows is as where: {dict(where)} says")
-    check_ids(made, table, roles.get("id"))
+    check_made(made, table, where, bad_rows, roles.get("id"))
     return made
 
 
