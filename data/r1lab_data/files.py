@@ -4,16 +4,16 @@ A URL may hold a secret and its server may be anybody's: messages show it masked
 What exists on disk wins over a hub id of the same name, as in `datasets.load_dataset`.
 """
 
-import http.client
 import ipaddress
 import os
 import re
-import urllib.error
-import urllib.request
+import ssl
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urljoin, urlparse
+from urllib.parse import urlparse
+
+import httpx
 
 from r1lab_data.names import file_hint, published_hint
 from r1lab_data.problem import DataError
@@ -24,6 +24,7 @@ HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 PROBE_SECONDS = 10
 DOWNLOAD_SECONDS = 60
 """Longest silence of a server, not the length of a download."""
+MAX_REDIRECTS = 5
 MAX_DOWNLOAD_BYTES = 4 << 30
 """Of a file on the web; a larger one is given by a local path."""
 # "https://me:key@host/a?token=x", "http://127.0.0.1:8000"; not "ftp://a", "https:"
@@ -129,47 +130,56 @@ def download(url: str, name: str) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     file = cache / f"{blake2b(url.encode(), digest_size=8).hexdigest()}-{name}"
     part = file.with_name(f"{file.name}.{os.getpid()}")
-    opener = urllib.request.build_opener(_SameHost)
     try:
-        with opener.open(url, timeout=DOWNLOAD_SECONDS) as response, part.open("wb") as stream:
-            _copy(response, stream, url)
+        with part.open("wb") as stream:
+            _fetch(url, stream)
         part.replace(file)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
         part.unlink(missing_ok=True)
         if isinstance(error, DataError):
             raise
-        if not isinstance(error, OSError) or isinstance(error, urllib.error.HTTPError) or not file.exists():
-            told = (
-                f"HTTP Error {error.code}" if isinstance(error, urllib.error.HTTPError) else masked(first_line(error))
-            )
+        is_refused = isinstance(error, httpx.HTTPStatusError)
+        if is_refused or not isinstance(error, (OSError, httpx.TransportError)) or not file.exists():
+            told = f"HTTP Error {error.response.status_code}" if is_refused else masked(first_line(error))
             raise DataError(f"{masked(url)}: cannot be fetched: {told}; or give a local path") from None
     return file
 
 
-def _copy(response: IO[bytes], stream: IO[bytes], url: str) -> None:
+def _fetch(url: str, stream: IO[bytes]) -> None:
+    """The bytes behind a URL as the server stores them, after redirects within its host."""
     left = MAX_DOWNLOAD_BYTES
-    while part := response.read(1 << 20):
-        left -= len(part)
-        if left < 0:
-            most = f"{MAX_DOWNLOAD_BYTES / 2**30:g} GiB"
-            raise DataError(f"{masked(url)}: larger than {most}, the most that is fetched; give a local path")
-        stream.write(part)
+    with httpx.Client(timeout=DOWNLOAD_SECONDS, verify=ssl.create_default_context()) as client:
+        request = client.build_request("GET", url, headers={"Accept-Encoding": "identity"})
+        for _ in range(MAX_REDIRECTS):
+            response = client.send(request, stream=True)
+            if response.next_request is None:
+                break
+            response.close()
+            request = _within_host(request, response.next_request)
+        response.raise_for_status()
+        for part in response.iter_raw():
+            left -= len(part)
+            if left < 0:
+                most = f"{MAX_DOWNLOAD_BYTES / 2**30:g} GiB"
+                raise DataError(f"{masked(url)}: larger than {most}, the most that is fetched; give a local path")
+            stream.write(part)
 
 
-class _SameHost(urllib.request.HTTPRedirectHandler):
-    """Another host than the one that was named is not asked, nor one that is not safe."""
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        target = urljoin(req.full_url, newurl)
-        if urlparse(target).netloc.rpartition("@")[2] != urlparse(req.full_url).netloc.rpartition("@")[2]:
-            host = (urlparse(target).hostname or "nowhere")[:100]
-            raise DataError(
-                f"{masked(req.full_url)}: leads to another host, {host}, which is not asked; give the address that it "
-                "leads to, or a dataset of the hub by its id"
-            )
-        if not _is_safe(target):
-            raise DataError(f"{masked(req.full_url)}: leads to an address without https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+def _within_host(request: httpx.Request, further: httpx.Request) -> httpx.Request:
+    """The request that a redirect asks for. Another host than the one that was named is not asked, nor one that is not
+    safe."""
+    start, target = request.url, further.url
+    if target.scheme not in ("http", "https"):
+        raise DataError(f"{masked(str(start))}: leads to {target.scheme}://, which is no address on the web")
+    if (start.host, start.port) != (target.host, target.port):
+        host = (target.host or "nowhere")[:100]
+        raise DataError(
+            f"{masked(str(start))}: leads to another host, {host}, which is not asked; give the address that it leads "
+            "to, or a dataset of the hub by its id"
+        )
+    if not _is_safe(str(target)):
+        raise DataError(f"{masked(str(start))}: leads to an address without https")
+    return further
 
 
 def read_hub(path: str, *, split: str, config: str | None, limit: int | None) -> Table:
@@ -197,13 +207,9 @@ def probe(path: str) -> None:
     """Is the hub there? Any answer will do, also a refusal."""
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
-        with urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=PROBE_SECONDS):
-            pass
-    except urllib.error.HTTPError:
-        pass
-    except OSError as error:
-        reason = getattr(error, "reason", error)
+        httpx.head(hub, timeout=PROBE_SECONDS, verify=ssl.create_default_context())
+    except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
         remedy = "give a local path, or set HF_HUB_OFFLINE=1 if the dataset is in the cache"
         raise DataError(
-            f"{path}: not a local path, and the hub at {hub} cannot be reached ({reason}); {remedy}"
+            f"{path}: not a local path, and the hub at {hub} cannot be reached ({error}); {remedy}"
         ) from error

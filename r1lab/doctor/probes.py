@@ -11,8 +11,6 @@ import resource
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -182,8 +180,9 @@ def _on_gpu(name: str) -> None:
 
 def _hub(address: str) -> None:
     """Any reply counts, a refusal too. The parent's deadline covers a name server that does not answer."""
-    with suppress(urllib.error.HTTPError):
-        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=HUB_SECONDS).close()
+    import httpx
+
+    httpx.head(address, timeout=HUB_SECONDS)
 
 
 PROBES: dict[str, Callable[..., None]] = {

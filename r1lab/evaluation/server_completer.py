@@ -4,16 +4,16 @@ Text goes out and text comes back: the server tokenises, applies its own chat te
 is read from an environment variable and stands in no file. A server that answers with another model is refused.
 """
 
-import http.client
 import json
 import os
+import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
+
+import httpx
 
 from r1lab.engines.text import stopped_at
 from r1lab.errors import RecipeError, RunError
@@ -55,8 +55,13 @@ class Served:
         if self.is_chat and prompt.prefill_think:
             raise RecipeError("--prefill-think: a server writes the chat prompt itself; leave it out, or use plain")
         self.says_what_stopped = True
-        self.key = os.environ.get(key_env)
-        self.key_env = key_env
+        key, self.key_env = os.environ.get(key_env), key_env
+        # No redirect is followed: it would take prompts and key to whoever it names.
+        self.client = httpx.Client(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            verify=ssl.create_default_context(),
+            timeout=REPLY_SECONDS,
+        )
         self.renderer = renderer_of(_ServersTokenizer(), prompt, None)
         self.identity = {"server": _place(self.url), "model": model}
 
@@ -146,36 +151,43 @@ class Served:
 
     def _reply(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         """What the server says, after some tries where it is busy. RunError in one line."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
-        request = urllib.request.Request(f"{self.url}/{path}", data=data, headers=headers)
         for left in reversed(range(TRIES)):
             try:
-                with urllib.request.urlopen(request, timeout=REPLY_SECONDS) as response:
-                    reply = json.loads(response.read(MAX_REPLY_BYTES))
-            except urllib.error.HTTPError as error:
-                problem, is_over = self._said(error), error.code not in BUSY
-            except (OSError, http.client.HTTPException) as error:
-                problem, is_over = f"cannot be reached ({getattr(error, 'reason', None) or error})", data is None
+                response, text = self._asked(path, body)
+                reply = json.loads(text) if response.is_success else None
+            except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
+                problem, is_over = f"cannot be reached ({error or type(error).__name__})", body is None
             except (ValueError, RecursionError):
                 problem, is_over = f"the reply to /{path} is no JSON", True
             else:
                 if isinstance(reply, dict):
                     return reply
                 problem, is_over = f"the reply to /{path} is no JSON object", True
+                if not response.is_success:
+                    problem, is_over = self._said(response, text), response.status_code not in BUSY
             if is_over or not left:
                 break
             time.sleep(2.0 ** (TRIES - left - 1))
         raise RunError(f"server {_place(self.url)}: {problem}; what was answered is kept, the same command goes on")
 
-    def _said(self, error: urllib.error.HTTPError) -> str:
-        """The server's refusal, with the remedy where it is the key."""
-        with error:
-            said = " ".join(error.read(2000).decode("utf-8", "replace").split())[:200]
-        hint = f"; the key is read from {self.key_env}" if error.code in (401, 403) else ""
-        return f"answers {error.code} {error.reason}: {said}{hint}"
+    def _asked(self, path: str, body: Mapping[str, Any] | None) -> tuple[httpx.Response, bytes]:
+        """The reply and the first MAX_REPLY_BYTES of its text."""
+        text = b""
+        with self.client.stream("GET" if body is None else "POST", f"{self.url}/{path}", json=body) as response:
+            for part in response.iter_bytes():
+                text += part
+                if len(text) >= MAX_REPLY_BYTES:
+                    break
+        return response, text[:MAX_REPLY_BYTES]
 
-    def close(self) -> None: ...
+    def _said(self, response: httpx.Response, text: bytes) -> str:
+        """The server's refusal, with the remedy where it is the key."""
+        said = " ".join(text[:2000].decode("utf-8", "replace").split())[:200]
+        hint = f"; the key is read from {self.key_env}" if response.status_code in (401, 403) else ""
+        return f"answers {response.status_code} {response.reason_phrase}: {said}{hint}"
+
+    def close(self) -> None:
+        self.client.close()
 
 
 class _ServersTokenizer:

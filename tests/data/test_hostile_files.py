@@ -64,7 +64,7 @@ def test_another_host_is_not_asked(address):
     assert "leads to another host, example.org," in refusal(f"{address}/to/https://example.org/a.jsonl")
     assert "leads to another host, localhost," in refusal(f"{address}/to/http://localhost:{port}/good.jsonl")
     assert "leads to another host" in refusal(f"{address}/to/http://127.0.0.1:1/good.jsonl")
-    assert "cannot be fetched: HTTP Error 302" in refusal(f"{address}/to/file:///etc/passwd.jsonl")
+    assert "leads to file://, which is no address on the web" in refusal(f"{address}/to/file:///etc/passwd.jsonl")
     found = read(f"{address}/to/{address}/good.jsonl", split="train", config=None, base=None, limit=None)
     assert found.rows == [{"a": 1}]
 

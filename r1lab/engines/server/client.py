@@ -1,14 +1,15 @@
-"""JSON over HTTP to one vLLM server, with deadlines, on the standard library alone. Knows routes, not rollouts."""
+"""JSON over HTTP to one vLLM server, with deadlines. Knows routes, not rollouts."""
 
-import http.client
 import json
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
+
+import httpx
 
 FILE, NCCL = "r1lab_file", "r1lab_nccl"
 """Names under which the server registers the two ways that weights go to it."""
@@ -43,10 +44,15 @@ class Wire:
             raise ValueError(f"{url!r} is no URL ({error}); write http://host:port") from None
         if parts.scheme not in ("", "http", "https") or not self.host:
             raise ValueError(f"{url!r} is no URL of a server; write http://host:port")
-        self.is_secure = parts.scheme == "https"
-        self.path = parts.path.rstrip("/").removesuffix("/v1")
-        self.url = f"{parts.scheme or 'http'}://{parts.netloc}{self.path}"
+        self.url = f"{parts.scheme or 'http'}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
         self.key_env, self.deadline = key_env, deadline
+        self.is_secure = parts.scheme == "https"
+        # Not by a proxy of the environment, which would see weights and key; trusted is whom this machine trusts.
+        self._client = httpx.Client(
+            verify=ssl.create_default_context() if self.is_secure else False,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        )
 
     def get(self, route: str, deadline: float | None = None) -> Any:
         """The route's JSON. Gone, or ServerRefusal where the status is not 200."""
@@ -65,7 +71,7 @@ class Wire:
             return json.loads(text)
         except ValueError:
             shown = f"no JSON: {text[:SHOWN_CHARACTERS]!r}"
-            raise ServerRefusal(f"{method} {self.url}{route}", response.status, shown) from None
+            raise ServerRefusal(f"{method} {self.url}{route}", response.status_code, shown) from None
 
     def stream(self, route: str, body: dict, opened: Callable[[socket.socket], None]) -> Iterator[dict]:
         """Server-sent events until the server says that it is done. Gone where they end before that.
@@ -75,7 +81,7 @@ class Wire:
         """
         asked = f"POST {self.url}{route}"
         with self._answer("POST", route, body, None, opened) as response:
-            for line in response:
+            for line in _lines(response.iter_bytes()):
                 if not line.startswith(b"data: "):
                     continue
                 if line.startswith(b"data: [DONE]"):
@@ -91,29 +97,33 @@ class Wire:
     @contextmanager
     def _answer(
         self, method: str, route: str, body: dict | None, deadline: float | None, opened: Callable | None = None
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> Iterator[httpx.Response]:
+        """`opened` gets the connection's socket before anything is asked; then no silence is too long."""
         asked, deadline = f"{method} {self.url}{route}", deadline or self.deadline
-        kind = http.client.HTTPSConnection if self.is_secure else http.client.HTTPConnection
-        connection = kind(self.host, self.port, timeout=deadline)
+
+        connected = f"connection.{'start_tls' if self.is_secure else 'connect_tcp'}.complete"
+
+        def trace(event: str, details: dict) -> None:
+            if opened is not None and event == connected:
+                opened(details["return_value"].get_extra_info("socket"))
+
         try:
-            connection.connect()
-            if opened is not None:
-                connection.sock.settimeout(None)
-                opened(connection.sock)
-            data = None if body is None else json.dumps(body).encode()
-            connection.request(method, self.path + route, data, self._headers())
-            response = connection.getresponse()
-            if response.status != 200:
-                raise ServerRefusal(asked, response.status, error_text(response.read(1 << 16)))
-            yield response
-        except TimeoutError:
+            with self._client.stream(
+                method,
+                self.url + route,
+                content=None if body is None else json.dumps(body),
+                headers=self._headers(),
+                timeout=httpx.Timeout(deadline, read=None if opened else deadline),
+                extensions={"trace": trace},
+            ) as response:
+                if response.status_code != 200:
+                    said = next(response.iter_bytes(1 << 16), b"")
+                    raise ServerRefusal(asked, response.status_code, error_text(said))
+                yield response
+        except httpx.TimeoutException:
             raise Gone(f"{asked} gave no sign for {deadline:g} s") from None
-        except ssl.SSLError as error:
-            raise Gone(f"{asked}: no TLS there ({error.reason})") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Gone(f"{asked}: {os_error_text(error)}") from None
-        finally:
-            connection.close()
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
+            raise Gone(f"{asked}: {transport_error_text(error)}") from None
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
@@ -138,12 +148,26 @@ def error_text(body: bytes) -> str:
     return " ".join(text.split())[:SHOWN_CHARACTERS]
 
 
-def os_error_text(error: Exception) -> str:
-    """An operating system's error in words."""
-    if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there (connection refused)"
-    if isinstance(error, socket.gaierror):
-        return f"no such host ({error.strerror})"
-    if isinstance(error, http.client.BadStatusLine):
+def transport_error_text(error: Exception) -> str:
+    """Why there was no answer, in words."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    for cause in causes:
+        if isinstance(cause, ConnectionRefusedError):
+            return "nothing listens there (connection refused)"
+        if isinstance(cause, socket.gaierror):
+            return f"no such host ({cause.strerror})"
+        if isinstance(cause, ssl.SSLError):
+            return f"no TLS there ({cause.reason})"
+    if isinstance(error, httpx.RemoteProtocolError):
         return "no HTTP there, or the connection broke off"
     return str(error) or type(error).__name__
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines that end in a line feed: a text within one may hold any other sign that separates lines."""
+    kept = b""
+    for chunk in chunks:
+        *lines, kept = (kept + chunk).split(b"\n")
+        yield from lines

@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from r1lab.engines.server import client
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire, error_text
 
 
@@ -34,6 +35,11 @@ def test_an_answer_that_is_no_json_and_one_that_is_no_http(serve):
         Wire(server.url).get("/version")
     with pytest.raises(Gone, match="https://127"):
         Wire(server.url.replace("http", "https")).get("/version")
+
+
+def test_only_a_line_feed_ends_a_line_of_a_stream():
+    chunks = [b"data: a\xe2\x80\xa8b", b"\x85\r", b"\ndata: c\n", b"\n", b"data"]
+    assert list(client._lines(chunks)) == [b"data: a\xe2\x80\xa8b\x85\r", b"data: c", b""]
 
 
 @pytest.mark.parametrize(
