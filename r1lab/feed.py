@@ -24,7 +24,6 @@ from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker, training_sampling
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.sampler import Sampler
-from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.timing import Watch
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -91,8 +90,8 @@ class Feed:
     renderer: Renderer
     engine: Engine
     verification: VerificationProtocol
-    reward: Reward
-    second: SecondOpinion
+    rewards: Mapping[str, Reward]
+    """Of each source of problems."""
     objective: Objective
 
     def __post_init__(self) -> None:
@@ -156,24 +155,21 @@ class Feed:
         # Every rank samples the requests of its own draws, and gets the results of all.
         scored = iter(ranks.shared_out(requests, partition.by_draw, self._sample))
         return [
-            tuple(next(scored) if isinstance(item, Request) else self.reward.demonstration(item) for item in plan)
+            tuple(
+                next(scored) if isinstance(item, Request) else self._reward(item).demonstration(item) for item in plan
+            )
             for _, plan in plans
         ]
 
     def _sample(self, requests: list[Request]) -> list[Scored]:
         """Each request sampled, verified and rewarded, in the order of the requests."""
-        waiting = []
-        for rollout, verdict in generate(self.engine, self._verify, requests, self.watch):
-            problem = self.problems[rollout.request.problem_id]
-            parts = self.reward.submit(self.verification, rollout, problem)
-            waiting.append((rollout, verdict, parts, self.second.submit(self.verification, rollout, problem)))
-        return [self._rewarded(*judged) for judged in waiting]
+        judged = generate(self.engine, self._verify, requests, self.watch)
+        return [self._reward(rollout).scored(rollout, verdicts) for rollout, verdicts in judged]
 
-    def _rewarded(self, rollout: Rollout, verdict: Verdict, parts: dict[str, Future], second: Future | None) -> Scored:
-        scored = self.reward.scored(rollout, verdict, {name: future.result() for name, future in parts.items()})
-        return self.second.beside(scored, second)
+    def _reward(self, rollout: Rollout) -> Reward:
+        return self.rewards[self.problems[rollout.request.problem_id].source]
 
-    def _verify(self, rollout: Rollout) -> Future[Verdict]:
+    def _verify(self, rollout: Rollout) -> dict[str, Future[Verdict]]:
         return self.verification.submit(rollout, self.problems[rollout.request.problem_id])
 
     def _settle(self, group: Group) -> Keep | Drop | Again:

@@ -19,7 +19,6 @@ from r1lab.records import Group, Role, Rollout, Settled
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.sampler import Sampler
-from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.seeds import derive
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -60,6 +59,12 @@ class Engine:
         self.version, self.tensors = version, dict(named_tensors)
 
 
+def done(verdict):
+    future = Future()
+    future.set_result(verdict)
+    return future
+
+
 @pytest.fixture
 def feed(tiny_model, make_stage):
     """A feed whose judge answers by (draw, index); `objective` are knobs, `rule` replaces the group rule."""
@@ -68,17 +73,15 @@ def feed(tiny_model, make_stage):
         stage = make_stage(group_size=3, prompts_per_step=4, max_error_rate=max_error_rate)
         objective = build(ObjectiveConfig(**knobs), max_new_tokens=8, group_size=3)
 
-        def judge(rollout, problem, verifier=""):
+        def judge(rollout, problem):
             assert problem.id == rollout.request.problem_id
-            future = Future()
-            future.set_result(verdict_of(rollout.request.id.draw, rollout.request.id.index))
-            return future
+            return {"score": done(verdict_of(rollout.request.id.draw, rollout.request.id.index))}
 
         return Feed(
             stage=stage, seed=5, sampler=Sampler({"s": list(PROBLEMS.values())}, [1.0], 5), problems=PROBLEMS,
             renderer=Renderer(load_tokenizer(str(tiny_model))), engine=Engine(),
             verification=SimpleNamespace(submit=judge),
-            reward=Reward(reward or {"score": 1.0}, max_new_tokens=8), second=SecondOpinion(),
+            rewards={"s": Reward(reward or {"score": 1.0}, max_new_tokens=8)},
             objective=replace(objective, rule=rule) if rule else objective,
         )  # fmt: skip
 
@@ -190,10 +193,8 @@ def test_a_part_of_the_reward_that_is_an_error_is_one_too(feed):
     class Verification:
         """The format verifier fails on the first of a group."""
 
-        def submit(self, rollout, problem, verifier=""):
-            future = Future()
-            future.set_result(ERROR if verifier == "format" and rollout.request.id.index == 0 else RIGHT)
-            return future
+        def submit(self, rollout, problem):
+            return {"score": done(RIGHT), "format": done(RIGHT if rollout.request.id.index else ERROR)}
 
     made = feed(by_index, reward={"score": 1.0, "format": 0.5}, group={"select": "all"})
     made.verification = Verification()

@@ -29,7 +29,7 @@ from r1lab.records import Rollout, Settled
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.reward import PARTS, Reward
 from r1lab.rollout.sampler import Sampler
-from r1lab.rollout.second_opinion import SecondOpinion
+from r1lab.rollout.verification import SCORE
 from r1lab.run.ledger import Ledger
 from r1lab.run.progress import Progress
 from r1lab.seeds import derive
@@ -123,8 +123,7 @@ class Ours:
                 text_of=self.renderer.verifier_text,
             ),
             verification=self,
-            reward=Reward(stage.reward, max_new_tokens=stage.max_new_tokens),
-            second=SecondOpinion(),
+            rewards={name: Reward(stage.reward, max_new_tokens=stage.max_new_tokens)},
             objective=self.objective,
         )
         publish(self.feed.engine, self.policy)
@@ -134,11 +133,11 @@ class Ours:
         draws = self.sampler.draw(0, self.work.num_problems * self.work.steps, 1)
         return [self.renderer.prompt_text(draw.problem) for draw in draws]
 
-    def submit(self, rollout: Rollout, problem, verifier: str = "") -> Future:
+    def submit(self, rollout: Rollout, problem) -> dict[str, Future]:
         """No check: the verdict is paid nothing."""
         verdict: Future = Future()
         verdict.set_result(Verdict(0.0, "wrong"))
-        return verdict
+        return {SCORE: verdict}
 
     def learn(self, block: Sequence[Settled]) -> None:
         """The block's one update, as the loop makes it."""

@@ -16,6 +16,7 @@ from r1lab.records import Asking, Request, Rollout
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
+from r1lab.rollout.verification import SCORE
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
@@ -38,13 +39,13 @@ def evaluate(
     maker = RequestMaker(renderer, f"eval/{asking.eval_set.name}", asking.seed, asking.sampling)
     requests = [maker.of_problem(problems[row], row, index) for row in rows for index in range(asking.n)]
 
-    def verified(rollout: Rollout) -> Future[Verdict]:
-        return verify(rollout, problems[rollout.request.id.draw])
+    def verified(rollout: Rollout) -> dict[str, Future[Verdict]]:
+        return {SCORE: verify(rollout, problems[rollout.request.id.draw])}
 
     def judged(own_requests: list[Request]) -> list[tuple[Rollout, Verdict] | Stopped]:
         try:
             with own_work():
-                return list(generate(engine, verified, own_requests))
+                return [(rollout, said[SCORE]) for rollout, said in generate(engine, verified, own_requests)]
         except Stopped as stopped:  # handed on as a value: a rank that raised alone would leave the others behind
             return [stopped] * len(own_requests)
 

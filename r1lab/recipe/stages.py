@@ -318,7 +318,7 @@ class RlStageConfig(TrainStageConfig):
     reward: Annotated[dict[str, float | dict[str, Any]], RESULT] = {"score": 1.0}
     """Parts and their weights; `score` is the problem's own verifier."""
     second_verifier: Annotated[Use | None, FREE] = None
-    """Verifies a sample of the rollouts too, as an alarm (`r1lab.rollout.second_opinion`); changes no reward."""
+    """Verifies a sample of the rollouts too, as an alarm (`r1lab.rollout.reward`); changes no reward."""
     truncated: Annotated[Literal["score", "zero", "mask"], RESULT] = "score"
     """A completion cut at `max_new_tokens`: scored as it is, given the reward of score 0, or masked out."""
     old_logprobs: Annotated[Literal["recompute", "engine"], RESULT] = "recompute"

@@ -1,7 +1,7 @@
 """Sample requests and verify each completion as it finishes. The feed, evaluation, probing and rejection sampling share
 it; what is requested and what a verdict is worth is theirs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
 
@@ -12,26 +12,30 @@ from r1lab_verifiers.verdict import Verdict
 
 
 def generate(
-    engine: Engine, verify: Callable[[Rollout], Future[Verdict]], requests: list[Request], watch: Watch | None = None
-) -> Iterator[tuple[Rollout, Verdict]]:
-    """Sample all of `requests`, verify each as it finishes, and yield in the order of the requests.
+    engine: Engine,
+    verify: Callable[[Rollout], Mapping[str, Future[Verdict]]],
+    requests: list[Request],
+    watch: Watch | None = None,
+) -> Iterator[tuple[Rollout, dict[str, Verdict]]]:
+    """Sample all of `requests`, verify each as it finishes, and yield in the order of the requests, each with its
+    verdicts by name.
 
     Nothing else may be in flight in `engine`. Left early, by an error or by the consumer, it aborts and drains what
     still samples and cancels what still waits to be verified. Nothing starts before the first `next`. `watch` is told
     how long sampling took.
     """
-    started: dict[RequestId, tuple[Rollout, Future[Verdict]]] = {}
+    started: dict[RequestId, tuple[Rollout, Mapping[str, Future[Verdict]]]] = {}
     try:
         with watch("rollout") if watch else nullcontext():
             engine.submit(requests)
             for rollout in engine.completed():
                 started[rollout.request.id] = rollout, verify(rollout)
         for request in requests:
-            rollout, verdict = started.pop(request.id)
-            yield rollout, verdict.result()
+            rollout, futures = started.pop(request.id)
+            yield rollout, {name: future.result() for name, future in futures.items()}
     finally:
         engine.abort([request.id for request in requests if request.id not in started])
         for _ in engine.completed():
             pass
-        for _, verdict in started.values():
-            verdict.cancel()
+        for future in (future for _, futures in started.values() for future in futures.values()):
+            future.cancel()

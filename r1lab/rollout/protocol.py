@@ -36,6 +36,6 @@ class FeedProtocol(Protocol):
 class VerificationProtocol(Protocol):
     """Verifies rollouts: `r1lab.rollout.verification.Verification` does, in worker processes."""
 
-    def submit(self, rollout: Rollout, problem: Problem, verifier: str = "") -> Future[Verdict]:
-        """Start to verify with the problem's own verifier, or with another one of the run's table."""
+    def submit(self, rollout: Rollout, problem: Problem) -> dict[str, Future[Verdict]]:
+        """Start every verifier that is asked about the rollout, by name."""
         ...

@@ -5,12 +5,18 @@
     reward: {score: {undecided: drop}}                 # a proof that did not end: the rollout leaves its group
 
 `score` is the problem's own verifier; a name of PARTS is a function of the rollout here; any other name is a verifier
-that runs in the same pool.
+that runs in the same pool. A second verifier judges a sample of the rollouts, as an alarm for false positives, and
+changes no reward:
+
+    second_verifier: math_verify                                  # a tenth of the rollouts
+    second_verifier: {use: mypkg.checks:strict, share: 0.5}       # other keys are the verifier's own settings
+
+A rate of `lenient` that grows while the reward does says that the policy has found what the first verifier lets pass.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,9 +24,7 @@ import r1lab_verifiers as verifiers
 from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.records import Rollout, Scored
-from r1lab.rollout.protocol import VerificationProtocol
-from r1lab.rollout.verification import key_of, resolve
-from r1lab_data import Problem
+from r1lab.rollout.verification import SCORE, SECOND, VerifierUse, key_of, resolve
 from r1lab_data.names import did_you_mean
 from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
 
@@ -49,10 +53,16 @@ Price = Callable[[Verdict], float | None]
 PARTS: dict[str, Callable[..., float]] = {"length": length, "soft_overlong": soft_overlong, "repetition": repetition}
 
 
-class Reward:
-    """The reward of a recipe: its parts, their weights and the verifiers behind them."""
+DEFAULT_SHARE = 0.1
+"""Of the rollouts that a second verifier judges."""
 
-    def __init__(self, settings: Mapping[str, Any], *, max_new_tokens: int, truncated: str = "score"):
+
+class Reward:
+    """The reward of a recipe: its parts, their weights, and the verifiers that are asked about a rollout."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], *, max_new_tokens: int, truncated: str = "score", second: Any = None
+    ):
         if "score" not in settings:
             raise RecipeError(
                 f"reward: {dict(settings)!r} has no part `score`, the problem's own verifier; add score: 1.0"
@@ -61,39 +71,41 @@ class Reward:
         self.score = _price("score", settings["score"])
         self.functions: dict[str, Callable[[Rollout], float]] = {}
         self.table: dict[str, verifiers.Resolved] = {}
+        self.uses = {SCORE: VerifierUse()}
         self.prices: dict[str, Price] = {}
-        self.keys: dict[str, str] = {}
         for name, setting in settings.items():
             if name in PARTS:
                 self.functions[name] = _part(name, setting, max_new_tokens)
             elif name != "score":
                 _refuse_unknown(name, setting)
                 spec, price = _verifier(name, setting)
-                self.table |= resolve([spec])
                 self.prices[name] = price
-                self.keys[name] = key_of(spec)
+                self._ask(name, spec)
+        if second is not None:
+            spec, share = _second_opinion(second)
+            self._ask(SECOND, spec, share)
 
-    def submit(
-        self, verification: VerificationProtocol, rollout: Rollout, problem: Problem
-    ) -> dict[str, Future[Verdict]]:
-        """Start the verifiers behind the other parts."""
-        return {name: verification.submit(rollout, problem, self.keys[name]) for name in self.prices}
+    def _ask(self, name: str, spec: Any, share: float = 1.0) -> None:
+        self.table |= resolve([spec])
+        self.uses[name] = VerifierUse(key_of(spec), share)
 
-    def scored(self, rollout: Rollout, verdict: Verdict, verdicts: Mapping[str, Verdict]) -> Scored:
+    def scored(self, rollout: Rollout, verdicts: Mapping[str, Verdict]) -> Scored:
         """Reward and parts; reward None where a part is `error` or has the price `drop`, or where the problem's own
-        verifier abstained. Another part that abstained pays 0."""
-        if verdict.score is None or any(each.status == "error" for each in verdicts.values()):
-            return Scored(rollout, verdict, None, {}, dict(verdicts))
+        verifier abstained. Another part that abstained pays 0, and the second opinion nothing."""
+        verdict, others = verdicts[SCORE], {name: verdicts[name] for name in self.prices}
+        unpaid = Scored(rollout, verdict, None, {}, others, verdicts.get(SECOND))
+        if verdict.score is None or any(each.status == "error" for each in others.values()):
+            return unpaid
         paid = verdict
         if self.truncated == "zero" and rollout.finish == "length":
             paid = Verdict(score=0.0, status="wrong", reason="cut at max_new_tokens")
         prices: dict[str, float | None] = {"score": self.score(paid)}
-        prices |= {name: self.prices[name](said) if said.score is not None else 0.0 for name, said in verdicts.items()}
+        prices |= {name: self.prices[name](said) if said.score is not None else 0.0 for name, said in others.items()}
         parts = {name: price for name, price in prices.items() if price is not None}
         if len(parts) < len(prices):
-            return Scored(rollout, verdict, None, {}, dict(verdicts))
+            return unpaid
         parts |= {name: function(rollout) for name, function in self.functions.items()}
-        return Scored(rollout, verdict, sum(parts.values()), parts, dict(verdicts))
+        return replace(unpaid, reward=sum(parts.values()), parts=parts)
 
     def demonstration(self, rollout: Rollout) -> Scored:
         """A demonstration is paid what score 1 is paid."""
@@ -103,6 +115,8 @@ class Reward:
 
 def _refuse_unknown(name: str, setting: Any) -> None:
     """RecipeError for a part that is neither a function here nor a verifier."""
+    if name == SECOND:
+        raise RecipeError(f"reward: {SECOND!r} is the second opinion, which is not paid; call the part by another name")
     known = [*PARTS, *verifiers.BUILT_IN]
     is_named = ":" in name or name in known or (isinstance(setting, Mapping) and "use" in setting)
     if not is_named:
@@ -110,6 +124,15 @@ def _refuse_unknown(name: str, setting: Any) -> None:
             f"reward: no part and no verifier: {name!r}; parts: {', '.join(['score', *PARTS])}; verifiers: "
             f"{', '.join(verifiers.BUILT_IN)}, or {{use: package.module:name}}{did_you_mean(name, known)}"
         )
+
+
+def _second_opinion(setting: Any) -> tuple[Any, float]:
+    """The verifier of `second_verifier`, and its share of the rollouts."""
+    settings = dict(setting) if isinstance(setting, dict) else {"use": setting}
+    share = settings.pop("share", DEFAULT_SHARE)
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise RecipeError(f"second_verifier.share: {share!r} must lie in (0, 1]; it is a share")
+    return (settings if len(settings) > 1 else settings.get("use")), share
 
 
 def _number(value: Any, what: str) -> float:

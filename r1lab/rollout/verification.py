@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError, RunError
@@ -15,6 +15,7 @@ from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import Use, digest
 from r1lab.recipe.load import parse_yaml
 from r1lab.records import Rollout
+from r1lab.seeds import derive
 from r1lab_data import Problem
 from r1lab_sandbox.forkserver.forkserver import SandboxError
 from r1lab_verifiers import reference_checks
@@ -26,6 +27,8 @@ from r1lab_verifiers.version import version_of as verifier_version
 
 T = TypeVar("T")
 WORKERS = WorkersConfig()
+SCORE, SECOND = "score", "second_verifier"
+"""Names of the problem's own verifier and of the second opinion."""
 AHEAD_PER_WORKER = 16
 """Completions in flight for each worker: enough that none waits, few enough that large ones fit into memory. Until a
 check has come to a verdict it is one: where all of them hang, the first is known soon."""
@@ -63,6 +66,19 @@ def version_of(resolved: verifiers.Resolved) -> dict:
     return {"settings": dict(resolved.settings), "source": version.source, "packages": version.packages}
 
 
+class VerifierUse(NamedTuple):
+    """A row of the table of verifiers that are asked about a rollout, by name: `score`, a part of the reward, or
+    `second_verifier`."""
+
+    key: str = ""
+    """In the run's table; empty: the problem's own verifier."""
+    share: float = 1.0
+    """Of the rollouts, a sample that their seeds decide."""
+
+    def takes(self, rollout: Rollout) -> bool:
+        return self.share == 1 or derive(rollout.request.seed, SECOND) < self.share * 2**63
+
+
 def warnings(table: Mapping[str, verifiers.Resolved]) -> list[str]:
     """What every step's line warns of: verifiers that run programs without isolation."""
     bare = [key for key, each in table.items() if each.isolated and each.settings.get("isolation") == "none"]
@@ -88,14 +104,21 @@ class Verification:
     """Verifies rollouts in the pool of worker processes."""
 
     def __init__(
-        self, table: Mapping[str, verifiers.Resolved], workers: WorkersConfig, import_paths: tuple[str, ...] = ()
+        self,
+        table: Mapping[str, verifiers.Resolved],
+        uses: Mapping[str, Mapping[str, VerifierUse]],
+        workers: WorkersConfig,
+        import_paths: tuple[str, ...] = (),
     ):
-        self.pool = _pool(table, workers, import_paths)
+        """`uses` are of each source of problems."""
+        self.pool, self.uses = _pool(table, workers, import_paths), uses
 
-    def submit(self, rollout: Rollout, problem: Problem, verifier: str = "") -> Future[Verdict]:
-        """The verdict of the problem's own verifier, or of another one of the table."""
+    def submit(self, rollout: Rollout, problem: Problem) -> dict[str, Future[Verdict]]:
+        """Start every verifier that is asked about this rollout."""
         item = item_of(problem, rollout.text, rollout.finish, len(rollout.completion_ids))
-        return self.pool.submit(item, verifier or problem.verifier, problem.solution)
+        asked = {name: use.key or problem.verifier for name, use in self.uses[problem.source].items()
+                 if use.takes(rollout)}  # fmt: skip
+        return {name: self.pool.submit(item, key, problem.solution) for name, key in asked.items() if key}
 
     def close(self) -> None:
         self.pool.close()

@@ -32,7 +32,8 @@ def sampler(ready: Ready, plan: Plan) -> Sampler:
 
 def verification(ready: Ready, plan: Plan, stack: ExitStack) -> Verification:
     table = {**ready.table, **(Voting(ready.table).table if ready.sets else {})}
-    pool = Verification(table, ready.stage.workers, (str(plan.base), os.getcwd()))
+    uses = {name: reward.uses for name, reward in ready.rewards.items()}
+    pool = Verification(table, uses, ready.stage.workers, (str(plan.base), os.getcwd()))
     stack.callback(pool.close)
     return pool
 
@@ -49,7 +50,7 @@ def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress:
 
 
 def feed(ready: Ready, plan: Plan, engine: Engine, verification: Verification) -> Feed:
-    assert isinstance(ready.stage, SamplingStageConfig) and ready.reward  # stages of these kinds have one
-    names = ("stage", "problems", "renderer", "reward", "second", "objective")
+    assert isinstance(ready.stage, SamplingStageConfig)  # these kinds sample
+    names = ("stage", "problems", "renderer", "rewards", "objective")
     parts = {"sampler": sampler(ready, plan), "engine": engine, "verification": verification}
     return Feed(seed=plan.seed, **parts, **{name: getattr(ready, name) for name in names})

@@ -25,6 +25,7 @@ from r1lab.recipe import (
     PreferenceStageConfig,
     RewardModelStageConfig,
     RlStageConfig,
+    SamplingStageConfig,
     SftStageConfig,
     SourceConfig,
 )
@@ -34,7 +35,6 @@ from r1lab.rollout import curriculum, labelled, renderer, verification
 from r1lab.rollout.gold_answers import Golds
 from r1lab.rollout.problems import load_problems
 from r1lab.rollout.reward import Reward
-from r1lab.rollout.second_opinion import SecondOpinion
 from r1lab.run import trackers
 from r1lab_data import Problem
 from r1lab_data.labelled import of as labelled_of
@@ -52,10 +52,8 @@ class Checked:
     sources: Mapping[str, list[Problem]]
     sets: tuple[EvaluationSet, ...]
     objective: objective.Objective
-    reward: Reward | None
-    """None for SFT."""
-    second: SecondOpinion
-    """Verifies a sample of the rollouts too."""
+    rewards: Mapping[str, Reward]
+    """Of each source; none for stages that learn from the data's completions."""
     table: Mapping[str, verifiers.Resolved]
     notes: Sequence[str]
     """What of the data was left out."""
@@ -99,7 +97,7 @@ def of_stage(plan: Plan, stage: AnyStageConfig, error: RecipeError) -> str:
 
 
 def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], missing: list[str] | None) -> Checked:
-    built, reward, second = check_knobs(stage, missing)
+    built, rewards = check_knobs(stage, missing)
     location = locate(stage.model, plan.base) if stage.from_ is None else None
     notes: list[str] = []
     sources = {
@@ -113,16 +111,14 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
     _check_ids(sources)
     if is_preference(stage):
         require_pairs(stage, sources, notes)
-    table = tables(stage, reward, second)
+    table = tables(stage, rewards)
     if isinstance(stage, RewardModelStageConfig):
-        return Checked(
-            stage, location, sources, sets, labelled_objective(stage, sources, sets), None, second, {}, notes
-        )
+        return Checked(stage, location, sources, sets, labelled_objective(stage, sources, sets), {}, {}, notes)
     judged = [problem for part in sets for problem in part.problems]
-    if reward:
+    if rewards:
         judged += [problem for problems in sources.values() for problem in problems]
     table |= verification.resolve({problem.verifier for problem in judged if problem.verifier} - set(table))
-    if reward:  # what an earlier stage makes keeps its verifiers
+    if rewards:  # what an earlier stage makes keeps its verifiers
         table |= {key: each for origin in origins(stage) for key, each in before[origin].table.items()}
     unjudged = next((problem for problem in judged if not problem.verifier), None)
     if unjudged is not None:
@@ -130,14 +126,14 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
             f"verifier: none for problem {unjudged.id!r} of {unjudged.source!r}; set verifier: (numeric, ...)"
         )
     golds = Golds(table, stage.on_bad_gold, stage.workers)
-    if reward:
-        golds.try_plug_ins(sources, {*reward.keys.values(), second.key}, plan.base)
-        sources = {name: golds.usable(name, problems) for name, problems in sources.items()}
-        for problems in filter(None, sources.values()):
-            golds.check_reward_functions(dict.fromkeys(reward.table | second.table, problems[0]))
+    for name, reward in rewards.items():
+        golds.try_plug_ins({name: sources[name]}, reward.table, plan.base)
+        sources[name] = golds.usable(name, sources[name])
+        if sources[name]:
+            golds.check_reward_functions(dict.fromkeys(reward.table, sources[name][0]))
     golds.try_plug_ins({each.name: each.problems for each in sets}, base=plan.base)
     sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
-    return Checked(stage, location, sources, sets, built, reward, second, table, [*notes, *golds.notes])
+    return Checked(stage, location, sources, sets, built, rewards, table, [*notes, *golds.notes])
 
 
 @contextmanager
@@ -153,8 +149,8 @@ def lacking(missing: list[str] | None) -> Iterator[None]:
 
 def check_knobs(
     stage: AnyStageConfig, missing: list[str] | None = None
-) -> tuple[objective.Objective, Reward | None, SecondOpinion]:
-    """The objective, the reward and the second opinion that a stage's knobs describe; no data is read."""
+) -> tuple[objective.Objective, dict[str, Reward]]:
+    """The objective and each source's reward that a stage's knobs describe; no data is read."""
     built = objective_of(stage)
     if stage.engine.kind != "auto":
         plugin.find(ENGINES, stage.engine.kind, "engine.kind")
@@ -164,15 +160,16 @@ def check_knobs(
     renderer.refuse_contradictions(stage.prompt)
     check_names(stage)
     check_metrics(stage)
-    second = SecondOpinion(stage.second_verifier if isinstance(stage, RlStageConfig) else None)
-    return built, reward_of(stage), second
+    return built, rewards_of(stage)
 
 
-def tables(stage: AnyStageConfig, reward: Reward | None, second: SecondOpinion) -> dict[str, verifiers.Resolved]:
+def tables(stage: AnyStageConfig, rewards: Mapping[str, Reward]) -> dict[str, verifiers.Resolved]:
     """The verifiers that a stage's knobs name."""
     sources = [*stage.data.values(), *stage.eval.sets.values()]
     named = [spec for spec in (stage.verifier, *(source.verifier for source in sources)) if spec]
-    return verification.resolve(named) | (reward.table if reward else {}) | second.table
+    return verification.resolve(named) | {
+        key: each for reward in rewards.values() for key, each in reward.table.items()
+    }
 
 
 def key_of(stage: AnyStageConfig, source: str) -> str:
@@ -206,10 +203,12 @@ def curriculum_of(stage: AnyStageConfig) -> curriculum.Uniform | None:
     return curriculum.build(stage.curriculum) if isinstance(stage, RlStageConfig) else None
 
 
-def reward_of(stage: AnyStageConfig) -> Reward | None:
-    if isinstance(stage, DataStageConfig):
-        return None
-    return Reward(stage.reward, max_new_tokens=stage.max_new_tokens, truncated=stage.truncated)
+def rewards_of(stage: AnyStageConfig) -> dict[str, Reward]:
+    if not isinstance(stage, SamplingStageConfig):
+        return {}
+    second = stage.second_verifier if isinstance(stage, RlStageConfig) else None
+    knobs = {"max_new_tokens": stage.max_new_tokens, "truncated": stage.truncated, "second": second}
+    return {name: Reward(stage.reward, **knobs) for name in stage.data}
 
 
 def objective_of(stage: AnyStageConfig) -> objective.Objective:

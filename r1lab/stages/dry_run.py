@@ -115,10 +115,10 @@ def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready], mi
     from r1lab.stages import model_shapes
     from r1lab.stages.prepare import Ready
 
-    built, reward, second = check.check_knobs(stage, missing)
+    built, rewards = check.check_knobs(stage, missing)
     with check.lacking(missing):
         factory.check(stage.engine, None, getattr(stage, "lora", None))
-    table = check.tables(stage, reward, second)
+    table = check.tables(stage, rewards)
     location = locate(stage.model, plan.base) if stage.from_ is None else None
     start = location or next(each.location for each in _lineage(stage, before) if each.location)
     if not Path(start).is_dir() and start not in model_shapes.SHAPES:
@@ -146,7 +146,7 @@ def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready], mi
         steps = sft.steps_of(stage, sum(map(len, sources.values())))
     # No renderer without a tokenizer; of what is read here `costs.memory` alone would use it, and knows.
     unread: Any = None
-    return Ready(stage, location, sources, (), built, reward, second, table, (), None, unread, steps, cost)
+    return Ready(stage, location, sources, (), built, rewards, table, (), None, unread, steps, cost)
 
 
 def _lineage(stage: AnyStageConfig, before: Mapping[str, Ready]) -> list[Ready]:

@@ -207,7 +207,7 @@ def _word_golds(ready_stage: Ready) -> Iterator[str]:
     for name, problems in ready_stage.sources.items():
         some = problems[:MANY_GOLDS]
         resolved = ready_stage.table.get(some[0].verifier) if some else None
-        if resolved is None or resolved.path not in built_in or not ready_stage.reward:
+        if resolved is None or resolved.path not in built_in or not ready_stage.rewards:
             continue
         live = resolved.build()
         words = sum(live.describe(problem.answer) == "text" for problem in some)

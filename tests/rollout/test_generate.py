@@ -44,11 +44,13 @@ def test_pairs_come_in_the_order_of_the_requests_and_start_in_that_of_the_rollou
         started.append(rollout.request.id.draw)
         future = Future()
         future.set_result(f"verdict of {rollout.request.problem_id}")
-        return future
+        return {"score": future}
 
     pairs = list(generate(Backwards(), verify, REQUESTS))
     assert started == [3, 2, 1, 0]
-    assert [(r.request, v) for r, v in pairs] == [(each, f"verdict of {each.problem_id}") for each in REQUESTS]
+    assert [(r.request, v) for r, v in pairs] == [
+        (each, {"score": f"verdict of {each.problem_id}"}) for each in REQUESTS
+    ]
 
 
 def test_a_consumer_that_leaves_cancels_what_waits():
@@ -58,7 +60,7 @@ def test_a_consumer_that_leaves_cancels_what_waits():
         future = futures[rollout.request.id.draw] = Future()
         if rollout.request.id.draw == 0:
             future.set_result("done")
-        return future
+        return {"score": future}
 
     stream = generate(Backwards(), verify, REQUESTS)
     next(stream)
@@ -76,7 +78,7 @@ def test_an_error_is_raised_and_nothing_is_left_running(culprit):
         futures.append(Future())
         if culprit == "verdict" and rollout.request.id.draw == 0:
             futures[-1].set_exception(RuntimeError("broken"))
-        return futures[-1]
+        return {"score": futures[-1]}
 
     with pytest.raises(RuntimeError, match="broken"):
         list(generate(engine, verify, REQUESTS))

@@ -1,12 +1,9 @@
 import math
-from concurrent.futures import Future
-from types import SimpleNamespace
 
 import pytest
 
 from r1lab.errors import RecipeError
 from r1lab.rollout.reward import Reward, length, repetition, soft_overlong
-from r1lab_data import Problem
 from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
 
 RIGHT, WRONG = Verdict(1.0, "correct"), Verdict(0.0, "wrong")
@@ -23,7 +20,7 @@ def reward(truncated="score", **settings):
 
 
 def paid(settings, rollout, verdict, verdicts=None, truncated="score"):
-    scored = reward(truncated, **settings).scored(rollout, verdict, verdicts or {})
+    scored = reward(truncated, **settings).scored(rollout, {"score": verdict, **(verdicts or {})})
     return scored.reward, scored.parts
 
 
@@ -84,7 +81,7 @@ def test_a_part_that_is_an_error_makes_the_reward_none(of):
 @pytest.mark.parametrize("truncated, price", [("score", 1.0), ("zero", -3.0), ("mask", 1.0)])
 def test_a_completion_cut_at_the_limit_is_paid_as_the_recipe_says(of, truncated, price):
     prices = {"score": {"wrong": -3}}
-    scored = reward(truncated, **prices).scored(of(3, finish="length"), RIGHT, {})
+    scored = reward(truncated, **prices).scored(of(3, finish="length"), {"score": RIGHT})
     assert scored.reward == price and scored.verdict is RIGHT
     assert paid(prices, of(3), RIGHT, truncated=truncated)[0] == 1.0
 
@@ -94,21 +91,21 @@ def test_a_demonstration_is_paid_what_score_1_is_paid(of):
     assert (scored.reward, scored.parts, scored.verdict) == (5, {"score": 5}, None)
 
 
-def test_other_names_are_verifiers_run_by_the_judge_each_with_its_settings(of):
-    asked = []
-
-    def judge(rollout, problem, key):
-        asked.append(key)
-        future = Future()
-        future.set_result(RIGHT)
-        return future
-
+def test_other_names_are_verifiers_run_in_the_pool_each_with_its_settings(of):
     made = reward(score=1, format=0.5, strict={"use": "regex", "pattern": "x", "weight": 2, "wrong": -1})
-    pool = SimpleNamespace(submit=judge)
-    verdicts = {n: f.result() for n, f in made.submit(pool, of(3), Problem("p", "q", "a")).items()}
-    assert list(verdicts) == ["format", "strict"] and asked == list(made.table) and asked[0] == "format"
-    assert made.scored(of(3), WRONG, verdicts).parts == {"score": 0, "format": 0.5, "strict": 2}
-    assert made.scored(of(3), WRONG, {**verdicts, "strict": WRONG}).parts["strict"] == -1
+    assert list(made.uses) == ["score", "format", "strict"]
+    assert [use.key for use in made.uses.values()] == ["", *made.table] and "format" in made.table
+    verdicts = {"score": WRONG, "format": RIGHT, "strict": RIGHT}
+    assert made.scored(of(3), verdicts).parts == {"score": 0, "format": 0.5, "strict": 2}
+    assert made.scored(of(3), {**verdicts, "strict": WRONG}).parts["strict"] == -1
+
+
+def test_the_second_opinion_is_asked_and_not_paid(of):
+    made = Reward({"score": 1.0}, max_new_tokens=9, second={"use": "exact", "share": 1.0})
+    scored = made.scored(of(3), {"score": RIGHT, "second_verifier": WRONG})
+    assert (scored.reward, scored.parts, scored.second) == (1.0, {"score": 1.0}, WRONG)
+    with pytest.raises(RecipeError, match="is the second opinion, which is not paid"):
+        reward(score=1, second_verifier=1.0)
 
 
 @pytest.mark.parametrize("settings, says", [

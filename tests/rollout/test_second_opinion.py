@@ -1,9 +1,7 @@
 """The second verifier sees a sample that the seeds decide, counts disagreement, and changes nothing that is learned."""
 
 import json
-from concurrent.futures import Future
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +11,7 @@ from r1lab.recipe import load
 from r1lab.records import Scored
 from r1lab.report import figures
 from r1lab.report.report import report
-from r1lab.rollout.second_opinion import SecondOpinion
+from r1lab.rollout.reward import Reward
 from r1lab.run import journal
 from r1lab.run.metrics import second_opinion_metrics
 from r1lab.run.progress import Progress
@@ -38,19 +36,18 @@ def train(out, **changes):
     return pipeline.train(load.resolve({**RECIPE, **changes, "out": str(out)}), Progress(quiet=True))
 
 
-def asked(opinion, rollouts):
-    pool = SimpleNamespace(submit=lambda *_: Future())
-    return [opinion.submit(pool, rollout, None) is not None for rollout in rollouts]
+def asked(share, rollouts):
+    opinion = Reward({"score": 1.0}, max_new_tokens=8, second={"use": "numeric", "share": share})
+    return [opinion.uses["second_verifier"].takes(rollout) for rollout in rollouts]
 
 
 def test_the_sample_has_its_share_and_is_the_same_each_time(make_rollout):
     one = make_rollout((3,), (4,))
     rollouts = [replace(one, request=replace(one.request, seed=seed * 2**50)) for seed in range(2000)]
-    opinion = SecondOpinion({"use": "numeric", "share": 0.25})
-    chosen = asked(opinion, rollouts)
-    assert chosen == asked(opinion, rollouts) and 420 < sum(chosen) < 580  # 500 with a deviation of 19
-    assert all(asked(SecondOpinion({"use": "numeric", "share": 1.0}), rollouts))
-    assert not any(asked(SecondOpinion(), rollouts))
+    chosen = asked(0.25, rollouts)
+    assert chosen == asked(0.25, rollouts) and 420 < sum(chosen) < 580  # 500 with a deviation of 19
+    assert all(asked(1.0, rollouts))
+    assert list(Reward({"score": 1.0}, max_new_tokens=8).uses) == ["score"]
 
 
 def test_disagreement_is_counted_by_side_and_errors_apart(make_rollout):
