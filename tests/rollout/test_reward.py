@@ -145,7 +145,7 @@ def test_who_abstains_on_the_score_leaves_the_group_and_as_a_part_pays_nothing(o
     assert paid(parts | {"format": {"wrong": -1}}, of(3), WRONG, {"format": abstained})[0] == 0.0
     assert paid(parts, of(3), abstained, {"format": RIGHT})[0] is None
     assert paid(parts, of(3), RIGHT, {"format": Verdict(None, "error")})[0] is None
-    assert reward(**parts).scored(of(3), abstained, {}).failed is None
+    assert reward(**parts).scored(of(3), {"score": abstained, "format": RIGHT}).failed is None
 
 
 def test_an_abstention_has_no_price():
