@@ -350,16 +350,17 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    key_env: Annotated[
-        str | None, typer.Option(help="Environment variable with the key that every request needs")
-    ] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable of the key that requests need")] = None,
+    engine: Annotated[str, typer.Option(help="vllm; or local, without vLLM, for small models")] = "vllm",
+    dtype: Annotated[str | None, typer.Option(help="Of weights and keys; local: float32 by default")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the local engine")] = None,
     trust_remote_code: given.Trust = False,
 ) -> None:
-    """A vLLM server for `engine: {kind: server, urls: [...]}`; other options go to vLLM (--dtype ...)."""
+    """A server for `engine: {kind: server, urls: [...]}`; other options go to vLLM."""
     from r1lab.engines.server import launch
 
-    options = {"host": host, "port": port, "key_env": key_env, "more": context.args}
-    launch.serve(model, trust_remote_code=trust_remote_code, **options)
+    how = {"engine": engine, "dtype": dtype, "threads": threads, "trust_remote_code": trust_remote_code}
+    launch.serve(model, **how, host=host, port=port, key_env=key_env, more=context.args)
 
 
 @app.command()

@@ -73,15 +73,18 @@ class Wire:
             shown = f"no JSON: {text[:SHOWN_CHARACTERS]!r}"
             raise ServerRefusal(f"{method} {self.url}{route}", response.status_code, shown) from None
 
-    def stream(self, route: str, body: dict, opened: Callable[[socket.socket], None]) -> Iterator[dict]:
+    def stream(
+        self, route: str, body: dict, opened: Callable[[socket.socket], None], heard: Callable[[], None]
+    ) -> Iterator[dict]:
         """Server-sent events until the server says that it is done. Gone where they end before that.
 
         Between two events it waits for ever: a server may let one request wait while it answers others. `opened` gets
-        the socket, so that another thread can shut it.
+        the socket, so that another thread can shut it; `heard` is told of every line, a comment's too.
         """
         asked = f"POST {self.url}{route}"
         with self._answer("POST", route, body, None, opened) as response:
             for line in _lines(response.iter_bytes()):
+                heard()
                 if not line.startswith(b"data: "):
                     continue
                 if line.startswith(b"data: [DONE]"):

@@ -1,22 +1,23 @@
-"""One vLLM server: its facts, its requests in flight, and whether it answers.
+"""One server: its facts, its requests in flight, and whether it answers.
 
-Each request has a thread that reads its stream; what came of it goes into the engine's queue. Which request goes where,
-and what becomes of one that was lost, is the engine's (`r1lab.engines.server.engine`).
+Requests are sent one by one, or as one batch to a server that samples whole batches. A thread reads each stream; what
+came of it goes into the engine's queue. Which request goes where, and what becomes of one that was lost, is the
+engine's (`r1lab.engines.server.engine`).
 """
 
 import socket
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Literal
 
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire, wake_reader
-from r1lab.engines.vllm import requests
+from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.records import Request, RequestId
 
-GENERATE = "/inference/v1/generate"
+GENERATE, GENERATE_BATCH = "/inference/v1/generate", "/r1lab/generate"
 STREAM_TOKENS = 16
 """Tokens between two signs of life of one request."""
 NOT_A_NUMBER = -9999.0
@@ -41,6 +42,8 @@ class Facts:
     logprobs_mode: str
     transfer: str
     """The weight transfer it was started with."""
+    batches: bool = False
+    """Whether it takes requests by batches, each sampled together and with no other."""
 
 
 @dataclass(eq=False)
@@ -54,16 +57,15 @@ class ServerAnswer:
     spans: list[tuple[str, int, int]] = field(default_factory=list)
     """(label of the weights, start, end) over the tokens; there once it has ended."""
 
-    def take(self, event: dict) -> None:
-        """Add one event of a stream."""
-        for choice in event["choices"]:
-            self.token_ids += choice["token_ids"] or ()
-            content = (choice["logprobs"] or {}).get("content") or ()
-            values = (item["logprob"] for item in content)
-            self.logprobs += (value if value > NOT_A_NUMBER else float("nan") for value in values)
-            if choice["finish_reason"] is not None:
-                self.finish_reason, self.stop_reason = choice["finish_reason"], choice["stop_reason"]
-                self.spans = [(item["version"], item["start"], item["end"]) for item in choice["weight_versions"] or ()]
+    def take(self, choice: dict) -> None:
+        """Add what an event of a stream says of the request."""
+        self.token_ids += choice["token_ids"] or ()
+        content = (choice["logprobs"] or {}).get("content") or ()
+        values = (item["logprob"] for item in content)
+        self.logprobs += (value if value > NOT_A_NUMBER else float("nan") for value in values)
+        if choice["finish_reason"] is not None:
+            self.finish_reason, self.stop_reason = choice["finish_reason"], choice["stop_reason"]
+            self.spans = [(item["version"], item["start"], item["end"]) for item in choice["weight_versions"] or ()]
 
     def strange(self, label: str) -> str | None:
         """Why it is not an answer of the weights of that label, None where it is one."""
@@ -75,22 +77,23 @@ class ServerAnswer:
 
 
 @dataclass(frozen=True, eq=False)
-class RequestOutcome:
-    """A request that ended, one way or the other."""
+class FlightOutcome:
+    """Requests sent together that ended, one way or the other."""
 
     server: "Server"
     life: int
-    """The server's count of restarts when the request was sent; an answer from before the last one is void."""
-    request: Request
-    answer: ServerAnswer
+    """The server's count of restarts when they were sent; an answer from before the last one is void."""
+    requests: Sequence[Request]
+    answers: Sequence[ServerAnswer]
+    """One to each request."""
     error: Gone | ServerRefusal | None
 
 
 @dataclass(eq=False)
 class Flight:
-    """A request that a server is working on."""
+    """Requests sent together that a server is working on."""
 
-    request: Request
+    requests: Sequence[Request]
     connection: socket.socket | None = None
     is_cut: bool = False
 
@@ -124,42 +127,50 @@ class Server:
         """Seconds since the last sign of life."""
         return time.monotonic() - self.heard
 
-    def start(self, request: Request, label: str) -> None:
-        """Send one request; its outcome comes through the queue."""
+    def start(self, requests: Sequence[Request], label: str) -> None:
+        """Send a batch to a server that takes batches, to another one a request; the outcome comes through the
+        queue."""
         if not self.flights:
             self.heard = time.monotonic()
-        flight = self.flights[request.id] = Flight(request)
-        body = self._body(request, label) | {"stream": True}
-        threading.Thread(target=self._read, args=(flight, body, self.life), daemon=True).start()
+        flight = Flight(requests)
+        self.flights |= {request.id: flight for request in requests}
+        bodies = [self._body(request, label) | {"stream": True} for request in requests]
+        route, body = (GENERATE_BATCH, {"requests": bodies}) if self.facts.batches else (GENERATE, bodies[0])
+        threading.Thread(target=self._read, args=(flight, route, body, self.life), daemon=True).start()
 
     def sample(self, request: Request, label: str) -> ServerAnswer:
         """One request, waited for. Gone and ServerRefusal as the wire raises them."""
         answer = ServerAnswer()
-        answer.take(self.wire.post(GENERATE, self._body(request, label)))
+        answer.take(self.wire.post(GENERATE, self._body(request, label))["choices"][0])
         return answer
 
     def _body(self, request: Request, label: str) -> dict:
-        parameters = requests.parameters(request, self.eos) | {"stream_interval": STREAM_TOKENS}
+        parameters = vllm_requests.parameters(request, self.eos) | {"stream_interval": STREAM_TOKENS}
         if not self.facts.seeds:
             del parameters["seed"]
-        return {
+        forced = {"forced": len(request.forced_ids)} if self.facts.batches else {}
+        return forced | {
             "request_id": f"{label}/{request.id}/{self.life}",
             "model": self.facts.model,
-            "token_ids": requests.prompt_ids(request),
+            "token_ids": vllm_requests.prompt_ids(request),
             "sampling_params": parameters,
         }
 
-    def _read(self, flight: Flight, body: dict, life: int) -> None:
-        answer, error = ServerAnswer(), None
+    def hear(self) -> None:
+        """A sign of life."""
+        self.heard = time.monotonic()
+
+    def _read(self, flight: Flight, route: str, body: dict, life: int) -> None:
+        answers, error = [ServerAnswer() for _ in flight.requests], None
         try:
-            for event in self.wire.stream(GENERATE, body, flight.opened):
-                self.heard = time.monotonic()
-                answer.take(event)
+            for event in self.wire.stream(route, body, flight.opened, self.hear):
+                for choice in event["choices"]:
+                    answers[choice["index"]].take(choice)
         except (Gone, ServerRefusal) as caught:
             error = caught
-        except (KeyError, TypeError, AttributeError, ValueError) as caught:
+        except (LookupError, TypeError, AttributeError, ValueError) as caught:
             error = Gone(f"{self.url} sent an event of another shape ({caught!r}); is its vLLM of a supported version?")
-        self.outcomes.put(RequestOutcome(self, life, flight.request, answer, error))
+        self.outcomes.put(FlightOutcome(self, life, flight.requests, answers, error))
 
     def lose(self, why: str) -> list[Request]:
         """Give the server up for now; returns its requests in flight, whose answers no longer count."""
@@ -168,8 +179,9 @@ class Server:
 
     def drop(self) -> list[Request]:
         """End all requests in flight; returns them."""
-        lost = [flight.request for flight in self.flights.values()]
-        for flight in self.flights.values():
+        flights = list(dict.fromkeys(self.flights.values()))
+        lost = [request for flight in flights for request in flight.requests]
+        for flight in flights:
             flight.cut()
         self.flights.clear()
         self.life += 1

@@ -1,10 +1,12 @@
-"""The engine of one or several vLLM servers: requests go out over HTTP, weights by `transfer`.
+"""The engine of one or several servers: requests go out over HTTP, weights by `transfer`.
 
 A draw's requests go to server number `draw mod servers`, so that its prompt is computed once and every run shares the
-work out alike. A server that dies, hangs or was started anew is told by a broken connection, by `deadline` seconds of
-silence or by the label of the weights that it sampled with; what it was working on is void and sampled again, by
-another server or by itself once it is back and has the weights. So a request is answered once: with the first whole
-answer from a server that has not been given up since it was sent.
+work out alike. A server of the local engine gets what is submitted together as one batch, and where that server is lost
+another one gets the whole of it: what is computed together never depends on who lives. A server that dies, hangs or was
+started anew is told by a broken connection, by `deadline` seconds of silence or by the label of the weights that it
+sampled with; what it was working on is void and sampled again, by another server or by itself once it is back and has
+the weights. So a request is answered once: with the first whole answer from a server that has not been given up since
+it was sent.
 """
 
 import sys
@@ -18,7 +20,7 @@ import torch
 from r1lab.engines import rollouts as border
 from r1lab.engines.protocol import Engine, NamedTensors
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire
-from r1lab.engines.server.connection import RequestOutcome, Server, ServerAnswer
+from r1lab.engines.server.connection import FlightOutcome, Server, ServerAnswer
 from r1lab.engines.server.fleet import TICK_SECONDS, Fleet
 from r1lab.engines.server.transfer import Parcel
 from r1lab.engines.sync import probe_requests, prove
@@ -64,8 +66,10 @@ class ServerEngine(Engine):
         self.open: dict[RequestId, Request] = {}
         """Everything not answered, in the order submitted."""
         self.sharers: list[Server] = []
-        self.waiting: dict[str, deque[Request]] = {}
-        """By URL of the sharers: what is shared out and not sent."""
+        self.batches: list[tuple[int, list[Request]]] = []
+        """What is sent together, and the number of the server that it belongs to; answered ones fall out."""
+        self.waiting: dict[str, deque[list[Request]]] = {}
+        """By URL of the sharers: batches that are shared out and not sent."""
         self.ready: deque[Rollout] = deque()
         self.aborted: set[RequestId] = set()
         self.losses: Counter[RequestId] = Counter()
@@ -78,7 +82,7 @@ class ServerEngine(Engine):
             f"{'seeds' if server.facts.seeds else 'no seeds: another run samples otherwise'})"
             for server in self.fleet.servers
         )
-        return f"rollouts come from vLLM servers: {', '.join(servers)}"
+        return f"rollouts come from servers: {', '.join(servers)}"
 
     def sync(self, named_tensors: NamedTensors, version: int) -> None:
         """Send weights to every server and check them there. RunError where one scores otherwise than the policy."""
@@ -108,11 +112,14 @@ class ServerEngine(Engine):
             raise RuntimeError("the engine has no weights yet; call r1lab.engines.sync.publish first")
         if not self.open:
             self.fleet.forget_prefixes()
-        for request in requests:
-            if border.needs_sampling(request):
-                self.open[request.id] = request
-            else:
-                self.ready.append(border.unsampled(request, "length", self.text_of))
+        sampled = [request for request in requests if border.needs_sampling(request)]
+        self.ready.extend(
+            border.unsampled(request, "length", self.text_of)
+            for request in requests
+            if not border.needs_sampling(request)
+        )
+        self.open |= {request.id: request for request in sampled}
+        self.batches += self.batched(sampled)
         self.share_out()
 
     def completed(self) -> Iterator[Rollout]:
@@ -143,16 +150,27 @@ class ServerEngine(Engine):
                 count = len(server.flights)
                 self.lose(server, f"no token of {count} requests for {self.deadline:g} s (engine.deadline)")
 
+    def batched(self, requests: Sequence[Request]) -> Iterator[tuple[int, list[Request]]]:
+        """What is sent together, each with the number of its server: a draw's go to one server."""
+        servers = self.fleet.servers
+        for number, server in enumerate(servers):
+            own = [request for request in requests if request.id.draw % len(servers) == number]
+            if server.facts.batches and own:
+                yield number, own
+            elif own:
+                yield from ((number, [request]) for request in own)
+
     def share_out(self) -> None:
-        """Queue every open request that no server works on at the server that it belongs to."""
+        """Queue every batch with an open request that no server works on at the server that it belongs to."""
         self.sharers = alive = self.fleet.alive
         flying = {request_id for server in alive for request_id in server.flights}
         self.waiting = {server.url: deque() for server in alive}
-        for request in self.open.values() if alive else ():
-            if request.id not in flying:
-                home = self.fleet.servers[request.id.draw % len(self.fleet.servers)]
-                home = alive[request.id.draw % len(alive)] if home.why else home
-                self.waiting[home.url].append(request)
+        self.batches = [each for each in self.batches if any(request.id in self.open for request in each[1])]
+        for number, batch in self.batches if alive else ():
+            if batch[0].id not in flying:
+                home = self.fleet.servers[number]
+                home = alive[batch[0].id.draw % len(alive)] if home.why else home
+                self.waiting[home.url].append(batch)
 
     def send(self) -> None:
         for server in self.fleet.alive:
@@ -160,24 +178,28 @@ class ServerEngine(Engine):
             while waiting and len(server.flights) < min(self.max_num_seqs, server.facts.max_num_seqs):
                 server.start(waiting.popleft(), self.fleet.parcel.label)
 
-    def take(self, outcome: RequestOutcome) -> None:
-        """One request ended: a rollout, or the end of its server."""
-        server, request = outcome.server, outcome.request
-        if outcome.life != server.life or request.id not in server.flights:
+    def take(self, outcome: FlightOutcome) -> None:
+        """Requests sent together ended: rollouts, or the end of their server."""
+        server, asked = outcome.server, list(zip(outcome.requests, outcome.answers))
+        if outcome.life != server.life or outcome.requests[0].id not in server.flights:
             return
-        why = None if request.id in self.aborted else self.trouble(outcome)
-        if why is not None:
-            self.lose(server, why)
-            return
-        is_aborted = request.id in self.aborted
-        self.ready.append(self.rollout(request, outcome.answer, self.fleet.parcel, is_aborted))
-        del server.flights[request.id], self.open[request.id]
-        self.aborted.discard(request.id)
-        self.losses.pop(request.id, None)
+        for request, answer in asked:
+            why = None if request.id in self.aborted else self.trouble(request, answer, outcome.error)
+            if why is not None:
+                self.lose(server, why)
+                return
+        for request, answer in asked:
+            del server.flights[request.id]
+            if request.id in self.open:
+                is_aborted = request.id in self.aborted
+                self.ready.append(self.rollout(request, answer, self.fleet.parcel, is_aborted))
+                del self.open[request.id]
+            self.aborted.discard(request.id)
+            self.losses.pop(request.id, None)
 
-    def trouble(self, outcome: RequestOutcome) -> str | None:
+    def trouble(self, request: Request, answer: ServerAnswer, error: Gone | ServerRefusal | None) -> str | None:
         """Why the server cannot be trusted any more, None where it can. RunError where the request is to blame."""
-        error, answer, name = outcome.error, outcome.answer, border.name_of(outcome.request)
+        name = border.name_of(request)
         if isinstance(error, ServerRefusal) and error.status in (400, 422):
             raise RunError(f"{name}: {error}")
         if error is not None:
@@ -197,6 +219,7 @@ class ServerEngine(Engine):
         for request in self.fleet.lose(server, why):
             if request.id in self.aborted:
                 self.give_back(request.id)
+            if request.id not in self.open:  # of a batch whose others are still wanted
                 continue
             self.losses[request.id] += 1
             if self.losses[request.id] >= MOST_LOSSES:
@@ -207,15 +230,15 @@ class ServerEngine(Engine):
         self.share_out()
 
     def abort(self, request_ids: Iterable[RequestId]) -> None:
-        """These end now; `completed` still yields them."""
+        """These end now, of a batch once nobody waits for the others; `completed` still yields them."""
         wanted = set(request_ids) & self.open.keys()
         flights = {key: flight for server in self.fleet.alive for key, flight in server.flights.items()}
-        for request_id in list(wanted):
-            if request_id in flights:
-                self.aborted.add(request_id)
-                flights[request_id].cut()
-            else:
-                self.give_back(request_id)
+        for request_id in wanted - flights.keys():
+            self.give_back(request_id)
+        self.aborted |= wanted & flights.keys()
+        for flight in {flights[request_id] for request_id in wanted & flights.keys()}:
+            if all(request.id in self.aborted for request in flight.requests):
+                flight.cut()
         self.share_out()
 
     def give_back(self, request_id: RequestId) -> None:
@@ -234,6 +257,7 @@ class ServerEngine(Engine):
         for server in self.fleet.servers:
             server.drop()
         self.open.clear()
+        self.batches.clear()
         self.ready.clear()
         self.aborted.clear()
         self.losses.clear()

