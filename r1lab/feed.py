@@ -24,6 +24,7 @@ from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker, training_sampling
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.sampler import Sampler
+from r1lab.rollout.scorers import Scorers
 from r1lab.timing import Watch
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -50,7 +51,7 @@ class ErrorWindow:
         verdicts = [member.verdict for settled in block for member in settled.drawn.members if member.verdict]
         self.abstained.extend(int(verdict.status == "abstained") for verdict in verdicts)
         self.warn()
-        failed = [member.failed for settled in block for member in settled.drawn.members if member.verdict is not None]
+        failed = [member.failed for settled in block for member in settled.drawn.members if member.is_sampled]
         self.recent.extend(int(verdict is not None) for verdict in failed)
         self.reason = next((verdict.reason for verdict in reversed(failed) if verdict is not None), self.reason)
         if len(self.recent) >= JUDGED_FROM_ROLLOUTS and sum(self.recent) > self.limit * len(self.recent):
@@ -93,6 +94,8 @@ class Feed:
     rewards: Mapping[str, Reward]
     """Of each source of problems."""
     objective: Objective
+    scorers: Scorers | None = None
+    """Of the learned parts of the rewards."""
 
     def __post_init__(self) -> None:
         sampling = training_sampling(self.stage)
@@ -163,8 +166,10 @@ class Feed:
 
     def _sample(self, requests: list[Request]) -> list[Scored]:
         """Each request sampled, verified and rewarded, in the order of the requests."""
-        judged = generate(self.engine, self._verify, requests, self.watch)
-        return [self._reward(rollout).scored(rollout, verdicts) for rollout, verdicts in judged]
+        judged = list(generate(self.engine, self._verify, requests, self.watch))
+        rollouts = [rollout for rollout, _ in judged]
+        said = self.scorers.said(rollouts, self.problems) if self.scorers else [{}] * len(rollouts)
+        return [self._reward(each).scored(each, verdicts, learned) for (each, verdicts), learned in zip(judged, said)]
 
     def _reward(self, rollout: Rollout) -> Reward:
         return self.rewards[self.problems[rollout.request.problem_id].source]
@@ -179,7 +184,7 @@ class Feed:
         group is dropped.
         """
         rewarded = tuple(member for member in group.members if member.reward is not None)
-        sampled = sum(member.verdict is not None for member in rewarded)
+        sampled = sum(member.is_sampled for member in rewarded)
         needed = 2 if self.objective.advantage.relative else 1
         if len(rewarded) < len(group.members) and sampled < needed:
             if any(member.failed for member in group.members):

@@ -23,6 +23,8 @@ Ids = tuple[int, ...]
 """Token ids."""
 Finish = Literal["eos", "stop", "length", "abort"]
 """Why a completion ended."""
+Steps = tuple[tuple[int, float], ...]
+"""Where each step of a text ends, in characters, and its score."""
 
 
 class Role(IntEnum):
@@ -142,7 +144,7 @@ class Scored:
 
     rollout: Rollout
     verdict: Verdict | None
-    """None for a demonstration."""
+    """The problem's own verifier's; None for a demonstration, and where the problem has none."""
     reward: float | None
     """None where a part of it is an `error` or dropped: the rollout leaves its group before the baseline."""
     parts: dict[str, float] = field(default_factory=dict)
@@ -151,6 +153,13 @@ class Scored:
     """Verdicts behind the other parts of the reward, by name."""
     second: Verdict | None = None
     """Another verifier's, which decides nothing; None where it was not asked."""
+    raw: dict[str, float | Steps] = field(default_factory=dict)
+    """What learned scorers say, by the part of the reward, before weights."""
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether a policy wrote it, and not the data."""
+        return self.verdict is not None or bool((self.rollout.role == Role.POLICY).any())
 
     @property
     def paid(self) -> float:
@@ -162,7 +171,7 @@ class Scored:
     def score(self) -> float:
         """What the verifier says of it, whatever is paid: rewards shape, they do not say what is true. A demonstration
         is right (1); without a score it is not (0)."""
-        return 1.0 if self.verdict is None else self.verdict.score or 0.0
+        return 1.0 if not self.is_sampled else (self.verdict and self.verdict.score) or 0.0
 
     @property
     def failed(self) -> Verdict | None:

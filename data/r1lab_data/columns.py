@@ -39,11 +39,13 @@ def problems(
     answer_format: str,
     where: Mapping[str, object] = {},
     is_whole: bool = False,
+    needs_answer: bool = True,
     bad_rows: list[str] | None = None,
     faults: Mapping[int, str] = {},
 ) -> list[Problem]:
     """Every row of the table that is as `where` says, as a problem, in order; columns without a role go to `meta`, all
-    where `is_whole`. Rows that make no problem go to `bad_rows`, a line each; None: the first is a DataError.
+    where `is_whole`. Without `needs_answer` a table may have no column for it. Rows that make no problem go to
+    `bad_rows`, a line each; None: the first is a DataError.
     faults: what is wrong with rows, by their numbers, so far."""
     check_roles(columns)
     if answer_format not in {ANY, *FORMATS, *ROW_FORMATS}:
@@ -53,6 +55,8 @@ def problems(
     whole = ROW_FORMATS.get(answer_format)
     known = dict.fromkeys(key for row in table.rows for key in row)
     roles = {**DEFAULTS, **columns} if whole is None else whole_roles(whole, columns, known, answer_format)
+    if not needs_answer and roles.get("answer") == DEFAULTS["answer"] and DEFAULTS["answer"] not in known:
+        del roles["answer"]
     used = {name for role, spec in flat(roles) for name in checked(role, spec, known, table.name)}
     used |= set(whole.reads) if whole else set()
     is_chosen = chooser(where, known, table.name)
@@ -97,7 +101,7 @@ def role_readers(roles: Mapping, known: Iterable[str], answer_format: str) -> di
     """What reads prompt, answer and solution of a row."""
     whole = ROW_FORMATS.get(answer_format)
     if whole is None:
-        answer = answer_reader(roles["answer"], known, answer_format)
+        answer = answer_reader(roles["answer"], known, answer_format) if "answer" in roles else lambda row: ""
         made = {"answer": answer, "solution": solution_reader(roles, known, answer_format)}
     else:
         made = {"prompt": whole.prompt, "answer": whole.answer, "solution": whole.demonstration}

@@ -36,6 +36,7 @@ def load(
     demonstrates: bool = False,
     is_whole: bool = False,
     is_labelled: bool = False,
+    needs_answer: bool = True,
     bad_rows: list[str] | None = None,
 ) -> list[Problem]:
     r"""The problems of a hub id, a local file or folder, or a URL.
@@ -50,7 +51,8 @@ def load(
     demonstrates: read for its solutions; an answer, which no verifier will ask for, need not be there. is_whole: `meta`
     holds every column, also those with a role, as it stands, and no column need be the answer. bad_rows: takes a line
     for each row that makes no problem (no answer, no text), which is left out; None: the first ends in a DataError.
-    is_labelled: the rows are pairs, or completions or steps with labels (`r1lab_data.labelled`).
+    is_labelled: the rows are pairs, or completions or steps with labels (`r1lab_data.labelled`). needs_answer: False
+    where no verifier will ask for one, so that prompts alone will do.
     Text stays as it is but for line ends: \r\n and \r are \n in prompts, solutions and text answers, not in `meta`.
     DataError: whatever is wrong, in one line with file, row, value, what is allowed and the remedy.
     """
@@ -62,6 +64,7 @@ def load(
         made = labelled.problems(table, columns, source=source, where=where, bad_rows=bad_rows)
     else:
         form = {"verifier": verifier, "answer_format": answer_format, "where": where, "bad_rows": bad_rows}
+        form["needs_answer"] = needs_answer
         made = _answered(table, columns, source=source, demonstrates=demonstrates, is_whole=is_whole, **form)
     made = distinct_of(made, distinct)
     if holdout is not None:

@@ -1,10 +1,9 @@
 """Completions of a model, sampled by an engine of this process: one on disk, and a policy in training. Verifies nothing
 (`r1lab.evaluation.completers`)."""
 
-import hashlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePath
@@ -106,7 +105,7 @@ class ModelCompleter(EngineCompleter):
         for note in self.renderer.notes:
             print(f"r1lab: {note}", file=sys.stderr)
         self.together = asked_together(own)
-        self.identity = {"model": shown(location), "weights": weights_digest(location), "engine": self.kind}
+        self.identity = {"model": shown(location), "weights": models.weights_digest(location), "engine": self.kind}
 
     def opened(self) -> Engine:
         if self.engine is None:
@@ -137,23 +136,3 @@ def completion_of(rollout: Rollout) -> Completion:
 def shown(location: str) -> str:
     """A model's name for people: a hub id, or a folder's last name."""
     return PurePath(Path(location).resolve()).name if Path(location).is_dir() else location
-
-
-def weights_digest(location: str) -> str:
-    """A digest of every file that decides what a folder's model writes; of a hub id, the commit of its
-    configuration."""
-    folder = Path(location)
-    if not folder.is_dir():
-        return str(getattr(models.load_config(location), "_commit_hash", None))
-    state = hashlib.blake2b(digest_size=12)
-    for path in sorted(_weighty(folder)):
-        state.update(f"{path.name}\n".encode())
-        with path.open("rb") as file:
-            while part := file.read(1 << 22):
-                state.update(part)
-    return state.hexdigest()
-
-
-def _weighty(folder: Path) -> Sequence[Path]:
-    kinds = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
-    return [path for path in folder.iterdir() if path.suffix in kinds and path.is_file()]

@@ -194,9 +194,9 @@ class Gate(WithDemonstration):
     right: float = 1.0
 
     def settle(self, group: Group) -> Keep | Drop | Again:
-        solved = sum(member.verdict is not None and member.score >= self.right for member in group.members)
+        solved = sum(member.is_sampled and member.score >= self.right for member in group.members)
         wants_demonstration = solved <= self.gate
-        kept = tuple(member for member in group.members if (member.verdict is None) == wants_demonstration)
+        kept = tuple(member for member in group.members if member.is_sampled != wants_demonstration)
         return Keep(Group(group.draw, kept))
 
 

@@ -102,6 +102,14 @@ class Objective:
         """Whether a value head is learned."""
         return "values" in self.advantage.needs
 
+    @property
+    def needs_score(self) -> bool:
+        """Whether something asks who is right, or shows demonstrations, which are paid what a right answer is."""
+        asks = (
+            hasattr(self.rule, "right") or getattr(self.rule, "by", "") == "score" or "scores" in self.advantage.takes
+        )
+        return asks or (self.rule.samples and self.rule.demonstrates)
+
     def observe(self, updates: Sequence[Mapping[str, np.ndarray]]) -> None:
         """The rows of the updates of a step that just ended."""
         sampled = [rows["entropy"][rows["role"] == Role.POLICY] for rows in updates]

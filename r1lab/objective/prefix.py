@@ -79,9 +79,9 @@ class Bisect(All):
 
     def settle(self, group: Group) -> Keep | Drop | Again:
         branches: dict[int, list[Scored]] = {}
-        demonstration = next(member.rollout for member in group.members if member.verdict is None)
+        demonstration = next(member.rollout for member in group.members if not member.is_sampled)
         for member in group.members:
-            if member.verdict is not None:
+            if member.is_sampled:
                 branches.setdefault(len(member.rollout.request.forced_ids), []).append(member)
         low, high = 0, _most(demonstration) + 1
         for length, members in branches.items():

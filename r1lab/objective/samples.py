@@ -42,7 +42,7 @@ def samples_of_group(objective: Objective, group: Group) -> list[Sample]:
 def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
     """One advantage a member: of those compared as the recipe says, 0 of a greedy baseline, 1 of a demonstration."""
     joins = objective.credit.include_demo or not objective.rule.samples
-    compared = [not is_greedy(member) and (member.verdict is not None or joins) for member in members]
+    compared = [not is_greedy(member) and (member.is_sampled or joins) for member in members]
     of_members = np.where([is_greedy(member) for member in members], 0.0, 1.0)
     chosen = [member for member, is_compared in zip(members, compared, strict=True) if is_compared]
     if not chosen:
@@ -52,7 +52,7 @@ def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
         "scores": np.array([member.score for member in chosen], np.float64),
         "lengths": np.array([len(member.rollout.completion_ids) for member in chosen]),
         "greedy": next((member.reward for member in members if is_greedy(member)), 0.0),
-        "is_demo": np.array([member.verdict is None for member in chosen]),
+        "is_demo": np.array([not member.is_sampled for member in chosen]),
         "answers": [member.verdict.extracted if member.verdict else None for member in chosen],
     }
     term = objective.advantage

@@ -56,6 +56,38 @@ def load_classifier(location: str, dtype: torch.dtype = torch.float32, seed: int
     return model.eval()
 
 
+def check_scorer(location: str, label: str | None) -> PretrainedConfig:
+    """The configuration of a sequence classifier that scores. RecipeError for a model that is none, or of several
+    labels of which none is named."""
+    config = models.load_config(location)
+    if not models.is_classifier(config):
+        raise RecipeError(
+            f"{location!r} is no reward model but {(config.architectures or ['a model without a class'])[0]}; name a "
+            "sequence classifier, such as what a reward_model stage makes"
+        )
+    models.check_files(location)
+    label_of(config, label, location)
+    return config
+
+
+def label_of(config: PretrainedConfig, label: str | None, location: str) -> int | None:
+    """The index of a label by its name; None where there is one alone, whose logit is the score."""
+    names = [str(config.id2label[index]) for index in range(config.num_labels)]
+    if config.num_labels == 1 and label in (None, *names):
+        return None
+    if label not in names:
+        raise RecipeError(
+            f"label: {label!r} is none of {location!r}, a classifier of {config.num_labels} labels; name one of "
+            f"{', '.join(names)}"
+        )
+    return names.index(label)
+
+
+def load_scorer(location: str) -> PreTrainedModel:
+    """Any sequence classifier as it is, in evaluation mode."""
+    return models.from_pretrained(AutoModelForSequenceClassification, location, "model", dtype=torch.float32).eval()
+
+
 def head_of(model: PreTrainedModel) -> torch.nn.Linear:
     """The layer from a hidden state to the score. RecipeError for a family whose head is another one."""
     head = getattr(model, "score", None)  # so do those call it that read the last token; an encoder has a `classifier`

@@ -15,7 +15,7 @@ from r1lab.policy import models
 from r1lab.records import Rollout, Sample
 
 
-class Scorer:
+class LogprobScorer:
     """Scores completions by one plain forward each, as the check of a sync asks. Not how training scores
     (`Policy.score`): a server that comes back in the middle of a step is checked without the trainer."""
 
@@ -30,10 +30,11 @@ class Scorer:
 
     def score(self, samples: Sequence[Sample]) -> list[np.ndarray]:
         """As the policy's: log-probabilities float32 [T] of each completion."""
-        return [self._score(sample.rollout.request.prompt_ids, sample.rollout.completion_ids) for sample in samples]
+        return [self.logprobs(sample.rollout.request.prompt_ids, sample.rollout.completion_ids) for sample in samples]
 
     @torch.no_grad()
-    def _score(self, prompt: tuple[int, ...], completion: tuple[int, ...]) -> np.ndarray:
+    def logprobs(self, prompt: tuple[int, ...], completion: tuple[int, ...]) -> np.ndarray:
+        """float32 [T] of one completion."""
         ids = torch.tensor([prompt + completion], device=self.model.device)
         logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=len(completion) + 1).logits[0, :-1].float()
         logps = (logits / self.temperature).log_softmax(-1)
@@ -41,7 +42,7 @@ class Scorer:
 
 
 @dataclass(frozen=True)
-class FrozenModel(Scorer):
+class FrozenModel(LogprobScorer):
     """A model in evaluation mode, loaded when it is first used."""
 
     location: str

@@ -1,7 +1,8 @@
 """From a model's name to a model and its tokenizer: the embedded one, a Hugging Face folder, or a hub id."""
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -135,6 +136,26 @@ def stops_at(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, turn_en
 def text_of_prompt(tokenizer: PreTrainedTokenizerBase, rollout: Rollout) -> str:
     """The prompt for people, as the model reads it."""
     return cast(str, tokenizer.decode(list(rollout.request.prompt_ids), skip_special_tokens=False))
+
+
+def weights_digest(location: str) -> str:
+    """A digest of every file that decides what a folder's model writes; of a hub id, the commit of its
+    configuration."""
+    folder = Path(location)
+    if not folder.is_dir():
+        return str(getattr(load_config(location), "_commit_hash", None))
+    state = hashlib.blake2b(digest_size=12)
+    for path in sorted(_weighty(folder)):
+        state.update(f"{path.name}\n".encode())
+        with path.open("rb") as file:
+            while part := file.read(1 << 22):
+                state.update(part)
+    return state.hexdigest()
+
+
+def _weighty(folder: Path) -> Sequence[Path]:
+    kinds = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
+    return [path for path in folder.iterdir() if path.suffix in kinds and path.is_file()]
 
 
 def _open(path: Path) -> None:

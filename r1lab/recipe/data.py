@@ -54,6 +54,8 @@ class SourceConfig(Config):
     """Prompts that leave the context no room for `max_new_tokens`: refuse the recipe, or leave them out."""
     verifier: Annotated[Use | None, RESULT] = None
     """Verifier of this source; else the stage's, else the task's own."""
+    reward: Annotated[dict[str, float | dict[str, Any]] | None, RESULT] = None
+    """What its completions are paid in an rl stage; else the stage's."""
     weight: Annotated[Above, RESULT] = 1.0
     """Share of the draws in a mixture, relative to the other sources."""
 

@@ -27,11 +27,12 @@ def load_problems(
     demonstrates: bool = False,
     is_whole: bool = False,
     is_labelled: bool = False,
+    needs_answer: bool = True,
     notes: list[str] | None = None,
 ) -> list[Problem]:
     """The problems of one source, which name `verifier` as theirs. RecipeError says where it stands (the recipe's
-    `key`) and what is wrong; of rows that the source drops a line goes to `notes`. demonstrates, is_whole,
-    is_labelled: see `r1lab_data.loaders.load`."""
+    `key`) and what is wrong; of rows that the source drops a line goes to `notes`. demonstrates, is_whole, is_labelled,
+    needs_answer: see `r1lab_data.loaders.load`."""
     where = key or ("data" if name == "data" else f"data {name}")
     bad_rows: list[str] | None = [] if source.on_bad_row == "drop" else None
     try:
@@ -40,7 +41,12 @@ def load_problems(
             return tasks.generate(source.task, **knobs, source=name, settings=dict(source.settings), verifier=verifier)
         assert source.path is not None  # a source has one origin, and `stage` is read by the stages
         knobs = {key: getattr(source, key) for key in OF_DATASETS}
-        knobs |= {"demonstrates": demonstrates, "is_whole": is_whole, "is_labelled": is_labelled}
+        knobs |= {
+            "demonstrates": demonstrates,
+            "is_whole": is_whole,
+            "is_labelled": is_labelled,
+            "needs_answer": needs_answer,
+        }
         made = load(source.path, source=name, verifier=verifier, base=base, bad_rows=bad_rows, **knobs)
     except DataError as error:
         told = _as_options(str(error)) if key.startswith("--") else f"{error}{DROP_ROWS * isinstance(error, RowError)}"

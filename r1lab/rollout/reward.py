@@ -11,19 +11,26 @@ changes no reward:
     second_verifier: math_verify                                  # a tenth of the rollouts
     second_verifier: {use: mypkg.checks:strict, share: 0.5}       # other keys are the verifier's own settings
 
+Learned parts (`r1lab.recipe.scorers`) are models: `helpful: {use: reward_model, stage: NAME}`. With one of them `score`
+may be left out; a verifier, where the problem has one, then says what is true and is not paid.
+
 A rate of `lenient` that grows while the reward does says that the policy has found what the first verifier lets pass.
 """
 
+import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import r1lab_verifiers as verifiers
 from r1lab import plugin
 from r1lab.errors import RecipeError
-from r1lab.records import Rollout, Scored
+from r1lab.recipe.data import PromptConfig
+from r1lab.recipe.scorers import AnyScorerConfig, RewardModelScorerConfig, is_scorer, scorer_of
+from r1lab.records import Rollout, Scored, Steps
 from r1lab.rollout.verification import SCORE, SECOND, VerifierUse, key_of, resolve
 from r1lab_data.names import did_you_mean
 from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
@@ -53,8 +60,29 @@ Price = Callable[[Verdict], float | None]
 PARTS: dict[str, Callable[..., float]] = {"length": length, "soft_overlong": soft_overlong, "repetition": repetition}
 
 
+COMBINED: dict[str, Callable[[list[float]], float]] = {
+    "product": math.prod, "min": min, "mean": statistics.fmean, "last": lambda scores: scores[-1],
+}  # fmt: skip
+Said = float | Steps | Verdict
+"""What a learned scorer says of a completion."""
 DEFAULT_SHARE = 0.1
 """Of the rollouts that a second verifier judges."""
+
+
+@dataclass(frozen=True)
+class ScorerSpec:
+    """A learned part of a reward with all that its recipe says of it; no model is loaded for it."""
+
+    config: AnyScorerConfig
+    location: str | None
+    """Where its model is; None: an earlier stage's, or that which the rewarded stage starts from."""
+    prompt: PromptConfig | None
+    """How it reads a problem; None: by its tokenizer's chat template, where it has one."""
+    other_prompt: PromptConfig
+    """Where it has none."""
+    reads_steps: bool = False
+    question: str = ""
+    """A judge's."""
 
 
 class Reward:
@@ -63,12 +91,18 @@ class Reward:
     def __init__(
         self, settings: Mapping[str, Any], *, max_new_tokens: int, truncated: str = "score", second: Any = None
     ):
-        if "score" not in settings:
+        if SCORE not in settings and not any(map(is_scorer, settings.values())):
             raise RecipeError(
                 f"reward: {dict(settings)!r} has no part `score`, the problem's own verifier; add score: 1.0"
             )
+        if SCORE not in settings and truncated == "zero":
+            raise RecipeError(
+                "truncated: 'zero' pays the price of score 0, and the reward has no part `score`; use mask"
+            )
         self.truncated = truncated
-        self.score = _price("score", settings["score"])
+        self.score = _price(SCORE, settings[SCORE]) if SCORE in settings else None
+        self.learned: dict[str, AnyScorerConfig] = {}
+        """Parts whose scorers stand in `r1lab.rollout.scorers`."""
         self.functions: dict[str, Callable[[Rollout], float]] = {}
         self.table: dict[str, verifiers.Resolved] = {}
         self.uses = {SCORE: VerifierUse()}
@@ -76,7 +110,10 @@ class Reward:
         for name, setting in settings.items():
             if name in PARTS:
                 self.functions[name] = _part(name, setting, max_new_tokens)
-            elif name != "score":
+            elif is_scorer(setting):
+                assert isinstance(setting, Mapping)  # so is each that names a scorer
+                self.learned[name] = scorer_of(setting, f"reward.{name}")
+            elif name != SCORE:
                 _refuse_unknown(name, setting)
                 spec, price = _verifier(name, setting)
                 self.prices[name] = price
@@ -89,27 +126,38 @@ class Reward:
         self.table |= resolve([spec])
         self.uses[name] = VerifierUse(key_of(spec), share)
 
-    def scored(self, rollout: Rollout, verdicts: Mapping[str, Verdict]) -> Scored:
+    def scored(self, rollout: Rollout, verdicts: Mapping[str, Verdict], said: Mapping[str, Said] = {}) -> Scored:
         """Reward and parts; reward None where a part is `error` or has the price `drop`, or where the problem's own
-        verifier abstained. Another part that abstained pays 0, and the second opinion nothing."""
-        verdict, others = verdicts[SCORE], {name: verdicts[name] for name in self.prices}
-        unpaid = Scored(rollout, verdict, None, {}, others, verdicts.get(SECOND))
-        if verdict.score is None or any(each.status == "error" for each in others.values()):
+        verifier abstained. Another part that abstained pays 0, and the second opinion nothing. `said` is what learned
+        parts say."""
+        verdict, others = verdicts.get(SCORE), {name: verdicts[name] for name in self.prices}
+        judged = {name: value for name, value in said.items() if isinstance(value, Verdict)}
+        raw = {name: value for name, value in said.items() if not isinstance(value, Verdict)}
+        raw |= {name: each.score for name, each in judged.items() if each.score is not None}
+        unpaid = Scored(rollout, verdict, None, {}, others | judged, verdicts.get(SECOND), raw)
+        if any(each.status == "error" for each in unpaid.verdicts.values()):
             return unpaid
-        paid = verdict
-        if self.truncated == "zero" and rollout.finish == "length":
-            paid = Verdict(score=0.0, status="wrong", reason="cut at max_new_tokens")
-        prices: dict[str, float | None] = {"score": self.score(paid)}
-        prices |= {name: self.prices[name](said) if said.score is not None else 0.0 for name, said in others.items()}
+        prices = {name: self.prices[name](each) if each.score is not None else 0.0 for name, each in others.items()}
+        if self.score is not None:
+            assert verdict is not None  # a recipe is refused that pays for a verifier which a problem lacks
+            if verdict.score is None:
+                return unpaid
+            prices = {SCORE: self.score(self._as_paid(rollout, verdict)), **prices}
+        prices |= {name: config.weight * number_of(raw[name], config) for name, config in self.learned.items()}
         parts = {name: price for name, price in prices.items() if price is not None}
         if len(parts) < len(prices):
             return unpaid
         parts |= {name: function(rollout) for name, function in self.functions.items()}
         return replace(unpaid, reward=sum(parts.values()), parts=parts)
 
+    def _as_paid(self, rollout: Rollout, verdict: Verdict) -> Verdict:
+        if self.truncated == "zero" and rollout.finish == "length":
+            return Verdict(score=0.0, status="wrong", reason="cut at max_new_tokens")
+        return verdict
+
     def demonstration(self, rollout: Rollout) -> Scored:
         """A demonstration is paid what score 1 is paid."""
-        paid = self.score(Verdict(score=1.0, status="correct"))
+        paid = None if self.score is None else self.score(Verdict(score=1.0, status="correct"))
         return Scored(rollout, None, paid, {"score": paid} if paid is not None else {})
 
 
@@ -124,6 +172,14 @@ def _refuse_unknown(name: str, setting: Any) -> None:
             f"reward: no part and no verifier: {name!r}; parts: {', '.join(['score', *PARTS])}; verifiers: "
             f"{', '.join(verifiers.BUILT_IN)}, or {{use: package.module:name}}{did_you_mean(name, known)}"
         )
+
+
+def number_of(raw: float | Steps, config: AnyScorerConfig) -> float:
+    """One number of what a scorer says: of steps their product, least, mean or last."""
+    if not isinstance(raw, tuple):
+        return raw
+    assert isinstance(config, RewardModelScorerConfig)  # a judge gives no steps
+    return COMBINED[config.combine]([score for _, score in raw])
 
 
 def _second_opinion(setting: Any) -> tuple[Any, float]:

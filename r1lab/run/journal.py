@@ -200,6 +200,7 @@ def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
     return {
         "verdicts": pa.array(further, pa.string()),
         "second": pa.array(second, pa.string()),
+        "raw": pa.array([json.dumps(scored.raw) for scored in members], pa.string()),
         "reward": pa.array([scored.reward for scored in members], pa.float64()),
         "parts": pa.array([json.dumps(each) for each in parts], pa.string()),
         **{f"part/{name}": pa.array([each.get(name) for each in parts], pa.float64()) for name in names},
@@ -295,9 +296,15 @@ def _scored(row: dict[str, Any]) -> Scored:
     own = None if row["status"] is None else _verdict({name: row[name] for name in VERDICT})
     further = {name: _verdict(each) for name, each in json.loads(row["verdicts"]).items()}
     second = _verdict(json.loads(row["second"])) if row.get("second") else None
-    return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further, second)
+    raw = {name: _steps(value) for name, value in json.loads(row.get("raw") or "{}").items()}
+    return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further, second, raw)
 
 
 def _verdict(row: dict[str, Any]) -> Verdict:
     steps = json.loads(row["steps"]) if isinstance(row["steps"], str) else row["steps"]
-    return Verdict(**{**row, "steps": None if steps is None else tuple((end, score) for end, score in steps)})
+    return Verdict(**{**row, "steps": _steps(steps)})
+
+
+def _steps(value: Any) -> Any:
+    """Steps in a list's place; anything else as it is."""
+    return tuple((end, score) for end, score in value) if isinstance(value, list) else value

@@ -30,7 +30,7 @@ class Ledger:
     def rollouts(self, block: Sequence[Settled], parameters: int) -> None:
         """A step's sampling: each prompt's prefill once, each sampled token once."""
         for settled in block:
-            rollouts = [member.rollout for member in settled.drawn.members if member.verdict is not None]
+            rollouts = [member.rollout for member in settled.drawn.members if member.is_sampled]
             sampled = sum(len(rollout.completion_ids) - len(rollout.request.forced_ids) for rollout in rollouts)
             prompt = len(rollouts[0].request.prompt_ids) if rollouts else 0
             self.tokens["sampled"] += sampled

@@ -65,7 +65,7 @@ class MetricsFile:
 
 def rollout_metrics(block: Sequence[Settled]) -> dict:
     """Rewards, verdicts, lengths and groups of a step's rollouts; null in a block of demonstrations."""
-    members = [member for settled in block for member in settled.drawn.members if member.verdict is not None]
+    members = [member for settled in block for member in settled.drawn.members if member.is_sampled]
     verdicts = [member.verdict for member in members if member.verdict is not None]
     lengths = np.array([len(member.rollout.completion_ids) for member in members], np.float64)
     rewards = np.array([member.reward for member in members if member.reward is not None], np.float64)
@@ -84,10 +84,13 @@ def rollout_metrics(block: Sequence[Settled]) -> dict:
         row[f"verdict/{name}/abstained"] = _mean(
             [m.verdicts[name].status == "abstained" for m in members if name in m.verdicts]
         )
+    for name in sorted({name for member in members for name in member.raw}):
+        raw = (member.raw[name] for member in members if name in member.raw)
+        row[f"reward/raw/{name}"] = _mean([value for value in raw if isinstance(value, float)])
     for name in sorted({name for member in members for name in member.parts}):
         row[f"reward/part/{name}"] = _mean([member.parts[name] for member in members if name in member.parts])
     statuses = Counter(verdict.status for verdict in verdicts)
-    row |= {f"verdict/{status}": statuses[status] / len(members) if members else None for status in STATUSES}
+    row |= {f"verdict/{status}": statuses[status] / len(verdicts) if verdicts else None for status in STATUSES}
     return row | second_opinion_metrics(members) | _by_source(block) | _groups(block)
 
 
@@ -123,7 +126,7 @@ def _groups(block: Sequence[Settled]) -> dict:
     sampled = [
         settled.drawn.members
         for settled in block
-        if any(member.verdict is not None and member.reward is not None for member in settled.drawn.members)
+        if any(member.is_sampled and member.reward is not None for member in settled.drawn.members)
     ]
     dropped = Counter(settled.reason for settled in block if settled.kept is None)
     return {

@@ -22,9 +22,7 @@ def sample_lines(block: Sequence[Settled], console: Console) -> list[Text]:
         if problem is not shown:
             lines += _lines("problem", "dim", _question(problem), console, PROMPT_LINES)
             shown = problem
-        verdict = scored.verdict
-        assert verdict is not None  # `pick` takes sampled ones alone
-        name = "right" if verdict.score == 1 else verdict.status.replace("_", " ")
+        name = _named(scored)
         lines += _lines(name, "green" if name == "right" else "red", scored.rollout.text, console, MOST_LINES)
         if name != "right" and (why := _why(scored)):
             lines += _lines("", "", why, console, PROMPT_LINES, text_style="dim")
@@ -37,8 +35,8 @@ def pick(block: Sequence[Settled]) -> list[tuple[Problem, Scored]]:
     for settled in block:
         of_group: dict[bool, tuple[Problem, Scored]] = {}
         for member in settled.drawn.members:
-            if member.verdict is not None:
-                of_group.setdefault(member.verdict.score == 1, (settled.drawn.draw.problem, member))
+            if member.is_sampled:
+                of_group.setdefault(member.score == 1, (settled.drawn.draw.problem, member))
         if len(of_group) == 2:
             first = of_group
             break
@@ -51,8 +49,16 @@ def _question(problem: Problem) -> str:
     return problem.prompt if isinstance(problem.prompt, str) else str(problem.prompt[-1].get("content", ""))
 
 
+def _named(scored: Scored) -> str:
+    """What is said of a completion in a word: its verdict or, where it has none, its reward."""
+    if scored.verdict is None:
+        return "no reward" if scored.reward is None else f"{scored.reward:+.3g}"
+    return "right" if scored.verdict.score == 1 else scored.verdict.status.replace("_", " ")
+
+
 def _why(scored: Scored) -> str:
-    assert scored.verdict is not None
+    if scored.verdict is None:
+        return ""
     read = f"read as {scored.verdict.extracted!r}" if scored.verdict.extracted else ""
     return "; ".join(filter(None, (read, scored.verdict.reason)))
 

@@ -11,11 +11,14 @@ from r1lab.policy.frozen import FrozenModel
 from r1lab.policy.policy import Policy
 from r1lab.recipe import SamplingStageConfig
 from r1lab.recipe.load import Plan
+from r1lab.rollout.reward import ScorerSpec
 from r1lab.rollout.sampler import Sampler
+from r1lab.rollout.scorers import Scorer, Scorers, made
 from r1lab.rollout.verification import Verification
 from r1lab.run.folder import RunFolder
 from r1lab.run.progress import Progress
 from r1lab.seeds import derive
+from r1lab.stages import scoring
 from r1lab.stages.check import curriculum_of
 from r1lab.stages.prepare import Ready
 
@@ -49,8 +52,22 @@ def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress:
     return opened
 
 
-def feed(ready: Ready, plan: Plan, engine: Engine, verification: Verification) -> Feed:
+def scorers(ready: Ready, run: RunFolder) -> Scorers | None:
+    """The learned parts of the rewards with their models loaded; None where there are none."""
+    if not ready.scorers:
+        return None
+    parts = {source: {name: scoring.key_of(config) for name, config in reward.learned.items()}
+             for source, reward in ready.rewards.items()}  # fmt: skip
+
+    def live(spec: ScorerSpec) -> Scorer:
+        return made(spec, scoring.place_of(spec, lambda name: run.stage_folder(name) / "model", start(ready, run)))
+
+    return Scorers({key: live(spec) for key, spec in ready.scorers.items()}, parts)
+
+
+def feed(ready: Ready, plan: Plan, run: RunFolder, engine: Engine, verification: Verification) -> Feed:
     assert isinstance(ready.stage, SamplingStageConfig)  # these kinds sample
     names = ("stage", "problems", "renderer", "rewards", "objective")
     parts = {"sampler": sampler(ready, plan), "engine": engine, "verification": verification}
+    parts["scorers"] = scorers(ready, run)
     return Feed(seed=plan.seed, **parts, **{name: getattr(ready, name) for name in names})

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import r1lab_verifiers as verifiers
@@ -34,8 +34,9 @@ from r1lab.records import EvaluationSet
 from r1lab.rollout import curriculum, labelled, renderer, verification
 from r1lab.rollout.gold_answers import Golds
 from r1lab.rollout.problems import load_problems
-from r1lab.rollout.reward import Reward
+from r1lab.rollout.reward import Reward, ScorerSpec
 from r1lab.run import trackers
+from r1lab.stages import scoring
 from r1lab_data import Problem
 from r1lab_data.labelled import of as labelled_of
 from r1lab_data.loaders import digest
@@ -57,6 +58,8 @@ class Checked:
     table: Mapping[str, verifiers.Resolved]
     notes: Sequence[str]
     """What of the data was left out."""
+    scorers: Mapping[str, ScorerSpec] = field(default_factory=dict)
+    """Behind the learned parts of the rewards, by key."""
 
     @property
     def problems(self) -> dict[str, Problem]:
@@ -66,8 +69,11 @@ class Checked:
     def digests(self) -> dict[str, str]:
         """Content hashes of the training data; what an earlier stage makes is known by what makes it."""
         made = {name: f"stage {source.stage}" for name, source in self.stage.data.items() if source.stage}
-        return {
+        read = {
             f"{self.stage.name}/{name}": made.get(name) or digest(problems) for name, problems in self.sources.items()
+        }
+        return read | {
+            f"{self.stage.name}/scorer-{key}": scoring.content_of(spec) for key, spec in self.scorers.items()
         }
 
 
@@ -111,13 +117,14 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
     _check_ids(sources)
     if is_preference(stage):
         require_pairs(stage, sources, notes)
-    table = tables(stage, rewards)
+    table, scorers = tables(stage, rewards), scoring.specs_of(stage, rewards, plan.base, before)
     if isinstance(stage, RewardModelStageConfig):
         return Checked(stage, location, sources, sets, labelled_objective(stage, sources, sets), {}, {}, notes)
     judged = [problem for part in sets for problem in part.problems]
-    if rewards:
-        judged += [problem for problems in sources.values() for problem in problems]
-    table |= verification.resolve({problem.verifier for problem in judged if problem.verifier} - set(table))
+    sampled = [problem for name in rewards for problem in sources[name]]
+    own = {problem.verifier for problem in (*judged, *sampled) if problem.verifier}
+    judged += [problem for problem in sampled if built.needs_score or rewards[problem.source].score]
+    table |= verification.resolve(own - set(table))
     if rewards:  # what an earlier stage makes keeps its verifiers
         table |= {key: each for origin in origins(stage) for key, each in before[origin].table.items()}
     unjudged = next((problem for problem in judged if not problem.verifier), None)
@@ -133,7 +140,7 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
             golds.check_reward_functions(dict.fromkeys(reward.table, sources[name][0]))
     golds.try_plug_ins({each.name: each.problems for each in sets}, base=plan.base)
     sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
-    return Checked(stage, location, sources, sets, built, rewards, table, [*notes, *golds.notes])
+    return Checked(stage, location, sources, sets, built, rewards, table, [*notes, *golds.notes], scorers)
 
 
 @contextmanager
@@ -159,6 +166,7 @@ def check_knobs(
     curriculum_of(stage)
     renderer.refuse_contradictions(stage.prompt)
     check_names(stage)
+    _refuse_unread_rewards(stage)
     check_metrics(stage)
     return built, rewards_of(stage)
 
@@ -189,7 +197,11 @@ def problems_of(
     spec = source.verifier or stage.verifier
     judging = [spec, *getattr(stage, "reward", {}).values(), getattr(stage, "second_verifier", None)]
     is_whole = not demonstrates and any(map(verification.is_reward_function, judging))
+    is_paid = spec is not None or verification.SCORE in (
+        source.reward or getattr(stage, "reward", {verification.SCORE})
+    )
     more = {"demonstrates": demonstrates, "is_whole": is_whole, "is_labelled": is_labelled, "notes": notes}
+    more["needs_answer"] = is_paid or source not in stage.data.values()
     return load_problems(source, name, verification.key_of(spec) if spec else "", base, key, **more)
 
 
@@ -208,7 +220,7 @@ def rewards_of(stage: AnyStageConfig) -> dict[str, Reward]:
         return {}
     second = stage.second_verifier if isinstance(stage, RlStageConfig) else None
     knobs = {"max_new_tokens": stage.max_new_tokens, "truncated": stage.truncated, "second": second}
-    return {name: Reward(stage.reward, **knobs) for name in stage.data}
+    return {name: Reward(source.reward or stage.reward, **knobs) for name, source in stage.data.items()}
 
 
 def objective_of(stage: AnyStageConfig) -> objective.Objective:
@@ -248,6 +260,16 @@ def labelled_objective(
     kind = labelled.kind_of([*named, *((f"eval.sets.{each.name}", each.problems) for each in sets)])
     assert kind is not None  # a source that is read has at least one problem
     return reward_objective(kind)
+
+
+def _refuse_unread_rewards(stage: AnyStageConfig) -> None:
+    """RecipeError for a source's reward where nothing is paid."""
+    read = stage.data if isinstance(stage, RlStageConfig) else {}
+    for key, source in [*stage.data.items(), *((f"eval.sets.{name}", each) for name, each in stage.eval.sets.items())]:
+        if source.reward is not None and key not in read:
+            raise RecipeError(
+                f"{key}.reward: {source.reward!r} is paid nowhere; a training source of an rl stage has one"
+            )
 
 
 def check_metrics(stage: AnyStageConfig) -> None:

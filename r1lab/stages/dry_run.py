@@ -146,7 +146,8 @@ def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready], mi
         steps = sft.steps_of(stage, sum(map(len, sources.values())))
     # No renderer without a tokenizer; of what is read here `costs.memory` alone would use it, and knows.
     unread: Any = None
-    return Ready(stage, location, sources, (), built, rewards, table, (), None, unread, steps, cost)
+    return Ready(stage, location, sources, (), built, rewards, table, (), tokenizer=None, renderer=unread, steps=steps,
+                 longest_cost=cost)  # fmt: skip
 
 
 def _lineage(stage: AnyStageConfig, before: Mapping[str, Ready]) -> list[Ready]:

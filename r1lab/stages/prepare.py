@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -23,10 +23,12 @@ from r1lab.recipe import (
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import RejectStageConfig
+from r1lab.recipe.scorers import JudgeScorerConfig
 from r1lab.rollout import labelled, sft, verification
 from r1lab.rollout.problems import fitting
 from r1lab.rollout.renderer import Renderer, renderer_of
-from r1lab.stages import reject_dataset
+from r1lab.rollout.scorers import ScorersReader
+from r1lab.stages import reject_dataset, scoring
 from r1lab.stages.check import Checked, check, key_of, lacking, of_stage, origins
 from r1lab_data import Problem
 from r1lab_data.split import distinct
@@ -36,11 +38,11 @@ from r1lab_data.split import distinct
 class Ready(Checked):
     """A stage with its data and what of its model is known before it is loaded."""
 
-    tokenizer: PreTrainedTokenizerBase | None
+    tokenizer: PreTrainedTokenizerBase | None = field(kw_only=True)
     """None where a dry run could not read it."""
-    renderer: Renderer
-    steps: int | None
-    longest_cost: float
+    renderer: Renderer = field(kw_only=True)
+    steps: int | None = field(kw_only=True)
+    longest_cost: float = field(kw_only=True)
     """Budget tokens that one problem of a step can cost at most."""
 
 
@@ -104,8 +106,36 @@ def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | N
         raise RecipeError(
             f"stop.max_tokens: {stage.stop.max_tokens} does not pay for one problem, which may cost {int(longest)}"
         )
+    _check_scorers(checked, before)
     known = {**vars(checked), "notes": (*renderer.notes, *checked.notes)}
     return Ready(**known, tokenizer=tokenizer, renderer=renderer, steps=steps, longest_cost=longest)
+
+
+def _check_scorers(checked: Checked, before: Mapping[str, Ready]) -> None:
+    """RecipeError for a part whose model is no scorer, or reads less than what a completion may be."""
+    for name, reward in checked.rewards.items():
+        for part, config in reward.learned.items():
+            spec, where = checked.scorers[scoring.key_of(config)], f"reward.{part}"
+            try:
+                if isinstance(config, JudgeScorerConfig):
+                    if spec.location is not None:
+                        models.check(spec.location)
+                    continue
+                if spec.location is None:
+                    renderer = before[config.stage or ""].renderer
+                else:
+                    found = classifier.check_scorer(spec.location, config.label)
+                    tokenizer = models.load_tokenizer(spec.location)
+                    renderer = ScorersReader(tokenizer, spec, found).renderer
+                _check_fits(checked.sources[name], renderer.misfit, checked.stage.max_new_tokens)
+            except (RecipeError, ValueError) as error:
+                raise RecipeError(f"{where}: {str(error).removeprefix('model: ')}") from None
+
+
+def _check_fits(problems: Sequence[Problem], misfit: Callable[[Problem, int], str | None], max_new_tokens: int) -> None:
+    for problem in problems:
+        if reason := misfit(problem, max_new_tokens):
+            raise RecipeError(f"the scorer cannot read every completion: {reason}")
 
 
 def _fitting(checked: Checked, renderer: Renderer) -> Checked:

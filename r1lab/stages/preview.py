@@ -90,7 +90,8 @@ def _problem(ready_stage: Ready, plan: Plan) -> Iterator[str]:
         yield from _quoted(problem.solution or "")
     else:
         yield f"its reference: {_line(str(problem.answer))}"
-        yield f"verdict on the reference: {_verdict(ready_stage, problem, plan)}"
+        said = _verdict(ready_stage, problem, plan) if problem.verifier else "none, for it has no verifier"
+        yield f"verdict on the reference: {said}"
 
 
 def _verdict(ready_stage: Ready, problem: Problem, plan: Plan) -> str:
@@ -108,7 +109,7 @@ def _verdict(ready_stage: Ready, problem: Problem, plan: Plan) -> str:
 
 def _knobs(ready_stage: Ready, config: Any) -> Iterator[str]:
     stage = ready_stage.stage
-    if ready_stage.table:
+    if ready_stage.table or ready_stage.rewards:
         choice = factory.choose(stage.engine.kind, config, getattr(stage, "lora", None))
         yield f"engine: {choice.name} ({choice.why})"
     if isinstance(stage, RewardModelStageConfig):

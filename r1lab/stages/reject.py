@@ -41,7 +41,7 @@ def run_stage(
     policy = FrozenModel(build.start(ready, run), stage.precision, stage.temperature or 1.0)
     models.stops_at(policy.model, policy.tokenizer, ready.renderer.turn_end)
     engine = build.engine(ready, run, policy, progress, stack)
-    feed = build.feed(ready, plan, engine, build.verification(ready, plan, stack))
+    feed = build.feed(ready, plan, run, engine, build.verification(ready, plan, stack))
     publish(engine, policy)
     progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
     progress.warnings = warnings(ready.table)

@@ -44,14 +44,14 @@ def run_stage(
         run.note(note)
         progress.say(f"warning: {note}")
     samplers = engine = None
-    if ready.table:
+    if ready.table or ready.rewards:
         verification = build.verification(ready, plan, stack)
         samplers = build.engine(ready, run, policy, progress, stack), verification
     if isinstance(stage, RlStageConfig):
-        assert samplers is not None  # a stage with a reward has a table of verifiers
+        assert samplers is not None  # it has rewards
         engine = samplers[0]
         engine.weights_follow = True  # every block ends in an update, and that in a sync
-        feed = build.feed(ready, plan, *samplers)
+        feed = build.feed(ready, plan, run, *samplers)
     else:
         sampler = build.sampler(ready, plan)  # nothing samples here; an evaluation takes the weights it needs
         make = LabelledFeed if isinstance(stage, PreferenceStageConfig) else SftFeed

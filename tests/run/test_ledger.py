@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from r1lab.records import Group, Sample, Scored, Settled
+from r1lab.records import Group, Role, Sample, Scored, Settled
 from r1lab.run.ledger import Ledger
 
 
@@ -28,9 +28,9 @@ def test_a_steps_tokens_and_flops_by_hand(make_group):
     }  # fmt: skip
 
 
-def test_a_demonstration_is_trained_on_but_not_sampled(make_group):
+def test_a_demonstration_is_trained_on_but_not_sampled(make_group, make_rollout):
     ledger, group = Ledger(), make_group([1.0], lengths=[4])
-    shown = Group(group.draw, (Scored(group.members[0].rollout, None, 1.0),))
+    shown = Group(group.draw, (Scored(make_rollout((5,), range(4), role=Role.DEMO), None, 1.0),))
     ledger.rollouts([Settled(shown, shown, "kept")], parameters=10)
     ledger.update(samples_of(shown), forwarded_tokens=6, parameters=10)
     assert ledger.tokens == {"sampled": 0, "trained": 4, "evaluated": 0} and ledger.flops["rollout"] == 0

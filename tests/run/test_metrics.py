@@ -65,9 +65,9 @@ def test_a_group_of_errors_says_nothing_of_variance(make_group):
     assert rollout_metrics([errors])["reward/mean"] is None and rollout_metrics([errors])["reward/std"] is None
 
 
-def test_a_block_of_demonstrations_is_null_and_counts_its_groups(make_group):
+def test_a_block_of_demonstrations_is_null_and_counts_its_groups(make_group, make_rollout):
     group = make_group([1.0])
-    shown = Group(group.draw, (Scored(group.members[0].rollout, None, 1.0),))
+    shown = Group(group.draw, (Scored(make_rollout((5,), (7,), role=Role.DEMO), None, 1.0),))
     row = rollout_metrics([kept(shown)])
     counts = {"group/drawn": 1, "group/kept": 1, "group/dropped": 0}
     assert {key: value for key, value in row.items() if value is not None} == counts

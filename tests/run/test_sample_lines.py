@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from r1lab.records import Draw, Group, Scored, Settled
+from r1lab.records import Draw, Group, Role, Scored, Settled
 from r1lab.run.sample_lines import sample_lines
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -15,7 +16,7 @@ RIGHT, WRONG = Verdict(1.0, "correct", "3"), Verdict(0.0, "wrong", "4", "not 3")
 
 @pytest.fixture
 def block(make_rollout):
-    """Groups of (verdict, text); None is a demonstration."""
+    """Groups of (verdict, text); None: no verifier judged it."""
 
     def make(*groups, prompt="1+2"):
         settled = []
@@ -58,7 +59,14 @@ def test_groups_of_one_kind_give_what_they_have(block):
 
 
 def test_demonstrations_and_empty_blocks_show_nothing(block):
-    assert shown(block([(None, "demo")])) == shown([]) == []
+    (settled,) = block([(None, "demo")])
+    (member,) = settled.drawn.members
+    demo = replace(member, rollout=replace(member.rollout, role=np.full_like(member.rollout.role, Role.DEMO)))
+    assert shown([replace(settled, drawn=Group(settled.drawn.draw, (demo,)))]) == shown([]) == []
+
+
+def test_what_no_verifier_judged_is_shown_with_its_reward(block):
+    assert any("+0" in line and "a text" in line for line in shown(block([(None, "a text")])))
 
 
 def test_what_a_terminal_would_obey_is_written_out(block):

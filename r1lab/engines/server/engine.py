@@ -28,7 +28,7 @@ from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.requests import VllmCompletion
 from r1lab.errors import RunError
-from r1lab.policy.frozen import Scorer
+from r1lab.policy.frozen import LogprobScorer
 from r1lab.records import Request, RequestId, Rollout
 
 MOST_LOSSES = 5
@@ -101,7 +101,7 @@ class ServerEngine(Engine):
                 raise Gone(why)
         rollouts = [self.rollout(*each, parcel) for each in zip(requests, answers)]
         dtype = getattr(torch, server.facts.dtype)
-        prove(rollouts, parcel.version, Scorer(self.model), dtype, whose=f"server {server.url}")
+        prove(rollouts, parcel.version, LogprobScorer(self.model), dtype, whose=f"server {server.url}")
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queue requests. ValueError with the request's id where it does not fit or says nonsense; none is queued."""

@@ -1,0 +1,289 @@
+"""Learned scorers: models that say how good completions are, called in batches once a wave. Not what training pays for
+it (`r1lab.rollout.reward`), nor verifiers, whose worker processes load no torch.
+
+A scorer returns a number, a probability a step, or a verdict for each item. What it cannot score is a verdict of status
+`error`, so that the completion leaves its group and is counted.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from r1lab.errors import RecipeError
+from r1lab.policy import classifier, models
+from r1lab.policy.frozen import FrozenModel
+from r1lab.recipe.data import PromptConfig
+from r1lab.recipe.scorers import JudgeScorerConfig, RewardModelScorerConfig
+from r1lab.records import Rollout
+from r1lab.rollout.labelled import step_ids
+from r1lab.rollout.renderer import renderer_of
+from r1lab.rollout.reward import Said, ScorerSpec
+from r1lab.rollout.verification import item_of
+from r1lab_data import Problem
+from r1lab_verifiers.verdict import Item, Verdict
+
+PLACE = re.compile(r"\{(prompt|completion|answer|first|second|principle)\}")
+"""`{prompt}`, `{first}`; not `{x}`, which is text."""
+MAX_CONTEXT = 1 << 30
+"""Tokens, where neither tokenizer nor model know a limit."""
+MAX_REMEMBERED = 200_000
+"""Questions whose answers a judge keeps."""
+
+
+class Scorer(Protocol):
+    def score(self, items: Sequence[Item]) -> list[Said]:
+        """What is said of each item, in their order."""
+        ...
+
+
+class Scorers:
+    """The learned parts of a stage's rewards."""
+
+    def __init__(self, live: Mapping[str, Scorer], parts: Mapping[str, Mapping[str, str]]):
+        """`parts` name the scorer of each part, of each source of problems."""
+        self.live, self.parts = live, parts
+
+    def said(self, rollouts: Sequence[Rollout], problems: Mapping[str, Problem]) -> list[dict[str, Said]]:
+        """Of each rollout, what each learned part of its source's reward says, by the part's name."""
+        said: list[dict[str, Said]] = [{} for _ in rollouts]
+        asked = [problems[rollout.request.problem_id] for rollout in rollouts]
+        for key, scorer in self.live.items():
+            names = {source: [name for name, own in parts.items() if own == key]
+                     for source, parts in self.parts.items()}  # fmt: skip
+            at = [index for index, problem in enumerate(asked) if names.get(problem.source)]
+            items = [_item(rollouts[index], asked[index]) for index in at]
+            for index, value in zip(at, scorer.score(items), strict=True):
+                said[index] |= dict.fromkeys(names[asked[index].source], value)
+        return said
+
+
+def made(spec: ScorerSpec, location: str) -> Scorer:
+    """The scorer of a part, its model loaded. RecipeError for a model that is none."""
+    if isinstance(spec.config, JudgeScorerConfig):
+        return Judge(spec.config, location, spec.question)
+    return ModelScorer(spec, spec.config, location)
+
+
+class ModelScorer:
+    """A sequence classifier of transformers with its own tokenizer, read behind the end of a completion or behind each
+    of its lines."""
+
+    def __init__(self, spec: ScorerSpec, config: RewardModelScorerConfig, location: str):
+        self.config, self.reads_steps = config, spec.reads_steps
+        self.model = classifier.load_scorer(location)
+        if torch.cuda.is_available():
+            self.model.to("cuda")  # pyright: ignore[reportArgumentType]  # transformers' decorator hides `self`
+        self.label = classifier.label_of(self.model.config, config.label, location)
+        self.head = classifier.head_of(self.model) if spec.reads_steps else None
+        tokenizer = models.load_tokenizer(location)
+        self.reader = ScorersReader(tokenizer, spec, self.model.config)
+        self.padding = self.model.config.pad_token_id
+        if self.padding is None:
+            self.padding = tokenizer.pad_token_id
+        self.has_padding = self.model.config.pad_token_id is not None or self.reader.is_encoder
+
+    def score(self, items: Sequence[Item]) -> list[Said]:
+        read = [self.reader.read(item, self.reads_steps) for item in items]
+        said: list[Said] = [each if isinstance(each, Verdict) else 0.0 for each in read]
+        known = {index: each for index, each in enumerate(read) if not isinstance(each, Verdict)}
+        for batch in self._batches(known):
+            for index, values in zip(batch, self._forward([known[index] for index in batch]), strict=True):
+                said[index] = _checked(values, known[index])
+        return said
+
+    def _batches(self, known: Mapping[int, "Read"]) -> Iterator[list[int]]:
+        """Items of about one length together, as many as `batch_tokens` hold; alone where nothing can pad."""
+        order = sorted(known, key=lambda index: (len(known[index].ids), index))
+        batch: list[int] = []
+        for index in order:
+            width = len(known[index].ids)
+            if batch and ((len(batch) + 1) * width > self.config.batch_tokens or not self.has_padding):
+                yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    @torch.no_grad()
+    def _forward(self, batch: Sequence["Read"]) -> list[list[float]]:
+        """The score of each text or, of one read in steps, of each step."""
+        width = max(len(each.ids) for each in batch)
+        padded = [[*each.ids, *[self.padding or 0] * (width - len(each.ids))] for each in batch]
+        mask = [[1] * len(each.ids) + [0] * (width - len(each.ids)) for each in batch]
+        device = self.model.device
+        inputs = {"input_ids": torch.tensor(padded, device=device), "attention_mask": torch.tensor(mask, device=device)}
+        if self.head is None:
+            logits = self.model(**inputs).logits.float()
+            return [[float(value)] for value in self._of_label(logits)]
+        hidden = self.model.base_model(**inputs).last_hidden_state
+        scores = self.head(hidden).float().squeeze(-1).sigmoid().cpu()
+        return [scores[row, list(each.ends)].tolist() for row, each in enumerate(batch)]
+
+    def _of_label(self, logits: Tensor) -> Tensor:
+        """[B] of logits [B, labels]: the one there is, or the probability of the label."""
+        if self.label is None:
+            return logits[:, 0]
+        is_several = self.model.config.problem_type == "multi_label_classification"
+        return (logits.sigmoid() if is_several else logits.softmax(-1))[:, self.label]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A text as a scorer reads it."""
+
+    ids: Sequence[int]
+    ends: Sequence[int] = ()
+    """Places of the ids behind which a step is scored."""
+    characters: Sequence[int] = ()
+    """Where each step ends in the completion's text."""
+
+
+class ScorersReader:
+    """From an item to the ids that a scorer reads, in its own tokenizer and template."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: ScorerSpec, config: PretrainedConfig):
+        """RecipeError where the tokenizer cannot write the prompt, or ends no text."""
+        prompt = spec.prompt or (PromptConfig(template="chat") if tokenizer.chat_template else spec.other_prompt)
+        own = min(tokenizer.model_max_length, MAX_CONTEXT)  # a huge number where the tokenizer does not know
+        self.limit = min(own, models.context_length(config) or MAX_CONTEXT)
+        self.renderer = renderer_of(tokenizer, prompt, self.limit)
+        self.is_encoder = tokenizer.sep_token_id is not None
+        if not self.is_encoder and self.renderer.turn_end is None:
+            raise RecipeError("the scorer's tokenizer has no token that ends a text; set its eos_token")
+
+    def read(self, item: Item, reads_steps: bool) -> Read | Verdict:
+        """A verdict where the text is beyond the scorer's limit, or cannot be rendered."""
+        said = plain_text(item.completion, self.renderer.tokenizer)
+        problem = Problem(item.problem_id, item.prompt, "", solution=said)
+        try:
+            found = self._in_steps(problem, said) if reads_steps else Read(self._ids(problem, said))
+        except ValueError as error:
+            return Verdict(None, "error", reason=f"the scorer cannot read it: {' '.join(str(error).split())[:300]}")
+        if len(found.ids) > self.limit:
+            return Verdict(
+                None, "error", reason=f"{len(found.ids)} tokens of the scorer's, which reads at most {self.limit}"
+            )
+        return found
+
+    def _ids(self, problem: Problem, said: str) -> Sequence[int]:
+        if self.is_encoder:  # an encoder's tokenizer puts its own tokens around a text
+            prompt = self.renderer.prompt_text(problem)
+            whole = prompt + self.renderer.solution_text(problem, said, prompt)
+            return self.renderer.tokenizer(whole, verbose=False)["input_ids"]
+        prompt_ids = self.renderer.render(problem)
+        if not said:
+            assert self.renderer.turn_end is not None  # of a decoder, checked above
+            return (*prompt_ids, self.renderer.turn_end)
+        return (*prompt_ids, *self.renderer.render_solution(problem))
+
+    def _in_steps(self, problem: Problem, said: str) -> Read:
+        """A step is a line; one without text belongs to the step before."""
+        lines: list[str] = []
+        for line in said.splitlines(keepends=True):
+            if lines and (not line.strip() or not lines[-1].strip()):
+                lines[-1] += line
+            else:
+                lines.append(line)
+        prompt_ids = self.renderer.render(problem)
+        if not lines:
+            return Read(self._ids(problem, said), [len(prompt_ids)], [0])
+        ids, ends = step_ids(self.renderer, problem, lines)
+        at = [len(prompt_ids) + end for end in ends]
+        return Read((*prompt_ids, *ids), at, list(accumulate(map(len, lines))))
+
+
+class Judge:
+    """A language model that answers a question about a text with one of some options, read off their probabilities.
+    Each question is computed by itself, so an answer depends on its text alone and is kept."""
+
+    def __init__(self, config: JudgeScorerConfig, location: str, question: str):
+        self.config, self.question = config, question
+        self.model = FrozenModel(location, "float32")
+        prompt = PromptConfig(template="chat") if config.chat else PromptConfig(format="{prompt}")
+        self.renderer = renderer_of(self.model.tokenizer, prompt, None)
+        self.limit = models.context_length(models.load_config(location)) or math.inf
+        self.remembered: dict[bytes, list[float] | None] = {}
+
+    def score(self, items: Sequence[Item]) -> list[Said]:
+        return [self._verdict(item) for item in items]
+
+    def _verdict(self, item: Item) -> Verdict:
+        weights = self.ask(prompt=_asked(item.prompt), completion=item.completion, answer=str(item.answer))
+        if isinstance(weights, Verdict):
+            return weights
+        options, total = [*self.config.options], sum(weights)
+        told = ", ".join(f"{option} {weight:.3g}" for option, weight in zip(options, weights))
+        best = max(weights)
+        if sum(weight == best for weight in weights) > 1 and not self.config.soft:
+            return Verdict(0.0, "undecided", reason=told)
+        worth = list(self.config.options.values())
+        score = worth[weights.index(best)]
+        if self.config.soft:
+            score = min(1.0, sum(weight * value for weight, value in zip(weights, worth)) / total)
+        status = "correct" if score == 1 else "wrong" if score == 0 else "partial"
+        return Verdict(score, status, options[weights.index(best)], told)
+
+    def ask(self, **parts: str) -> list[float] | Verdict:
+        """The probability of each option; a verdict `error` where they have too little together to decide, or where the
+        question does not fit the model's context."""
+        tokenizer = self.model.tokenizer
+        filled = {name: plain_text(text, tokenizer) for name, text in parts.items()}
+        text = PLACE.sub(lambda match: filled.get(match[1], match[0]), self.question)
+        key = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).digest()
+        if key not in self.remembered:
+            if len(self.remembered) >= MAX_REMEMBERED:
+                self.remembered.clear()
+            self.remembered[key] = self._weights(text)
+        weights = self.remembered[key]
+        if weights is None:
+            return Verdict(None, "error", reason=f"the question exceeds the judge's context of {self.limit:g} tokens")
+        if not sum(weights) >= self.config.least or not sum(weights):  # also where it is NaN
+            options = ", ".join(self.config.options)
+            return Verdict(
+                None, "error", reason=f"the judge answers none of {options}: together {sum(weights):.2g} of its "
+                f"probability, and least is {self.config.least:g}",
+            )  # fmt: skip
+        return weights
+
+    def _weights(self, text: str) -> list[float] | None:
+        """None where the question is too long."""
+        problem = Problem("judged", text, "")
+        prompt_ids = self.renderer.render(problem)
+        weights = []
+        for option in self.config.options:
+            ids = self.renderer.render_solution(replace(problem, solution=option))[:-1]  # without its end
+            if len(prompt_ids) + len(ids) > self.limit:
+                return None
+            weights.append(math.exp(float(self.model.logprobs(prompt_ids, ids).astype("float64").sum())))
+        return weights
+
+
+def plain_text(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text with a space where it spells a special token: what is judged must not end its turn or take another."""
+    special = sorted(filter(None, map(str, tokenizer.all_special_tokens)), key=len, reverse=True)
+    # "<eos>", "<|im_end|>"; not "<eo s>"
+    return re.sub("|".join(map(re.escape, special)), " ", text) if special else text
+
+
+def _asked(prompt: str | Sequence[Mapping[str, str]]) -> str:
+    """A problem's text; of a conversation its messages, a line each."""
+    return prompt if isinstance(prompt, str) else "\n".join(message.get("content", "") for message in prompt)
+
+
+def _item(rollout: Rollout, problem: Problem) -> Item:
+    return item_of(problem, rollout.text, rollout.finish, len(rollout.completion_ids))
+
+
+def _checked(values: Sequence[float], read: Read) -> Said:
+    """A verdict where a score is no number."""
+    if not all(map(math.isfinite, values)):
+        return Verdict(None, "error", reason=f"the scorer's score is {next(v for v in values if not math.isfinite(v))}")
+    return tuple(zip(read.characters, values, strict=True)) if read.ends else values[0]
