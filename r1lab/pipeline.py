@@ -30,7 +30,7 @@ from r1lab.run.metrics import MetricsFile
 from r1lab.run.progress import Progress
 from r1lab.run.rewind import rewind
 from r1lab.run.trackers import Trackers
-from r1lab.stages import costs, eval, reject, reward_model, standing
+from r1lab.stages import costs, eval, reward_model, sampling, standing
 from r1lab.stages import train as train_stage
 from r1lab.stages.check import Checked
 from r1lab.stages.prepare import Ready, filled, prepare
@@ -52,7 +52,8 @@ RUNNERS = {
     "rl": train_stage.run_stage,
     "preference": train_stage.run_stage,
     "reward_model": reward_model.run_stage,
-    "reject": reject.run_stage,
+    "reject": sampling.run_stage,
+    "judge": sampling.run_stage,
     "eval": ranks.by_first(eval.run_stage),
 }
 """What runs a stage, by its kind."""

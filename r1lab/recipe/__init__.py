@@ -5,7 +5,7 @@ from r1lab.recipe.engine import EngineConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.optimizer import LoraConfig, OptimizerConfig
 from r1lab.recipe.preference import PreferenceStageConfig
-from r1lab.recipe.reject import RejectStageConfig
+from r1lab.recipe.reject import DatasetStageConfig, JudgeStageConfig, RejectStageConfig
 from r1lab.recipe.reward_model import RewardModelStageConfig
 from r1lab.recipe.stages import (
     DataStageConfig,
@@ -27,12 +27,13 @@ PolicyStageConfig = SftStageConfig | RlStageConfig | PreferenceStageConfig
 """A stage that trains a policy."""
 LearningStageConfig = PolicyStageConfig | RewardModelStageConfig
 """A stage that trains."""
-SamplingStageConfig = RlStageConfig | RejectStageConfig
+SamplingStageConfig = RlStageConfig | RejectStageConfig | JudgeStageConfig
 """A stage whose feed samples."""
 AnyStageConfig = (
     SftStageConfig
     | RlStageConfig
     | RejectStageConfig
+    | JudgeStageConfig
     | EvalStageConfig
     | RewardModelStageConfig
     | PreferenceStageConfig
@@ -40,9 +41,9 @@ AnyStageConfig = (
 """A stage of a resolved recipe."""
 
 __all__ = [
-    "AnyStageConfig", "DataStageConfig", "EngineConfig", "EntropyConfig", "EvalConfig", "EvalStageConfig", "KlConfig",
-    "LearningStageConfig", "LoraConfig", "ObjectiveConfig", "OptimizerConfig", "PolicyStageConfig",
-    "PreferenceStageConfig", "PromptConfig", "RejectStageConfig", "RewardModelStageConfig", "RlStageConfig",
-    "SamplingConfig", "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig", "StopConfig",
-    "TrainStageConfig", "WeightConfig", "WorkersConfig",
+    "AnyStageConfig", "DataStageConfig", "DatasetStageConfig", "EngineConfig", "EntropyConfig", "EvalConfig",
+    "EvalStageConfig", "KlConfig", "LearningStageConfig", "LoraConfig", "ObjectiveConfig", "OptimizerConfig",
+    "PolicyStageConfig", "PreferenceStageConfig", "PromptConfig", "RejectStageConfig", "RewardModelStageConfig",
+    "RlStageConfig", "SamplingConfig", "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig",
+    "StopConfig", "TrainStageConfig", "WeightConfig", "WorkersConfig",
 ]  # fmt: skip

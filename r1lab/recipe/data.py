@@ -18,7 +18,7 @@ class SourceConfig(Config):
     task: Annotated[str | None, FREE] = None
     """Procedural task: addition, countdown, linear, multiplication, or `gym:<name>` of reasoning-gym."""
     stage: Annotated[str | None, FREE] = None
-    """Earlier reject stage of the same recipe, whose verified samples are the demonstrations."""
+    """Earlier reject or judge stage of the same recipe, whose dataset it is."""
     config: Annotated[str | None, FREE] = None
     """Configuration (subset) of a hub dataset."""
     split: Annotated[str, FREE] = "train"

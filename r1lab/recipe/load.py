@@ -14,11 +14,14 @@ from pydantic import ValidationError
 from r1lab.errors import RecipeError, shown
 from r1lab.recipe import (
     AnyStageConfig,
+    DatasetStageConfig,
     EvalStageConfig,
+    JudgeStageConfig,
     PreferenceStageConfig,
     RejectStageConfig,
     RewardModelStageConfig,
     RlStageConfig,
+    SftStageConfig,
     TrainStageConfig,
     messages,
 )  # fmt: skip
@@ -297,9 +300,9 @@ def _refuse_origin(stage: AnyStageConfig, origin: AnyStageConfig) -> None:
     """RecipeError where a stage cannot start from another."""
     if isinstance(origin, EvalStageConfig):
         raise RecipeError(f"from: {origin.name!r} is an eval stage, which makes no model; leave `from` out")
-    if isinstance(origin, RejectStageConfig):
+    if isinstance(origin, DatasetStageConfig):
         raise RecipeError(
-            f"from: {origin.name!r} is a reject stage, which makes a dataset and no model; leave `from` out, or "
+            f"from: {origin.name!r} is a {origin.kind} stage, which makes a dataset and no model; leave `from` out, or "
             f"read it by data: {{stage: {origin.name}}}"
         )
     if isinstance(origin, RewardModelStageConfig) and not isinstance(stage, RewardModelStageConfig):
@@ -315,22 +318,35 @@ def _check_origins(stages: list[AnyStageConfig]) -> None:
         earlier = {before.name: before for before in stages[:position]}
         if stage.from_ is not None:
             _refuse_origin(stage, earlier[stage.from_])
-        reject_stages = [name for name, before in earlier.items() if isinstance(before, RejectStageConfig)]
-        datasets = ", ".join(reject_stages) or "there is none"
         for name, source in stage.data.items():
-            if source.stage is not None and isinstance(stage, RewardModelStageConfig | PreferenceStageConfig):
-                raise RecipeError(
-                    f"data.stage: {source.stage!r} makes demonstrations, which are not labelled; give a path or a task"
-                )
-            if source.stage is not None and not isinstance(earlier.get(source.stage), RejectStageConfig):
+            if source.stage is not None:
                 where = "data" if len(stage.data) == 1 else f"data.{name}"
-                raise RecipeError(
-                    f"{where}.stage: {source.stage!r} is no earlier reject stage of {stage.name!r} ({datasets})"
-                    f"{did_you_mean(source.stage, reject_stages)}"
-                )
+                _refuse_dataset(stage, source.stage, earlier, f"{where}.stage")
         for name, source in stage.eval.sets.items():
             if source.stage is not None:
                 raise RecipeError(f"eval.sets.{name}.stage: {source.stage!r} is training data; give a path or a task")
+
+
+def _refuse_dataset(stage: AnyStageConfig, wanted: str, earlier: dict[str, AnyStageConfig], where: str) -> None:
+    """RecipeError where the stage `wanted` makes no dataset, or none that this one can read."""
+    origin, makers = earlier.get(wanted), [each for each in earlier.values() if isinstance(each, DatasetStageConfig)]
+    if not isinstance(origin, RejectStageConfig | JudgeStageConfig):
+        names = [each.name for each in makers]
+        raise RecipeError(
+            f"{where}: {wanted!r} is no earlier reject or judge stage of {stage.name!r} "
+            f"({', '.join(names) or 'there is none'}){did_you_mean(wanted, names)}"
+        )
+    labelled = isinstance(stage, RewardModelStageConfig | PreferenceStageConfig)
+    readable = (
+        ("pairs",) if labelled else ("solutions",) if isinstance(stage, SftStageConfig) else ("solutions", "problems")
+    )
+    if origin.write not in readable:
+        what = {"solutions": "demonstrations, which are not labelled", "problems": "problems without demonstrations",
+                "pairs": "pairs of completions"}[origin.write]  # fmt: skip
+        raise RecipeError(
+            f"{where}: {wanted!r} makes {what}; a stage of kind {stage.kind} reads {' or '.join(readable)} "
+            f"(write: {readable[0]}), or give a path or a task"
+        )
 
 
 def dump(plan: Plan) -> str:

@@ -89,9 +89,16 @@ class Reward:
     """The reward of a recipe: its parts, their weights, and the verifiers that are asked about a rollout."""
 
     def __init__(
-        self, settings: Mapping[str, Any], *, max_new_tokens: int, truncated: str = "score", second: Any = None
+        self,
+        settings: Mapping[str, Any],
+        *,
+        max_new_tokens: int,
+        truncated: str = "score",
+        second: Any = None,
+        pays: bool = True,
     ):
-        if SCORE not in settings and not any(map(is_scorer, settings.values())):
+        """`pays`: something is learned from it, so it must have a part."""
+        if pays and SCORE not in settings and not any(map(is_scorer, settings.values())):
             raise RecipeError(
                 f"reward: {dict(settings)!r} has no part `score`, the problem's own verifier; add score: 1.0"
             )
@@ -148,7 +155,7 @@ class Reward:
         if len(parts) < len(prices):
             return unpaid
         parts |= {name: function(rollout) for name, function in self.functions.items()}
-        return replace(unpaid, reward=sum(parts.values()), parts=parts)
+        return replace(unpaid, reward=sum(parts.values(), 0.0), parts=parts)
 
     def _as_paid(self, rollout: Rollout, verdict: Verdict) -> Verdict:
         if self.truncated == "zero" and rollout.finish == "length":

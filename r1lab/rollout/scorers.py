@@ -30,7 +30,7 @@ from r1lab.rollout.verification import item_of
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Item, Verdict
 
-PLACE = re.compile(r"\{(prompt|completion|answer|first|second|principle)\}")
+PLACE = re.compile(r"\{(prompt|completion|answer|first|second|principle|critique)\}")
 """`{prompt}`, `{first}`; not `{x}`, which is text."""
 MAX_CONTEXT = 1 << 30
 """Tokens, where neither tokenizer nor model know a limit."""
@@ -215,11 +215,24 @@ class Judge:
     def score(self, items: Sequence[Item]) -> list[Said]:
         return [self._verdict(item) for item in items]
 
+    def preferences(self, **parts: str) -> tuple[float, float] | None:
+        """How far `first` is preferred to `second`, from 0 to 1, as they stand and exchanged; None: no answer."""
+        turned = parts | {"first": parts["second"], "second": parts["first"]}
+        both = self.ask(**parts), self.ask(**turned)
+        if isinstance(both[0], Verdict) or isinstance(both[1], Verdict):
+            return None
+        as_first, as_second = map(self._worth, both)
+        return as_first, 1 - as_second
+
+    def _worth(self, weights: Sequence[float]) -> float:
+        """The mean worth of the options, by their probabilities."""
+        return sum(weight * worth for weight, worth in zip(weights, self.config.options.values())) / sum(weights)
+
     def _verdict(self, item: Item) -> Verdict:
-        weights = self.ask(prompt=_asked(item.prompt), completion=item.completion, answer=str(item.answer))
+        weights = self.ask(prompt=asked(item.prompt), completion=item.completion, answer=str(item.answer))
         if isinstance(weights, Verdict):
             return weights
-        options, total = [*self.config.options], sum(weights)
+        options = [*self.config.options]
         told = ", ".join(f"{option} {weight:.3g}" for option, weight in zip(options, weights))
         best = max(weights)
         if sum(weight == best for weight in weights) > 1 and not self.config.soft:
@@ -227,16 +240,14 @@ class Judge:
         worth = list(self.config.options.values())
         score = worth[weights.index(best)]
         if self.config.soft:
-            score = min(1.0, sum(weight * value for weight, value in zip(weights, worth)) / total)
+            score = min(1.0, self._worth(weights))
         status = "correct" if score == 1 else "wrong" if score == 0 else "partial"
         return Verdict(score, status, options[weights.index(best)], told)
 
     def ask(self, **parts: str) -> list[float] | Verdict:
         """The probability of each option; a verdict `error` where they have too little together to decide, or where the
         question does not fit the model's context."""
-        tokenizer = self.model.tokenizer
-        filled = {name: plain_text(text, tokenizer) for name, text in parts.items()}
-        text = PLACE.sub(lambda match: filled.get(match[1], match[0]), self.question)
+        text = filled(self.question, self.model.tokenizer, **parts)
         key = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).digest()
         if key not in self.remembered:
             if len(self.remembered) >= MAX_REMEMBERED:
@@ -273,7 +284,13 @@ def plain_text(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return re.sub("|".join(map(re.escape, special)), " ", text) if special else text
 
 
-def _asked(prompt: str | Sequence[Mapping[str, str]]) -> str:
+def filled(question: str, tokenizer: PreTrainedTokenizerBase, **parts: str) -> str:
+    """A text with its places filled, each once: what is put in is no place again, nor a special token."""
+    plain = {name: plain_text(text, tokenizer) for name, text in parts.items()}
+    return PLACE.sub(lambda match: plain.get(match[1], match[0]), question)
+
+
+def asked(prompt: str | Sequence[Mapping[str, str]]) -> str:
     """A problem's text; of a conversation its messages, a line each."""
     return prompt if isinstance(prompt, str) else "\n".join(message.get("content", "") for message in prompt)
 

@@ -11,7 +11,6 @@ from r1lab.policy.frozen import FrozenModel
 from r1lab.policy.policy import Policy
 from r1lab.recipe import SamplingStageConfig
 from r1lab.recipe.load import Plan
-from r1lab.rollout.reward import ScorerSpec
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.scorers import Scorer, Scorers, made
 from r1lab.rollout.verification import Verification
@@ -26,6 +25,14 @@ from r1lab.stages.prepare import Ready
 def start(ready: Ready, run: RunFolder) -> str:
     """Where the stage's first weights are."""
     return ready.location or str(run.stage_folder(ready.stage.from_ or "") / "model")
+
+
+def schedule_steps(ready: Ready, run: RunFolder) -> int:
+    """Steps that the stage's schedules run over, as its first start pinned them."""
+    name = ready.stage.name
+    if ready.stage.steps is None and ready.steps and run.pinned[name]["schedule_steps"] is None:
+        run.pin(name, "schedule_steps", ready.steps)  # known since an earlier stage made its data
+    return run.pinned[name]["schedule_steps"] or 0
 
 
 def sampler(ready: Ready, plan: Plan) -> Sampler:
@@ -58,11 +65,13 @@ def scorers(ready: Ready, run: RunFolder) -> Scorers | None:
         return None
     parts = {source: {name: scoring.key_of(config) for name, config in reward.learned.items()}
              for source, reward in ready.rewards.items()}  # fmt: skip
+    return Scorers({key: scorer(ready, run, key) for key in ready.scorers if key != scoring.JUDGE}, parts)
 
-    def live(spec: ScorerSpec) -> Scorer:
-        return made(spec, scoring.place_of(spec, lambda name: run.stage_folder(name) / "model", start(ready, run)))
 
-    return Scorers({key: live(spec) for key, spec in ready.scorers.items()}, parts)
+def scorer(ready: Ready, run: RunFolder, key: str) -> Scorer:
+    """One scorer of a stage, its model loaded."""
+    spec = ready.scorers[key]
+    return made(spec, scoring.place_of(spec, lambda name: run.stage_folder(name) / "model", start(ready, run)))
 
 
 def feed(ready: Ready, plan: Plan, run: RunFolder, engine: Engine, verification: Verification) -> Feed:

@@ -29,6 +29,7 @@ from r1lab.recipe import (
     SftStageConfig,
     SourceConfig,
 )
+from r1lab.recipe.base import digest as knobs_digest
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
 from r1lab.rollout import curriculum, labelled, renderer, verification
@@ -59,7 +60,9 @@ class Checked:
     notes: Sequence[str]
     """What of the data was left out."""
     scorers: Mapping[str, ScorerSpec] = field(default_factory=dict)
-    """Behind the learned parts of the rewards, by key."""
+    """Behind the learned parts of the rewards, and a judge stage's, by key."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """What a sampling stage asks with, by the name of its file's key."""
 
     @property
     def problems(self) -> dict[str, Problem]:
@@ -72,9 +75,8 @@ class Checked:
         read = {
             f"{self.stage.name}/{name}": made.get(name) or digest(problems) for name, problems in self.sources.items()
         }
-        return read | {
-            f"{self.stage.name}/scorer-{key}": scoring.content_of(spec) for key, spec in self.scorers.items()
-        }
+        read |= {f"{self.stage.name}/scorer-{key}": scoring.content_of(spec) for key, spec in self.scorers.items()}
+        return read | ({f"{self.stage.name}/texts": knobs_digest(dict(self.texts))} if self.texts else {})
 
 
 def early(plan: Plan) -> list[Checked] | None:
@@ -118,6 +120,7 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
     if is_preference(stage):
         require_pairs(stage, sources, notes)
     table, scorers = tables(stage, rewards), scoring.specs_of(stage, rewards, plan.base, before)
+    texts = scoring.texts_of(stage, plan.base)
     if isinstance(stage, RewardModelStageConfig):
         return Checked(stage, location, sources, sets, labelled_objective(stage, sources, sets), {}, {}, notes)
     judged = [problem for part in sets for problem in part.problems]
@@ -140,7 +143,7 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
             golds.check_reward_functions(dict.fromkeys(reward.table, sources[name][0]))
     golds.try_plug_ins({each.name: each.problems for each in sets}, base=plan.base)
     sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
-    return Checked(stage, location, sources, sets, built, rewards, table, [*notes, *golds.notes], scorers)
+    return Checked(stage, location, sources, sets, built, rewards, table, [*notes, *golds.notes], scorers, texts)
 
 
 @contextmanager
@@ -220,6 +223,7 @@ def rewards_of(stage: AnyStageConfig) -> dict[str, Reward]:
         return {}
     second = stage.second_verifier if isinstance(stage, RlStageConfig) else None
     knobs = {"max_new_tokens": stage.max_new_tokens, "truncated": stage.truncated, "second": second}
+    knobs["pays"] = isinstance(stage, RlStageConfig)
     return {name: Reward(source.reward or stage.reward, **knobs) for name, source in stage.data.items()}
 
 
@@ -244,6 +248,7 @@ def is_preference(stage: AnyStageConfig) -> bool:
 def require_pairs(stage: AnyStageConfig, sources: Mapping[str, Sequence[Problem]], notes: list[str]) -> None:
     """RecipeError where a preference stage's data is none of pairs; margins, which no policy learns, are noted."""
     kind = labelled.kind_of((key_of(stage, name), problems) for name, problems in sources.items())
+    kind = kind or ("pairs" if origins(stage) else None)
     if kind != "pairs":
         raise RecipeError(
             f"data: labelled {kind} in a preference stage, which learns from pairs; give chosen and rejected"
@@ -258,8 +263,9 @@ def labelled_objective(
     """What a reward model learns from its data. RecipeError where that is of several kinds, or of none."""
     named = [(key_of(stage, name), problems) for name, problems in sources.items()]
     kind = labelled.kind_of([*named, *((f"eval.sets.{each.name}", each.problems) for each in sets)])
-    assert kind is not None  # a source that is read has at least one problem
-    return reward_objective(kind)
+    if origins(stage) and kind not in (None, "pairs"):
+        raise RecipeError(f"data: labelled {kind} beside the pairs of stage {origins(stage)[0]}; give each a stage")
+    return reward_objective(kind or "pairs")
 
 
 def _refuse_unread_rewards(stage: AnyStageConfig) -> None:

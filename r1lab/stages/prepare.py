@@ -22,13 +22,13 @@ from r1lab.recipe import (
 )
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
-from r1lab.recipe.reject import RejectStageConfig
+from r1lab.recipe.reject import DatasetStageConfig
 from r1lab.recipe.scorers import JudgeScorerConfig
 from r1lab.rollout import labelled, sft, verification
 from r1lab.rollout.problems import fitting
 from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab.rollout.scorers import ScorersReader
-from r1lab.stages import reject_dataset, scoring
+from r1lab.stages import dataset, scoring
 from r1lab.stages.check import Checked, check, key_of, lacking, of_stage, origins
 from r1lab_data import Problem
 from r1lab_data.split import distinct
@@ -69,9 +69,7 @@ def filled(ready_stage: Ready, folder: Callable[[str], Path]) -> Ready:
         if source.stage is None:
             continue
         spec = source.verifier or stage.verifier
-        sources[name] = reject_dataset.read(
-            folder(source.stage) / "data", name, verification.key_of(spec) if spec else ""
-        )
+        sources[name] = dataset.read(folder(source.stage) / "data", name, verification.key_of(spec) if spec else "")
         sources[name] = distinct(sources[name], source.distinct)[: source.limit]
     try:
         fitting = _fitting(replace(ready_stage, sources=sources), ready_stage.renderer)
@@ -182,19 +180,17 @@ def _check_lengths(checked: Checked, renderer: Renderer) -> tuple[int | None, fl
             longest = max(
                 labelled.check(problems, renderer) for problems in (*sources.values(), *(s.problems for s in sets))
             )
-            return sft.steps_of(stage, sum(map(len, sources.values()))), longest
+            return _steps_of(stage, sources), longest
         for on in sets:
             renderer.check(on.problems, stage.eval.max_new_tokens or stage.max_new_tokens)
         if isinstance(stage, EvalStageConfig):
             return None, 0
         if isinstance(stage, PreferenceStageConfig):
             longest = max(labelled.check(problems, renderer) for problems in sources.values())
-            return sft.steps_of(stage, sum(map(len, sources.values()))), longest
+            return _steps_of(stage, sources), longest
         if isinstance(stage, SftStageConfig):
             longest = sft.check(sources, renderer)
-            if not all(sources.values()):  # an earlier stage has still to make them
-                return stage.steps, stage.max_new_tokens
-            return sft.steps_of(stage, sum(map(len, sources.values()))), longest
+            return _steps_of(stage, sources), longest if all(sources.values()) else stage.max_new_tokens
         shown = sft.check(sources, renderer) if built.rule.demonstrates else 0
         for problems in sources.values():
             renderer.check(problems, stage.max_new_tokens)
@@ -203,8 +199,13 @@ def _check_lengths(checked: Checked, renderer: Renderer) -> tuple[int | None, fl
     except ValueError as error:
         raise RecipeError(str(error)) from None
     sampled = stage.group_size * stage.max_new_tokens
-    if isinstance(stage, RejectStageConfig):
+    if isinstance(stage, DatasetStageConfig):
         return stage.steps or math.ceil(sum(map(len, sources.values())) / stage.prompts_per_step), sampled
     counted = isinstance(stage, RlStageConfig) and stage.epochs and all(sources.values())
     steps = sft.steps_of(stage, sum(map(len, sources.values()))) if counted else stage.steps
     return steps, sampled * (built.max_draws * built.rule.attempts + stage.reuse) + shown * stage.reuse
+
+
+def _steps_of(stage: DataStageConfig, sources: Mapping[str, Sequence[Problem]]) -> int | None:
+    """None where an earlier stage has still to make what there is to learn from, and no `steps` stands there."""
+    return sft.steps_of(stage, sum(map(len, sources.values()))) if all(sources.values()) else stage.steps

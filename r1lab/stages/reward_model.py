@@ -30,7 +30,7 @@ def run_stage(
     """Build the reward model and its feed, run the loop, hand on the folder."""
     stage = ready.stage
     assert isinstance(stage, RewardModelStageConfig)  # the pipeline calls by kind
-    schedule = run.pinned[stage.name]["schedule_steps"] or 0
+    schedule = build.schedule_steps(ready, run)
     model = RewardModel(
         build.start(ready, run), stage, total_updates=schedule, turn_end=ready.renderer.turn_end, seed=plan.seed
     )

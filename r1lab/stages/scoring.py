@@ -7,7 +7,7 @@ from typing import Protocol
 
 from r1lab.errors import RecipeError
 from r1lab.policy.location import locate
-from r1lab.recipe import AnyStageConfig, RewardModelStageConfig
+from r1lab.recipe import AnyStageConfig, JudgeStageConfig, RejectStageConfig, RewardModelStageConfig
 from r1lab.recipe.base import digest
 from r1lab.recipe.load import makes_policy
 from r1lab.recipe.scorers import AnyScorerConfig, JudgeScorerConfig, RewardModelScorerConfig
@@ -18,6 +18,8 @@ from r1lab_data.labelled import of as labelled_of
 
 ASKED = ("{completion}",)
 """What a question about one completion holds."""
+JUDGE = "judge"
+"""The key of a judge stage's scorer."""
 
 
 class StageWithData(Protocol):
@@ -41,7 +43,28 @@ def specs_of(
     """The scorers of a stage by their keys. RecipeError in one line for one that cannot be."""
     named = {key_of(each): (f"reward.{name}", each) for reward in rewards.values() for name, each in
              reward.learned.items()}  # fmt: skip
-    return {key: spec_of(config, stage, base, before, where) for key, (where, config) in named.items()}
+    specs = {key: spec_of(config, stage, base, before, where) for key, (where, config) in named.items()}
+    if isinstance(stage, JudgeStageConfig):
+        specs[JUDGE] = spec_of(stage.judge, stage, base, before, JUDGE, ("{first}", "{second}"))
+    return specs
+
+
+def texts_of(stage: AnyStageConfig, base: Path) -> dict[str, str]:
+    """The texts of the files that a sampling stage asks with."""
+    asks: dict[str, str | None] = {"principles": getattr(stage, "principles", None)}
+    places = {"critique": ("{completion}",), "revision": ("{completion}", "{critique}")}
+    where = ""
+    if isinstance(stage, RejectStageConfig) and stage.revise is not None:
+        asks, where = {name: getattr(stage.revise, name) for name in (*places, "principles")}, "revise."
+    found = {name: text_of(file, base, f"{where}{name}", places.get(name, ())) for name, file in asks.items() if file}
+    if "principles" in found and not lines_of(found):
+        raise RecipeError(f"{where}principles: {asks['principles']!r} holds no line; write a principle a line")
+    return found
+
+
+def lines_of(texts: Mapping[str, str]) -> list[str]:
+    """The principles, a line each."""
+    return [line.strip() for line in texts.get("principles", "").splitlines() if line.strip()]
 
 
 def spec_of(
@@ -62,7 +85,9 @@ def spec_of(
         except RecipeError as error:
             raise RecipeError(f"{where}.path: {str(error).removeprefix('model: ')}") from None
     if isinstance(config, JudgeScorerConfig):
-        return ScorerSpec(config, location, None, stage.prompt, question=question_of(config.prompt, base, where, asked))
+        return ScorerSpec(
+            config, location, None, stage.prompt, question=text_of(config.prompt, base, f"{where}.prompt", asked)
+        )
     if config.stage is None:
         return ScorerSpec(config, location, config.prompt, stage.prompt, config.reads == "steps")
     origin = before[config.stage]
@@ -83,17 +108,17 @@ def _check_origin(config: AnyScorerConfig, before: Mapping[str, StageWithData], 
         raise RecipeError(f"{where}.stage: {config.stage!r} is {what}; name an earlier {kind} ({known})")
 
 
-def question_of(name: str, base: Path, where: str, asked: Sequence[str]) -> str:
-    """The text of a judge's file."""
+def text_of(name: str, base: Path, where: str, asked: Sequence[str]) -> str:
+    """The text of a file, which must hold some places."""
     path = local(name, base)
     try:
         text = Path(path or name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise RecipeError(f"{where}.prompt: {name!r} cannot be read ({reason}); name a text file") from None
+        raise RecipeError(f"{where}: {name!r} cannot be read ({reason}); name a text file") from None
     missing = [place for place in asked if place not in text]
     if missing:
-        raise RecipeError(f"{where}.prompt: {name!r} holds no {' and no '.join(missing)}; the question is asked there")
+        raise RecipeError(f"{where}: {name!r} holds no {' and no '.join(missing)}; the question is asked there")
     return text.rstrip("\n")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from r1lab.errors import RecipeError
-from r1lab.recipe import RejectStageConfig, TrainStageConfig
+from r1lab.recipe import DatasetStageConfig, TrainStageConfig
 from r1lab.run import checkpoint
 from r1lab.run.folder import MANIFEST, RunFolder, admit
 from r1lab.run.manifest import ends
@@ -72,7 +72,7 @@ def is_done(run: RunFolder, ready_stage: Ready) -> bool:
 def _place(run: RunFolder, ready_stage: Ready) -> str:
     """A stage's name and the step whose weights, or whose samples, are there."""
     stage = ready_stage.stage
-    if isinstance(stage, RejectStageConfig):
+    if isinstance(stage, DatasetStageConfig):
         step = next(step for step in count() if not run.rollouts(stage.name, step + 1).exists())
     else:
         found = checkpoint.listed(run.checkpoints, stage.name) if isinstance(stage, TrainStageConfig) else []

@@ -32,9 +32,7 @@ def run_stage(
     """Build a stage's parts, run it, hand on its model."""
     stage, objective = ready.stage, ready.objective
     assert isinstance(stage, PolicyStageConfig)  # the pipeline calls by kind
-    if stage.steps is None and ready.steps and run.pinned[stage.name]["schedule_steps"] is None:
-        run.pin(stage.name, "schedule_steps", ready.steps)  # known since an earlier stage made its data
-    schedule = run.pinned[stage.name]["schedule_steps"] or 0
+    schedule = build.schedule_steps(ready, run)
     knobs: dict[str, Any] = {"temperature": stage.temperature, "needs_ref": "ref" in objective.needs, "seed": plan.seed}
     knobs["total_updates"] = schedule * stage.updates_per_step * stage.reuse
     knobs["value_rate"] = objective.credit.value_rate if objective.has_values else None

@@ -129,8 +129,8 @@ def test_a_reject_stage_makes_no_model_so_the_next_stage_starts_where_it_started
 
 @pytest.mark.parametrize(("override", "says"), [
     ("stages.sft.from=reject", "from: 'reject' is a reject stage, which makes a dataset and no model; leave"),
-    ("stages.sft.data.stage=samples", "^data.stage: 'samples' is no earlier reject stage of .sft. .reject."),
-    ("stages.reject.data={stage: sft}", "'sft' is no earlier reject stage of .reject. .there is none."),
+    ("stages.sft.data.stage=samples", "^data.stage: 'samples' is no earlier reject or judge stage of .sft. .reject."),
+    ("stages.reject.data={stage: sft}", "'sft' is no earlier reject or judge stage of .reject. .there is none."),
     ("stages.sft.data.path=x", "this one has path .x., stage .reject."),
     ("stages.sft.data.split=eval", "what a stage makes is known"),
     ("stages.sft.eval={sets: {test: {stage: reject}}}", "eval.sets.test.stage: 'reject' is training data"),

@@ -21,7 +21,7 @@ RUN = """
 from r1lab import loop, pipeline, timing
 from r1lab.recipe import load as recipe_file
 from r1lab.run import checkpoint, files, progress, journal as tables
-from r1lab.stages import reject_dataset as dataset, reject, train
+from r1lab.stages import dataset, sampling, train
 timing.CPU_SIZE = 64
 
 {death}
@@ -30,7 +30,7 @@ pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))
 
 DEATHS = {
     "while a table is written": "at_call(tables, '_verdict_columns', 2)",
-    "between a table and its row": "at_call(reject, 'record', 3)",
+    "between a table and its row": "at_call(sampling, 'record', 3)",
     "while the dataset is written": "at_call(dataset, 'card', 1)",
     "after the dataset, before the next stage": "at_call(train, 'Policy', 1)",
 }

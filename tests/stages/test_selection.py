@@ -7,8 +7,8 @@ import pytest
 from r1lab.errors import RunError
 from r1lab.recipe.reject import KeepConfig
 from r1lab.records import Draw, Group, Scored, Settled
-from r1lab.stages import reject_dataset
-from r1lab.stages.reject_selection import Selection
+from r1lab.stages import dataset
+from r1lab.stages.selection import VerifiedSolutions
 from r1lab_data import Problem, language
 from r1lab_data.loaders import load
 from r1lab_verifiers.verdict import Verdict
@@ -37,8 +37,8 @@ def block(make_rollout):
     return make
 
 
-def selected(block, **keep) -> Selection:
-    selection = Selection(KeepConfig(**keep))
+def selected(block, **keep) -> VerifiedSolutions:
+    selection = VerifiedSolutions(KeepConfig(**keep))
     selection.add(block)
     return selection
 
@@ -58,7 +58,7 @@ def test_each_completion_is_refused_by_the_first_filter_it_does_not_pass(block):
         (" hence 2", 1.0, 4, "eos"),
     ])  # fmt: skip
     selection = selected(made, min_tokens=2, max_tokens=5, language="en", max_per_problem=2)
-    assert [member.rollout.text for _, member in selection.rows] == [" 2", " so 2"]
+    assert [row.member.rollout.text for row in selection.rows] == [" 2", " so 2"]
     assert dict(selection.refused) == dict.fromkeys(
         ("unjudged", "threshold", "truncated", "empty", "min_tokens", "max_tokens", "language", "duplicate",
          "max_per_problem"), 1,
@@ -70,7 +70,7 @@ def test_each_completion_is_refused_by_the_first_filter_it_does_not_pass(block):
 
 def test_a_text_is_a_duplicate_within_its_problem_only_also_across_steps(block):
     first, second = block([(" 2", 1.0, 2, "eos")], [(" 2", 1.0, 2, "eos")])
-    selection = Selection(KeepConfig())
+    selection = VerifiedSolutions(KeepConfig())
     for part in ([first], [second], [first]):
         selection.add(part)
     assert len(selection.rows) == 2 and selection.refused["duplicate"] == 1 and selection.problems == 2
@@ -90,7 +90,7 @@ def test_language_is_the_script_of_words_and_a_formula_is_of_none():
 
 def write(tmp_path, selection):
     shared = {"model": "embedded", "recipe": "abc", "stage": "reject"}
-    reject_dataset.write(tmp_path / "data", selection, versions={"numeric": "v1"}, **shared)
+    dataset.write(tmp_path / "data", selection, versions={"numeric": "v1"}, **shared)
     return tmp_path / "data"
 
 
@@ -101,21 +101,21 @@ def test_the_dataset_reads_like_any_local_one_and_says_where_each_row_comes_from
     row = json.loads((folder / "train.jsonl").read_text().splitlines()[0])
     assert (row["model"], row["recipe"], row["stage"], row["verifier_version"]) == ("embedded", "abc", "reject", "v1")
     assert (row["draw"], row["index"], row["seed"], row["temperature"], row["status"]) == (0, 0, 0, 1.0, "correct")
-    ours = reject_dataset.read(folder, "mine")
+    ours = dataset.read(folder, "mine")
     assert [(each.solution, each.answer, each.verifier, each.meta) for each in ours] == [
         (text, answer, "numeric", {"hard": 1}) for text in (" 2", " so 2\u2028!")
     ]
-    theirs = load(str(folder), source="mine", columns=reject_dataset.columns_of(row))
+    theirs = load(str(folder), source="mine", columns=dataset.columns_of(row))
     assert [(e.id, e.prompt, e.solution, e.answer) for e in theirs] == [
         (e.id, e.prompt, e.solution, e.answer) for e in ours
     ]
     card = (folder / "README.md").read_text()
-    assert "2 demonstrations of 1 problems" in card and all(f"`{name}`" in card for name in reject_dataset.PROVENANCE)
-    assert set(row) == {"id", "prompt", "answer", "solution", *reject_dataset.PROVENANCE}
+    assert "2 demonstrations of 1 problems" in card and all(f"`{name}`" in card for name in dataset.PROVENANCE)
+    assert set(row) == {"id", "prompt", "answer", "solution", *dataset.PROVENANCE}
 
 
 def test_a_damaged_dataset_is_one_line(block, tmp_path):
     folder = write(tmp_path, selected(block([(" 2", 1.0, 3, "eos")])))
     (folder / "train.jsonl").write_text('{"id": 1}\n')
     with pytest.raises(RunError, match=r"train.jsonl cannot be read \('prompt'\); remove the stage's folder"):
-        reject_dataset.read(folder, "mine")
+        dataset.read(folder, "mine")

@@ -1,12 +1,14 @@
-"""A `reject` stage: sample a model, and make a dataset of the verified completions. Trains nothing; not what is kept
-(`r1lab.stages.reject_selection`) nor how the dataset looks (`r1lab.stages.reject_dataset`).
+"""A `reject` or `judge` stage: sample a model, and make a dataset of the completions. Trains nothing; not what is kept
+(`r1lab.stages.selection`) nor how the dataset looks (`r1lab.stages.dataset`).
 
 The rollout table is the journal, as in training: a step's completions are on disk before they are counted, and they are
 always taken from there. So a stage killed anywhere reads what it has, samples the rest, and writes the same bytes.
 """
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 
 from r1lab.distributed import ranks
@@ -16,8 +18,11 @@ from r1lab.feed import Feed
 from r1lab.hub import model_card
 from r1lab.policy import models
 from r1lab.policy.frozen import FrozenModel
-from r1lab.recipe import RejectStageConfig
+from r1lab.recipe import DatasetStageConfig, JudgeStageConfig, RejectStageConfig
 from r1lab.recipe.load import Plan
+from r1lab.recipe.reject import KeepConfig
+from r1lab.records import Draw, Scored
+from r1lab.rollout.scorers import Judge, asked
 from r1lab.rollout.verification import version_of, warnings
 from r1lab.run import files, journal
 from r1lab.run.folder import RunFolder
@@ -27,28 +32,69 @@ from r1lab.run.progress import PhaseClock, Progress
 from r1lab.run.record import record, seconds_of
 from r1lab.run.signals import Grace
 from r1lab.run.stopping import Stopping, goal_of
-from r1lab.stages import build, reject_dataset
+from r1lab.seeds import derive
+from r1lab.stages import build, dataset, scoring
 from r1lab.stages.prepare import Ready
-from r1lab.stages.reject_selection import Selection
+from r1lab.stages.revise import Questions, Revise, drawn, revised, revisions
+from r1lab.stages.selection import JudgedPairs, RatedProblems, RevisedPairs, Selection, VerifiedPairs, VerifiedSolutions
 
 
 def run_stage(
     ready: Ready, plan: Plan, run: RunFolder, progress: Progress, metrics: MetricsFile, ledger: Ledger, stack: ExitStack
 ) -> None:
-    """Build a reject stage's parts, sample, hand on its dataset."""
+    """Build the stage's parts, sample, hand on its dataset."""
     stage = ready.stage
-    assert isinstance(stage, RejectStageConfig)  # the pipeline calls by kind
+    assert isinstance(stage, RejectStageConfig | JudgeStageConfig)  # the pipeline calls by kind
     policy = FrozenModel(build.start(ready, run), stage.precision, stage.temperature or 1.0)
     models.stops_at(policy.model, policy.tokenizer, ready.renderer.turn_end)
     engine = build.engine(ready, run, policy, progress, stack)
+    revising = replace(ready.objective, rule=revise_of(ready, plan.seed)) if "critique" in ready.texts else None
+    if revising is not None:
+        ready = replace(ready, objective=revising)
     feed = build.feed(ready, plan, run, engine, build.verification(ready, plan, stack))
     publish(engine, policy)
     progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
     progress.warnings = warnings(ready.table)
-    selection = Selection(stage.keep)
+    selection = selection_of(ready, run, plan.seed)
     sample(ready, selection, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
     model = f"the model of stage {stage.from_}" if stage.from_ else model_card.clean(stage.model, "model", plan)
     ranks.first(hand_on, ready, selection, run=run, model=model, ledger=ledger, size=metrics.size)
+
+
+def revise_of(ready: Ready, seed: int) -> Revise:
+    texts = ready.texts
+    questions = Questions(texts["critique"], texts["revision"], scoring.lines_of(texts))
+    return Revise(questions, ready.renderer, derive(seed, f"train/{ready.stage.name}"))
+
+
+def selection_of(ready: Ready, run: RunFolder, seed: int) -> Selection:
+    """What the stage keeps."""
+    stage = ready.stage
+    if isinstance(stage, JudgeStageConfig):
+        return JudgedPairs(KeepConfig(), preferences=_preferences(ready, run, seed))
+    assert isinstance(stage, RejectStageConfig)  # the other kind that samples a dataset
+    if stage.revise is not None:
+        is_pairs = stage.write == "pairs"
+        return RevisedPairs(stage.keep, sources=revised) if is_pairs else VerifiedSolutions(stage.keep, revisions)
+    kinds = {"solutions": VerifiedSolutions, "problems": RatedProblems, "pairs": VerifiedPairs}
+    return kinds[stage.write](stage.keep)
+
+
+def _preferences(
+    ready: Ready, run: RunFolder, seed: int
+) -> Callable[[Draw, Scored, Scored], tuple[float, float, str] | None]:
+    """What the stage's judge says of two completions."""
+    judge, principles = build.scorer(ready, run, scoring.JUDGE), scoring.lines_of(ready.texts)
+    assert isinstance(judge, Judge)  # the stage's check made it one
+    own_seed = derive(seed, f"train/{ready.stage.name}")
+
+    def preferences(draw: Draw, first: Scored, second: Scored) -> tuple[float, float, str] | None:
+        principle = drawn(principles, own_seed, draw.number * draw.group_size + first.rollout.request.id.index)
+        texts = {"first": first.rollout.text, "second": second.rollout.text}
+        said = judge.preferences(prompt=asked(draw.problem.prompt), principle=principle, **texts)
+        return None if said is None else (*said, principle)
+
+    return preferences
 
 
 def sample(
@@ -65,7 +111,7 @@ def sample(
     """Add to the selection by going over the problems, or as far as steps and budget reach; every step ends in one row
     of metrics."""
     stage, problems = ready.stage, ready.problems
-    assert isinstance(stage, RejectStageConfig)  # the pipeline calls by kind
+    assert isinstance(stage, DatasetStageConfig)  # the pipeline calls by kind
     stopping = Stopping(stage, ready.steps, ready.longest_cost)
     left = stage.steps * stage.prompts_per_step if stage.steps else sum(map(len, ready.sources.values()))
     if found := ranks.first(_journals, run, stage.name):
@@ -121,5 +167,5 @@ def hand_on(ready: Ready, selection: Selection, *, run: RunFolder, model: str, l
     shared = {"model": model, "recipe": run.manifest["hash"], "stage": stage.name}
     record = {"goal": goal_of(stage), "ledger": ledger.state_dict(), "metrics": size}
     with files.atomic_folder(run.stage_folder(stage.name)) as made:
-        reject_dataset.write(made / "data", selection, versions=versions, **shared)
+        dataset.write(made / "data", selection, versions=versions, **shared)
         (made / "stage.json").write_text(json.dumps(record), encoding="utf-8")
