@@ -164,9 +164,10 @@ def with_scores(
     update."""
     num_updates = stage.updates_per_step * stage.reuse
     needs = objective.needs
-    # One update a block: the ratio is 1, and old is computed only where a term needs it. Several: the ratio is to the
-    # weights that sampled the block, by the policy itself (`recompute`) or as the engine said.
-    needs_old = stage.old_logprobs == "recompute" if num_updates > 1 else "old" in needs
+    # The ratio is to the weights that sampled the block, by the engine's word or the policy's own (`recompute`). With
+    # one update a block the latter is 1, and old is computed only where a term needs it.
+    by_engine = stage.old_logprobs == "engine"
+    needs_old = not by_engine and (num_updates > 1 or "old" in needs)
     needs_policy = needs_old or needs & {"entropy", "values"}
     forwarded = [sample for sample in samples if not sample.left_out]
     tokens = sum(len(s.rollout.request.prompt_ids) + len(s.rollout.completion_ids) for s in forwarded)
@@ -177,7 +178,7 @@ def with_scores(
     for sample in samples:
         if not sample.left_out:
             old, entropy, values = next(policy_scores) if policy_scores else (None, None, None)
-            old = old if needs_old else sample.rollout.engine_logprobs if num_updates > 1 else None
+            old = sample.rollout.engine_logprobs if by_engine else old if needs_old else None
             ref = next(ref_logprobs) if ref_logprobs else None
             sample = replace(sample, old=old, entropy=entropy, values=values, ref=ref)
         done.append(sample)

@@ -214,7 +214,7 @@ class Sample:
     loss, however it is cut into micro-batches."""
     old: np.ndarray | None = None
     """float32 [T], log-probabilities that the ratio divides by: the trainer's before the block's first update,
-    or the engine's (`old_logprobs: engine`). None with one update a block and no term that reads it: the ratio is 1."""
+    or the engine's (`old_logprobs: engine`). None where nothing reads the trainer's: one update a block, ratio 1."""
     ref: np.ndarray | None = None
     """float32 [T], the reference model's."""
     entropy: np.ndarray | None = None

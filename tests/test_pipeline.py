@@ -131,6 +131,13 @@ def test_a_mismatch_is_measured_also_where_the_engines_logprobs_are_the_old_ones
     assert 0 < row["mismatch/mean"] < 1e-4
 
 
+@pytest.mark.parametrize("old_logprobs, is_one", [("recompute", True), ("engine", False)])
+def test_with_one_update_the_ratio_is_one_or_to_the_sampler(tmp_path, old_logprobs, is_one):
+    row = train(tmp_path, steps=1, old_logprobs=old_logprobs).metrics[-1]
+    assert (row["ratio/max"] == row["ratio/min"] == 1) == is_one
+    assert row["ratio/max"] == pytest.approx(1, abs=1e-4)
+
+
 def test_an_earlier_stage_that_would_end_elsewhere_is_refused_and_the_folder_stays_as_it_was(tmp_path):
     stages = [{"kind": "sft", "steps": 1}, {"kind": "rl", "steps": 1}]
     run = train(tmp_path, stages=stages)

@@ -4,6 +4,7 @@ Named methods are rows of `presets`. Not the loss head (`r1lab.kernels`).
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +55,7 @@ def build(knobs: ObjectiveConfig, *, max_new_tokens: int, truncated: str = "scor
         masks=_masks(fields["mask"]),
         kl=_kl(fields["kl"]),
         entropy=Coefficient(**fields["entropy"]),
-        correction=lookup(CORRECTIONS, fields["correction"], "objective.correction"),
+        corrections=tuple(_each(CORRECTIONS, fields["correction"], "objective.correction")),
         aggregate=aggregate,
         mix=lookup(MIXES, fields["mix"], "objective.mix").fn,
         truncated=truncated,
@@ -132,10 +133,15 @@ def _weights(fields: dict, stated: list[str]) -> tuple[dict[Role, Term], tuple[f
     return weight, tuple(keywords.get(key, math.inf) for key in CLIPS), scope
 
 
-def _masks(spec: Any) -> tuple[Term, ...]:
-    """One mask, several, or `none`; a function of a user's own sees the tokens of the whole update (`mask.Tokens`)."""
+def _each(table: Mapping[str, Term], spec: Any, what: str) -> list[Term]:
+    """The terms of one spec or a list of several; none of `none`."""
     specs = spec if isinstance(spec, list | tuple) else [spec]
-    terms = [lookup(MASKS, each, "objective.mask") for each in specs if each != "none"]
+    return [lookup(table, each, what) for each in specs if each != "none"]
+
+
+def _masks(spec: Any) -> tuple[Term, ...]:
+    """A function of a user's own sees the tokens of the whole update (`mask.Tokens`)."""
+    terms = _each(MASKS, spec, "objective.mask")
     return tuple(replace(term, scope="batch") if term.scope == "token" else term for term in terms)
 
 

@@ -4,12 +4,14 @@ policy stands in `credit`.
 Every function takes rewards float64 [K] of one group and returns advantages float64 [K]; a completion's advantage
 stands on each of its tokens. Beside the rewards a function gets what its Term `takes`: `scores` float64 [K],
 the verifier's (who asks what was right reads these), `lengths` int64 [K], `greedy`, the reward of the problem's greedy
-completion, `answers`, what the verifier extracted, and `is_demo` bool [K]. Shaping
-by entropy reads the current policy and is a weight. Formulas and sources: `r1lab/objective/README.md`.
+completion, `answers`, what the verifier extracted, `is_demo` bool [K], and `parts`, by name float64 [K], what each part
+of the reward paid. Shaping by entropy reads the current policy and is a weight. Formulas and sources:
+`r1lab/objective/README.md`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import comb
 
 import numpy as np
 
@@ -89,6 +91,28 @@ def nft(rewards: np.ndarray, *, scores: np.ndarray, right: float = 1.0, least: f
     return solved - solved.mean().clip(least, 1 - least)
 
 
+def pass_at_k(rewards: np.ndarray, *, scores: np.ndarray, k: int = 4, right: float = 1.0) -> np.ndarray:
+    """A = the mean of (R - mean) / std over the sets of k completions that one is in, R = 1 where any of them is right
+    (arXiv 2508.10751, its closed form); 0 where all sets are paid alike."""
+    is_right = scores >= right
+    size, wrong, k = len(scores), int((~is_right).sum()), min(k, len(scores))
+    paid = 1 - comb(wrong, k) / comb(size, k)
+    spread = np.sqrt(paid * (1 - paid))
+    if not spread:
+        return np.zeros_like(rewards)
+    of_wrong = 1 - comb(wrong - 1, k - 1) / comb(size - 1, k - 1)
+    return (np.where(is_right, 1.0, of_wrong) - paid) / spread
+
+
+def gdpo(
+    rewards: np.ndarray, *, parts: Mapping[str, np.ndarray], weights: Mapping[str, float] | None = None
+) -> np.ndarray:
+    """A = the sum of the zscore of each part of the reward, whatever its size, times its weight in `weights`, else 1
+    (arXiv 2601.05242, which whitens over the step then: `scale: whiten`)."""
+    shares = dict.fromkeys(parts, 1.0) | dict(weights or {})
+    return np.sum([shares[name] * zscore(parts[name]) for name in parts] or [np.zeros_like(rewards)], axis=0)
+
+
 def seed(rewards: np.ndarray, *, answers: Sequence[str | None], alpha: float = 0.5) -> np.ndarray:
     """A = (r - mean) (1 - alpha SE / log K), SE the entropy of the answers: sure groups count more (arXiv 2505.12346).
 
@@ -133,6 +157,8 @@ ADVANTAGES = {
     "nsr": Term(nsr, takes=("scores",)),
     "w_reinforce": Term(w_reinforce, takes=("scores",)),
     "nft": Term(nft, takes=("scores",)),
+    "pass_at_k": Term(pass_at_k, relative=True, takes=("scores",)),
+    "gdpo": Term(gdpo, relative=True, takes=("parts",)),
     "seed": Term(seed, relative=True, takes=("answers",)),
     "srft": Term(srft, takes=("scores", "is_demo")),
     "pair": Term(pair),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.objective import mix
 from r1lab.objective.objective import Objective
@@ -10,7 +11,7 @@ from r1lab.records import Role
 
 def refuse(objective: Objective, fields: dict, group_size: int) -> None:
     """RecipeError with the first contradiction: the values, and the remedy."""
-    for check in (_group_size, _demonstrations, _pairs, _partners, _unused):
+    for check in (_group_size, _depth, _demonstrations, _pairs, _partners, _unused):
         check(objective, fields, group_size)
 
 
@@ -19,6 +20,15 @@ def _group_size(objective: Objective, fields: dict, group_size: int) -> None:
         raise RecipeError(
             f"group_size: {group_size} with advantage {fields['advantage']!r}, which compares a group's members; "
             "use group_size >= 2 or advantage: raw"
+        )
+
+
+def _depth(objective: Objective, fields: dict, group_size: int) -> None:
+    k = plugin.settings_of(objective.advantage.fn).get("k") if _name(fields["advantage"]) == "pass_at_k" else None
+    if k is not None and not 1 <= k < group_size:
+        raise RecipeError(
+            f"objective.advantage.k: {k} must be from 1 to below group_size {group_size}, of which sets of k are "
+            "compared; raise group_size or lower k"
         )
 
 

@@ -1,5 +1,5 @@
-"""`objective.correction`: corrections for an engine whose distribution is not the trainer's. They multiply the loss
-of policy tokens.
+"""`objective.correction`: corrections for an engine whose distribution is not the trainer's. One or the product of
+several multiplies the loss of policy tokens.
 
 Each takes old and engine log-probabilities float32 [N] and returns the factor [N], without gradient. A log-probability
 that is not finite gives 0: such tokens are out of the denominator too (`mask`). With rho = exp(old - engine), `level`
@@ -38,6 +38,14 @@ def icepop(
     return rho.where(engine.isfinite() & (rho >= low) & (rho <= high), 0.0)
 
 
+def within(
+    *, old: Tensor, engine: Tensor, segments: Coupling, low: float = 0.5, high: float = 2.0, level: Level = "token"
+) -> Tensor:
+    """1 where low <= rho <= high, else 0: a mask that leaves the size of what stays to another correction."""
+    rho = _rho(old, engine, segments, level)
+    return (engine.isfinite() & (rho >= low) & (rho <= high)).float()
+
+
 def _rho(old: Tensor, engine: Tensor, segments: Coupling, level: Level) -> Tensor:
     # Zero where not finite: a sum with NaN is NaN for the whole sequence.
     log_importance_ratio = (old - engine).where(engine.isfinite(), 0.0)
@@ -48,4 +56,9 @@ def _rho(old: Tensor, engine: Tensor, segments: Coupling, level: Level) -> Tenso
     return log_importance_ratio.clamp(max=20).exp()
 
 
-CORRECTIONS = {"none": Term(none), "tis": Term(tis, takes=("segments",)), "icepop": Term(icepop, takes=("segments",))}
+CORRECTIONS = {
+    "none": Term(none),
+    "tis": Term(tis, takes=("segments",)),
+    "icepop": Term(icepop, takes=("segments",)),
+    "within": Term(within, takes=("segments",)),
+}

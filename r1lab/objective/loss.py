@@ -48,6 +48,7 @@ def _given(rows: PackedBatch, logp: Tensor, entropy: Tensor, at: slice, logq: Te
         "logp": logp,
         "old": torch.where(old.isfinite(), old, logp.detach()),
         "advantage": rows.advantage[at],
+        "engine": rows.engine[at],
         "entropy": entropy,
         "logq": logq,
     }
@@ -57,12 +58,13 @@ def _given(rows: PackedBatch, logp: Tensor, entropy: Tensor, at: slice, logq: Te
 
 def _factor(objective: Objective, rows: PackedBatch, at: slice, given: dict[str, Tensor], live: Tensor) -> Tensor:
     """What the train-inference correction and the masks of the head multiply policy terms by [n]."""
-    engine = rows.engine[at]
-    seen = given | {"engine": engine} | _coupled(rows, at, live & engine.isfinite(), objective.correction)
-    factor = call(objective.correction, seen, "old", "engine")
+    factor = torch.ones_like(given["old"])
+    for correction in objective.corrections:
+        known = given | _coupled(rows, at, live & given["engine"].isfinite(), correction)
+        factor = factor * call(correction, known, "old", "engine")
     for mask in objective.masks:
         if mask.scope == "sequence":
-            known = given | {"engine": engine} | _coupled(rows, at, live, mask)
+            known = given | _coupled(rows, at, live, mask)
             factor = factor * call(mask, known, "logp", "old", "advantage")
     return factor
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from r1lab.objective.segments import Segments
 from r1lab.objective.term import Term
+from r1lab.objective.weight import sampler
 from r1lab.records import Role, Sample
 from r1lab.seeds import derive
 
@@ -125,8 +126,7 @@ def off_policy(
 ) -> Tensor:
     """0 on sequences with A < 0 whose mean of engine - logp is above delta, else 1 (DeepSeek-V3.2, arXiv 2512.02556):
     the sampler's log-probabilities, so that its own mismatch counts; old where it has none."""
-    sampled = engine.where(engine.isfinite(), old)
-    has_drifted = segments.mean((sampled - logp).detach()) > delta
+    has_drifted = segments.mean((sampler(engine, old) - logp).detach()) > delta
     return 1.0 - (has_drifted & (advantage < 0)).float()
 
 

@@ -69,7 +69,7 @@ class Objective:
     masks: tuple[Term, ...]
     kl: KlTerm
     entropy: Coefficient
-    correction: Term
+    corrections: tuple[Term, ...]
     aggregate: Term
     mix: Callable[[Role, int], float]
     truncated: str
@@ -88,7 +88,7 @@ class Objective:
     @property
     def is_local(self) -> bool:
         """Whether a row's loss reads that row alone, so that the one-pass head may compute it."""
-        terms = (*self.weight.values(), self.correction, *self.masks)
+        terms = (*self.weight.values(), *self.corrections, *self.masks)
         return all(term.scope in ("token", "batch") for term in terms)
 
     @property

@@ -53,6 +53,10 @@ def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
         "lengths": np.array([len(member.rollout.completion_ids) for member in chosen]),
         "greedy": next((member.reward for member in members if is_greedy(member)), 0.0),
         "is_demo": np.array([not member.is_sampled for member in chosen]),
+        "parts": {
+            name: np.array([member.parts.get(name, 0.0) for member in chosen], np.float64)
+            for name in dict.fromkeys(name for member in chosen for name in member.parts)
+        },
         "answers": [member.verdict.extracted if member.verdict else None for member in chosen],
     }
     term = objective.advantage

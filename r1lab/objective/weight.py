@@ -2,8 +2,9 @@
 
 Every function takes float32 vectors [N] and returns the loss [N], differentiable in `logp`; its weight w is minus
 its derivative. `old` carries no gradient. R = exp(logp - old), the log-ratio clamped to +-20; p = exp(logp).
-Beside logp, old and advantage a function gets what its Term `takes`: `ref`, `entropy` of the current policy, `logq` =
-log softmax(z / kappa) of the target, `segments` (its sequence) and `pairs`, sums over the rows that belong together.
+Beside logp, old and advantage a function gets what its Term `takes`: `ref`, `engine` (not finite on what was not
+sampled), `entropy` of the current policy, `logq` = log softmax(z / kappa) of the target, `segments` (its sequence) and
+`pairs`, sums over the rows that belong together.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # a recipe is checked without torch
 
 Omega = Literal["rate", "root", "one"]
 LOG_RATIO_BOUND = 20.0
+CERTAIN = 1e-8
+"""Added to 1 - p under a logarithm: a probability of 1 has none."""
 
 
 def ratio(logp: Tensor, old: Tensor) -> Tensor:
@@ -67,6 +70,64 @@ def sapo(
     """-A (4 / tau) sigma(tau (R - 1)), a soft gate: w = A R 4 sigma (1 - sigma); tau by the sign of A."""
     tau = advantage.new_full(advantage.shape, tau_negative).masked_fill(advantage > 0, tau_positive)
     return -advantage * (4 / tau) * (tau * (ratio(logp, old) - 1)).sigmoid()
+
+
+def dppo_tv(*, logp: Tensor, old: Tensor, advantage: Tensor, delta: float = 0.15, cap: float = 20.0) -> Tensor:
+    """-A sg min(R, cap) logp, 0 on tokens whose probability has moved by more than `delta` in the direction of A: the
+    total variation of the token against all others (DPPO, arXiv 2602.04879)."""
+    moved = (logp.exp() - old.exp()).detach()
+    is_within = (moved * advantage.sign() <= delta).float()
+    return -advantage * (ratio(logp, old).clamp(max=cap).detach() * is_within) * logp
+
+
+def dppo_kl(*, logp: Tensor, old: Tensor, advantage: Tensor, delta: float = 0.05, cap: float = 20.0) -> Tensor:
+    """`dppo_tv` by KL(old || policy) of the token against all others (arXiv 2602.04879)."""
+    p, q = logp.exp().detach(), old.exp()
+    divergence = q * (old - logp.detach()) + (1 - q) * ((1 - q + CERTAIN) / (1 - p + CERTAIN)).log()
+    is_within = ((divergence <= delta) | ((p - q) * advantage.sign() <= 0)).float()
+    return -advantage * (ratio(logp, old).clamp(max=cap).detach() * is_within) * logp
+
+
+def gmpo(
+    *, logp: Tensor, old: Tensor, advantage: Tensor, segments: Segments, log_low: float = 0.4, log_high: float = 0.4
+) -> Tensor:
+    """-A exp(mean over the sequence of the log-ratio), each token's bounded by log_high above where A > 0 and by
+    -log_low below where not: the geometric mean of the ratios (arXiv 2507.20673)."""
+    gap = (logp - old).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    bounded = gap.clamp(max=log_high).where(advantage > 0, gap.clamp(min=-log_low))
+    return -advantage * segments.mean(bounded).exp()
+
+
+def vespo(
+    *,
+    logp: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    engine: Tensor,
+    segments: Segments,
+    k_positive: float = 2.0,
+    lam_positive: float = 3.0,
+    k_negative: float = 3.0,
+    lam_negative: float = 2.0,
+) -> Tensor:
+    """-A sg phi(W) logp, phi(W) = W^k exp(lam (1 - W)), W the sequence's ratio to the sampler and phi(1) = 1: a soft
+    bound on a whole sequence (VESPO, arXiv 2602.10693)."""
+    log_w = segments.total((logp - sampler(engine, old)).detach()).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    is_positive = advantage >= 0
+    power = (k_positive * log_w).where(is_positive, k_negative * log_w)
+    decay = (lam_positive * (1 - log_w.exp())).where(is_positive, lam_negative * (1 - log_w.exp()))
+    return -advantage * (power + decay).exp() * logp
+
+
+def dro(*, logp: Tensor, old: Tensor, advantage: Tensor, engine: Tensor, beta: float = 0.1) -> Tensor:
+    """-A logp + beta / 2 (logp - the sampler's)^2: w = A - beta log-ratio (DRO, arXiv 2405.19107; Kimi k1.5, arXiv
+    2501.12599)."""
+    return -advantage * logp + 0.5 * beta * (logp - sampler(engine, old)).square()
+
+
+def sampler(engine: Tensor, old: Tensor) -> Tensor:
+    """Log-probabilities of what sampled the tokens [N]: the engine's, `old` where it has none."""
+    return engine.where(engine.isfinite(), old)
 
 
 def entropy_advantage(
@@ -215,6 +276,11 @@ WEIGHTS = {
     "gspo": Term(gspo, ratio=True, scope="sequence", takes=("segments",)),
     "cispo": Term(cispo, ratio=True),
     "sapo": Term(sapo, ratio=True),
+    "dppo_tv": Term(dppo_tv, ratio=True),
+    "dppo_kl": Term(dppo_kl, ratio=True),
+    "gmpo": Term(gmpo, ratio=True, scope="sequence", takes=("segments",)),
+    "vespo": Term(vespo, ratio=True, scope="sequence", takes=("engine", "segments")),
+    "dro": Term(dro, ratio=True, unweighted=True, takes=("engine",)),
     "entropy_advantage": Term(entropy_advantage, ratio=True, takes=("entropy",)),
     "nft": Term(nft, ratio=True),
     "srft": Term(srft, scope="sequence", takes=("entropy", "segments")),

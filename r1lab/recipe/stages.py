@@ -175,8 +175,9 @@ class ObjectiveConfig(Config):
     """KL to the reference model."""
     entropy: Annotated[EntropyConfig | None, RESULT] = None
     """The entropy bonus, fixed or steered to a target."""
-    correction: Annotated[Use | None, RESULT] = None
-    """none, {use: tis, cap: 2.0, level: token | seq_mean | seq_sum}, or {use: icepop, low, high, level}."""
+    correction: Annotated[Use | list[Use] | None, RESULT] = None
+    """none, or the product of one or several: {use: tis, cap: 2.0, level: token | seq_mean | seq_sum}, {use: icepop,
+    low, high, level}, {use: within, low, high, level}."""
     aggregate: Annotated[Use | None, RESULT] = None
     """token_mean, seq_token_mean, seq_token_sum, or {use: const, length}."""
     mix: Annotated[Use | None, RESULT] = None
@@ -322,7 +323,8 @@ class RlStageConfig(TrainStageConfig):
     truncated: Annotated[Literal["score", "zero", "mask"], RESULT] = "score"
     """A completion cut at `max_new_tokens`: scored as it is, given the reward of score 0, or masked out."""
     old_logprobs: Annotated[Literal["recompute", "engine"], RESULT] = "recompute"
-    """Where they come from when several updates follow one block."""
+    """What the ratio is to: the policy that began the block (recompute: a pass where several updates follow, else the
+    ratio is 1), or what the engine said as it sampled."""
     max_error_rate: Annotated[Share, FREE] = 0.02
     """Largest share of `error` verdicts in the last 1,000 rollouts."""
     print_samples: Annotated[Count, FREE] = 10

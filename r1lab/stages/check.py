@@ -171,6 +171,7 @@ def check_knobs(
     check_names(stage)
     _refuse_unread_rewards(stage)
     check_metrics(stage)
+    check_part_weights(built, stage)
     return built, rewards_of(stage)
 
 
@@ -275,6 +276,20 @@ def _refuse_unread_rewards(stage: AnyStageConfig) -> None:
         if source.reward is not None and key not in read:
             raise RecipeError(
                 f"{key}.reward: {source.reward!r} is paid nowhere; a training source of an rl stage has one"
+            )
+
+
+def check_part_weights(built: objective.Objective, stage: AnyStageConfig) -> None:
+    """RecipeError where an advantage weighs what is no part of the reward (`gdpo`), or by what is no number."""
+    weights = plugin.settings_of(built.advantage.fn).get("weights") or {}
+    what = "objective.advantage.weights"
+    if not isinstance(weights, Mapping) or any(type(value) not in (int, float) for value in weights.values()):
+        raise RecipeError(f"{what}: {weights!r} must be a number by part of the reward, such as {{score: 1.0}}")
+    for name in weights:
+        parts = getattr(stage, "reward", {})
+        if name not in parts:
+            raise RecipeError(
+                f"{what}: {name!r} is no part of the reward: {', '.join(parts)}{did_you_mean(name, parts)}"
             )
 
 

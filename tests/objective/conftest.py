@@ -60,7 +60,12 @@ def answered(request, reward, *, size, engine):
     role = np.array([*request.forced_role, *[Role.POLICY] * size], np.int8)
     logprobs = np.where(role == Role.POLICY, engine, np.nan).astype(np.float32)
     rollout = Rollout(request, ids, role, logprobs, np.zeros(len(ids), np.int32), "eos", "")
-    return Scored(rollout, Verdict(float(reward >= 1), "correct" if reward >= 1 else "wrong"), float(reward))
+    return Scored(
+        rollout,
+        Verdict(float(reward >= 1), "correct" if reward >= 1 else "wrong"),
+        float(reward),
+        {"score": float(reward)},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from r1lab.objective.advantage import (
     ADVANTAGES,
+    gdpo,
     max_rl,
     mean,
     nft,
@@ -14,6 +15,7 @@ from r1lab.objective.advantage import (
     one,
     opo,
     pair,
+    pass_at_k,
     psr,
     raft,
     raw,
@@ -74,9 +76,26 @@ def test_relative_advantages_sum_to_zero_and_keep_the_order(rewards):
             assert all(np.diff(advantages[np.argsort(rewards, kind="stable")]) >= -1e-9)
 
 
+def test_pass_at_k_compares_sets_of_completions():
+    # one right of 4, sets of 2: 3 of 6 hold it, paid 1; std 0.5. The right one: (1 - 0.5) / 0.5; a wrong one is in one
+    # paid set of its three: (1/3 - 0.5) / 0.5
+    found = pass_at_k(np.zeros(4), scores=np.array([1.0, 0, 0, 0]), k=2)
+    assert found == pytest.approx([1, -1 / 3, -1 / 3, -1 / 3])
+    for scores in ([0.0] * 4, [1.0] * 4, [1.0, 1.0, 1.0, 0.0]):  # no set, or every set of 2, has a right one
+        assert not pass_at_k(np.zeros(4), scores=np.array(scores), k=2).any()
+    assert not pass_at_k(np.zeros(1), scores=np.ones(1), k=2).any(), "errors may leave fewer than k"
+
+
+def test_gdpo_normalises_each_part_of_the_reward_by_itself():
+    parts = {"score": np.array([1.0, 0, 1, 0]), "length": np.array([0.0, -0.01, 0, -0.01])}
+    assert gdpo(np.zeros(4), parts=parts) == pytest.approx(2 * zscore(parts["score"]), abs=1e-3)
+    assert gdpo(np.zeros(4), parts=parts, weights={"length": 0.0}) == pytest.approx(zscore(parts["score"]))
+    assert not gdpo(np.zeros(3), parts={"score": np.full(3, 0.1)}).any() and not gdpo(np.zeros(2), parts={}).any()
+
+
 def test_exactly_those_that_compare_members_say_so():
     assert {name for name, term in ADVANTAGES.items() if term.relative} == {
-        "mean", "zscore", "max_rl", "rloo", "opo", "seed",
+        "mean", "zscore", "max_rl", "rloo", "opo", "seed", "pass_at_k", "gdpo",
     }  # fmt: skip
 
 

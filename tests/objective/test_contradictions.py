@@ -29,6 +29,10 @@ GAE = {"use": "gae", "lam": 0.9}
     ({"advantage": {"use": "mean", "scale": "batch"}}, "objective.advantage.scale: .*did you mean 'batch_std'"),
     ({"advantage": {**GAE, "gamma": 1.5}}, "objective.advantage.gamma: 1.5 must be from 0 to 1"),
     ({"advantage": {**GAE, "value_rate": -1}}, "objective.advantage.value_rate: -1 must be at least 0"),
+    ({"advantage": {"use": "pass_at_k", "k": 8}}, "objective.advantage.k: 8 must be from 1 to below group_size 8"),
+    ({"advantage": {"use": "pass_at_k", "k": 0}}, "objective.advantage.k: 0 must be from 1 to below group_size 8"),
+    ({"correction": ["tis", "ice"]}, "objective.correction: 'ice' is none of none, tis, icepop, within"),
+    ({"correction": [{"use": "tis", "low": 1.0}]}, "objective.correction: unknown setting 'low'; allowed: cap, level"),
     ({"correction": {"use": "tis", "level": "word"}}, "objective.correction.level: 'word' must be one of token, seq_m"),
     ({"mask": {"use": "top_entropy", "role": "pair"}}, "objective.mask.role: 'pair' must be one of policy, demo, pref"),
 ])  # fmt: skip

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from r1lab.objective.correction import icepop, none, tis
+from r1lab.objective.correction import icepop, none, tis, within
 from r1lab.objective.segments import Segments
 
 OLD = torch.tensor([-1.0, -1.0, -1.0, -1.0])
@@ -30,7 +30,13 @@ def test_icepop_leaves_ratios_outside_its_interval_out():
     )
 
 
-@pytest.mark.parametrize("fn", [tis, icepop])
+def test_within_is_a_mask_alone():
+    assert token(within, OLD, ENGINE).tolist() == [1.0, 1.0, 0.0, 1.0]
+    assert sequence(within, OLD, ENGINE, [7, 7, 3, 3], low=0.9, high=1.5, level="seq_mean").tolist() == [1, 1, 0, 0]
+    assert token(within, OLD, torch.tensor([math.nan, math.inf, -math.inf, -1.0])).tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("fn", [tis, icepop, within])
 def test_of_equal_distributions_it_is_off(fn):
     logp = -torch.rand(50)
     off = none(old=logp, engine=logp)

@@ -76,7 +76,7 @@ REFUSED = {
     "plugins:one_parameter": "has the parameters",
     "plugins:wrong_async": "declares `isolated = True`",
     "plugins:AsyncNotIsolated": "declares `isolated = True`",
-    "just words": "use one of choice, code, countdown",
+    "just words": "use one of addition_columns, choice, code, countdown",
 }
 
 

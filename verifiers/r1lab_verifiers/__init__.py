@@ -13,6 +13,7 @@ from r1lab_verifiers.plugin import Resolved
 from r1lab_verifiers.verdict import STATUSES, Item, Verdict, Verifier
 
 BUILT_IN = {
+    "addition_columns": "r1lab_verifiers.addition_columns:AdditionColumns",
     "choice": "r1lab_verifiers.choice:Choice",
     "code": "r1lab_verifiers.code.verifier:Code",
     "countdown": "r1lab_verifiers.countdown:Countdown",

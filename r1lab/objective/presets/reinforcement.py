@@ -5,6 +5,11 @@ from r1lab.objective.presets.fields import CLIP, DAPO, GRPO, K1_IN_REWARD, NO_CL
 RIGHT_ONLY = "the mean is over right completions; published scripts keep wrong ones, and an entropy term of 0.001"
 SUBSETS = "the mean is over all completions; published scripts take the subset, and an entropy term of 0.001"
 
+TO_SAMPLER = (
+    "the paper's p_old is the sampler's: old_logprobs: engine; with recompute the bound acts from a step's second "
+    "update on"
+)
+
 POLICY_GRADIENT = {
     "raft": Preset("2304.06767", "-log p of right completions: rejection sampling",
         REINFORCE | {"group": {"select": "correct_only"}, "advantage": "raft", "aggregate": "token_mean"},
@@ -83,6 +88,40 @@ GROUP_RELATIVE = {
     "icepop": Preset("2510.18855",
         "A = (r - mean) / std; clip 0.2; tokens whose ratio to the sampler is outside 0.5 to 5 count nothing",
         {"advantage": "zscore", "correction": {"use": "icepop", "low": 0.5, "high": 5.0}} | CLIP),
+    "seq_mis": Preset("2510.18855 + TRL's sequence_mask",
+        "A = (r - mean) / std; clip 0.2; times the sequence's ratio to the sampler, 0 where that is outside 0.5 to 2",
+        {"advantage": "zscore", "correction": {"use": "icepop", "low": 0.5, "high": 2.0, "level": "seq_sum"}} | CLIP),
+    "geo_mask": Preset("SkyRL, OpenRLHF, NeMo RL",
+        "A = (r - mean) / std; clip 0.2; sequences whose mean ratio to the sampler is in 0.99 to 1.01; tis",
+        {"advantage": "zscore", "correction": [
+            {"use": "within", "low": 0.99, "high": 1.01, "level": "seq_mean"}, {"use": "tis", "cap": 2.0}]} | CLIP,
+        note="a geometric mean of ratios; the bounds are for long completions, short ones leave them by noise"),
+    "dppo_tv": Preset("2602.04879",
+        "A = (r - mean) / std; -A sg(min(R, 20)) log p of tokens with p - p_old within 0.15 in the direction of A",
+        {"advantage": "zscore", "weight": {"policy": "dppo_tv", "demo": "one"}} | NO_CLIP, note=TO_SAMPLER),
+    "dppo_kl": Preset("2602.04879",
+        "dppo_tv, of tokens whose KL(p_old || p), the token against all others, is within 0.05",
+        {"advantage": "zscore", "weight": {"policy": "dppo_kl", "demo": "one"}} | NO_CLIP, note=TO_SAMPLER),
+    "gmpo": Preset("2507.20673",
+        "A = (r - mean) / std; -A exp(mean log-ratio of a sequence), each token's within 0.4; mean of sequences",
+        GRPO | {"weight": {"policy": "gmpo", "demo": "one"}} | NO_CLIP,
+        note="the correction's factor stands on each token, not on the sequence's ratio"),
+    "vespo": Preset("2602.10693",
+        "A = (r - mean) / std; -A sg(W^k exp(l (1 - W))) log p, W the sequence's ratio to the sampler; k 2, l 3, or "
+        "3, 2 where A < 0",
+        {"advantage": "zscore", "weight": {"policy": "vespo", "demo": "one"}, "correction": "none"} | NO_CLIP,
+        note="the ratio to the sampler stands in W whole; TRL puts its capped correction there"),
+    "dro": Preset("2405.19107 + 2501.12599",
+        "A = r - mean; -A log p + 0.1 / 2 (log-ratio to the sampler)^2, summed over a sequence",
+        {"weight": {"policy": "dro", "demo": "one"}, "correction": "none", "aggregate": "seq_token_sum"} | NO_CLIP,
+        note="the papers leave beta to the task and square the sequence's log-ratio; here each token's, as in Tinker"),
+    "pass_at_k": Preset("2508.10751",
+        "A = the mean of (R - mean) / std over the pairs that a completion is in, R = 1 if any is right; clip 0.2/0.28",
+        {"advantage": {"use": "pass_at_k", "k": 2}}, note="larger sets: advantage: {use: pass_at_k, k: 4}"),
+    "gdpo": Preset("2601.05242",
+        "A = the sum of (r_k - mean) / std of each part of the reward, whitened over the step's tokens; clip 0.2",
+        {"advantage": {"use": "gdpo", "scale": "whiten"}} | CLIP,
+        note="parts count alike, whatever they pay; {use: gdpo, scale: whiten, weights: {format: 0.1}} says otherwise"),
     "clip_cov": Preset("2505.22617", "dapo without its clip; 0.02 % of the tokens with covariance in (1, 5) masked",
         DAPO | {"clip_low": 1.0, "clip_high": 1.0,
          "mask": {"use": "clip_cov", "share": 2e-4, "low": 1.0, "high": 5.0}}),

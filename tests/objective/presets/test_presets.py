@@ -45,7 +45,8 @@ def test_which_presets_wait_for_a_data_path():
 
 def test_which_presets_need_the_two_phase_head():
     assert {name for name in RUNNABLE if not made(preset=name, group_size=8).is_local} == {
-        "iw_sft", "gspo", "luspo", "srft", "dpo", "rpo", "ipo", "simpo", "deepseek_v3_2",
+        "iw_sft", "gspo", "luspo", "seq_mis", "geo_mask", "gmpo", "vespo", "srft", "dpo", "rpo", "ipo", "simpo",
+        "deepseek_v3_2",
     }  # fmt: skip
 
 

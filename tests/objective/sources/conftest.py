@@ -46,6 +46,8 @@ class Member:
     is_greedy: bool
     is_cut: bool
     """Ended at the limit where such completions are masked: in the baseline, in no sum of the loss."""
+    parts: dict
+    """Of the reward, by name."""
     answer: str
     prefix: int
     """How many of its tokens were forced."""
@@ -127,7 +129,7 @@ class Scene:
         finish = "length" if self.masks_cut and index % 3 == 1 else "eos"
         rollout = Rollout(item, tuple(range(7, 7 + size)), role, engine, np.zeros(size, np.int32), finish, "")
         verdict = Verdict(float(score), "correct" if score == 1 else "wrong", extracted=str(index % 3))
-        return Scored(rollout, verdict, float(reward))
+        return Scored(rollout, verdict, float(reward), {"score": float(score), "rest": float(reward - score)})
 
     def of_paper(self):
         """The drawn groups as lists of `Member`, a list an update; and the leaves by completion."""
@@ -146,6 +148,7 @@ class Scene:
                         member.verdict is None,
                         rollout.request.sampling.temperature == 0,
                         rollout.finish == "length",
+                        member.parts,
                         member.verdict.extracted if member.verdict else "",
                         len(rollout.request.forced_ids),
                         **columns,
