@@ -25,6 +25,7 @@ from r1lab.rollout.requests import RequestMaker, training_sampling
 from r1lab.rollout.reward import Reward
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.scorers import Scorers
+from r1lab.rollout.steps import with_steps
 from r1lab.timing import Watch
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -101,6 +102,7 @@ class Feed:
         sampling = training_sampling(self.stage)
         self.maker = RequestMaker(self.renderer, f"train/{self.stage.name}", self.seed, sampling)
         self.errors, self.watch = ErrorWindow(self.stage.max_error_rate), Watch()
+        self.has_warned = False
 
     def block(self, prompts: int) -> list[Settled]:
         """A step's groups in draw order: waves of as many problems as are still missing, until `prompts` are kept or
@@ -116,6 +118,7 @@ class Feed:
             draws = self.sampler.draw(len(settled), min(missing, limit - len(settled)), self.stage.group_size)
             settled += self._settle_wave(draws)
         self.engine.sleep()
+        self._warn_without_steps(settled)
         return settled
 
     def observe(self, block: Sequence[Settled]) -> None:
@@ -140,7 +143,8 @@ class Feed:
             planned_again = []
             # Generate, verify, reward: the plans of the wave together -> the new members of each group, tuple[Scored].
             for (draw, _), members in zip(plans, self._members(plans), strict=True):
-                group = groups[draw.number] = Group(draw, groups[draw.number].members + members)
+                located = tuple(self._with_steps(member) for member in members)
+                group = groups[draw.number] = Group(draw, groups[draw.number].members + located)
                 # Settle: the group with all its members -> kept, dropped with a reason, or sampled further.
                 decision = self._settle(group)
                 if isinstance(decision, Again):
@@ -170,6 +174,25 @@ class Feed:
         rollouts = [rollout for rollout, _ in judged]
         said = self.scorers.said(rollouts, self.problems) if self.scorers else [{}] * len(rollouts)
         return [self._reward(each).scored(each, verdicts, learned) for (each, verdicts), learned in zip(judged, said)]
+
+    def _warn_without_steps(self, block: Sequence[Settled]) -> None:
+        """One line where credit by steps finds none in a whole block: it is the completions' then."""
+        credit = self.objective.step_credit
+        sampled = [
+            each for settled in block for each in settled.drawn.members if each.verdict and each.reward is not None
+        ]
+        if credit is None or self.has_warned or not sampled or any(each.steps is not None for each in sampled):
+            return
+        self.has_warned = True
+        if ranks.is_first():
+            print(
+                f"r1lab: warning: objective.credit: steps, and none of a step's {len(sampled)} verdicts of "
+                f"{credit.source!r} tells steps apart; each completion is credited as a whole",
+                file=sys.stderr,
+            )
+
+    def _with_steps(self, member: Scored) -> Scored:
+        return with_steps(member, self.objective.step_credit, self.renderer, self.stage.truncated)
 
     def _reward(self, rollout: Rollout) -> Reward:
         return self.rewards[self.problems[rollout.request.problem_id].source]

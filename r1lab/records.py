@@ -155,6 +155,8 @@ class Scored:
     """Another verifier's, which decides nothing; None where it was not asked."""
     raw: dict[str, float | Steps] = field(default_factory=dict)
     """What learned scorers say, by the part of the reward, before weights."""
+    steps: tuple[tuple[int, float], ...] | None = None
+    """(end, score) of the steps that `objective.credit` reads, `end` in tokens; None where it reads none."""
 
     @property
     def is_sampled(self) -> bool:

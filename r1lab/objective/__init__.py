@@ -12,7 +12,7 @@ import numpy as np
 
 from r1lab import plugin
 from r1lab.errors import RecipeError
-from r1lab.objective import rules
+from r1lab.objective import rules, step_credit
 from r1lab.objective.advantage import ADVANTAGES
 from r1lab.objective.aggregate import AGGREGATES
 from r1lab.objective.contradictions import refuse
@@ -49,6 +49,7 @@ def build(knobs: ObjectiveConfig, *, max_new_tokens: int, truncated: str = "scor
         max_draws=max_draws,
         advantage=advantage,
         credit=credit,
+        step_credit=step_credit.build(fields["credit"]),
         weight=weight,
         clip=clip,
         clips_sequences=clipped == "sequence",
@@ -85,10 +86,11 @@ def filled(knobs: ObjectiveConfig) -> dict:
 
 def _equal_teaches_nothing(knobs: ObjectiveConfig) -> bool:
     """Whether groups of equal rewards have no advantages, so that the default may leave them out: not where a recipe
-    states an advantage that looks at each reward alone, or pays for KL in the reward."""
+    states an advantage that looks at each reward alone, pays for KL in the reward, or credits steps."""
     name, _ = plugin.split(knobs.advantage or COMMON["advantage"], "objective.advantage")
     in_reward = knobs.kl is not None and knobs.kl.where == "reward"
-    return name in ADVANTAGES and ADVANTAGES[name].relative and not in_reward
+    by_steps = knobs.credit is not None and plugin.split(knobs.credit, "objective.credit")[0] != "outcome"
+    return name in ADVANTAGES and ADVANTAGES[name].relative and not in_reward and not by_steps
 
 
 def _advantage(spec: Any) -> tuple[Term, Credit]:

@@ -6,12 +6,13 @@ from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.objective import mix
 from r1lab.objective.objective import Objective
+from r1lab.objective.step_credit import ADVANTAGES_OF_STEPS
 from r1lab.records import Role
 
 
 def refuse(objective: Objective, fields: dict, group_size: int) -> None:
     """RecipeError with the first contradiction: the values, and the remedy."""
-    for check in (_group_size, _depth, _demonstrations, _pairs, _partners, _unused):
+    for check in (_group_size, _depth, _steps, _demonstrations, _pairs, _partners, _unused):
         check(objective, fields, group_size)
 
 
@@ -29,6 +30,22 @@ def _depth(objective: Objective, fields: dict, group_size: int) -> None:
         raise RecipeError(
             f"objective.advantage.k: {k} must be from 1 to below group_size {group_size}, of which sets of k are "
             "compared; raise group_size or lower k"
+        )
+
+
+def _steps(objective: Objective, fields: dict, group_size: int) -> None:
+    """What steps are compared with has to be a mean: other advantages are of one reward a completion."""
+    if objective.step_credit is None:
+        return
+    if _name(fields["advantage"]) not in ADVANTAGES_OF_STEPS:
+        raise RecipeError(
+            f"objective.credit: {fields['credit']!r} with advantage {fields['advantage']!r}, which compares whole "
+            f"rewards; use advantage: {' or '.join(ADVANTAGES_OF_STEPS)}, or credit: outcome"
+        )
+    if objective.credit.scale == "batch_std":
+        raise RecipeError(
+            f"objective.advantage: {fields['advantage']!r} divides by the deviation of whole rewards, and credit "
+            f"{fields['credit']!r} has steps; use advantage: zscore, or scale: whiten"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from r1lab import plugin
 from r1lab.objective.entropy import Coefficient
 from r1lab.objective.group import All
+from r1lab.objective.step_credit import StepCredit
 from r1lab.objective.term import Need, Term
 from r1lab.records import Role
 
@@ -61,6 +62,8 @@ class Objective:
     max_draws: int
     advantage: Term
     credit: Credit
+    step_credit: StepCredit | None
+    """How steps are credited; None where a completion has one advantage."""
     weight: Mapping[Role, Term]
     clip: tuple[float, float] | None
     """(low, high), or None where no weight clips."""

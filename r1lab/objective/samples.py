@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from r1lab import plugin
 from r1lab.errors import RecipeError, RunError
 from r1lab.objective import credit, mix
 from r1lab.objective.aggregate import scales
@@ -39,14 +40,19 @@ def samples_of_group(objective: Objective, group: Group) -> list[Sample]:
     return samples
 
 
-def advantages(objective: Objective, members: Sequence[Scored]) -> np.ndarray:
-    """One advantage a member: of those compared as the recipe says, 0 of a greedy baseline, 1 of a demonstration."""
+def advantages(objective: Objective, members: Sequence[Scored]) -> Sequence[float | np.ndarray]:
+    """One advantage a member, or one of each of its tokens where steps are credited: of those compared as the recipe
+    says, 0 of a greedy baseline, 1 of a demonstration."""
     joins = objective.credit.include_demo or not objective.rule.samples
     compared = [not is_greedy(member) and (member.is_sampled or joins) for member in members]
     of_members = np.where([is_greedy(member) for member in members], 0.0, 1.0)
     chosen = [member for member, is_compared in zip(members, compared, strict=True) if is_compared]
     if not chosen:
         return of_members
+    if objective.step_credit is not None:
+        epsilon = plugin.settings_of(objective.advantage.fn).get("epsilon")
+        of_steps = iter(objective.step_credit.advantages(chosen, epsilon))
+        return [next(of_steps) if joined else one for joined, one in zip(compared, of_members, strict=True)]
     rewards = np.array([member.reward for member in chosen], np.float64)
     given = {
         "scores": np.array([member.score for member in chosen], np.float64),

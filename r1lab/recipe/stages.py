@@ -163,6 +163,9 @@ class ObjectiveConfig(Config):
     """{select: a rule of `r1lab.objective.rules`, its settings, refill: {max_draws: 3}}."""
     advantage: Annotated[Use | None, RESULT] = None
     """A row of `r1lab.objective.advantage`, or {use, its settings, scale: none | batch_std | whiten}."""
+    credit: Annotated[Use | None, RESULT] = None
+    """outcome: one advantage a completion; {use: steps, source: verdict | a part of the reward, form: return |
+    sum_normalized | min}: one a token, from the scores of the steps that the source tells apart."""
     weight: Annotated[WeightConfig | None, RESULT] = None
     """Weight function by role, such as {policy: ppo, demo: one}."""
     clip_low: Annotated[Amount | None, RESULT] = None

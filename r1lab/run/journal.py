@@ -194,7 +194,7 @@ def _utf8(text: str) -> str:
 def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
     """`verdicts` and `parts` as JSON in their own order; `part/<name>` beside them for people."""
     further = [json.dumps({name: _plain(each) for name, each in scored.verdicts.items()}) for scored in members]
-    second = [json.dumps(_plain(scored.second)) if scored.second else None for scored in members]
+    second = [_json(scored.second and _plain(scored.second)) for scored in members]
     parts = [{name: float(value) for name, value in scored.parts.items()} for scored in members]
     names = sorted({name for each in parts for name in each})
     return {
@@ -203,8 +203,13 @@ def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
         "raw": pa.array([json.dumps(scored.raw) for scored in members], pa.string()),
         "reward": pa.array([scored.reward for scored in members], pa.float64()),
         "parts": pa.array([json.dumps(each) for each in parts], pa.string()),
+        "credited_steps": pa.array([_json(scored.steps) for scored in members], pa.string()),
         **{f"part/{name}": pa.array([each.get(name) for each in parts], pa.float64()) for name in names},
     }
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else json.dumps(value)
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:
@@ -297,7 +302,8 @@ def _scored(row: dict[str, Any]) -> Scored:
     further = {name: _verdict(each) for name, each in json.loads(row["verdicts"]).items()}
     second = _verdict(json.loads(row["second"])) if row.get("second") else None
     raw = {name: _steps(value) for name, value in json.loads(row.get("raw") or "{}").items()}
-    return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further, second, raw)
+    steps = _steps(json.loads(row.get("credited_steps") or "null"))
+    return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further, second, raw, steps)
 
 
 def _verdict(row: dict[str, Any]) -> Verdict:

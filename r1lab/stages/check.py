@@ -171,7 +171,7 @@ def check_knobs(
     check_names(stage)
     _refuse_unread_rewards(stage)
     check_metrics(stage)
-    check_part_weights(built, stage)
+    check_parts(built, stage)
     return built, rewards_of(stage)
 
 
@@ -279,17 +279,20 @@ def _refuse_unread_rewards(stage: AnyStageConfig) -> None:
             )
 
 
-def check_part_weights(built: objective.Objective, stage: AnyStageConfig) -> None:
-    """RecipeError where an advantage weighs what is no part of the reward (`gdpo`), or by what is no number."""
+def check_parts(built: objective.Objective, stage: AnyStageConfig) -> None:
+    """RecipeError where an objective names what is no part of the reward, or weighs it by what is no number."""
     weights = plugin.settings_of(built.advantage.fn).get("weights") or {}
     what = "objective.advantage.weights"
     if not isinstance(weights, Mapping) or any(type(value) not in (int, float) for value in weights.values()):
         raise RecipeError(f"{what}: {weights!r} must be a number by part of the reward, such as {{score: 1.0}}")
-    for name in weights:
-        parts = getattr(stage, "reward", {})
+    parts = getattr(stage, "reward", {})
+    named = [(what, name) for name in weights]
+    if built.step_credit and built.step_credit.source != "verdict":
+        named.append(("objective.credit.source", built.step_credit.source))
+    for key, name in named:
         if name not in parts:
             raise RecipeError(
-                f"{what}: {name!r} is no part of the reward: {', '.join(parts)}{did_you_mean(name, parts)}"
+                f"{key}: {name!r} is no part of the reward: {', '.join(parts)}{did_you_mean(name, parts)}"
             )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 COMMON: dict[str, Any] = {  # what presets overlay; preset `default` too
     "group": {"select": "all"},
     "advantage": "mean",
+    "credit": "outcome",
     "weight": {"policy": "ppo", "demo": "one"},
     "clip_low": 0.2,
     "clip_high": 0.28,
