@@ -58,6 +58,9 @@ class SourceConfig(Config):
     """What its completions are paid in an rl stage; else the stage's."""
     weight: Annotated[Above, RESULT] = 1.0
     """Share of the draws in a mixture, relative to the other sources."""
+    shift: Annotated[bool, FREE] = False
+    """Of an evaluation set: its problems are of another distribution than training's. A comparison shows it beside the
+    others, and never chooses it by itself."""
 
     @model_validator(mode="after")
     def _one_origin(self):

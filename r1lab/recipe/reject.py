@@ -20,7 +20,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
-from r1lab.recipe.base import FREE, RESULT, Above, Config, Count, Positive, Share
+from r1lab.recipe.base import FREE, RESULT, Above, Config, Count, Positive, Share, Use
 from r1lab.recipe.scorers import JudgeScorerConfig
 from r1lab.recipe.stages import EvalConfig, ObjectiveConfig, StageConfig
 from r1lab_data.language import SCRIPTS
@@ -75,6 +75,8 @@ class DatasetStageConfig(StageConfig):
     """Completions per problem."""
     temperature: Annotated[Above, RESULT] = 1.0
     """Of the completions."""
+    train_verifier: Annotated[Use | None, RESULT] = None
+    """Replaces the problems' own verdicts: a control or noise, as in an rl stage."""
     max_error_rate: Annotated[Share, FREE] = 0.02
     """Largest share of `error` verdicts in the last 1,000 completions."""
     print_samples: Annotated[Count, FREE] = 10

@@ -321,6 +321,9 @@ class RlStageConfig(TrainStageConfig):
     """Of the rollouts."""
     reward: Annotated[dict[str, float | dict[str, Any]], RESULT] = {"score": 1.0}
     """Parts and their weights; `score` is the problem's own verifier."""
+    train_verifier: Annotated[Use | None, RESULT] = None
+    """Replaces the problems' own verdicts, in training alone: a control {use: control, kind: random, rate} (or kind
+    shuffled, format), or {use: noisy, false_negative, false_positive} (`r1lab.rollout.train_verifier`)."""
     second_verifier: Annotated[Use | None, FREE] = None
     """Verifies a sample of the rollouts too, as an alarm (`r1lab.rollout.reward`); changes no reward."""
     truncated: Annotated[Literal["score", "zero", "mask"], RESULT] = "score"

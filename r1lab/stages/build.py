@@ -18,7 +18,7 @@ from r1lab.run.folder import RunFolder
 from r1lab.run.progress import Progress
 from r1lab.seeds import derive
 from r1lab.stages import scoring
-from r1lab.stages.check import curriculum_of
+from r1lab.stages.check import curriculum_of, train_verifier
 from r1lab.stages.prepare import Ready
 
 
@@ -43,7 +43,8 @@ def sampler(ready: Ready, plan: Plan) -> Sampler:
 def verification(ready: Ready, plan: Plan, stack: ExitStack) -> Verification:
     table = {**ready.table, **(Voting(ready.table).table if ready.sets else {})}
     uses = {name: reward.uses for name, reward in ready.rewards.items()}
-    pool = Verification(table, uses, ready.stage.workers, (str(plan.base), os.getcwd()))
+    control, paths = train_verifier(ready.stage), (str(plan.base), os.getcwd())
+    pool = control.verification(ready.sources, plan.seed, table, uses, ready.stage.workers, paths)
     stack.callback(pool.close)
     return pool
 

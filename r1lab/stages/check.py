@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import r1lab_verifiers as verifiers
 from r1lab import objective, plugin
@@ -36,6 +37,7 @@ from r1lab.rollout import curriculum, labelled, renderer, verification
 from r1lab.rollout.gold_answers import Golds
 from r1lab.rollout.problems import load_problems
 from r1lab.rollout.reward import Reward, ScorerSpec
+from r1lab.rollout.train_verifier import TrainVerifier, refuse_elsewhere
 from r1lab.run import trackers
 from r1lab.stages import scoring
 from r1lab_data import Problem
@@ -135,12 +137,13 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
         raise RecipeError(
             f"verifier: none for problem {unjudged.id!r} of {unjudged.source!r}; set verifier: (numeric, ...)"
         )
-    golds = Golds(table, stage.on_bad_gold, stage.workers)
+    golds, control = Golds(table, stage.on_bad_gold, stage.workers), train_verifier(stage)
     for name, reward in rewards.items():
-        golds.try_plug_ins({name: sources[name]}, reward.table, plan.base)
+        golds.try_plug_ins({name: sources[name]}, {*reward.table, *control.table}, plan.base)
         sources[name] = golds.usable(name, sources[name])
         if sources[name]:
-            golds.check_reward_functions(dict.fromkeys(reward.table, sources[name][0]))
+            golds.check_reward_functions(dict.fromkeys({**reward.table, **control.table}, sources[name][0]))
+    control.check(sources, table)
     golds.try_plug_ins({each.name: each.problems for each in sets}, base=plan.base)
     sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
     return Checked(stage, location, sources, sets, built, rewards, table, [*notes, *golds.notes], scorers, texts)
@@ -172,6 +175,7 @@ def check_knobs(
     _refuse_unread_rewards(stage)
     check_metrics(stage)
     check_parts(built, stage)
+    refuse_elsewhere(judging(stage))
     return built, rewards_of(stage)
 
 
@@ -179,9 +183,25 @@ def tables(stage: AnyStageConfig, rewards: Mapping[str, Reward]) -> dict[str, ve
     """The verifiers that a stage's knobs name."""
     sources = [*stage.data.values(), *stage.eval.sets.values()]
     named = [spec for spec in (stage.verifier, *(source.verifier for source in sources)) if spec]
-    return verification.resolve(named) | {
-        key: each for reward in rewards.values() for key, each in reward.table.items()
-    }
+    of_parts = {key: each for reward in rewards.values() for key, each in reward.table.items()}
+    return verification.resolve(named) | of_parts | train_verifier(stage).table
+
+
+def train_verifier(stage: AnyStageConfig) -> TrainVerifier:
+    """What replaces the verdicts in training, of stages that sample for it."""
+    return TrainVerifier(getattr(stage, "train_verifier", None))
+
+
+def judging(stage: AnyStageConfig) -> Iterator[tuple[str, Any]]:
+    """Where the stage names verifiers, and which."""
+    yield "verifier", stage.verifier
+    yield "second_verifier", getattr(stage, "second_verifier", None)
+    yield from (
+        (f"reward.{name}", each if isinstance(each, dict) else name)
+        for name, each in getattr(stage, "reward", {}).items()
+    )
+    for where, sources in (("data", stage.data), ("eval.sets", stage.eval.sets)):
+        yield from ((f"{where}.{name}.verifier", source.verifier) for name, source in sources.items())
 
 
 def key_of(stage: AnyStageConfig, source: str) -> str:
@@ -317,6 +337,11 @@ def check_names(stage: AnyStageConfig) -> None:
             # "gym:chain_sum"; not "held out"
             if not re.fullmatch(r"[\w.:-]+", name):
                 raise RecipeError(f"{what}: name {name!r} must be letters, digits, '.', '_', ':' or '-'")
+    for name, source in stage.data.items():
+        if source.shift:
+            raise RecipeError(
+                f"{key_of(stage, name)}.shift: marks a set under eval.sets, this is trained on; leave it out"
+            )
 
 
 def _check_ids(sources: Mapping[str, list[Problem]]) -> None:
