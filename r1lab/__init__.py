@@ -50,8 +50,9 @@ def train(
 def compare(recipes: Sequence[dict[str, Any] | str | Path], *overrides: str, **options: Any) -> "Comparison":
     """Recipes x seeds as paired runs at one budget, compared with intervals, as `r1lab compare` does.
 
-    `options` are `seeds`, `out`, `jobs`, `on` and `targets` of `r1lab.comparison.compare.compare`. RecipeError where
-    the recipes are wrong or cannot be compared, and nothing is run; RunError where a run failed.
+    `options` are `seeds`, `out`, `jobs`, `on`, `targets`, `controls`, `sweep`, `match` and `by` of
+    `r1lab.comparison.compare.compare`. RecipeError where the recipes are wrong or cannot be compared, and nothing is
+    run; RunError where a run failed.
     """
     from r1lab.comparison.compare import compare
 

@@ -125,23 +125,24 @@ def _train(recipe: str, overrides: list[str], from_checkpoint: str) -> None:
 
 @app.command()
 def compare(
-    arguments: Annotated[
-        list[str], typer.Argument(metavar="RECIPE...", help="Recipes, or runs' folders; then key.path=value for all")
-    ],
+    arguments: given.Compared,
     seeds: Annotated[int, typer.Option(help="Runs of each recipe, at seeds 0, 1, ...")] = 3,
     jobs: Annotated[int, typer.Option(help="Runs at once: one a GPU, or sharing the cores")] = 1,
     on: Annotated[str | None, typer.Option(help="The evaluation set; else the first that all have")] = None,
     target: Annotated[list[float] | None, typer.Option(help="A score whose cost to tell; may be repeated")] = None,
+    controls: given.Controls = "",
+    sweep: given.Sweep = None,
+    match: given.Match = None,
+    by: given.By = "end",
 ) -> None:
     """Recipes x seeds as paired runs at one budget, and what their differences show; goes on where it stopped."""
-    from r1lab.comparison.compare import compare
-
     recipes, overrides, out = given.recipes(arguments)
-    made = compare(recipes, *overrides, seeds=seeds, out=out, jobs=jobs, on=on, targets=target or ())
+    more = {"controls": controls, "sweep": sweep, "match": match, "by": by}
+    made = r1lab.compare(recipes, *overrides, seeds=seeds, out=out, jobs=jobs, on=on, targets=target or (), **more)
     from r1lab.comparison import summary
 
-    typer.echo(summary.text(made.findings))
-    typer.echo(f"{made.page} shows it; {made.path / 'comparison.json'} has the figures")
+    told = summary.text(made.findings)
+    typer.echo(f"{told}\n{made.page} shows it; {made.path / 'comparison.json'} has the figures")
 
 
 @app.command()

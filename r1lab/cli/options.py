@@ -37,6 +37,16 @@ Where = Annotated[
 WorkersOption = Annotated[int | None, typer.Option(help="Processes at once; as many as cores where not said")]
 Deadline = Annotated[float, typer.Option(help="Seconds a check may take")]
 Memory = Annotated[int, typer.Option(help="MiB of one process")]
+Compared = Annotated[
+    list[str], typer.Argument(metavar="RECIPE...", help="Recipes, or runs' folders; then key.path=value for all")
+]
+Controls = Annotated[
+    str,
+    typer.Option(metavar="[RECIPE:]KIND,...", help="Verdicts replaced in training: random, shuffled, format=VERIFIER"),
+]
+Sweep = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Each recipe at each value of a key")]
+Match = Annotated[str | None, typer.Option(help="What budgets are matched in: tokens, flops or problems")]
+By = Annotated[str, typer.Option(help="Which evaluation of a run counts: end or best")]
 TASK = "task:"
 
 

@@ -3,18 +3,20 @@
 failed unfinished seeds      a run is missing, so what is left is a choice
 evaluation_set               other problems, another sampling, another source: not one examination
 verifier_version             verified by something else
-budget                       over 2 % apart in what was spent
+budget                       over 2 % apart in what was spent, or in what budgets are matched in
 errors                       over 1 % of a run's completions could not be judged
 one_seed too_few_problems    nothing to tell chance from a difference by
+best                         which evaluation was the best is not known
 not_separated                the interval holds zero, by itself or after Holm's correction
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from r1lab.comparison.spent import MOST_APART_SHARE, apart
 from r1lab.comparison.trials import Trial
 
-MOST_APART_SHARE, MOST_ERROR_SHARE = 0.02, 0.01
+MOST_ERROR_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,15 @@ def _differing(trials: Sequence[Trial], name: str, conditions: Callable) -> list
 
 def _budget(trials: Sequence[Trial], unit: str) -> list[Refusal]:
     spent = {each.name: getattr(each, unit) for each in trials}
+    if unknown := [name for name, value in spent.items() if value is None]:
+        return [Refusal("budget", f"{unknown[0]}: its {unit} are not known, its rollouts are gone")]
     least, most = min(spent, key=spent.__getitem__), max(spent, key=spent.__getitem__)
-    apart = (spent[most] - spent[least]) / max(1, spent[most])
-    if apart <= MOST_APART_SHARE:
+    share = apart(list(spent.values()))
+    if share <= MOST_APART_SHARE:
         return []
-    spread = f"{least} spent {spent[least]:,} {unit}, {most} {spent[most]:,}"
-    return [Refusal("budget", f"{spread}: {apart:.1%} apart, over {MOST_APART_SHARE:.0%}")]
+    had = "was trained on" if unit == "problems" else "spent"
+    spread = f"{least} {had} {spent[least]:,} {unit}, {most} {spent[most]:,}"
+    return [Refusal("budget", f"{spread}: {share:.1%} apart, over {MOST_APART_SHARE:.0%}")]
 
 
 def _listed(seeds: Sequence[int]) -> str:

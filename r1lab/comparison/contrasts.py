@@ -6,11 +6,11 @@ here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 
 import numpy as np
 
 from r1lab.comparison.comparable import Refusal, reasons_not_to_rank
+from r1lab.comparison.design import Design
 from r1lab.comparison.trials import Trial
 from r1lab.stats import paired
 from r1lab.stats.intervals import Interval, mean_interval, wilson
@@ -61,18 +61,39 @@ class Contrast:
 
 
 def contrasts(
-    regimes: Mapping[str, Sequence[Trial]], set_name: str, unit: str = "tokens", failed: Mapping[str, str] | None = None
+    regimes: Mapping[str, Sequence[Trial]],
+    set_name: str,
+    unit: str = "tokens",
+    failed: Mapping[str, str] | None = None,
+    design: Design | None = None,
 ) -> list[Contrast]:
-    """All pairs, in the regimes' order; regimes without a run are left out."""
-    having = {name: trials for name, trials in regimes.items() if trials}
-    found = [_contrast(having[a], having[b], set_name, unit, failed or {}) for a, b in combinations(having, 2)]
-    return _corrected(found)
+    """The pairs of a design (else all), in the regimes' order; regimes without a run are left out."""
+    having, design = {name: trials for name, trials in regimes.items() if trials}, design or Design()
+    budgets = (unit, failed or {})
+    return _corrected(
+        [_contrast(having[a], having[b], set_name, design.by, *budgets) for a, b in design.pairs(list(having))]
+    )
 
 
-def score(trials: Sequence[Trial], set_name: str) -> Interval:
-    """A regime's mean score: over seeds and problems, of one seed over problems alone."""
-    lasts = [each.last_evaluation(set_name) for each in trials]
-    return _of_outcomes(np.stack([each.right_N for each in lasts]), lasts[0].completions)
+def score(trials: Sequence[Trial], set_name: str, by: str = "end") -> Interval | None:
+    """A regime's mean score: over seeds and problems, of one seed over problems alone. None where it is not known."""
+    right_SN = [each.right_N(set_name, by) for each in trials]
+    if any(right_N is None or len(right_N) != len(right_SN[0]) for right_N in right_SN):
+        return None
+    return _of_outcomes(np.stack(right_SN), trials[0].last_evaluation(set_name).completions)
+
+
+def gain(trials: Sequence[Trial], set_name: str) -> Interval | None:
+    """By how much a regime ends above where it began, paired by problem and seed; None where it is not known."""
+    pairs = [(each.first_evaluation(set_name), each.last_evaluation(set_name)) for each in trials]
+    differences = [
+        last.right_N - first.right_N for first, last in pairs if first is not None and first.problems == last.problems
+    ]
+    if len(differences) < len(pairs) or len(differences[0]) < 2 or len({len(each) for each in differences}) > 1:
+        return None
+    if len(differences) == 1:
+        return mean_interval(differences[0].tolist())
+    return paired.interval(paired.mean_squares(np.stack(differences), 1 / pairs[0][1].completions))
 
 
 def _of_outcomes(right_SN: np.ndarray, completions: int) -> Interval:
@@ -85,14 +106,21 @@ def _of_outcomes(right_SN: np.ndarray, completions: int) -> Interval:
     return mean_interval(values.tolist())
 
 
-def _contrast(a: Sequence[Trial], b: Sequence[Trial], set_name: str, unit: str, failed: Mapping[str, str]) -> Contrast:
+def _contrast(
+    a: Sequence[Trial], b: Sequence[Trial], set_name: str, by: str, unit: str, failed: Mapping[str, str]
+) -> Contrast:
     contrast = Contrast(a[0].regime, b[0].regime, refusals=tuple(reasons_not_to_rank(a, b, set_name, unit, failed)))
     last_evaluations = [{each.seed: each.last_evaluation(set_name) for each in trials} for trials in (a, b)]
     seeds = sorted(last_evaluations[0].keys() & last_evaluations[1].keys())
     problems = {last_evaluation.problems for each in last_evaluations for last_evaluation in each.values()}
     if not seeds or len(problems) > 1:
         return contrast
-    difference_SN = np.stack([last_evaluations[0][seed].right_N - last_evaluations[1][seed].right_N for seed in seeds])
+    right = [{each.seed: each.right_N(set_name, by) for each in trials} for trials in (a, b)]
+    rows = [(right[0][seed], right[1][seed]) for seed in seeds]
+    if any(one is None or other is None for one, other in rows):
+        gone = Refusal("best", "an evaluation's table is gone, so the best one is not known")
+        return replace(contrast, refusals=(*contrast.refusals, gone))
+    difference_SN = np.stack([one - other for one, other in rows])
     contrast = replace(contrast, by_seed={seed: float(row.mean()) for seed, row in zip(seeds, difference_SN)})
     if difference_SN.shape[1] < 2:
         return contrast

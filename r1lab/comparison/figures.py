@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from itertools import cycle
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from r1lab.comparison.contrasts import Contrast
+from r1lab.comparison.design import Sweep
 from r1lab.comparison.findings import Findings, Regime
+from r1lab.report.coverage import Line, draw_coverage
 from r1lab.report.figures import Picture
 from r1lab.report.theme import DASHES, MARKERS, Theme, axes_grid, dress_axes, legend, png_pair, shown_label
 from r1lab.stats.intervals import Interval
@@ -29,7 +32,23 @@ def draw(findings: Findings) -> list[Picture]:
             0, Picture("differences", True, *png_pair(size, lambda figure, theme: _forest(figure, paired, theme)))
         )
     size = (9.6, 1.1 + 0.42 * len(findings.regimes))
-    return [*pictures, Picture("ends", True, *png_pair(size, lambda figure, theme: _ends(figure, findings, theme)))]
+    pictures.append(Picture("ends", True, *png_pair(size, lambda figure, theme: _ends(figure, findings, theme))))
+    if findings.design.sweep is not None:
+        sweep = findings.design.sweep
+        look = png_pair((9.6, 4.2), lambda figure, theme: _sweep(figure, findings, sweep, theme))
+        pictures.insert(0, Picture("sweep", True, *look))
+    if lines := _coverage_lines(findings):
+        pictures.append(Picture("coverage", True, *draw_coverage(lines)))
+    return pictures
+
+
+def _coverage_lines(findings: Findings) -> list[Line]:
+    """The model they began with, once, and what each regime made of it; none where one sample says nothing."""
+    arms = [(each.name, each.coverage) for each in findings.regimes if each.coverage and each.coverage.n > 1]
+    if not arms:
+        return []
+    base = ("before training", [(each.k, each.base) for each in arms[0][1].curve])
+    return [base, *((name, [(each.k, each.trained) for each in coverage.curve]) for name, coverage in arms)]
 
 
 def band(regime: Regime, set_name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -81,9 +100,43 @@ def _forest(figure: Figure, paired: Sequence[tuple[Contrast, Interval]], theme: 
     ax.grid(axis="y", visible=False)
 
 
-def _ends(figure: Figure, findings: Findings, theme: Theme) -> None:
-    """A line a regime: a mark a run, the mean with its interval."""
+def _sweep(figure: Figure, findings: Findings, sweep: Sweep, theme: Theme) -> None:
+    """A line a recipe over the values of the key, with its interval as a band; one that lacks the key is level."""
     (ax,) = axes_grid(figure, 1, 1)
+    counted = "at the end" if findings.design.by == "end" else "at its best"
+    dress_axes(ax, theme, shown_label(sweep.key), f"{shown_label(findings.on)}: right answers {counted}")
+    handles, at = [], {value: place for place, value in enumerate(sweep.values)}
+    known = {each.name for each in findings.regimes}
+    for (recipe, cells), colour, marker, dash in zip(
+        sweep.cells.items(), cycle(theme.runs), cycle(MARKERS), cycle(DASHES)
+    ):
+        having = [(at[value], findings.named(name).score) for value, name in cells.items() if name in known]
+        x, scores = [place for place, _ in having], [score for _, score in having]
+        look = {"color": colour, "linestyle": dash, "linewidth": 1.9, "marker": marker, "markersize": 5}
+        ax.fill_between(x, [each.low for each in scores], [each.high for each in scores], color=colour, alpha=0.16,
+                        linewidth=0)  # fmt: skip
+        ax.plot(x, [each.value for each in scores], **look)
+        handles.append(Line2D([], [], label=shown_label(recipe), **look))
+    ax.set_xticks(range(len(at)), [shown_label(value) for value in at])
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    legend(figure, handles, theme)
+
+
+def _ends(figure: Figure, findings: Findings, theme: Theme) -> None:
+    """A panel a set, a line a regime: a mark a run, the mean with its interval; sets of another distribution beside."""
+    panels = axes_grid(figure, 1 + len(findings.shifted), 1 + len(findings.shifted))
+    _ends_of_set(panels[0], findings, theme)
+    for ax, set_name in zip(panels[1:], findings.shifted):
+        dress_axes(ax, theme, f"{shown_label(set_name)} (shifted), at the end", "")
+        for row, (regime, colour, marker) in enumerate(zip(findings.regimes, cycle(theme.runs), cycle(MARKERS))):
+            if (score := regime.shifted.get(set_name)) is not None:
+                ax.plot([100 * score.low, 100 * score.high], [row, row], color=colour, linewidth=3.4)
+                ax.plot(100 * score.value, row, marker, color=colour, markersize=8)
+        ax.xaxis.set_major_formatter(PercentFormatter(100))
+        ax.grid(axis="y", visible=False)
+
+
+def _ends_of_set(ax: Axes, findings: Findings, theme: Theme) -> None:
     dress_axes(ax, theme, f"{shown_label(findings.on)}: right answers at the end", "")
     for row, (regime, colour, marker) in enumerate(zip(findings.regimes, cycle(theme.runs), cycle(MARKERS))):
         ax.plot([100 * regime.score.low, 100 * regime.score.high], [row, row], color=colour, linewidth=3.4)

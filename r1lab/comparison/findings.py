@@ -2,15 +2,21 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from r1lab.comparison.contrasts import Contrast, contrasts, ranking, score
+import numpy as np
+
+from r1lab.comparison.contrasts import Contrast, contrasts, gain, ranking, score
+from r1lab.comparison.design import Design, controls_among
+from r1lab.comparison.spent import QUANTITIES, is_matched
 from r1lab.comparison.trials import Trial, shared_set
 from r1lab.errors import RunError
+from r1lab.evaluation.coverage import Coverage, coverage
 from r1lab.run.manifest import r1lab_version
 from r1lab.stats.intervals import Interval
 
@@ -50,6 +56,16 @@ class Regime:
     base: float | None
     """Mean of the evaluations before the first step."""
     reached: Sequence[Reached]
+    gain: Interval | None = None
+    """The last evaluation minus that before the first step, paired; None where it is not known."""
+    end: Interval | None = None
+    """Its last evaluation, which `score` is unless the best one counts."""
+    best: Interval | None = None
+    """The best evaluation instead of the last, chosen for each half of the problems by the other half."""
+    shifted: Mapping[str, Interval] = field(default_factory=dict)
+    """Last evaluation on sets of another distribution than training's."""
+    coverage: Coverage | None = None
+    """Beside the model it began with; None where that was not evaluated."""
 
     @property
     def has_one_seed(self) -> bool:
@@ -58,6 +74,16 @@ class Regime:
     def mean(self, what: str) -> float:
         """Mean over the runs of `tokens`, `flops` or `seconds`."""
         return fmean(getattr(each, what) for each in self.trials)
+
+    @cached_property
+    def spent(self) -> dict[str, float | None]:
+        """Each quantity of `r1lab.comparison.spent`, mean over the runs; None where one of them does not know it."""
+        runs = [each.spent() for each in self.trials]
+        columns = {name: [run[name] for run in runs] for name in QUANTITIES}
+        return {
+            name: None if None in values else fmean(value for value in values if value is not None)
+            for name, values in columns.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -71,11 +97,24 @@ class Findings:
     contrasts: Sequence[Contrast]
     failed: Mapping[str, str]
     """Why, by run."""
+    design: Design = field(default_factory=Design)
+    shifted: Mapping[str, Sequence[Contrast]] = field(default_factory=dict)
+    """The same pairs on each set of another distribution than training's."""
+
+    @property
+    def arms(self) -> list[Regime]:
+        """All but the controls."""
+        return [each for each in self.regimes if each.name not in self.design.controls]
+
+    @property
+    def matched(self) -> dict[str, bool | None]:
+        """Whether all regimes had each quantity alike; None where it is not known."""
+        return {name: is_matched([each.spent[name] for each in self.regimes]) for name in QUANTITIES}
 
     @property
     def num_seeds(self) -> int:
         """The most that any pair shares; a pair with one says so itself."""
-        return max(each.num_seeds for each in self.contrasts)
+        return max((each.num_seeds for each in self.contrasts), default=1)
 
     @property
     def num_problems(self) -> int:
@@ -90,15 +129,30 @@ class Findings:
         """What is no reason against a ranking, and has to be known."""
         data = {trial.data for each in self.regimes for trial in each.trials}
         names = ", ".join(each.name for each in self.regimes)
-        return [f"{names}: not all were trained on one set of problems"] if len(data) > 1 else []
+        notes = [f"{names}: not all were trained on one set of problems"] if len(data) > 1 else []
+        keeping = {each.name for each in self.regimes for trial in each.trials if trial.keeps_best}
+        if keeping and len(keeping) < len(self.regimes):
+            notes.append(
+                f"keep_best is set in {', '.join(sorted(keeping))} alone; the ends and, for every regime alike, the "
+                "best evaluations are both shown"
+            )
+        return notes
 
     @property
     def best_first(self) -> list[Regime]:
-        return sorted(self.regimes, key=lambda each: -each.score.value)
+        """The arms, by their scores."""
+        return sorted(self.arms, key=lambda each: -each.score.value)
 
     def between(self, a: str, b: str) -> Contrast:
         """The pair, whichever way round it stands."""
         return next(each for each in self.contrasts if {each.a, each.b} == {a, b})
+
+    def pair(self, a: str, b: str) -> Contrast | None:
+        """The same; None where it is not of the design, or one of the two has no run."""
+        return next((each for each in self.contrasts if {each.a, each.b} == {a, b}), None)
+
+    def named(self, name: str) -> Regime:
+        return next(each for each in self.regimes if each.name == name)
 
     def summary(self, answer: str, folder: Path | None = None) -> dict[str, Any]:
         """As plain data, with the `answer` in words; paths are relative to `folder`. Only what stands under `seconds`
@@ -116,22 +170,37 @@ class Findings:
             "contrasts": [_contrast(each) for each in self.contrasts],
             "failed": dict(self.failed),
             "notes": self.notes,
+            "by": self.design.by,
+            "matched": self.matched,
+            "controls": dict(self.design.controls),
+            "sweep": {"key": self.design.sweep.key, "cells": self.design.sweep.cells} if self.design.sweep else None,
+            "shifted": {name: [_contrast(each) for each in pairs] for name, pairs in self.shifted.items()},
         }
 
 
 def findings(
-    regimes: Mapping[str, Sequence[Trial]], set_name: str | None, targets: Sequence[float], failed: Mapping[str, str]
+    regimes: Mapping[str, Sequence[Trial]],
+    set_name: str | None,
+    targets: Sequence[float],
+    failed: Mapping[str, str],
+    design: Design | None = None,
 ) -> Findings:
     """Compare what is there. RunError where fewer than two regimes have a run that was evaluated."""
     having = {name: trials for name, trials in regimes.items() if trials}
     if len(having) < 2:
         why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise RunError(f"only {', '.join(having) or 'none'} of the regimes has a run to compare ({why})")
-    name = shared_set({each.name: each.sets for trials in having.values() for each in trials}, set_name)
-    unit = _unit([each for trials in having.values() for each in trials])
+    design = design or Design()
+    design = replace(design, controls={**controls_among(having), **design.controls})
+    every = [each for trials in having.values() for each in trials]
+    marked = [set_name for set_name in every[0].shifted_sets if all(set_name in each.sets for each in every)]
+    name = shared_set({each.name: each.sets for each in every}, set_name, marked)
+    unit = design.match or _unit(every)
     aims = sorted({*_targets(having, name), *targets})
-    made = [_of_regime(regime, trials, name, aims) for regime, trials in having.items()]
-    return Findings(name, unit, made, contrasts(having, name, unit, failed), failed)
+    shifted = [each for each in marked if each != name]
+    made = [_of_regime(regime, trials, name, aims, shifted, design.by) for regime, trials in having.items()]
+    further = {each: contrasts(having, each, unit, failed, design) for each in shifted}
+    return Findings(name, unit, made, contrasts(having, name, unit, failed, design), failed, design, further)
 
 
 def _unit(trials: Sequence[Trial]) -> str:
@@ -146,12 +215,34 @@ def _targets(regimes: Mapping[str, Sequence[Trial]], set_name: str) -> list[floa
     return [round(start + share * (end - start), 3) for share in STEPS] if end > start else []
 
 
-def _of_regime(name: str, trials: Sequence[Trial], set_name: str, aims: Sequence[float]) -> Regime:
+def _of_regime(
+    name: str, trials: Sequence[Trial], set_name: str, aims: Sequence[float], shifted: Sequence[str], by: str
+) -> Regime:
     firsts = [each.points(set_name)[0][1] for each in trials if each.points(set_name)[0][0] == 0]
     by_seed = {each.seed: float(each.last_evaluation(set_name).right_N.mean()) for each in trials}
     base = fmean(firsts) if len(firsts) == len(trials) else None
     reached = [Reached(aim, {each.seed: tokens_to(each.points(set_name), aim) for each in trials}) for aim in aims]
-    return Regime(name, trials, score(trials, set_name), by_seed, base, reached)
+    best, end = score(trials, set_name, "best"), score(trials, set_name)
+    counted = best if by == "best" and best is not None else end
+    assert counted is not None  # the last evaluations are there, of one number of problems or refused
+    further = {each: value for each in shifted if (value := score(trials, each)) is not None}
+    known: dict[str, Any] = {
+        "gain": gain(trials, set_name),
+        "end": end,
+        "best": best,
+        "shifted": further,
+        "coverage": _coverage(trials, set_name),
+    }
+    return Regime(name, trials, counted, by_seed, base, reached, **known)
+
+
+def _coverage(trials: Sequence[Trial], set_name: str) -> Coverage | None:
+    pairs = [(each.first_evaluation(set_name), each.last_evaluation(set_name)) for each in trials]
+    known = [(first, last) for first, last in pairs if first is not None]
+    asked = {(each.problems, each.completions) for pair in known for each in pair}
+    if len(known) < len(pairs) or len(asked) > 1 or len(known[0][0].problems) < 2:
+        return None
+    return coverage(*(np.stack([pair[at].right_NK for pair in known]) for at in (0, 1)))
 
 
 def tokens_to(points: Sequence[tuple[float, float]], target: float) -> float | None:
@@ -175,6 +266,11 @@ def _regime(regime: Regime, folder: Path | None) -> dict[str, Any]:
     return {
         "score": regime.score._asdict(),
         "by_seed": {str(seed): value for seed, value in regime.by_seed.items()},
+        "gain": regime.gain and regime.gain._asdict(),
+        "best": regime.best and regime.best._asdict(),
+        "shifted": {name: value._asdict() for name, value in regime.shifted.items()},
+        "coverage": regime.coverage and regime.coverage.plain(),
+        "spent": regime.spent,
         "one_seed": regime.has_one_seed,
         "base": regime.base,
         **{cost: {str(trial.seed): getattr(trial, cost) for trial in regime.trials} for cost in COSTS},

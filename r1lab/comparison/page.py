@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from r1lab.comparison import summary
+from r1lab.comparison import claims, summary
 from r1lab.comparison.contrasts import Contrast
 from r1lab.comparison.figures import draw
 from r1lab.comparison.findings import Findings
@@ -31,7 +31,8 @@ def _render(findings: Findings, pictures: Sequence) -> str:
         found=findings,
         lead=summary.lead(findings),
         more=summary.more(findings),
-        points_of=summary.points,
+        fair=claims.fair(findings),
+        sections=claims.sections(findings),
         verdict=summary.verdict,
         pictures={each.key: (each.is_wide, encoded(each.light), encoded(each.dark)) for each in pictures},
         compared=side_by_side(findings),

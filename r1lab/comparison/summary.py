@@ -5,10 +5,12 @@ With one seed every line says so.
 
 from collections.abc import Sequence
 
+from r1lab.comparison import claims
+from r1lab.comparison.claims import difference_from
 from r1lab.comparison.contrasts import Contrast
 from r1lab.comparison.findings import Findings, Regime
 from r1lab.report.pages import count, duration
-from r1lab.report.tables import Section, as_text
+from r1lab.report.tables import Section, as_text, points
 from r1lab.stats.intervals import Interval
 
 
@@ -19,7 +21,11 @@ def answer(findings: Findings) -> str:
 
 def lead(findings: Findings) -> str:
     """The first sentence."""
+    if claimed := claims.swept(findings):
+        return " ".join(claimed)
     best, *others = findings.best_first
+    if not others:
+        return " ".join(claims.controlled(findings)) or f"{best.name} stands alone: its control has no run."
     pairs = [findings.between(best.name, each.name) for each in others]
     if findings.num_seeds == 1:
         return _one_seed(best, others[0], findings)
@@ -38,15 +44,20 @@ def more(findings: Findings) -> list[str]:
     """What else is ranked, what these seeds could have resolved, and what it rests on."""
     ranked: dict[str, list[str]] = {}
     for higher, lower in findings.ranking:
+        if {higher, lower} & findings.design.controls.keys():
+            continue  # said of the control
         ranked.setdefault(higher, []).append(lower)
     order = [each.name for each in findings.best_first if each.name in ranked]
-    has_winner = order and len(ranked[order[0]]) == len(findings.regimes) - 1
+    has_winner = order and len(ranked[order[0]]) == len(findings.arms) - 1
+    if claims.swept(findings) or len(findings.arms) == 1:
+        said = claims.controlled(findings) if len(findings.arms) > 1 else []
+        return [*said, *claims.covered(findings), design(findings)]
     said = [f"{name} is above {_listed(ranked[name])}." for name in (order[1:] if has_winner else order)]
     unsettled = [each for each in findings.contrasts if each.is_tested and not each.winner]
     if unsettled:
         size = max(each.resolvable[each.num_seeds] for each in unsettled)
         said.append(f"With {findings.num_seeds} seeds this could resolve about {100 * size:.0f} points there.")
-    return [*said, design(findings)]
+    return [*said, *claims.controlled(findings), *claims.covered(findings), design(findings)]
 
 
 def _one_seed(best: Regime, other: Regime, findings: Findings) -> str:
@@ -75,22 +86,6 @@ def design(findings: Findings) -> str:
     return f"({_seeds(findings.num_seeds)}, {findings.num_problems} problems of {findings.on}, {budget} a run.)"
 
 
-def difference_from(contrast: Contrast, first: str) -> Interval:
-    """The difference as `first` minus the other."""
-    difference = contrast.difference
-    assert difference is not None  # `is_tested`, or asked before
-    if contrast.a == first:
-        return difference
-    return Interval(-difference.value, -difference.high, -difference.low, difference.n)
-
-
-def points(interval: Interval | None) -> str:
-    """`+3.1 points [+1.0, +5.2]`, or a dash."""
-    if interval is None:
-        return "-"
-    return f"{100 * interval.value:+.1f} points [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
-
-
 def verdict(contrast: Contrast) -> str:
     """What is to be said of a pair, in a few words; of one seed, that it is one."""
     if contrast.winner:
@@ -106,15 +101,14 @@ def text(findings: Findings) -> str:
         for contrast in findings.contrasts
         for refusal in contrast.refusals
     ]
-    tables = as_text([_regimes(findings), _contrasts(findings)])
-    return "\n".join(
-        [answer(findings), "", tables, *(["", "Not ranked", *refused] if refused else []), *findings.notes]
-    )
+    tables = as_text([_regimes(findings), _contrasts(findings), *claims.sections(findings)])
+    more_said = ["", "Not ranked", *refused] if refused else []
+    return "\n".join([answer(findings), "", tables, *more_said, claims.fair(findings), *findings.notes])
 
 
 def _regimes(findings: Findings) -> Section:
     rows = []
-    for regime in findings.best_first:
+    for regime in sorted(findings.regimes, key=lambda each: -each.score.value):
         costs = count(regime.mean("tokens")), count(regime.mean("flops")), duration(regime.mean("seconds"))
         rows.append((regime.name, _percent(regime.score), _seeds(len(regime.trials)), *costs))
     header = ("regime", "right, % [95 %]", "seeds", "tokens", "FLOPs", "time")

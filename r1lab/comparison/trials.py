@@ -6,7 +6,7 @@ compared with which is decided elsewhere (`r1lab.comparison.comparable`).
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,11 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from r1lab.comparison.spent import QUANTITIES, Given, given
 from r1lab.errors import RecipeError, RunError
+from r1lab.evaluation.coverage import outcomes
 from r1lab.evaluation.folder import read_rows
+from r1lab.evaluation.named_sets import GYM
 from r1lab.evaluation.scores import by_problem, is_right
 from r1lab.recipe.base import digest
 from r1lab.report import runs
@@ -24,15 +27,18 @@ from r1lab.rollout.verification import key_of
 from r1lab.run.folder import evaluation_table
 from r1lab.run.manifest import r1lab_version
 from r1lab_data.names import did_you_mean
+from r1lab_data.tasks import VERIFIERS
 
 
-def shared_set(sets_by_run: Mapping[str, Sequence[str]], set_name: str | None) -> str:
-    """The evaluation set that is compared: the one named, else the first that all have. RecipeError where a run or a
-    recipe has it not."""
+def shared_set(sets_by_run: Mapping[str, Sequence[str]], set_name: str | None, shifted: Collection[str] = ()) -> str:
+    """The evaluation set that is compared: the one named, else the first that all have, of those that are not `shifted`
+    where there is one. RecipeError where a run or a recipe has it not."""
     first, *others = sets_by_run.values()
     shared = [name for name in first if all(name in each for each in others)]
-    if set_name in shared or (set_name is None and shared):
-        return set_name or shared[0]
+    if set_name in shared:
+        return set_name
+    if set_name is None and shared:
+        return next((name for name in shared if name not in shifted), shared[0])
     said = ", ".join(f"{run}: {', '.join(sets) or 'none'}" for run, sets in sets_by_run.items())
     wanted = f"evaluation set {set_name!r} is not of all runs" if set_name else "no evaluation set is of all runs"
     close = did_you_mean(set_name or "", shared)
@@ -43,8 +49,8 @@ FLOPS = ("flops/rollout", "flops/score", "flops/update")
 
 
 @dataclass(frozen=True)
-class LastEvaluation:
-    """A run's last evaluation on a set."""
+class SetEvaluation:
+    """One evaluation of a run on a set."""
 
     problems: tuple[str, ...]
     """Ids, in the set's order."""
@@ -60,6 +66,11 @@ class LastEvaluation:
     """The table's rows, one a completion."""
 
     @property
+    def right_NK(self) -> np.ndarray:
+        """Outcomes bool [problems, completions]."""
+        return outcomes([[is_right(row) for row in group] for group in by_problem(self.rows).values()])[0]
+
+    @property
     def error_share(self) -> float:
         return self.errors / len(self.rows)
 
@@ -73,7 +84,7 @@ class Trial:
     path: Path
     manifest: Mapping[str, Any]
     curves: Curves
-    _last_evaluations: dict[str, LastEvaluation] = field(default_factory=dict, repr=False, compare=False)
+    _evaluations: dict[tuple[str, int], SetEvaluation | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -100,6 +111,24 @@ class Trial:
         """Of training: sampling, scoring and updates."""
         return int(sum(max((row.get(key, 0) for row in self.curves.rows), default=0) for key in FLOPS))
 
+    @cached_property
+    def given(self) -> Given | None:
+        """What it was trained on; None where its rollouts are gone."""
+        return given(self.path, self._stages)
+
+    @property
+    def problems(self) -> int | None:
+        """Distinct ones that it was trained on."""
+        return self.given.problems if self.given else None
+
+    def spent(self) -> dict[str, float | None]:
+        """Every quantity of `r1lab.comparison.spent`; None where it is not known."""
+        last = self.curves.rows[-1]
+        counted = {name: last.get(f"tokens/{name}") for name in ("sampled", "trained", "evaluated")}
+        shown = vars(self.given) if self.given else {}
+        known = {**shown, **counted, "tokens": self.tokens, "flops": self.flops}
+        return {name: known.get(name) for name in QUANTITIES}
+
     @property
     def seconds(self) -> float:
         """Of all steps, evaluation included."""
@@ -110,6 +139,11 @@ class Trial:
         """The `stop` of the last stage that has one, which counts the whole run."""
         return next((stage["stop"] for stage in reversed(self._stages) if stage.get("stop")), {})
 
+    @property
+    def keeps_best(self) -> bool:
+        """Whether its model is that of its best evaluation."""
+        return any((each.get("eval") or {}).get("keep_best") for each in self._stages)
+
     @cached_property
     def _stages(self) -> list[dict]:
         return list(self.manifest["recipe"]["stages"])
@@ -118,30 +152,77 @@ class Trial:
         """(budget tokens so far, share of right answers) of every evaluation on a set."""
         return list(zip(*self.curves.series(f"eval/{name}/avg", "at/tokens")))
 
-    def last_evaluation(self, name: str) -> LastEvaluation:
+    def last_evaluation(self, name: str) -> SetEvaluation:
         """The last evaluation on a set. RunError where its table is missing or damaged."""
-        if name not in self._last_evaluations:
-            self._last_evaluations[name] = self._last_evaluation(name)
-        return self._last_evaluations[name]
-
-    def _last_evaluation(self, name: str) -> LastEvaluation:
-        row = self._last_row(name)
-        path = evaluation_table(self.path, row["stage"], int(row.get("step", 0)), name)
-        rows = read_rows(path) if path.exists() else []
-        if not rows:
+        last = self._evaluation(name, len(self._rows(name)) - 1)
+        if last is None:
+            path = self._table(self._rows(name)[-1], name)
             raise RunError(f"{path}: missing or empty, the last evaluation of {self.name}; evaluate it again")
-        return last_evaluation_of(rows, self._asked(row["stage"], name))
+        return last
+
+    def right_N(self, name: str, by: str = "end") -> np.ndarray | None:
+        """Share of right completions of each problem: at the end, or at the best evaluation. The best for one half of
+        the problems is chosen by the other half, so that no problem chooses for itself. None where a table is gone."""
+        if by == "end":
+            return self.last_evaluation(name).right_N
+        evaluations = self.evaluations(name)
+        if evaluations is None or len({each.problems for each in evaluations}) > 1:
+            return None
+        if len(evaluations[0].problems) < 2:
+            return evaluations[-1].right_N
+        right_EN = np.stack([each.right_N for each in evaluations])
+        odd = np.arange(right_EN.shape[1]) % 2 == 1
+        best_odd, best_even = (right_EN[:, half].mean(1).argmax() for half in (odd, ~odd))
+        return np.where(odd, right_EN[best_even], right_EN[best_odd])
+
+    def first_evaluation(self, name: str) -> SetEvaluation | None:
+        """The one before the first step; None where there was none, or its table is gone."""
+        return self._evaluation(name, 0) if self._rows(name)[0]["at/tokens"] == 0 else None
+
+    def evaluations(self, name: str) -> list[SetEvaluation] | None:
+        """All of them, in order; None where a table is gone."""
+        found = [each for at in range(len(self._rows(name))) if (each := self._evaluation(name, at)) is not None]
+        return found if len(found) == len(self._rows(name)) else None
+
+    def _evaluation(self, name: str, at: int) -> SetEvaluation | None:
+        if (name, at) not in self._evaluations:
+            row = self._rows(name)[at]
+            path = self._table(row, name)
+            rows = read_rows(path) if path.exists() else []
+            asked = self._asked(row["stage"], name)
+            self._evaluations[name, at] = evaluation_of(rows, asked) if rows else None
+        return self._evaluations[name, at]
+
+    def _table(self, row: Mapping[str, Any], name: str) -> Path:
+        return evaluation_table(self.path, row["stage"], int(row.get("step", 0)), name)
 
     def verifiers(self, name: str) -> dict[str, str]:
-        """What judged a set: the verifier asked for (empty: the problems' own), and every version the run pinned."""
-        asked = json.loads(self._asked(self._last_row(name)["stage"], name)["verifier"])
-        versions = self.manifest["verifiers"].items()
-        pinned = {key: digest([each.get("source"), each.get("settings")]) for key, each in versions}
+        """What judged a set: the verifier asked for (empty: the problems' own), and the version of each that the run
+        pinned for it. What else it pinned judged training alone."""
+        stage = self._rows(name)[-1]["stage"]
+        asked = json.loads(self._asked(stage, name)["verifier"])
+        task = str(json.loads(self._asked(stage, name)["source"]).get("task"))
+        key = key_of(asked) if asked else VERIFIERS.get("gym" if task.startswith(GYM) else task, "")
+        found = self.manifest["verifiers"]
+        versions = {key: found[key]} if key in found else found
+        pinned = {key: digest([each.get("source"), each.get("settings")]) for key, each in versions.items()}
         before = self.manifest.get("verifiers_before")  # of a run resumed with others: its rows are of several versions
         return {"asked for": key_of(asked) if asked else "", **pinned} | ({"before": digest(before)} if before else {})
 
-    def _last_row(self, name: str) -> Mapping[str, Any]:
-        return [row for row in self.curves.rows if f"eval/{name}/avg" in row][-1]
+    def _rows(self, name: str) -> list[Mapping[str, Any]]:
+        return [row for row in self.curves.rows if f"eval/{name}/avg" in row]
+
+    @property
+    def shifted_sets(self) -> list[str]:
+        """Of its sets those that the recipe says are of another distribution than training's."""
+        sets = [(each.get("eval") or {}).get("sets") or {} for each in self._stages]
+        marked = {name for named in sets for name, source in named.items() if source.get("shift")}
+        return [name for name in self.sets if name in marked]
+
+    @property
+    def train_verifier(self) -> Mapping[str, Any] | None:
+        """What replaced the verdict in training, where something did."""
+        return next((each["train_verifier"] for each in self._stages if each.get("train_verifier")), None)
 
     def _asked(self, stage: str, name: str) -> dict[str, str]:
         """How the recipe had the set evaluated, each as JSON; the path is no part of it, its problems are."""
@@ -157,13 +238,15 @@ class Trial:
                 sampling.get("stop") or [],
                 sampling.get("stop_after") or [],
             ],  # older runs lack the second
-            "source": {key: value for key, value in source.items() if key not in ("path", "verifier", "weight")},
+            "source": {
+                key: value for key, value in source.items() if key not in ("path", "verifier", "weight", "shift")
+            },
             "verifier": source.get("verifier") or knobs.get("verifier"),
         }
         return {key: json.dumps(value, sort_keys=True) for key, value in asked.items()}
 
 
-def last_evaluation_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> LastEvaluation:
+def evaluation_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> SetEvaluation:
     """The rows of an evaluation's table, taken together by problem."""
     groups = by_problem(rows)
     completions = len(rows) // len(groups)
@@ -174,7 +257,7 @@ def last_evaluation_of(rows: Sequence[Mapping[str, Any]], asked: Mapping[str, st
     }
     right_N = np.array([sum(map(is_right, group)) / len(group) for group in groups.values()], np.float64)
     errors = sum(row["status"] == "error" for row in rows)
-    return LastEvaluation(tuple(groups), right_N, completions, errors, conditions, rows)
+    return SetEvaluation(tuple(groups), right_N, completions, errors, conditions, rows)
 
 
 def is_run(place: object) -> TypeGuard[str | Path]:

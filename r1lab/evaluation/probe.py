@@ -79,7 +79,7 @@ def probe(
     specs = [evaluation_spec(replace(asked, model=model)) for model in models or [None]]
     num = len(specs[0][0].eval_set.problems)
     if asked.completions is None and asked.source.get("limit") is None:
-        specs = [(_sampled(spec), origin) for spec, origin in specs]
+        specs = [(sampled(spec), origin) for spec, origin in specs]
     size = _size(size, asked, specs[0][0].n)
     own = [runner.identity(*each) for each in specs]
     folder = out or Path("probes") / f"{specs[0][0].eval_set.name}-{digest(own)}"
@@ -99,7 +99,7 @@ def probe(
     return Probe(tuple(probed), folder)
 
 
-def _sampled(spec: EvaluationSpec) -> EvaluationSpec:
+def sampled(spec: EvaluationSpec) -> EvaluationSpec:
     """On DEFAULT_PROBLEMS of its problems, drawn by the seed: the first of a sorted set are not like the others."""
     problems = spec.eval_set.problems
     if len(problems) <= DEFAULT_PROBLEMS:

@@ -50,6 +50,13 @@ def percent(share: Interval | None) -> str:
     return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 
+def points(interval: Interval | None) -> str:
+    """`+3.1 points [+1.0, +5.2]`, or a dash."""
+    if interval is None:
+        return "-"
+    return f"{100 * interval.value:+.1f} points [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+
+
 def cell(value: object, longest: int) -> str:
     """On one line, cut, with what a terminal would obey or cannot be seen written out."""
     text = "-" if value is None else str(value)
