@@ -36,7 +36,7 @@ def listed(recipe) -> list[str]:
     ("{steps: 3, sampling: {temperature: 0.7}, data: {task: addition}}",
      "sampling.temperature: unknown key; it is `temperature` here"),
     ("{steps: 3, group_size: 8, kind: sft, data: {task: addition}}",
-     "group_size: unknown key; it is of stages of kind rl or reject"),
+     "group_size: unknown key; it is of stages of kind rl or reject or judge"),
     ("{steps: 3, lora_dropout: 0.1, data: {task: addition}}",
      "lora_dropout: unknown key; it has no key here (the adapter has no dropout, nor has the model)"),
     ("{steps: 3, verifier: 3, data: {task: addition}}",
