@@ -97,16 +97,19 @@ def probe(
     *,
     group_size: int | None = None,
     out: str | Path | None = None,
+    keep: tuple[float, float] | None = None,
     say: Callable[[str], None] = lambda line: None,
     **asked: Any,
 ) -> "Probe":
     """Will RL from these models learn on a set? As `r1lab probe` does: the share of mixed groups, and what follows.
 
     `asked` as for `evaluate`; with `recipe` alone, on its own training data, sampled as its RL stage samples. `out` is
-    the probe's folder, else probes/<set>-<hash>.
+    the probe's folder, else probes/<set>-<hash>. `keep`: problems whose share of right completions lies between two
+    bounds are written as a dataset, `problems.jsonl` in each model's folder.
     """
     from r1lab.evaluation import probe as probing
     from r1lab.evaluation.arguments import Asked
 
     listed = [models] if isinstance(models, str) else list(models)
-    return probing.probe(listed, Asked(on=on, **asked), size=group_size, out=Path(out) if out else None, say=say)
+    more = {"size": group_size, "out": Path(out) if out else None, "keep": keep, "say": say}
+    return probing.probe(listed, Asked(on=on, **asked), **more)

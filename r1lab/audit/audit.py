@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from r1lab.audit import learned
 from r1lab.audit.rates import MAX_KEPT_ROWS, Tally, interval, is_right, row_of
 from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation.cases import Case, Cases
@@ -21,7 +22,6 @@ from r1lab.rollout import verification
 from r1lab.run.files import written
 from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
-from r1lab_verifiers.plugin import needs_answer
 from r1lab_verifiers.verdict import Verdict
 
 T = TypeVar("T")
@@ -106,24 +106,24 @@ def audit(
 ) -> Audit:
     """Verify every row of `path`, which has a label `expected`, with one verifier or two. RecipeError as in
     `verify`."""
-    table = {verification.verifier_label(verifier, settings): verification.resolve_one(verifier, settings)}
+    table = {verification.verifier_label(verifier, settings): learned.resolve(verifier, settings)}
     if against is not None:
         if str(against) in table:
             raise RecipeError(f"--against {str(against)!r} is the verifier itself; give another one")
-        table[str(against)] = verification.resolve_one(against)
+        table[str(against)] = learned.resolve(against)
     meter = Meter("audit")
     cases = Cases(
         path,
         columns=columns,
         where=where,
-        needs_answer=any(map(needs_answer, table.values())),
+        needs_answer=any(map(learned.needs_answer, table.values())),
         is_labelled=True,
-        is_whole=any("as" in resolved.settings for resolved in table.values()),
+        is_whole=any("as" in learned.settings_of(judge) for judge in table.values()),
         report=meter.say,
     )
     tallies = {name: Tally() for name in table}
     versus = Versus(tuple(table))
-    with terminable("nothing was written"), meter, verification.opened_pool(table, workers) as pool:
+    with terminable("nothing was written"), meter, learned.opened(table, workers) as pool:
         asked = ((case, [pool.submit(case.item, name, case.solution) for name in table]) for case in cases)
         judged = verification.verdicts_in_order(asked, workers)
         for case, verdicts in broken_off(judged, list(table), workers.deadline):
@@ -137,7 +137,9 @@ def audit(
         "unreadable": cases.unreadable,
         "wall_seconds": meter.seconds,
         "workers": workers.count,
-        "verifiers": {name: {"settings": table[name].settings, **tallies[name].figures()} for name in table},
+        "verifiers": {
+            name: {"settings": learned.settings_of(table[name]), **tallies[name].figures()} for name in table
+        },
     }
     if against is not None:
         figures["disagreements"] = versus.figures()

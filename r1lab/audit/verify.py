@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1lab.audit import learned
 from r1lab.evaluation.cases import Cases
 from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import Use
@@ -14,7 +15,6 @@ from r1lab.rollout import verification
 from r1lab.run.files import written
 from r1lab.run.progress import Meter
 from r1lab.run.signals import terminable
-from r1lab_verifiers.plugin import needs_answer
 from r1lab_verifiers.verdict import STATUSES, Verdict
 
 
@@ -51,9 +51,9 @@ def verify(
     Rows keep their order and other fields; one that cannot be read is reported on stderr and gives no row. `out` is
     there at the end, whole; None is stdout. RecipeError before anything is judged: verifier, settings, columns, files.
     """
-    resolved = verification.resolve_one(verifier, settings)
+    judge = learned.resolve(verifier, settings)
     meter = Meter("verify", is_live=out is not None or not sys.stdout.isatty())
-    asking = {"needs_answer": needs_answer(resolved), "is_whole": "as" in resolved.settings}
+    asking = {"needs_answer": learned.needs_answer(judge), "is_whole": "as" in learned.settings_of(judge)}
     cases = Cases(path, columns=columns, where=where, **asking, report=meter.say)
     statuses: Counter[str] = Counter()
     lost = f"{str(out)!r} was not written" if out is not None else "what was judged is on stdout"
@@ -61,7 +61,7 @@ def verify(
         terminable(lost),
         written(out, "--out", but=path) as file,
         meter,
-        verification.opened_pool({"verifier": resolved}, workers) as pool,
+        learned.opened({"verifier": judge}, workers) as pool,
     ):
         asked = ((case, [pool.submit(case.item, "verifier", case.solution)]) for case in cases)
         for case, (verdict,) in verification.verdicts_in_order(asked, workers):

@@ -197,14 +197,14 @@ def probe(
     group_size: Annotated[int | None, typer.Option(help="Of the RL to come; the recipe's, else 8")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--override", help="key.path=value, of the recipe")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the probe, else probes/<set>-<hash>")] = None,
+    keep: Annotated[tuple[float, float] | None, typer.Option(help="Write problems with a pass rate between")] = None,
     *,
     asked: dict,
 ) -> None:
     """Will RL from here learn? The share of mixed groups for each group size, and what would give signal."""
-    more = {"out": out, "overrides": overrides or (), "say": given.aside}
+    more = {"out": out, "overrides": overrides or (), "say": given.aside, "keep": keep}
     found = r1lab.probe(models or [], group_size=group_size, **asked, **more)
-    typer.echo(found.text())
-    typer.echo(f"{found.path}: probe.json")
+    typer.echo(f"{found.text()}\n{found.path}: probe.json")
 
 
 @app.command()

@@ -21,6 +21,7 @@ from r1lab.recipe.base import digest
 from r1lab.rollout import verification
 from r1lab.run.files import atomic_file
 from r1lab.seeds import derive
+from r1lab_data import Problem
 from r1lab_verifiers import Item, resolve
 
 DEFAULT_N, DEFAULT_SIZE = 16, 8
@@ -67,12 +68,20 @@ class Probe:
 
 
 def probe(
-    models: Sequence[str], asked: Asked, *, size: int | None, out: Path | None, say: Callable[[str], None]
+    models: Sequence[str],
+    asked: Asked,
+    *,
+    size: int | None,
+    out: Path | None,
+    say: Callable[[str], None],
+    keep: tuple[float, float] | None = None,
 ) -> Probe:
-    """Evaluate each model and forecast. RecipeError where an argument is wrong, before anything is written; RunError
-    where it failed."""
+    """Evaluate each model and forecast; with `keep` also write the problems of such pass rates. RecipeError where an
+    argument is wrong, before anything is written; RunError where it failed."""
     if not models and asked.completions is None:
         raise RecipeError("MODEL: missing; name one or several, such as a base model and its SFT checkpoint")
+    if keep is not None and not 0 <= keep[0] <= keep[1] <= 1:
+        raise RecipeError(f"--keep: {keep[0]:g} {keep[1]:g} are no least and greatest share, such as 0.2 0.8")
     asked = replace(asked, as_training=True)
     if asked.n is None and asked.completions is None:
         asked = replace(asked, n=DEFAULT_N)
@@ -93,10 +102,30 @@ def probe(
     for number, (name, (spec, origin)) in enumerate(zip(names, specs)):
         place = folder / f"{number}-{Path(name).name}"
         say(f"probing {name}")
-        probed.append(_probed(name, spec, runner.evaluate(spec, origin, place, say), size))
+        done = runner.evaluate(spec, origin, place, say)
+        probed.append(_probed(name, spec, done, size))
+        if keep is not None:
+            say(_kept(spec.eval_set.problems, done, keep))
     text = json.dumps([each.plain() for each in probed], indent=1) + "\n"
     atomic_file(folder / "probe.json", lambda path: path.write_text(text, encoding="utf-8"))
     return Probe(tuple(probed), folder)
+
+
+def _kept(problems: Sequence[Problem], done: Evaluation, keep: tuple[float, float]) -> str:
+    """Write the problems whose share of right completions lies between the bounds; a line that says how many."""
+    scores: dict[str, list[float]] = {}
+    for row in done.rows:
+        scores.setdefault(row["problem_id"], []).extend([] if row["score"] is None else [row["score"]])
+    rates = {name: sum(score == 1 for score in given) / len(given) for name, given in scores.items() if given}
+    rows = [
+        {"id": problem.id, "prompt": problem.prompt, "answer": problem.answer,
+         **({} if problem.solution is None else {"solution": problem.solution}),
+         "pass_rate": rates[problem.id], "judged": len(scores[problem.id])}
+        for problem in problems if problem.id in rates and keep[0] <= rates[problem.id] <= keep[1]
+    ]  # fmt: skip
+    text, path = "".join(json.dumps(row, default=str) + "\n" for row in rows), done.path / "problems.jsonl"
+    atomic_file(path, lambda file: file.write_text(text, encoding="utf-8"))
+    return f"{len(rows)} of {len(problems)} problems have a pass rate from {keep[0]:g} to {keep[1]:g}: {path}"
 
 
 def sampled(spec: EvaluationSpec) -> EvaluationSpec:

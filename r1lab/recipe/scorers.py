@@ -44,6 +44,8 @@ class RewardModelScorerConfig(ScorerConfig):
     completion."""
     combine: Annotated[Literal["product", "min", "mean", "last"], RESULT] = "product"
     """How the probabilities of a completion's steps become its score."""
+    threshold: Annotated[Finite | None, RESULT] = None
+    """Above it `r1lab verify` and `r1lab audit` call a completion right; default: 0, of probabilities 0.5."""
     label: Annotated[str | None, RESULT] = None
     """Of a classifier of several labels, the one whose probability is the score."""
     prompt: Annotated[PromptConfig | None, RESULT] = None

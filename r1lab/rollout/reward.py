@@ -32,6 +32,7 @@ from r1lab.recipe.data import PromptConfig
 from r1lab.recipe.scorers import AnyScorerConfig, RewardModelScorerConfig, is_scorer, scorer_of
 from r1lab.records import Rollout, Scored, Steps
 from r1lab.rollout.verification import SCORE, SECOND, VerifierUse, key_of, resolve
+from r1lab_data.language import SCRIPTS, share
 from r1lab_data.names import did_you_mean
 from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
 
@@ -55,9 +56,18 @@ def repetition(rollout: Rollout, *, n: int = 4) -> float:
     return -(total - len(grams)) / total if total else 0.0
 
 
+def language(rollout: Rollout, *, of: str = "en") -> float:
+    """The share of the letters in words that are of the language's script, 1 without words (DeepSeek-R1, arXiv
+    2501.12948: language consistency)."""
+    found = share(rollout.text, of)
+    return 1.0 if found is None else found
+
+
 Price = Callable[[Verdict], float | None]
 """What a verdict is paid; None: its rollout is dropped."""
-PARTS: dict[str, Callable[..., float]] = {"length": length, "soft_overlong": soft_overlong, "repetition": repetition}
+PARTS: dict[str, Callable[..., float]] = {
+    "length": length, "soft_overlong": soft_overlong, "repetition": repetition, "language": language,
+}  # fmt: skip
 
 
 COMBINED: dict[str, Callable[[list[float]], float]] = {
@@ -233,8 +243,10 @@ def _part(name: str, setting: Any, max_new_tokens: int) -> Callable[[Rollout], f
     defaults = {"max_new_tokens": max_new_tokens} if "max_new_tokens" in plugin.settings_of(PARTS[name]) else {}
     function = plugin.bind(PARTS[name], {**defaults, **settings}, f"reward.{name}")
     least = {"target": 0, "buffer": 1, "n": 1, "max_new_tokens": 1}
+    if name == "language" and settings.get("of", "en") not in SCRIPTS:
+        raise RecipeError(f"reward.language.of: {settings['of']!r} is not known; use one of {', '.join(SCRIPTS)}")
     for key, value in settings.items():
-        if value < least[key]:
+        if key in least and value < least[key]:
             raise RecipeError(f"reward.{name}.{key}: {value!r} must be at least {least[key]}")
     bound = {**plugin.settings_of(PARTS[name]), **defaults, **settings}
     if name == "soft_overlong" and bound["buffer"] > bound["max_new_tokens"]:

@@ -11,13 +11,13 @@ from r1lab.policy.frozen import FrozenModel
 from r1lab.policy.policy import Policy
 from r1lab.recipe import SamplingStageConfig
 from r1lab.recipe.load import Plan
+from r1lab.rollout import scorer_specs
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.scorers import Scorer, Scorers, made
 from r1lab.rollout.verification import Verification
 from r1lab.run.folder import RunFolder
 from r1lab.run.progress import Progress
 from r1lab.seeds import derive
-from r1lab.stages import scoring
 from r1lab.stages.check import curriculum_of, train_verifier
 from r1lab.stages.prepare import Ready
 
@@ -64,15 +64,15 @@ def scorers(ready: Ready, run: RunFolder) -> Scorers | None:
     """The learned parts of the rewards with their models loaded; None where there are none."""
     if not ready.scorers:
         return None
-    parts = {source: {name: scoring.key_of(config) for name, config in reward.learned.items()}
+    parts = {source: {name: scorer_specs.key_of(config) for name, config in reward.learned.items()}
              for source, reward in ready.rewards.items()}  # fmt: skip
-    return Scorers({key: scorer(ready, run, key) for key in ready.scorers if key != scoring.JUDGE}, parts)
+    return Scorers({key: scorer(ready, run, key) for key in ready.scorers if key != scorer_specs.JUDGE}, parts)
 
 
 def scorer(ready: Ready, run: RunFolder, key: str) -> Scorer:
     """One scorer of a stage, its model loaded."""
     spec = ready.scorers[key]
-    return made(spec, scoring.place_of(spec, lambda name: run.stage_folder(name) / "model", start(ready, run)))
+    return made(spec, scorer_specs.place_of(spec, lambda name: run.stage_folder(name) / "model", start(ready, run)))
 
 
 def feed(ready: Ready, plan: Plan, run: RunFolder, engine: Engine, verification: Verification) -> Feed:

@@ -33,13 +33,12 @@ from r1lab.recipe import (
 from r1lab.recipe.base import digest as knobs_digest
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
-from r1lab.rollout import curriculum, labelled, renderer, verification
+from r1lab.rollout import curriculum, labelled, renderer, scorer_specs, verification
 from r1lab.rollout.gold_answers import Golds
 from r1lab.rollout.problems import load_problems
 from r1lab.rollout.reward import Reward, ScorerSpec
 from r1lab.rollout.train_verifier import TrainVerifier, refuse_elsewhere
 from r1lab.run import trackers
-from r1lab.stages import scoring
 from r1lab_data import Problem
 from r1lab_data.labelled import of as labelled_of
 from r1lab_data.loaders import digest
@@ -77,7 +76,7 @@ class Checked:
         read = {
             f"{self.stage.name}/{name}": made.get(name) or digest(problems) for name, problems in self.sources.items()
         }
-        read |= {f"{self.stage.name}/scorer-{key}": scoring.content_of(spec) for key, spec in self.scorers.items()}
+        read |= {f"{self.stage.name}/scorer-{key}": scorer_specs.content_of(spec) for key, spec in self.scorers.items()}
         return read | ({f"{self.stage.name}/texts": knobs_digest(dict(self.texts))} if self.texts else {})
 
 
@@ -121,8 +120,8 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
     _check_ids(sources)
     if is_preference(stage):
         require_pairs(stage, sources, notes)
-    table, scorers = tables(stage, rewards), scoring.specs_of(stage, rewards, plan.base, before)
-    texts = scoring.texts_of(stage, plan.base)
+    table, scorers = tables(stage, rewards), scorer_specs.specs_of(stage, rewards, plan.base, before)
+    texts = scorer_specs.texts_of(stage, plan.base)
     if isinstance(stage, RewardModelStageConfig):
         return Checked(stage, location, sources, sets, labelled_objective(stage, sources, sets), {}, {}, notes)
     judged = [problem for part in sets for problem in part.problems]

@@ -24,11 +24,11 @@ from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import DatasetStageConfig
 from r1lab.recipe.scorers import JudgeScorerConfig
-from r1lab.rollout import labelled, sft, verification
+from r1lab.rollout import labelled, scorer_specs, sft, verification
 from r1lab.rollout.problems import fitting
 from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab.rollout.scorers import ScorersReader
-from r1lab.stages import dataset, scoring
+from r1lab.stages import dataset
 from r1lab.stages.check import Checked, check, key_of, lacking, of_stage, origins
 from r1lab_data import Problem
 from r1lab_data.split import distinct
@@ -113,7 +113,7 @@ def _check_scorers(checked: Checked, before: Mapping[str, Ready]) -> None:
     """RecipeError for a part whose model is no scorer, or reads less than what a completion may be."""
     for name, reward in checked.rewards.items():
         for part, config in reward.learned.items():
-            spec, where = checked.scorers[scoring.key_of(config)], f"reward.{part}"
+            spec, where = checked.scorers[scorer_specs.key_of(config)], f"reward.{part}"
             try:
                 if isinstance(config, JudgeScorerConfig):
                     if spec.location is not None:

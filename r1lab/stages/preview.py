@@ -80,7 +80,7 @@ def _problem(ready_stage: Ready, plan: Plan) -> Iterator[str]:
     problem = problems[0]
     yield f"first prompt, of {name}:"
     yield from _quoted(ready_stage.renderer.prompt_text(problem))
-    if isinstance(ready_stage.stage, RewardModelStageConfig | PreferenceStageConfig):
+    if labelled.is_labelled(problem):
         given = labelled.of(problem)
         for steps, marks in zip(given.completions, given.labels):
             yield f"its completion labelled {', '.join(map(str, marks))}:"

@@ -22,6 +22,7 @@ from r1lab.recipe import DatasetStageConfig, JudgeStageConfig, RejectStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import KeepConfig
 from r1lab.records import Draw, Scored
+from r1lab.rollout import scorer_specs
 from r1lab.rollout.scorers import Judge, asked
 from r1lab.rollout.verification import version_of, warnings
 from r1lab.run import files, journal
@@ -33,7 +34,7 @@ from r1lab.run.record import record, seconds_of
 from r1lab.run.signals import Grace
 from r1lab.run.stopping import Stopping, goal_of
 from r1lab.seeds import derive
-from r1lab.stages import build, dataset, scoring
+from r1lab.stages import build, dataset
 from r1lab.stages.prepare import Ready
 from r1lab.stages.revise import Questions, Revise, drawn, revised, revisions
 from r1lab.stages.selection import JudgedPairs, RatedProblems, RevisedPairs, Selection, VerifiedPairs, VerifiedSolutions
@@ -63,7 +64,7 @@ def run_stage(
 
 def revise_of(ready: Ready, seed: int) -> Revise:
     texts = ready.texts
-    questions = Questions(texts["critique"], texts["revision"], scoring.lines_of(texts))
+    questions = Questions(texts["critique"], texts["revision"], scorer_specs.lines_of(texts))
     return Revise(questions, ready.renderer, derive(seed, f"train/{ready.stage.name}"))
 
 
@@ -84,7 +85,7 @@ def _preferences(
     ready: Ready, run: RunFolder, seed: int
 ) -> Callable[[Draw, Scored, Scored], tuple[float, float, str] | None]:
     """What the stage's judge says of two completions."""
-    judge, principles = build.scorer(ready, run, scoring.JUDGE), scoring.lines_of(ready.texts)
+    judge, principles = build.scorer(ready, run, scorer_specs.JUDGE), scorer_specs.lines_of(ready.texts)
     assert isinstance(judge, Judge)  # the stage's check made it one
     own_seed = derive(seed, f"train/{ready.stage.name}")
 

@@ -35,6 +35,18 @@ def recipe(**changes):
     return {**own, **changes}
 
 
+def test_problems_of_a_pass_rate_are_written_as_a_dataset(folder):
+    asked = {"format": PROMPT, "max_new_tokens": 48, "n": 4, "group_size": 4, "source": {"limit": 12}}
+    found = probe("embedded", "addition", **asked, out="p", keep=(0.0, 0.5))
+    (model,) = found.models
+    rows = [json.loads(line) for line in (model.path / "problems.jsonl").read_text().splitlines()]
+    assert 0 < len(rows) <= 12 and all(0 <= row["pass_rate"] <= 0.5 and row["judged"] == 4 for row in rows)
+    data = {"path": str(model.path / "problems.jsonl"), "columns": {"id": "id"}}
+    assert load.resolve(recipe(data=data, verifier="numeric")).stages[0].data["data"].path == data["path"]
+    with pytest.raises(RecipeError, match=r"--keep: 0.8 0.2 are no least and greatest share"):
+        probe("embedded", "addition", **asked, keep=(0.8, 0.2))
+
+
 def test_several_models_are_probed_and_the_answer_is_said_for_each(folder):
     asked = {"format": PROMPT, "max_new_tokens": 48, "n": 4, "group_size": 4, "source": {"limit": 12}}
     found = probe(["embedded", "embedded"], "addition", **asked, out="p")

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from r1lab.errors import RecipeError
-from r1lab.rollout.reward import Reward, length, repetition, soft_overlong
+from r1lab.rollout.reward import Reward, language, length, repetition, soft_overlong
 from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
 
 RIGHT, WRONG = Verdict(1.0, "correct"), Verdict(0.0, "wrong")
@@ -40,6 +40,16 @@ def test_repetition_is_the_share_of_n_grams_seen_before(make_rollout):
     assert repetition(make_rollout((3,), (1, 2, 1, 2, 1)), n=2) == -0.5
     assert repetition(make_rollout((3,), (1, 2, 3)), n=4) == 0.0
     assert repetition(make_rollout((3,), (1,) * 5), n=1) == -0.8
+
+
+def test_language_is_the_share_of_letters_in_words_of_its_script(make_rollout):
+    said = [make_rollout((3,), (4,), text=text) for text in ("the sum is 5", "4+8=12", "die \u0441\u0443\u043c is", "")]
+    # of the third 5 of 8 letters are Latin
+    assert [language(each) for each in said] == [1.0, 1.0, 0.625, 1.0]
+    assert language(said[2], of="ru") == 0.375
+    with pytest.raises(RecipeError, match=r"reward.language.of: 'xx' is not known; use one of en, de"):
+        reward(score=1, language={"of": "xx"})
+    assert reward(score=1, language=0.5).scored(said[2], {"score": RIGHT}).parts == {"score": 1.0, "language": 0.3125}
 
 
 def test_the_score_is_weighted(of):

@@ -13,6 +13,7 @@ from r1lab_data.overlap import normalise
 from r1lab_data.problem import DataError, Problem
 from r1lab_data.seeds import generator
 from r1lab_data.tasks.addition import addition
+from r1lab_data.tasks.compared_addition import addition_comparisons
 from r1lab_data.tasks.countdown import countdown
 from r1lab_data.tasks.gym import PREFIX, gym_task
 from r1lab_data.tasks.labelled_addition import addition_labels, addition_pairs, addition_steps
@@ -24,7 +25,9 @@ Task = Callable[..., dict]
 LABELLED: dict[str, Task] = {task.__name__: task for task in (addition_pairs, addition_labels, addition_steps)}
 """Tasks whose answer is what is said of completions (`r1lab_data.labelled`), for stages that learn from it."""
 
-ANSWERED: dict[str, Task] = {task.__name__: task for task in (addition, countdown, linear, multiplication)}
+ANSWERED: dict[str, Task] = {
+    task.__name__: task for task in (addition, addition_comparisons, countdown, linear, multiplication)
+}
 """Tasks whose answer a verifier checks."""
 
 TASKS: dict[str, Task] = ANSWERED | LABELLED
@@ -32,6 +35,7 @@ TASKS: dict[str, Task] = ANSWERED | LABELLED
 
 VERIFIERS = {
     **dict.fromkeys(ANSWERED, "numeric"), **dict.fromkeys(LABELLED, ""), "countdown": "countdown",
+    "addition_comparisons": "exact",
     "gym": "reasoning_gym",
 }  # fmt: skip
 """The verifier of a task's problems unless the recipe names another; all of reasoning-gym's share one. Labelled

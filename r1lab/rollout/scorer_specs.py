@@ -9,6 +9,7 @@ from r1lab.errors import RecipeError
 from r1lab.policy.location import locate
 from r1lab.recipe import AnyStageConfig, JudgeStageConfig, RejectStageConfig, RewardModelStageConfig
 from r1lab.recipe.base import digest
+from r1lab.recipe.data import PromptConfig
 from r1lab.recipe.load import makes_policy
 from r1lab.recipe.scorers import AnyScorerConfig, JudgeScorerConfig, RewardModelScorerConfig
 from r1lab.rollout.reward import Reward, ScorerSpec
@@ -43,9 +44,9 @@ def specs_of(
     """The scorers of a stage by their keys. RecipeError in one line for one that cannot be."""
     named = {key_of(each): (f"reward.{name}", each) for reward in rewards.values() for name, each in
              reward.learned.items()}  # fmt: skip
-    specs = {key: spec_of(config, stage, base, before, where) for key, (where, config) in named.items()}
+    specs = {key: spec_of(config, stage.prompt, base, before, where) for key, (where, config) in named.items()}
     if isinstance(stage, JudgeStageConfig):
-        specs[JUDGE] = spec_of(stage.judge, stage, base, before, JUDGE, ("{first}", "{second}"))
+        specs[JUDGE] = spec_of(stage.judge, stage.prompt, base, before, JUDGE, ("{first}", "{second}"))
     return specs
 
 
@@ -69,13 +70,13 @@ def lines_of(texts: Mapping[str, str]) -> list[str]:
 
 def spec_of(
     config: AnyScorerConfig,
-    stage: AnyStageConfig,
+    prompt: PromptConfig,
     base: Path,
     before: Mapping[str, StageWithData],
     where: str,
     asked: Sequence[str] = ASKED,
 ) -> ScorerSpec:
-    """`asked` are the places that a judge's question must hold."""
+    """`prompt` is that of who is rewarded; `asked` are the places that a judge's question must hold."""
     if config.stage is not None:
         _check_origin(config, before, where)
     location = None
@@ -86,14 +87,14 @@ def spec_of(
             raise RecipeError(f"{where}.path: {str(error).removeprefix('model: ')}") from None
     if isinstance(config, JudgeScorerConfig):
         return ScorerSpec(
-            config, location, None, stage.prompt, question=text_of(config.prompt, base, f"{where}.prompt", asked)
+            config, location, None, prompt, question=text_of(config.prompt, base, f"{where}.prompt", asked)
         )
     if config.stage is None:
-        return ScorerSpec(config, location, config.prompt, stage.prompt, config.reads == "steps")
+        return ScorerSpec(config, location, config.prompt, prompt, config.reads == "steps")
     origin = before[config.stage]
     learned = {labelled_of(problems[0]).kind for problems in origin.sources.values() if problems}
     reads_steps = "steps" in learned if config.reads is None else config.reads == "steps"
-    return ScorerSpec(config, None, config.prompt or origin.stage.prompt, stage.prompt, reads_steps)
+    return ScorerSpec(config, None, config.prompt or origin.stage.prompt, prompt, reads_steps)
 
 
 def _check_origin(config: AnyScorerConfig, before: Mapping[str, StageWithData], where: str) -> None:
