@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, get_args
 
 from r1lab.comparison.design import Sweep
 from r1lab.errors import RecipeError
-from r1lab.recipe import AnyStageConfig, EvalConfig, RejectStageConfig, RlStageConfig, load
-from r1lab.recipe.base import FREE, RESULT, Config, Kind, kind_of
+from r1lab.recipe import AnyStageConfig, RejectStageConfig, RlStageConfig, load
+from r1lab.recipe.base import RESULT, Config, Kind, kind_of
 from r1lab.recipe.data import SourceConfig
 from r1lab.recipe.load import Plan, parse_yaml
 from r1lab.rollout.train_verifier import KINDS
@@ -137,8 +137,10 @@ def kind_at(plan: Plan, key: str) -> Kind | None:
     if path[0] == "stages":
         stages = [each for at, each in enumerate(stages) if len(path) > 2 and path[1] in (each.name, str(at))]
         path = path[2:]
+    if not path:
+        return None
     kinds = [kind for stage in stages if (kind := _kind_at(type(stage), stage, path)) is not None]
-    return RESULT if path[0] == "data" and kinds else next(iter(kinds), None)
+    return next(iter(kinds), None)
 
 
 def _kind_at(model: type[Config], knobs: Any, path: Sequence[str]) -> Kind | None:
@@ -150,10 +152,9 @@ def _kind_at(model: type[Config], knobs: Any, path: Sequence[str]) -> Kind | Non
         return kind
     if isinstance(value, Config):
         return _kind_at(type(value), value, rest)
-    if name == "data" or model is EvalConfig:
-        inner = rest[1:] if isinstance(value, dict) and rest[0] in value else rest
-        found = _kind_at(SourceConfig, None, inner) if inner else kind
-        return found and (kind if name == "data" else FREE)
+    if name == "data":
+        inner = rest[1:] if rest[0] in value else rest
+        return kind if not inner or inner[0] in SourceConfig.model_fields else None
     options = [each for each in get_args(model.model_fields[name].annotation) if _is_model(each)]
     return _kind_at(options[0], None, rest) if options else kind
 

@@ -222,7 +222,7 @@ class Trial:
     @property
     def train_verifier(self) -> Mapping[str, Any] | None:
         """What replaced the verdict in training, where something did."""
-        return next((each["train_verifier"] for each in self._stages if each.get("train_verifier")), None)
+        return next((said for each in self._stages if isinstance(said := each.get("train_verifier"), Mapping)), None)
 
     def _asked(self, stage: str, name: str) -> dict[str, str]:
         """How the recipe had the set evaluated, each as JSON; the path is no part of it, its problems are."""

@@ -1,7 +1,8 @@
 """Two evaluations of the same set, paired by problem. Not runs over seeds (`compare`).
 
 Refused are two that cannot be compared: another set, or other versions of its verifiers. What else differs (n, the
-prompt, the sampling) may be what is compared, and is said.
+prompt, the sampling) may be what is compared, and is said. Of several completions a problem, coverage too
+(`r1lab.evaluation.coverage`), drawn as coverage.png.
 """
 
 from collections.abc import Mapping
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from r1lab.errors import RecipeError
+from r1lab.evaluation import coverage
 from r1lab.evaluation.folder import RESULTS, read_manifest, read_rows
 from r1lab.evaluation.scores import by_problem, is_right
+from r1lab.run.files import atomic_file
 from r1lab.run.folder import COMPLETIONS
 from r1lab.run.manifest import differences
 from r1lab.stats import intervals
@@ -49,14 +52,33 @@ def compare(one: Path, other: Path) -> dict[str, Any]:
     asked = ("n", "seed", "sampling", "prompt", "origin")
     here, there = ({key: each[key] for key in asked} for each in (mine, theirs))
     errors = [_errors(table) for table in tables]
+    right = [
+        coverage.outcomes([[is_right(row) for row in table[problem]] for problem in tables[0]]) for table in tables
+    ]
+    reached = coverage.coverage(right[1], right[0], mine["seed"])
+    if reached.n > 1:
+        _draw(one, mine["origin"], theirs["origin"], reached)
     return {
         "other": theirs["origin"],
         "difference": {"value": difference.value, "low": difference.low, "high": difference.high},
         "problems": {"better": signs.count(1), "same": signs.count(0), "worse": signs.count(-1)},
         "differs_in": differences(here, there, "here", "there"),
         "errors": errors,
+        "coverage": reached,
         "is_resolved": not difference.low <= 0 <= difference.high and max(errors) <= MOST_ERROR_SHARE,
     }
+
+
+def _draw(folder: Path, mine: Mapping[str, Any], theirs: Mapping[str, Any], reached: coverage.Coverage) -> None:
+    """coverage.png beside the results, of both by their origins' names."""
+    from r1lab.report.coverage import draw_coverage  # loads matplotlib
+
+    lines = [
+        (f"{what} {origin.get('model', '')}", [(each.k, getattr(each, side)) for each in reached.curve])
+        for what, origin, side in (("against", theirs, "base"), ("this one", mine, "trained"))
+    ]
+    png = draw_coverage(lines)[0]
+    atomic_file(folder / "coverage.png", lambda path: path.write_bytes(png))
 
 
 def _errors(table: Mapping[str, list]) -> float:
@@ -74,4 +96,5 @@ def text(figures: Mapping[str, Any]) -> str:
         f"paired difference {gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]{verdict}",
         f"problems: {problems['better']} better, {problems['same']} the same, {problems['worse']} worse",
     ]
-    return "\n".join(lines + [f"differs in {each}" for each in figures["differs_in"][:6]])
+    reached = [coverage.text(figures["coverage"])] if figures["coverage"].n > 1 else []
+    return "\n".join([*lines, *(f"differs in {each}" for each in figures["differs_in"][:6]), *reached])

@@ -27,17 +27,25 @@ def folder_of_run(tmp_path, make_rollout):
         write_rows(path, rows, "x")
 
     def write(
-        name, seed, right_N, *, tokens=1000, texts=("42",), problem="Q:", source="abc", manifest=None, **knobs
-    ) -> Path:
+        name, seed, right_N, *, tokens=1000, texts=("42",), problem="Q:", source="abc", manifest=None, far_N=None,
+        before=(), **knobs
+    ) -> Path:  # fmt: skip
+        """`before` are the outcomes of the evaluations at steps 0 and 1, `far_N` those of a shifted set at the end."""
         folder, mean = tmp_path / f"{name}-{seed}", sum(filter(None, right_N)) / len(right_N)
         table(evaluation_table(folder, "rl", 2, "held"), right_N, texts, problem)
+        for step, outcomes in enumerate(before):
+            table(evaluation_table(folder, "rl", step, "held"), outcomes, texts, problem)
         lines = [
             {"stage": "rl", "step": step, "tokens/budget": tokens * step // 2, "flops/update": 2e9 * step}
             | {"time/total": 1.5, "eval/held/avg": mean * step / 2, "eval/held/n": 1}
             for step in range(3)
         ]
+        if far_N is not None:
+            table(evaluation_table(folder, "rl", 2, "far"), far_N, texts, "far")
+            lines[2] |= {"eval/far/avg": sum(far_N) / len(far_N)}
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         sets = {"held": {"task": "addition", "split": "eval"}}
+        sets |= {"far": {"task": "addition", "split": "eval", "shift": True}} if far_N is not None else {}
         stage = {"name": "rl", "kind": "rl", "max_new_tokens": 64, "stop": {"max_tokens": tokens}}
         made = {
             "name": name,

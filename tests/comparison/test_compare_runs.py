@@ -7,6 +7,7 @@ import pytest
 
 import r1lab
 from r1lab.comparison import jobs as launch
+from r1lab.comparison import trials
 from r1lab.comparison.compare import compare
 from r1lab.errors import RecipeError, RunError
 
@@ -34,7 +35,7 @@ from r1lab.comparison.compare import compare
 timing.CPU_SIZE = 64
 page.draw = lambda found: []
 {death}
-compare({recipes!r}, seeds={seeds}, out={out!r})
+compare({recipes!r}, seeds={seeds}, out={out!r}, **{more!r})
 """
 
 
@@ -42,8 +43,8 @@ compare({recipes!r}, seeds={seeds}, out={out!r})
 def start(forked):
     """Exit code of a process that compares the two recipes, dying as told."""
 
-    def run(out: Path, seeds: int, death: str = "") -> int:
-        process = forked(CODE.format(death=death, recipes=[RECIPE, OTHER], seeds=seeds, out=str(out)))
+    def run(out: Path, seeds: int, death: str = "", **more) -> int:
+        process = forked(CODE.format(death=death, recipes=[RECIPE, OTHER], seeds=seeds, out=str(out), more=more))
         process.join()
         return process.exitcode
 
@@ -70,6 +71,57 @@ def test_killed_in_the_middle_and_resumed_gives_the_same_numbers(start, tmp_path
     assert list(found["regimes"]["zero"]["runs"].values()) == [f"runs/zero-{seed}" for seed in range(seeds)]
     resumed = json.loads((killed / "runs" / f"other-{seeds - 1}" / "manifest.json").read_text())["resumed_at"]
     assert resumed == [{"stage": "rl", "step": 1}]
+
+
+CROSSED = {"controls": "zero:random=0.5,zero:shuffled", "sweep": "data.limit=16,64,100", "match": "problems"}
+
+
+@pytest.mark.slow
+def test_sweeps_and_controls_killed_in_the_middle_resume_bit_for_bit(start, tmp_path):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    assert start(unbroken, 2, **CROSSED) == 0
+    deaths = [start(killed, 2, f"at_call(loop, 'learn', {at})", **CROSSED) for at in (3, 8, 20)]
+    assert deaths == [-9] * 3 and not (killed / "comparison.json").exists()
+    assert start(killed, 2, **CROSSED) == 0
+    found = figures(unbroken)
+    assert figures(killed) == found
+    assert found["sweep"]["cells"]["zero"] == {"16": "zero-limit_16", "64": "zero-limit_64", "100": "zero-limit_64"}
+    names = [f"{name}-limit_{size}" for name in ("zero", "other") for size in (16, 64)]
+    kinds = [f"zero-limit_{size}-{kind}" for kind in ("random", "shuffled") for size in (16, 64)]
+    assert sorted(found["regimes"]) == sorted([*names, *kinds]), "runs of equal cells are shared"
+    for run in (unbroken / "runs").iterdir():
+        for file in (*run.glob("rollouts/*"), *run.glob("model/*.safetensors"), *run.glob("eval/*/completions*")):
+            assert file.read_bytes() == (killed / file.relative_to(unbroken)).read_bytes(), file
+        rows = [[{key: value for key, value in json.loads(line).items() if not key.startswith("time/")}
+                 for line in (each / "metrics.jsonl").read_text().splitlines()]
+                for each in (run, killed / run.relative_to(unbroken))]  # fmt: skip
+        assert rows[0] == rows[1]
+
+
+def test_a_control_is_measured_run_and_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("r1lab.comparison.page.draw", lambda found: [])
+    monkeypatch.setattr("r1lab.comparison.compare._base_rate", lambda arm, folder: 0.5)
+    made = compare([RECIPE | {"steps": 1}], seeds=1, out=tmp_path / "out", controls="random")
+    assert made.summary["controls"] == {"zero-random": "zero"}
+    spent = made.summary["regimes"]["zero"]["spent"]
+    assert (spent["problems"], spent["demonstrations"], spent["verdicts"]) == (4, 0, 8)
+    assert spent["tokens"] == spent["sampled"] + spent["trained"] and spent["evaluated"] > 0
+    read = compare(sorted((tmp_path / "out" / "runs").iterdir()), out=tmp_path / "read")
+    assert read.summary["controls"] == {"zero-random": "zero"}
+
+
+def test_a_base_model_that_is_never_right_has_no_random_control(tmp_path):
+    with pytest.raises(RecipeError, match=r"zero had none of \d+ completions right, so chance would pay nothing"):
+        compare([RECIPE], seeds=1, out=tmp_path, controls="random")
+
+
+def test_demonstrations_and_their_tokens_are_counted_once(tmp_path):
+    demos = {"kind": "sft", "name": "demos", "epochs": 3, "data": RECIPE["data"] | {"limit": 4}}
+    recipe = {**RECIPE, "stages": [demos, {"kind": "rl", "steps": 1, "data": RECIPE["data"]}]}
+    run = r1lab.train({key: value for key, value in recipe.items() if key not in ("data", "steps")}, f"out={tmp_path}")
+    spent = trials.read([run.path])[0].spent()
+    assert (spent["demonstrations"], spent["verdicts"]) == (4, 8) and 4 <= spent["problems"] <= 8
+    assert spent["teacher_tokens"] * 3 < spent["trained"] + 1e-9 <= spent["teacher_tokens"] * 3 + spent["sampled"]
 
 
 def test_a_failed_run_is_named_and_the_others_are_compared(tmp_path, monkeypatch):

@@ -120,6 +120,10 @@ def test_two_evaluations_are_compared_by_problem_and_others_are_refused(folder):
     assert found["difference"]["value"] == pytest.approx(1 / 3)
     assert found["difference"]["low"] == pytest.approx(1 / 3 - 2.5706 * 0.2582 / 6**0.5, abs=1e-3)
     assert (found["problems"], found["is_resolved"]) == ({"better": 4, "same": 2, "worse": 0}, True)
+    reached = found["coverage"]
+    assert (reached.n, reached.kinds["sharpened"], reached.kinds["unchanged"]) == (2, 4, 2)
+    assert [round(each.difference.value, 4) for each in reached.curve] == [0.3333, 0.0]
+    assert (folder / "right" / "coverage.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(RecipeError, match="another set"):
         evaluate(completions=right, out="x", against=first.path, source={"columns": {"id": "id"}, "limit": 5})
     with pytest.raises(RecipeError, match="another verifier"):
