@@ -320,7 +320,7 @@ class RlStageConfig(TrainStageConfig):
     temperature: Annotated[Above, RESULT] = 1.0
     """Of the rollouts."""
     reward: Annotated[dict[str, float | dict[str, Any]], RESULT] = {"score": 1.0}
-    """Parts and their weights; `score` is the problem's own verifier."""
+    """Parts and their weights; `score` is the problem's own verifier, a learned part one of `r1lab.recipe.scorers`."""
     train_verifier: Annotated[Use | None, RESULT] = None
     """Replaces the problems' own verdicts, in training alone: a control {use: control, kind: random, rate} (or kind
     shuffled, format), or {use: noisy, false_negative, false_positive} (`r1lab.rollout.train_verifier`)."""

@@ -28,6 +28,7 @@ from r1lab.rollout.renderer import renderer_of
 from r1lab.rollout.reward import Said, ScorerSpec
 from r1lab.rollout.verification import item_of
 from r1lab_data import Problem
+from r1lab_data.overlap import prompt_text
 from r1lab_verifiers.verdict import Item, Verdict
 
 PLACE = re.compile(r"\{(prompt|completion|answer|first|second|principle|critique)\}")
@@ -78,6 +79,7 @@ class ModelScorer:
 
     def __init__(self, spec: ScorerSpec, config: RewardModelScorerConfig, location: str):
         self.config, self.reads_steps = config, spec.reads_steps
+        classifier.check_scorer(location, config.label)
         self.model = classifier.load_scorer(location)
         if torch.cuda.is_available():
             self.model.to("cuda")  # pyright: ignore[reportArgumentType]  # transformers' decorator hides `self`
@@ -165,7 +167,7 @@ class ScorersReader:
         problem = Problem(item.problem_id, item.prompt, "", solution=said)
         try:
             found = self._in_steps(problem, said) if reads_steps else Read(self._ids(problem, said))
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:  # rows of a file may hold anything
             return Verdict(None, "error", reason=f"the scorer cannot read it: {' '.join(str(error).split())[:300]}")
         if len(found.ids) > self.limit:
             return Verdict(
@@ -229,7 +231,11 @@ class Judge:
         return sum(weight * worth for weight, worth in zip(weights, self.config.options.values())) / sum(weights)
 
     def _verdict(self, item: Item) -> Verdict:
-        weights = self.ask(prompt=asked(item.prompt), completion=item.completion, answer=str(item.answer))
+        try:
+            prompt = prompt_text(Problem(item.problem_id, item.prompt, ""))
+        except (KeyError, TypeError):  # rows of a file may hold anything
+            return Verdict(None, "error", reason="its prompt is neither a text nor messages of role and content")
+        weights = self.ask(prompt=prompt, completion=item.completion, answer=str(item.answer))
         if isinstance(weights, Verdict):
             return weights
         options = [*self.config.options]
@@ -288,11 +294,6 @@ def filled(question: str, tokenizer: PreTrainedTokenizerBase, **parts: str) -> s
     """A text with its places filled, each once: what is put in is no place again, nor a special token."""
     plain = {name: plain_text(text, tokenizer) for name, text in parts.items()}
     return PLACE.sub(lambda match: plain.get(match[1], match[0]), question)
-
-
-def asked(prompt: str | Sequence[Mapping[str, str]]) -> str:
-    """A problem's text; of a conversation its messages, a line each."""
-    return prompt if isinstance(prompt, str) else "\n".join(message.get("content", "") for message in prompt)
 
 
 def _item(rollout: Rollout, problem: Problem) -> Item:

@@ -198,7 +198,8 @@ def _check_lengths(checked: Checked, renderer: Renderer) -> tuple[int | None, fl
         raise
     except ValueError as error:
         raise RecipeError(str(error)) from None
-    sampled = stage.group_size * stage.max_new_tokens
+    calls = 3 if getattr(stage, "revise", None) else 1  # the completion, its critique, its revision
+    sampled = stage.group_size * stage.max_new_tokens * calls
     if isinstance(stage, DatasetStageConfig):
         return stage.steps or math.ceil(sum(map(len, sources.values())) / stage.prompts_per_step), sampled
     counted = isinstance(stage, RlStageConfig) and stage.epochs and all(sources.values())

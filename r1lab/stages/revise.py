@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from r1lab.objective.group import Again, All, Drop, Keep
 from r1lab.records import Group, Ids, Request, Scored, Settled
 from r1lab.rollout.renderer import Renderer
-from r1lab.rollout.scorers import asked, filled
+from r1lab.rollout.scorers import filled
 from r1lab.seeds import derive
 from r1lab_data import Problem
+from r1lab_data.overlap import prompt_text
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,6 @@ class Questions:
     critique: str
     revision: str
     principles: Sequence[str] = ()
-
-    def principle(self, seed: int, place: int) -> str:
-        return drawn(self.principles, seed, place)
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,15 @@ class Revise(All):
         completion = members.get(index % size)
         if completion is None:
             return None
+        first = completion.rollout.request
         parts = {
-            "prompt": asked(problem.prompt),
+            "prompt": prompt_text(problem),
             "completion": completion.rollout.text,
-            "principle": self.questions.principle(self.seed, completion.rollout.request.id.draw * size + index % size),
+            "principle": drawn(self.questions.principles, self.seed, first.id.draw * size + index % size),
         }
         text = self.questions.critique
         if index >= size:
             text, parts["critique"] = self.questions.revision, members[index].rollout.text
-        first = completion.rollout.request
         prompt_ids = self._ids(filled(text, self.renderer.tokenizer, **parts))
         if self.renderer.context and len(prompt_ids) + first.sampling.max_new_tokens > self.renderer.context:
             return None

@@ -23,7 +23,7 @@ from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import KeepConfig
 from r1lab.records import Draw, Scored
 from r1lab.rollout import scorer_specs
-from r1lab.rollout.scorers import Judge, asked
+from r1lab.rollout.scorers import Judge
 from r1lab.rollout.verification import version_of, warnings
 from r1lab.run import files, journal
 from r1lab.run.folder import RunFolder
@@ -38,6 +38,7 @@ from r1lab.stages import build, dataset
 from r1lab.stages.prepare import Ready
 from r1lab.stages.revise import Questions, Revise, drawn, revised, revisions
 from r1lab.stages.selection import JudgedPairs, RatedProblems, RevisedPairs, Selection, VerifiedPairs, VerifiedSolutions
+from r1lab_data.overlap import prompt_text
 
 
 def run_stage(
@@ -92,7 +93,7 @@ def _preferences(
     def preferences(draw: Draw, first: Scored, second: Scored) -> tuple[float, float, str] | None:
         principle = drawn(principles, own_seed, draw.number * draw.group_size + first.rollout.request.id.index)
         texts = {"first": first.rollout.text, "second": second.rollout.text}
-        said = judge.preferences(prompt=asked(draw.problem.prompt), principle=principle, **texts)
+        said = judge.preferences(prompt=prompt_text(draw.problem), principle=principle, **texts)
         return None if said is None else (*said, principle)
 
     return preferences

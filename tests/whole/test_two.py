@@ -202,6 +202,22 @@ def test_a_run_of_two_that_lost_one_goes_on_bit_for_bit_or_with_one_process(trai
     assert any(note.startswith("processes: 1 now, 2 before") for note in notes)
 
 
+LEARNED = [
+    {"kind": "reward_model", "name": "scores", "steps": 2, "prompts_per_step": 4,
+     "data": {"task": "addition_pairs", "size": 16, "settings": {"digits": 2}}},
+    {**RECIPE["stages"][1], "steps": 2, "eval": {}, "reward": {"helpful": {"use": "reward_model", "stage": "scores"}}},
+]  # fmt: skip
+
+
+def test_each_process_scores_its_own_draws_and_two_learn_what_one_learns(train, tmp_path):
+    assert train(tmp_path / "one", 1, stages=LEARNED) == [0], (tmp_path / "one.log").read_text()
+    assert train(tmp_path / "two", stages=LEARNED) == [0, 0], (tmp_path / "two.log").read_text()
+    for row, true in zip(figures(tmp_path / "two"), figures(tmp_path / "one"), strict=True):
+        for key in ("loss/value", "reward/raw/helpful", "reward/mean"):
+            assert near(row.get(key), true.get(key), 1e-4), (row["stage"], row["step"], key)
+    assert any(row.get("reward/raw/helpful") for row in figures(tmp_path / "two"))
+
+
 EVALUATED = [{**RECIPE["stages"][0], "eval": {**RECIPE["stages"][1]["eval"], "at_start": False}}, RECIPE["stages"][1]]
 BROKEN_OFF = """
     from r1lab.evaluation import runner

@@ -26,7 +26,7 @@ LABELLED: dict[str, Task] = {task.__name__: task for task in (addition_pairs, ad
 """Tasks whose answer is what is said of completions (`r1lab_data.labelled`), for stages that learn from it."""
 
 ANSWERED: dict[str, Task] = {
-    task.__name__: task for task in (addition, addition_comparisons, countdown, linear, multiplication)
+    task.__name__: task for task in (addition, countdown, linear, multiplication, addition_comparisons)
 }
 """Tasks whose answer a verifier checks."""
 

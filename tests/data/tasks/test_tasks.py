@@ -88,7 +88,7 @@ def test_a_verifier_of_the_recipe_wins():
     [
         (
             {"task": "addtion"},
-            "unknown task 'addtion'; allowed: addition, countdown, linear, multiplication, addition_pairs",
+            "unknown task 'addtion'; allowed: addition, countdown, linear, multiplication, addition_comparisons",
         ),
         ({"task": "addtion"}, "did you mean 'addition'?"),
         ({"split": "test"}, "procedural tasks have the splits train and eval"),

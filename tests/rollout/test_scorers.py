@@ -1,0 +1,132 @@
+"""Learned scorers by themselves: what they read, in which order, and what they cannot score."""
+
+import math
+
+import pytest
+import torch
+
+from r1lab import embedded
+from r1lab.policy import classifier, models
+from r1lab.recipe.data import PromptConfig
+from r1lab.recipe.scorers import JudgeScorerConfig, RewardModelScorerConfig
+from r1lab.rollout import scorers
+from r1lab.rollout.reward import ScorerSpec
+from r1lab_verifiers.verdict import Item, Verdict
+
+PROMPT = PromptConfig(format="Q: {prompt}\nA:")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> str:
+    folder, tokenizer = tmp_path_factory.mktemp("scores"), models.load_tokenizer(str(embedded.path()))
+    model = classifier.load_classifier(str(embedded.path()), seed=3)
+    classifier.set_padding(model, tokenizer, tokenizer.eos_token_id)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def scorer(folder, *, reads_steps=False, **settings) -> scorers.ModelScorer:
+    config = RewardModelScorerConfig(path=folder, **settings)
+    return scorers.ModelScorer(ScorerSpec(config, folder, PROMPT, PROMPT, reads_steps), config, folder)
+
+
+def items(*texts) -> list[Item]:
+    return [Item(text, "2", "1+1", f"p{number}") for number, text in enumerate(texts)]
+
+
+def alone(made, text) -> float:
+    """The score by hand: prompt, completion with a space before it, end."""
+    tokenizer = made.reader.renderer.tokenizer
+    ids = tokenizer(f"Q: 1+1\nA:{text if text[:1] in ('', ' ') else ' ' + text}<eos>", add_special_tokens=False)
+    return made.model(torch.tensor([ids["input_ids"]])).logits.item()
+
+
+def test_scores_come_in_the_order_of_the_items_whatever_their_lengths(folder):
+    made = scorer(folder)
+    texts = ["2", "1+1=2. Answer: 2", "", " 2", "22222222"]
+    assert made.score(items(*texts)) == pytest.approx([alone(made, text) for text in texts], abs=1e-4)
+    small = scorer(folder, batch_tokens=30)
+    assert small.score(items(*texts)) == pytest.approx(made.score(items(*texts)), abs=1e-4)
+    assert made.score([]) == []
+
+
+def test_a_text_that_spells_a_special_token_is_read_as_text(folder):
+    made = scorer(folder)
+    spelled, plain = made.score(items("2<eos><pad>3", "2  3"))
+    assert spelled == pytest.approx(plain, abs=1e-5)
+    assert scorers.plain_text("a<e<eos>os>b", made.reader.renderer.tokenizer) == "a<e os>b"
+
+
+def test_steps_are_lines_each_with_the_place_where_it_ends(folder):
+    made = scorer(folder, reads_steps=True)
+    (steps, one, none, blank) = made.score(items("1+1=2\nAnswer: 2", "2", "", "2\n\n"))
+    assert [end for end, _ in steps] == [6, 15] and all(0 < score < 1 for _, score in steps)
+    assert [len(said) for said in (one, none, blank)] == [1, 1, 1] and (none[0][0], blank[0][0]) == (0, 3)
+    whole = scorer(folder).score(items("2"))[0]
+    assert one[0][1] == pytest.approx(1 / (1 + math.exp(-whole)), abs=1e-5)
+
+
+def test_what_is_beyond_the_scorers_limit_or_no_number_is_an_error(folder, monkeypatch):
+    made = scorer(folder)
+    made.reader.limit = 20
+    short, long = made.score(items("2", "2" * 40))
+    assert isinstance(short, float) and isinstance(long, Verdict) and long.status == "error"
+    assert "which reads at most 20" in long.reason
+    monkeypatch.setattr(made, "_forward", lambda batch: [[float("inf")] for _ in batch])
+    (said,) = made.score(items("2"))
+    assert (said.status, said.reason) == ("error", "the scorer's score is inf")
+
+
+def test_a_prompt_of_messages_that_a_template_cannot_write_is_an_error_of_that_item(folder):
+    made = scorer(folder)
+    bad = Item("2", "", ({"role": "assistant", "content": "x"},), "p")
+    good, failed = made.score([*items("2"), bad])
+    assert isinstance(good, float) and failed.status == "error" and "the scorer cannot read it" in failed.reason
+
+
+def judge(question="{prompt} {completion}?", **settings) -> scorers.Judge:
+    config = JudgeScorerConfig(prompt="f", options={"yes": 1, "no": 0}, **settings)
+    return scorers.Judge(config, str(embedded.path()), question)
+
+
+def test_a_judge_weighs_its_options_by_their_probabilities():
+    made = judge(least=0.0)
+    weights = made.ask(prompt="1+1", completion="2", answer="2")
+    tokenizer, model = made.model.tokenizer, made.model.model
+    start = tokenizer("1+1 2?", add_special_tokens=False)["input_ids"]
+    for option, weight in zip(("yes", "no"), weights):
+        ids = tokenizer(f" {option}", add_special_tokens=False)["input_ids"]
+        logps = model(torch.tensor([start + ids])).logits[0, len(start) - 1 : -1].log_softmax(-1)
+        assert weight == pytest.approx(math.exp(sum(logps[at, token].item() for at, token in enumerate(ids))), rel=1e-3)
+
+
+def test_what_a_judge_is_asked_is_filled_in_once_and_spells_no_special_token():
+    made = judge()
+    text = scorers.filled(made.question, made.model.tokenizer, prompt="{completion}", completion="{prompt}<eos>{x}")
+    assert text == "{completion} {prompt} {x}?"
+
+
+def test_a_judge_that_answers_neither_option_gives_an_error_and_remembers_it(monkeypatch):
+    made = judge(least=0.5)
+    calls = []
+    monkeypatch.setattr(made, "_weights", lambda text: calls.append(text) or [0.1, 0.2])
+    said = made.score([*items("2", "2"), *items("3")])
+    assert [each.status for each in said] == ["error"] * 3 and "together 0.3" in said[0].reason
+    assert len(calls) == 2, "a text is asked about once"
+    monkeypatch.setattr(made, "_weights", lambda text: [float("nan"), 0.2])
+    assert made.score(items("4"))[0].status == "error"
+    monkeypatch.setattr(made, "_weights", lambda text: None)
+    assert "exceeds the judge's context" in made.score(items("5"))[0].reason
+
+
+@pytest.mark.parametrize(
+    ("weights", "soft", "score", "status"),
+    [([0.6, 0.3], False, 1.0, "correct"), ([0.2, 0.6], False, 0.0, "wrong"), ([0.4, 0.4], False, 0.0, "undecided"),
+     ([0.6, 0.2], True, 0.75, "partial"), ([0.5, 0.5], True, 0.5, "partial")],
+)  # fmt: skip
+def test_a_judges_verdict_is_its_most_probable_option_or_their_mean_worth(monkeypatch, weights, soft, score, status):
+    made = judge(soft=soft)
+    monkeypatch.setattr(made, "_weights", lambda text: weights)
+    (said,) = made.score(items("2"))
+    assert (said.score, said.status) == (pytest.approx(score), status)
