@@ -8,11 +8,13 @@ from r1lab.errors import RecipeError, RunError
 
 if TYPE_CHECKING:
     from r1lab.comparison.compare import Comparison
+    from r1lab.comparison.run_diff import RunDiff
     from r1lab.evaluation.probe import Probe
     from r1lab.evaluation.runner import Evaluation
     from r1lab.pipeline import Run
+    from r1lab.report.diagnosis import Diagnosis
 
-__all__ = ["RecipeError", "RunError", "compare", "evaluate", "probe", "train"]
+__all__ = ["RecipeError", "RunError", "compare", "diagnose", "diff", "evaluate", "probe", "train"]
 __version__ = "0.3.0"
 
 
@@ -113,3 +115,20 @@ def probe(
     listed = [models] if isinstance(models, str) else list(models)
     more = {"size": group_size, "out": Path(out) if out else None, "keep": keep, "say": say}
     return probing.probe(listed, Asked(on=on, **asked), **more)
+
+
+def diagnose(run: str | Path) -> "Diagnosis":
+    """What the rules of health say of a run's folder, finished or not, as `r1lab diagnose` does: alarms with their
+    steps and remedies. RecipeError where it is no run's."""
+    from r1lab.report.diagnosis import diagnosed
+
+    return diagnosed(Path(run))
+
+
+def diff(first: str | Path, second: str | Path) -> "RunDiff":
+    """Where two runs part, as `r1lab diff` does: their manifests, then the first step, draw, request and token, and the
+    layer at fault. RecipeError where one is no run's folder or their models differ; RunError for a table of an older
+    version."""
+    from r1lab.comparison.run_diff import diff
+
+    return diff(Path(first), Path(second))

@@ -5,7 +5,6 @@ or that replace dropped ones. Groups settle in draw order, never in finishing or
 weights and the seed.
 """
 
-import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -34,24 +33,15 @@ WINDOW_ROLLOUTS, JUDGED_FROM_ROLLOUTS = 1000, 200
 """Rollouts over which errors are counted, and from how many on."""
 
 
-WARNED_SHARE = 0.1
-"""Share of rollouts of which the verifier may abstain without a warning."""
-
-
 class ErrorWindow:
-    """The shares of verdicts `error` and `abstained` among the last rollouts; past the limit of the first the run ends,
-    of the second a line warns."""
+    """The share of verdicts `error` among the last rollouts, past whose limit the run ends. Abstentions end none
+    (`r1lab.health.rules.errors`)."""
 
     def __init__(self, limit: float):
         self.limit, self.recent, self.reason = limit, deque(maxlen=WINDOW_ROLLOUTS), "a part of the reward"
-        self.abstained: deque[int] = deque(maxlen=WINDOW_ROLLOUTS)
-        self.has_warned = False
 
     def observe(self, block: Sequence[Settled]) -> None:
         """RunError once too many of the last rollouts could not be judged."""
-        verdicts = [member.verdict for settled in block for member in settled.drawn.members if member.verdict]
-        self.abstained.extend(int(verdict.status == "abstained") for verdict in verdicts)
-        self.warn()
         failed = [member.failed for settled in block for member in settled.drawn.members if member.is_sampled]
         self.recent.extend(int(verdict is not None) for verdict in failed)
         self.reason = next((verdict.reason for verdict in reversed(failed) if verdict is not None), self.reason)
@@ -61,24 +51,11 @@ class ErrorWindow:
                 f"{self.limit}); the verifier itself fails: {self.reason}; mend it and start anew with another out="
             )
 
-    def warn(self) -> None:
-        """One line each time that the share of abstentions rises past its limit."""
-        count, total = sum(self.abstained), len(self.abstained)
-        is_over = total >= JUDGED_FROM_ROLLOUTS and count > WARNED_SHARE * total
-        if is_over and not self.has_warned and ranks.is_first():
-            print(
-                f"r1lab: warning: the verifier abstained (returned None) from {count} of the last {total} rollouts, "
-                f"which leave their groups; one that judges some problems only is better a part of reward:",
-                file=sys.stderr,
-            )
-        self.has_warned = is_over
-
     def state_dict(self) -> dict:
-        return {"recent": list(self.recent), "reason": self.reason, "abstained": list(self.abstained)}
+        return {"recent": list(self.recent), "reason": self.reason}
 
     def load_state_dict(self, state: dict) -> None:
         self.recent, self.reason = deque(state["recent"], maxlen=WINDOW_ROLLOUTS), state["reason"]
-        self.abstained = deque(state["abstained"], maxlen=WINDOW_ROLLOUTS)
 
 
 @dataclass(eq=False, kw_only=True)

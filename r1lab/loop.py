@@ -86,6 +86,7 @@ def train(
             clock.start("evaluate")  # held-out sets where they are due -> keys `eval/<set>/...` of the step's row
             stopping.spent(num_prompts, ledger.budget - before[0], ledger.training_flops - before[1])
             row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
+            stopping.learned(row)
             is_last = not stopping.num_prompts(step + 1, ledger)
             if stage.eval.sets and (is_last or is_due(stage, step)):
                 row = run_evaluation(step, row, evaluate, stopping, policy, run, grace, metrics, resumables)

@@ -16,13 +16,14 @@ from r1lab.distributed import ranks
 from r1lab.doctor import busy
 from r1lab.engines import factory
 from r1lab.errors import RecipeError
+from r1lab.health.monitor import diagnose
 from r1lab.hub import model_card
 from r1lab.policy import models
 from r1lab.recipe import AnyStageConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan, makes_policy
 from r1lab.rollout.verification import version_of
-from r1lab.run import checkpoint, files, outcome
+from r1lab.run import checkpoint, files
 from r1lab.run.folder import RunFolder, admit, folder, open_run
 from r1lab.run.ledger import Ledger
 from r1lab.run.manifest import identity, num_threads
@@ -117,8 +118,9 @@ def _train(
             _stages(ready, plan, run, progress, on_step)
         rows = [json.loads(line) for line in ranks.first(run.metrics.read_text, encoding="utf-8").splitlines()]
     progress.close()
-    for warning in outcome.warnings(rows):
-        progress.say(f"warning: {run.path}: {warning}")
+    for health in diagnose(rows, {stage.name: stage.health.off for stage in plan.stages}):
+        for alarm in health.lasting():
+            progress.say(f"warning: {run.path}: {alarm.line()}")
     return Run(run.path, run.model if _trained(ready) else None, rows)
 
 

@@ -249,18 +249,10 @@ def test_rollouts_that_the_verifier_abstains_from_leave_their_group(feed):
     assert (settled.kept, settled.reason) == (None, "error")
 
 
-def test_abstentions_never_end_the_run_and_are_warned_of_past_a_tenth(make_group, capsys):
+def test_abstentions_never_end_the_run(make_group):
     window = ErrorWindow(0.0)
-    window.observe(judged(make_group, *[ABSTAINED] * 20, *[RIGHT] * 180))
-    assert capsys.readouterr().err == ""
-    window.observe(judged(make_group, ABSTAINED))
-    window.observe(judged(make_group, ABSTAINED))
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "abstained (returned None) from 21 of the last 201 rollouts" in said
-    assert sum(window.recent) == 0
-    again = ErrorWindow(0.0)
-    again.load_state_dict(window.state_dict())
-    assert list(again.abstained) == list(window.abstained)
+    window.observe(judged(make_group, *[ABSTAINED] * 100, *[RIGHT] * 180))
+    assert sum(window.recent) == 0 and len(window.recent) == 280
 
 
 def judged(make_group, *verdicts):

@@ -42,7 +42,7 @@ FLOORS = """
     r1lab_verifiers
     r1lab_verifiers.version
 
-    r1lab.errors r1lab.seeds r1lab.timing r1lab.stats r1lab.kernels
+    r1lab.errors r1lab.seeds r1lab.timing r1lab.stats r1lab.kernels r1lab.health
     r1lab.conversion
     r1lab.plugin r1lab.recipe r1lab.doctor
     r1lab.records r1lab.embedded r1lab.conversion.configs

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from r1lab.health.rules import RULES
 from r1lab.recipe.base import (
     FREE,
     RESULT,
@@ -22,6 +23,7 @@ from r1lab.recipe.base import (
 from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.engine import EngineConfig
 from r1lab.recipe.optimizer import LoraConfig, OptimizerConfig
+from r1lab_data.names import did_you_mean
 
 
 class SamplingConfig(Config):
@@ -100,12 +102,29 @@ class StopConfig(Config):
     """Evaluations without a better `metric`."""
     metric: Annotated[str | None, FREE] = None
     """Metric that patience watches, such as `eval/test/avg`."""
+    no_signal: Annotated[Positive | None, FREE] = None
+    """Steps in a row from whose rewards an rl stage could learn nothing."""
 
     @model_validator(mode="after")
     def _whole(self):
         if (self.patience is None) != (self.metric is None):
             raise ValueError("`patience` and `metric` go together")
         return self
+
+
+class HealthConfig(Config):
+    """What is watched for in training (`r1lab.health.rules`)."""
+
+    off: Annotated[tuple[str, ...], FREE] = ()
+    """Rules whose alarms are not told: errors, truncation, engine_gap, second_verifier, held_out, entropy, length,
+    no_signal."""
+
+    @field_validator("off")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in RULES]:
+            raise ValueError(f"{unknown[0]!r} is no rule{did_you_mean(unknown[0], RULES)}; rules: {', '.join(RULES)}")
+        return names
 
 
 class KlConfig(Config):
@@ -213,6 +232,8 @@ class StageConfig(Config):
     """What samples completions."""
     stop: Annotated[StopConfig, FREE] = StopConfig()
     """When the stage ends early."""
+    health: Annotated[HealthConfig, FREE] = HealthConfig()
+    """Which alarms about its metrics are told."""
     steps: Annotated[Positive | None, FREE] = None
     """Steps of the stage; may be raised on resume."""
     prompts_per_step: Annotated[Positive, RESULT] = 32

@@ -18,9 +18,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import EngFormatter, FormatStrFormatter, PercentFormatter
 
 from r1lab import timing
+from r1lab.health.rules import ROUNDING
 from r1lab.report.runs import Curves
 from r1lab.report.theme import DASHES, MARKERS, Theme, axes_grid, dress_axes, legend, png_pair, shown_label
-from r1lab.run.outcome import ROUNDING
 from r1lab.stats.intervals import running_mean
 
 SMOOTHED_POINTS = 40  # points from which on a curve is smoothed, the raw one staying behind it

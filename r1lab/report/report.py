@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from r1lab.health.rules import RULES, second_opinion
+from r1lab.report.diagnosis import of_run
 from r1lab.report.figures import draw
 from r1lab.report.pages import encoded, environment
-from r1lab.report.runs import Curves, evaluation_sets, manifest_of, read, samples, scores_of, second_opinion_alarm
-from r1lab.run import outcome
+from r1lab.report.runs import Curves, evaluation_sets, manifest_of, read, samples, scores_of
 from r1lab.stats.intervals import Interval, paired_score_difference
 
 
@@ -153,7 +154,8 @@ def _render(folders, manifests, curves, pictures, notes: Sequence[str]) -> str:
         samples=[(run.label, samples(folder, run)) for folder, run in zip(folders, curves)],
         manifests=[(run.label, manifest) for run, manifest in zip(curves, manifests)],
         notes=notes,
-        warnings=[(run.label, text) for run in curves for text in outcome.warnings(run.rows)],
-        alarms=list(filter(None, map(second_opinion_alarm, curves))),
+        health=[(run.label, of_run(run, manifest)) for run, manifest in zip(curves, manifests)],
+        judged_twice=[(run.label, count) for run in curves if (count := second_opinion(run.rows)).judged],
+        rules=RULES,
         has_sft=any(run.sft for run in curves),
     )

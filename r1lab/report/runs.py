@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
 
 from r1lab.run import journal
 from r1lab.run.folder import evaluation_table
@@ -39,25 +38,6 @@ class Curves:
         return [key.removeprefix(prefix) for key in found if key != "pass/share"]
 
 
-class SecondOpinionAlarm(NamedTuple):
-    """Rollouts judged by both verifiers, and how many of them only one calls right."""
-
-    label: str
-    judged: int
-    lenient: int
-    """Right to the first, which pays, and not to the second."""
-    strict: int
-
-
-def second_opinion_alarm(run: Curves) -> SecondOpinionAlarm | None:
-    """What the second verifier of training said over the whole run; None where it verified no rollout."""
-    rows = [row for row in run.rows if row.get("second/judged")]
-    count = {
-        key: round(sum(row["second/judged"] * row[f"second/{key}"] for row in rows)) for key in ("lenient", "strict")
-    }
-    return SecondOpinionAlarm(run.label, int(sum(row["second/judged"] for row in rows)), **count) if rows else None
-
-
 def manifest_of(folder: Path) -> dict:
     """Its manifest, empty where there is none; ValueError where it cannot be read."""
     path = folder / "manifest.json"
@@ -68,6 +48,13 @@ def manifest_of(folder: Path) -> dict:
     return manifest if isinstance(manifest, dict) else {}
 
 
+def recipe_stages(manifest: Mapping) -> list[dict]:
+    """The stages of a manifest's recipe; none where it holds none."""
+    recipe = manifest.get("recipe")
+    stages = recipe.get("stages") if isinstance(recipe, dict) else None
+    return [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
+
+
 def read(folder: Path, manifest: Mapping, label: str) -> Curves:
     """A run's metrics; ValueError says what is missing."""
     path = folder / "metrics.jsonl"
@@ -76,7 +63,9 @@ def read(folder: Path, manifest: Mapping, label: str) -> Curves:
     rows = []
     for number, line in enumerate(lines := path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            rows.append(json.loads(line))
+            rows.append(dict(json.loads(line)))
+        except TypeError:
+            raise ValueError(f"{path}, line {number}: no JSON object; resume the run to repair it") from None
         except ValueError as error:
             if number < len(lines):  # a run may be writing its last line right now
                 raise ValueError(f"{path}, line {number}: not JSON ({error}); resume the run to repair it") from None
@@ -103,8 +92,7 @@ def _placed(label: str, rows: list[dict], sft: frozenset[str]) -> Curves:
 
 
 def _is_sft(name: str, rows: list[dict], manifest: Mapping) -> bool:
-    stages = (manifest.get("recipe") or {}).get("stages") or []
-    kinds = {stage.get("name"): stage.get("kind") for stage in stages if isinstance(stage, dict)}
+    kinds = {stage.get("name"): stage.get("kind") for stage in recipe_stages(manifest)}
     if kinds.get(name):
         return kinds[name] == "sft"
     keys = {key for row in rows if str(row.get("stage")) == name for key, value in row.items() if value is not None}

@@ -73,21 +73,33 @@ def write_block(path: Path, block: list[Settled], text_of_prompt: TextOfPrompt |
 
 def read_block(path: Path, problem_of: Callable[[str], Problem]) -> list[Settled]:
     """What `write_block` wrote, in draw order; `problem_of` gives the problem of an id or raises KeyError."""
-    table = read(path, ROLLOUTS, "remove it to sample the step anew")
+    rows = whole_rows(path, "remove it to sample the step anew", "start anew with another out=")
+    try:
+        return [_settled(list(group), problem_of) for _, group in groupby(rows, key=lambda row: row["draw"])]
+    except KeyError as error:
+        raise RunError(f"{path}: problem {error} is not in the data; start a new run for other data") from error
+
+
+def whole_rows(path: Path, of_damaged: str, of_older: str) -> list[dict[str, Any]]:
+    """Every column that a step is rebuilt from, a row a completion, lists as arrays. RunError with its remedy for a
+    table that is damaged, or that an older version wrote."""
+    table = read(path, ROLLOUTS, of_damaged)
     if missing := [name for name in NEEDED if name not in table.column_names]:
         raise RunError(
             f"{path}: an older version of r1lab wrote this table, which lacks {', '.join(missing)}; go on with that "
-            "version (manifest.json names it), or start anew with another out="
+            f"version (manifest.json names it), or {of_older}"
         )
     lists = {name: _arrays(table, name) for name in LISTS}
     plain = table.drop_columns([*LISTS, *(name for name in table.column_names if _is_for_people(name))])
     rows = plain.to_pylist()
     for position, row in enumerate(rows):
         row |= {name: arrays[position] for name, arrays in lists.items()}
-    try:
-        return [_settled(list(group), problem_of) for _, group in groupby(rows, key=lambda row: row["draw"])]
-    except KeyError as error:
-        raise RunError(f"{path}: problem {error} is not in the data; start a new run for other data") from error
+    return rows
+
+
+def sample_rows(path: Path, of_damaged: str) -> list[dict[str, Any]]:
+    """The rows that `write_samples` wrote. RunError as of `whole_rows`."""
+    return read(path, SAMPLES, of_damaged).to_pylist()
 
 
 def write_samples(path: Path, updates: Sequence[Sequence[Sample]]) -> None:

@@ -86,7 +86,8 @@ def watched(manifest: dict[str, Any]) -> dict[str, Any]:
 def ends(manifest: dict[str, Any]) -> list[list[Any]]:
     """Where the stages end, which may be raised once a run has finished, so that it goes on."""
     stages = manifest["recipe"]["stages"]
-    return [[stage["name"], stage["steps"], stage.get("epochs"), stage["stop"]] for stage in stages]
+    stops = [{key: value for key, value in stage["stop"].items() if value is not None} for stage in stages]
+    return [[stage["name"], stage["steps"], stage.get("epochs"), stop] for stage, stop in zip(stages, stops)]
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], here: str, there: str) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from r1lab.distributed.ranks import by_first, first
 from r1lab.errors import RunError
+from r1lab.health.monitor import HealthAlarm, HealthMonitor
 from r1lab.records import Role, Sample, Scored, Settled, Update
 from r1lab_verifiers.verdict import STATUSES, UNSCORED
 
@@ -25,6 +26,8 @@ class MetricsFile:
         self.path, self.follow = path, follow
         self.unfinished: dict = {}
         """The row of a step whose updates are made and whose evaluation a signal broke off."""
+        self.monitor: HealthMonitor | None = None
+        """Has seen the rows of the file, once there is a row to add."""
         first(self.path.touch)
 
     @property
@@ -40,6 +43,7 @@ class MetricsFile:
                 f"{self.path} has {self.size} bytes where {size} were written; restore it or set another out="
             )
         os.truncate(self.path, size)
+        self.monitor = None
 
     def state_dict(self) -> dict:
         return {"size": self.size, "unfinished": {key: _plain(value) for key, value in self.unfinished.items()}}
@@ -48,19 +52,26 @@ class MetricsFile:
         self.truncate(state["size"])
         self.unfinished = state.get("unfinished", {})
 
-    def append(self, row: dict) -> None:
-        """Whole and on disk before a checkpoint counts on it."""
+    def append(self, row: dict) -> list[HealthAlarm]:
+        """Whole and on disk before a checkpoint counts on it, `health/*` added; the alarms that are new."""
         self.unfinished = {}  # on every rank: each looks there when the next stage begins
-        self._append({key: _plain(value) for key, value in row.items()})
+        return self._append({key: _plain(value) for key, value in row.items()})
 
     @by_first
-    def _append(self, plain: dict) -> None:
+    def _append(self, plain: dict) -> list[HealthAlarm]:
+        if self.monitor is None:
+            self.monitor = HealthMonitor()
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                self.monitor.observe(json.loads(line))
+        health, alarms = self.monitor.observe(plain)
+        plain |= health
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(plain, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
         if self.follow is not None:
             self.follow(plain)
+        return alarms
 
 
 def rollout_metrics(block: Sequence[Settled]) -> dict:

@@ -1,4 +1,4 @@
-"""Record a step: its times, its row of metrics, its line on the console. Not the metrics themselves
+"""Record a step: its times, its row of metrics, its lines on the console. Not the metrics themselves
 (`r1lab.run.metrics`)."""
 
 import resource
@@ -43,9 +43,13 @@ def _gpu_peak() -> dict[str, float]:
 def record(
     run: RunFolder, metrics: MetricsFile, progress: Progress, stage: AnyStageConfig, step: int, row: dict
 ) -> None:
-    """Write the row and its line; the manifest says whether a verdict was ever decided by the clock."""
+    """Write the row, its line and a line for each new alarm; the manifest says whether a verdict was ever decided by
+    the clock."""
     row = {"stage": stage.name, "step": step, **row}
-    metrics.append(row)
+    alarms = metrics.append(row)
     progress.step(row)
+    for alarm in alarms:
+        if alarm.rule not in stage.health.off:
+            progress.say(f"warning: {alarm.line()}")
     if any(value for key, value in row.items() if key.endswith("/timeout")):
         run.note("a verdict was decided by the clock (timeout): such a run need not repeat bit for bit")

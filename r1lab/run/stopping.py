@@ -1,10 +1,13 @@
-"""How large the next step may be and when a stage ends: steps, budget, patience, hours. Also which step was best."""
+"""How large the next step may be and when a stage ends: steps, budget, patience, hours, no signal. Also which step was
+best."""
 
 import math
 import time
+from collections import deque
 
 from r1lab.distributed.ranks import first
 from r1lab.errors import RecipeError
+from r1lab.health.rules import SIGNAL_KEYS, signal_rows, steps_without_signal
 from r1lab.recipe import AnyStageConfig
 from r1lab.run.ledger import Ledger
 
@@ -22,6 +25,8 @@ class Stopping:
         self.watched: float | None = None
         self.waited = 0
         self.ended = ""
+        self.signals: deque[dict] = deque(maxlen=stage.stop.no_signal or 0)
+        """What the last steps say of their signal."""
         self.goal = goal_of(stage)
         self.seconds = 0.0
         self.since = time.monotonic()
@@ -46,6 +51,13 @@ class Stopping:
         if prompts < self.stage.prompts_per_step:
             self._end("budget")
 
+    def learned(self, row: dict) -> None:
+        """Take note of a step's metrics: `stop.no_signal` ends a stage that learns nothing."""
+        limit = self.stage.stop.no_signal
+        self.signals.extend({key: row.get(key) for key in SIGNAL_KEYS} for row in signal_rows([row]))
+        if limit and steps_without_signal(list(self.signals)) >= limit:
+            self._end("no_signal")
+
     def evaluated(self, step: int, row: dict) -> bool:
         """Take note of an evaluation; True where it is the best so far by `eval.keep_best`."""
         stop, keep = self.stage.stop, self.stage.eval.keep_best
@@ -69,19 +81,24 @@ class Stopping:
 
     def state_dict(self) -> dict:
         keys = ("cost", "flops_cost", "best", "best_step", "watched", "waited", "ended", "goal")
-        return {key: getattr(self, key) for key in keys} | {"seconds": self._elapsed()}
+        state = {key: getattr(self, key) for key in keys}
+        return state | {"seconds": self._elapsed(), "signals": list(self.signals)}
 
     def load_state_dict(self, state: dict) -> None:
         """`ended` is decided anew only where steps or stop were changed since."""
         ended = state["ended"] if state["goal"] == self.goal else ""
         for key, value in state.items():
             setattr(self, key, value)
+        self.signals = deque(state.get("signals", ()), maxlen=self.stage.stop.no_signal or 0)
         self.ended, self.goal, self.since = ended, goal_of(self.stage), time.monotonic()
 
 
 def goal_of(stage: AnyStageConfig) -> dict:
     """The settings that decide where the stage ends, as plain data."""
-    return {"steps": stage.steps, "epochs": getattr(stage, "epochs", None), **stage.stop.model_dump()}
+    stop = stage.stop.model_dump()
+    if stop["no_signal"] is None:  # which older runs, whose goals this is compared with, do not know
+        del stop["no_signal"]
+    return {"steps": stage.steps, "epochs": getattr(stage, "epochs", None), **stop}
 
 
 def _metric(row: dict, name: str) -> float | None:

@@ -96,6 +96,8 @@ def check(plan: Plan, missing: list[str] | None = None) -> list[Checked]:
             checked.append(_checked(stage, plan, {each.stage.name: each for each in checked}, missing))
         except RecipeError as error:
             raise RecipeError(of_stage(plan, stage, error)) from None
+    if any(stage.stop.no_signal for stage in plan.stages) and not any(map(is_rl, plan.stages)):
+        raise RecipeError("stop.no_signal: no stage is of kind rl, and others learn from no rewards; leave it out")
     leaks.check([(each.stage, each.sources, each.sets) for each in checked])
     return checked
 
@@ -259,6 +261,10 @@ def objective_of(stage: AnyStageConfig) -> objective.Objective:
             f"{'sft learns from demonstrations only, use kind: rl' if built.rule.samples else 'use kind: sft'}"
         )
     return built
+
+
+def is_rl(stage: AnyStageConfig) -> bool:
+    return isinstance(stage, RlStageConfig)
 
 
 def is_preference(stage: AnyStageConfig) -> bool:

@@ -72,6 +72,10 @@ def run_stage(
         problem_of=ready.problems.__getitem__,
         evaluate=during_training(held_out, policy, samplers, progress.say),
     )
+    if stopping.ended == "no_signal":
+        note = f"stage {stage.name} ended early: {stage.stop.no_signal} steps in a row without signal (stop.no_signal)"
+        run.note(note)
+        progress.say(f"warning: {note}")
     if not policy.version:
         note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
         run.note(note)

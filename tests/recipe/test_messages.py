@@ -49,8 +49,8 @@ def listed(recipe) -> list[str]:
     ("{steps: 3, data: {mine: {task: addition, size: 0}}}",
      "data.mine.size: must be a whole number greater than 0, got 0"),
     ("{steps: 3, stop: [x], data: {task: addition}}",
-     "stop: must be a mapping of keys (max_tokens, max_flops, max_hours, patience, metric), got ['x']; strings that "
-     "end a completion stand under sampling.stop"),
+     "stop: must be a mapping of keys (max_tokens, max_flops, max_hours, patience, metric, no_signal), got ['x']; "
+     "strings that end a completion stand under sampling.stop"),
     ("{steps: 3, prompt: chat, data: {task: addition}}",
      "prompt: must be a mapping of keys (template, format, examples, system_prompt, prefill_think, "
      "template_variables), got 'chat'; such as prompt: {template: chat}"),

@@ -194,7 +194,8 @@ def test_a_difference_of_nothing_has_an_interval_with_width(tmp_path, without_fi
 def test_a_run_that_learned_nothing_is_warned_of(tmp_path, without_figures):
     rows = [rl_row(step, **{"reward/mean": 0.0, "reward/std": 0.0, "update/grad_norm": 0.0}) for step in (1, 2)]
     page = page_of(write_run(tmp_path / "dead", rows))
-    assert "<strong>dead:</strong> stage rl learned nothing: in all 2 steps every reward was 0" in page
+    said = "stage rl, from step 2 to its end: learned nothing: in all 2 steps every reward was 0"
+    assert f"<strong>dead:</strong> {said}" in page and "no_signal (step 2) in 2 steps" in page
     assert "learned nothing" not in page_of(write_zero(tmp_path / "zero"))
 
 

@@ -126,3 +126,31 @@ def test_another_goal_clears_what_had_ended_and_the_same_goal_does_not(stopping,
     later = stopping(**{**goal, **change})
     later.load_state_dict(other.state_dict())
     assert later.ended == ""
+
+
+SILENT = {"update/grad_norm": 0.0, "reward/mean": 0.0, "reward/std": 0.0, "group/zero_variance": 1.0}
+HEARD = {**SILENT, "update/grad_norm": 0.1, "reward/mean": 0.2, "reward/std": 0.4, "group/zero_variance": 0.5}
+
+
+def test_steps_in_a_row_without_signal_end_a_stage(stopping):
+    stage = stopping(stop={"no_signal": 3})
+    for row in (SILENT, SILENT, HEARD, SILENT, SILENT):
+        stage.learned(row)
+        assert stage.num_prompts(1, spent()) == 10
+    again = stopping(stop={"no_signal": 3})
+    again.load_state_dict(stage.state_dict())
+    for each in (stage, again):
+        each.learned(SILENT)
+        assert each.ended == "no_signal" and each.num_prompts(2, spent()) == 0
+
+
+def test_without_the_knob_and_of_steps_that_sample_nothing_no_signal_ends_nothing(stopping):
+    for knobs, row in (({}, SILENT), ({"stop": {"no_signal": 2}}, {"loss/value": 1.0, "reward/mean": None})):
+        stage = stopping(**knobs)
+        for _ in range(9):
+            stage.learned(row)
+        assert stage.ended == ""
+
+
+def test_a_goal_without_the_knob_is_that_of_runs_that_did_not_know_it(stopping):
+    assert "no_signal" not in stopping(steps=3).goal and stopping(stop={"no_signal": 2}).goal["no_signal"] == 2
