@@ -5,6 +5,7 @@ or that replace dropped ones. Groups settle in draw order, never in finishing or
 weights and the seed.
 """
 
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from r1lab.objective import Objective
 from r1lab.objective.group import Again, Drop, Keep
 from r1lab.recipe import SamplingStageConfig
 from r1lab.records import Draw, Group, Request, Rollout, Scored, Settled
+from r1lab.rollout.episode import Episodes
 from r1lab.rollout.generate import generate
 from r1lab.rollout.protocol import VerificationProtocol
 from r1lab.rollout.renderer import Renderer
@@ -74,6 +76,8 @@ class Feed:
     objective: Objective
     scorers: Scorers | None = None
     """Of the learned parts of the rewards."""
+    episodes: Episodes | None = None
+    """Plays what has an environment."""
 
     def __post_init__(self) -> None:
         sampling = training_sampling(self.stage)
@@ -147,7 +151,7 @@ class Feed:
 
     def _sample(self, requests: list[Request]) -> list[Scored]:
         """Each request sampled, verified and rewarded, in the order of the requests."""
-        judged = list(generate(self.engine, self._verify, requests, self.watch))
+        judged = list(generate(self.engine, self._verify, requests, self.watch, self.episodes))
         rollouts = [rollout for rollout, _ in judged]
         said = self.scorers.said(rollouts, self.problems) if self.scorers else [{}] * len(rollouts)
         return [self._reward(each).scored(each, verdicts, learned) for (each, verdicts), learned in zip(judged, said)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:  # a recipe is checked without torch
 
 Ids = tuple[int, ...]
 """Token ids."""
-Finish = Literal["eos", "stop", "length", "abort"]
-"""Why a completion ended."""
+Finish = Literal["eos", "stop", "length", "abort", "done", "turns", "context"]
+"""Why a completion ended: by itself, at a stop string, at `max_new_tokens`, ended from outside. An episode of several
+turns also because its environment said so, at `max_turns`, or where an observation no longer fitted."""
+TRUNCATED = frozenset({"length", "turns", "context"})
+"""Ends at a limit of ours."""
 Steps = tuple[tuple[int, float], ...]
 """Where each step of a text ends, in characters, and its score."""
 
@@ -39,7 +42,7 @@ class Role(IntEnum):
     PAIR = 3
     """Sampled, and trained as chosen or rejected (DPO)."""
     CONTEXT = 4
-    """Part of the completion that is never trained."""
+    """Part of the completion that is never trained: what an environment answered, a prefix that is only read."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,11 @@ class RequestId(NamedTuple):
     """`train/<stage>`, or `eval/<set>`."""
     draw: int
     index: int
+    turn: int = 0
+    """Of an episode; a rollout of several turns bears the id of the first."""
 
     def __str__(self):
-        return f"{self.purpose}:{self.draw}:{self.index}"
+        return f"{self.purpose}:{self.draw}:{self.index}" + (f":{self.turn}" if self.turn else "")
 
 
 @dataclass(frozen=True)
@@ -120,11 +125,26 @@ class Request:
     """[F]"""
 
 
+@dataclass(frozen=True)
+class TurnRecord:
+    """A turn of an episode: the model wrote, the environment answered."""
+
+    end: int
+    """Completion tokens up to the end of what the model wrote."""
+    observed: int
+    """Completion tokens up to the end of what was answered; equal to `end` where nothing was."""
+    reward: float | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+    """Plain data: `text` and `observation`, what was written and answered; what the environment notes; of the last turn
+    also its `verdict`, and `failed` where that is laid on an episode whose environment failed."""
+
+
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """One completion, token ids exactly as sampled."""
+    """One completion, token ids exactly as sampled; an episode of several turns is one, what it observed in it."""
 
     request: Request
+    """Of an episode: that of its first turn."""
     completion_ids: tuple[int, ...]
     """[T], forced ids first, a sampled stop token included."""
     role: np.ndarray
@@ -135,7 +155,51 @@ class Rollout:
     """int32 [T], the policy's version (optimizer updates so far) that wrote each token."""
     finish: Finish
     text: str
-    """What the verifier reads: special tokens and what ended it removed, a prefilled think tag put back."""
+    """What the verifier reads: special tokens and what ended it removed, a prefilled think tag put back. Of an episode:
+    the model's turns, joined by line breaks."""
+    turns: tuple[TurnRecord, ...] = ()
+    """Of an episode; empty where the problem has no environment."""
+
+    @property
+    def num_sampled(self) -> int:
+        """Tokens that the policy sampled: neither forced ones nor those of an environment; 0 of a demonstration."""
+        return int(np.count_nonzero(self.role[len(self.request.forced_ids) :] == Role.POLICY))
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens that can be learned from: all but CONTEXT. Of a labelled completion all, which its scores read."""
+        is_labelled = bool((self.role == Role.PAIR).any())
+        return len(self.role) if is_labelled else int(np.count_nonzero(self.role != Role.CONTEXT))
+
+    @property
+    def length(self) -> int:
+        """Tokens that count as its length: those that were sampled; of a demonstration those it is made of."""
+        return self.num_sampled or self.num_trained
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether it ended at a limit of ours."""
+        return self.finish in TRUNCATED
+
+    @property
+    def failure(self) -> Verdict | None:
+        """The verdict on an episode whose environment failed, whatever its verifiers would say."""
+        last = self.turns[-1].info if self.turns else {}
+        return Verdict(**last["verdict"]) if last.get("failed") else None
+
+    @property
+    def about_turns(self) -> dict[str, Any]:
+        """What verifiers may read of an episode beside its text: `turns`, who said what; `environment`, its verdict."""
+        if not self.turns:
+            return {}
+        names = (("text", "assistant"), ("observation", "environment"))
+        said = [
+            {"role": role, "content": turn.info[name]}
+            for turn in self.turns
+            for name, role in names
+            if turn.info.get(name) is not None
+        ]
+        return {"turns": said, "environment": self.turns[-1].info.get("verdict")}
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,12 +57,17 @@ def details(seconds: Mapping[str, float], learning: Watch, sampling: Watch, *, p
     rollout = seconds.get("rollout", 0.0)
     values = {f"time/{phase}": learned.get(phase, 0.0) for phase in ("pack", "forward", "backward", "optimizer")}
     sampled_seconds = sampled.get("rollout", rollout)
-    return values | {
-        "time/rollout": sampled_seconds,
-        "time/verify": max(0.0, rollout - sampled_seconds),
-        "time/mfu": flops / peak / update if flops and update else None,
-        "time/matmul_tflops": peak / 1e12,
-    }
+    waited = {"time/tools": sampled["tools"]} if "tools" in sampled else {}
+    return (
+        values
+        | waited
+        | {
+            "time/rollout": sampled_seconds - sampled.get("tools", 0.0),
+            "time/verify": max(0.0, rollout - sampled_seconds),
+            "time/mfu": flops / peak / update if flops and update else None,
+            "time/matmul_tflops": peak / 1e12,
+        }
+    )
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:

@@ -46,7 +46,7 @@ FLOORS = """
     r1lab.conversion
     r1lab.plugin r1lab.recipe r1lab.doctor
     r1lab.records r1lab.embedded r1lab.conversion.configs
-    r1lab.distributed r1lab.objective r1lab.attention
+    r1lab.distributed r1lab.objective r1lab.attention r1lab.environments
     r1lab.policy r1lab.run r1lab.conversion.convert
     r1lab.report r1lab.engines
     r1lab.rollout

@@ -9,19 +9,21 @@ may also map names to columns: the answer is then a dict (`{tests: test_list, se
 untouched.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from r1lab_data.answers import ANY, FORMATS, WHOLE_IS_SOLUTION, accepted
 from r1lab_data.cells import Unusable, fields, given, reader, text
 from r1lab_data.code_rows import ROW_FORMATS, RowFormat
 from r1lab_data.names import did_you_mean, nearest_first
-from r1lab_data.problem import DataError, Problem, RowError
+from r1lab_data.problem import Conversation, DataError, Problem, RowError
 from r1lab_data.programs import BadRow
 from r1lab_data.rows import Table, shown
 
 DEFAULTS = {"prompt": "prompt", "answer": "answer"}
 ROLES = ("prompt", "answer", "solution", "id")
+ANSWERING = ("tool", "user")
+"""Roles of what answers the assistant in a demonstration."""
 USUAL = {
     "prompt": ("question", "problem", "instruction", "input", "text"),
     "answer": ("final_answer", "ground_truth", "target", "label", "solution"),
@@ -203,10 +205,24 @@ def solution_reader(roles: Mapping, known: Iterable[str], answer_format: str) ->
 
     def solution(row: dict) -> str | None:
         value: Any = read(row)
+        if isinstance(value, list | tuple) and value and all(isinstance(each, dict) for each in value):
+            return conversation(value, spec)
         several = isinstance(value, list | tuple) and len(value) > 0
         return text(next(iter(value)) if several else value, spec)
 
     return solution
+
+
+def conversation(messages: Sequence[Mapping[str, Any]], spec: str) -> Conversation:
+    """A demonstration of several turns: the assistant's and, between them, what a tool or the user answered."""
+    roles = [each.get("role") for each in messages]
+    if not all(isinstance(each.get("content"), str) for each in messages) or not {*roles} <= {"assistant", *ANSWERING}:
+        raise Unusable(
+            f"{spec!r} holds {shown(messages[0])}; a demonstration's turns are {{role: assistant | tool, content}}"
+        )
+    if any((role == "assistant") != (place % 2 == 0) for place, role in enumerate(roles)) or len(roles) % 2 == 0:
+        raise Unusable(f"{spec!r}: the turns are of {', '.join(map(str, roles))}; begin and end with the assistant's")
+    return Conversation(messages)
 
 
 def prompt_of(value: Any, spec: str) -> str | tuple[dict[str, str], ...]:

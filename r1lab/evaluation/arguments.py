@@ -30,7 +30,7 @@ from r1lab.recipe.base import Use
 from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.load import Plan, parse_yaml
 from r1lab.records import EvaluationSet, Sampling
-from r1lab.rollout import verification
+from r1lab.rollout import environment, verification
 from r1lab.rollout.gold_answers import Golds
 from r1lab.rollout.problems import fitting, load_problems
 from r1lab_data import Problem
@@ -138,7 +138,8 @@ def evaluation_spec(asked: Asked) -> tuple[EvaluationSpec, Completer]:
         checked_ks(asked.k, asked.n or 1)
     if asked.trust_remote_code or (stage is not None and stage.trust_remote_code and not is_run):
         trust_remote_code()
-    origin, prompt = _origin(asked, stage, base)
+    worlds = environment.worlds_of(stage, name, source, workers, (str(base), str(Path.cwd())))
+    origin, prompt = _origin(asked, stage, base, worlds)
     why = partial(origin.misfit, max_new_tokens=sampling.max_new_tokens)
     eval_set = replace(eval_set, problems=fitting(f"--on {name}", source, eval_set.problems, why, golds.notes))
     n = asked.n or (origin.least if isinstance(origin, FileCompleter) else 1)
@@ -269,7 +270,9 @@ def _verifier(asked: Asked) -> Use | None:
     return {**(spec if isinstance(spec, dict) else {"use": spec}), **asked.settings} if asked.settings else spec
 
 
-def _origin(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[Completer, PromptConfig]:
+def _origin(
+    asked: Asked, stage: AnyStageConfig | None, base: Path, worlds: environment.Worlds | None
+) -> tuple[Completer, PromptConfig]:
     """What completes the problems: exactly one of a model, a file and a server."""
     prompt = _prompt(asked, stage)
     if asked.completions is not None:
@@ -279,13 +282,15 @@ def _origin(asked: Asked, stage: AnyStageConfig | None, base: Path) -> tuple[Com
     if asked.model is None:
         raise RecipeError("MODEL: missing; name a model (embedded, a folder, a hub id), or give --completions FILE")
     if asked.server is not None:
+        if worlds is not None:
+            raise RecipeError("--server: episodes of an environment are played by an engine here; leave it out")
         return Served(asked.server, asked.model, prompt, key_env=asked.key_env), prompt
     if type(asked.threads) is not int or asked.threads < 0:
         raise RecipeError(f"--threads: {asked.threads!r} is no count")
     location = locate(asked.model, base)
     from r1lab.evaluation.model_completer import ModelCompleter  # loads torch, which no mistake above waits for
 
-    return ModelCompleter(location, prompt, _engine(asked, stage), threads=asked.threads), prompt
+    return ModelCompleter(location, prompt, _engine(asked, stage), threads=asked.threads, worlds=worlds), prompt
 
 
 def _engine(asked: Asked, stage: AnyStageConfig | None) -> EngineConfig:

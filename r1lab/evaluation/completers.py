@@ -6,19 +6,19 @@ of them verifies: `verify` is given to them, and each completion is handed to it
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from r1lab.errors import RecipeError
 from r1lab.evaluation.cases import Cases
-from r1lab.records import Asking, EvaluationSet
+from r1lab.records import Asking, EvaluationSet, Finish
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
-FINISHES = ("eos", "stop", "length", "abort")
+FINISHES = get_args(Finish)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Completion:
     """None where nobody counted them."""
     completion_ids: tuple[int, ...] | None = None
     """None where there are none: from a file or a server."""
+    about_turns: Mapping[str, Any] = field(default_factory=dict)
+    """Of an episode: what a verifier may read of its turns."""
+    failure: Verdict | None = None
+    """Of an episode whose environment failed: its verdict."""
 
 
 Verify = Callable[[Completion, Problem], Future[Verdict]]

@@ -13,6 +13,7 @@ from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
 from r1lab.errors import Stopped
 from r1lab.records import Asking, Request, Rollout
+from r1lab.rollout.episode import Episodes
 from r1lab.rollout.generate import generate
 from r1lab.rollout.renderer import Renderer
 from r1lab.rollout.requests import RequestMaker
@@ -31,6 +32,7 @@ def evaluate(
     renderer: Renderer,
     verify: VerifyRollout,
     own_work: Callable[[], AbstractContextManager] = nullcontext,
+    episodes: Episodes | None = None,
 ) -> list[tuple[Rollout, Verdict]]:
     """Every completion of the problems at `rows` with its verdict, in the set's order; the ranks share the work. A
     rank does its share inside an `own_work()`: nothing there waits for the others. Where that is Stopped on one, it is
@@ -45,7 +47,8 @@ def evaluate(
     def judged(own_requests: list[Request]) -> list[tuple[Rollout, Verdict] | Stopped]:
         try:
             with own_work():
-                return [(rollout, said[SCORE]) for rollout, said in generate(engine, verified, own_requests)]
+                done = generate(engine, verified, own_requests, episodes=episodes)
+                return [(rollout, said[SCORE]) for rollout, said in done]
         except Stopped as stopped:  # handed on as a value: a rank that raised alone would leave the others behind
             return [stopped] * len(own_requests)
 

@@ -23,6 +23,9 @@ from r1lab.policy.policy import Policy
 from r1lab.recipe import EngineConfig
 from r1lab.recipe.data import PromptConfig
 from r1lab.records import Asking, Rollout
+from r1lab.rollout import environment
+from r1lab.rollout.environment import Worlds
+from r1lab.rollout.episode import Episodes
 from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -37,6 +40,9 @@ class EngineCompleter(ABC):
     renderer: Renderer
     own_work: Callable[[], AbstractContextManager] = nullcontext
     """Around a rank's own share."""
+    worlds: Worlds | None = None
+    """What answers the model's turns; None: a completion is one turn."""
+    episodes: Episodes | None = None
 
     @abstractmethod
     def opened(self) -> Engine:
@@ -58,9 +64,18 @@ class EngineCompleter(ABC):
         def verified(rollout: Rollout, problem: Problem) -> Future[Verdict]:
             return verify(completion_of(rollout), problem)
 
+        if self.worlds is not None:
+            self.episodes = self.worlds.opened(asking.eval_set.problems, self.renderer, asking.seed, self.episodes)
         parts = {"engine": self.opened(), "renderer": self.renderer, "own_work": self.own_work}
+        parts["episodes"] = self.episodes
         judged = evaluate(asking, rows, verify=verified, **parts)
         return ((completion_of(rollout), verdict) for rollout, verdict in judged)
+
+    def close(self) -> None:
+        """What answers is given back; a run's engine goes on with the run."""
+        if self.episodes is not None:
+            self.episodes.host.close()
+        self.episodes = None
 
 
 class PolicyCompleter(EngineCompleter):
@@ -74,24 +89,31 @@ class PolicyCompleter(EngineCompleter):
         knobs: EngineConfig,
         trained: dict[str, Any],
         own_work: Callable[[], AbstractContextManager] = nullcontext,
+        worlds: Worlds | None = None,
     ):
         """`trained` says by what run, in which stage and to what step."""
         self.policy, self.engine, self.renderer, self.own_work = policy, engine, renderer, own_work
-        self.identity = {**trained, "updates": policy.version}
+        self.worlds = worlds
+        self.identity = {**trained, "updates": policy.version, **(worlds.identity if worlds else {})}
         self.together = asked_together(knobs) * ranks.size()
 
     def opened(self) -> Engine:
         publish(self.engine, self.policy)
         return self.engine
 
-    def close(self) -> None:
-        """The engine goes on with the run."""
-
 
 class ModelCompleter(EngineCompleter):
     """A model on disk or of the hub; it is loaded when the first completion is asked for."""
 
-    def __init__(self, location: str, prompt: PromptConfig, knobs: EngineConfig, *, threads: int = 0):
+    def __init__(
+        self,
+        location: str,
+        prompt: PromptConfig,
+        knobs: EngineConfig,
+        *,
+        threads: int = 0,
+        worlds: Worlds | None = None,
+    ):
         """RecipeError where the engine that the knobs name, or such a model, cannot run here."""
         models.check(location)
         self.threads, self.knobs = threads, knobs
@@ -102,10 +124,13 @@ class ModelCompleter(EngineCompleter):
         context = factory.check(own, config)
         self.policy = FrozenModel(location, "float32")
         self.renderer = renderer_of(self.policy.tokenizer, prompt, context or models.context_length(config))
-        for note in self.renderer.notes:
+        self.worlds = worlds
+        notes = environment.equip(self.renderer, worlds.environments) if worlds else []
+        for note in (*self.renderer.notes, *notes):
             print(f"r1lab: {note}", file=sys.stderr)
         self.together = asked_together(own)
         self.identity = {"model": shown(location), "weights": models.weights_digest(location), "engine": self.kind}
+        self.identity |= worlds.identity if worlds else {}
 
     def opened(self) -> Engine:
         if self.engine is None:
@@ -117,6 +142,7 @@ class ModelCompleter(EngineCompleter):
         return self.engine
 
     def close(self) -> None:
+        super().close()
         if self.engine is not None:
             self.engine.close()
 
@@ -127,10 +153,9 @@ def asked_together(knobs: EngineConfig) -> int:
 
 
 def completion_of(rollout: Rollout) -> Completion:
-    ids = rollout.completion_ids
-    return Completion(
-        rollout.request.problem_id, rollout.request.id.index, rollout.text, rollout.finish, len(ids), tuple(ids)
-    )
+    name, index = rollout.request.problem_id, rollout.request.id.index
+    ids, episode = rollout.completion_ids, (rollout.about_turns, rollout.failure)
+    return Completion(name, index, rollout.text, rollout.finish, rollout.num_sampled, ids, *episode)
 
 
 def shown(location: str) -> str:

@@ -27,7 +27,7 @@ from r1lab.distributed import ranks
 from r1lab.errors import RecipeError
 from r1lab.evaluation import difference as against
 from r1lab.evaluation.completers import Completer, Completion
-from r1lab.evaluation.folder import RESULTS, is_done, read_manifest, read_rows, write_rows
+from r1lab.evaluation.folder import COLUMNS, RESULTS, is_done, read_manifest, read_rows, write_rows
 from r1lab.evaluation.majority import Voting
 from r1lab.evaluation.scores import figures
 from r1lab.recipe import WorkersConfig
@@ -226,7 +226,9 @@ def _blocks(
 
 def _block(spec: EvaluationSpec, origin: Completer, block: range, pool: Pool, voting: Voting) -> list[dict[str, Any]]:
     def verify(answer: Completion, problem):
-        item = item_of(problem, answer.text, answer.finish, answer.num_tokens or 0)
+        if answer.failure is not None:
+            return verification.done(answer.failure)
+        item = item_of(problem, answer.text, answer.finish, answer.num_tokens or 0, answer.about_turns)
         return pool.submit(item, problem.verifier, problem.solution)
 
     judged = list(origin.answers(spec, block, verify))
@@ -242,7 +244,8 @@ def _block(spec: EvaluationSpec, origin: Completer, block: range, pool: Pool, vo
 
 def row_of(answer: Completion, verdict: Verdict, vote: int | None, prompt: str | None) -> dict[str, Any]:
     """A row of the table: plain, and text that any file can hold."""
-    row = {**asdict(answer), "prompt_text": prompt, **verification.told(verdict), "vote": vote}
+    own = {name: getattr(answer, name) for name in COLUMNS if hasattr(answer, name)}
+    row = {**own, "prompt_text": prompt, **verification.told(verdict), "vote": vote}
     return {
         key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
         for key, value in row.items()

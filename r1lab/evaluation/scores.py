@@ -9,6 +9,7 @@ from typing import Any
 
 from r1lab.errors import RecipeError
 from r1lab.evaluation.majority import maj_at_n
+from r1lab.records import TRUNCATED
 from r1lab.seeds import derive
 from r1lab.stats import intervals
 from r1lab_verifiers.verdict import STATUSES
@@ -109,7 +110,7 @@ def lengths(rows: Sequence[Row]) -> dict[str, float | None]:
         "tokens": sum(tokens) if tokens else None,
         "tokens_mean": sum(tokens) / len(tokens) if tokens else None,
         "tokens_p95": tokens[(19 * len(tokens) - 1) // 20] if tokens else None,
-        "truncated": sum(row["finish"] == "length" for row in rows) / len(rows),
+        "truncated": sum(row["finish"] in TRUNCATED for row in rows) / len(rows),
     }
 
 

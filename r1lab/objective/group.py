@@ -55,6 +55,8 @@ class All:
     """How many times `group_size` completions a group may take."""
     role: ClassVar[Role | None] = None
     """The role that sampled tokens take; None leaves them POLICY."""
+    forces: ClassVar[bool] = False
+    """Completions begin with a part of a demonstration."""
     imitate: ClassVar[bool] = False
     """The member with a positive advantage is learned a second time, as a demonstration."""
 
@@ -121,7 +123,7 @@ class Gfpo(All):
     metric: Literal["length", "reward_per_token"] = "length"
 
     def settle(self, group: Group) -> Keep | Drop | Again:
-        lengths = [max(1, len(member.rollout.completion_ids)) for member in group.members]
+        lengths = [max(1, member.rollout.length) for member in group.members]
         by_reward = [-member.paid / length for member, length in zip(group.members, lengths, strict=True)]
         order = np.argsort(lengths if self.metric == "length" else by_reward, kind="stable")
         return Keep(_choose(group, order[: self.keep]))

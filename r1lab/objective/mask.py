@@ -66,7 +66,7 @@ def token_mask(sample: Sample, *, truncated: str = "score") -> TokenMask:
     rollout = sample.rollout
     counted = sample.role != Role.CONTEXT
     counted &= (rollout.role != Role.POLICY) | np.isfinite(rollout.engine_logprobs)
-    if truncated == "mask" and rollout.finish == "length":
+    if truncated == "mask" and rollout.is_truncated:
         counted = np.zeros_like(counted)
     return TokenMask(counted, counted)
 

@@ -23,6 +23,7 @@ class Hint(All):
     over the first `draws` draws (UFT, arXiv 2505.16984)."""
 
     demonstrates: ClassVar[bool] = True
+    forces: ClassVar[bool] = True
     chunks: int = 5
     draws: int = 10_000
 
@@ -42,6 +43,7 @@ class OnePrefix(All):
     to `end` as a cosine over the first `draws` draws (Prefix-RFT, arXiv 2507.01679, and its code's BetaSampler)."""
 
     demonstrates: ClassVar[bool] = True
+    forces: ClassVar[bool] = True
     start: float = 0.95
     end: float = 0.05
     draws: int = 10_000
@@ -67,6 +69,7 @@ class Bisect(All):
     fail too and less where all succeed, until a branch is mixed or `tries` are spent (BREAD, arXiv 2506.17211)."""
 
     demonstrates: ClassVar[bool] = True
+    forces: ClassVar[bool] = True
     tries: int = 3
     right: float = 1.0
 

@@ -36,7 +36,8 @@ def samples_of_group(objective: Objective, group: Group) -> list[Sample]:
         )
     if objective.rule.imitate:
         chosen = next(sample for sample in samples if sample.advantage[0] > 0)
-        samples.append(replace(chosen, role=np.full_like(chosen.role, Role.DEMO)))
+        is_context = chosen.role == Role.CONTEXT
+        samples.append(replace(chosen, role=np.where(is_context, chosen.role, np.int8(Role.DEMO))))
     return samples
 
 
@@ -56,7 +57,7 @@ def advantages(objective: Objective, members: Sequence[Scored]) -> Sequence[floa
     rewards = np.array([member.reward for member in chosen], np.float64)
     given = {
         "scores": np.array([member.score for member in chosen], np.float64),
-        "lengths": np.array([len(member.rollout.completion_ids) for member in chosen]),
+        "lengths": np.array([member.rollout.length for member in chosen]),
         "greedy": next((member.reward for member in members if is_greedy(member)), 0.0),
         "is_demo": np.array([not member.is_sampled for member in chosen]),
         "parts": {

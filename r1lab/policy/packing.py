@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from r1lab.attention.parts import row_positions
-from r1lab.records import PackedBatch, Sample, Segment
+from r1lab.records import PackedBatch, Role, Sample, Segment
 
 
 class Stem(NamedTuple):
@@ -122,14 +122,16 @@ def _with_rows(
     predictors: Sequence[np.ndarray],
 ) -> PackedBatch:
     """The batch of what is forwarded (ids, positions, segments) with the trained rows of the chosen samples, in that
-    order; `predictors` of each index into the hidden states."""
+    order: one for each token that is not CONTEXT. `predictors` of each index into the hidden states."""
     device = forwarded[0].device
     picked = [samples[index] for index in chosen]
-    lengths = [len(sample.rollout.completion_ids) for sample in picked]
+    kept = [sample.role != Role.CONTEXT for sample in picked]
+    lengths = [int(np.count_nonzero(each)) for each in kept]
     units = [sample.unit for sample in picked]
 
     def column(values, dtype):
-        return torch.from_numpy(np.concatenate(values).astype(dtype)).to(device)
+        rows = [np.asarray(value)[each] for value, each in zip(values, kept, strict=True)]
+        return torch.from_numpy(np.concatenate(rows).astype(dtype)).to(device)
 
     def optional(name: str, dtype: type = np.float32):
         arrays = [getattr(sample, name) for sample in picked]

@@ -28,7 +28,7 @@ from r1lab.policy import lora, memory, models
 from r1lab.policy.compute import prepare_compute
 from r1lab.policy.packing import empty_batch, pack, sample_tokens
 from r1lab.recipe import TrainStageConfig
-from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
+from r1lab.records import Learned, PackedBatch, Role, Rollout, Sample, Scores, Update
 from r1lab.seeds import derive
 from r1lab.timing import Watch, matmul_rate
 
@@ -120,7 +120,7 @@ class Policy:
 
     def _scores(self, samples: list[Sample], model, entropy: bool) -> list[Scores]:
         """Of this rank's samples."""
-        scored, batches = [Scores(np.empty(0, np.float32), None, None)] * len(samples), self._pack(samples)
+        scored, batches = [self._unscored(sample, entropy) for sample in samples], self._pack(samples)
         for batch in batches + [None] * sharding.missing_passes(model, len(batches)):
             hidden = self._hidden(model, batch)
             values = None if model is self.reference else self._values(hidden)
@@ -131,10 +131,16 @@ class Policy:
             logp, owner = scores.logp.cpu().numpy(), batch.sequence.cpu().numpy()
             others = [None if column is None else column.cpu().numpy() for column in (scores.entropy, values)]
             for index in np.unique(owner):
-                mine = owner == index
-                scored[index] = Scores(logp[mine], *(None if column is None else column[mine] for column in others))
+                mine, role = owner == index, samples[index].role
+                parts = (None if column is None else _on_tokens(column[mine], role) for column in others)
+                scored[index] = Scores(_on_tokens(logp[mine], role), *parts)
         sharding.reshard(model)
         return scored
+
+    def _unscored(self, sample: Sample, entropy: bool) -> Scores:
+        """Of a completion without a trained token, a greedy baseline's."""
+        unknown = np.full(len(sample.role), np.nan, np.float32)
+        return Scores(unknown, unknown if entropy else None, None if self.value_head is None else unknown)
 
     def update(self, samples: Sequence[Sample], objective: Objective) -> Update:
         """One optimizer step on the plain sum of scale x term over the samples that are not left out.
@@ -344,6 +350,13 @@ class Policy:
         for module, name in ((self.reference, "reference"), (self.value_head, "value_head")):
             if module is not None:
                 sharding.load(module, state[name])
+
+
+def _on_tokens(rows: np.ndarray, role: np.ndarray) -> np.ndarray:
+    """Numbers of a sample's rows on all its tokens [T]: NaN where one is CONTEXT and has no row."""
+    whole = np.full(len(role), np.nan, rows.dtype)
+    whole[role != Role.CONTEXT] = rows
+    return whole
 
 
 def nonfinite_reason(batch: PackedBatch, rows: dict[str, np.ndarray], samples: Sequence[Sample]) -> str:

@@ -46,11 +46,11 @@ class RewardModel(Policy):
         return 6 * self.parameters * batch.input_ids.numel()
 
     def _pack(self, samples: Sequence[Sample]) -> list[PackedBatch]:
-        """Micro-batches whose rows are the scored tokens alone, each with the hidden state behind its token."""
+        """Micro-batches whose rows are the scored tokens, all others being CONTEXT, each with the hidden state behind
+        its token."""
         if not self.shares_prompts:
-            batches = super()._pack(samples)
-            return [_scored_rows(replace(batch, hidden_index=batch.hidden_index + 1)) for batch in batches]
-        return [_scored_rows(batch) for batch in super()._pack([_with_end(sample) for sample in samples])]
+            return [replace(batch, hidden_index=batch.hidden_index + 1) for batch in super()._pack(samples)]
+        return super()._pack([_with_end(sample) for sample in samples])
 
     def _scores(self, samples: list[Sample], model, entropy: bool) -> list[Scores]:
         """Of this rank's samples: `logp` holds the scores float32 [S] of a sample's scored tokens."""
@@ -116,11 +116,3 @@ def _with_end(sample: Sample) -> Sample:
         engine_logprobs=np.concatenate([rollout.engine_logprobs, rollout.engine_logprobs[-1:]]),
     )
     return replace(sample, rollout=ended, role=role, **moved)
-
-
-def _scored_rows(batch: PackedBatch) -> PackedBatch:
-    """The batch with the rows of scored tokens alone."""
-    kept = batch.role == Role.PAIR
-    forwarded = ("input_ids", "position_ids", "segments")
-    rows = {each.name: getattr(batch, each.name) for each in fields(batch) if each.name not in forwarded}
-    return replace(batch, **{name: value[kept] for name, value in rows.items() if value is not None})

@@ -2,6 +2,7 @@
 
 from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.engine import EngineConfig
+from r1lab.recipe.environment import EnvironmentConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.optimizer import LoraConfig, OptimizerConfig
 from r1lab.recipe.preference import PreferenceStageConfig
@@ -41,7 +42,8 @@ AnyStageConfig = (
 """A stage of a resolved recipe."""
 
 __all__ = [
-    "AnyStageConfig", "DataStageConfig", "DatasetStageConfig", "EngineConfig", "EntropyConfig", "EvalConfig",
+    "AnyStageConfig", "DataStageConfig", "DatasetStageConfig", "EngineConfig", "EntropyConfig", "EnvironmentConfig",
+    "EvalConfig",
     "EvalStageConfig", "KlConfig", "LearningStageConfig", "LoraConfig", "ObjectiveConfig", "OptimizerConfig",
     "PolicyStageConfig", "PreferenceStageConfig", "PromptConfig", "RejectStageConfig", "RewardModelStageConfig",
     "RlStageConfig", "SamplingConfig", "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig",

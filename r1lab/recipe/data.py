@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from r1lab.recipe.base import FREE, RESULT, Above, Config, Count, Positive, Use
+from r1lab.recipe.environment import EnvironmentConfig, one_of
 
 
 class SourceConfig(Config):
@@ -61,6 +62,10 @@ class SourceConfig(Config):
     shift: Annotated[bool, FREE] = False
     """Of an evaluation set: its problems are of another distribution than training's. A comparison shows it beside the
     others, and never chooses it by itself."""
+    environment: Annotated[EnvironmentConfig | None, RESULT] = None
+    """What answers the model's turns on this source; else the stage's."""
+    tools: Annotated[tuple[Use, ...] | None, RESULT] = None
+    """Tools that the model may call on this source: python, or functions as package.module:name."""
 
     @model_validator(mode="after")
     def _one_origin(self):
@@ -71,6 +76,7 @@ class SourceConfig(Config):
                 "a source needs one of `path` (a dataset), `task` (generated problems) and `stage` (an earlier reject "
                 f"stage), this one has {has or 'none'}"
             )
+        one_of(self.environment, self.tools)
         if self.part == "held_out" and self.holdout is None:
             raise ValueError("`part: held_out` needs `holdout`, the share that is set aside, the same on both sides")
         if self.task is not None and (self.where or self.holdout or self.distinct != "rows"):

@@ -22,6 +22,7 @@ from r1lab.recipe.base import (
 )
 from r1lab.recipe.data import PromptConfig, SourceConfig
 from r1lab.recipe.engine import EngineConfig
+from r1lab.recipe.environment import EnvironmentConfig, one_of
 from r1lab.recipe.optimizer import LoraConfig, OptimizerConfig
 from r1lab_data.names import did_you_mean
 
@@ -224,6 +225,11 @@ class StageConfig(Config):
     """How a problem becomes tokens."""
     verifier: Annotated[Use | None, RESULT] = None
     """Verifier of every source that names none."""
+    environment: Annotated[EnvironmentConfig | None, RESULT] = None
+    """What answers the model's turns, on every source and set that names none; without it a completion is one turn."""
+    tools: Annotated[tuple[Use, ...] | None, RESULT] = None
+    """Tools that the model may call: python, or functions as package.module:name; short for environment: {use: tools}.
+    """
     on_bad_gold: Annotated[Literal["error", "drop"], FREE] = "error"
     """Reference answers that their verifier cannot use: refuse the recipe, or leave these problems out."""
     workers: Annotated[WorkersConfig, RESULT] = WorkersConfig()
@@ -250,6 +256,11 @@ class StageConfig(Config):
     """Where metrics go beside metrics.jsonl; W&B stays offline unless WANDB_MODE says otherwise."""
 
     _data_by_name = field_validator("data", mode="before")(by_name)
+
+    @model_validator(mode="after")
+    def _one_environment(self):
+        one_of(self.environment, self.tools)
+        return self
 
     @field_validator("trackers", mode="before")
     @classmethod

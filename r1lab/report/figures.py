@@ -252,6 +252,7 @@ def _run_handles(runs: Sequence[Curves], theme: Theme, has_markers: bool = False
 
 CLIPS = (("loss/clip_low", "below"), ("loss/clip_high", "above"))
 TWICE = (("second/lenient", "right to the first alone"), ("second/strict", "to the second alone"))
+TURNS = (("episode/turns", "turns"), ("episode/calls", "calls"), ("episode/failed_calls", "failing calls"))
 CHARTS = (
     Chart("score", paint_scores),
     Chart("reward", paint_lines, "mean reward", (("reward/mean", ""),)),
@@ -262,6 +263,8 @@ CHARTS = (
     Chart(
         "truncated", paint_lines, "share of completions", (("completion/truncated", ""),), is_share=True, least_top=0.05
     ),
+    Chart("turns", paint_lines, "a completion", TURNS),
+    Chart("context", paint_lines, "share of tokens", (("episode/context_share", ""),), is_share=True),
     Chart("entropy", paint_lines, "nats per token", (("policy/entropy", ""),)),
     Chart("groups", paint_lines, "share of groups", (("group/zero_variance", ""),), is_share=True),
     Chart("sft", paint_lines, "loss", (("sft/loss", ""),)),

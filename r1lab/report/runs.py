@@ -11,8 +11,8 @@ from r1lab.run import journal
 from r1lab.run.folder import evaluation_table
 
 COLUMNS = (
-    "purpose", "draw", "problem_id", "prompt_text", "text", "num_tokens", "finish", "decision", "reward", "status",
-    "extracted", "reason",
+    "purpose", "draw", "problem_id", "prompt_text", "text", "turns", "num_tokens", "finish", "decision", "reward",
+    "status", "extracted", "reason",
 )  # fmt: skip
 
 
@@ -130,6 +130,7 @@ def pick(rows: Sequence[dict]) -> list[dict]:
     """At most three completions, nulls left out: best and worst of the first group that has both, one more status."""
     rows = [{key: value for key, value in row.items() if value is not None and value == value} for row in rows]
     rows = [row for row in rows if row.get("purpose", "train").startswith("train") and "text" in row]
+    rows = [row | {"text": conversation(row)} if row.get("turns") else row for row in rows]
     groups: dict = {}
     for row in rows:
         if "reward" in row:
@@ -139,3 +140,13 @@ def pick(rows: Sequence[dict]) -> list[dict]:
     chosen = [mixed[0][0], mixed[0][-1]] if mixed else rows[:1]
     seen = {row.get("status") for row in chosen}
     return chosen + [row for row in rows if row.get("status") not in seen][:1]
+
+
+def conversation(row: Mapping) -> str:
+    """An episode's turns and, marked, what was answered to each; its text where they cannot be read."""
+    try:
+        said = [turn["info"] for turn in json.loads(row["turns"])]
+        pairs = [(info.get("text", ""), info.get("observation")) for info in said]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return str(row["text"])
+    return "\n".join(part for text, answer in pairs for part in (text, f">>> {answer}" if answer is not None else ""))

@@ -7,6 +7,7 @@ arXiv 2501.12948, table 1. Rendering asks nothing of a model and never cuts a te
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +16,9 @@ from jinja2 import TemplateError
 from r1lab.engines.text import CompletionText, Ending
 from r1lab.errors import RecipeError
 from r1lab.recipe.data import PromptConfig
+from r1lab.records import Role
 from r1lab_data import Problem
+from r1lab_data.problem import Conversation
 
 FORMAT = "Question: {prompt}\nAnswer:"
 R1_ZERO = (
@@ -31,6 +34,8 @@ OPENED = re.compile(r"(?:<think>|<answer>)(?=\s*\Z)")
 """`Assistant: <think>`, `</think>\n<answer>\n`; not `<think> </think>`."""
 OPENING_TOKENS = 24
 """Tokens at a prompt's end that hold such a tag and the whitespace behind it, one a byte at most."""
+MAX_OBSERVED = 1 << 30
+"""Tokens of an answer in a demonstration: all there are."""
 PROBE = Problem(id="probe", prompt="1+1", answer="2")
 REPLY = "r1lab-sentinel-reply"
 OWN_VARIABLES = ("messages", "add_generation_prompt", "continue_final_message", "tokenize", "bos_token", "eos_token")
@@ -68,6 +73,12 @@ class Renderer:
         if self.template == "chat" and not getattr(tokenizer, "chat_template", None):
             raise ValueError("template chat needs a tokenizer with a chat template, and this one has none; use plain")
         _refuse_variables(self.template, self.template_variables, getattr(tokenizer, "chat_template", None))
+        self.tools: dict[str, list[dict[str, Any]]] = {}
+        """Schemas of the tools that a chat template is told of, by source."""
+        self.observed: dict[str, int] = {}
+        """Tokens that an episode may observe, by source."""
+        self.bridges: dict[str, tuple[Any, tuple[str, ...]]] = {}
+        """Of episodes' sources: the bridge between turns (`r1lab.rollout.bridge`), and the strings that end a turn."""
         self.bos = added_bos(tokenizer)
         self.text = CompletionText(tokenizer)
         self.turn_end = self.found_turn_end() if template == "chat" else tokenizer.eos_token_id
@@ -106,6 +117,33 @@ class Renderer:
         ids = whole[len(start) :] if whole[: len(start)] == start else self.encode(solution, bos=False)
         return ids if ids[-1:] == (end,) else (*ids, end)
 
+    def render_demonstration(self, problem: Problem) -> tuple[tuple[int, ...], tuple[Role, ...]]:
+        """Ids of the demonstration and the role of each: DEMO, and CONTEXT for what answers between its turns."""
+        said = problem.solution
+        if not isinstance(said, Conversation) or len(said.messages) == 1:
+            ids = self.render_solution(problem)
+            return ids, (Role.DEMO,) * len(ids)
+        if problem.source not in self.bridges:
+            raise ValueError(
+                f"the demonstration of problem {problem.id} has several turns and nothing answers them; set "
+                "environment or tools"
+            )
+        bridge, stops = self.bridges[problem.source]
+        ids, roles = [], []
+        for number, message in enumerate(said.messages):
+            text, is_own = message["content"], message["role"] == "assistant"
+            if not is_own:
+                new = bridge.ids(text, ids, MAX_OBSERVED)[0]
+            elif number:
+                new = self.encode(text, bos=False)
+            else:
+                new = self.render_solution(replace(problem, solution=text))[:-1]
+            if is_own and not text.endswith(stops):
+                new = (*new, self.turn_end)
+            ids += new
+            roles += [Role.DEMO if is_own else Role.CONTEXT] * len(new)
+        return tuple(ids), tuple(roles)
+
     def verifier_text(
         self, completion_ids: Sequence[int], prompt_ids: Sequence[int] = (), ending: Ending | None = None
     ) -> str:
@@ -130,12 +168,13 @@ class Renderer:
                 f"problem {problem.id} renders to {len(text):,} characters, which exceed the context of "
                 f"{self.context} tokens (of at most {self.longest_token} characters each); {DROP}"
             )
-        length = len(self.encode(text))
-        if length + max_new_tokens <= self.context:
+        length, observed = len(self.encode(text)), self.observed.get(problem.source, 0)
+        if length + max_new_tokens + observed <= self.context:
             return None
+        also = f" and max_observation_tokens {observed}" if observed else ""
         return (
-            f"problem {problem.id} renders to {length} tokens, which with max_new_tokens {max_new_tokens} exceed the "
-            f"context of {self.context}; {remedy(self.context - length)} or {DROP}"
+            f"problem {problem.id} renders to {length} tokens, which with max_new_tokens {max_new_tokens}{also} exceed "
+            f"the context of {self.context}; {remedy(self.context - length - observed)} or {DROP}"
         )
 
     @cached_property
@@ -203,7 +242,10 @@ class Renderer:
 
     def applied(self, messages: list[dict[str, str]], problem: Problem, **settings) -> str:
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, **self.template_variables, **settings)
+            variables = {**self.template_variables, **settings}
+            if problem.source in self.tools:
+                variables["tools"] = self.tools[problem.source]
+            return self.tokenizer.apply_chat_template(messages, tokenize=False, **variables)
         except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             told = " ".join(str(error)[:200].split()) or type(error).__name__
             raise ValueError(

@@ -40,8 +40,8 @@ class RequestMaker:
         """The problem's solution as a rollout of role DEMO. RunError where the problem has none."""
         if draw.problem.solution is None:
             raise RunError(f"problem {draw.problem.id!r} has no solution to learn from")
-        ids = self.renderer.render_solution(draw.problem)
-        role, version = np.full(len(ids), Role.DEMO, np.int8), np.full(len(ids), -1, np.int32)
+        ids, roles = self.renderer.render_demonstration(draw.problem)
+        role, version = np.array(roles, np.int8), np.full(len(ids), -1, np.int32)
         unknown = np.full(len(ids), np.nan, np.float32)
         return Rollout(self.request(draw, index), ids, role, unknown, version, "eos", draw.problem.solution)
 

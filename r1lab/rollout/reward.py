@@ -30,7 +30,7 @@ from r1lab import plugin
 from r1lab.errors import RecipeError
 from r1lab.recipe.data import PromptConfig
 from r1lab.recipe.scorers import AnyScorerConfig, RewardModelScorerConfig, is_scorer, scorer_of
-from r1lab.records import Rollout, Scored, Steps
+from r1lab.records import Role, Rollout, Scored, Steps
 from r1lab.rollout.verification import SCORE, SECOND, VerifierUse, key_of, resolve
 from r1lab_data.language import SCRIPTS, share
 from r1lab_data.names import did_you_mean
@@ -39,18 +39,18 @@ from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
 
 def length(rollout: Rollout, *, target: int = 0, max_new_tokens: int = 512) -> float:
     """-max(0, tokens - target) / max_new_tokens: 0 up to `target` tokens, then a penalty that grows to -1."""
-    return -max(0, len(rollout.completion_ids) - target) / max_new_tokens
+    return -max(0, rollout.num_sampled - target) / max_new_tokens
 
 
 def soft_overlong(rollout: Rollout, *, buffer: int = 128, max_new_tokens: int = 512) -> float:
     """0 up to max_new_tokens - buffer tokens, then linear, -1 at max_new_tokens (DAPO, arXiv 2503.14476, eq. 13)."""
-    over = len(rollout.completion_ids) - (max_new_tokens - buffer)
+    over = rollout.num_sampled - (max_new_tokens - buffer)
     return -min(1.0, max(0, over) / buffer)
 
 
 def repetition(rollout: Rollout, *, n: int = 4) -> float:
     """-(share of n-grams of tokens that repeat an earlier one), between -1 and 0."""
-    ids = rollout.completion_ids
+    ids = tuple(token for token, role in zip(rollout.completion_ids, rollout.role.tolist()) if role == Role.POLICY)
     grams = Counter(ids[start : start + n] for start in range(len(ids) - n + 1))
     total = sum(grams.values())
     return -(total - len(grams)) / total if total else 0.0
@@ -63,10 +63,16 @@ def language(rollout: Rollout, *, of: str = "en") -> float:
     return 1.0 if found is None else found
 
 
+def environment(rollout: Rollout) -> float:
+    """The sum of what the episode's environment paid for its turns."""
+    return sum(turn.reward for turn in rollout.turns if turn.reward is not None)
+
+
 Price = Callable[[Verdict], float | None]
 """What a verdict is paid; None: its rollout is dropped."""
 PARTS: dict[str, Callable[..., float]] = {
     "length": length, "soft_overlong": soft_overlong, "repetition": repetition, "language": language,
+    "environment": environment,
 }  # fmt: skip
 
 
@@ -168,7 +174,7 @@ class Reward:
         return replace(unpaid, reward=sum(parts.values(), 0.0), parts=parts)
 
     def _as_paid(self, rollout: Rollout, verdict: Verdict) -> Verdict:
-        if self.truncated == "zero" and rollout.finish == "length":
+        if self.truncated == "zero" and rollout.is_truncated:
             return Verdict(score=0.0, status="wrong", reason="cut at max_new_tokens")
         return verdict
 

@@ -297,7 +297,7 @@ def filled(question: str, tokenizer: PreTrainedTokenizerBase, **parts: str) -> s
 
 
 def _item(rollout: Rollout, problem: Problem) -> Item:
-    return item_of(problem, rollout.text, rollout.finish, len(rollout.completion_ids))
+    return item_of(problem, rollout.text, rollout.finish, rollout.num_sampled, rollout.about_turns)
 
 
 def _checked(values: Sequence[float], read: Read) -> Said:

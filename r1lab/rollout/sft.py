@@ -58,7 +58,7 @@ def check(sources: Mapping[str, Sequence[Problem]], renderer: Renderer) -> int:
     for problem in (problem for problems in sources.values() for problem in problems):
         if reason := misfit(problem, renderer):
             raise RecipeError(reason)
-        longest = max(longest, len(renderer.render_solution(problem)))
+        longest = max(longest, len(renderer.render_demonstration(problem)[0]))
     return longest
 
 
@@ -67,7 +67,7 @@ def misfit(problem: Problem, renderer: Renderer) -> str | None:
     none."""
     if problem.solution is None:
         raise RecipeError(f"data: problem {problem.id!r} has no solution to learn from; map columns.solution")
-    total = len(renderer.render(problem)) + len(renderer.render_solution(problem))
+    total = len(renderer.render(problem)) + len(renderer.render_demonstration(problem)[0])
     if renderer.context is None or total <= renderer.context:
         return None
     return (

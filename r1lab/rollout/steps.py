@@ -33,7 +33,7 @@ def with_steps(scored: Scored, credit: StepCredit | None, renderer: Renderer, tr
         )
     if source not in told or scored.reward is None:
         return scored
-    if truncated == "zero" and scored.rollout.finish == "length":
+    if truncated == "zero" and scored.rollout.is_truncated:
         return replace(scored, steps=())
     steps, rollout = told[source], scored.rollout
     opening = renderer.verifier_text((), rollout.request.prompt_ids)

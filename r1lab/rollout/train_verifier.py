@@ -135,7 +135,7 @@ class TrainVerification(Verification):
             future.set_result(control.by_chance(chance_of(problem, rollout.text, self.seed)))
             return future
         asked = replace(problem, answer=self.answers[problem.id], solution=None) if self.answers else problem
-        item = item_of(asked, rollout.text, rollout.finish, len(rollout.completion_ids))
+        item = item_of(asked, rollout.text, rollout.finish, rollout.num_sampled, rollout.about_turns)
         future = self.pool.submit(item, control.key or problem.verifier, asked.solution)
         if control.kind != "noisy":
             return future

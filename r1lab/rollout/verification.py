@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError, RunError
@@ -40,6 +40,11 @@ FAILURES = {"timeout": "timed out", "crash": "crashed", "error": "gave no score"
 def key_of(spec: Use) -> str:
     """The key of a verifier in the run's table: its name, with a digest of its settings where it has some."""
     return spec if isinstance(spec, str) else f"{spec.get('use')}#{digest(spec)}"
+
+
+def name_of(spec: Use | None) -> str | None:
+    """A verifier's name or path."""
+    return spec if isinstance(spec, str) or spec is None else spec.get("use")
 
 
 def is_reward_function(spec: object) -> bool:
@@ -85,9 +90,12 @@ def warnings(table: Mapping[str, verifiers.Resolved]) -> list[str]:
     return [f"{key}: programs run WITHOUT ISOLATION" for key in bare]
 
 
-def item_of(problem: Problem, text: str, finish: str = "stop", num_tokens: int = 0) -> Item:
-    """What a verifier is given of a completion of the problem."""
-    return Item(text, problem.answer, problem.prompt, problem.id, finish, num_tokens, problem.meta)
+def item_of(
+    problem: Problem, text: str, finish: str = "stop", num_tokens: int = 0, about_turns: Mapping[str, Any] = {}
+) -> Item:
+    """What a verifier is given of a completion of the problem; of an episode, what was said in its turns too."""
+    meta = {**problem.meta, **about_turns} if about_turns else problem.meta
+    return Item(text, problem.answer, problem.prompt, problem.id, finish, num_tokens, meta)
 
 
 def told(verdict: Verdict) -> dict[str, float | str | None]:
@@ -115,13 +123,22 @@ class Verification:
 
     def submit(self, rollout: Rollout, problem: Problem) -> dict[str, Future[Verdict]]:
         """Start every verifier that is asked about this rollout."""
-        item = item_of(problem, rollout.text, rollout.finish, len(rollout.completion_ids))
+        item = item_of(problem, rollout.text, rollout.finish, rollout.num_sampled, rollout.about_turns)
         asked = {name: use.key or problem.verifier for name, use in self.uses[problem.source].items()
                  if use.takes(rollout)}  # fmt: skip
+        if (failure := rollout.failure) is not None:
+            return {name: done(failure) for name, key in asked.items() if key}
         return {name: self.pool.submit(item, key, problem.solution) for name, key in asked.items() if key}
 
     def close(self) -> None:
         self.pool.close()
+
+
+def done(verdict: Verdict) -> Future[Verdict]:
+    """A verdict that is there already, as one to come."""
+    future: Future[Verdict] = Future()
+    future.set_result(verdict)
+    return future
 
 
 def resolve_one(verifier: Use, settings: Mapping[str, object] = {}) -> verifiers.Resolved:

@@ -8,7 +8,7 @@ repr), and a checksum covers every byte. Numbers that a verifier returned as int
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from r1lab.errors import RunError
-from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored, Settled
+from r1lab.records import (
+    Draw,
+    Group,
+    Request,
+    RequestId,
+    Role,
+    Rollout,
+    Sample,
+    Sampling,
+    Scored,
+    Settled,
+    TurnRecord,
+)  # fmt: skip
 from r1lab.run.files import atomic_file
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
@@ -185,8 +197,14 @@ def _rollout_columns(rollouts: list[Rollout], text_of_prompt: TextOfPrompt | Non
         "finish": pa.array([rollout.finish for rollout in rollouts], pa.string()),
         "text": pa.array([_utf8(rollout.text) for rollout in rollouts], pa.string()),
         "prompt_text": pa.array(prompts, pa.string()),
-        "num_tokens": pa.array([len(rollout.completion_ids) for rollout in rollouts], pa.int64()),
+        "num_tokens": pa.array([rollout.length for rollout in rollouts], pa.int64()),
+        "turns": pa.array([_turns_text(rollout.turns) for rollout in rollouts], pa.string()),
     }
+
+
+def _turns_text(turns: Sequence[TurnRecord]) -> str | None:
+    """Null where the problem has no environment."""
+    return json.dumps([asdict(turn) for turn in turns], allow_nan=False) if turns else None
 
 
 def _verdict_columns(verdicts: list[Verdict | None]) -> dict[str, pa.Array]:
@@ -308,7 +326,7 @@ def _scored(row: dict[str, Any]) -> Scored:
     )  # fmt: skip
     rollout = Rollout(
         request, tuple(row["completion_ids"].tolist()), row["role"], row["engine_logprobs"], row["version"],
-        row["finish"], row["text"],
+        row["finish"], row["text"], _turns(row.get("turns")),
     )  # fmt: skip
     own = None if row["status"] is None else _verdict({name: row[name] for name in VERDICT})
     further = {name: _verdict(each) for name, each in json.loads(row["verdicts"]).items()}
@@ -316,6 +334,11 @@ def _scored(row: dict[str, Any]) -> Scored:
     raw = {name: _steps(value) for name, value in json.loads(row.get("raw") or "{}").items()}
     steps = _steps(json.loads(row.get("credited_steps") or "null"))
     return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further, second, raw, steps)
+
+
+def _turns(text: str | None) -> tuple[TurnRecord, ...]:
+    """Those that a row says; none of a table of an older version."""
+    return tuple(TurnRecord(**turn) for turn in json.loads(text)) if text else ()
 
 
 def _verdict(row: dict[str, Any]) -> Verdict:

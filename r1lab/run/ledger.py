@@ -28,16 +28,17 @@ class Ledger:
         return self.flops["rollout"] + self.flops["score"] + self.flops["update"]
 
     def rollouts(self, block: Sequence[Settled], parameters: int) -> None:
-        """A step's sampling: each prompt's prefill once, each sampled token once."""
+        """A step's sampling: each prompt's prefill once, each token that was sampled or observed once."""
         for settled in block:
             rollouts = [member.rollout for member in settled.drawn.members if member.is_sampled]
-            sampled = sum(len(rollout.completion_ids) - len(rollout.request.forced_ids) for rollout in rollouts)
+            sampled = sum(rollout.num_sampled for rollout in rollouts)
+            observed = sum(turn.observed - turn.end for rollout in rollouts for turn in rollout.turns)
             prompt = len(rollouts[0].request.prompt_ids) if rollouts else 0
             self.tokens["sampled"] += sampled
-            self.flops["rollout"] += 2 * parameters * (prompt + sampled)
+            self.flops["rollout"] += 2 * parameters * (prompt + sampled + observed)
 
     def update(self, samples: Sequence[Sample], forwarded_tokens: int, parameters: int) -> None:
-        self.tokens["trained"] += sum(len(sample.rollout.completion_ids) for sample in samples)
+        self.tokens["trained"] += sum(sample.rollout.num_trained for sample in samples)
         self.flops["update"] += 6 * parameters * forwarded_tokens
 
     def scored(self, tokens: int, parameters: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from r1lab.distributed.ranks import by_first, first
 from r1lab.errors import RunError
 from r1lab.health.monitor import HealthAlarm, HealthMonitor
-from r1lab.records import Role, Sample, Scored, Settled, Update
+from r1lab.records import Role, Sample, Scored, Settled, TurnRecord, Update
 from r1lab_verifiers.verdict import STATUSES, UNSCORED
 
 
@@ -78,7 +78,7 @@ def rollout_metrics(block: Sequence[Settled]) -> dict:
     """Rewards, verdicts, lengths and groups of a step's rollouts; null in a block of demonstrations."""
     members = [member for settled in block for member in settled.drawn.members if member.is_sampled]
     verdicts = [member.verdict for member in members if member.verdict is not None]
-    lengths = np.array([len(member.rollout.completion_ids) for member in members], np.float64)
+    lengths = np.array([member.rollout.num_sampled for member in members], np.float64)
     rewards = np.array([member.reward for member in members if member.reward is not None], np.float64)
     row = {
         "reward/mean": _mean(rewards),
@@ -86,7 +86,7 @@ def rollout_metrics(block: Sequence[Settled]) -> dict:
         "pass/share": _mean([verdict.score == 1.0 for verdict in verdicts]),
         "completion/mean": _mean(lengths),
         "completion/p95": float(np.quantile(lengths, 0.95)) if lengths.size else None,
-        "completion/truncated": _mean([member.rollout.finish == "length" for member in members]),
+        "completion/truncated": _mean([member.rollout.is_truncated for member in members]),
     }
     others = sorted({name for member in members for name in member.verdicts})
     for name in others:
@@ -102,7 +102,46 @@ def rollout_metrics(block: Sequence[Settled]) -> dict:
         row[f"reward/part/{name}"] = _mean([member.parts[name] for member in members if name in member.parts])
     statuses = Counter(verdict.status for verdict in verdicts)
     row |= {f"verdict/{status}": statuses[status] / len(verdicts) if verdicts else None for status in STATUSES}
-    return row | second_opinion_metrics(members) | _by_source(block) | _groups(block)
+    return row | second_opinion_metrics(members) | episode_metrics(block) | _by_source(block) | _groups(block)
+
+
+def episode_metrics(block: Sequence[Settled]) -> dict[str, float | None]:
+    """Of the rollouts that an environment answered: turns, of the right ones too, calls a rollout and those that
+    failed or were ended by the clock, and the share of observed tokens; turns by source where several have some. Empty
+    where there is none."""
+    played: dict[str, list[Scored]] = {}
+    for settled in block:
+        mine = [member for member in settled.drawn.members if member.is_sampled and member.rollout.turns]
+        if mine:
+            played.setdefault(settled.drawn.draw.problem.source, []).extend(mine)
+    members = [member for listed in played.values() for member in listed]
+    if not members:
+        return {}
+    counts = {
+        name: [sum(_counted(turn, name) for turn in member.rollout.turns) for member in members]
+        for name in ("calls", "failed_calls", "timeouts")
+    }
+    observed = sum(turn.observed - turn.end for member in members for turn in member.rollout.turns)
+    tokens = sum(len(member.rollout.role) for member in members)
+    row = {
+        "episode/turns": _turns(members),
+        "episode/turns_right": _turns([member for member in members if member.score == 1.0]),
+        **{f"episode/{name}": _mean(values) for name, values in counts.items()},
+        "episode/context_share": observed / tokens if tokens else None,
+    }
+    if len(played) > 1:
+        row |= {f"episode/turns/{source}": _turns(listed) for source, listed in sorted(played.items())}
+    return row
+
+
+def _turns(members: Sequence[Scored]) -> float | None:
+    return _mean([len(member.rollout.turns) for member in members])
+
+
+def _counted(turn: TurnRecord, name: str) -> float:
+    """What the environment notes of a turn under a name, where that is a number."""
+    value = turn.info.get(name, 0)
+    return value if isinstance(value, int | float) else 0
 
 
 def second_opinion_metrics(members: Sequence[Scored]) -> dict[str, float | int | None]:

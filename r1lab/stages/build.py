@@ -11,7 +11,8 @@ from r1lab.policy.frozen import FrozenModel
 from r1lab.policy.policy import Policy
 from r1lab.recipe import SamplingStageConfig
 from r1lab.recipe.load import Plan
-from r1lab.rollout import scorer_specs
+from r1lab.rollout import environment, scorer_specs
+from r1lab.rollout.episode import Episodes
 from r1lab.rollout.sampler import Sampler
 from r1lab.rollout.scorers import Scorer, Scorers, made
 from r1lab.rollout.verification import Verification
@@ -60,6 +61,16 @@ def engine(ready: Ready, run: RunFolder, policy: Policy | FrozenModel, progress:
     return opened
 
 
+def episodes(ready: Ready, plan: Plan, stack: ExitStack) -> Episodes | None:
+    """What plays the episodes of the stage's data; None where no source has an environment."""
+    found = environment.of_sources(ready.stage, ready.stage.data)
+    paths = (str(plan.base), os.getcwd())
+    opened = environment.opened(found, ready.problems, ready.renderer, ready.stage.workers, paths, plan.seed)
+    if opened is not None:
+        stack.callback(opened.host.close)
+    return opened
+
+
 def scorers(ready: Ready, run: RunFolder) -> Scorers | None:
     """The learned parts of the rewards with their models loaded; None where there are none."""
     if not ready.scorers:
@@ -75,9 +86,12 @@ def scorer(ready: Ready, run: RunFolder, key: str) -> Scorer:
     return made(spec, scorer_specs.place_of(spec, lambda name: run.stage_folder(name) / "model", start(ready, run)))
 
 
-def feed(ready: Ready, plan: Plan, run: RunFolder, engine: Engine, verification: Verification) -> Feed:
+def feed(
+    ready: Ready, plan: Plan, run: RunFolder, engine: Engine, verification: Verification, stack: ExitStack
+) -> Feed:
     assert isinstance(ready.stage, SamplingStageConfig)  # these kinds sample
     names = ("stage", "problems", "renderer", "rewards", "objective")
     parts = {"sampler": sampler(ready, plan), "engine": engine, "verification": verification}
     parts["scorers"] = scorers(ready, run)
+    parts["episodes"] = episodes(ready, plan, stack)
     return Feed(seed=plan.seed, **parts, **{name: getattr(ready, name) for name in names})

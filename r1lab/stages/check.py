@@ -33,7 +33,7 @@ from r1lab.recipe import (
 from r1lab.recipe.base import digest as knobs_digest
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
-from r1lab.rollout import curriculum, labelled, renderer, scorer_specs, verification
+from r1lab.rollout import curriculum, environment, labelled, renderer, scorer_specs, verification
 from r1lab.rollout.gold_answers import Golds
 from r1lab.rollout.problems import load_problems
 from r1lab.rollout.reward import Reward, ScorerSpec
@@ -177,7 +177,30 @@ def check_knobs(
     check_metrics(stage)
     check_parts(built, stage)
     refuse_elsewhere(judging(stage))
+    environment.check(stage)
+    check_episodes(stage, built)
     return built, rewards_of(stage)
+
+
+def check_episodes(stage: AnyStageConfig, built: objective.Objective) -> None:
+    """RecipeError for what an episode cannot be learned by, or what reads an environment that is not there."""
+    played = environment.of_sources(stage, stage.data)
+    if played and built.rule.forces:
+        raise RecipeError(
+            f"objective: preset {stage.objective.preset!r} begins completions with a part of a demonstration, which an "
+            "episode of turns (environment, tools) has not; take another preset"
+        )
+    both = {**stage.data, **stage.eval.sets}
+    played |= environment.of_sources(stage, stage.eval.sets)
+    for name, source in both.items():
+        said = source.verifier or stage.verifier
+        if verification.name_of(said) == "environment" and not (
+            name in played and environment.resolved(played[name]).has_verdict
+        ):
+            has = "one without verdict()" if name in played else "none"
+            raise RecipeError(f"verifier: environment asks the environment of {name!r}, which has {has}; name another")
+    if "environment" in getattr(stage, "reward", {}) and not set(stage.data) & set(played):
+        raise RecipeError("reward.environment: no source of data has an environment; leave it out")
 
 
 def tables(stage: AnyStageConfig, rewards: Mapping[str, Reward]) -> dict[str, verifiers.Resolved]:

@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from r1lab.errors import RunError
-from r1lab.records import Draw, Scored
+from r1lab.records import Draw, Rollout, Scored
 from r1lab.stages.selection import Demonstration, Pair, RatedProblem, Selection
 from r1lab_data import Problem, labelled
+from r1lab_data.problem import Conversation
 
 FILE = "train.jsonl"
 PROVENANCE = {
@@ -93,20 +94,30 @@ def row_of(draw: Draw, member: Scored, *, versions: Mapping[str, str], **shared:
         "id": f"{problem.id}@{draw.number}.{request.id.index}",
         "prompt": problem.prompt,
         "answer": problem.answer,
-        "solution": rollout.text,
+        "solution": _demonstration(rollout),
         "problem": problem.id,
         "source": problem.source,
         "meta": dict(problem.meta),
         "verifier": problem.verifier,
         "verifier_version": versions.get(problem.verifier, ""),
         **{name: getattr(verdict, name, None) for name in ("score", "status", "extracted")},
-        "num_tokens": len(rollout.completion_ids),
+        "num_tokens": rollout.num_sampled,
         "seed": request.seed,
         "draw": draw.number,
         "index": request.id.index,
         "temperature": request.sampling.temperature,
         **shared,
     }
+
+
+def _demonstration(rollout: Rollout) -> str | list[dict[str, str]]:
+    """The text, or of an episode of several turns who said what; what answered the last turn nobody read."""
+    said = rollout.about_turns.get("turns", [])
+    if len(rollout.turns) < 2:
+        return rollout.text
+    names = {"assistant": "assistant", "environment": "tool"}
+    turns = [{"role": names[each["role"]], "content": each["content"]} for each in said]
+    return turns if turns[-1]["role"] == "assistant" else turns[:-1]
 
 
 def write(folder: Path, selection: Selection, *, versions: Mapping[str, str], **shared: str) -> None:
@@ -138,7 +149,9 @@ def _problem(row: Mapping[str, Any], source: str, verifier: str) -> Problem:
         pair = labelled.Labelled("pairs", ((row["chosen"],), (row["rejected"],)), ((1,), (0,)))
         return Problem(name, prompt, labelled.answer_of(pair), source=source, meta=row["meta"])
     answer, judge = row["answer"], verifier or row["verifier"]
-    return Problem(name, prompt, answer, judge, row.get("solution"), source, row["meta"])
+    solution = row.get("solution")
+    solution = Conversation(solution) if isinstance(solution, list) else solution
+    return Problem(name, prompt, answer, judge, solution, source, row["meta"])
 
 
 def columns_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,10 +32,12 @@ def run_stage(
     location = build.start(ready, run)
 
     def evaluated(spec: EvaluationSpec) -> Evaluation:
-        return runner.evaluate(spec, ModelCompleter(location, stage.prompt, engine), folder / spec.name, progress.say)
+        origin = ModelCompleter(location, stage.prompt, engine, worlds=held_out.worlds(spec.name))
+        return runner.evaluate(spec, origin, folder / spec.name, progress.say)
 
     weights = models.weights_by_config(models.load_config(location))
-    row = {"stage": stage.name, "step": 0, **HeldOut(ready, plan, run, ledger, weights).metrics(evaluated)}
+    held_out = HeldOut(ready, plan, run, ledger, weights)
+    row = {"stage": stage.name, "step": 0, **held_out.metrics(evaluated)}
     row |= ledger.row()
     metrics.append(row)
     progress.step(row)

@@ -1,6 +1,7 @@
 """Evaluate a stage's held-out sets, during training and in a stage of its own. How one set is evaluated, and resumed,
 stands in `r1lab.evaluation.runner`."""
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,7 @@ from r1lab.evaluation.scores import checked_ks, summary
 from r1lab.policy.policy import Policy
 from r1lab.recipe.load import Plan
 from r1lab.records import EvaluationSet
+from r1lab.rollout import environment
 from r1lab.rollout.requests import evaluation_sampling
 from r1lab.rollout.verification import Verification
 from r1lab.run.folder import MANIFEST, RunFolder
@@ -33,6 +35,7 @@ class HeldOut:
     def __init__(self, ready: Ready, plan: Plan, run: RunFolder, ledger: Ledger, parameters: int):
         """`parameters` of the model decide the FLOPs."""
         self.ready, self.run, self.ledger, self.parameters = ready, run, ledger, parameters
+        self.import_paths = (str(plan.base), os.getcwd())
         self.specs = [self._spec(eval_set, plan) for eval_set in ready.sets]
         render, n = ready.renderer.render, ready.stage.eval.n
         self.prompt_tokens = [sum(len(render(each)) for each in spec.eval_set.problems) * n for spec in self.specs]
@@ -43,6 +46,11 @@ class HeldOut:
         table = {problem.verifier: self.ready.table[problem.verifier] for problem in eval_set.problems}
         note, prompt = {"run": self.run.manifest["hash"], "stage": stage.name}, stage.prompt.model_dump(mode="json")
         return EvaluationSpec(*asking, table, checked_ks((), knobs.n), prompt, stage.workers, note, plan.base)
+
+    def worlds(self, eval_set: str) -> environment.Worlds | None:
+        """What answers the model's turns on a set; None where a completion is one turn."""
+        stage = self.ready.stage
+        return environment.worlds_of(stage, eval_set, stage.eval.sets[eval_set], stage.workers, self.import_paths)
 
     def metrics(self, evaluated: Callable[[EvaluationSpec], Evaluation]) -> dict:
         """Evaluate every set: keys `eval/<set>/...`; the tokens are on the ledger."""
@@ -68,7 +76,8 @@ def during_training(
         def evaluated(spec: EvaluationSpec) -> Evaluation:
             assert samplers is not None  # the sets' verifiers are in the table
             engine, verification = samplers
-            origin = PolicyCompleter(policy, engine, ready.renderer, ready.stage.engine, trained, own_work)
+            worlds = held_out.worlds(spec.name)
+            origin = PolicyCompleter(policy, engine, ready.renderer, ready.stage.engine, trained, own_work, worlds)
             out = run.evaluation(ready.stage.name, step, spec.name)
             ranks.first(_clear_other, out, runner.identity(spec, origin))
             return runner.completed(spec, origin, out, lambda: nullcontext(verification.pool), say, {})

@@ -24,7 +24,7 @@ from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import DatasetStageConfig
 from r1lab.recipe.scorers import JudgeScorerConfig
-from r1lab.rollout import labelled, scorer_specs, sft, verification
+from r1lab.rollout import environment, labelled, scorer_specs, sft, verification
 from r1lab.rollout.problems import fitting
 from r1lab.rollout.renderer import Renderer, renderer_of
 from r1lab.rollout.scorers import ScorersReader
@@ -98,6 +98,7 @@ def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | N
         with lacking(missing):
             limit = factory.check(stage.engine, config)
     renderer = renderer_of(tokenizer, stage.prompt, min(filter(None, (context, limit)), default=None))
+    found = environment.equip(renderer, environment.of_sources(stage, {**stage.data, **stage.eval.sets}))
     checked = _fitting(checked, renderer)
     steps, longest = _check_lengths(checked, renderer)
     if not before and stage.stop.max_tokens and stage.stop.max_tokens < longest:
@@ -105,7 +106,7 @@ def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | N
             f"stop.max_tokens: {stage.stop.max_tokens} does not pay for one problem, which may cost {int(longest)}"
         )
     _check_scorers(checked, before)
-    known = {**vars(checked), "notes": (*renderer.notes, *checked.notes)}
+    known = {**vars(checked), "notes": (*renderer.notes, *found, *checked.notes)}
     return Ready(**known, tokenizer=tokenizer, renderer=renderer, steps=steps, longest_cost=longest)
 
 

@@ -53,7 +53,7 @@ def run_stage(
     revising = replace(ready.objective, rule=revise_of(ready, plan.seed)) if "critique" in ready.texts else None
     if revising is not None:
         ready = replace(ready, objective=revising)
-    feed = build.feed(ready, plan, run, engine, build.verification(ready, plan, stack))
+    feed = build.feed(ready, plan, run, engine, build.verification(ready, plan, stack), stack)
     publish(engine, policy)
     progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
     progress.warnings = warnings(ready.table)

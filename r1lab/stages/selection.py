@@ -229,13 +229,13 @@ class JudgedPairs(Selection):
 
 def unfit(member: Scored, keep: KeepConfig) -> str:
     """The first filter that the completion does not pass by itself. What has no verifier is not asked for a score."""
-    rollout, size = member.rollout, len(member.rollout.completion_ids)
+    rollout, size = member.rollout, member.rollout.num_sampled
     if member.verdict is not None:
         if member.verdict.score is None:
             return "unjudged"
         if member.verdict.score < keep.threshold:
             return "threshold"
-    if rollout.finish == "length" and not keep.truncated:
+    if rollout.is_truncated and not keep.truncated:
         return "truncated"
     if not rollout.text.strip():
         return "empty"

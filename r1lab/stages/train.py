@@ -49,7 +49,7 @@ def run_stage(
         assert samplers is not None  # it has rewards
         engine = samplers[0]
         engine.weights_follow = True  # every block ends in an update, and that in a sync
-        feed = build.feed(ready, plan, run, *samplers)
+        feed = build.feed(ready, plan, run, *samplers, stack)
     else:
         sampler = build.sampler(ready, plan)  # nothing samples here; an evaluation takes the weights it needs
         make = LabelledFeed if isinstance(stage, PreferenceStageConfig) else SftFeed

@@ -37,6 +37,16 @@ def test_rows_by_hand(three):
     assert (batch.target.dtype, batch.advantage.dtype) == (torch.int64, torch.float32)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_an_environment_said_is_read_and_has_no_row(make_rollout, shared):
+    role = np.array([0, Role.CONTEXT, Role.CONTEXT, 0], np.int8)
+    rollout, numbers = make_rollout((5, 6), (7, 20, 21, 8), role=role), np.arange(4.0)
+    (batch,) = pack([Sample(rollout, role, numbers, numbers)], micro_batch_tokens=100, device=CPU, shared=shared)
+    assert batch.input_ids.flatten().tolist() == [5, 6, 7, 20, 21, 8][: 5 if shared else 6]
+    assert batch.target.tolist() == [7, 8] and batch.hidden_index.tolist() == [1, 4]
+    assert batch.advantage.tolist() == [0, 3] and batch.sequence.tolist() == [0, 0]
+
+
 def test_the_position_before_a_target_is_the_one_that_predicts_it(make_samples):
     for batch in pack(make_samples(20), micro_batch_tokens=40, device=CPU):
         assert torch.equal(batch.input_ids.flatten()[batch.hidden_index + 1], batch.target)

@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r1lab.errors import RunError
-from r1lab.records import Draw, Group, Request, RequestId, Role, Rollout, Sample, Sampling, Scored, Settled
+from r1lab.records import (
+    Draw,
+    Group,
+    Request,
+    RequestId,
+    Role,
+    Rollout,
+    Sample,
+    Sampling,
+    Scored,
+    Settled,
+    TurnRecord,
+)  # fmt: skip
 from r1lab.run import journal
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import STATUSES, UNSCORED, Verdict
@@ -58,6 +70,10 @@ verdicts = st.builds(
     status=st.sampled_from(STATUSES), score=scores, extracted=st.none() | texts, reason=texts,
     steps=st.none() | st.lists(st.tuples(st.integers(0, 99), scores), max_size=3).map(tuple), seconds=st.floats(0, 9),
 )  # fmt: skip
+turns = st.builds(
+    TurnRecord, end=ids, observed=ids, reward=st.none() | floats.filter(math.isfinite),
+    info=st.dictionaries(texts, st.none() | st.booleans() | st.integers() | texts, max_size=2),
+)  # fmt: skip
 
 
 @st.composite
@@ -74,7 +90,8 @@ def members(draw, number: int, index: int) -> Scored:
     made = Rollout(
         request, tuple(draw(st.lists(ids, min_size=length, max_size=length))), role, logprobs,
         np.array(draw(st.lists(st.integers(-1, 99), min_size=length, max_size=length)), np.int32),
-        draw(st.sampled_from(["eos", "stop", "length", "abort"])), draw(texts),
+        draw(st.sampled_from(["eos", "stop", "length", "abort", "done", "turns", "context"])), draw(texts),
+        tuple(draw(st.lists(turns, max_size=2))),
     )  # fmt: skip
     return Scored(
         made, draw(st.none() | verdicts), draw(st.none() | floats), draw(st.dictionaries(texts, floats, max_size=2)),

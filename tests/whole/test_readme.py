@@ -20,7 +20,18 @@ from r1lab.recipe import load
 from r1lab.recipe.explain import explain
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("", ".github", "r1lab", "r1lab/engines", "r1lab/objective", "verifiers", "sandbox", "data", "experiments")
+FOLDERS = (
+    "",
+    ".github",
+    "r1lab",
+    "r1lab/engines",
+    "r1lab/environments",
+    "r1lab/objective",
+    "verifiers",
+    "sandbox",
+    "data",
+    "experiments",
+)
 RESULTS = sorted((ROOT / "experiments" / "results").glob("*/README.md"))
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ BUILT_IN = {
     "choice": "r1lab_verifiers.choice:Choice",
     "code": "r1lab_verifiers.code.verifier:Code",
     "countdown": "r1lab_verifiers.countdown:Countdown",
+    "environment": "r1lab_verifiers.environment:EpisodeVerdict",
     "exact": "r1lab_verifiers.exact:Exact",
     "format": "r1lab_verifiers.format:Format",
     "math": "r1lab_verifiers.math.verifier:Math",

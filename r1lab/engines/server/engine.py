@@ -110,7 +110,7 @@ class ServerEngine(Engine):
             vllm_requests.check(request, context=self.fleet.context, vocabulary=self.vocabulary)
         if self.version < 0:
             raise RuntimeError("the engine has no weights yet; call r1lab.engines.sync.publish first")
-        if not self.open:
+        if not self.open and not any(request.id.turn for request in requests):  # later turns read what is kept
             self.fleet.forget_prefixes()
         sampled = [request for request in requests if border.needs_sampling(request)]
         self.ready.extend(

@@ -136,7 +136,7 @@ class VllmEngine(Engine):
         for request in requests:
             vllm_requests.check(request, context=self.context, vocabulary=self.vocabulary)
         self.wake()
-        if not self.flying:
+        if not self.flying and not any(request.id.turn for request in requests):
             self.llm.reset_prefix_cache()  # what was served before must not show, not even by rounding
         beside = vllm_adapter.request() if self.takes_adapter else None
         for request in requests:

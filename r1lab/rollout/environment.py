@@ -1,0 +1,135 @@
+"""From a recipe's environments to how their episodes are played: checks, prompts, bridges, and the host that runs them.
+
+Not the playing (`r1lab.rollout.episode`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from r1lab.environments import schema
+from r1lab.environments.host import Host
+from r1lab.environments.resolve import ResolvedEnvironment, resolve
+from r1lab.errors import RecipeError
+from r1lab.recipe import AnyStageConfig, DataStageConfig, EnvironmentConfig, SourceConfig, WorkersConfig
+from r1lab.recipe.environment import one_of
+from r1lab.rollout.bridge import Bridge, rewrites_turns
+from r1lab.rollout.episode import EpisodePlan, Episodes
+from r1lab.rollout.renderer import Renderer
+from r1lab_data import Problem
+
+Environments = Mapping[str, EnvironmentConfig]
+"""By source of problems."""
+REWRITES = (
+    "the tokenizer's chat template drops thinking from earlier turns; episodes keep it: what was sampled stays as it is"
+)
+
+
+def of_sources(stage: AnyStageConfig | None, sources: Mapping[str, SourceConfig]) -> dict[str, EnvironmentConfig]:
+    """The environment of each source that has one: its own, else the stage's."""
+    default = one_of(stage.environment, stage.tools) if stage is not None else None
+    found = {name: one_of(source.environment, source.tools) or default for name, source in sources.items()}
+    return {name: config for name, config in found.items() if config is not None}
+
+
+def resolved(config: EnvironmentConfig) -> ResolvedEnvironment:
+    """RecipeError where it does not import, has another form, or a setting is wrong."""
+    return resolve(config.use, config.settings, config.as_ or "")
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """What an evaluation's episodes are played in."""
+
+    environments: Environments
+    workers: WorkersConfig
+    import_paths: tuple[str, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes two evaluations the same one, as plain data."""
+        return {"environment": {name: each.model_dump(mode="json") for name, each in self.environments.items()}}
+
+    def opened(
+        self, problems: Sequence[Problem], renderer: Renderer, seed: int, before: Episodes | None
+    ) -> Episodes | None:
+        """Episodes of these problems, with the host of those before."""
+        if before is not None:
+            return before
+        named = {problem.id: problem for problem in problems}
+        return opened(self.environments, named, renderer, self.workers, self.import_paths, seed)
+
+
+def worlds_of(
+    stage: AnyStageConfig | None, name: str, source: SourceConfig, workers: WorkersConfig, import_paths: tuple[str, ...]
+) -> Worlds | None:
+    """Those of a set, which may be a stage's; None where it has no environment."""
+    found = of_sources(stage, {name: source})
+    return Worlds(found, workers, import_paths) if found else None
+
+
+def check(stage: AnyStageConfig) -> None:
+    """RecipeError for environments that a stage cannot play, or that cannot be; no model is read."""
+    data, sets = of_sources(stage, stage.data), of_sources(stage, stage.eval.sets)
+    for name in data.keys() & sets.keys():
+        if data[name] != sets[name]:
+            raise RecipeError(f"eval.sets: {name!r} is also the name of a data source, of another environment")
+    own = [name for name, source in stage.data.items() if one_of(source.environment, source.tools)]
+    if own and isinstance(stage, DataStageConfig):
+        raise RecipeError(f"data {own[0]}: an environment in a stage of kind {stage.kind}, which samples nothing")
+    for config in {id(each): each for each in (*data.values(), *sets.values())}.values():
+        resolved(config)
+
+
+def equip(renderer: Renderer, environments: Environments) -> list[str]:
+    """Let the renderer leave room for what is observed and tell chat templates of tools; what a user should know.
+    RecipeError where a template has no form for it, or a tool is named like a special token."""
+    notes = []
+    for name, config in environments.items():
+        renderer.observed[name] = config.max_observation_tokens
+        environment = resolved(config)
+        special = [str(token) for token in renderer.tokenizer.get_added_vocab()]
+        schema.refuse_names([tool.name for tool in environment.tools], special, "tools")
+        if environment.tools and renderer.template == "chat" and "tools" in str(renderer.tokenizer.chat_template):
+            renderer.tools[name] = [tool.schema for tool in environment.tools]
+        plan = plan_of(config, renderer)
+        renderer.bridges[name] = plan.bridge, tuple(environment.stop_after)
+    if environments and rewrites_turns(renderer):
+        notes.append(REWRITES)
+    if any(config.schedule == "free" for config in environments.values()):
+        notes.append("environment.schedule: free: what is computed together depends on time; not bit-exact")
+    return notes
+
+
+def plan_of(config: EnvironmentConfig, renderer: Renderer) -> EpisodePlan:
+    """RecipeError where no bridge can be found between two turns, or a frame leaves no room."""
+    environment = resolved(config)
+    try:
+        bridge = Bridge(renderer, environment.role, config.frame)
+    except ValueError as error:
+        raise RecipeError(f"environment: {error}") from None
+    if bridge.least > config.max_observation_tokens:
+        raise RecipeError(
+            f"environment.max_observation_tokens: {config.max_observation_tokens} holds no observation, whose frame "
+            f"alone takes {bridge.least} tokens; raise it"
+        )
+    is_free = config.schedule == "free"
+    return EpisodePlan(environment, config.max_turns, config.max_observation_tokens, bridge, is_free)
+
+
+def opened(
+    environments: Environments,
+    problems: Mapping[str, Problem],
+    renderer: Renderer,
+    workers: WorkersConfig,
+    import_paths: Iterable[str],
+    seed: int,
+) -> Episodes | None:
+    """Episodes ready to be played; None where no source has an environment. Close their `host`."""
+    if not environments:
+        return None
+    host = Host(
+        workers=workers.count, deadline=workers.deadline, memory_mb=workers.memory_mb, import_paths=import_paths
+    )
+    plans = {name: plan_of(config, renderer) for name, config in environments.items()}
+    return Episodes(plans, problems, renderer, host, seed)

@@ -1,0 +1,92 @@
+"""Programs and functions of a turn, run and answered; whatever they do, the episode goes on."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from r1lab.environments.host import Host
+from r1lab.environments.resolve import resolve
+from r1lab_data import Problem
+
+pytestmark = pytest.mark.sandbox
+PROBLEM = Problem("p", "?", "17")
+SHARED = os.environ.get("R1LAB_SHARED", "")
+HOSTILE = sorted(Path(SHARED, "cases", "programs").glob("**/*.py")) if SHARED else []
+
+
+@pytest.fixture(scope="module")
+def play(worlds):
+    """play(tools, *turns) -> what was answered to each turn."""
+    host = Host(workers=2, deadline=2.0, memory_mb=1024, import_paths=(str(worlds),))
+
+    def played(tools, *turns, seed=5, **settings):
+        world = host.world(resolve("tools", {"tools": tools, **settings}), PROBLEM, seed, "k", 0)
+        world.start().result()
+        return [world.step(turn).result() for turn in turns]
+
+    yield played
+    host.close()
+
+
+def run(code: str) -> str:
+    return f"<tool>{code}</tool>"
+
+
+def test_names_last_from_one_call_to_the_next_and_output_is_that_of_the_call(play):
+    answers = play(["python"], run("x = 3\nprint('once')"), run("def f(n): return n + x"), run("print(f(4))"))
+    assert [each["observation"] for each in answers] == ["once", "(nothing was printed)", "7"]
+
+
+def test_a_call_that_raises_keeps_what_it_did_before_and_says_where(play):
+    _, failed, after = play(["python"], run("a = 1"), run("a = 2\nprint('at')\n1/0"), run("print(a)"))
+    assert failed["observation"] == "at\nline 3, in <module>\nZeroDivisionError: division by zero"
+    assert failed["info"] == {"calls": 1, "failed_calls": 1} and after["observation"] == "2"
+
+
+def test_equal_calls_give_equal_answers(play):
+    code = "import random\nprint(random.random(), {'a', 'b', 'c'}, hash('x'), object())"
+    first, second = play(["python"], run(code))[0], play(["python"], run(code))[0]
+    assert first == second and "0x..." in first["observation"]
+    assert play(["python"], run(code), seed=6)[0] != first
+
+
+def test_several_calls_of_a_turn_are_answered_in_their_order(play):
+    tools = ["python", "worlds_of_tests:slow_add"]
+    (answer,) = play(tools, run("slow_add(1, 2)") + run("print('p')") + run("slow_add(a=5)") + run("slow_add(3, 4)"))
+    assert answer["observation"] == "3\np\nerror: slow_add: argument 'b' is missing; it takes a, b\n7"
+    assert answer["info"] == {"calls": 4, "failed_calls": 1} and not answer["done"]
+
+
+def test_a_turn_without_a_call_is_the_end(play):
+    (answer,) = play(["python"], "The answer is 4.")
+    assert answer["done"] and answer["observation"] is None
+
+
+@pytest.mark.parametrize("tool", ["hangs", "dies", "fails"])
+def test_a_function_that_fails_is_answered_and_the_episode_goes_on(play, tool):
+    failed, after = play([f"worlds_of_tests:{tool}", "python"], run(f"{tool}('x')"), run("print(1)"))
+    assert failed["observation"].startswith("error: ") and after["observation"] == "1"
+
+
+def test_limits_of_a_call_and_of_an_episode_end_programs(play):
+    slow, after, spent = play(
+        ["python"], run("while True: pass"), run("print(1)"), run("print(2)"), call_seconds=0.3, episode_seconds=0.2
+    )
+    assert slow["observation"] == "error: too slow" and slow["info"]["timeouts"] == 1
+    assert after["observation"] == spent["observation"] == "error: the time for programs is used up"
+
+
+def test_a_flood_of_output_is_cut_or_ended(play):
+    long, flood = play(["python"], run("print('ab' * 40_000)"), run("while True: print('x' * 10000)"))
+    assert len(long["observation"]) < 21_000 and "characters cut" in long["observation"]
+    assert "error: over its output limit" in flood["observation"]
+
+
+@pytest.mark.skipif(not HOSTILE, reason="hostile programs lie in $R1LAB_SHARED/cases/programs")
+@pytest.mark.slow
+@pytest.mark.parametrize("path", HOSTILE, ids=lambda path: path.stem)
+def test_hostile_programs_are_contained_and_the_episode_goes_on(play, path):
+    hostile, after = play(["python"], f"```python\n{path.read_text()}\n```\n", run("print('alive')"), call_seconds=1.0)
+    assert isinstance(hostile["observation"], str) and len(hostile["observation"]) < 25_000
+    assert "alive" in after["observation"] or "error" in after["observation"]
