@@ -22,6 +22,7 @@ from r1lab.policy import models
 from r1lab.recipe import AnyStageConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan, makes_policy
+from r1lab.rollout import environment
 from r1lab.rollout.verification import version_of
 from r1lab.run import checkpoint, files
 from r1lab.run.folder import RunFolder, admit, folder, open_run
@@ -94,6 +95,7 @@ def _train(
     ready = ranks.together(lambda: prepare(plan, checked))
     digests = {key: value for each in ready for key, value in each.digests.items()}
     versions = {key: version_of(resolved) for each in ready for key, resolved in each.table.items()}
+    versions |= {key: each for stage in plan.stages for key, each in environment.versions(stage).items()}
     needed = costs.disk(ready)
     own = identity(plan, digests)
     if from_checkpoint:

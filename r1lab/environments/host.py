@@ -57,9 +57,14 @@ class Host:
     def call(self, path: str, arguments: dict[str, Any], seed: int) -> Future[tuple[str, str]]:
         """A function of the user's, called in a worker: its text and a status."""
         done: Future[tuple[str, str]] = Future()
-        self.pool.submit(CallRequest(path, arguments, seed), seed).add_done_callback(
-            lambda future: done.set_result(_told(future.result()) if not future.cancelled() else ("error", "crash"))
-        )
+
+        def told(future: Future[Answer]) -> None:
+            try:
+                done.set_result(_told(future.result()))
+            except BaseException as error:  # cancelled, or a bug of ours: never a future that hangs
+                done.set_result((f"error: {type(error).__name__}", "crash"))
+
+        self.pool.submit(CallRequest(path, arguments, seed), seed).add_done_callback(told)
         return done
 
     @property

@@ -17,6 +17,7 @@ from r1lab.rollout.bridge import Bridge, rewrites_turns
 from r1lab.rollout.episode import EpisodePlan, Episodes
 from r1lab.rollout.renderer import Renderer
 from r1lab_data import Problem
+from r1lab_verifiers.version import version_of
 
 Environments = Mapping[str, EnvironmentConfig]
 """By source of problems."""
@@ -79,6 +80,17 @@ def check(stage: AnyStageConfig) -> None:
         raise RecipeError(f"data {own[0]}: an environment in a stage of kind {stage.kind}, which samples nothing")
     for config in {id(each): each for each in (*data.values(), *sets.values())}.values():
         resolved(config)
+
+
+def versions(stage: AnyStageConfig) -> dict[str, dict[str, Any]]:
+    """What a manifest says of a stage's own environments and tools: a hash of all that their files import."""
+    found = of_sources(stage, {**stage.data, **stage.eval.sets}).values()
+    paths = {path for each in found for path in (each.use, *each.settings.get("tools", ())) if ":" in str(path)}
+    made = {path: version_of(path) for path in sorted(paths)}
+    return {
+        f"environment {path}": {"settings": {}, "source": each.source, "packages": each.packages}
+        for path, each in made.items()
+    }
 
 
 def equip(renderer: Renderer, environments: Environments) -> list[str]:

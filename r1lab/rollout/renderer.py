@@ -135,7 +135,7 @@ class Renderer:
             if not is_own:
                 new = bridge.ids(text, ids, MAX_OBSERVED)[0]
             elif number:
-                new = self.encode(text, bos=False)
+                new = self.encode(text if self.template == "chat" else spaced(text), bos=False)
             else:
                 new = self.render_solution(replace(problem, solution=text))[:-1]
             if is_own and not text.endswith(stops):

@@ -11,7 +11,7 @@ from functools import cache
 
 from r1lab.errors import RunError
 from r1lab.objective.step_credit import StepCredit
-from r1lab.records import Scored
+from r1lab.records import Rollout, Scored
 from r1lab.rollout.renderer import Renderer
 from r1lab_verifiers.verdict import Verdict
 
@@ -31,6 +31,8 @@ def with_steps(scored: Scored, credit: StepCredit | None, renderer: Renderer, tr
             f"{scored.rollout.request.id} has steps, which no credit reads; set objective.credit: {{use: steps, "
             f"source: {unread[0]}}}, or take a verifier that returns none (addition_columns: {{steps: false}})"
         )
+    if source == "environment" and scored.rollout.turns and scored.reward is not None:
+        return replace(scored, steps=steps_of_turns(scored.rollout))
     if source not in told or scored.reward is None:
         return scored
     if truncated == "zero" and scored.rollout.is_truncated:
@@ -47,6 +49,12 @@ def with_steps(scored: Scored, credit: StepCredit | None, renderer: Renderer, tr
         return _broken(scored, source, steps)
     ends = [*ends[:-1], len(rollout.completion_ids)] if ends else []
     return replace(scored, steps=tuple((end, score) for end, (_, score) in zip(ends, steps, strict=True)))
+
+
+def steps_of_turns(rollout: Rollout) -> tuple[tuple[int, float], ...]:
+    """Each turn of an episode as a step, with what its environment paid for it; the last reaches the end."""
+    ends = [turn.end for turn in rollout.turns[:-1]] + [len(rollout.role)]
+    return tuple((end, turn.reward or 0.0) for end, turn in zip(ends, rollout.turns, strict=True))
 
 
 def end_tokens(ends: Sequence[int], text: str, num_tokens: int, text_of: Callable[[int], str]) -> list[int] | None:

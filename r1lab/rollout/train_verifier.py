@@ -20,7 +20,7 @@ from typing import Any
 import r1lab_verifiers as verifiers
 from r1lab.errors import RecipeError
 from r1lab.records import Rollout
-from r1lab.rollout.verification import SCORE, Verification, VerifierUse, item_of, key_of, resolve
+from r1lab.rollout.verification import SCORE, Verification, VerifierUse, done, item_of, key_of, resolve
 from r1lab.seeds import derive
 from r1lab_data import Problem
 from r1lab_data.names import did_you_mean
@@ -130,6 +130,8 @@ class TrainVerification(Verification):
 
     def _score(self, rollout: Rollout, problem: Problem) -> Future[Verdict]:
         control = self.control
+        if (failure := rollout.failure) is not None:  # no verifier was asked
+            return done(failure)
         if control.kind == "random":
             future: Future[Verdict] = Future()
             future.set_result(control.by_chance(chance_of(problem, rollout.text, self.seed)))

@@ -34,8 +34,15 @@ def test_the_environment_in_ten_lines(host):
 
 
 def test_the_tool_in_five_in_each_of_its_forms(host):
-    world = host.world(resolve("tools", {"tools": ["mytools:area"]}), Problem("p", "", "2"), 0, "t", 0)
+    world = host.world(resolve("tools", {"tools": ["shapes:area"]}), Problem("p", "", "2"), 0, "t", 0)
     world.start().result()
     forms = re.findall(r"^    (<tool.*?</tool(?:_call)?>)", PAGE, re.MULTILINE)
     assert len(forms) == 3
     assert [world.step(form).result()["observation"] for form in forms] == ["12"] * 3
+
+
+def test_a_class_of_trl_as_it_is(host):
+    world = host.world(resolve("wordgame:WordGame", {}, "trl"), Problem("p", "", "tree"), 0, "w", 0)
+    assert world.start().result()["observation"] == "A word of 4 letters."
+    assert world.step("<tool>guess('tree')</tool>").result()["observation"] == "right"
+    assert world.step("done").result()["reward"] == 1.0 and world.end().result()["verdict"]["score"] == 1.0

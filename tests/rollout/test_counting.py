@@ -9,6 +9,7 @@ from r1lab.objective.group import Gfpo
 from r1lab.objective.mask import token_mask
 from r1lab.records import Draw, Group, Role, Sample, Scored, Settled, TurnRecord
 from r1lab.rollout.reward import Reward, length, repetition, soft_overlong
+from r1lab.rollout.steps import steps_of_turns
 from r1lab.run.ledger import Ledger
 from r1lab.run.metrics import rollout_metrics
 from r1lab_data import Problem
@@ -85,3 +86,7 @@ def test_gfpo_keeps_the_members_of_fewest_sampled_tokens(episode, make_rollout):
     members = tuple(Scored(each, Verdict(1.0, "correct"), 1.0) for each in (short, episode))
     kept = Gfpo(keep=1).settle(Group(Draw(0, Problem("p0", "1", "1"), 2), members))
     assert [member.rollout for member in kept.group.members] == [episode]
+
+
+def test_turns_rewards_are_steps_for_process_credit(episode):
+    assert steps_of_turns(episode) == ((2, 0.0), (6, 1.0))

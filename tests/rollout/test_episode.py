@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from r1lab.engines.local.engine import LocalEngine
 from r1lab.environments.pool import Broken
 from r1lab.environments.resolve import ResolvedEnvironment
-from r1lab.policy.frozen import Scorer
+from r1lab.policy.frozen import LogprobScorer
 from r1lab.records import Request, RequestId, Role, Sample, Sampling
 from r1lab.rollout.bridge import Bridge
 from r1lab.rollout.episode import EpisodePlan, Episodes
@@ -67,7 +67,7 @@ def engine(tiny_model):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
     made = LocalEngine(model, tokenizer)
     made.sync(((name, weight.detach()) for name, weight in model.named_parameters()), 3)
-    made.scorer, made.renderer = Scorer(model.eval()), Renderer(tokenizer, format="Q: {prompt}\nA:")
+    made.scorer, made.renderer = LogprobScorer(model.eval()), Renderer(tokenizer, format="Q: {prompt}\nA:")
     return made
 
 
