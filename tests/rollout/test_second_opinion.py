@@ -87,7 +87,7 @@ def test_a_run_learns_the_same_with_and_without_it_and_says_what_it_found(tmp_pa
     assert (
         f"Of 16 completions of twice that a second verifier judged too, {lenient} are right to the first alone" in page
     )
-    assert "second verifier" not in report([plain.path]).read_text()
+    assert "that a second verifier judged too" not in report([plain.path]).read_text()
     assert "<summary>twice: rl, step 1</summary>" in page  # and what the model wrote
 
 
