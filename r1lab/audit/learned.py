@@ -29,8 +29,10 @@ def resolve(verifier: Use, settings: Mapping[str, object] = {}) -> Resolved | Sc
     if not is_scorer(spec):
         return verification.resolve_one(spec, settings)
     config = scorer_of({**dict(spec), **settings}, "verifier")
-    if config.path is None:
-        raise RecipeError("verifier: a scorer has a model here by its path, a folder or hub id")
+    if config.path is None and getattr(config, "server", None) is None:
+        raise RecipeError(
+            "verifier: a scorer has its model here by a path, a folder or hub id; a judge may have a server"
+        )
     return scorer_specs.spec_of(config, PromptConfig(), Path.cwd(), {}, "verifier")
 
 
@@ -114,8 +116,7 @@ def opened(table: Mapping[str, Resolved | ScorerSpec], workers: WorkersConfig) -
 def _made(spec: ScorerSpec) -> "Scorer":
     from r1lab.rollout.scorers import made
 
-    assert spec.location is not None  # `resolve` asks for a path
     try:
-        return made(spec, spec.location)
+        return made(spec, spec.location or "")
     except RecipeError as error:
         raise RecipeError(f"verifier: {str(error).removeprefix('model: ')}") from None

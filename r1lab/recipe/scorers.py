@@ -75,8 +75,23 @@ class JudgeScorerConfig(ScorerConfig):
     """Score by the options' probabilities, not by the most probable one alone."""
     least: Annotated[Share, RESULT] = 0.01
     """Probability that the options must have together, else the judge has not answered: `error`."""
+    server: Annotated[str | None, RESULT] = None
+    """URL of an OpenAI-compatible server, in the place of a model here; it must say log-probabilities. An option is one
+    token then. Its answers are not promised to repeat."""
+    model: Annotated[str | None, RESULT] = None
+    """The server's model, by its name there."""
     chat: Annotated[bool, RESULT] = False
     """Ask in the tokenizer's chat template."""
+
+    @model_validator(mode="after")
+    def _served(self):
+        if (self.server is None) != (self.model is None):
+            raise ValueError("server and model go together: a URL, and the name of its model there")
+        if self.server is not None and (self.stage is not None or self.path is not None):
+            raise ValueError("server, stage and path are several models; give one of them")
+        if self.server is not None and (long := [option for option in self.options if len(option.split()) != 1]):
+            raise ValueError(f"options: a server is read by one token, and {long[0]!r} is no single word")
+        return self
 
     @field_validator("options", mode="before")
     @classmethod

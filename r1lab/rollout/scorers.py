@@ -5,11 +5,9 @@ A scorer returns a number, a probability a step, or a verdict for each item. Wha
 `error`, so that the completion leaves its group and is counted.
 """
 
-import hashlib
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
@@ -19,24 +17,19 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from r1lab.errors import RecipeError
 from r1lab.policy import classifier, models
-from r1lab.policy.frozen import FrozenModel
 from r1lab.recipe.data import PromptConfig
 from r1lab.recipe.scorers import JudgeScorerConfig, RewardModelScorerConfig
 from r1lab.records import Rollout
+from r1lab.rollout.judges import Judge, plain_text
 from r1lab.rollout.labelled import step_ids
 from r1lab.rollout.renderer import renderer_of
 from r1lab.rollout.reward import Said, ScorerSpec
 from r1lab.rollout.verification import item_of
 from r1lab_data import Problem
-from r1lab_data.overlap import prompt_text
 from r1lab_verifiers.verdict import Item, Verdict
 
-PLACE = re.compile(r"\{(prompt|completion|answer|first|second|principle|critique)\}")
-"""`{prompt}`, `{first}`; not `{x}`, which is text."""
 MAX_CONTEXT = 1 << 30
 """Tokens, where neither tokenizer nor model know a limit."""
-MAX_REMEMBERED = 200_000
-"""Questions whose answers a judge keeps."""
 
 
 class Scorer(Protocol):
@@ -157,13 +150,14 @@ class ScorersReader:
         own = min(tokenizer.model_max_length, MAX_CONTEXT)  # a huge number where the tokenizer does not know
         self.limit = min(own, models.context_length(config) or MAX_CONTEXT)
         self.renderer = renderer_of(tokenizer, prompt, self.limit)
+        self.special_tokens = [str(token) for token in tokenizer.all_special_tokens]
         self.is_encoder = tokenizer.sep_token_id is not None
         if not self.is_encoder and self.renderer.turn_end is None:
             raise RecipeError("the scorer's tokenizer has no token that ends a text; set its eos_token")
 
     def read(self, item: Item, reads_steps: bool) -> Read | Verdict:
         """A verdict where the text is beyond the scorer's limit, or cannot be rendered."""
-        said = plain_text(item.completion, self.renderer.tokenizer)
+        said = plain_text(item.completion, self.special_tokens)
         problem = Problem(item.problem_id, item.prompt, "", solution=said)
         try:
             found = self._in_steps(problem, said) if reads_steps else Read(self._ids(problem, said))
@@ -200,100 +194,6 @@ class ScorersReader:
         ids, ends = step_ids(self.renderer, problem, lines)
         at = [len(prompt_ids) + end for end in ends]
         return Read((*prompt_ids, *ids), at, list(accumulate(map(len, lines))))
-
-
-class Judge:
-    """A language model that answers a question about a text with one of some options, read off their probabilities.
-    Each question is computed by itself, so an answer depends on its text alone and is kept."""
-
-    def __init__(self, config: JudgeScorerConfig, location: str, question: str):
-        self.config, self.question = config, question
-        self.model = FrozenModel(location, "float32")
-        prompt = PromptConfig(template="chat") if config.chat else PromptConfig(format="{prompt}")
-        self.renderer = renderer_of(self.model.tokenizer, prompt, None)
-        self.limit = models.context_length(models.load_config(location)) or math.inf
-        self.remembered: dict[bytes, list[float] | None] = {}
-
-    def score(self, items: Sequence[Item]) -> list[Said]:
-        return [self._verdict(item) for item in items]
-
-    def preferences(self, **parts: str) -> tuple[float, float] | None:
-        """How far `first` is preferred to `second`, from 0 to 1, as they stand and exchanged; None: no answer."""
-        turned = parts | {"first": parts["second"], "second": parts["first"]}
-        both = self.ask(**parts), self.ask(**turned)
-        if isinstance(both[0], Verdict) or isinstance(both[1], Verdict):
-            return None
-        as_first, as_second = map(self._worth, both)
-        return as_first, 1 - as_second
-
-    def _worth(self, weights: Sequence[float]) -> float:
-        """The mean worth of the options, by their probabilities."""
-        return sum(weight * worth for weight, worth in zip(weights, self.config.options.values())) / sum(weights)
-
-    def _verdict(self, item: Item) -> Verdict:
-        try:
-            prompt = prompt_text(Problem(item.problem_id, item.prompt, ""))
-        except (KeyError, TypeError):  # rows of a file may hold anything
-            return Verdict(None, "error", reason="its prompt is neither a text nor messages of role and content")
-        weights = self.ask(prompt=prompt, completion=item.completion, answer=str(item.answer))
-        if isinstance(weights, Verdict):
-            return weights
-        options = [*self.config.options]
-        told = ", ".join(f"{option} {weight:.3g}" for option, weight in zip(options, weights))
-        best = max(weights)
-        if sum(weight == best for weight in weights) > 1 and not self.config.soft:
-            return Verdict(0.0, "undecided", reason=told)
-        worth = list(self.config.options.values())
-        score = worth[weights.index(best)]
-        if self.config.soft:
-            score = min(1.0, self._worth(weights))
-        status = "correct" if score == 1 else "wrong" if score == 0 else "partial"
-        return Verdict(score, status, options[weights.index(best)], told)
-
-    def ask(self, **parts: str) -> list[float] | Verdict:
-        """The probability of each option; a verdict `error` where they have too little together to decide, or where the
-        question does not fit the model's context."""
-        text = filled(self.question, self.model.tokenizer, **parts)
-        key = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).digest()
-        if key not in self.remembered:
-            if len(self.remembered) >= MAX_REMEMBERED:
-                self.remembered.clear()
-            self.remembered[key] = self._weights(text)
-        weights = self.remembered[key]
-        if weights is None:
-            return Verdict(None, "error", reason=f"the question exceeds the judge's context of {self.limit:g} tokens")
-        if not sum(weights) >= self.config.least or not sum(weights):  # also where it is NaN
-            options = ", ".join(self.config.options)
-            return Verdict(
-                None, "error", reason=f"the judge answers none of {options}: together {sum(weights):.2g} of its "
-                f"probability, and least is {self.config.least:g}",
-            )  # fmt: skip
-        return weights
-
-    def _weights(self, text: str) -> list[float] | None:
-        """None where the question is too long."""
-        problem = Problem("judged", text, "")
-        prompt_ids = self.renderer.render(problem)
-        weights = []
-        for option in self.config.options:
-            ids = self.renderer.render_solution(replace(problem, solution=option))[:-1]  # without its end
-            if len(prompt_ids) + len(ids) > self.limit:
-                return None
-            weights.append(math.exp(float(self.model.logprobs(prompt_ids, ids).astype("float64").sum())))
-        return weights
-
-
-def plain_text(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The text with a space where it spells a special token: what is judged must not end its turn or take another."""
-    special = sorted(filter(None, map(str, tokenizer.all_special_tokens)), key=len, reverse=True)
-    # "<eos>", "<|im_end|>"; not "<eo s>"
-    return re.sub("|".join(map(re.escape, special)), " ", text) if special else text
-
-
-def filled(question: str, tokenizer: PreTrainedTokenizerBase, **parts: str) -> str:
-    """A text with its places filled, each once: what is put in is no place again, nor a special token."""
-    plain = {name: plain_text(text, tokenizer) for name, text in parts.items()}
-    return PLACE.sub(lambda match: plain.get(match[1], match[0]), question)
 
 
 def _item(rollout: Rollout, problem: Problem) -> Item:

@@ -112,14 +112,18 @@ def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | N
 
 def _check_scorers(checked: Checked, before: Mapping[str, Ready]) -> None:
     """RecipeError for a part whose model is no scorer, or reads less than what a completion may be."""
+    for spec in checked.scorers.values():
+        if isinstance(spec.config, JudgeScorerConfig) and spec.location is not None:
+            try:
+                models.check(spec.location)
+            except RecipeError as error:
+                raise RecipeError(f"judge: {str(error).removeprefix('model: ')}") from None
     for name, reward in checked.rewards.items():
         for part, config in reward.learned.items():
+            if isinstance(config, JudgeScorerConfig):
+                continue
             spec, where = checked.scorers[scorer_specs.key_of(config)], f"reward.{part}"
             try:
-                if isinstance(config, JudgeScorerConfig):
-                    if spec.location is not None:
-                        models.check(spec.location)
-                    continue
                 if spec.location is None:
                     renderer = before[config.stage or ""].renderer
                 else:

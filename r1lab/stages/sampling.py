@@ -23,7 +23,7 @@ from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import KeepConfig
 from r1lab.records import Draw, Scored
 from r1lab.rollout import scorer_specs
-from r1lab.rollout.scorers import Judge
+from r1lab.rollout.judges import Judge
 from r1lab.rollout.verification import version_of, warnings
 from r1lab.run import files, journal
 from r1lab.run.folder import RunFolder

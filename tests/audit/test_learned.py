@@ -71,7 +71,7 @@ def test_a_judge_gives_its_verdicts(rows, tmp_path):
 def test_what_is_no_scorer_is_refused_in_one_line(rows, tmp_path):
     for spec, told in (
         ({"use": "reward_model", "path": "embedded"}, "verifier: .* is no reward model"),
-        ({"use": "reward_model", "stage": "scores"}, "by its path"),
+        ({"use": "reward_model", "stage": "scores"}, "has its model here by a path"),
         ({"use": "reward_model", "path": "embedded", "x": 1}, "verifier.x: unknown key"),
     ):
         with pytest.raises(RecipeError, match=told):

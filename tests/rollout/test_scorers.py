@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from r1lab import embedded
+from r1lab.errors import RecipeError, RunError
 from r1lab.policy import classifier, models
 from r1lab.recipe.data import PromptConfig
-from r1lab.recipe.scorers import JudgeScorerConfig, RewardModelScorerConfig
-from r1lab.rollout import scorers
+from r1lab.recipe.scorers import JudgeScorerConfig, RewardModelScorerConfig, scorer_of
+from r1lab.rollout import judges, scorers
 from r1lab.rollout.reward import ScorerSpec
 from r1lab_verifiers.verdict import Item, Verdict
 
@@ -55,7 +56,7 @@ def test_a_text_that_spells_a_special_token_is_read_as_text(folder):
     made = scorer(folder)
     spelled, plain = made.score(items("2<eos><pad>3", "2  3"))
     assert spelled == pytest.approx(plain, abs=1e-5)
-    assert scorers.plain_text("a<e<eos>os>b", made.reader.renderer.tokenizer) == "a<e os>b"
+    assert judges.plain_text("a<e<eos>os>b", made.reader.special_tokens) == "a<e os>b"
 
 
 def test_steps_are_lines_each_with_the_place_where_it_ends(folder):
@@ -85,15 +86,15 @@ def test_a_prompt_of_messages_that_a_template_cannot_write_is_an_error_of_that_i
     assert isinstance(good, float) and failed.status == "error" and "the scorer cannot read it" in failed.reason
 
 
-def judge(question="{prompt} {completion}?", **settings) -> scorers.Judge:
+def judge(question="{prompt} {completion}?", **settings) -> judges.Judge:
     config = JudgeScorerConfig(prompt="f", options={"yes": 1, "no": 0}, **settings)
-    return scorers.Judge(config, str(embedded.path()), question)
+    return judges.Judge(config, str(embedded.path()), question)
 
 
 def test_a_judge_weighs_its_options_by_their_probabilities():
     made = judge(least=0.0)
     weights = made.ask(prompt="1+1", completion="2", answer="2")
-    tokenizer, model = made.model.tokenizer, made.model.model
+    tokenizer, model = made.model.model.tokenizer, made.model.model.model
     start = tokenizer("1+1 2?", add_special_tokens=False)["input_ids"]
     for option, weight in zip(("yes", "no"), weights):
         ids = tokenizer(f" {option}", add_special_tokens=False)["input_ids"]
@@ -103,20 +104,20 @@ def test_a_judge_weighs_its_options_by_their_probabilities():
 
 def test_what_a_judge_is_asked_is_filled_in_once_and_spells_no_special_token():
     made = judge()
-    text = scorers.filled(made.question, made.model.tokenizer, prompt="{completion}", completion="{prompt}<eos>{x}")
+    text = judges.filled(made.question, made.model.special_tokens, prompt="{completion}", completion="{prompt}<eos>{x}")
     assert text == "{completion} {prompt} {x}?"
 
 
 def test_a_judge_that_answers_neither_option_gives_an_error_and_remembers_it(monkeypatch):
     made = judge(least=0.5)
     calls = []
-    monkeypatch.setattr(made, "_weights", lambda text: calls.append(text) or [0.1, 0.2])
+    monkeypatch.setattr(made.model, "weights", lambda text: calls.append(text) or [0.1, 0.2])
     said = made.score([*items("2", "2"), *items("3")])
     assert [each.status for each in said] == ["error"] * 3 and "together 0.3" in said[0].reason
     assert len(calls) == 2, "a text is asked about once"
-    monkeypatch.setattr(made, "_weights", lambda text: [float("nan"), 0.2])
+    monkeypatch.setattr(made.model, "weights", lambda text: [float("nan"), 0.2])
     assert made.score(items("4"))[0].status == "error"
-    monkeypatch.setattr(made, "_weights", lambda text: None)
+    monkeypatch.setattr(made.model, "weights", lambda text: None)
     assert "exceeds the judge's context" in made.score(items("5"))[0].reason
 
 
@@ -127,6 +128,56 @@ def test_a_judge_that_answers_neither_option_gives_an_error_and_remembers_it(mon
 )  # fmt: skip
 def test_a_judges_verdict_is_its_most_probable_option_or_their_mean_worth(monkeypatch, weights, soft, score, status):
     made = judge(soft=soft)
-    monkeypatch.setattr(made, "_weights", lambda text: weights)
+    monkeypatch.setattr(made.model, "weights", lambda text: weights)
     (said,) = made.score(items("2"))
     assert (said.score, said.status) == (pytest.approx(score), status)
+
+
+class Server:
+    """A server that answers each route with what it is told."""
+
+    url = "http://judge"
+
+    def __init__(self, *replies):
+        self.replies, self.asked = list(replies), []
+
+    def post(self, route, body):
+        self.asked.append((route, body))
+        return self.replies.pop(0)
+
+
+def served(monkeypatch, *replies, **settings) -> tuple[judges.Judge, Server]:
+    server = Server(*replies)
+    monkeypatch.setattr(judges, "Wire", lambda url: server)
+    config = JudgeScorerConfig(prompt="f", options={"yes": 1, "no": 0}, server="http://judge", model="m", **settings)
+    return judges.Judge(config, "", "{prompt} {completion}?"), server
+
+
+def test_a_server_judges_by_the_log_probabilities_of_one_token(monkeypatch):
+    plain = {"choices": [{"logprobs": {"top_logprobs": [{" yes": math.log(0.6), "yes": math.log(0.1), " no": -2.0}]}}]}
+    made, server = served(monkeypatch, plain)
+    weights = made.ask(prompt="1+1", completion="2", answer="2")
+    assert weights == pytest.approx([0.7, math.exp(-2.0)])
+    assert server.asked[0][0] == "/v1/completions" and server.asked[0][1]["prompt"] == "1+1 2?"
+    each = {"top_logprobs": [{"token": "no", "logprob": math.log(0.9)}]}
+    made, server = served(monkeypatch, {"choices": [{"logprobs": {"content": [each]}}]}, chat=True)
+    (said,) = made.score(items("2"))
+    assert (said.score, said.extracted, server.asked[0][0]) == (0.0, "no", "/v1/chat/completions")
+
+
+@pytest.mark.parametrize("reply", [{}, {"choices": [{"logprobs": None}]}, None, {"choices": [{"text": "yes"}]}])
+def test_a_server_without_log_probabilities_is_refused(monkeypatch, reply):
+    made, _ = served(monkeypatch, reply)
+    with pytest.raises(RunError, match="says no log-probabilities of what it answers"):
+        made.score(items("2"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({"server": "http://x"}, "server and model go together"),
+     ({"server": "http://x", "model": "m", "path": "p"}, "are several models"),
+     ({"server": "http://x", "model": "m", "options": {"very good": 1, "no": 0}}, "'very good' is no single word")],
+)  # fmt: skip
+def test_what_a_server_cannot_judge_is_refused_before(settings, told):
+    with pytest.raises(RecipeError, match=told):
+        scorer_of({"use": "judge", "prompt": "f", "options": {"a": 1, "b": 0}, **settings}, "reward.x")

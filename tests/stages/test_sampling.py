@@ -9,7 +9,8 @@ import pytest
 from r1lab import embedded, pipeline
 from r1lab.errors import RecipeError, RunError
 from r1lab.recipe import load as recipe_file
-from r1lab.rollout import scorers
+from r1lab.recipe.scorers import JudgeScorerConfig
+from r1lab.rollout.judges import Judge
 from r1lab.run.progress import Progress
 
 SUMS = {"task": "addition", "size": 12, "settings": {"digits": 3}}
@@ -228,8 +229,8 @@ def test_a_mistake_is_one_line_before_anything_is_written(tmp_path, stages, told
 
 
 def test_a_judge_asks_both_ways_and_by_the_texts_alone(tmp_path):
-    config = scorers.JudgeScorerConfig(prompt="which.txt", options={"A": 1, "B": 0}, least=0.0)
-    judge = scorers.Judge(config, str(embedded.path()), FILES["which.txt"])
+    config = JudgeScorerConfig(prompt="which.txt", options={"A": 1, "B": 0}, least=0.0)
+    judge = Judge(config, str(embedded.path()), FILES["which.txt"])
     parts = {"prompt": "1+1", "principle": ""}
     there, back = judge.preferences(first="2", second="3", **parts), judge.preferences(first="3", second="2", **parts)
     assert there == (1 - back[1], 1 - back[0]) and len(judge.remembered) == 2

@@ -1,0 +1,173 @@
+"""A judge: a language model whose answer to a question, one of some options, is read off their probabilities. Not what
+is asked about (`r1lab.stages.sampling`, a reward's part), nor classifiers (`r1lab.rollout.scorers`)."""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire
+from r1lab.errors import RunError
+from r1lab.policy import models
+from r1lab.policy.frozen import FrozenModel
+from r1lab.recipe.data import PromptConfig
+from r1lab.recipe.scorers import JudgeScorerConfig
+from r1lab.rollout.renderer import renderer_of
+from r1lab.rollout.reward import Said
+from r1lab_data import Problem
+from r1lab_data.overlap import prompt_text
+from r1lab_verifiers.verdict import Item, Verdict
+
+PLACE = re.compile(r"\{(prompt|completion|answer|first|second|principle|critique)\}")
+"""`{prompt}`, `{first}`; not `{x}`, which is text."""
+MAX_REMEMBERED = 200_000
+"""Questions whose answers a judge keeps."""
+SERVED_LOGPROBS = 20
+"""First tokens whose log-probabilities a server is asked for."""
+
+
+class LocalOptions:
+    """The options' probabilities by the model's own weights: of all tokens of an option."""
+
+    def __init__(self, config: JudgeScorerConfig, location: str):
+        self.options, self.model = [*config.options], FrozenModel(location, "float32")
+        prompt = PromptConfig(template="chat") if config.chat else PromptConfig(format="{prompt}")
+        self.renderer = renderer_of(self.model.tokenizer, prompt, None)
+        self.special_tokens = [str(token) for token in self.model.tokenizer.all_special_tokens]
+        self.limit = models.context_length(models.load_config(location)) or math.inf
+
+    def weights(self, text: str) -> list[float] | None:
+        """None where the question is longer than the context."""
+        problem = Problem("judged", text, "")
+        prompt_ids = self.renderer.render(problem)
+        found = []
+        for option in self.options:
+            ids = self.renderer.render_solution(replace(problem, solution=option))[:-1]  # without its end
+            if len(prompt_ids) + len(ids) > self.limit:
+                return None
+            found.append(math.exp(float(self.model.logprobs(prompt_ids, ids).astype("float64").sum())))
+        return found
+
+
+class ServedOptions:
+    """The same of an OpenAI-compatible server, by the log-probabilities of the one token that it answers with; an
+    option that is none of the likeliest weighs nothing."""
+
+    special_tokens = ()
+
+    def __init__(self, config: JudgeScorerConfig):
+        assert config.server is not None  # who has none is local
+        self.options, self.name, self.is_chat = [*config.options], config.model, config.chat
+        self.wire = Wire(config.server)
+
+    def weights(self, text: str) -> list[float]:
+        """RunError where the server cannot be asked, or says no log-probabilities."""
+        body: dict[str, Any] = {"model": self.name, "max_tokens": 1, "temperature": 0.0}
+        if self.is_chat:
+            asked = {"messages": [{"role": "user", "content": text}], "logprobs": True, "top_logprobs": SERVED_LOGPROBS}
+        else:
+            asked = {"prompt": text, "logprobs": SERVED_LOGPROBS}
+        try:
+            reply = self.wire.post(f"/v1/{'chat/' * self.is_chat}completions", body | asked)
+        except (Gone, ServerRefusal) as error:
+            raise RunError(f"judge: {error}; the same command goes on from here") from None
+        found = dict.fromkeys(self.options, 0.0)
+        for token, logprob in self._likeliest(reply):
+            if token.strip() in found:
+                found[token.strip()] += math.exp(logprob)
+        return list(found.values())
+
+    def _likeliest(self, reply: Any) -> list[tuple[str, float]]:
+        """The first token's alternatives with their log-probabilities."""
+        try:
+            logprobs = reply["choices"][0]["logprobs"]
+            if self.is_chat:
+                return [(str(each["token"]), float(each["logprob"])) for each in logprobs["content"][0]["top_logprobs"]]
+            return [(str(token), float(logprob)) for token, logprob in logprobs["top_logprobs"][0].items()]
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise RunError(
+                f"judge: {self.wire.url} says no log-probabilities of what it answers, which a judge is read by; ask "
+                "another server, or judge by a model's path"
+            ) from None
+
+
+class Judge:
+    """A language model that answers a question about a text with one of some options, read off their probabilities.
+    Each question is computed by itself, so an answer depends on its text alone and is kept."""
+
+    def __init__(self, config: JudgeScorerConfig, location: str, question: str):
+        """`location` is that of the model, where no server has it."""
+        self.config, self.question = config, question
+        self.model = LocalOptions(config, location) if config.server is None else ServedOptions(config)
+        self.remembered: dict[bytes, list[float] | None] = {}
+
+    def score(self, items: Sequence[Item]) -> list[Said]:
+        return [self._verdict(item) for item in items]
+
+    def preferences(self, **parts: str) -> tuple[float, float] | None:
+        """How far `first` is preferred to `second`, from 0 to 1, as they stand and exchanged; None: no answer."""
+        turned = parts | {"first": parts["second"], "second": parts["first"]}
+        both = self.ask(**parts), self.ask(**turned)
+        if isinstance(both[0], Verdict) or isinstance(both[1], Verdict):
+            return None
+        as_first, as_second = map(self._worth, both)
+        return as_first, 1 - as_second
+
+    def _worth(self, weights: Sequence[float]) -> float:
+        """The mean worth of the options, by their probabilities."""
+        return sum(weight * worth for weight, worth in zip(weights, self.config.options.values())) / sum(weights)
+
+    def _verdict(self, item: Item) -> Verdict:
+        try:
+            prompt = prompt_text(Problem(item.problem_id, item.prompt, ""))
+        except (KeyError, TypeError):  # rows of a file may hold anything
+            return Verdict(None, "error", reason="its prompt is neither a text nor messages of role and content")
+        weights = self.ask(prompt=prompt, completion=item.completion, answer=str(item.answer))
+        if isinstance(weights, Verdict):
+            return weights
+        options = [*self.config.options]
+        told = ", ".join(f"{option} {weight:.3g}" for option, weight in zip(options, weights))
+        best = max(weights)
+        if sum(weight == best for weight in weights) > 1 and not self.config.soft:
+            return Verdict(0.0, "undecided", reason=told)
+        worth = list(self.config.options.values())
+        score = worth[weights.index(best)]
+        if self.config.soft:
+            score = min(1.0, self._worth(weights))
+        status = "correct" if score == 1 else "wrong" if score == 0 else "partial"
+        return Verdict(score, status, options[weights.index(best)], told)
+
+    def ask(self, **parts: str) -> list[float] | Verdict:
+        """The probability of each option; a verdict `error` where they have too little together to decide, or where the
+        question does not fit the model's context."""
+        text = filled(self.question, self.model.special_tokens, **parts)
+        key = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).digest()
+        if key not in self.remembered:
+            if len(self.remembered) >= MAX_REMEMBERED:
+                self.remembered.clear()
+            self.remembered[key] = self.model.weights(text)
+        weights = self.remembered[key]
+        if weights is None:
+            return Verdict(None, "error", reason="the question exceeds the judge's context")
+        if not sum(weights) >= self.config.least or not sum(weights):  # also where it is NaN
+            options = ", ".join(self.config.options)
+            return Verdict(
+                None, "error", reason=f"the judge answers none of {options}: together {sum(weights):.2g} of its "
+                f"probability, and least is {self.config.least:g}",
+            )  # fmt: skip
+        return weights
+
+
+def plain_text(text: str, special_tokens: Iterable[str]) -> str:
+    """The text with a space where it spells a special token: what is judged must not end its turn or take another."""
+    special = sorted(filter(None, special_tokens), key=len, reverse=True)
+    # "<eos>", "<|im_end|>"; not "<eo s>"
+    return re.sub("|".join(map(re.escape, special)), " ", text) if special else text
+
+
+def filled(question: str, special_tokens: Iterable[str], **parts: str) -> str:
+    """A text with its places filled, each once: what is put in is no place again, nor a special token."""
+    plain = {name: plain_text(text, special_tokens) for name, text in parts.items()}
+    return PLACE.sub(lambda match: plain.get(match[1], match[0]), question)
