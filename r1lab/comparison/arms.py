@@ -155,6 +155,8 @@ def _kind_at(model: type[Config], knobs: Any, path: Sequence[str]) -> Kind | Non
     if name == "data":
         inner = rest[1:] if rest[0] in value else rest
         return kind if not inner or inner[0] in SourceConfig.model_fields else None
+    if isinstance(value, dict):
+        return kind
     options = [each for each in get_args(model.model_fields[name].annotation) if _is_model(each)]
     return _kind_at(options[0], None, rest) if options else kind
 

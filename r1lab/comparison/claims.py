@@ -108,7 +108,7 @@ def _controls(findings: Findings) -> Section:
     for control, arm in findings.design.controls.items():
         pair, trials = findings.pair(arm, control), findings.named(control).trials
         replaced = dict(trials[0].train_verifier or {})
-        kind = f"{replaced.get('kind')}" + (f", rate {replaced['rate']}" if "rate" in replaced else "")
+        kind = " ".join(str(replaced[key]) for key in ("kind", "rate") if key in replaced)
         gains = [points(findings.named(name).gain) for name in (arm, control)]
         over = points(difference_from(pair, arm)) if pair and pair.difference else "-"
         verdict = "the verifier made it" if pair and pair.winner == arm else "not shown"

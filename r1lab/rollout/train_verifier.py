@@ -11,7 +11,7 @@ completion: a completion that is written twice is judged the same twice, as a fl
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from hashlib import blake2b
@@ -67,8 +67,16 @@ class TrainVerifier:
             )
         return kind
 
-    def check(self, sources: Mapping[str, Sequence[Problem]], table: Mapping[str, verifiers.Resolved]) -> None:
-        """RecipeError where a control of these problems would be none."""
+    def check(
+        self, sources: Mapping[str, Sequence[Problem]], paid: Collection[str], table: Mapping[str, verifiers.Resolved]
+    ) -> None:
+        """RecipeError where a control of these would be none; `paid` are sources whose reward has a score."""
+        unjudged = [name for name in sources if self.kind and name not in paid]
+        if unjudged:
+            raise RecipeError(
+                f"train_verifier: the reward of source {unjudged[0]!r} has no score, so no verdict can be replaced; "
+                "leave it out, or pay a score"
+            )
         for name, problems in sources.items() if self.kind == "shuffled" else ():
             for key in {self.key or problem.verifier for problem in problems}:
                 if not needs_answer(table[key]):

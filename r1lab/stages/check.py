@@ -144,7 +144,7 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
         sources[name] = golds.usable(name, sources[name])
         if sources[name]:
             golds.check_reward_functions(dict.fromkeys({**reward.table, **control.table}, sources[name][0]))
-    control.check(sources, table)
+    control.check(sources, [name for name, reward in rewards.items() if reward.score], table)
     golds.try_plug_ins({each.name: each.problems for each in sets}, base=plan.base)
     sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
     return Checked(stage, location, sources, sets, built, rewards, table, [*notes, *golds.notes], scorers, texts)
@@ -220,10 +220,10 @@ def judging(stage: AnyStageConfig) -> Iterator[tuple[str, Any]]:
     """Where the stage names verifiers, and which."""
     yield "verifier", stage.verifier
     yield "second_verifier", getattr(stage, "second_verifier", None)
-    yield from (
-        (f"reward.{name}", each if isinstance(each, dict) else name)
-        for name, each in getattr(stage, "reward", {}).items()
-    )
+    rewards = {"reward": getattr(stage, "reward", {})}
+    rewards |= {f"data.{name}.reward": source.reward for name, source in stage.data.items() if source.reward}
+    for where, parts in rewards.items():
+        yield from ((f"{where}.{name}", each if isinstance(each, dict) else name) for name, each in parts.items())
     for where, sources in (("data", stage.data), ("eval.sets", stage.eval.sets)):
         yield from ((f"{where}.{name}.verifier", source.verifier) for name, source in sources.items())
 

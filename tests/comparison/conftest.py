@@ -28,9 +28,10 @@ def folder_of_run(tmp_path, make_rollout):
 
     def write(
         name, seed, right_N, *, tokens=1000, texts=("42",), problem="Q:", source="abc", manifest=None, far_N=None,
-        before=(), **knobs
+        before=(), train_verifier=None, **knobs
     ) -> Path:  # fmt: skip
-        """`before` are the outcomes of the evaluations at steps 0 and 1, `far_N` those of a shifted set at the end."""
+        """`before` are the outcomes of the evaluations at steps 0 and 1, `far_N` those of a shifted set at the end;
+        `knobs` are of the evaluation."""
         folder, mean = tmp_path / f"{name}-{seed}", sum(filter(None, right_N)) / len(right_N)
         table(evaluation_table(folder, "rl", 2, "held"), right_N, texts, problem)
         for step, outcomes in enumerate(before):
@@ -46,7 +47,8 @@ def folder_of_run(tmp_path, make_rollout):
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         sets = {"held": {"task": "addition", "split": "eval"}}
         sets |= {"far": {"task": "addition", "split": "eval", "shift": True}} if far_N is not None else {}
-        stage = {"name": "rl", "kind": "rl", "max_new_tokens": 64, "stop": {"max_tokens": tokens}}
+        stage = {"name": "rl", "kind": "rl", "max_new_tokens": 64, "stop": {"max_tokens": tokens},
+                 "train_verifier": train_verifier}  # fmt: skip
         made = {
             "name": name,
             "hash": f"hash of {name}",

@@ -193,6 +193,14 @@ def test_an_sft_stage_has_none():
         load.resolve({"stages": [stage]})
 
 
+def test_a_source_whose_reward_has_no_score_has_no_verdict_to_replace():
+    control = TrainVerifier({"use": "noisy"})
+    control.check({"s": PROBLEMS}, ["s"], {})
+    with pytest.raises(RecipeError, match="the reward of source 's' has no score, so no verdict can be replaced"):
+        control.check({"s": PROBLEMS}, [], {})
+    TrainVerifier().check({"s": PROBLEMS}, [], {})
+
+
 def test_shuffled_is_refused_where_nothing_reads_the_answer():
     with pytest.raises(RecipeError, match="format of source 'addition' reads no answer"):
         check(load.resolve(RECIPE | {"verifier": "format", "train_verifier": {"use": "control", "kind": "shuffled"}}))
