@@ -85,10 +85,9 @@ def compare(
     if not wanted and (said := overrides[0] if overrides else numbers or further):
         raise RecipeError(f"{said!r} changes nothing: folders of runs that are there are only read")
     folder = Path(out or "comparisons") / ("" if out else "-".join(_name(each) for each in recipes)[:100])
-    arms_to_run, swept = _arms_to_run(wanted, overrides, controls, sweep, match, seeds=seeds, read=read, folder=folder)
+    asked = (overrides, controls, sweep, match, on)
+    arms_to_run, swept = _arms_to_run(wanted, *asked, seeds=seeds, read=read, folder=folder)
     planned = _planned(arms_to_run, seeds, folder)
-    shown = {each.regime: _sets(each) for each in planned} | {each.name: each.sets for each in read}
-    trials.shared_set(shown, on, [name for each in planned for name in _sets(each, shifted=True)])
     from r1lab.comparison import jobs as launch  # these load torch and scipy, which no mistake above waits for
     from r1lab.comparison.design import Design
     from r1lab.comparison.findings import findings
@@ -128,6 +127,7 @@ def _arms_to_run(
     controls: str | Sequence[str],
     sweep: str | None,
     match: str | None,
+    set_name: str | None,
     *,
     seeds: int,
     read: Sequence[Trial],
@@ -139,6 +139,8 @@ def _arms_to_run(
     planned = _planned(made, seeds, folder)
     _check_budgets(planned, match)
     identities = _check_ready(planned)
+    shown = {each.regime: _sets(each) for each in planned} | {each.name: each.sets for each in read}
+    trials.shared_set(shown, set_name, [name for each in planned for name in _sets(each, shifted=True)])
     made, swept = arms.shared(made, identities, arms.sweep_argument(sweep) if sweep else None)
     controlling = arms.controls_of(made, asked, lambda arm: _base_rate(arm, folder))
     _check_names([*made, *controlling], read, seeds)
@@ -202,7 +204,8 @@ def _base_rate(arm: arms.Arm, folder: Path) -> float:
     plan = arm.plan()
     more = {"recipe": arm.given, "overrides": arm.overrides, "threads": plan.stages[0].threads}
     spec, origin = evaluation_spec(Asked(model=plan.stages[0].model, as_training=True, n=BASE_COMPLETIONS, **more))
-    base = runner.evaluate(probe.sampled(spec), origin, folder / "base" / arm.name, lambda line: None)
+    spec = probe.sampled(spec)
+    base = runner.evaluate(spec, origin, runner.folder_of(spec, origin, folder / "base"), lambda line: None)
     rate = round(base.figures["avg"]["value"], 4)
     if not rate:
         raise RecipeError(
