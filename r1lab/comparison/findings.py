@@ -219,11 +219,13 @@ def _of_regime(
     name: str, trials: Sequence[Trial], set_name: str, aims: Sequence[float], shifted: Sequence[str], by: str
 ) -> Regime:
     firsts = [each.points(set_name)[0][1] for each in trials if each.points(set_name)[0][0] == 0]
-    by_seed = {each.seed: float(each.last_evaluation(set_name).right_N.mean()) for each in trials}
     base = fmean(firsts) if len(firsts) == len(trials) else None
     reached = [Reached(aim, {each.seed: tokens_to(each.points(set_name), aim) for each in trials}) for aim in aims]
     best, end = score(trials, set_name, "best"), score(trials, set_name)
-    counted = best if by == "best" and best is not None else end
+    counted, by = (best, "best") if by == "best" and best is not None else (end, "end")
+    by_seed = {
+        each.seed: float(right_N.mean()) for each in trials if (right_N := each.right_N(set_name, by)) is not None
+    }
     assert counted is not None  # the last evaluations are there, of one number of problems or refused
     further = {each: value for each in shifted if (value := score(trials, each)) is not None}
     known: dict[str, Any] = {

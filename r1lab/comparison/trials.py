@@ -85,6 +85,7 @@ class Trial:
     manifest: Mapping[str, Any]
     curves: Curves
     _evaluations: dict[tuple[str, int], SetEvaluation | None] = field(default_factory=dict, repr=False, compare=False)
+    _best: dict[str, np.ndarray | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -161,28 +162,30 @@ class Trial:
         return last
 
     def right_N(self, name: str, by: str = "end") -> np.ndarray | None:
-        """Share of right completions of each problem: at the end, or at the best evaluation. The best for one half of
-        the problems is chosen by the other half, so that no problem chooses for itself. None where a table is gone."""
+        """Share of right completions of each problem, at the end or at the best evaluation; None: a table is gone."""
         if by == "end":
             return self.last_evaluation(name).right_N
-        evaluations = self.evaluations(name)
-        if evaluations is None or len({each.problems for each in evaluations}) > 1:
+        if name not in self._best:
+            self._best[name] = self._best_right_N(name)
+        return self._best[name]
+
+    def _best_right_N(self, name: str) -> np.ndarray | None:
+        """The best for one half of the problems is chosen by the other half, so that no problem chooses for itself."""
+        try:
+            tables = [runs.scores_of(self.path, row, name) for row in self._rows(name)]
+        except ValueError:  # damaged
             return None
-        if len(evaluations[0].problems) < 2:
-            return evaluations[-1].right_N
-        right_EN = np.stack([each.right_N for each in evaluations])
-        odd = np.arange(right_EN.shape[1]) % 2 == 1
+        problems = list(tables[-1])
+        if any(table.keys() != tables[-1].keys() for table in tables) or len(problems) < 2:
+            return None
+        right_EN = np.array([[table[problem] for problem in problems] for table in tables])
+        odd = np.arange(len(problems)) % 2 == 1
         best_odd, best_even = (right_EN[:, half].mean(1).argmax() for half in (odd, ~odd))
         return np.where(odd, right_EN[best_even], right_EN[best_odd])
 
     def first_evaluation(self, name: str) -> SetEvaluation | None:
         """The one before the first step; None where there was none, or its table is gone."""
         return self._evaluation(name, 0) if self._rows(name)[0]["at/tokens"] == 0 else None
-
-    def evaluations(self, name: str) -> list[SetEvaluation] | None:
-        """All of them, in order; None where a table is gone."""
-        found = [each for at in range(len(self._rows(name))) if (each := self._evaluation(name, at)) is not None]
-        return found if len(found) == len(self._rows(name)) else None
 
     def _evaluation(self, name: str, at: int) -> SetEvaluation | None:
         if (name, at) not in self._evaluations:
