@@ -87,9 +87,16 @@ def _answered(
         table, columns, faults = recognised(table, columns, demonstrates=demonstrates, is_whole=is_whole)
         if len(faults) == len(table.rows):
             raise DataError(f"{table.where(0)}: {faults[0]}")
-    if demonstrates and "solution" in columns and "answer" not in columns and answer_format == "plain":
+    is_told = "solution" in columns and "answer" not in columns and answer_format == "plain"
+    if demonstrates and is_told and not _has_turns(table, columns["solution"]):
         columns = {**columns, "answer": columns["solution"]}
     return problems(table, columns, answer_format=answer_format, is_whole=is_whole, faults=faults, **form)
+
+
+def _has_turns(table: Table, spec: str | Mapping[str, str]) -> bool:
+    """Whether the demonstrations of a table with answers are conversations, which no answer can be read from."""
+    first = table.rows[0].get(spec) if table.rows and isinstance(spec, str) else None
+    return isinstance(first, list) and all(isinstance(each, dict) for each in first) and "answer" in table.rows[0]
 
 
 def digest(problems: Iterable[Problem]) -> str:

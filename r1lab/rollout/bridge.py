@@ -52,7 +52,8 @@ class Bridge:
     def ids(self, text: str, written: Sequence[int], room: int) -> tuple[Ids, int] | None:
         """Ids behind a turn of the ids `written`, at most `room`, and how many of the content were cut out of its
         middle. None where not even the frame fits."""
-        closes = () if self.turn_end is not None and written[-1:] == (self.turn_end,) else self.closes
+        is_closed = bool(written) and written[-1] == self.turn_end
+        closes = () if is_closed else self.closes
         left = room - len(closes) - len(self.before) - len(self.after)
         content = self.content(text)
         if left < min(1, len(content)):

@@ -57,6 +57,7 @@ def test_an_episode_reads_as_the_template_writes_the_conversation(tokenizer_of, 
     prompt = renderer.render(PROBLEM)
     written = renderer.encode(reply, bos=False) + ((renderer.turn_end,) if is_ended else ())
     ids, cut = bridge.ids(observed, written, 200)
+    assert bridge.ids(observed, list(written), 200) == (ids, cut)
     turns = [{"role": "user", "content": PROBLEM.prompt}, {"role": "assistant", "content": reply}]
     turns.append({"role": role, "content": observed})
     whole = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

@@ -258,3 +258,20 @@ def test_a_demonstration_of_several_turns_teaches_the_models_and_reads_the_other
     assert renderer.tokenizer.decode(ids) == " 3<eos>\nQ: higher\nA: 4<eos>"
     taught = renderer.tokenizer.decode([i for i, role in zip(ids, roles) if role == Role.DEMO])
     assert taught == " 3<eos>4<eos>" and str(solution) == "3\n4"
+
+
+def test_under_a_chat_template_a_turn_is_closed_once(engine):
+    """By the sampled end of a turn, or by the template's where a stop string ended it."""
+    chat = Renderer(engine.renderer.tokenizer, template="chat")
+    plain, engine.renderer = engine.renderer, chat
+    try:
+        rollouts = played(engine, more, requests_of(engine, size=6, stop=("a", "e", "1", "x")))
+    finally:
+        engine.renderer = plain
+    turns = [(rollout, turn) for rollout in rollouts for turn in rollout.turns if turn.observed > turn.end]
+    assert turns
+    for rollout, turn in turns:
+        ids, end = rollout.completion_ids, chat.turn_end
+        text = chat.tokenizer.decode(ids[turn.end : turn.observed])
+        assert text.endswith("\nA:") and "Q: go" in text
+        assert (ids[turn.end - 1] == end) != (ids[turn.end] == end)

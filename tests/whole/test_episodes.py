@@ -94,7 +94,8 @@ def test_two_runs_alike_give_the_same_bytes_whatever_tools_take(folder, straight
     assert metrics_of(again) == metrics_of(straight)
     for step in (1, 2, 3):
         one, other = (pq.read_table(out / "rollouts" / f"rl-{step}.parquet") for out in (straight, again))
-        assert one.drop_columns(["seconds", "verdicts"]) == other.drop_columns(["seconds", "verdicts"])
+        told = [repr(each.drop_columns(["seconds", "verdicts"]).to_pylist()) for each in (one, other)]  # NaN is not NaN
+        assert told[0] == told[1]
 
 
 @pytest.mark.parametrize(
