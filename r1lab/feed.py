@@ -7,7 +7,7 @@ weights and the seed.
 
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from r1lab.distributed import partition, ranks
 from r1lab.engines.protocol import Engine
 from r1lab.errors import RunError
 from r1lab.objective import Objective
-from r1lab.objective.group import Again, Drop, Keep
+from r1lab.objective.group import Again, Drop, Keep, Planned
 from r1lab.recipe import SamplingStageConfig
 from r1lab.records import Draw, Group, Request, Rollout, Scored, Settled
 from r1lab.rollout.episode import Episodes
@@ -105,6 +105,7 @@ class Feed:
     def observe(self, block: Sequence[Settled]) -> None:
         """Outcomes of a step, freshly made or read back."""
         self.sampler.observe(block)
+        self.objective.rule.observe(block)
         self.errors.observe(block)
 
     def state_dict(self) -> dict:
@@ -119,12 +120,12 @@ class Feed:
         groups = {draw.number: Group(draw, ()) for draw in draws}
         settled: dict[int, Settled] = {}
         # Plan: each Draw -> what its group consists of, Requests to sample and Rollouts (demonstrations).
-        plans = [(draw, self.objective.rule.plan(draw, self.maker)) for draw in draws]
+        plans: list[tuple[Draw, Planned]] = [(draw, self.objective.rule.plan(draw, self.maker)) for draw in draws]
         while plans:
-            planned_again = []
+            planned_again: list[tuple[Draw, Planned]] = []
             # Generate, verify, reward: the plans of the wave together -> the new members of each group, tuple[Scored].
             for (draw, _), members in zip(plans, self._members(plans), strict=True):
-                located = tuple(self._with_steps(member) for member in members)
+                located = tuple(member if member.replayed_from else self._with_steps(member) for member in members)
                 group = groups[draw.number] = Group(draw, groups[draw.number].members + located)
                 # Settle: the group with all its members -> kept, dropped with a reason, or sampled further.
                 decision = self._settle(group)
@@ -137,17 +138,18 @@ class Feed:
             plans = planned_again
         return [settled[draw.number] for draw in draws]
 
-    def _members(self, plans: list[tuple[Draw, list[Request | Rollout]]]) -> list[tuple[Scored, ...]]:
+    def _members(self, plans: Sequence[tuple[Draw, Planned]]) -> list[tuple[Scored, ...]]:
         """Each plan's requests sampled, verified and rewarded, its rollouts rewarded as they are."""
         requests = [item for _, plan in plans for item in plan if isinstance(item, Request)]
         # Every rank samples the requests of its own draws, and gets the results of all.
         scored = iter(ranks.shared_out(requests, partition.by_draw, self._sample))
-        return [
-            tuple(
-                next(scored) if isinstance(item, Request) else self._reward(item).demonstration(item) for item in plan
-            )
-            for _, plan in plans
-        ]
+        return [tuple(self._member(item, scored) for item in plan) for _, plan in plans]
+
+    def _member(self, item: Request | Rollout | Scored, scored: Iterator[Scored]) -> Scored:
+        """A request's completion, the next of those that were scored; a demonstration, rewarded; a replayed one."""
+        if isinstance(item, Request):
+            return next(scored)
+        return item if isinstance(item, Scored) else self._reward(item).demonstration(item)
 
     def _sample(self, requests: list[Request]) -> list[Scored]:
         """Each request sampled, verified and rewarded, in the order of the requests."""

@@ -172,7 +172,8 @@ def with_scores(
     needs_policy = needs_old or needs & {"entropy", "values"}
     forwarded = [sample for sample in samples if not sample.left_out]
     tokens = sum(len(s.rollout.request.prompt_ids) + len(s.rollout.completion_ids) for s in forwarded)
-    ledger.scored(tokens * (bool(needs_policy) + ("ref" in needs)), policy.parameters)
+    ledger.scored(tokens * bool(needs_policy), policy.parameters)
+    ledger.scored(tokens * ("ref" in needs), policy.reference_parameters)
     policy_scores = iter(policy.scores(forwarded, entropy="entropy" in needs)) if needs_policy else None
     ref_logprobs = iter(policy.score(forwarded, reference=True)) if "ref" in needs else None
     done = []

@@ -221,6 +221,8 @@ class Scored:
     """What learned scorers say, by the part of the reward, before weights."""
     steps: tuple[tuple[int, float], ...] | None = None
     """(end, score) of the steps that `objective.credit` reads, `end` in tokens; None where it reads none."""
+    replayed_from: str = ""
+    """The request that it was sampled for in an earlier step; empty where it is of this one."""
 
     @property
     def is_sampled(self) -> bool:
@@ -238,6 +240,11 @@ class Scored:
         """What the verifier says of it, whatever is paid: rewards shape, they do not say what is true. A demonstration
         is right (1); without a score it is not (0)."""
         return 1.0 if not self.is_sampled else (self.verdict and self.verdict.score) or 0.0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it was sampled for this step: no demonstration, and not replayed."""
+        return self.is_sampled and not self.replayed_from
 
     @property
     def failed(self) -> Verdict | None:

@@ -7,6 +7,7 @@ reads its weight). Sharded weights: torch's `fully_shard` with a divisor of 1, o
 would replicate without a word. Parts are put together before they are written: no file depends on the ranks.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -122,6 +123,15 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     again = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     again -= {name for name, _ in model.named_parameters()}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in again}
+
+
+def digest_of(model: nn.Module) -> str:
+    """A hash of the names and bits of all weights (a collective where they are sharded)."""
+    found = hashlib.blake2b(digest_size=12)
+    for name, tensor in weights(model).items():
+        found.update(name.encode())
+        found.update(full_tensor(tensor.detach()).cpu().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def whole_state(value: Any) -> Any:

@@ -19,6 +19,8 @@ SIGNAL_STEPS = 10
 """Steps without signal that are an alarm."""
 SECOND_STEPS, SECOND_JUDGED = 10, 30
 """Steps over which two verifiers are compared, and completions judged by both that it takes."""
+TAUGHT_KL = 0.01
+"""Nats a token between policy and reference from which on that teaches, whatever is paid (distillation)."""
 MANY = 0.5
 """Share of completions from which on something is the reason that nothing was learned."""
 LIMITS = {"error": 0.02, "timeout": 0.1, "abstained": 0.1}
@@ -233,7 +235,8 @@ def signal_rows(rows: Rows) -> Iterator[Mapping[str, Any]]:
 
 def _has_one_reward(row: Mapping[str, Any]) -> bool:
     mixed = row.get("group/zero_variance")
-    return (row.get("reward/std") or 0.0) < ROUNDING and (mixed is None or mixed == 1)
+    is_taught = (row.get("policy/kl_ref") or 0.0) >= TAUGHT_KL
+    return not is_taught and (row.get("reward/std") or 0.0) < ROUNDING and (mixed is None or mixed == 1)
 
 
 def _paid(row: Mapping[str, Any]) -> float:

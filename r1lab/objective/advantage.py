@@ -42,6 +42,13 @@ def max_rl(rewards: np.ndarray, *, epsilon: float = 1e-6) -> np.ndarray:
     return mean(rewards) / (rewards.mean() + epsilon) if rewards.mean() > 0 else np.zeros_like(rewards)
 
 
+def var(rewards: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+    """A = softmax(r / temperature) over the group: the optimal policy's share of each (VAR, arXiv 2502.11026), what was
+    sampled standing for the reference's probability."""
+    weight = np.exp((rewards - rewards.max()) / temperature)
+    return weight / weight.sum()
+
+
 def rloo(rewards: np.ndarray) -> np.ndarray:
     """A = r - mean of the others = G / (G - 1) (r - mean) (arXiv 2402.14740)."""
     return mean(rewards) * len(rewards) / (len(rewards) - 1)
@@ -148,6 +155,7 @@ ADVANTAGES = {
     "mean": Term(mean, relative=True),
     "zscore": Term(zscore, relative=True),
     "max_rl": Term(max_rl, relative=True),
+    "var": Term(var, relative=True),
     "rloo": Term(rloo, relative=True),
     "opo": Term(opo, relative=True, takes=("lengths",)),
     "remax": Term(remax, takes=("greedy",)),

@@ -13,7 +13,7 @@ from r1lab.objective.kl import DEFAULTS, ESTIMATORS
 from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
 from r1lab.objective.objective import Objective
-from r1lab.objective.presets import COMMON, PRESETS, Preset
+from r1lab.objective.presets import COMMON, OUT, PRESETS, Preset
 from r1lab.objective.rules import GROUPS
 from r1lab.objective.weight import WEIGHTS
 from r1lab.recipe import ObjectiveConfig
@@ -27,14 +27,16 @@ GROUP_SIZE = 8
 
 
 def table() -> str:
-    """One line a preset: name, source, formula."""
+    """One line a preset: name, source, formula; then those that are none, and why."""
     name = max(map(len, PRESETS))
     paper = max(len(preset.paper) for preset in PRESETS.values())
     refused = " (refused: its data path is missing)"
-    return "\n".join(
+    lines = [
         f"{key:{name}}  {preset.paper:{paper}}  {preset.formula}{refused * bool(preset.missing)}"
         for key, preset in PRESETS.items()
-    )
+    ]
+    out = [f"{key:{name}}  {source:{paper}}  {why}" for key, (source, why) in OUT.items()]
+    return "\n".join([*lines, "", "not here:", *out])
 
 
 def explain(name: str) -> str:
@@ -42,6 +44,8 @@ def explain(name: str) -> str:
 
     RecipeError names the nearest preset.
     """
+    if name in OUT:
+        return f"{name}  ({OUT[name][0]})\n  not here: {OUT[name][1]}"
     preset = plugin.find(PRESETS, name, "methods")
     fields, default = {**COMMON, **preset.fields}, {**COMMON, **PRESETS["default"].fields}
     lines = [f"{name}  ({preset.paper})", f"  {preset.formula}", "", "objective:  (* differs from the default)"]

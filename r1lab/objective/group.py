@@ -1,19 +1,24 @@
 """Axes 1 and 2, rules of groups: what is sampled for a draw, and which of its completions are learned from.
 
-    plan(draw, make) -> list[Request | Rollout]
+    plan(draw, make) -> Planned
     settle(group)    -> Keep(group) | Drop(reason) | Again(requests)
 
 A rule is a class with its settings as fields. Groups whose rewards are missing never reach `settle` (`r1lab.feed`).
 Rules that put part of a demonstration in front of a completion stand in `prefix`.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from r1lab.errors import RecipeError
-from r1lab.records import Draw, Group, Ids, Request, Role, Rollout, Scored
+from r1lab.records import Draw, Group, Ids, Request, Role, Rollout, Scored, Settled
+from r1lab.seeds import derive
+
+Planned = Sequence[Request | Rollout | Scored]
+"""What is sampled for a draw, demonstrated, or replayed of an earlier step."""
 
 
 class Keep(NamedTuple):
@@ -60,11 +65,21 @@ class All:
     imitate: ClassVar[bool] = False
     """The member with a positive advantage is learned a second time, as a demonstration."""
 
-    def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
+    def plan(self, draw: Draw, make: Make) -> Planned:
         return [make.request(draw, index) for index in range(draw.group_size)]
 
     def settle(self, group: Group) -> Keep | Drop | Again:
         return Keep(group)
+
+    def observe(self, block: Sequence[Settled]) -> None:
+        """Outcomes of a step, freshly made or read back; what a rule remembers changes here alone."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers, as plain data."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What `state_dict` gave."""
 
     def check(self, group_size: int) -> None:
         """RecipeError where the rule cannot do with groups of that size."""
@@ -89,6 +104,34 @@ class DropZeroVariance(All):
 
     def check(self, group_size: int) -> None:
         _check_choice("by", self.by, "reward", "score")
+
+
+@dataclass(frozen=True)
+class Speed(All):
+    """`screen` completions of a problem first, and the other ones of its group only where some of these are right and
+    some wrong (SPEED-RL, arXiv 2506.09016): a flat problem costs a part of its group."""
+
+    screen: int = 2
+    right: float = 1.0
+
+    def plan(self, draw: Draw, make: Make) -> Planned:
+        return [make.request(draw, index) for index in range(self.screen)]
+
+    def settle(self, group: Group) -> Keep | Drop | Again:
+        ids = [member.rollout.request.id for member in group.members]
+        if any(each.index >= self.screen for each in ids):
+            return Keep(group)
+        if len({member.score >= self.right for member in group.members}) < 2:
+            return Drop("zero_variance")
+        first = group.members[0].rollout.request
+        return Again([_further(first, index) for index in range(self.screen, group.draw.group_size)])
+
+    def check(self, group_size: int) -> None:
+        if not 2 <= self.screen < group_size:
+            raise RecipeError(
+                f"objective.group.screen: {self.screen} must be from 2 to below group_size {group_size}, of which they "
+                "are the first"
+            )
 
 
 @dataclass(frozen=True)
@@ -137,7 +180,7 @@ class Gfpo(All):
 class Greedy(All):
     """`group_size` samples and the greedy completion, a baseline that is not learned from (ReMax, arXiv 2310.10505)."""
 
-    def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
+    def plan(self, draw: Draw, make: Make) -> Planned:
         return [*super().plan(draw, make), make.request(draw, draw.group_size, greedy=True)]
 
     def settle(self, group: Group) -> Keep | Drop | Again:
@@ -166,7 +209,7 @@ class Demonstrations(All):
     samples: ClassVar[bool] = False
     demonstrates: ClassVar[bool] = True
 
-    def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
+    def plan(self, draw: Draw, make: Make) -> Planned:
         return [make.demonstration(draw, 0)]
 
 
@@ -178,7 +221,7 @@ class WithDemonstration(All):
     demonstrates: ClassVar[bool] = True
     instead: bool = False
 
-    def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
+    def plan(self, draw: Draw, make: Make) -> Planned:
         sampled = draw.group_size - self.instead
         return [*(make.request(draw, index) for index in range(sampled)), make.demonstration(draw, sampled)]
 
@@ -205,6 +248,12 @@ class Gate(WithDemonstration):
 def is_greedy(member: Scored) -> bool:
     """Whether a completion is a greedy baseline."""
     return member.rollout.request.sampling.temperature == 0
+
+
+def _further(first: Request, index: int) -> Request:
+    """The request like `first` of another completion of its draw."""
+    name = first.id._replace(index=index)
+    return replace(first, id=name, seed=derive(first.seed, "further", name.draw, index))
 
 
 def widest(rewards: list[float], keep: int) -> list[int]:

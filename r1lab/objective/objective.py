@@ -120,7 +120,8 @@ class Objective:
         self.entropy.observe(float(entropies.mean()) if entropies.size else None)
 
     def state_dict(self) -> dict:
-        return {"entropy": self.entropy.state_dict()}
+        return {"entropy": self.entropy.state_dict(), "rule": self.rule.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         self.entropy.load_state_dict(state["entropy"])
+        self.rule.load_state_dict(state.get("rule", {}))

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from r1lab.errors import RecipeError
-from r1lab.objective.group import Again, All, Drop, Keep, Make
+from r1lab.objective.group import Again, All, Drop, Keep, Make, Planned
 from r1lab.objective.schedule import cosine, hint_probability
 from r1lab.records import Draw, Group, Request, Role, Rollout, Scored
 from r1lab.seeds import derive
@@ -27,7 +27,7 @@ class Hint(All):
     chunks: int = 5
     draws: int = 10_000
 
-    def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
+    def plan(self, draw: Draw, make: Make) -> Planned:
         random = np.random.default_rng(derive(make.request(draw, 0).seed, "hint"))
         taken = random.binomial(self.chunks, hint_probability(draw.number / self.draws))
         hint = beginning(make.demonstration(draw, 0), taken / self.chunks)
@@ -48,7 +48,7 @@ class OnePrefix(All):
     end: float = 0.05
     draws: int = 10_000
 
-    def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
+    def plan(self, draw: Draw, make: Make) -> Planned:
         random = np.random.default_rng(derive(make.request(draw, 0).seed, "prefix"))
         share = random.uniform(cosine(draw.number / self.draws, self.start, self.end), self.start)
         prefix = beginning(make.demonstration(draw, 0), share)
@@ -77,7 +77,7 @@ class Bisect(All):
     def attempts(self) -> int:
         return 1 + self.tries
 
-    def plan(self, draw: Draw, make: Make) -> list[Request | Rollout]:
+    def plan(self, draw: Draw, make: Make) -> Planned:
         return [*super().plan(draw, make), make.demonstration(draw, draw.group_size)]
 
     def settle(self, group: Group) -> Keep | Drop | Again:

@@ -4,11 +4,12 @@ from dataclasses import fields, is_dataclass
 
 from r1lab import plugin
 from r1lab.errors import RecipeError
-from r1lab.objective import group, prefix
+from r1lab.objective import group, prefix, replay
 
 GROUPS = {
     "all": group.All,
     "drop_zero_variance": group.DropZeroVariance,
+    "speed": group.Speed,
     "correct_only": group.CorrectOnly,
     "pods": group.Pods,
     "gfpo": group.Gfpo,
@@ -20,6 +21,7 @@ GROUPS = {
     "hint": prefix.Hint,
     "one_prefix": prefix.OnePrefix,
     "bisect": prefix.Bisect,
+    "replay": replay.Replay,
 }
 
 

@@ -58,8 +58,8 @@ def refuse_code(location: str, what: str) -> None:
 def locate(name: str, base: Path | None = None) -> str:
     """The folder or hub id behind a recipe's `model`; of a run's folder its last model. RecipeError for a folder that
     is neither."""
-    if name == "embedded":
-        return str(embedded.path())
+    if name in embedded.MODELS:
+        return str(embedded.path(name))
     for folder in (Path(name), (base or Path.cwd()) / name):
         if folder.is_dir():
             return str(_of_folder(folder, name))
@@ -76,7 +76,9 @@ def model_hint(name: str, base: Path | None = None) -> str:
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub")
     # "models--Qwen--Qwen2.5-0.5B"; not "datasets--openai--gsm8k"
     cached = [file.name.split("--", 1)[1].replace("--", "/") for file in hub.expanduser().glob("models--*--*")]
-    return did_you_mean(name, ["embedded", *cached, *PUBLISHED]) or file_hint(name, [base or Path.cwd(), Path.cwd()])
+    return did_you_mean(name, [*embedded.MODELS, *cached, *PUBLISHED]) or file_hint(
+        name, [base or Path.cwd(), Path.cwd()]
+    )
 
 
 def _of_folder(folder: Path, name: str) -> Path:

@@ -64,15 +64,17 @@ def need(
     stage: TrainStageConfig,
     *,
     needs_ref: bool,
+    reference: PretrainedConfig | None = None,
     engine: str,
     card_bytes: float,
     keys_bytes: float = 0,
     processes: int = 1,
     tokens: int | None = None,
 ) -> Need:
-    """Of each process on a GPU. `engine` is its name, "" where nothing samples; `keys_bytes` are its keys and values
-    (vLLM has a share of the card in their place); `processes` share the weights where there are several. A micro-batch
-    has `tokens`, at least one sequence, where that is more than the recipe's."""
+    """Of each process on a GPU. `reference` is another model than the policy's start; `engine` is its name, "" where
+    nothing samples; `keys_bytes` are its keys and values (vLLM has a share of the card in their place); `processes`
+    share the weights where there are several. A micro-batch has `tokens`, at least one sequence, where that is more
+    than the recipe's."""
     text, numbers = config.get_text_config(), models.num_parameters(config)
     size = 2 if stage.precision == "pure_bf16" else 4
     is_mixed = stage.precision in ("auto", "bf16_autocast")
@@ -81,7 +83,7 @@ def need(
     states = {
         "weights": size * numbers / processes,
         "moments": 2 * size * trained / processes,
-        "reference": compute * numbers / processes if needs_ref else 0,
+        "reference": compute * models.num_parameters(reference or config) / processes if needs_ref else 0,
         "CUDA": CONTEXT_BYTES,
     }
     embedding = text.vocab_size * text.hidden_size

@@ -7,6 +7,7 @@ written is whole.
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from r1lab.objective.schedule import learning_rate
 from r1lab.policy import lora, memory, models
 from r1lab.policy.compute import prepare_compute
 from r1lab.policy.packing import empty_batch, pack, sample_tokens
+from r1lab.policy.refusals import nonfinite_reason, refuse_other_reference
 from r1lab.recipe import TrainStageConfig
 from r1lab.records import Learned, PackedBatch, Role, Rollout, Sample, Scores, Update
 from r1lab.seeds import derive
@@ -44,10 +46,12 @@ class Policy:
         total_updates: int,
         temperature: float,
         needs_ref: bool,
+        reference: str | None = None,
         value_rate: float | None = None,
         seed: int = 0,
     ):
-        """`value_rate` makes a value head, whose learning rate is that multiple of the policy's. `seed`: the run's."""
+        """`reference` is where that model is, if it is not the policy's start. `value_rate` makes a value head, whose
+        learning rate is that multiple of the policy's. `seed`: the run's."""
         has_gpu = torch.cuda.is_available()
         self.autocast = stage.precision == "bf16_autocast" or (stage.precision == "auto" and has_gpu)
         # Its mixed precision is fixed for the process; stages may differ.
@@ -59,9 +63,8 @@ class Policy:
         """For the manifest and the console."""
         packs = stage.attention == "auto"
         self.shares_prompts = packs and attention.use_packed_attention(self.model, self.notes.append)
-        self.reference = copy.deepcopy(self.model).requires_grad_(False) if needs_ref else None
-        if self.reference is not None and has_gpu:
-            self.reference.to(dtype=self.compute_dtype)  # pyright: ignore  # what it computes in anyway, at half the memory
+        self.reference = self._make_reference(reference, dtype, seed) if needs_ref else None
+        self.is_refreshed = False
         prepare_compute(self.model, stage)
         if stage.lora is not None:
             lora.add_adapter(self.model, stage.lora, derive(seed, "lora"))
@@ -69,7 +72,13 @@ class Policy:
         self.value_head = None if value_rate is None else self._make_value_head()
 
         def fits(card_bytes: float) -> bool:
-            beside = {"needs_ref": needs_ref, "engine": memory.likely_engine(stage), "card_bytes": card_bytes}
+            beside: dict[str, Any] = {
+                "needs_ref": needs_ref,
+                "engine": memory.likely_engine(stage),
+                "card_bytes": card_bytes,
+            }
+            if self.reference is not None:
+                beside["reference"] = self.reference.config
             return memory.need(self.model.config, stage, **beside).fits(card_bytes)
 
         parallel = "ddp" if stage.lora else sharding.resolved(stage.parallel, fits)
@@ -88,6 +97,29 @@ class Policy:
 
     def _load(self, location: str, dtype: torch.dtype, seed: int):
         return models.load_model(location, dtype)
+
+    def _make_reference(self, location: str | None, dtype: torch.dtype, seed: int):
+        """A copy of the policy as it is, or the model at `location`; on a GPU in what it computes in anyway, at half
+        the memory."""
+        if location is None:
+            model = copy.deepcopy(self.model)
+        else:
+            model = self._load(location, dtype, seed).to(self.accelerator.device)
+            if self.shares_prompts:  # both read one packing
+                self.shares_prompts = attention.use_packed_attention(model, self.notes.append)
+        if self.accelerator.device.type == "cuda":
+            model.to(dtype=self.compute_dtype)
+        return model.requires_grad_(False)
+
+    @cached_property
+    def reference_digest(self) -> str:
+        """Of the frozen reference's weights: what a checkpoint holds in their place (a collective where sharded)."""
+        return sharding.digest_of(self.reference)
+
+    @property
+    def reference_parameters(self) -> int:
+        """The same of the reference, 0 without one."""
+        return models.weights_of_a_token(self.reference) if self.reference is not None else 0
 
     @property
     def parameters(self) -> int:
@@ -297,6 +329,7 @@ class Policy:
     def refresh_reference(self) -> None:
         """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
         assert self.reference is not None  # a recipe that refreshes it has one
+        self.is_refreshed = True
         sharding.load(self.reference, dict(self.named_tensors()), strict=False)
 
     def whole(self) -> "Policy":
@@ -335,7 +368,9 @@ class Policy:
         """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
         if self.kept:
             return self.kept["state"]
-        reference = None if self.reference is None else self.reference.state_dict()
+        reference = None
+        if self.reference is not None:
+            reference = self.reference.state_dict() if self.is_refreshed else self.reference_digest
         values = None if self.value_head is None else self.value_head.state_dict()
         return {
             "version": self.version,
@@ -347,9 +382,13 @@ class Policy:
     def load_state_dict(self, state: dict) -> None:
         self.version = state["version"]
         sharding.load_moments(self.optimizer, state["optimizer"])
-        for module, name in ((self.reference, "reference"), (self.value_head, "value_head")):
-            if module is not None:
-                sharding.load(module, state[name])
+        if self.value_head is not None:
+            sharding.load(self.value_head, state["value_head"])
+        if isinstance(state["reference"], str):
+            refuse_other_reference(state["reference"], self.reference_digest)
+        elif self.reference is not None:
+            self.is_refreshed = True
+            sharding.load(self.reference, state["reference"])
 
 
 def _on_tokens(rows: np.ndarray, role: np.ndarray) -> np.ndarray:
@@ -357,19 +396,3 @@ def _on_tokens(rows: np.ndarray, role: np.ndarray) -> np.ndarray:
     whole = np.full(len(role), np.nan, rows.dtype)
     whole[role != Role.CONTEXT] = rows
     return whole
-
-
-def nonfinite_reason(batch: PackedBatch, rows: dict[str, np.ndarray], samples: Sequence[Sample]) -> str:
-    """Which problem and request made a loss that is not finite."""
-    used_old = np.where(rows["scale"] != 0, rows["old"], 0.0)
-    bad = np.flatnonzero(~np.isfinite(rows["logp"] + rows["entropy"] + used_old))
-    if not len(bad):
-        return (
-            "the loss is not finite though the policy's log-probabilities are; the weights are unchanged "
-            "(look at functions of your own under objective:)"
-        )
-    request = samples[int(batch.sequence[bad[0]])].rollout.request
-    return (
-        f"the loss is not finite at problem {request.problem_id!r}, request {request.id}; the weights are unchanged "
-        "(a smaller learning_rate or optimizer.grad_clip may help)"
-    )

@@ -14,6 +14,7 @@ from r1lab.recipe.stages import (
     EvalConfig,
     KlConfig,
     ObjectiveConfig,
+    ReferenceConfig,
     RlStageConfig,
     SamplingConfig,
     SftStageConfig,
@@ -45,7 +46,8 @@ __all__ = [
     "AnyStageConfig", "DataStageConfig", "DatasetStageConfig", "EngineConfig", "EntropyConfig", "EnvironmentConfig",
     "EvalConfig",
     "EvalStageConfig", "KlConfig", "LearningStageConfig", "LoraConfig", "ObjectiveConfig", "OptimizerConfig",
-    "PolicyStageConfig", "PreferenceStageConfig", "PromptConfig", "RejectStageConfig", "RewardModelStageConfig",
+    "PolicyStageConfig", "PreferenceStageConfig", "PromptConfig", "ReferenceConfig", "RejectStageConfig",
+    "RewardModelStageConfig",
     "RlStageConfig", "SamplingConfig", "SamplingStageConfig", "SftStageConfig", "SourceConfig", "StageConfig",
     "StopConfig", "TrainStageConfig", "WeightConfig", "WorkersConfig",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from r1lab.recipe import (
     EvalStageConfig,
     JudgeStageConfig,
     PreferenceStageConfig,
+    ReferenceConfig,
     RejectStageConfig,
     RewardModelStageConfig,
     RlStageConfig,
@@ -312,12 +313,26 @@ def _refuse_origin(stage: AnyStageConfig, origin: AnyStageConfig) -> None:
         )
 
 
+def _refuse_reference(stage: AnyStageConfig, earlier: dict[str, AnyStageConfig]) -> None:
+    """RecipeError where a reference is no policy of an earlier stage."""
+    reference = getattr(stage, "reference", None)
+    if not isinstance(reference, ReferenceConfig):
+        return
+    policies = [name for name, before in earlier.items() if makes_policy(before)]
+    if reference.stage not in policies:
+        raise RecipeError(
+            f"reference.stage: {reference.stage!r} is no earlier stage of {stage.name!r} that makes a policy "
+            f"({', '.join(policies) or 'there is none'}){did_you_mean(reference.stage, policies)}"
+        )
+
+
 def _check_origins(stages: list[AnyStageConfig]) -> None:
     """`from` is a stage that makes a model of the same kind, `data: {stage: ...}` one that makes a dataset."""
     for position, stage in enumerate(stages):
         earlier = {before.name: before for before in stages[:position]}
         if stage.from_ is not None:
             _refuse_origin(stage, earlier[stage.from_])
+        _refuse_reference(stage, earlier)
         for name, source in stage.data.items():
             if source.stage is not None:
                 where = "data" if len(stage.data) == 1 else f"data.{name}"

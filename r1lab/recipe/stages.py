@@ -207,6 +207,13 @@ class ObjectiveConfig(Config):
     """none: one denominator for all roles; {use: const, mu}, {use: cos, ...} or {use: roles, ...}: one each."""
 
 
+class ReferenceConfig(Config):
+    """A reference that an earlier stage made."""
+
+    stage: Annotated[str, RESULT]
+    """Name of the stage whose model it is."""
+
+
 class StageConfig(Config):
     """What every kind of stage has."""
 
@@ -215,7 +222,7 @@ class StageConfig(Config):
     from_: Annotated[str | None, RESULT] = Field(default=None, alias="from")
     """Stage whose model this one starts from; default: the one before."""
     model: Annotated[str, RESULT] = "embedded"
-    """`embedded`, a Hugging Face folder, or a hub id."""
+    """`embedded`, `embedded-deep` (twice its layers), a Hugging Face folder, or a hub id."""
     trust_remote_code: Annotated[bool, FREE] = False
     """Run code that the model brings along, for an architecture that transformers lacks; without it such a model is
     refused. `r1lab serve` and `r1lab push` have an option of this name."""
@@ -274,6 +281,9 @@ class TrainStageConfig(StageConfig):
 
     objective: Annotated[ObjectiveConfig, RESULT] = ObjectiveConfig()
     """What is learned from a block."""
+    reference: Annotated[str | ReferenceConfig | None, RESULT] = None
+    """The model that KL and losses on pairs compare with, or that teaches, named as `model` is, or {stage: NAME};
+    default: the one the stage begins with."""
     eval: Annotated[EvalConfig, FREE] = EvalConfig()
     """Held-out problems, and when."""
     schedule_steps: Annotated[Positive | None, RESULT] = None
@@ -343,8 +353,8 @@ class RlStageConfig(TrainStageConfig):
     group_size: Annotated[Positive, RESULT] = 8
     """Completions per problem."""
     curriculum: Annotated[Use, RESULT] = "uniform"
-    """Which problems are passed over when their turn comes: uniform, {use: no_positive_resampling, rate}, or {use:
-    greso, easy, hard, delta}."""
+    """Which problems are passed over or preferred when their turn comes, by what came of them: uniform, {use:
+    no_positive_resampling, rate}, pools, greso, mopps, or, by kind of problem, {use: sec | dump, by: a column}."""
     updates_per_step: Annotated[Positive, RESULT] = 1
     """Optimizer updates a step's block is cut into."""
     reuse: Annotated[Positive, RESULT] = 1

@@ -1,14 +1,14 @@
-"""Which problems a step draws: uniform over each source but for those that a curriculum passes over, sources by their
-weights; a pure function of the draw's number and of what was observed.
+"""Which problems a step draws: sources by their weights, uniform over each but for what a curriculum passes over or
+prefers; a pure function of the draw's place and of what was observed.
 
 Not how completions are sampled from the policy (`r1lab.feed`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, islice
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from r1lab.records import Draw, Settled
-from r1lab.rollout.curriculum import Uniform
+from r1lab.rollout.curriculum import Uniform, Walk
 from r1lab_data import Problem
 from r1lab_data.mixture import Mixture
 
@@ -30,20 +30,12 @@ class Sampler:
 
     def draw(self, offset: int, num_draws: int, group_size: int) -> list[Draw]:
         """So many problems from `offset` after the last observed one; changes nothing."""
-        taken = islice(self._taken(), offset, offset + num_draws)
-        return [Draw(number, problem, group_size) for number, problem in taken]
+        order = self.curriculum.order(Walk(self._problem_at, self.next, self.seed, self.sources))
+        return [Draw(number, problem, group_size) for number, problem in islice(order, offset, offset + num_draws)]
 
-    def _taken(self) -> Iterator[tuple[int, Problem]]:
-        """The draws to come; where every problem in turn would be passed over, one is taken all the same."""
-        passed, most = 0, 2 * sum(map(len, self.sources))  # from anywhere an epoch is whole within two
-        for number in count(self.next):
-            source, row = self.mixture.pick(number)
-            problem = self.sources[source][row]
-            if passed < most and self.curriculum.passes_over(problem.id, number, self.seed):
-                passed += 1
-                continue
-            passed = 0
-            yield number, problem
+    def _problem_at(self, number: int) -> Problem:
+        source, row = self.mixture.pick(number)
+        return self.sources[source][row]
 
     def observe(self, block: Sequence[Settled]) -> None:
         """Outcomes of a step, freshly made or read back."""

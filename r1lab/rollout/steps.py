@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import accumulate
 
 from r1lab.errors import RunError
 from r1lab.objective.step_credit import StepCredit
@@ -44,6 +45,7 @@ def with_steps(scored: Scored, credit: StepCredit | None, renderer: Renderer, tr
         rollout.text,
         len(rollout.completion_ids),
         lambda count: opening + renderer.text.visible(rollout.completion_ids[:count]),
+        [len(renderer.text.visible((token,))) for token in rollout.completion_ids],
     )
     if ends is None or not all(math.isfinite(score) for _, score in steps):
         return _broken(scored, source, steps)
@@ -57,24 +59,33 @@ def steps_of_turns(rollout: Rollout) -> tuple[tuple[int, float], ...]:
     return tuple((end, turn.reward or 0.0) for end, turn in zip(ends, rollout.turns, strict=True))
 
 
-def end_tokens(ends: Sequence[int], text: str, num_tokens: int, text_of: Callable[[int], str]) -> list[int] | None:
+def end_tokens(
+    ends: Sequence[int], text: str, num_tokens: int, text_of: Callable[[int], str], sizes: Sequence[int] = ()
+) -> list[int] | None:
     """How many tokens it takes to write `text` up to each of the characters `ends`, which rise. None where the two do
     not align: an end is outside of the text or before the first token, or no number of tokens writes it.
 
-    `text_of(count)` is the text of the first tokens. Where a character is made of several tokens it is written with the
-    last of them: what is decoded before ends in another character.
+    `text_of(count)` is the text of the first tokens; `sizes`, about how many characters each token writes, say where to
+    look first. Where a character is made of several tokens it is written with the last of them: what is decoded before
+    ends in another character.
     """
     if list(ends) != sorted(set(ends)):
         return None
     written, found, low = cache(text_of), [], 1
+    about = list(accumulate(sizes, initial=len(text_of(0))))
     for end in ends:
         if not 0 < end <= len(text) or written(0).startswith(text[:end]):
             return None
-        counts = range(low, num_tokens + 1)
-        low += bisect.bisect_left(counts, True, key=lambda count: written(count).startswith(text[:end]))
-        if low > num_tokens:
+
+        def reaches(count: int, begin: str = text[:end]) -> bool:
+            return written(count).startswith(begin)
+
+        guess = min(max(low, bisect.bisect_left(about, end)), num_tokens)
+        if not (guess >= low and reaches(guess) and (guess == low or not reaches(guess - 1))):
+            guess = low + bisect.bisect_left(range(low, num_tokens + 1), True, key=reaches)
+        if guess > num_tokens:
             return None
-        found.append(low)
+        found.append(low := guess)
     return found
 
 

@@ -233,6 +233,7 @@ def _reward_columns(members: list[Scored]) -> dict[str, pa.Array]:
         "raw": pa.array([json.dumps(scored.raw) for scored in members], pa.string()),
         "reward": pa.array([scored.reward for scored in members], pa.float64()),
         "parts": pa.array([json.dumps(each) for each in parts], pa.string()),
+        "replayed_from": pa.array([scored.replayed_from for scored in members], pa.string()),
         "credited_steps": pa.array([_json(scored.steps) for scored in members], pa.string()),
         **{f"part/{name}": pa.array([each.get(name) for each in parts], pa.float64()) for name in names},
     }
@@ -333,7 +334,8 @@ def _scored(row: dict[str, Any]) -> Scored:
     second = _verdict(json.loads(row["second"])) if row.get("second") else None
     raw = {name: _steps(value) for name, value in json.loads(row.get("raw") or "{}").items()}
     steps = _steps(json.loads(row.get("credited_steps") or "null"))
-    return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further, second, raw, steps)
+    replayed = row.get("replayed_from") or ""
+    return Scored(rollout, own, row["reward"], json.loads(row["parts"]), further, second, raw, steps, replayed)
 
 
 def _turns(text: str | None) -> tuple[TurnRecord, ...]:

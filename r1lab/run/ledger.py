@@ -30,7 +30,7 @@ class Ledger:
     def rollouts(self, block: Sequence[Settled], parameters: int) -> None:
         """A step's sampling: each prompt's prefill once, each token that was sampled or observed once."""
         for settled in block:
-            rollouts = [member.rollout for member in settled.drawn.members if member.is_sampled]
+            rollouts = [member.rollout for member in settled.drawn.members if member.is_fresh]
             sampled = sum(rollout.num_sampled for rollout in rollouts)
             observed = sum(turn.observed - turn.end for rollout in rollouts for turn in rollout.turns)
             prompt = len(rollouts[0].request.prompt_ids) if rollouts else 0

@@ -76,7 +76,7 @@ class MetricsFile:
 
 def rollout_metrics(block: Sequence[Settled]) -> dict:
     """Rewards, verdicts, lengths and groups of a step's rollouts; null in a block of demonstrations."""
-    members = [member for settled in block for member in settled.drawn.members if member.is_sampled]
+    members = [member for settled in block for member in settled.drawn.members if member.is_fresh]
     verdicts = [member.verdict for member in members if member.verdict is not None]
     lengths = np.array([member.rollout.num_sampled for member in members], np.float64)
     rewards = np.array([member.reward for member in members if member.reward is not None], np.float64)
@@ -111,7 +111,7 @@ def episode_metrics(block: Sequence[Settled]) -> dict[str, float | None]:
     where there is none."""
     played: dict[str, list[Scored]] = {}
     for settled in block:
-        mine = [member for member in settled.drawn.members if member.is_sampled and member.rollout.turns]
+        mine = [member for member in settled.drawn.members if member.is_fresh and member.rollout.turns]
         if mine:
             played.setdefault(settled.drawn.draw.problem.source, []).extend(mine)
     members = [member for listed in played.values() for member in listed]
@@ -165,7 +165,7 @@ def _by_source(block: Sequence[Settled]) -> dict:
     passed: dict[str, list[bool]] = {}
     for settled in block:
         for member in settled.drawn.members:
-            if member.verdict is not None:
+            if member.is_fresh:
                 passed.setdefault(settled.drawn.draw.problem.source, []).append(member.verdict.score == 1.0)
     if len(passed) < 2:
         return {}
@@ -176,7 +176,7 @@ def _groups(block: Sequence[Settled]) -> dict:
     sampled = [
         settled.drawn.members
         for settled in block
-        if any(member.is_sampled and member.reward is not None for member in settled.drawn.members)
+        if any(member.is_fresh and member.reward is not None for member in settled.drawn.members)
     ]
     dropped = Counter(settled.reason for settled in block if settled.kept is None)
     return {

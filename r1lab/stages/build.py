@@ -9,7 +9,7 @@ from r1lab.evaluation.majority import Voting
 from r1lab.feed import Feed
 from r1lab.policy.frozen import FrozenModel
 from r1lab.policy.policy import Policy
-from r1lab.recipe import SamplingStageConfig
+from r1lab.recipe import ReferenceConfig, SamplingStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.rollout import environment, scorer_specs
 from r1lab.rollout.episode import Episodes
@@ -34,6 +34,14 @@ def schedule_steps(ready: Ready, run: RunFolder) -> int:
     if ready.stage.steps is None and ready.steps and run.pinned[name]["schedule_steps"] is None:
         run.pin(name, "schedule_steps", ready.steps)  # known since an earlier stage made its data
     return run.pinned[name]["schedule_steps"] or 0
+
+
+def reference(ready: Ready, run: RunFolder) -> str | None:
+    """Where the stage's reference is; None where it is the model that the stage begins with."""
+    named = getattr(ready.stage, "reference", None)
+    if isinstance(named, ReferenceConfig):
+        return str(run.stage_folder(named.stage) / "model")
+    return ready.reference
 
 
 def sampler(ready: Ready, plan: Plan) -> Sampler:

@@ -39,6 +39,7 @@ from r1lab.rollout.problems import load_problems
 from r1lab.rollout.reward import Reward, ScorerSpec
 from r1lab.rollout.train_verifier import TrainVerifier, refuse_elsewhere
 from r1lab.run import trackers
+from r1lab.stages.check_objective import check_parts, check_reference, reference_of
 from r1lab_data import Problem
 from r1lab_data.labelled import of as labelled_of
 from r1lab_data.loaders import digest
@@ -52,6 +53,8 @@ class Checked:
     stage: AnyStageConfig
     location: str | None
     """Where its model is, or None where it starts from the stage `from`."""
+    reference: str | None
+    """Where the model of its `reference` is; None where it names none, or one that a stage makes."""
     sources: Mapping[str, list[Problem]]
     sets: tuple[EvaluationSet, ...]
     objective: objective.Objective
@@ -110,6 +113,7 @@ def of_stage(plan: Plan, stage: AnyStageConfig, error: RecipeError) -> str:
 def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], missing: list[str] | None) -> Checked:
     built, rewards = check_knobs(stage, missing)
     location = locate(stage.model, plan.base) if stage.from_ is None else None
+    reference = reference_of(stage, plan.base)
     notes: list[str] = []
     sources = {
         name: problems_of(source, name, stage, plan.base, key_of(stage, name), notes)
@@ -120,12 +124,15 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
         for name, source in stage.eval.sets.items()
     )
     _check_ids(sources)
+    if (drawn := curriculum_of(stage)) is not None and not origins(stage):
+        drawn.check(sources)
     if is_preference(stage):
         require_pairs(stage, sources, notes)
     table, scorers = tables(stage, rewards), scorer_specs.specs_of(stage, rewards, plan.base, before)
     texts = scorer_specs.texts_of(stage, plan.base)
     if isinstance(stage, RewardModelStageConfig):
-        return Checked(stage, location, sources, sets, labelled_objective(stage, sources, sets), {}, {}, notes)
+        built = labelled_objective(stage, sources, sets)
+        return Checked(stage, location, reference, sources, sets, built, {}, {}, notes)
     judged = [problem for part in sets for problem in part.problems]
     sampled = [problem for name in rewards for problem in sources[name]]
     own = {problem.verifier for problem in (*judged, *sampled) if problem.verifier}
@@ -147,7 +154,8 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
     control.check(sources, [name for name, reward in rewards.items() if reward.score], table)
     golds.try_plug_ins({each.name: each.problems for each in sets}, base=plan.base)
     sets = tuple(EvaluationSet(each.name, golds.usable(each.name, each.problems)) for each in sets)
-    return Checked(stage, location, sources, sets, built, rewards, table, [*notes, *golds.notes], scorers, texts)
+    notes += golds.notes
+    return Checked(stage, location, reference, sources, sets, built, rewards, table, notes, scorers, texts)
 
 
 @contextmanager
@@ -176,6 +184,7 @@ def check_knobs(
     _refuse_unread_rewards(stage)
     check_metrics(stage)
     check_parts(built, stage)
+    check_reference(built, stage)
     refuse_elsewhere(judging(stage))
     environment.check(stage)
     check_episodes(stage, built)
@@ -260,7 +269,7 @@ def origins(stage: AnyStageConfig) -> list[str]:
 
 def curriculum_of(stage: AnyStageConfig) -> curriculum.Uniform | None:
     """The curriculum of an RL stage; other stages go over every problem."""
-    return curriculum.build(stage.curriculum) if isinstance(stage, RlStageConfig) else None
+    return curriculum.build(stage.curriculum, stage.prompts_per_step) if isinstance(stage, RlStageConfig) else None
 
 
 def rewards_of(stage: AnyStageConfig) -> dict[str, Reward]:
@@ -324,23 +333,6 @@ def _refuse_unread_rewards(stage: AnyStageConfig) -> None:
         if source.reward is not None and key not in read:
             raise RecipeError(
                 f"{key}.reward: {source.reward!r} is paid nowhere; a training source of an rl stage has one"
-            )
-
-
-def check_parts(built: objective.Objective, stage: AnyStageConfig) -> None:
-    """RecipeError where an objective names what is no part of the reward, or weighs it by what is no number."""
-    weights = plugin.settings_of(built.advantage.fn).get("weights") or {}
-    what = "objective.advantage.weights"
-    if not isinstance(weights, Mapping) or any(type(value) not in (int, float) for value in weights.values()):
-        raise RecipeError(f"{what}: {weights!r} must be a number by part of the reward, such as {{score: 1.0}}")
-    parts = getattr(stage, "reward", {})
-    named = [(what, name) for name in weights]
-    if built.step_credit and built.step_credit.source != "verdict":
-        named.append(("objective.credit.source", built.step_credit.source))
-    for key, name in named:
-        if name not in parts:
-            raise RecipeError(
-                f"{key}: {name!r} is no part of the reward: {', '.join(parts)}{did_you_mean(name, parts)}"
             )
 
 

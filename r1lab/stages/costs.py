@@ -2,12 +2,13 @@
 nothing is measured."""
 
 import math
+from collections.abc import Mapping
 
 from transformers import PretrainedConfig
 
 from r1lab.kernels.torch_head import CHUNK_BYTES
 from r1lab.policy import models
-from r1lab.recipe import AnyStageConfig, DataStageConfig, TrainStageConfig
+from r1lab.recipe import AnyStageConfig, DataStageConfig, ReferenceConfig, TrainStageConfig
 from r1lab.recipe.eval import EvalStageConfig
 from r1lab.stages import gpu_memory, model_shapes
 from r1lab.stages.prepare import Ready
@@ -37,12 +38,15 @@ def tokens(ready_stage: Ready) -> dict[str, int | None]:
     }
 
 
-def memory(ready_stage: Ready, config: PretrainedConfig, processes: int = 1) -> dict[str, float]:
+def memory(
+    ready_stage: Ready, config: PretrainedConfig, processes: int = 1, reference: PretrainedConfig | None = None
+) -> dict[str, float]:
     """Estimated GiB of each process on a CPU by purpose: float32 weights, gradients, AdamW's two moments, the engine's
     and a reference's copy, keys and values of one wave, activations of one micro-batch and the head's chunks. What
-    samples only has no more than weights, keys and values."""
+    samples only has no more than weights, keys and values. `reference` is another model than the stage's start."""
     stage, copy = ready_stage.stage, 4 * models.num_parameters(config)
     weights = copy / processes if isinstance(stage, TrainStageConfig) and stage.parallel == "fsdp2" else copy
+    of_reference = weights if reference is None else weights / copy * 4 * models.num_parameters(reference)
     text = config.get_text_config()
     width, layers = text.hidden_size, text.num_hidden_layers
     inner = getattr(text, "intermediate_size", 4 * width)
@@ -55,7 +59,7 @@ def memory(ready_stage: Ready, config: PretrainedConfig, processes: int = 1) -> 
         parts |= {
             "gradients": weights,
             "optimizer": 2 * weights,
-            "reference": weights if "ref" in ready_stage.objective.needs else 0,
+            "reference": of_reference if "ref" in ready_stage.objective.needs else 0,
             "activations": 4 * stage.micro_batch_tokens * layers * (10 * width + 4 * inner),
             "loss head": 2 * CHUNK_BYTES + 4 * text.vocab_size * width,
         }
@@ -83,7 +87,11 @@ def _longest(ready_stage: Ready) -> int:
 
 
 def on_card(
-    ready_stage: Ready, config: PretrainedConfig, card: gpu_memory.Card, processes: int
+    ready_stage: Ready,
+    config: PretrainedConfig,
+    card: gpu_memory.Card,
+    processes: int,
+    reference: PretrainedConfig | None = None,
 ) -> gpu_memory.Placement:
     """The stage on a GPU, as its table takes it."""
     stage = ready_stage.stage
@@ -94,6 +102,7 @@ def on_card(
         processes,
         engine=gpu_memory.engine_of(stage, config) if ready_stage.table else "",
         needs_ref="ref" in ready_stage.objective.needs,
+        reference=reference,
         tokens=_longest(ready_stage),
         keys=keys_of_a_token(config),
         sequences=_sequences(stage, processes),
@@ -111,7 +120,7 @@ def disk(ready: list[Ready]) -> int:
             weights = 4 * models.num_parameters(model_shapes.config_of(ready_stage.location))
         if not isinstance(ready_stage.stage, TrainStageConfig):
             continue  # it leaves a dataset
-        checkpoint = (4 if "ref" in ready_stage.objective.needs else 3) * weights
+        checkpoint = (4 if ready_stage.objective.kl.ref_refresh_steps else 3) * weights
         peak = max(peak, total + (ready_stage.stage.keep_last + 1) * checkpoint)
         total += weights * (2 if ready_stage.stage.eval.keep_best else 1)
     return max(peak, total) + 2 * weights
@@ -137,11 +146,12 @@ def _until(ready_stage: Ready) -> str:
 def lines(ready: list[Ready], processes: int = 1, card: gpu_memory.Card | None = None) -> list[str]:
     """The estimates of every stage, run by so many processes on CPUs or on such cards, as lines for people."""
     text: list[str] = []
-    config = PretrainedConfig()
+    configs: dict[str, PretrainedConfig] = {}
     for ready_stage in ready:
-        stage = ready_stage.stage
-        if ready_stage.location:  # else the model is that of the stage before
-            config = model_shapes.config_of(ready_stage.location)
+        stage, location = ready_stage.stage, ready_stage.location
+        config = model_shapes.config_of(location) if location else configs[stage.from_ or ""]
+        configs[stage.name] = config
+        reference = _reference(ready_stage, configs)
         most = tokens(ready_stage).items()
         count = {key: "bounded by its budget" if value is None else f"{value:,}" for key, value in most}
         steps = "" if isinstance(stage, EvalStageConfig) else f", steps {ready_stage.steps or _until(ready_stage)}"
@@ -150,11 +160,19 @@ def lines(ready: list[Ready], processes: int = 1, card: gpu_memory.Card | None =
             f"  tokens at most: sampled {count['sampled']}, trained {count['trained']}, budget {count['budget']}"
         )
         if card is not None:
-            text += [f"  {line}" for line in gpu_memory.lines(on_card(ready_stage, config, card, processes))]
+            text += [f"  {line}" for line in gpu_memory.lines(on_card(ready_stage, config, card, processes, reference))]
         else:
-            sizes = memory(ready_stage, config, processes)
+            sizes = memory(ready_stage, config, processes, reference)
             parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items() if size >= 0.005)
             several = f" of each of {processes} processes" if processes > 1 else ""
             text.append(f"  memory{several}, estimated GiB: {parts}")
         text += [f"  {note}" for note in ready_stage.notes]
     return text
+
+
+def _reference(ready_stage: Ready, configs: Mapping[str, PretrainedConfig]) -> PretrainedConfig | None:
+    """The configuration of the stage's reference, where it names one."""
+    named = getattr(ready_stage.stage, "reference", None)
+    if isinstance(named, ReferenceConfig):
+        return configs[named.stage]
+    return model_shapes.config_of(ready_stage.reference) if ready_stage.reference else None

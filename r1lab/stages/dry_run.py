@@ -17,6 +17,7 @@ from r1lab.policy.location import locate, model_hint
 from r1lab.recipe import AnyStageConfig, LearningStageConfig, load
 from r1lab.recipe.load import Plan
 from r1lab.stages import check
+from r1lab.stages.check_objective import reference_of
 from r1lab_data.files import HUB_ID, local, probe
 from r1lab_data.names import published_hint
 from r1lab_data.problem import DataError
@@ -146,8 +147,9 @@ def _outlined(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Ready], mi
         steps = sft.steps_of(stage, sum(map(len, sources.values())))
     # No renderer without a tokenizer; of what is read here `costs.memory` alone would use it, and knows.
     unread: Any = None
-    return Ready(stage, location, sources, (), built, rewards, table, (), tokenizer=None, renderer=unread, steps=steps,
-                 longest_cost=cost)  # fmt: skip
+    reference = reference_of(stage, plan.base)
+    return Ready(stage, location, reference, sources, (), built, rewards, table, (), tokenizer=None, renderer=unread,
+                 steps=steps, longest_cost=cost)  # fmt: skip
 
 
 def _lineage(stage: AnyStageConfig, before: Mapping[str, Ready]) -> list[Ready]:
@@ -165,6 +167,9 @@ def _remote(plan: Plan) -> list[str]:
     for stage in plan.stages:
         if stage.from_ is None and not Path(locate(stage.model, plan.base)).is_dir():
             names.append(stage.model)
+        reference = reference_of(stage, plan.base)
+        if reference and not Path(reference).is_dir():
+            names.append(reference)
         sources = (*stage.data.values(), *stage.eval.sets.values())
         names += [source.path for source in sources if source.path and _is_remote(source.path, plan)]
     return list(dict.fromkeys(names))

@@ -42,6 +42,7 @@ class Placement:
     processes: int
     engine: str
     needs_ref: bool
+    reference: PretrainedConfig | None
     tokens: int
     keys: float
     sequences: int
@@ -54,7 +55,12 @@ class Placement:
             awake = self.vllm_share() if self.engine == "vllm" else weights["weights"]
             return Need({}, weights | {"engine": awake})
         keys = self.keys * self._compute_size() * self.tokens * self.sequences
-        options = {"needs_ref": self.needs_ref, "engine": self.engine, "card_bytes": self.card.size}
+        options: dict[str, Any] = {
+            "needs_ref": self.needs_ref,
+            "reference": self.reference,
+            "engine": self.engine,
+            "card_bytes": self.card.size,
+        }
         options |= {"keys_bytes": keys, "tokens": max(self.tokens, stage.micro_batch_tokens)}
         whole = memory.need(self.config, stage, **options)
         asks = stage.parallel == "fsdp2" or (stage.parallel == "auto" and not whole.fits(self.card.size))

@@ -97,7 +97,8 @@ def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | N
         context = models.context_length(config)
         with lacking(missing):
             limit = factory.check(stage.engine, config)
-    renderer = renderer_of(tokenizer, stage.prompt, min(filter(None, (context, limit)), default=None))
+    of_reference = _reference_context(checked, tokenizer, before)
+    renderer = renderer_of(tokenizer, stage.prompt, min(filter(None, (context, limit, of_reference)), default=None))
     found = environment.equip(renderer, environment.of_sources(stage, {**stage.data, **stage.eval.sets}))
     checked = _fitting(checked, renderer)
     steps, longest = _check_lengths(checked, renderer)
@@ -139,6 +140,28 @@ def _check_fits(problems: Sequence[Problem], misfit: Callable[[Problem, int], st
     for problem in problems:
         if reason := misfit(problem, max_new_tokens):
             raise RecipeError(f"the scorer cannot read every completion: {reason}")
+
+
+def _reference_context(checked: Checked, tokenizer: PreTrainedTokenizerBase, before: Mapping[str, Ready]) -> int | None:
+    """The context of the stage's reference, where it names one. RecipeError for one that reads other tokens."""
+    location, named = checked.reference, getattr(checked.stage, "reference", None)
+    if location is not None:
+        models.check(location)
+        own, context = models.load_tokenizer(location), models.context_length(models.load_config(location))
+    elif named is not None:
+        own, context = before[named.stage].tokenizer, before[named.stage].renderer.context
+    else:
+        return None
+    ids = own.get_vocab() if own is not None else {}
+    other = next((token for token, number in tokenizer.get_vocab().items() if ids.get(token) != number), None)
+    if other is not None:
+        where = named if isinstance(named, str) else f"stage {named.stage}"
+        raise RecipeError(
+            f"reference: {where!r} has another vocabulary than the policy ({other!r} is {ids.get(other, 'no token')} "
+            f"there, {tokenizer.get_vocab()[other]} here), so it cannot score what the policy writes; name a model "
+            "with the same tokenizer"
+        )
+    return context
 
 
 def _fitting(checked: Checked, renderer: Renderer) -> Checked:

@@ -36,7 +36,10 @@ def run_stage(
     knobs: dict[str, Any] = {"temperature": stage.temperature, "needs_ref": "ref" in objective.needs, "seed": plan.seed}
     knobs["total_updates"] = schedule * stage.updates_per_step * stage.reuse
     knobs["value_rate"] = objective.credit.value_rate if objective.has_values else None
-    policy = Policy(build.start(ready, run), stage, **knobs)
+    reference = build.reference(ready, run)
+    policy = Policy(build.start(ready, run), stage, reference=reference, **knobs)
+    if reference is not None:
+        run.note(f"stage {stage.name}: reference {reference}, weights {policy.reference_digest}")
     models.stops_at(policy.model, policy.tokenizer, ready.renderer.turn_end)
     for note in policy.notes:
         run.note(note)

@@ -4,11 +4,13 @@ from typer.testing import CliRunner
 from r1lab.cli import main as cli
 from r1lab.errors import RecipeError
 from r1lab.objective import explain
-from r1lab.objective.presets import COMMON, PRESETS
+from r1lab.objective.presets import COMMON, OUT, PRESETS
 
 
 def test_the_table_has_a_line_for_every_preset_in_order():
-    lines = explain.table().splitlines()
+    table, _, out = explain.table().partition("\n\nnot here:\n")
+    lines = table.splitlines()
+    assert [line.split()[0] for line in out.splitlines()] == list(OUT) and not set(OUT) & set(PRESETS)
     assert [line.split()[0] for line in lines] == list(PRESETS)
     assert all(preset.paper in line and preset.formula in line for line, preset in zip(lines, PRESETS.values()))
     assert [line.split()[0] for line in lines if "refused" in line] == ["relift", "amft"]
@@ -30,6 +32,10 @@ def test_needs_are_those_of_the_objective():
     assert "a value head" in explain.explain("ppo") and "two-phase head" in explain.explain("gspo")
     assert "a solution of every problem" in explain.explain("luffy") and "kind sft" in explain.explain("dft")
     assert "soft_overlong" in explain.explain("dapo") and "does not exist" in explain.explain("relift")
+
+
+def test_a_method_that_is_not_here_says_why():
+    assert "not here: group sizes by gradient norms" in explain.explain("gvm")
 
 
 def test_an_unknown_method_is_one_line_with_the_nearest():

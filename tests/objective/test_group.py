@@ -18,7 +18,7 @@ from r1lab.objective.group import (
     WithDemonstration,
 )
 from r1lab.objective.rules import GROUPS, build
-from r1lab.records import Draw, Request
+from r1lab.records import Draw, Group, Request
 from r1lab_data import Problem
 
 PROBLEM = Problem("p", "1+1", "2", source="s")
@@ -57,6 +57,26 @@ def test_equal_scores_are_dropped_where_the_source_filters_by_accuracy(make_grou
     assert rule.settle(make_group([0.0, 0.1, 0.0], scores=[0.0] * 3)) == Drop("zero_variance")
     group = make_group([0.5, 0.5], scores=[1.0, 0.0])
     assert rule.settle(group) == Keep(group) and DropZeroVariance().settle(group) == Drop("zero_variance")
+
+
+def test_speed_screens_a_problem_with_the_first_completions_of_its_group(make, answer):
+    rule, _ = build({"select": "speed", "screen": 2}, 5)
+    draw = Draw(3, PROBLEM, 5)
+    plan = rule.plan(draw, make)
+    assert [request.id.index for request in plan] == [0, 1]
+
+    def screened(*rewards):
+        return rule.settle(Group(draw, tuple(answer(item, reward) for item, reward in zip(plan, rewards))))
+
+    assert screened(0.0, 0.0) == screened(1.0, 1.0) == screened(1.0) == Drop("zero_variance")
+    further = screened(1.0, 0.0).requests
+    assert [request.id.index for request in further] == [2, 3, 4]
+    assert len({request.seed for request in [*plan, *further]}) == 5 and further[0].prompt_ids == plan[0].prompt_ids
+    group = Group(draw, tuple(answer(item, 1.0) for item in further))  # the screen was lost to errors meanwhile
+    assert rule.settle(group) == Keep(group)
+    for screen in (1, 5, 2.0):
+        with pytest.raises(RecipeError, match=r"^objective\.group\.screen: "):
+            build({"select": "speed", "screen": screen}, 5)
 
 
 def test_demonstrations_sample_nothing():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from r1lab.kernels import policy_head, token_logps
-from r1lab.objective.group import Keep
+from r1lab.objective.group import Again, Keep
 from r1lab.objective.loss import row_loss
 from r1lab.objective.presets import PRESETS
 from r1lab.objective.samples import prepared_updates, samples_of_group
@@ -18,13 +18,16 @@ RUNNABLE = [name for name, preset in PRESETS.items() if not preset.missing]
 
 
 @pytest.fixture
-def batch_of(draw_group):
+def batch_of(draw_group, answer):
     """Rows of several groups whose old, reference's and engine's log-probabilities are near -log V, some far off."""
 
     def batch_of(objective):
         random, samples = np.random.default_rng(0), []
         for number in range(2):
-            kept = objective.rule.settle(draw_group(objective, [1.0, 0.0, 1.0, 0.0], number=number, engine=-4.0))
+            group = draw_group(objective, [1.0, 0.0, 1.0, 0.0], number=number, engine=-4.0)
+            if isinstance(kept := objective.rule.settle(group), Again):
+                more = tuple(answer(request, float(place % 2)) for place, request in enumerate(kept.requests))
+                kept = objective.rule.settle(replace(group, members=(*group.members, *more)))
             samples += samples_of_group(objective, kept.group) if isinstance(kept, Keep) else []
         near = dict.fromkeys(("old", "ref"), -4.1) | {"entropy": 4.0, "values": 0.3}
         told = [

@@ -31,6 +31,17 @@ def test_a_step_ends_at_the_token_that_writes_its_last_character():
     assert end_tokens([], text, 5, text_of) == []
 
 
+def test_of_a_long_completion_a_step_takes_few_decodings():
+    asked = []
+
+    def text_of(count):
+        asked.append(count)
+        return "ab" * count
+
+    assert end_tokens([5001, 7000], "ab" * 4000, 4000, text_of, [2] * 4000) == [2501, 3500]
+    assert len(asked) < 8
+
+
 def test_half_a_character_is_not_yet_written():
     parts = ["a", "a\ufffd", "a\ufffd", "a\u20ac", "a\u20acb"]  # a euro sign of three tokens
     assert end_tokens([1, 2, 3], "a\u20acb", 5, lambda count: (["", *parts])[count]) == [1, 4, 5]
@@ -57,7 +68,8 @@ def test_it_is_the_first_token_count_that_reaches_the_end(texts, data):
     text_of, text = pieces(*texts), "".join(texts)
     ends = sorted(data.draw(st.sets(st.integers(1, max(1, len(text))), max_size=5)))
     first = [next((n for n in range(len(texts) + 1) if len(text_of(n)) >= end), None) for end in ends]
-    assert end_tokens(ends, text, len(texts), text_of) == (first if text or not ends else None)
+    sizes = data.draw(st.sampled_from([(), [len(each) for each in texts], [1] * len(texts), [9] * len(texts)]))
+    assert end_tokens(ends, text, len(texts), text_of, sizes) == (first if text or not ends else None)
 
 
 BYTES = Tokenizer(models.BPE({token: i for i, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))

@@ -11,6 +11,7 @@ from r1lab.objective.presets import PRESETS
 FIRST = {
     "default", "sft", "raft", "remax", "reinforce_pp", "ppo", "grpo", "dapo", "gspo", "nft", "icepop", "kl_cov", "gfpo",
     "pods", "luffy", "srft", "hpt", "uft", "prefix_rft", "bread", "dpo", "rpo", "skywork_or1", "deepseek_v3_2",
+    "speed_rloo", "rlep",
 }  # fmt: skip
 """One for every way of making groups and for each thing that a run has to keep for an objective."""
 RUNNABLE = [

@@ -106,6 +106,6 @@ def serve(
     from r1lab import embedded
 
     more = [*(["--trust-remote-code"] if trust_remote_code else []), *(["--dtype", dtype] if dtype else []), *more]
-    model = str(embedded.path()) if model == "embedded" else model
+    model = str(embedded.path(model)) if model in embedded.MODELS else model
     arguments, environment = command(model, on_gpu=torch.cuda.is_available(), more=more, **where)
     os.execve(arguments[0], arguments, os.environ | environment)

@@ -5,7 +5,7 @@ from r1lab.objective.presets.imitation import DEMONSTRATIONS, HYBRIDS, PREFERENC
 from r1lab.objective.presets.reinforcement import GROUP_RELATIVE, POLICY_GRADIENT
 from r1lab.objective.presets.systems import SYSTEMS
 
-__all__ = ["COMMON", "PRESETS", "Preset"]
+__all__ = ["COMMON", "OUT", "PRESETS", "Preset"]
 
 PRESETS = {
     "default": Preset("2503.20783 + 2503.14476",
@@ -19,3 +19,14 @@ PRESETS = {
     **PREFERENCES,
     **SYSTEMS,
 }  # fmt: skip
+OUT = {
+    "srl": ("2510.25992", "a problem for each step of a solution, and a verifier of similarity to the expert's step: "
+            "the data can be made so (one row a step) and such a verifier plugged in; neither ships"),
+    "gvm": ("2505.02391", "group sizes by gradient norms of each problem: the loss head would have to return them"),
+    "fisher_sft": ("2505.14826", "a choice of demonstrations by their last hidden states, before any training: a "
+                   "selection of data, for which there is no stage"),
+    "condor": ("2501.12273", "writes questions and answers with a large model: a generator of data"),
+    "auto_context": ("Quan 2025", "writes contexts for questions with a large model: a generator of data"),
+    "data_mixing": ("2508.11953", "weights of sources learned from a validation loss: an outer loop over runs"),
+}  # fmt: skip
+"""Methods of the surveys that no preset can be: (source, why)."""

@@ -4,8 +4,11 @@ masked, which stay in baselines.
 
 Williams 1992; RLOO arXiv 2402.14740 eq. 6-7; ReMax arXiv 2310.10505 eq. 5; REINFORCE++ arXiv 2501.03262 (v9) eq. 3-8;
 OPO arXiv 2505.23585 eq. 10; RAFT, RAFT++ and Reinforce-Rej arXiv 2504.11343 section 2; PPO arXiv 1707.06347 eq. 7 with
-GAE arXiv 1506.02438 eq. 16; PSR, NSR and W-REINFORCE arXiv 2506.01347 eq. 4-6.
+GAE arXiv 1506.02438 eq. 16; on-policy distillation arXiv 2306.13649, as RL by Thinking Machines 2025; PSR, NSR and
+W-REINFORCE arXiv 2506.01347 eq. 4-6.
 """
+
+import math
 
 import pytest
 import torch
@@ -47,6 +50,15 @@ def reinforce(groups, step):
     return sum((-m.reward * m.logp * m.rho).sum() for m in live(groups)) / len(live(groups))
 
 
+def var(groups, step):
+    """The variational form with samples of the policy in the reference's place: each sequence imitated in its share."""
+    loss = 0.0
+    for group in groups:
+        z = sum(math.exp(m.reward) for m in group)
+        loss += sum((-math.exp(m.reward) / z * m.logp * m.rho).sum() for m in live([group]))
+    return loss / len(live(groups))
+
+
 def rloo(groups, step):
     loss = 0.0
     for group in groups:
@@ -54,6 +66,15 @@ def rloo(groups, step):
             others = [other.reward for other in group if other is not m]
             loss += (-(m.reward - mean_of(others)) * m.logp * m.rho).sum()
     return loss / len(live(groups))
+
+
+def speed_rloo(groups, step):
+    """RLOO on the groups that their first two completions let go on."""
+    return (
+        rloo([group for group in groups if len({m.score for m in group[:2]}) > 1], step)
+        if live([group for group in groups if len({m.score for m in group[:2]}) > 1])
+        else 0.0
+    )
 
 
 def remax(groups, step):
@@ -123,6 +144,12 @@ def ppo(groups, step):
     return loss / num_tokens(live(groups))
 
 
+def on_policy_distillation(groups, step):
+    """The reverse KL of each sampled token as its advantage, with nothing of what follows; beside it the reward."""
+    members = live(groups)
+    return sum((-(m.reward + m.ref - m.old) * m.logp * m.rho).sum() for m in members) / num_tokens(members)
+
+
 def weighed(right, wrong):
     def formula(groups, step):
         loss = sum(clipped(m, right if m.score >= 1 else wrong).sum() for m in live(groups))
@@ -135,13 +162,16 @@ FORMULAS = {
     "raft": raft,
     "raft_pp": raft_pp,
     "reinforce": reinforce,
+    "var": var,
     "rloo": rloo,
+    "speed_rloo": speed_rloo,
     "remax": remax,
     "reinforce_pp": reinforce_pp,
     "reinforce_pp_baseline": reinforce_pp_baseline,
     "opo": opo,
     "reinforce_rej": reinforce_rej,
     "ppo": ppo,
+    "on_policy_distillation": on_policy_distillation,
     "psr": weighed(right=1.0, wrong=0.0),
     "nsr": weighed(right=0.0, wrong=-1.0),
     "w_reinforce": weighed(right=0.1, wrong=-1.0),

@@ -2,7 +2,7 @@
 
 DPPO arXiv 2602.04879 (binary TV and KL, its scripts' bounds 0.15 and 0.05); GMPO arXiv 2507.20673 eq. 4; VESPO arXiv
 2602.10693; DRO arXiv 2405.19107 and Kimi k1.5 arXiv 2501.12599; sequence masks of TRL (`sequence_mask`) and SkyRL
-(geometric); pass@k training arXiv 2508.10751; GDPO arXiv 2601.05242 eq. 4-7.
+(geometric); RLEP arXiv 2507.07451; pass@k training arXiv 2508.10751; GDPO arXiv 2601.05242 eq. 4-7.
 """
 
 from itertools import combinations
@@ -136,6 +136,11 @@ def gdpo(weights):
     return formula
 
 
+def rlep(groups, step):
+    """Of a first step, which has nothing to replay."""
+    return token_mean(groups, zscored, lambda m, a: clear(m, a, 0.2, 0.28) * m.rho)
+
+
 FORMULAS = {
     "dppo_tv": (dppo_tv, {}),
     "dppo_kl": (dppo_kl, {}),
@@ -145,6 +150,7 @@ FORMULAS = {
     "seq_mis": (seq_mis, {}),
     "geo_mask": (geo_mask, {"correction": [{"use": "within", "low": 0.9, "high": 1.05, "level": "seq_mean"}, "tis"]}),
     "pass_at_k": (pass_at_k(2), {}),
+    "rlep": (rlep, {}),
     "gdpo": (gdpo({"score": 1, "rest": 1}), {}),
 }
 

@@ -1,0 +1,62 @@
+"""What an objective names outside of itself: parts of the reward, a reference. Not what its own keys contradict
+(`r1lab.objective.contradictions`)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from r1lab import objective, plugin
+from r1lab.errors import RecipeError
+from r1lab.policy.location import locate
+from r1lab.recipe import AnyStageConfig, RewardModelStageConfig
+from r1lab_data.names import did_you_mean
+
+
+def check_parts(built: objective.Objective, stage: AnyStageConfig) -> None:
+    """RecipeError where an objective names what is no part of the reward, or weighs it by what is no number."""
+    weights = plugin.settings_of(built.advantage.fn).get("weights") or {}
+    what = "objective.advantage.weights"
+    if not isinstance(weights, Mapping) or any(type(value) not in (int, float) for value in weights.values()):
+        raise RecipeError(f"{what}: {weights!r} must be a number by part of the reward, such as {{score: 1.0}}")
+    parts = getattr(stage, "reward", {})
+    named = [(what, name) for name in weights]
+    if built.step_credit and built.step_credit.source != "verdict":
+        named.append(("objective.credit.source", built.step_credit.source))
+    for key, name in named:
+        if name not in parts:
+            raise RecipeError(
+                f"{key}: {name!r} is no part of the reward: {', '.join(parts)}{did_you_mean(name, parts)}"
+            )
+
+
+def reference_of(stage: AnyStageConfig, base: Path) -> str | None:
+    """Where the model of the stage's `reference` is; None where it names none, or one that a stage makes."""
+    named = getattr(stage, "reference", None)
+    try:
+        return locate(named, base) if isinstance(named, str) else None
+    except RecipeError as error:
+        raise RecipeError(f"reference: {str(error).removeprefix('model: ')}") from None
+
+
+def check_reference(built: objective.Objective, stage: AnyStageConfig) -> None:
+    """RecipeError for a reference that nothing reads or that would be replaced, and for KL to oneself as all there is
+    to learn."""
+    reference = getattr(stage, "reference", None)
+    if reference is None:
+        paid = getattr(stage, "reward", {"score": 1.0}).values()
+        if built.kl.in_reward and not any(paid):
+            raise RecipeError(
+                "reward: it pays nothing, and the KL in it is to the model that the stage begins with: nothing would "
+                "be learned; name a teacher, as in reference: {stage: NAME}"
+            )
+        return
+    named = reference if isinstance(reference, str) else f"stage {reference.stage}"
+    if isinstance(stage, RewardModelStageConfig) or "ref" not in built.needs:
+        raise RecipeError(
+            f"reference: {named!r} would be read by nothing; set objective.kl.coef, take a preset that compares with "
+            "it (on_policy_distillation, dpo), or leave it out"
+        )
+    if built.kl.ref_refresh_steps:
+        raise RecipeError(
+            f"reference: {named!r} would be replaced by the policy every {built.kl.ref_refresh_steps} steps "
+            "(objective.kl.ref_refresh_steps); leave one of the two out"
+        )
