@@ -155,7 +155,7 @@ ADVANTAGES = {
     "mean": Term(mean, relative=True),
     "zscore": Term(zscore, relative=True),
     "max_rl": Term(max_rl, relative=True),
-    "var": Term(var, relative=True),
+    "var": Term(var),
     "rloo": Term(rloo, relative=True),
     "opo": Term(opo, relative=True, takes=("lengths",)),
     "remax": Term(remax, takes=("greedy",)),
