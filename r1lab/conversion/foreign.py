@@ -59,7 +59,7 @@ VALUES: dict[str, dict[Any, str]] = {
         "cispo": "objective.preset: cispo; its clip_high is epsilon_high - 1",
         "sapo": "objective.preset: sapo",
         "luspo": "objective.preset: luspo",
-        "vespo": "no key; r1lab methods lists what there is",
+        "vespo": "objective.preset: vespo",
         "sigmoid": "objective.preset: dpo",
         "ipo": "no key; of losses on pairs there are the presets dpo and rpo",
     },

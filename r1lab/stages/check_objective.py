@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from r1lab import objective, plugin
 from r1lab.errors import RecipeError
@@ -17,7 +18,7 @@ def check_parts(built: objective.Objective, stage: AnyStageConfig) -> None:
     what = "objective.advantage.weights"
     if not isinstance(weights, Mapping) or any(type(value) not in (int, float) for value in weights.values()):
         raise RecipeError(f"{what}: {weights!r} must be a number by part of the reward, such as {{score: 1.0}}")
-    parts = getattr(stage, "reward", {})
+    parts = _parts_of(stage)
     named = [(what, name) for name in weights]
     if built.step_credit and built.step_credit.source != "verdict":
         named.append(("objective.credit.source", built.step_credit.source))
@@ -26,6 +27,12 @@ def check_parts(built: objective.Objective, stage: AnyStageConfig) -> None:
             raise RecipeError(
                 f"{key}: {name!r} is no part of the reward: {', '.join(parts)}{did_you_mean(name, parts)}"
             )
+
+
+def _parts_of(stage: AnyStageConfig) -> dict[str, Any]:
+    """What training pays for, the stage's parts of the reward and those of its sources."""
+    of_sources = [source.reward for source in stage.data.values() if source.reward]
+    return {name: paid for parts in (getattr(stage, "reward", {}), *of_sources) for name, paid in parts.items()}
 
 
 def reference_of(stage: AnyStageConfig, base: Path) -> str | None:
@@ -42,8 +49,7 @@ def check_reference(built: objective.Objective, stage: AnyStageConfig) -> None:
     to learn."""
     reference = getattr(stage, "reference", None)
     if reference is None:
-        paid = getattr(stage, "reward", {"score": 1.0}).values()
-        if built.kl.in_reward and not any(paid):
+        if built.kl.in_reward and not any(_parts_of(stage).values()):
             raise RecipeError(
                 "reward: it pays nothing, and the KL in it is to the model that the stage begins with: nothing would "
                 "be learned; name a teacher, as in reference: {stage: NAME}"

@@ -129,6 +129,16 @@ def test_steps_that_do_not_align_are_an_error_of_who_said_them(steps, name):
     assert "are none of the completion's 5 characters" in found.failed.reason
 
 
+def test_a_learned_scorers_steps_are_credited_where_it_is_the_source_and_else_it_is_paid_as_a_whole():
+    renderer = byte_renderer()
+    one = replace(scored(renderer, "1+1=2", None), raw={"grader": ((3, 0.25), (5, 0.75)), "helpful": 0.5})
+    credit = step_credit.build({"use": "steps", "source": "grader"})
+    assert with_steps(one, credit, renderer).steps == ((3, 0.25), (6, 0.75))
+    assert with_steps(one, None, renderer) is one
+    broken = replace(one, raw={"grader": ((3, 0.25), (9, 0.75))})
+    assert with_steps(broken, credit, renderer).failed.status == "error"
+
+
 @pytest.mark.parametrize("credit", [None, step_credit.build({"use": "steps", "source": "other"})])
 @pytest.mark.parametrize("name", ["verdict", "grader"])
 def test_steps_that_nothing_reads_are_refused(credit, name):
