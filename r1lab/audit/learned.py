@@ -26,9 +26,9 @@ if TYPE_CHECKING:  # who verifies without a model waits for no torch
 def resolve(verifier: Use, settings: Mapping[str, object] = {}) -> Resolved | ScorerSpec:
     """A verifier, or a scorer where `use` names one. RecipeError in one line where it means nothing."""
     spec = parse_yaml(verifier, "verifier") if isinstance(verifier, str) and verifier.startswith("{") else verifier
-    if not is_scorer(spec):
+    if not isinstance(spec, dict) or not is_scorer(spec):
         return verification.resolve_one(spec, settings)
-    config = scorer_of({**dict(spec), **settings}, "verifier")
+    config = scorer_of({**spec, **settings}, "verifier")
     if config.path is None and getattr(config, "server", None) is None:
         raise RecipeError(
             "verifier: a scorer has its model here by a path, a folder or hub id; a judge may have a server"

@@ -72,7 +72,8 @@ def check_scorer(location: str, label: str | None) -> PretrainedConfig:
 
 def label_of(config: PretrainedConfig, label: str | None, location: str) -> int | None:
     """The index of a label by its name; None where there is one alone, whose logit is the score."""
-    names = [str(config.id2label[index]) for index in range(config.num_labels)]
+    labels = cast(dict[int, str], config.id2label)
+    names = [str(labels[index]) for index in sorted(labels)]
     if config.num_labels == 1 and label in (None, *names):
         return None
     if label not in names:

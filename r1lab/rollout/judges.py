@@ -109,11 +109,10 @@ class Judge:
     def preferences(self, **parts: str) -> tuple[float, float] | None:
         """How far `first` is preferred to `second`, from 0 to 1, as they stand and exchanged; None: no answer."""
         turned = parts | {"first": parts["second"], "second": parts["first"]}
-        both = self.ask(**parts), self.ask(**turned)
-        if isinstance(both[0], Verdict) or isinstance(both[1], Verdict):
+        there, back = self.ask(**parts), self.ask(**turned)
+        if isinstance(there, Verdict) or isinstance(back, Verdict):
             return None
-        as_first, as_second = map(self._worth, both)
-        return as_first, 1 - as_second
+        return self._worth(there), 1 - self._worth(back)
 
     def _worth(self, weights: Sequence[float]) -> float:
         """The mean worth of the options, by their probabilities."""

@@ -155,7 +155,8 @@ class Reward:
         parts say."""
         verdict, others = verdicts.get(SCORE), {name: verdicts[name] for name in self.prices}
         judged = {name: value for name, value in said.items() if isinstance(value, Verdict)}
-        raw = {name: value for name, value in said.items() if not isinstance(value, Verdict)}
+        raw: dict[str, float | Steps] = {}
+        raw |= {name: value for name, value in said.items() if not isinstance(value, Verdict)}
         raw |= {name: each.score for name, each in judged.items() if each.score is not None}
         unpaid = Scored(rollout, verdict, None, {}, others | judged, verdicts.get(SECOND), raw)
         if any(each.status == "error" for each in unpaid.verdicts.values()):

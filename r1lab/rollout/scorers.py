@@ -160,7 +160,7 @@ class ScorersReader:
         said = plain_text(item.completion, self.special_tokens)
         problem = Problem(item.problem_id, item.prompt, "", solution=said)
         try:
-            found = self._in_steps(problem, said) if reads_steps else Read(self._ids(problem, said))
+            found = self._in_steps(problem, item.completion) if reads_steps else Read(self._ids(problem, said))
         except (ValueError, KeyError, TypeError) as error:  # rows of a file may hold anything
             return Verdict(None, "error", reason=f"the scorer cannot read it: {' '.join(str(error).split())[:300]}")
         if len(found.ids) > self.limit:
@@ -180,18 +180,18 @@ class ScorersReader:
             return (*prompt_ids, self.renderer.turn_end)
         return (*prompt_ids, *self.renderer.render_solution(problem))
 
-    def _in_steps(self, problem: Problem, said: str) -> Read:
-        """A step is a line; one without text belongs to the step before."""
+    def _in_steps(self, problem: Problem, written: str) -> Read:
+        """A step is a line; one without text belongs to the step before. It ends where it does in what was written."""
         lines: list[str] = []
-        for line in said.splitlines(keepends=True):
+        for line in written.splitlines(keepends=True):
             if lines and (not line.strip() or not lines[-1].strip()):
                 lines[-1] += line
             else:
                 lines.append(line)
         prompt_ids = self.renderer.render(problem)
         if not lines:
-            return Read(self._ids(problem, said), [len(prompt_ids)], [0])
-        ids, ends = step_ids(self.renderer, problem, lines)
+            return Read(self._ids(problem, ""), [len(prompt_ids)], [0])
+        ids, ends = step_ids(self.renderer, problem, [plain_text(line, self.special_tokens) for line in lines])
         at = [len(prompt_ids) + end for end in ends]
         return Read((*prompt_ids, *ids), at, list(accumulate(map(len, lines))))
 

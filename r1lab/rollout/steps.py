@@ -32,14 +32,12 @@ def with_steps(scored: Scored, credit: StepCredit | None, renderer: Renderer, tr
             f"{scored.rollout.request.id} has steps, which no credit reads; set objective.credit: {{use: steps, "
             f"source: {unread[0]}}}, or take a verifier that returns none (addition_columns: {{steps: false}})"
         )
-    told |= {
-        name: value for name, value in scored.raw.items() if isinstance(value, tuple)
-    }  # paid for as one number too
+    told |= {name: raw for name, raw in scored.raw.items() if isinstance(raw, tuple)}  # a scorer's: the part reads them
     if source == "environment" and scored.rollout.turns and scored.reward is not None:
         return replace(scored, steps=steps_of_turns(scored.rollout))
     if source not in told or scored.reward is None:
         return scored
-    if truncated == "zero" and scored.rollout.is_truncated:
+    if (truncated == "zero" and scored.rollout.is_truncated) or not scored.rollout.text:
         return replace(scored, steps=())
     steps, rollout = told[source], scored.rollout
     opening = renderer.verifier_text((), rollout.request.prompt_ids)

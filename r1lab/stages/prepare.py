@@ -14,6 +14,7 @@ from r1lab.policy import classifier, compute, models
 from r1lab.policy.location import trust_remote_code
 from r1lab.recipe import (
     DataStageConfig,
+    LearningStageConfig,
     PreferenceStageConfig,
     RewardModelStageConfig,
     RlStageConfig,
@@ -235,6 +236,6 @@ def _check_lengths(checked: Checked, renderer: Renderer) -> tuple[int | None, fl
     return steps, sampled * (built.max_draws * built.rule.attempts + stage.reuse) + shown * stage.reuse
 
 
-def _steps_of(stage: DataStageConfig, sources: Mapping[str, Sequence[Problem]]) -> int | None:
+def _steps_of(stage: LearningStageConfig, sources: Mapping[str, Sequence[Problem]]) -> int | None:
     """None where an earlier stage has still to make what there is to learn from, and no `steps` stands there."""
     return sft.steps_of(stage, sum(map(len, sources.values()))) if all(sources.values()) else stage.steps

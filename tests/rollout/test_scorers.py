@@ -64,6 +64,7 @@ def test_steps_are_lines_each_with_the_place_where_it_ends(folder):
     (steps, one, none, blank) = made.score(items("1+1=2\nAnswer: 2", "2", "", "2\n\n"))
     assert [end for end, _ in steps] == [6, 15] and all(0 < score < 1 for _, score in steps)
     assert [len(said) for said in (one, none, blank)] == [1, 1, 1] and (none[0][0], blank[0][0]) == (0, 3)
+    assert [end for end, _ in made.score(items("1<eos>\n2"))[0]] == [7, 8], "as it was written"
     whole = scorer(folder).score(items("2"))[0]
     assert one[0][1] == pytest.approx(1 / (1 + math.exp(-whole)), abs=1e-5)
 

@@ -120,6 +120,15 @@ def test_with_the_embedded_tokenizer_columns_are_their_tokens():
     assert written == [text[:end] for end in ends] or all(w.startswith(text[:end]) for w, end in zip(written, ends))
 
 
+def test_steps_of_a_learned_part_are_credited_where_it_is_the_source_and_else_only_paid():
+    renderer = byte_renderer()
+    one = replace(scored(renderer, "1+1\n=2", None), raw={"process": ((4, 0.9), (6, 0.2))})
+    credit = step_credit.build({"use": "steps", "source": "process"})
+    assert with_steps(one, credit, renderer).steps == ((4, 0.9), (7, 0.2)) and with_steps(one, None, renderer) is one
+    empty = replace(scored(renderer, "", None), raw={"process": ((0, 0.5),)})
+    assert with_steps(empty, credit, renderer).steps == ()
+
+
 @pytest.mark.parametrize("steps", [((99, 1.0),), ((2, 1.0), (1, 1.0)), ((2, float("nan")),), ((0, 1.0),)])
 @pytest.mark.parametrize("name", ["verdict", "grader"])
 def test_steps_that_do_not_align_are_an_error_of_who_said_them(steps, name):
