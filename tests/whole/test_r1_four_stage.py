@@ -9,7 +9,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 SMALL = [
-    "threads=1", "workers={count: 1}", "checkpoint_every=1", "max_new_tokens=40", "eval={sets: {}}",
     "stages.cold_start.data={task: addition, size: 64, settings: {digits: 2}}",
     "stages.reasoning.steps=2", "stages.reasoning.prompts_per_step=4",
     "stages.reasoning.data={task: addition, size: 64, settings: {digits: 2}}",
@@ -31,6 +30,7 @@ timing.CPU_SIZE = 64
 
 {death}
 raw, base = load.read("r1_four_stage", {overrides!r})
+raw |= {{"workers": {{"count": 1}}, "checkpoint_every": 1, "max_new_tokens": 40, "eval": {{"sets": {{}}}}}}
 pipeline.train(load.resolve({{**raw, "out": {out!r}}}, base), progress.Progress(quiet=True))
 """
 
