@@ -42,7 +42,8 @@ class Host:
     ):
         """workers: processes, programs and episodes at once; deadline: seconds for an answer; memory_mb: a worker's."""
         self.workers = workers
-        self._limits = {"deadline": deadline, "memory_mb": memory_mb, "import_paths": tuple(import_paths)}
+        limits = {"deadline": deadline, "memory_mb": memory_mb, "import_paths": tuple(import_paths)}
+        self._limits: dict[str, Any] = limits
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None
         self._sandbox: Sandbox | None = None

@@ -24,12 +24,13 @@ class Bridge:
     def __init__(self, renderer: Renderer, role: str = "user", frame: str | None = None):
         """role: whose message an observation is, `user` or `tool`. frame: a text with `{observation}` that stands in
         place of the template's own message."""
-        self.tokenizer, self.turn_end, self.closes = renderer.tokenizer, renderer.turn_end, ()
+        self.tokenizer, self.turn_end = renderer.tokenizer, renderer.turn_end
+        self.closes: Ids = ()
+        """What ends a turn that ended by itself in no token."""
         if frame is None and renderer.template == "chat":
             before, after = _of_template(renderer, role)
             ids = renderer.encode(before, bos=False)
-            is_closing = self.turn_end is not None and self.turn_end in ids
-            cut = ids.index(self.turn_end) + 1 if is_closing else 0
+            cut = ids.index(self.turn_end) + 1 if self.turn_end is not None and self.turn_end in ids else 0
             self.closes, self.before = ids[:cut], ids[cut:]
         else:
             before, _, after = _frame(renderer, role, frame).partition(PLACE)

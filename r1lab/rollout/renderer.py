@@ -129,7 +129,8 @@ class Renderer:
                 "environment or tools"
             )
         bridge, stops = self.bridges[problem.source]
-        ids, roles = [], []
+        ids: list[int] = []
+        roles: list[Role] = []
         for number, message in enumerate(said.messages):
             text, is_own = message["content"], message["role"] == "assistant"
             if not is_own:
@@ -138,7 +139,7 @@ class Renderer:
                 new = self.encode(text if self.template == "chat" else spaced(text), bos=False)
             else:
                 new = self.render_solution(replace(problem, solution=text))[:-1]
-            if is_own and not text.endswith(stops):
+            if is_own and not text.endswith(stops) and self.turn_end is not None:
                 new = (*new, self.turn_end)
             ids += new
             roles += [Role.DEMO if is_own else Role.CONTEXT] * len(new)
