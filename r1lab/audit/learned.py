@@ -28,7 +28,8 @@ def resolve(verifier: Use, settings: Mapping[str, object] = {}) -> Resolved | Sc
     spec = parse_yaml(verifier, "verifier") if isinstance(verifier, str) and verifier.startswith("{") else verifier
     if not isinstance(spec, dict) or not is_scorer(spec):
         return verification.resolve_one(spec, settings)
-    config = scorer_of({**spec, **settings}, "verifier")
+    named: dict[str, object] = {**spec, **settings}
+    config = scorer_of(named, "verifier")
     if config.path is None and getattr(config, "server", None) is None:
         raise RecipeError(
             "verifier: a scorer has its model here by a path, a folder or hub id; a judge may have a server"

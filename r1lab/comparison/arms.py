@@ -153,7 +153,7 @@ def _kind_at(model: type[Config], knobs: Any, path: Sequence[str]) -> Kind | Non
     if isinstance(value, Config):
         return _kind_at(type(value), value, rest)
     if name == "data":
-        inner = rest[1:] if rest[0] in value else rest
+        inner = rest[1:] if rest[0] in (value or ()) else rest
         return kind if not inner or inner[0] in SourceConfig.model_fields else None
     if isinstance(value, dict):
         return kind

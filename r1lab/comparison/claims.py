@@ -132,8 +132,10 @@ def _shifted(findings: Findings) -> Section | None:
     if not findings.shifted:
         return None
     names = list(findings.shifted)
-    rows = [(each.name, percent(each.score), *(percent(each.shifted.get(name)) for name in names))
-            for each in findings.regimes]  # fmt: skip
+    rows: list[tuple[str, ...]] = [
+        (each.name, percent(each.score), *(percent(each.shifted.get(name)) for name in names))
+        for each in findings.regimes
+    ]
     for pair in findings.contrasts:
         there = [
             next(each for each in findings.shifted[name] if (each.a, each.b) == (pair.a, pair.b)) for name in names

@@ -77,8 +77,8 @@ def contrasts(
 
 def score(trials: Sequence[Trial], set_name: str, by: str = "end") -> Interval | None:
     """A regime's mean score: over seeds and problems, of one seed over problems alone. None where it is not known."""
-    right_SN = [each.right_N(set_name, by) for each in trials]
-    if any(right_N is None or len(right_N) != len(right_SN[0]) for right_N in right_SN):
+    right_SN = [right_N for each in trials if (right_N := each.right_N(set_name, by)) is not None]
+    if len(right_SN) < len(trials) or len({len(right_N) for right_N in right_SN}) > 1:
         return None
     return _of_outcomes(np.stack(right_SN), trials[0].last_evaluation(set_name).completions)
 
@@ -117,10 +117,11 @@ def _contrast(
         return contrast
     right = [{each.seed: each.right_N(set_name, by) for each in trials} for trials in (a, b)]
     rows = [(right[0][seed], right[1][seed]) for seed in seeds]
-    if any(one is None or other is None for one, other in rows):
+    known = [(one, other) for one, other in rows if one is not None and other is not None]
+    if len(known) < len(rows):
         gone = Refusal("best", "an evaluation's table is gone, so the best one is not known")
         return replace(contrast, refusals=(*contrast.refusals, gone))
-    difference_SN = np.stack([one - other for one, other in rows])
+    difference_SN = np.stack([one - other for one, other in known])
     contrast = replace(contrast, by_seed={seed: float(row.mean()) for seed, row in zip(seeds, difference_SN)})
     if difference_SN.shape[1] < 2:
         return contrast

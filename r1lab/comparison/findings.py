@@ -244,7 +244,8 @@ def _coverage(trials: Sequence[Trial], set_name: str) -> Coverage | None:
     asked = {(each.problems, each.completions) for pair in known for each in pair}
     if len(known) < len(pairs) or len(asked) > 1 or len(known[0][0].problems) < 2:
         return None
-    return coverage(*(np.stack([pair[at].right_NK for pair in known]) for at in (0, 1)))
+    base, trained = (np.stack([pair[at].right_NK for pair in known]) for at in (0, 1))
+    return coverage(base, trained)
 
 
 def tokens_to(points: Sequence[tuple[float, float]], target: float) -> float | None:

@@ -174,7 +174,7 @@ class _Walk:
         draws = [[list(rows) for _, rows in groupby(table, key=lambda row: row["draw"])] for table in tables]
         for one, two in zip_longest(*draws):
             if one is None or two is None:
-                row = (one or two)[0]
+                row = (one or two or [])[0]
                 what = f"the draw is only {HERE if two is None else THERE}"
                 return Parting("data", name, step, what, row["draw"], problem_id=row["problem_id"])
             if found := self._draw(name, step, one, two, before):
@@ -210,7 +210,7 @@ class _Walk:
             return None
         for a, b in zip_longest(*(journal.sample_rows(path, REMEDY) for path in paths)):
             if a is None or b is None or any(a[key] != b[key] for key in (*journal.REQUEST[1:], "update")):
-                row = a or b
+                row = a or b or {}
                 what = "the updates consist of other completions"
                 return Parting("advantage", name, step, what, row["draw"], row["index"])
             for column in ("old", "ref", "values"):
@@ -341,6 +341,6 @@ def _update(name: str, step: int, one: Mapping[str, Any] | None, two: Mapping[st
     return None
 
 
-def _trained(one: Mapping[str, Any], two: Mapping[str, Any]) -> Iterator[str]:
+def _trained(one: dict[str, Any], two: dict[str, Any]) -> Iterator[str]:
     yield from BEFORE_UPDATE
     yield from (key for key in one | two if not key.startswith(UNREAD) and key not in ("stage", "step"))

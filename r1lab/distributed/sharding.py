@@ -130,7 +130,7 @@ def digest_of(model: nn.Module) -> str:
     found = hashlib.blake2b(digest_size=12)
     for name, tensor in weights(model).items():
         found.update(name.encode())
-        found.update(full_tensor(tensor.detach()).cpu().flatten().view(torch.uint8).numpy())
+        found.update(full_tensor(tensor.detach()).cpu().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 

@@ -80,7 +80,7 @@ class TrlEnvironment:
             return f"error: {describe(error)}"
 
     def _reward(self) -> float | None:
-        get = getattr(self.target, "get_reward", None)
+        get: Any = getattr(self.target, "get_reward", None)
         return float(get()) if callable(get) else None
 
 

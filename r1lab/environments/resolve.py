@@ -36,7 +36,7 @@ class ResolvedEnvironment:
     @property
     def tools(self) -> list[Signature]:
         """What a model is told of, where the environment's turns are calls. RecipeError for what is no tool."""
-        told = getattr(load(self.path), "told_tools", None)
+        told: Any = getattr(load(self.path), "told_tools", None)
         return list(told(self.settings).values()) if callable(told) else []
 
     def make(self, problem: Problem, seed: int, **more: Any) -> Any:

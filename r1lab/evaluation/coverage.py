@@ -136,8 +136,8 @@ def _pass_at(k: int, counts_SN: Sequence[np.ndarray], sizes: Sequence[int], seed
     passed = [np.vectorize(lambda c, n=n: pass_at_k(n, int(c), k), otypes=[float])(c) for c, n in zip(counts_SN, sizes)]
     grain = 1 / max(sizes)
     name = f"coverage/pass@{k}"
-    sides = [_interval(values_SN, grain, derive(seed, f"{name}/{at}")) for at, values_SN in enumerate(passed)]
-    return PassAtK(k, *sides, _difference(passed[1] - passed[0], grain))
+    base, trained = (_interval(values_SN, grain, derive(seed, f"{name}/{at}")) for at, values_SN in enumerate(passed))
+    return PassAtK(k, base, trained, _difference(passed[1] - passed[0], grain))
 
 
 def _interval(values_SN: np.ndarray, grain: float, seed: int) -> Interval:

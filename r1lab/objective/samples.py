@@ -46,10 +46,10 @@ def advantages(objective: Objective, members: Sequence[Scored]) -> Sequence[floa
     says, 0 of a greedy baseline, 1 of a demonstration."""
     joins = objective.credit.include_demo or not objective.rule.samples
     compared = [not is_greedy(member) and (member.is_sampled or joins) for member in members]
-    of_members = np.where([is_greedy(member) for member in members], 0.0, 1.0)
+    of_members = np.array([0.0 if is_greedy(member) else 1.0 for member in members])
     chosen = [member for member, is_compared in zip(members, compared, strict=True) if is_compared]
     if not chosen:
-        return of_members
+        return of_members.tolist()
     if objective.step_credit is not None:
         epsilon = plugin.settings_of(objective.advantage.fn).get("epsilon")
         of_steps = iter(objective.step_credit.advantages(chosen, epsilon))
@@ -71,7 +71,7 @@ def advantages(objective: Objective, members: Sequence[Scored]) -> Sequence[floa
     if computed.shape != rewards.shape or not np.isfinite(computed).all():
         raise RecipeError(f"objective.advantage: must return one finite number a completion, got {computed!r}")
     of_members[compared] = computed
-    return of_members
+    return of_members.tolist()
 
 
 def prepared_updates(objective: Objective, batches: Sequence[Sequence[Sample]], step: int) -> list[list[Sample]]:

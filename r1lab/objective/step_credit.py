@@ -40,7 +40,8 @@ class StepCredit:
         rest = np.array([self._rest(member) for member in members])
         of_steps = FORMS[self.form]([self._scores(member) for member in members], epsilon)
         of_rest = compared(rest, rest, epsilon)
-        return [_on_tokens(*each) + more for *each, more in zip(members, of_steps, of_rest, strict=True)]
+        grouped = zip(members, of_steps, of_rest, strict=True)
+        return [_on_tokens(member, values) + more for member, values, more in grouped]
 
     def _scores(self, member: Scored) -> np.ndarray:
         """Those of its steps; where none are said (a demonstration, a check that timed out) what the part paid as a

@@ -104,7 +104,8 @@ class Policy:
         if location is None:
             model = copy.deepcopy(self.model)
         else:
-            model = self._load(location, dtype, seed).to(self.accelerator.device)
+            model = self._load(location, dtype, seed)
+            model.to(self.accelerator.device)
             if self.shares_prompts:  # both read one packing
                 self.shares_prompts = attention.use_packed_attention(model, self.notes.append)
         if self.accelerator.device.type == "cuda":
@@ -114,6 +115,7 @@ class Policy:
     @cached_property
     def reference_digest(self) -> str:
         """Of the frozen reference's weights: what a checkpoint holds in their place (a collective where sharded)."""
+        assert self.reference is not None  # nobody else asks
         return sharding.digest_of(self.reference)
 
     @property

@@ -7,7 +7,7 @@ once all that it waits for is there, while the other samples. Not what a world a
 ids between turns (`r1lab.rollout.bridge`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -68,7 +68,9 @@ class Episodes:
         world = self.host.world(plan.environment, problem, seed, str(next(self.keys)), draw * 31 + index)
         return Episode(request, plan, world, problem, self.renderer)
 
-    def play(self, engine: Engine, requests: Sequence[Request], watch: Watch | None = None) -> Iterator[Rollout]:
+    def play(
+        self, engine: Engine, requests: Sequence[Request], watch: Watch | None = None
+    ) -> Generator[Rollout, None, None]:
         """Every rollout as it finishes. Nothing else may be in flight; left early, nothing stays there."""
         episodes = {each.id: self.opened(each, plan) for each in requests if (plan := self.plan_of(each))}
         game = Game(engine, episodes, watch)
@@ -257,7 +259,8 @@ class Episode:
             "turns": len(self.turns) >= self.plan.max_turns,
             "length": self.sampled >= self.first.sampling.max_new_tokens,
         }
-        if ended := next((finish for finish, is_over in limits.items() if is_over), None):
+        ended: Finish | None = next((finish for finish, is_over in limits.items() if is_over), None)
+        if ended is not None:
             if answer["observation"] is not None:
                 self._note(observation=answer["observation"])  # for people: the model does not read it
             self._end(ended)

@@ -1,7 +1,7 @@
 """Sample requests and verify each completion as it finishes. The feed, evaluation, probing and rejection sampling share
 it; what is requested and what a verdict is worth is theirs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, nullcontext
 
@@ -43,7 +43,7 @@ def generate(
             future.cancel()
 
 
-def sampled(engine: Engine, requests: list[Request]) -> Iterator[Rollout]:
+def sampled(engine: Engine, requests: list[Request]) -> Generator[Rollout, None, None]:
     """One completion each, as they finish."""
     engine.submit(requests)
     yield from engine.completed()

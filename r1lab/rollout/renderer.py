@@ -121,8 +121,8 @@ class Renderer:
         """Ids of the demonstration and the role of each: DEMO, and CONTEXT for what answers between its turns."""
         said = problem.solution
         if not isinstance(said, Conversation) or len(said.messages) == 1:
-            ids = self.render_solution(problem)
-            return ids, (Role.DEMO,) * len(ids)
+            alone = self.render_solution(problem)
+            return alone, (Role.DEMO,) * len(alone)
         if problem.source not in self.bridges:
             raise ValueError(
                 f"the demonstration of problem {problem.id} has several turns and nothing answers them; set "

@@ -165,7 +165,7 @@ def _by_source(block: Sequence[Settled]) -> dict:
     passed: dict[str, list[bool]] = {}
     for settled in block:
         for member in settled.drawn.members:
-            if member.is_fresh:
+            if member.is_fresh and member.verdict is not None:
                 passed.setdefault(settled.drawn.draw.problem.source, []).append(member.verdict.score == 1.0)
     if len(passed) < 2:
         return {}

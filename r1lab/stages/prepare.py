@@ -98,7 +98,7 @@ def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | N
         context = models.context_length(config)
         with lacking(missing):
             limit = factory.check(stage.engine, config)
-    of_reference = _reference_context(checked, tokenizer, before)
+    of_reference = _reference_context(checked, tokenizer, before) if tokenizer is not None else None
     renderer = renderer_of(tokenizer, stage.prompt, min(filter(None, (context, limit, of_reference)), default=None))
     found = environment.equip(renderer, environment.of_sources(stage, {**stage.data, **stage.eval.sets}))
     checked = _fitting(checked, renderer)
@@ -156,7 +156,7 @@ def _reference_context(checked: Checked, tokenizer: PreTrainedTokenizerBase, bef
     ids = own.get_vocab() if own is not None else {}
     other = next((token for token, number in tokenizer.get_vocab().items() if ids.get(token) != number), None)
     if other is not None:
-        where = named if isinstance(named, str) else f"stage {named.stage}"
+        where = named if isinstance(named, str) else f"stage {getattr(named, 'stage', '')}"
         raise RecipeError(
             f"reference: {where!r} has another vocabulary than the policy ({other!r} is {ids.get(other, 'no token')} "
             f"there, {tokenizer.get_vocab()[other]} here), so it cannot score what the policy writes; name a model "
