@@ -39,6 +39,7 @@ GPU = {
     "dapo_qwen2.5_32b": "Qwen/Qwen2.5-32B",
     "dapo_qwen2.5_32b model=Qwen/Qwen2.5-7B max_new_tokens=8192": "Qwen/Qwen2.5-7B",
     "tinyzero_countdown": "Qwen/Qwen2.5-3B",
+    "distill_qwen2.5": "Qwen/Qwen2.5-0.5B",
 }
 
 
