@@ -8,6 +8,7 @@ from typing import Any
 
 from r1lab import loop
 from r1lab.distributed import ranks
+from r1lab.hub import chat_template
 from r1lab.policy import models
 from r1lab.policy.policy import Policy
 from r1lab.recipe import PolicyStageConfig, PreferenceStageConfig, RlStageConfig
@@ -95,4 +96,6 @@ def hand_on(ready: Ready, run: RunFolder, policy: Policy, ledger: Ledger, metric
             shutil.copytree(best, folder / "model")
         else:
             policy.save(folder / "model")
+        if isinstance(ready.stage, PolicyStageConfig):
+            chat_template.write(folder / "model", ready.renderer, ready.stage)
         (folder / "stage.json").write_text(json.dumps(record), encoding="utf-8")
