@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from r1lab.errors import RecipeError, RunError
 
 if TYPE_CHECKING:
+    from r1lab.audit.audit import Audit
     from r1lab.comparison.compare import Comparison
     from r1lab.comparison.run_diff import RunDiff
     from r1lab.evaluation.probe import Probe
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from r1lab.pipeline import Run
     from r1lab.report.diagnosis import Diagnosis
 
-__all__ = ["RecipeError", "RunError", "compare", "diagnose", "diff", "evaluate", "probe", "train"]
+__all__ = [
+    "RecipeError", "RunError", "compare", "diagnose", "diff", "evaluate", "probe", "rejudge", "suspects", "train"
+]  # fmt: skip
 __version__ = "0.3.0"
 
 
@@ -132,3 +135,27 @@ def diff(first: str | Path, second: str | Path) -> "RunDiff":
     from r1lab.comparison.run_diff import diff
 
     return diff(Path(first), Path(second))
+
+
+def rejudge(folder: str | Path, verifier: str | dict[str, Any] | Callable, **options: Any) -> "Audit":
+    """What a run's or an evaluation's folder holds, judged by another verifier, as `r1lab rejudge` does: its `figures`
+    have the flips with intervals and the groups whose advantages change sign.
+
+    `options` are `settings`, `set_name`, `last` and `workers` of `r1lab.audit.rejudge.rejudge`. RecipeError where the
+    folder is neither, or where the verifier can use none of its answers.
+    """
+    from r1lab.audit.rejudge import rejudge
+    from r1lab.recipe import load
+
+    return rejudge(Path(folder), load.path_of(verifier) if callable(verifier) else verifier, **options)
+
+
+def suspects(run: str | Path, **options: Any) -> "Audit":
+    """References of a run's problems on which most samples agree on another answer, and problems that its second
+    verifier judges otherwise, as `r1lab audit --from` does; ranked in its `figures`.
+
+    `options` are `last` and `workers` of `r1lab.audit.suspects.suspects`. RecipeError where it is no run that sampled.
+    """
+    from r1lab.audit.suspects import suspects
+
+    return suspects(Path(run), **options)

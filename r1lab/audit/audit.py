@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from r1lab.audit import learned
 from r1lab.audit.rates import MAX_KEPT_ROWS, Tally, interval, is_right, row_of
+from r1lab.audit.tolerance import TOLERATED
 from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation.cases import Case, Cases
 from r1lab.recipe import WorkersConfig
@@ -195,6 +196,7 @@ def _sections(figures: Mapping) -> list[Section]:
             "Accepted is a score of 1; an undecided completion counts by its score.",
             num_words=2,
         ),
+        _tolerance(verifiers),
         *(_by(key, verifiers) for key in ("type", "source")),
         Section(
             "By status",
@@ -235,6 +237,21 @@ def _summary(figures: Mapping) -> Section:
         "False positives are the share of wrong completions that were accepted, false negatives the share of right "
         "ones that were rejected, each with its Wilson interval of 95 %; errors (a check that hung or crashed "
         "is one) have no score and are in neither, and count as not right. Answers per second (/s) are one worker's.",
+    )
+
+
+def _tolerance(verifiers: Mapping) -> Section:
+    """The measured rates beside what training was found to tolerate."""
+    names = {"false_positive": "false positives", "false_negative": "false negatives"}
+    return Section(
+        "How good must it be?",
+        ("verifier", "rate", "measured", "training tolerated"),
+        [
+            (name, said, percent(interval(found[key])), TOLERATED[key])
+            for name, found in verifiers.items()
+            for key, said in names.items()
+        ],
+        num_words=2,
     )
 
 

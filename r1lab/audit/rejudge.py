@@ -211,7 +211,14 @@ def _of_member(member: Scored, stage: str, step: int, usable: Mapping[str, Probl
     return StoredVerdict(*asked, said.score, said.status, said.extracted, rollout.about_turns)
 
 
-def _rejudge_block(stage: StoredStage, step: int, block: list[Settled], usable, verdicts, groups: "SignCount") -> None:
+def _rejudge_block(
+    stage: StoredStage,
+    step: int,
+    block: Sequence[Settled],
+    usable: Mapping[str, Problem],
+    verdicts: Callable[[Sequence[StoredVerdict]], Mapping[str, Verdict]],
+    groups: "SignCount",
+) -> None:
     """Every completion of a step judged again, and its groups' advantages with what the new verdicts pay."""
     members = [member for settled in block for member in settled.drawn.members]
     stored = [_of_member(member, stage.stage.name, step, usable) for member in members]

@@ -112,9 +112,9 @@ def is_evaluation(folder: Path) -> bool:
 
 def _tables(run: Path, stage: str) -> list[tuple[int, Path]]:
     found = []
-    for path in (run / "rollouts").glob(f"{stage}-*.parquet"):
-        step = path.stem.removeprefix(f"{stage}-")
-        if step.isdigit():
+    for path in (run / "rollouts").glob("*.parquet"):
+        name, _, step = path.stem.rpartition("-")
+        if name == stage and step.isdecimal():
             found.append((int(step), path))
     return sorted(found)
 

@@ -3,7 +3,7 @@ and those that the run's second verifier judges otherwise. A model may agree wit
 to be looked at, not wrong."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def _agreement(samples: Samples, votes: Sequence[int | None]) -> dict | None:
     }
 
 
-def _judged_otherwise(samples) -> list[dict]:
+def _judged_otherwise(samples: Iterable[Samples]) -> list[dict]:
     """Problems of which the second verifier judged completions otherwise; those with most of them first."""
     rows = [
         {

@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 models = typer.Typer(no_args_is_help=True, help="Small real models, from the package index.")
 app.add_typer(models, name="models")
-for command in (instruments.audit, instruments.diagnose, instruments.diff):
+for command in (instruments.audit, instruments.diagnose, instruments.diff, instruments.rejudge):
     app.command()(command)
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, such as learning_rate=1e-5")]
 

@@ -125,7 +125,7 @@ def check_audit(
     """RecipeError unless labelled rows and their verifier are asked for, golds, which are a dataset's, or attacks; also
     for what is said beside and would not be read. `of_dataset` are fields of a dataset's source, `of_rows` those that
     labelled rows have too."""
-    named = {f"--{name.replace('_', '-')}": value for name, value in of_dataset.items()}
+    named = as_options(of_dataset)
     if attacks:
         if cases is not None or against is not None:
             raise RecipeError("--attack makes its completions itself; leave CASES.jsonl and --against out")
@@ -143,6 +143,11 @@ def check_audit(
         refuse_said(named, "goes with --dataset; of labelled rows --where takes some")
     if dataset is None and verifier is None:
         raise RecipeError("--verifier: give one (math, numeric, ...)")
+
+
+def as_options(values: dict[str, Any]) -> dict[str, Any]:
+    """Values under the names of their options."""
+    return {f"--{name.replace('_', '-')}": value for name, value in values.items()}
 
 
 def refuse_said(options: dict[str, Any], why: str) -> None:

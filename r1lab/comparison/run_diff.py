@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from r1lab.errors import RecipeError, RunError
+from r1lab.records import Role
 from r1lab.run import journal
 from r1lab.run.folder import MANIFEST
 from r1lab.run.manifest import differences, watched
@@ -284,7 +285,10 @@ def _of_tokens(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str, in
         size = f"by {gap:.2g} nats" + (", which rounding explains" if gap <= ROUNDING_NATS else "")
         return "weights", f"the engine's log-probabilities of equal tokens differ {size}", at
     if ids is not None:
-        return "sampling", f"the token: {ids[1]}; all before it, and their log-probabilities, are equal", ids[0]
+        at = ids[0]
+        is_said = at is not None and at < len(a["role"]) and a["role"][at] == Role.CONTEXT
+        whose = "the environment's token" if is_said else "the token"
+        return "sampling", f"{whose}: {ids[1]}; all before it, and their log-probabilities, are equal", at
     if (found := _in_list(a["role"], b["role"])) is not None:
         return "sampling", f"role: {found[1]}", found[0]
     return None
