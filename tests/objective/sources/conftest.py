@@ -182,14 +182,19 @@ class Scene:
         for batch in pack(samples, micro_batch_tokens=10**6, device=torch.device("cpu")):
             names = [samples[index].rollout.request.id for index in batch.sequence.tolist()]
             starts = np.flatnonzero(np.r_[True, np.diff(batch.sequence.numpy()) != 0])
-            sizes = np.diff(np.r_[starts, len(names)])
-            position = np.arange(len(names)) - np.repeat(starts, sizes)
+            roles = [samples[batch.sequence[start]].role for start in starts]
+            learned = [np.flatnonzero(role != Role.CONTEXT) for role in roles]  # what is context has no row
+            position = np.concatenate(learned)
             rows = [
-                tables(names[start].draw, names[start].index, size, self.off_policy)
-                for start, size in zip(starts, sizes, strict=True)
+                tables(names[start].draw, names[start].index, len(role), self.off_policy)
+                for start, role in zip(starts, roles, strict=True)
             ]
             inputs = {
-                key: torch.tensor(np.concatenate([row[key] for row in rows]), dtype=torch.float32, requires_grad=True)
+                key: torch.tensor(
+                    np.concatenate([row[key][at] for row, at in zip(rows, learned, strict=True)]),
+                    dtype=torch.float32,
+                    requires_grad=True,
+                )
                 for key in INPUTS
             }
             every = slice(0, len(names))
