@@ -279,8 +279,8 @@ def _of_request(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str, i
 def _of_tokens(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str, int | None] | None:
     """Where ids or the engine's log-probabilities first differ."""
     ids, logprobs = (_in_list(a[column], b[column]) for column in ("completion_ids", "engine_logprobs"))
-    if logprobs is not None and (ids is None or logprobs[0] < ids[0]):
-        at = logprobs[0]
+    at = None if logprobs is None else logprobs[0]
+    if at is not None and (ids is None or ids[0] is None or at < ids[0]):
         gap = abs(float(a["engine_logprobs"][at]) - float(b["engine_logprobs"][at]))
         size = f"by {gap:.2g} nats" + (", which rounding explains" if gap <= ROUNDING_NATS else "")
         return "weights", f"the engine's log-probabilities of equal tokens differ {size}", at
@@ -347,4 +347,4 @@ def _update(name: str, step: int, one: Mapping[str, Any] | None, two: Mapping[st
 
 def _trained(one: dict[str, Any], two: dict[str, Any]) -> Iterator[str]:
     yield from BEFORE_UPDATE
-    yield from (key for key in one | two if not key.startswith(UNREAD) and key not in ("stage", "step"))
+    yield from (key for key in {**one, **two} if not key.startswith(UNREAD) and key not in ("stage", "step"))
