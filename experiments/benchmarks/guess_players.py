@@ -65,7 +65,7 @@ def of_model(model: str, games: int) -> Games:
     with tempfile.TemporaryDirectory() as folder:
         stage = {name: recipe[name] for name in kept}
         stage |= {"kind": "eval", "model": model, "eval": {"n": games, "sets": {"games": source}}}
-        r1lab.train({"name": "guess_players", "threads": 1, **stage}, out=str(Path(folder) / "run"))
+        r1lab.train({"name": "guess_players", "threads": 1, **stage}, f"out={folder}/run")
         (table,) = Path(folder).glob("run/stages/*/games/completions.parquet")
         rows = pq.read_table(table).to_pylist()
     found: Games = {number: [] for number in NUMBERS}
