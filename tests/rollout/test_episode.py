@@ -257,7 +257,7 @@ def test_a_demonstration_of_several_turns_teaches_the_models_and_reads_the_other
     del renderer.bridges["s"]
     assert renderer.tokenizer.decode(ids) == " 3<eos>\nQ: higher\nA: 4<eos>"
     taught = renderer.tokenizer.decode([i for i, role in zip(ids, roles) if role == Role.DEMO])
-    assert taught == " 3<eos>4<eos>" and str(solution) == "3\n4"
+    assert taught == " 3<eos> 4<eos>" and str(solution) == "3\n4"
 
 
 def test_under_a_chat_template_a_turn_is_closed_once(engine):
