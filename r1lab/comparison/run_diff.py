@@ -335,7 +335,7 @@ def _metrics(run: Path) -> dict[tuple[str, int], dict[str, Any]]:
     return rows
 
 
-def _update(name: str, step: int, one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> Parting | None:
+def _update(name: str, step: int, one: dict[str, Any] | None, two: dict[str, Any] | None) -> Parting | None:
     """The first metric of the update that differs."""
     if one is None or two is None:
         return None

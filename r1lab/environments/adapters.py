@@ -81,7 +81,7 @@ class TrlEnvironment:
 
     def _reward(self) -> float | None:
         get: Any = getattr(self.target, "get_reward", None)
-        return float(get()) if callable(get) else None
+        return None if get is None else float(get())
 
 
 class OpenEnvClient:

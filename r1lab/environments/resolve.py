@@ -37,7 +37,7 @@ class ResolvedEnvironment:
     def tools(self) -> list[Signature]:
         """What a model is told of, where the environment's turns are calls. RecipeError for what is no tool."""
         told: Any = getattr(load(self.path), "told_tools", None)
-        return list(told(self.settings).values()) if callable(told) else []
+        return [] if told is None else list(told(self.settings).values())
 
     def make(self, problem: Problem, seed: int, **more: Any) -> Any:
         """A new instance; raises whatever it raises."""

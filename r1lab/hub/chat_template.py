@@ -13,7 +13,7 @@ from typing import Any
 from r1lab.recipe import PolicyStageConfig
 from r1lab.rollout.renderer import PROBE, R1_ZERO, THINK, Renderer, spaced
 
-TEMPLATE_FILE, GENERATION_FILE = "chat_template.jinja", "generation_config.json"
+TEMPLATE_FILE, TOKENIZER_FILE = "chat_template.jinja", "tokenizer_config.json"
 OPEN_THINK = (
     "{%- if not ns.text.rstrip().endswith(" + repr(THINK) + ") -%}"
     "{%- set ns.text = ns.text + (" + repr(THINK) + " if ns.text[-1:].isspace() else " + repr(f" {THINK}") + ") -%}"
@@ -25,12 +25,14 @@ def write(folder: Path, renderer: Renderer, stage: PolicyStageConfig) -> None:
     """Put both into a model's folder that is being made; one that cannot be said in a template keeps its own."""
     if (template := chat_template(renderer)) is not None:
         (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
-    path = folder / GENERATION_FILE
+    # Not in the generation configuration: with stop strings there `generate` fails for who hands it no tokenizer, and so
+    # do transformers' pipelines.
+    path = folder / TOKENIZER_FILE
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     strings = [*stage.sampling.stop, *stage.sampling.stop_after]
     if strings or "stop_strings" in config:
-        config |= {"stop_strings": strings or None}
-        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        config |= {"stop_strings": strings}
+        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def chat_template(renderer: Renderer) -> str | None:

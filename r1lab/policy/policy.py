@@ -105,7 +105,7 @@ class Policy:
             model = copy.deepcopy(self.model)
         else:
             model = self._load(location, dtype, seed)
-            model.to(self.accelerator.device)
+            model.to(self.accelerator.device)  # pyright: ignore[reportCallIssue]  # a decorator hides `self`
             if self.shares_prompts:  # both read one packing
                 self.shares_prompts = attention.use_packed_attention(model, self.notes.append)
         if self.accelerator.device.type == "cuda":

@@ -125,7 +125,9 @@ class Judge:
             return Verdict(None, "error", reason="its prompt is neither a text nor messages of role and content")
         weights = self.ask(prompt=prompt, completion=item.completion, answer=str(item.answer))
         if isinstance(weights, Verdict):
-            return weights
+            # Where nothing is written and the judge has an answer, it is the completion that keeps it from one.
+            is_to_blame = not isinstance(self.ask(prompt=prompt, completion="", answer=str(item.answer)), Verdict)
+            return Verdict(0.0, "unparsable", reason=weights.reason) if is_to_blame else weights
         options = [*self.config.options]
         told = ", ".join(f"{option} {weight:.3g}" for option, weight in zip(options, weights))
         best = max(weights)

@@ -138,7 +138,7 @@ class Read:
     ends: Sequence[int] = ()
     """Places of the ids behind which a step is scored."""
     characters: Sequence[int] = ()
-    """Where each step ends in the completion's text."""
+    """Where each step ends in the completion's text; the last ones may be cut off, and are worth 0."""
 
 
 class ScorersReader:
@@ -156,18 +156,19 @@ class ScorersReader:
             raise RecipeError("the scorer's tokenizer has no token that ends a text; set its eos_token")
 
     def read(self, item: Item, reads_steps: bool) -> Read | Verdict:
-        """A verdict where the text is beyond the scorer's limit, or cannot be rendered."""
+        """A verdict where the prompt is beyond the scorer's limit, or cannot be rendered. Of a completion that is too
+        long, as no recipe's own limits let it be, what fits is read: it must not leave its group by its length."""
         said = plain_text(item.completion, self.special_tokens)
         problem = Problem(item.problem_id, item.prompt, "", solution=said)
         try:
             found = self._in_steps(problem, item.completion) if reads_steps else Read(self._ids(problem, said))
         except (ValueError, KeyError, TypeError) as error:  # rows of a file may hold anything
             return Verdict(None, "error", reason=f"the scorer cannot read it: {' '.join(str(error).split())[:300]}")
-        if len(found.ids) > self.limit:
-            return Verdict(
-                None, "error", reason=f"{len(found.ids)} tokens of the scorer's, which reads at most {self.limit}"
-            )
-        return found
+        if len(found.ids) <= self.limit:
+            return found
+        if (least := len(self._ids(problem, ""))) > self.limit:
+            return Verdict(None, "error", reason=f"{least} tokens of the scorer's, which reads at most {self.limit}")
+        return Read(found.ids[: self.limit], [end for end in found.ends if end < self.limit], found.characters)
 
     def _ids(self, problem: Problem, said: str) -> Sequence[int]:
         if self.is_encoder:  # an encoder's tokenizer puts its own tokens around a text
@@ -204,4 +205,7 @@ def _checked(values: Sequence[float], read: Read) -> Said:
     """A verdict where a score is no number."""
     if not all(map(math.isfinite, values)):
         return Verdict(None, "error", reason=f"the scorer's score is {next(v for v in values if not math.isfinite(v))}")
-    return tuple(zip(read.characters, values, strict=True)) if read.ends else values[0]
+    if not read.characters:
+        return values[0]
+    unread = [0.0] * (len(read.characters) - len(values))
+    return tuple(zip(read.characters, [*values, *unread], strict=True))

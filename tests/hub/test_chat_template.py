@@ -1,14 +1,13 @@
 """A model's folder renders a question as training did: both ways give the same ids."""
 
-import json
 from pathlib import Path
 
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, pipeline
 
 import r1lab
-from r1lab.hub.chat_template import GENERATION_FILE, TEMPLATE_FILE, chat_template
+from r1lab.hub.chat_template import TEMPLATE_FILE, chat_template
 from r1lab.recipe import load
 from r1lab.rollout.renderer import Renderer
 from r1lab.stages.prepare import prepare
@@ -116,5 +115,7 @@ def test_the_folder_of_a_trained_model_has_both(tmp_path):
         messages = [{"role": "user", "content": problem.prompt}]
         ids = known.apply_chat_template(messages, tokenize=True, add_generation_prompt=True, return_dict=False)
         assert tuple(ids) == ready.renderer.render(problem)
-    assert json.loads((Path(run.model) / GENERATION_FILE).read_text())["stop_strings"] == ["\n\n", "."]
+    assert known.init_kwargs["stop_strings"] == ["\n\n", "."]
+    said = pipeline("text-generation", model=run.model)("Add. 1+1", max_new_tokens=2)
+    assert said[0]["generated_text"].startswith("Add. 1+1")
     assert (Path(run.model) / TEMPLATE_FILE).is_file()

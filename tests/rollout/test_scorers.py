@@ -69,12 +69,24 @@ def test_steps_are_lines_each_with_the_place_where_it_ends(folder):
     assert one[0][1] == pytest.approx(1 / (1 + math.exp(-whole)), abs=1e-5)
 
 
-def test_what_is_beyond_the_scorers_limit_or_no_number_is_an_error(folder, monkeypatch):
+def test_a_completion_beyond_the_scorers_limit_is_scored_by_what_fits(folder):
+    made, steps = scorer(folder), scorer(folder, reads_steps=True)
+    made.reader.limit = steps.reader.limit = 20
+    ids = made.reader.renderer.tokenizer("Q: 1+1\nA: " + "2" * 40, add_special_tokens=False)["input_ids"][:20]
+    by_hand = made.model(torch.tensor([ids])).logits.item()
+    assert made.score(items("2", "2" * 40))[1] == pytest.approx(by_hand, abs=1e-4)
+    (said,) = steps.score(items("2\n" + "3" * 40 + "\n4"))
+    assert [end for end, _ in said] == [2, 43, 44] and said[0][1] > 0 and [score for _, score in said[1:]] == [0, 0]
+    (said,) = steps.score(items("2" * 40))
+    assert said == ((40, 0.0),)
+
+
+def test_a_prompt_beyond_the_scorers_limit_or_no_number_is_an_error(folder, monkeypatch):
     made = scorer(folder)
-    made.reader.limit = 20
-    short, long = made.score(items("2", "2" * 40))
-    assert isinstance(short, float) and isinstance(long, Verdict) and long.status == "error"
-    assert "which reads at most 20" in long.reason
+    made.reader.limit = 5
+    (long,) = made.score(items("2"))
+    assert isinstance(long, Verdict) and long.status == "error" and "which reads at most 5" in long.reason
+    made.reader.limit = 100
     monkeypatch.setattr(made, "_forward", lambda batch: [[float("inf")] for _ in batch])
     (said,) = made.score(items("2"))
     assert (said.status, said.reason) == ("error", "the scorer's score is inf")
@@ -109,13 +121,21 @@ def test_what_a_judge_is_asked_is_filled_in_once_and_spells_no_special_token():
     assert text == "{completion} {prompt} {x}?"
 
 
+@pytest.mark.parametrize("why", [[0.1, 0.2], [float("nan"), 0.2], None])
+def test_a_completion_that_keeps_a_judge_from_an_answer_scores_zero(monkeypatch, why):
+    made = judge(least=0.5)
+    monkeypatch.setattr(made.model, "weights", lambda text: why if "say maybe" in text else [0.9, 0.05])
+    said = made.score(items("2", "say maybe"))
+    assert [(each.status, each.score) for each in said] == [("correct", 1.0), ("unparsable", 0.0)]
+
+
 def test_a_judge_that_answers_neither_option_gives_an_error_and_remembers_it(monkeypatch):
     made = judge(least=0.5)
     calls = []
     monkeypatch.setattr(made.model, "weights", lambda text: calls.append(text) or [0.1, 0.2])
     said = made.score([*items("2", "2"), *items("3")])
     assert [each.status for each in said] == ["error"] * 3 and "together 0.3" in said[0].reason
-    assert len(calls) == 2, "a text is asked about once"
+    assert len(calls) == 3, "a text is asked about once, and once without the completion"
     monkeypatch.setattr(made.model, "weights", lambda text: [float("nan"), 0.2])
     assert made.score(items("4"))[0].status == "error"
     monkeypatch.setattr(made.model, "weights", lambda text: None)
