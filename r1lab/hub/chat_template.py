@@ -25,8 +25,8 @@ def write(folder: Path, renderer: Renderer, stage: PolicyStageConfig) -> None:
     """Put both into a model's folder that is being made; one that cannot be said in a template keeps its own."""
     if (template := chat_template(renderer)) is not None:
         (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
-    # Not in the generation configuration: with stop strings there `generate` fails for who hands it no tokenizer, and so
-    # do transformers' pipelines.
+    # Not in the generation configuration: with stop strings there `generate` fails for who hands it no tokenizer, and
+    # so do transformers' pipelines.
     path = folder / TOKENIZER_FILE
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     strings = [*stage.sampling.stop, *stage.sampling.stop_after]

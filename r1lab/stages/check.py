@@ -199,6 +199,11 @@ def check_episodes(stage: AnyStageConfig, built: objective.Objective) -> None:
             f"objective: preset {stage.objective.preset!r} begins completions with a part of a demonstration, which an "
             "episode of turns (environment, tools) has not; take another preset"
         )
+    if played and built.step_credit and built.step_credit.source != "environment":
+        raise RecipeError(
+            f"objective.credit.source: {built.step_credit.source!r} tells steps of a text apart, and an episode's "
+            "(environment, tools) has its turns for steps; take source: environment"
+        )
     both = {**stage.data, **stage.eval.sets}
     played |= environment.of_sources(stage, stage.eval.sets)
     for name, source in both.items():

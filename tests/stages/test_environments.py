@@ -58,6 +58,7 @@ def ready(tmp_path):
         ({"environment": GUESS, "objective": {"preset": "uft"}}, "begins completions with a part of a demonstration"),
         ({"environment": GUESS, "objective": {"preset": "prefix_rft"}}, "begins completions with a part"),
         ({"environment": GUESS, "objective": {"preset": "bread"}}, "begins completions with a part"),
+        ({"environment": GUESS, "objective": {"credit": "steps"}}, "take source: environment"),
         ({"tools": ["mytools:bare"]}, "no type hint for 'a'"),
         ({"tools": ["mytools:add", "mytools:add"]}, "two tools are named 'add'"),
         ({"tools": ["mytools:eos"], "max_new_tokens": 8, "environment": None}, "like a special token"),
