@@ -109,7 +109,7 @@ class Policy:
             if self.shares_prompts:  # both read one packing
                 self.shares_prompts = attention.use_packed_attention(model, self.notes.append)
         if self.accelerator.device.type == "cuda":
-            model.to(dtype=self.compute_dtype)
+            model.to(dtype=self.compute_dtype)  # pyright: ignore[reportCallIssue]
         return model.requires_grad_(False)
 
     @cached_property

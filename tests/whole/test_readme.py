@@ -217,7 +217,7 @@ def test_every_option_within_a_sentence_exists():
 
 def test_the_cheap_commands_run_as_written(run, prepared):
     cheap = [given for given in commands() if given[0] not in NOT_RUN or {"--dry-run", "--explain"} & {*given}]
-    cheap = [given for given in cheap if "code" not in given]
+    cheap = [given for given in cheap if "code" not in given and "--from" not in given]  # which reads a run
     cheap = [given for given in cheap if given[0] != "train" or given[1] in ("my.yaml", "--explain")]
     assert {given[0] for given in cheap} == {"verify", "audit", "methods", "train", "convert"} and len(cheap) >= 8
     printed = run(cheap)
