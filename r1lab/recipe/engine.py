@@ -13,7 +13,7 @@ class EngineConfig(Config):
     kind: Annotated[str, RESULT] = "auto"
     """auto, local, vllm, server, or a dotted path; auto: vllm where it is there and worth it, else local."""
     urls: Annotated[tuple[str, ...], ROUNDING] = ()
-    """vLLM servers, as `r1lab serve` starts them (server)."""
+    """Servers, as `r1lab serve` starts them (server)."""
     key_env: Annotated[str | None, FREE] = None
     """Environment variable that holds the servers' key (server)."""
     deadline: Annotated[Above, FREE] = 120.0

@@ -124,7 +124,7 @@ def test_a_recipe_of_evaluation_alone_makes_no_model_and_says_what_it_costs(tmp_
     ([{"kind": "eval", "eval": {**SETS, "keep_best": "eval/test/avg"}}], "makes no model"),
     ([{"kind": "eval", "eval": SETS}, {"kind": "sft", "from": "eval"}], "is an eval stage, which makes no model"),
     ([{"kind": "eval", "eval": SETS, "from": "sft"}], "'sft' is no earlier stage"),
-    ([{"kind": "evil"}], "must be one of sft, rl, reject, eval"),
+    ([{"kind": "evil"}], "must be one of sft, rl, reject, judge, eval"),
 ])  # fmt: skip
 def test_a_mistake_is_refused_in_one_line(tmp_path, stages, says):
     with pytest.raises(RecipeError) as error:

@@ -121,7 +121,7 @@ def test_a_run_without_signal_ends_in_one_warning_with_the_remedy(run):
     (row,), said = run(verifier="checks:never")
     assert row["update/grad_norm"] == 0
     (warning,) = [line for line in said if line.startswith("warning: ")]
-    assert said[-1] == warning and "stage rl learned nothing: in its only step every reward was 0" in warning
+    assert said[-1] == warning and "no_signal: learned nothing: in its only step every reward was 0" in warning
     assert "no completion was right: take easier problems" in warning
 
 

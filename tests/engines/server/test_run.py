@@ -65,7 +65,7 @@ def test_a_server_killed_in_a_step_costs_no_draw(train, servers):
     drawn = [member.rollout.request.id for group in block for member in group.drawn.members]
     assert len(drawn) == len(set(drawn)) == 16
     (note,) = json.loads((run.path / "manifest.json").read_text())["notes"]
-    assert note.startswith(f"rollouts come from vLLM servers: {first.url} (float32, 4 at once, seeds), ")
+    assert note.startswith(f"rollouts come from servers: {first.url} (float32, 4 at once, seeds), ")
 
 
 def wrong(train, tmp_path, engine):
