@@ -2,7 +2,8 @@
 
 Every call is a run of its own: what the calls before it did is done again, silently, in a fresh jail. So state lasts
 through an episode, a run that was killed leaves nothing behind, and the same calls give the same answers: hashing is
-fixed, `random` and numpy are seeded, addresses are masked. A call that hit a limit is not done again.
+fixed, `random` and numpy are seeded, addresses are masked. A call that hit a limit, or ended its process by itself, is
+not done again.
 """
 
 import json
@@ -48,7 +49,11 @@ except BaseException as _error:
     _lines = [f"line {each.lineno}, in {each.name}" for each in _frames[-3:]]
     print("\\n".join([*_lines, *traceback.format_exception_only(_error)]).rstrip(), file=sys.stderr)
     sys.exit(1)
+finally:
+    print("\\0end", file=_errors, flush=True)
 """
+END = b"\0end\n"
+"""What the driver says last: without it the process ended inside the program, which would end the next call too."""
 
 
 class PythonTool:
@@ -66,19 +71,23 @@ class PythonTool:
         calls = json.dumps({"seed": self.seed, "before": self.before, "code": code})
         outcome = self.sandbox.run(Program(DRIVER, files={"calls.json": calls}), self.limits)
         self.left -= outcome.wall_seconds
-        if not outcome.is_limit and outcome.status != "killed":
+        has_ended = END in outcome.stderr
+        if has_ended and not outcome.is_limit and outcome.status != "killed":
             self.before.append(code)
-        return _text(outcome), outcome.status
+        is_cut_short = outcome.status == "ok" and not has_ended
+        return _text(outcome, is_cut_short), "failed" if is_cut_short else outcome.status
 
 
-def _text(outcome: Outcome) -> str:
+def _text(outcome: Outcome, is_cut_short: bool) -> str:
     printed = outcome.stdout.decode("utf-8", "replace")
     told = [printed.rstrip("\n")] if printed.strip() else []
     if outcome.is_limit:
         told.append("error: too slow" if outcome.status == "timeout" else f"error: over its {outcome.status} limit")
     elif outcome.status == "killed":
         told.append(f"error: killed by signal {outcome.signal}")
+    elif is_cut_short:
+        told.append("error: the program ended its own process; what it defined is lost")
     elif outcome.status == "failed":
-        lines = outcome.stderr.decode("utf-8", "replace").strip().splitlines()
+        lines = outcome.stderr.replace(END, b"").decode("utf-8", "replace").strip().splitlines()
         told.append("\n".join(lines[-MAX_ERROR_LINES:]) or f"error: exit code {outcome.exit_code}")
     return ADDRESS.sub("0x...", "\n".join(told)) or "(nothing was printed)"

@@ -83,6 +83,15 @@ def test_a_flood_of_output_is_cut_or_ended(play):
     assert "error: over its output limit" in flood["observation"]
 
 
+@pytest.mark.parametrize("ends", [
+    "import os; os._exit(0)", "import os, sys; os.execv(sys.executable, [sys.executable, '-c', '1'])",
+])  # fmt: skip
+def test_a_call_that_ends_its_own_process_ends_no_later_one(play, ends):
+    _, first, after, left = play(["python"], run("x = 1"), run(ends), run("print(x)"), run("import sys; sys.exit()"))
+    assert "error: " in first["observation"] and after["observation"] == "1"
+    assert "error" not in left["observation"]
+
+
 @pytest.mark.skipif(not HOSTILE, reason="hostile programs lie in $R1LAB_SHARED/cases/programs")
 @pytest.mark.slow
 @pytest.mark.parametrize("path", HOSTILE, ids=lambda path: path.stem)
