@@ -1,8 +1,6 @@
-"""What rates of wrong verdicts training was found to tolerate, to be read beside a verifier's measured ones. Figures of
-experiments alone (`experiments/results/noise_addition`: R1-Zero at 300,000 tokens, three seeds, noise by chance)."""
+"""What rates of wrong verdicts training was found to tolerate, to be read beside a verifier's measured ones: of R1-Zero
+on addition, 300,000 tokens, three seeds, noise by chance (`experiments/results/noise_addition`). What a policy learns to
+exploit is another thing."""
 
-TOLERATED = {
-    "false_positive": "10 % on addition (81.8 % right at the end against 82.6 % at 2 %, not separated; 30 % costs 5)",
-    "false_negative": "50 % on addition (85.9 % right at the end against 82.7 % at none, not separated)",
-}
-"""By rate: what training with so many verdicts turned round still gained, on which task, with its interval."""
+TOLERATED = {"false_positive": "0.1, not 0.3 (addition)", "false_negative": "0.5 (addition)"}
+"""By rate: up to where the score at the end was not separated from that of a verifier (almost) without noise."""
