@@ -118,8 +118,8 @@ class ServerEngine(Engine):
             for request in requests
             if not border.needs_sampling(request)
         )
+        self.batches = [*self.unanswered(), *self.batched(sampled)]  # an evaluation's ids come again and again
         self.open |= {request.id: request for request in sampled}
-        self.batches += self.batched(sampled)
         self.share_out()
 
     def completed(self) -> Iterator[Rollout]:
@@ -160,12 +160,16 @@ class ServerEngine(Engine):
             elif own:
                 yield from ((number, [request]) for request in own)
 
+    def unanswered(self) -> list[tuple[int, list[Request]]]:
+        """Batches of which a request is open."""
+        return [each for each in self.batches if any(request.id in self.open for request in each[1])]
+
     def share_out(self) -> None:
         """Queue every batch with an open request that no server works on at the server that it belongs to."""
         self.sharers = alive = self.fleet.alive
         flying = {request_id for server in alive for request_id in server.flights}
         self.waiting = {server.url: deque() for server in alive}
-        self.batches = [each for each in self.batches if any(request.id in self.open for request in each[1])]
+        self.batches = self.unanswered()
         for number, batch in self.batches if alive else ():
             if batch[0].id not in flying:
                 home = self.fleet.servers[number]

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,15 @@ def test_rollouts_are_those_of_the_local_engine(lab, tokenizer, serve, connect):
         assert (ours.completion_ids, ours.finish, ours.text) == (theirs.completion_ids, theirs.finish, theirs.text)
         np.testing.assert_allclose(ours.engine_logprobs, theirs.engine_logprobs, atol=1e-5)
         assert set(ours.version.tolist()) == {3}
+
+
+def test_requests_whose_ids_were_answered_before_are_sampled_anew_and_once(lab, serve, connect):
+    server = serve()
+    engine, _ = connect(server)
+    asked = [lab.groups(), [replace(each, seed=each.seed + 1) for each in lab.groups()]]
+    first, other, again = (once(engine, each) for each in (*asked, asked[0]))
+    assert lab.ids(first) == lab.ids(again) != lab.ids(other)
+    assert set(server.served.values()) == {3}
 
 
 def test_forced_tokens_come_first_and_are_not_sampled(lab, serve, connect):
