@@ -57,6 +57,7 @@ def test_every_verdict_of_a_lenient_one_flips_one_way(run):
     assert figures["rows"][0]["new"]["score"] == 1.0 and figures["rows"][0]["right_to"] == "new"
 
 
+@pytest.mark.slow
 def test_an_advantage_that_changes_sign_is_counted(run):
     assert 1 <= judged(run, contrary)["groups"]["sign"] <= judged(run, always)["groups"]["lost"]
 

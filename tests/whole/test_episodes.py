@@ -102,8 +102,10 @@ def test_two_runs_alike_give_the_same_bytes_whatever_tools_take(folder, straight
     "death",
     [
         "import r1lab.rollout.episode as owner; at_call(owner.Episode, 'wait', 30)",
-        "import r1lab.environments.host as owner; at_call(owner.PlayedWorld, 'step', 50)",
-        "import r1lab.run.journal as owner; at_call(owner, 'write_samples', 2)",
+        pytest.param(
+            "import r1lab.environments.host as owner; at_call(owner.PlayedWorld, 'step', 50)", marks=pytest.mark.slow
+        ),
+        pytest.param("import r1lab.run.journal as owner; at_call(owner, 'write_samples', 2)", marks=pytest.mark.slow),
     ],
     ids=["while a world answers", "while a world is asked", "behind the journal"],
 )

@@ -97,7 +97,7 @@ def test_signs_of_life_keep_a_long_batch_from_being_given_up(lab, tokenizer, sta
     advance = server.engine.advance
 
     def slowly():
-        threading.Event().wait(0.1)
+        threading.Event().wait(0.05)
         return advance()
 
     monkeypatch.setattr(server.engine, "advance", slowly)
