@@ -172,5 +172,5 @@ class ConfinedWorld:
     def _stepped(self, text: str) -> Answer:
         try:
             return as_answer(self._target.step(text), self._environment.path)
-        except Exception as error:
+        except Exception as error:  # the same
             return Broken("error", f"{type(error).__name__}: {error}")

@@ -141,9 +141,7 @@ class TrainVerification(Verification):
         if (failure := rollout.failure) is not None:  # no verifier was asked
             return done(failure)
         if control.kind == "random":
-            future: Future[Verdict] = Future()
-            future.set_result(control.by_chance(chance_of(problem, rollout.text, self.seed)))
-            return future
+            return done(control.by_chance(chance_of(problem, rollout.text, self.seed)))
         asked = replace(problem, answer=self.answers[problem.id], solution=None) if self.answers else problem
         item = item_of(asked, rollout.text, rollout.finish, rollout.num_sampled, rollout.about_turns)
         future = self.pool.submit(item, control.key or problem.verifier, asked.solution)
@@ -163,17 +161,17 @@ def changed_future(future: Future[Verdict], change: Callable[[Verdict], Verdict]
     """The verdict to come, changed; cancelled with each other."""
     after: Future[Verdict] = Future()
 
-    def settle(done: Future[Verdict]) -> None:
-        if done.cancelled():
+    def settle(before: Future[Verdict]) -> None:
+        if before.cancelled():
             after.cancel()
         elif after.set_running_or_notify_cancel():  # False once it was cancelled itself
-            if (error := done.exception()) is not None:
+            if (error := before.exception()) is not None:
                 after.set_exception(error)
             else:
-                after.set_result(change(done.result()))
+                after.set_result(change(before.result()))
 
     future.add_done_callback(settle)
-    after.add_done_callback(lambda done: done.cancelled() and future.cancel())
+    after.add_done_callback(lambda it: it.cancelled() and future.cancel())
     return after
 
 
