@@ -106,6 +106,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 def test_one_step_agrees_whatever_the_rounding_knobs(tmp_path):
     small = {"steps": 1, "eval": {}}
     rows = [train(tmp_path / name, **small, **change).metrics[-1] for name, change in VARIANTS.items()]

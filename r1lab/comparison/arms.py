@@ -92,7 +92,10 @@ def sweep_argument(given: str) -> SweepArgument:
     key, equals, text = given.partition("=")
     values = tuple(dict.fromkeys(listed(text)))
     if not key or not equals or "" in values or len(values) < 2:
-        raise RecipeError(f"--sweep {given!r} is not key=value,value: one key, such as data.limit=8,32,128")
+        raise RecipeError(
+            f"--sweep {given!r} is not key=value,value: one key and two values or more that differ, "
+            "such as data.limit=8,32,128"
+        )
     return SweepArgument(key, values)
 
 
@@ -106,7 +109,7 @@ def swept(given: str | Path | dict, overrides: Sequence[str], sweep: SweepArgume
         return [alone]
     if kind is not RESULT:
         raise RecipeError(
-            f"--sweep {sweep.key}: {kind.name.lower()}, it {kind.value}; sweep one that changes what is computed"
+            f"--sweep {sweep.key} is of the kind {kind.name} ({kind.value}); sweep a key that changes what is computed"
         )
     arms = []
     for value in sweep.values:

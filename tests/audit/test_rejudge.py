@@ -16,19 +16,7 @@ SMALL = {
     "threads": 1, "workers": {"count": 1}, "steps": 2, "print_samples": 0,
     "eval": {"at_start": False, "sets": {"test": {"task": "addition", "split": "eval", "size": 6}}},
 }  # fmt: skip
-
-
-def always(completion: str, answer: str) -> bool:
-    return True
-
-
-def never(completion: str, answer: str) -> bool:
-    return False
-
-
-def contrary(completion: str, answer: str) -> bool:
-    """Right where the task's own verifier says wrong, nearly."""
-    return not completion.rstrip().endswith(answer)
+ALWAYS, CONTRARY = "tests.audit.known_verdicts:always", "tests.audit.known_verdicts:contrary"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +36,7 @@ def test_the_same_verifier_flips_nothing(run):
 
 
 def test_every_verdict_of_a_lenient_one_flips_one_way(run):
-    before, figures = judged(run, "numeric")["counts"], judged(run, always)
+    before, figures = judged(run, "numeric")["counts"], judged(run, ALWAYS)
     assert figures["counts"]["right to the new alone"] == before["right to neither"] > 0
     assert figures["counts"]["right to the stored alone"] == 0
     low, high = (figures["shares"]["flipped"][key] for key in ("low", "high"))
@@ -59,7 +47,7 @@ def test_every_verdict_of_a_lenient_one_flips_one_way(run):
 
 @pytest.mark.slow
 def test_an_advantage_that_changes_sign_is_counted(run):
-    assert 1 <= judged(run, contrary)["groups"]["sign"] <= judged(run, always)["groups"]["lost"]
+    assert 1 <= judged(run, CONTRARY)["groups"]["sign"] <= judged(run, ALWAYS)["groups"]["lost"]
 
 
 def test_the_last_steps_alone_and_an_evaluation(run):

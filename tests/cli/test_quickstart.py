@@ -24,6 +24,7 @@ def check(summary: dict, out, apart: float) -> None:
     assert (out / "report" / "index.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_small_quickstart_ends_in_a_table_a_report_and_a_summary(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(figures, "CHARTS", figures.CHARTS[:2])  # all of them: test_report.py
     out = tmp_path / "quick"

@@ -51,8 +51,8 @@ def test_values_may_be_lists_and_mappings():
 @pytest.mark.parametrize(("text", "says"), [
     ("data.limit", "is not key=value,value"), ("data.limit=8", "is not key=value,value"), ("=1,2", "is not key="),
     ("data.limit=8,8", "is not key=value,value"), ("data.limit=8,", "is not key=value,value"),
-    ("eval.n=1,2", "--sweep eval.n: free, it leaves the bytes of the metrics as they are; sweep one that changes"),
-    ("threads=1,2", "--sweep threads: rounding, it the same"), ("data.limit=0,8", "data.*limit"),
+    ("eval.n=1,2", r"--sweep eval.n is of the kind FREE \(leaves the bytes of the metrics as they are\); sweep a key"),
+    ("threads=1,2", r"--sweep threads is of the kind ROUNDING \(the same"), ("data.limit=0,8", "data.*limit"),
     ("learning_rate=fast,slow", "learning_rate"),
 ])  # fmt: skip
 def test_a_sweep_that_is_none_is_refused(text, says):
@@ -131,7 +131,7 @@ def test_pairs_are_those_of_a_value_and_of_a_control():
 MISTAKES = {
     "controls of what only imitates": (["sft_only", "zero", "--controls", "random"], "sft_only only imitates (sft)"),
     "a key that is none": (["zero", "sft_then_rl", "--sweep", "data.limmit=1,2"], "no recipe has this key"),
-    "a key that is no result": (["zero", "sft_then_rl", "--sweep", "eval.n=1,2"], "--sweep eval.n: free"),
+    "a key that is no result": (["zero", "sft_then_rl", "--sweep", "eval.n=1,2"], "--sweep eval.n is of the kind FREE"),
     "a match that is none": (["zero", "sft_then_rl", "--match", "seconds"], "one of tokens, flops, problems"),
     "flops without a budget": (["zero", "sft_then_rl", "--match", "flops"], "set one for all: stop.max_flops=N"),
     "neither end nor best": (["zero", "sft_then_rl", "--by", "first"], "end or best"),

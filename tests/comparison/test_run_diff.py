@@ -12,14 +12,7 @@ from r1lab.errors import RecipeError, RunError
 from r1lab.run import journal
 
 ROWS = [{"id": f"p{n}", "question": f"{n}+{n + 1}", "answer": str(2 * n + 1)} for n in range(4)]
-
-
-def lenient(completion: str, answer: str) -> bool:
-    return any(digit in completion for digit in answer)
-
-
-def strict(completion: str, answer: str) -> bool:
-    return completion.strip().startswith(answer)
+LENIENT, STRICT = "tests.comparison.part_verdicts:lenient", "tests.comparison.part_verdicts:strict"
 
 
 def trained(folder, rows=ROWS, **knobs):
@@ -27,7 +20,7 @@ def trained(folder, rows=ROWS, **knobs):
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = {"path": str(folder / "rows.jsonl"), "columns": {"prompt": "question", "id": "id"}}
     recipe = {
-        "name": "parted", "data": source, "verifier": f"{__name__}:lenient", "prompt": {"format": "Q: {prompt}\nA:"},
+        "name": "parted", "data": source, "verifier": LENIENT, "prompt": {"format": "Q: {prompt}\nA:"},
         "max_new_tokens": 8, "prompts_per_step": 2, "group_size": 4, "threads": 1, "workers": {"count": 1}, "steps": 2,
         "print_samples": 0, "learning_rate": 1e-3, "optimizer": {"warmup_updates": 0}, "objective": {"preset": "grpo"},
     }  # fmt: skip
@@ -57,7 +50,7 @@ KNOBS = {
     "temperature": ({"temperature": 0.8}, "stages.rl.temperature", ("sampling", 1, 0), "temperature: 1.0"),
     "length": ({"max_new_tokens": 7}, "stages.rl.max_new_tokens", ("sampling", 1, 0), "max_new_tokens: 8"),
     "group size": ({"group_size": 3}, "stages.rl.group_size", ("sampling", 1, 0), "group_size: 4"),
-    "verifier": ({"verifier": f"{__name__}:strict"}, "verifiers.", ("verdict", 1, 0), "status"),
+    "verifier": ({"verifier": STRICT}, "verifiers.", ("verdict", 1, 0), "status"),
     "reward": ({"reward": {"score": 2.0}}, "stages.rl.reward.score", ("reward", 1, 0), "parts"),
     "advantage": ({"objective": {"preset": "grpo", "advantage": "rloo"}}, "objective.advantage", ("advantage", 1, 0),
                   "advantage: "),
@@ -70,7 +63,11 @@ KNOBS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KNOBS)
+FAST = ("temperature", "verifier", "advantage", "learning rate", "prompts")
+"""One of each layer."""
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in KNOBS])
 def test_one_knob_is_named_with_its_layer(base, tmp_path, name):
     knobs, line, wanted, said = KNOBS[name]
     found, place = parted(base, trained(tmp_path, **knobs))

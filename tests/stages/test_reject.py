@@ -93,6 +93,7 @@ def test_a_reject_stage_alone_leaves_a_dataset_and_no_model(tmp_path):
     assert (longer.path / data).read_bytes() == (straight.path / data).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_budget_ends_the_stage_with_a_smaller_step_and_may_be_raised(tmp_path):
     data = {**BASE["data"], "size": 64}
     short = train(tmp_path, SAMPLE, data=data, stop={"max_tokens": 1500})

@@ -114,6 +114,7 @@ def test_the_card_scores_a_completion(run, capsys, monkeypatch):
     assert re.search(r"'label': 'reward', 'score': -?\d", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_the_report_shows_its_calibration(run, tmp_path):
     page = report([run.path], tmp_path).read_text()
     assert "Calibration" in page and (tmp_path / "calibration.png").is_file()

@@ -181,7 +181,11 @@ def test_of_pairs_the_revision_is_chosen(tmp_path):
     assert rows and all(row["chosen_index"] == row["rejected_index"] + 4 for row in rows)
 
 
-@pytest.mark.parametrize("stage", [PROBLEMS, PAIRS, REVISED, JUDGED], ids=["problems", "pairs", "revised", "judged"])
+@pytest.mark.parametrize("stage", [
+    pytest.param(PROBLEMS, marks=pytest.mark.slow, id="problems"), pytest.param(PAIRS, id="pairs"),
+    pytest.param(REVISED, marks=pytest.mark.slow, id="revised"),
+    pytest.param(JUDGED, marks=pytest.mark.slow, id="judged"),
+])  # fmt: skip
 def test_a_stage_that_goes_on_writes_the_same_bytes(tmp_path, monkeypatch, stage):
     monkeypatch.setattr("r1lab.stages.sampling.Judge", Scripted)
     monkeypatch.setattr("r1lab.stages.build.made", lambda spec, location: Scripted(len))

@@ -88,6 +88,7 @@ def test_episodes_and_plain_problems_train_in_one_run(straight):
     assert "eval/held/avg" in rows[-1] and {row["status"] for row in table} >= {"correct"}
 
 
+@pytest.mark.slow
 def test_two_runs_alike_give_the_same_bytes_whatever_tools_take(folder, straight):
     again = folder / "again"
     r1lab.train(str(folder / "recipe.yaml"), f"out={again}")

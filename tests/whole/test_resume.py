@@ -140,6 +140,7 @@ def test_the_same_recipe_twice_gives_the_same_bytes(start, unbroken, tmp_path):
     assert weights(tmp_path / "run") == weights(unbroken)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_figures(start, unbroken, tmp_path):
     assert start(tmp_path / "run", seed=1) == 0
     assert figures(tmp_path / "run") != figures(unbroken)
@@ -204,6 +205,7 @@ def test_signals_around_evaluations_repeat_no_update_and_change_nothing(start, t
     check_signalled(start, tmp_path / "run", tmp_path / "unbroken", SIGNALS, stages=EVALUATED_OFTEN)
 
 
+@pytest.mark.slow
 def test_raising_the_steps_of_a_finished_run_goes_on(start, unbroken, tmp_path):
     shorter = [RECIPE["stages"][0], {**RECIPE["stages"][1], "steps": 2}]
     assert start(tmp_path / "raised", stages=shorter) == 0

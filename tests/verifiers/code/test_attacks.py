@@ -93,6 +93,7 @@ def test_a_function_that_changes_its_arguments_does_not_change_what_is_expected(
     assert judge("def f(x): x.clear()", in_place)[0].score == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bubblewrap.find() is None, reason="bubblewrap is not installed")
 def test_a_part_of_them_passes_no_test_under_bubblewrap_either():
     settings = {"use": "code", "time_limit": 0.3, "isolation": "bubblewrap"}
