@@ -5,10 +5,6 @@ def always(completion: str, answer: str) -> bool:
     return True
 
 
-def never(completion: str, answer: str) -> bool:
-    return False
-
-
 def contrary(completion: str, answer: str) -> bool:
     """Right where the task's own verifier says wrong, nearly."""
     return not completion.rstrip().endswith(answer)
