@@ -61,10 +61,6 @@ def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig
     if knobs.kind != "auto":
         plugin.find(ENGINES, knobs.kind, "engine.kind")
     if knobs.kind == "server":
-        if ranks.size() > 1:
-            raise RecipeError(
-                f"engine.kind: server feeds one process, and {ranks.size()} were started; use one, or local or vllm"
-            )
         return _check_servers(knobs, config)
     if knobs.kind in ("auto", "vllm") and knobs.tensor_parallel > 1 and ranks.size() > 1:
         raise RecipeError(
@@ -106,7 +102,12 @@ def open_engine(
         engine = make(name, policy.model, policy.tokenizer, text_of=text_of, **told, **settings(name, knobs, policy))
     except ValueError as error:
         raise RecipeError(f"engine: {error}") from None
-    for trait in ("has_own_layout", "takes_adapter", "weights_follow"):  # of a plug-in that does not inherit
+    for trait in (
+        "has_own_layout",
+        "shared_names",
+        "takes_adapter",
+        "weights_follow",
+    ):  # of a plug-in that does not inherit
         if not hasattr(engine, trait):
             setattr(engine, trait, getattr(Engine, trait))
     return engine

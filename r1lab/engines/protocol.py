@@ -24,6 +24,9 @@ class Engine(Protocol):
     """The policy's version (optimizer updates so far) of the weights held; -1 before the first `sync`."""
     has_own_layout: bool = False
     """It repacks weights or fetches them from elsewhere: each sync is probed, by `vocabulary`, `context`, `dtype`."""
+    shared_names: Sequence[str] = ()
+    """Of what samples for all ranks of a run, where an engine's own weights are not this process's alone: draw n is
+    number n's, modulo how many there are, and a probe asks each."""
     takes_adapter: bool = False
     """A LoRA adapter comes as its matrices instead of merged into the weights."""
     weights_follow: bool = False

@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1lab.distributed import ranks
+from r1lab.distributed.partition import by_draw
 from r1lab.engines.protocol import Engine, NamedTensors
 from r1lab.errors import RunError
 from r1lab.records import Request, RequestId, Rollout, Sample, Sampling
@@ -85,22 +86,30 @@ def send(
 
 
 def probe(engine, version: int, trainer: ScorerProtocol) -> float:
-    """Mean |log p of the policy - log p of the engine| on the fixed batch. RunError past its bound."""
-    requests = probe_requests(engine.vocabulary, engine.context, trainer.temperature)
+    """Mean |log p of the policy - log p of the engine| on the fixed batch. RunError past its bound.
 
-    def sampled() -> list[Rollout]:
-        engine.submit(requests)
+    Every rank's engine by every rank, where each has its own; of servers that all ranks share every one by all.
+    """
+    names = engine.shared_names or ("the engine",)
+    requests = probe_requests(engine.vocabulary, engine.context, trainer.temperature, len(names))
+
+    def sampled(own: list[Request]) -> list[Rollout]:
+        engine.submit(own)
         rollouts = {rollout.request.id: rollout for rollout in engine.completed()}
-        return [rollouts[request.id] for request in requests]
+        return [rollouts[request.id] for request in own]
 
-    # Every rank's engine by every rank: the trainer scores what all of them give it.
-    everyone = [rollout for of_rank in ranks.gather(sampled) for rollout in of_rank]
-    return prove(everyone, version, trainer, engine.dtype)
+    if engine.shared_names:
+        everyone = ranks.shared_out(requests, by_draw, sampled)
+    else:
+        everyone = [rollout for of_rank in ranks.gather(lambda: sampled(requests)) for rollout in of_rank]
+    gaps = []
+    for number, name in enumerate(names):
+        its_own = [rollout for rollout in everyone if rollout.request.id.draw % len(names) == number]
+        gaps.append(prove(its_own, version, trainer, engine.dtype, name))
+    return sum(gaps) / len(gaps)
 
 
-def prove(
-    sampled: Sequence[Rollout], version: int, trainer: ScorerProtocol, dtype: torch.dtype, whose: str = "the engine"
-) -> float:
+def prove(sampled: Sequence[Rollout], version: int, trainer: ScorerProtocol, dtype: torch.dtype, whose: str) -> float:
     """Mean gap of rollouts of the fixed batch by `whose` engine, which computes in `dtype`. RunError past its bound."""
     wrong = sorted({int(number) for rollout in sampled for number in rollout.version} - {version})
     if wrong:
@@ -125,12 +134,15 @@ def differences(rollouts: Sequence[Rollout], trainer: ScorerProtocol) -> list[np
     ]
 
 
-def probe_requests(vocabulary: int, context: int, temperature: float) -> list[Request]:
-    """The fixed batch, the same for every sync of a model: random tokens, from seeds of their own."""
+def probe_requests(vocabulary: int, context: int, temperature: float, copies: int = 1) -> list[Request]:
+    """The fixed batch, the same for every sync of a model: random tokens, from seeds of their own. Once for each of
+    several copies of the weights: draw n is copy n mod `copies`'s."""
     requests = []
-    for draw, length in enumerate(PROMPT_TOKENS):
-        seed = derive(0, "probe", draw)
+    for number, length in enumerate(PROMPT_TOKENS):
+        seed = derive(0, "probe", number)
         tokens = np.random.default_rng(seed).integers(vocabulary, size=max(1, min(length, context - NEW_TOKENS)))
         sampling = Sampling(temperature, max_new_tokens=NEW_TOKENS)
-        requests.append(Request(RequestId("probe", draw, 0), "-", tuple(tokens.tolist()), seed, sampling))
+        for copy in range(copies):
+            name = RequestId("probe", number * copies + copy, 0)
+            requests.append(Request(name, "-", tuple(tokens.tolist()), seed, sampling))
     return requests

@@ -17,7 +17,7 @@ from r1lab.records import Rollout, Sample
 
 class LogprobScorer:
     """Scores completions by one plain forward each, as the check of a sync asks. Not how training scores
-    (`Policy.score`): a server that comes back in the middle of a step is checked without the trainer."""
+    (`Policy.score`)."""
 
     temperature: float = 1.0
 

@@ -138,12 +138,6 @@ class Server:
         route, body = (GENERATE_BATCH, {"requests": bodies}) if self.facts.batches else (GENERATE, bodies[0])
         threading.Thread(target=self._read, args=(flight, route, body, self.life), daemon=True).start()
 
-    def sample(self, request: Request, label: str) -> ServerAnswer:
-        """One request, waited for. Gone and ServerRefusal as the wire raises them."""
-        answer = ServerAnswer()
-        answer.take(self.wire.post(GENERATE, self._body(request, label))["choices"][0])
-        return answer
-
     def _body(self, request: Request, label: str) -> dict:
         parameters = vllm_requests.parameters(request, self.eos) | {"stream_interval": STREAM_TOKENS}
         if not self.facts.seeds:

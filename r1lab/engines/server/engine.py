@@ -6,7 +6,7 @@ another one gets the whole of it: what is computed together never depends on who
 started anew is told by a broken connection, by `deadline` seconds of silence or by the label of the weights that it
 sampled with; what it was working on is void and sampled again, by another server or by itself once it is back and has
 the weights. So a request is answered once: with the first whole answer from a server that has not been given up since
-it was sent.
+it was sent. Each rank of a run asks the servers for its own draws; the weights are sent by rank 0.
 """
 
 import sys
@@ -17,18 +17,17 @@ from uuid import uuid4
 
 import torch
 
+from r1lab.distributed import ranks
 from r1lab.engines import rollouts as border
 from r1lab.engines.protocol import Engine, NamedTensors
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 from r1lab.engines.server.connection import FlightOutcome, Server, ServerAnswer
 from r1lab.engines.server.fleet import TICK_SECONDS, Fleet
 from r1lab.engines.server.transfer import Parcel
-from r1lab.engines.sync import probe_requests, prove
 from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.requests import VllmCompletion
 from r1lab.errors import RunError
-from r1lab.policy.frozen import LogprobScorer
 from r1lab.records import Request, RequestId, Rollout
 
 MOST_LOSSES = 5
@@ -37,6 +36,8 @@ MOST_LOSSES = 5
 
 class ServerEngine(Engine):
     """An `Engine` behind HTTP."""
+
+    has_own_layout = True
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class ServerEngine(Engine):
         wires = [Wire(url, key_env=key_env, deadline=deadline) for url in urls]
         config, eos = model.config.get_text_config().to_dict(), border.eos_ids(model, tokenizer)
         say = say or (lambda line: print(line, file=sys.stderr, flush=True))
-        self.fleet = Fleet(wires, config, eos, reconnect=reconnect, prove=self.prove, say=say)
+        self.fleet = Fleet(wires, config, eos, reconnect=reconnect, say=say)
         self.open: dict[RequestId, Request] = {}
         """Everything not answered, in the order submitted."""
         self.sharers: list[Server] = []
@@ -82,26 +83,30 @@ class ServerEngine(Engine):
             f"{'seeds' if server.facts.seeds else 'no seeds: another run samples otherwise'})"
             for server in self.fleet.servers
         )
-        return f"rollouts come from servers: {', '.join(servers)}"
+        many = ranks.size() > 1 and not all(server.facts.batches for server in self.fleet.servers)
+        mixed = f"; {ranks.size()} trainers' requests are computed together as they come, not bit for bit" * many
+        return f"rollouts come from servers: {', '.join(servers)}{mixed}"
+
+    @property
+    def shared_names(self) -> list[str]:
+        return [f"server {server.url}" for server in self.fleet.servers]
+
+    @property
+    def context(self) -> int:
+        return self.fleet.context
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return min((getattr(torch, each.facts.dtype) for each in self.fleet.servers), key=lambda kind: kind.itemsize)
 
     def sync(self, named_tensors: NamedTensors, version: int) -> None:
-        """Send weights to every server and check them there. RunError where one scores otherwise than the policy."""
+        """Send weights to every server, with a checksum of what arrived; a collective of all ranks."""
         if self.open:
             raise RuntimeError("requests are in flight; drain completed() before sync()")
         self.version = -1
-        self.fleet.publish(Parcel(dict(named_tensors), version, self.run))
+        names = [name for name, _ in self.model.named_parameters()]
+        self.fleet.publish(named_tensors, version, self.run, room=sum(map(len, names)) + 256 * (len(names) + 1))
         self.version = version
-
-    def prove(self, server: Server, parcel: Parcel) -> None:
-        """RunError where the server's log-probabilities of the fixed batch are not those of the policy as it is now."""
-        requests = probe_requests(self.vocabulary, server.facts.context, 1.0)
-        answers = [server.sample(request, parcel.label) for request in requests]
-        for answer in answers:
-            if why := answer.strange(parcel.label):
-                raise Gone(why)
-        rollouts = [self.rollout(*each, parcel) for each in zip(requests, answers)]
-        dtype = getattr(torch, server.facts.dtype)
-        prove(rollouts, parcel.version, LogprobScorer(self.model), dtype, whose=f"server {server.url}")
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queue requests. ValueError with the request's id where it does not fit or says nonsense; none is queued."""
@@ -178,8 +183,10 @@ class ServerEngine(Engine):
 
     def send(self) -> None:
         for server in self.fleet.alive:
-            waiting = self.waiting[server.url]
-            while waiting and len(server.flights) < min(self.max_num_seqs, server.facts.max_num_seqs):
+            waiting = self.waiting.get(server.url, ())
+            # Each rank takes its part of what it decodes at once: what waits behind others' gives no sign of life.
+            most = max(1, min(self.max_num_seqs, server.facts.max_num_seqs) // ranks.size())
+            while waiting and len(server.flights) < most:
                 server.start(waiting.popleft(), self.fleet.parcel.label)
 
     def take(self, outcome: FlightOutcome) -> None:

@@ -14,6 +14,7 @@ from r1lab.engines.server.engine import ServerEngine
 from r1lab.engines.sync import send
 from r1lab.errors import RunError
 from r1lab.policy import models
+from r1lab.policy.frozen import LogprobScorer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(500)]
 PROMPTS = [(10, 11, 12), tuple(range(20, 60)), (30,), tuple(range(3, 99)) * 4]
@@ -110,7 +111,7 @@ def test_a_policy_that_is_not_what_was_sent_stops_the_run(lab, model, connect):
     stale = {name: weight.clone() for name, weight in model.named_parameters()}
     changed(model)
     with pytest.raises(RunError, match=r"the log-probabilities of server http:.* differ from the policy's by"):
-        send(engine, stale.items, 1)
+        send(engine, stale.items, 1, LogprobScorer(model))
 
 
 def test_a_server_that_hangs_is_given_up_and_taken_back(lab, model, server, connect):

@@ -1,12 +1,17 @@
 """Weights to a server: what arrived is what was sent, the prefix cache is dropped, or the run stops and names both."""
 
 import os
+import threading
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from r1lab.engines.server import transfer
+from r1lab.engines.server.client import Gone
 from r1lab.engines.sync import send
 from r1lab.errors import RunError
+from r1lab.policy.frozen import LogprobScorer
 
 
 def test_weights_that_arrive_otherwise_stop_the_run(lab, serve, connect):
@@ -16,13 +21,62 @@ def test_weights_that_arrive_otherwise_stop_the_run(lab, serve, connect):
         connect(server)
 
 
-def test_a_policy_that_scores_otherwise_stops_the_run(lab, serve, connect):
-    server = serve()
-    engine, _ = connect(server)
-    said = rf"sync of version 4: after it the log-probabilities of server {server.url} differ from the policy's by "
+def test_a_policy_that_scores_otherwise_stops_the_run_and_names_the_server(lab, serve, connect):
+    one, two = serve(), serve()
+    engine, _ = connect(one, two)
+    trainer = LogprobScorer(engine.model)
+    assert send(engine, engine.model.named_parameters, 4, trainer)
+    two.engine.sync = lambda weights, version: None
+    said = rf"sync of version 5: after it the log-probabilities of server {two.url} differ from the policy's by "
+    engine.model.load_state_dict(lab.llama(seed=1).state_dict())
     with pytest.raises(RunError, match=said):
-        send(engine, lab.llama(seed=1).named_parameters, 4)
-    assert engine.version == -1
+        send(engine, engine.model.named_parameters, 5, trainer)
+
+
+def test_what_was_published_last_is_what_a_server_gets_that_comes_back(lab, tokenizer, serve, connect):
+    server = serve()
+    engine, lines = connect(server)
+    published = lab.run(engine, lab.groups())
+    engine.model.load_state_dict(lab.llama(seed=1).state_dict())  # the policy has learned on
+    server.kill()
+    serve(port=server.server_address[1])
+    assert lab.ids(lab.run(engine, lab.groups())) == lab.ids(published) and "is back and has weights" in lines[-1]
+
+
+def test_a_file_of_weights_is_written_tensor_by_tensor_and_read_by_safetensors(tmp_path):
+    values = {
+        "half": torch.arange(3, dtype=torch.bfloat16),
+        "whole": torch.arange(6, dtype=torch.float64).view(2, 3),
+        "turned": torch.arange(6.0).view(2, 3).T,
+        "empty": torch.zeros(0, 4),
+        "number": torch.tensor(7),
+    }
+    transfer.write_file(tmp_path / "weights", iter(values.items()), 2001)
+    found = load_file(tmp_path / "weights")
+    for name, tensor in values.items():
+        assert torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype, name
+
+
+def test_weights_that_do_not_fit_are_said_in_a_line(lab, connect, serve, monkeypatch):
+    engine, _ = connect(serve())
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(transfer, "write_file", full)
+    seen = []
+    weights = ((seen.append(name), (name, weight))[1] for name, weight in engine.model.named_parameters())
+    with pytest.raises(RunError, match=r"the weights do not fit into .*No space left.*mount it larger"):
+        engine.sync(weights, 4)
+    assert seen == [name for name, _ in engine.model.named_parameters()]  # a sharded model's ranks go through all
+
+
+def test_a_broadcast_that_nobody_answers_is_left_after_the_deadline():
+    released = threading.Event()
+    with pytest.raises(Gone, match=r"the broadcast did not end within 0\.05 s"):
+        transfer.within(0.05, released.wait, "the broadcast did not end")
+    released.set()
+    assert transfer.within(5, lambda: 7, "") == 7
 
 
 def test_a_prefix_cache_that_stays_stops_the_run(serve, connect):
