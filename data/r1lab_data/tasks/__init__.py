@@ -15,6 +15,7 @@ from r1lab_data.seeds import generator
 from r1lab_data.tasks.addition import addition
 from r1lab_data.tasks.compared_addition import addition_comparisons
 from r1lab_data.tasks.countdown import countdown
+from r1lab_data.tasks.fincorp import fincorp
 from r1lab_data.tasks.gym import PREFIX, gym_task
 from r1lab_data.tasks.labelled_addition import addition_labels, addition_pairs, addition_steps
 from r1lab_data.tasks.linear import linear
@@ -26,7 +27,7 @@ LABELLED: dict[str, Task] = {task.__name__: task for task in (addition_pairs, ad
 """Tasks whose answer is what is said of completions (`r1lab_data.labelled`), for stages that learn from it."""
 
 ANSWERED: dict[str, Task] = {
-    task.__name__: task for task in (addition, countdown, linear, multiplication, addition_comparisons)
+    task.__name__: task for task in (addition, countdown, linear, multiplication, addition_comparisons, fincorp)
 }
 """Tasks whose answer a verifier checks."""
 
@@ -35,7 +36,7 @@ TASKS: dict[str, Task] = ANSWERED | LABELLED
 
 VERIFIERS = {
     **dict.fromkeys(ANSWERED, "numeric"), **dict.fromkeys(LABELLED, ""), "countdown": "countdown",
-    "addition_comparisons": "exact",
+    "addition_comparisons": "exact", "fincorp": "exact",
     "gym": "reasoning_gym",
 }  # fmt: skip
 """The verifier of a task's problems unless the recipe names another; all of reasoning-gym's share one. Labelled
