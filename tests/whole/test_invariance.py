@@ -100,6 +100,46 @@ def test_completions_behind_one_prompt_do_not_read_each_other(make_policy, sibli
     assert not np.array_equal(before[2], after[2])
 
 
+ROLES = [Role.POLICY] * 3 + [Role.CONTEXT] * 4 + [Role.POLICY] * 2 + [Role.CONTEXT] * 3 + [Role.POLICY]
+
+
+@pytest.fixture
+def episodes(make_rollout):
+    """Two groups of four episodes with three turns and one of a single turn; engine log-probabilities of what was
+    observed are NaN, as they come."""
+    made = []
+    for number, prompt in enumerate([tuple(range(4, 64)), (9, 8), (7, 7, 7)]):
+        for index in range(4 if number < 2 else 1):
+            role = ROLES[: 13 - 2 * index] if number < 2 else ROLES[:3]
+            ids = tuple(range(5 + 7 * index + number, 5 + 7 * index + number + len(role)))
+            rollout = make_rollout(prompt, ids, draw=number, index=index, role=role, engine=-4.0)
+            made.append(Sample(rollout, rollout.role, np.full(len(role), index - 1.5, np.float32),
+                               np.full(len(role), 0.05, np.float32)))  # fmt: skip
+    return scored(made)
+
+
+@pytest.mark.parametrize("preset", [*PRESETS[:3], "gspo", "ppo"])
+def test_episodes_learn_the_same_in_any_packing_micro_batch_and_order(learn, episodes, preset):
+    samples = [replace(s, returns=np.full(len(s.role), 0.3, np.float32)) for s in episodes]
+    whole = learn(samples, made(preset), attention="auto")
+    same(learn(samples, made(preset), attention="padded"), whole)
+    for tokens in (1, 40):
+        same(learn(samples[::-1], made(preset), attention="auto", micro_batch_tokens=tokens), whole)
+    assert whole[1].norm() > 1e-4
+
+
+def test_the_loss_of_an_episode_is_that_of_its_turns_in_one_forward_pass(make_policy, learn, episodes):
+    found, policy, total = learn(episodes, made("reinforce", correction="none")), make_policy(), 0.0
+    for sample in episodes:
+        prompt, ids = sample.rollout.request.prompt_ids, sample.rollout.completion_ids
+        logits = policy.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
+        logprobs = logits.log_softmax(-1)[range(len(ids)), ids]
+        at = torch.tensor(sample.role == Role.POLICY)
+        total = total - (logprobs * torch.tensor(sample.advantage * sample.scale))[at].sum()
+    total.backward()
+    same(found, (total.item(), torch.cat([weight.grad.flatten() for weight in policy.model.parameters()])))
+
+
 def test_samples_of_one_batch_do_not_read_each_other(make_policy, make_samples, make_rollout):
     policy, samples = make_policy(), make_samples(4)
     size = len(samples[2].rollout.completion_ids)
