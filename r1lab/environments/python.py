@@ -8,8 +8,11 @@ not done again.
 
 import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from r1lab.environments.schema import Signature
+from r1lab.errors import RecipeError
 from r1lab_sandbox.box import Sandbox
 from r1lab_sandbox.records import Limits, Outcome, Program
 
@@ -20,6 +23,8 @@ SIGNATURE = Signature(
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
 """`0x7f3a5c0d1e20` of `<object at 0x7f3a5c0d1e20>`; not `0xff`."""
 MAX_ERROR_LINES = 6
+LIMITS = {"call_seconds": "seconds", "episode_seconds": "seconds", "memory_mb": "memory_mb"}
+"""Settings of environments that run programs, as limits of one."""
 DRIVER = """
 import io, json, random, sys, traceback
 with open("calls.json") as _file:
@@ -54,6 +59,18 @@ finally:
 """
 END = b"\0end\n"
 """What the driver says last: without it the process ended inside the program, which would end the next call too."""
+
+
+def check_limits(settings: Mapping[str, Any], what: str) -> None:
+    """RecipeError for settings of an environment that are no limits of a program."""
+    for name in settings.keys() & LIMITS.keys():
+        try:
+            if settings[name] is None:
+                raise ValueError(f"limit {name} None: give a number above 0")
+            Limits(**{LIMITS[name]: settings[name]})
+        except ValueError as error:
+            told = str(error).removeprefix("limit ").replace("seconds", name, 1)
+            raise RecipeError(f"{what}.{told}") from None
 
 
 class PythonTool:

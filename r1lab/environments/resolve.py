@@ -12,7 +12,11 @@ from r1lab_data import Problem
 from r1lab_data.names import did_you_mean
 from r1lab_verifiers.plugin import load
 
-ENVIRONMENTS = {"guess": "r1lab.environments.guess:Guess", "tools": "r1lab.environments.tools:Tools"}
+ENVIRONMENTS = {
+    "guess": "r1lab.environments.guess:Guess",
+    "tools": "r1lab.environments.tools:Tools",
+    "visible_tests": "r1lab.environments.visible_tests:VisibleTests",
+}
 """Built-ins by name."""
 ADAPTERS = {"trl": "r1lab.environments.adapters:TrlEnvironment", "openenv": "r1lab.environments.adapters:OpenEnvClient"}
 """`as:` another trainer's form of an environment."""
@@ -58,6 +62,8 @@ def resolve(use: str, settings: Mapping[str, Any], adapter: str = "", what: str 
         target.check(given, what)
     _check_form(use, target, what)
     _check_settings(use, target, given, what)
+    if use in ENVIRONMENTS and callable(check := getattr(target, "check", None)):  # of a user's class it may be a move
+        check(given, what)
     if callable(told := getattr(target, "told_tools", None)):
         told(given, what)
     role, stops = getattr(target, "role", "user"), tuple(getattr(target, "stop_after", ()))

@@ -88,6 +88,11 @@ class Tools:
             self.python = python.PythonTool(means.sandbox, derive(seed, "python"), limits, episode_seconds)
 
     @staticmethod
+    def check(settings: Mapping[str, Any], what: str = "environment") -> None:
+        """RecipeError for limits that are none."""
+        python.check_limits(settings, what)
+
+    @staticmethod
     def told_tools(settings: Mapping[str, Any], what: str = "environment") -> dict[str, schema.Signature]:
         """The tools of a recipe's settings by name."""
         return {name: tool.signature for name, tool in of_recipe(settings.get("tools", ()), what).items()}
