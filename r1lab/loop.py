@@ -4,15 +4,15 @@
          -> journal -> advantage -> scale -> packing -> update -> record
 
 A step is one block of groups, an update one optimizer step. The rollout table is the journal: a step's block is on disk
-before anything is scored, so a run killed anywhere reads it back and goes on bit for bit. SFT and RL differ in their
-feed and their objective, nowhere here.
+before anything is scored, so a run killed anywhere reads it back and goes on bit for bit. With `max_staleness: 1` the
+next step's block is sampled meanwhile, until the quiet point: then it is on disk too, and weights go over, evaluations
+and checkpoints are made while nothing samples. SFT and RL differ in their feed and their objective, nowhere here.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from r1lab.distributed import ranks
 from r1lab.engines.protocol import Engine
@@ -23,11 +23,12 @@ from r1lab.objective.samples import prepared_updates, samples_of_group
 from r1lab.policy.policy import Policy
 from r1lab.recipe import LearningStageConfig
 from r1lab.records import Sample, Settled, Update
+from r1lab.rollout.buffer import RolloutBuffer
 from r1lab.rollout.protocol import FeedProtocol
 from r1lab.run import checkpoint, journal
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
-from r1lab.run.metrics import MetricsFile, rollout_metrics, update_metrics
+from r1lab.run.metrics import MetricsFile, num_sampled, rollout_metrics, staleness_metrics, update_metrics
 from r1lab.run.progress import PhaseClock, Progress
 from r1lab.run.record import record, seconds_of
 from r1lab.run.signals import Grace
@@ -55,48 +56,47 @@ def train(
     problem_of: Callable[[str], Problem],
 ) -> None:
     """Run a stage from where it stands to its end; every step ends in one row of metrics. `engine` is the one that
-    samples, None where nothing does; `evaluate` returns the metrics of the held-out sets; `problem_of(id)` finds a
-    journal's problems again."""
+    samples, None where nothing does; `problem_of(id)` finds a journal's problems again."""
+    buffer = RolloutBuffer(stage, run, feed, policy.prompt_text, problem_of)
     resumables = {"policy": policy, "objective": objective, "feed": feed, "ledger": ledger, "stopping": stopping,
-                  "metrics": metrics}  # fmt: skip
+                  "metrics": metrics} | ({"buffer": buffer} if stage.max_staleness else {})  # fmt: skip
     step = resume(run, stage, policy, resumables)
     publish(engine, policy)
     clock = PhaseClock(progress)
-    with Grace(ranks.any_of, progress.stopping) as grace:  # Ctrl-C, SIGTERM: the step is finished and saved first
+    with Grace(ranks.any_of, progress.stopping) as grace, closing(buffer):  # at a signal the step is finished and saved
+        end = partial(end_step, evaluate, stopping, policy, run, grace, metrics, resumables, buffer, ledger)
         if metrics.unfinished or (step == 0 and stage.eval.sets and stage.eval.at_start):
-            row = run_evaluation(step, metrics.unfinished, evaluate, stopping, policy, run, grace, metrics, resumables)
+            row, _ = end(step, metrics.unfinished, True)
             record(run, metrics, progress, stage, step, row | ledger.row())
             grace.leave_if_heard(f"before step {step + 1} of stage {stage.name}")
-        while num_prompts := stopping.num_prompts(step + 1, ledger):
+        num_prompts = stopping.num_prompts(step + 1, ledger)
+        while num_prompts:
             step, before = step + 1, (ledger.budget, ledger.training_flops)
             clock.start("rollout", step)  # a number of prompts -> the step's block, list[Settled], on disk
-            block = take_block(run.rollouts(stage.name, step), num_prompts, feed, policy, problem_of)
+            block = buffer.take(step, num_prompts)
             feed.observe(block)  # sampler and error window learn from it
-            ledger.rollouts(block, policy.parameters)
+            ledger.rollouts(buffer.unpaid(step, block), policy.parameters)
+            start_next(buffer, step, num_prompts, block, objective, stopping, ledger, before[0])  # sampled meanwhile
             clock.start("score")  # kept groups -> list[Sample] for each update: final advantages, scales, old, ref
             batches = prepare_updates(block, step, objective, policy, stage, ledger)
-            samples = [sample for batch in batches for sample in batch]
             clock.start("record")  # what the rollouts became, for people
             ranks.first(journal.write_samples, run.samples(stage.name, step), batches)
             clock.start("update")  # list[Sample] -> one optimizer step and one Update each
             updates = learn(batches, policy, objective, stage, ledger)
             finish_updates(updates, policy, objective, step)
+            clock.start("quiet")  # the next block is on disk, and nothing samples
+            buffer.quiet()
             clock.start("sync")  # the new weights -> what samples
             publish(engine, policy)
             clock.start("evaluate")  # held-out sets where they are due -> keys `eval/<set>/...` of the step's row
             stopping.spent(num_prompts, ledger.budget - before[0], ledger.training_flops - before[1])
-            row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
+            row = step_metrics(block, batches, updates, step, objective, stage)
             stopping.learned(row)
-            is_last = not stopping.num_prompts(step + 1, ledger)
-            if stage.eval.sets and (is_last or is_due(stage, step)):
-                row = run_evaluation(step, row, evaluate, stopping, policy, run, grace, metrics, resumables)
-                is_last = bool(is_last or stopping.ended)
-            seconds = clock.lap()
-            row |= ledger.row() | seconds_of(seconds, block, stage, ledger.budget - before[0])
-            row |= details(seconds, policy.watch, feed.watch, peak=policy.matmul_rate())
+            row, num_prompts = end(step, row, is_due(stage, step))
+            row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
             record(run, metrics, progress, stage, step, row)
             progress.samples(block, step, stage.print_samples)
-            if grace.heard() or is_last or step % stage.checkpoint_every == 0:
+            if grace.heard() or not num_prompts or step % stage.checkpoint_every == 0:
                 save(run, stage, step, policy, resumables)
             grace.leave(f"after step {step} of stage {stage.name}")
 
@@ -114,15 +114,24 @@ def resume(run: RunFolder, stage: LearningStageConfig, policy: Policy, resumable
     return step
 
 
-def take_block(
-    table: Path, num_prompts: int, feed: FeedProtocol, policy: Policy, problem_of: Callable[[str], Problem]
-) -> list[Settled]:
-    """A step's block: sampled now and put on disk before anything is scored, or read back where it is there."""
-    if ranks.first(table.exists):
-        return journal.read_block(table, problem_of)
-    block = feed.block(num_prompts)
-    ranks.first(journal.write_block, table, block, policy.prompt_text)
-    return block
+def start_next(
+    buffer: RolloutBuffer,
+    step: int,
+    num_prompts: int,
+    block: Sequence[Settled],
+    objective: Objective,
+    stopping: Stopping,
+    ledger: Ledger,
+    budget_before: int,
+) -> None:
+    """Begin to sample the block of the step after this one, with the weights that this step begins with, where it may
+    be so old. It is as large as the end of this step will have it: what the updates cost of the budget is known."""
+    if not buffer.stage.max_staleness:
+        return
+    batches = split_into_updates(block, objective, buffer.stage)
+    later = ledger.after_updates([sample for batch in batches for sample in batch], buffer.stage.reuse)
+    stopping.spent(num_prompts, later.budget - budget_before, 0)
+    buffer.start(step + 1, stopping.num_prompts(step + 1, later))
 
 
 def save(run: RunFolder, stage: LearningStageConfig, step: int, policy: Policy, resumables: dict) -> None:
@@ -208,9 +217,64 @@ def finish_updates(updates: list[Update], policy: Policy, objective: Objective, 
         policy.refresh_reference()
 
 
+def step_metrics(
+    block: list[Settled],
+    batches: list[list[Sample]],
+    updates: list[Update],
+    step: int,
+    objective: Objective,
+    stage: LearningStageConfig,
+) -> dict:
+    """What the step sampled and learned."""
+    samples = [sample for batch in batches for sample in batch]
+    row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
+    return row | (staleness_metrics(block, updates, step, stage) if stage.max_staleness else {})
+
+
+def times(
+    seconds: dict[str, float],
+    block: list[Settled],
+    stage: LearningStageConfig,
+    tokens: int,
+    policy: Policy,
+    feed: FeedProtocol,
+) -> dict:
+    """Keys `time/...` of a step of so many budget tokens, of the seconds of its phases."""
+    more = details(seconds, policy.watch, feed.watch, peak=policy.matmul_rate())
+    return seconds_of(seconds, block, stage, tokens) | more
+
+
 def is_due(stage: LearningStageConfig, step: int) -> bool:
     """Every `eval.every` steps; the stage's end is evaluated always."""
     return bool(stage.eval.every) and step % stage.eval.every == 0
+
+
+def end_step(
+    evaluate: Evaluate,
+    stopping: Stopping,
+    policy: Policy,
+    run: RunFolder,
+    grace: Grace,
+    metrics: MetricsFile,
+    resumables: dict,
+    buffer: RolloutBuffer,
+    ledger: Ledger,
+    step: int,
+    row: dict,
+    evaluates: bool,
+) -> tuple[dict, int]:
+    """The step's row with its evaluation, which the stage's last step has always, and the problems of the next step.
+    What was sampled ahead of one that does not come is on the ledger all the same."""
+    stage = buffer.stage
+    num_prompts = stopping.num_prompts(step + 1, ledger)
+    if stage.eval.sets and (evaluates or not num_prompts):
+        row = run_evaluation(step, row, evaluate, stopping, policy, run, grace, metrics, resumables)
+        num_prompts = 0 if stopping.ended else num_prompts
+    if stage.max_staleness:
+        unused = [] if num_prompts else buffer.unused(step + 1)
+        ledger.rollouts(unused, policy.parameters)
+        row |= {"rollout/unused_tokens": num_sampled(unused)}
+    return row, num_prompts
 
 
 def run_evaluation(

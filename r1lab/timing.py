@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a recipe is checked without torch
     import torch
 
 PHASES = (
-    "rollout", "verify", "score", "pack", "forward", "backward", "optimizer", "sync", "record", "evaluate",
+    "rollout", "verify", "score", "pack", "forward", "backward", "optimizer", "quiet", "sync", "record", "evaluate",
 )  # fmt: skip
 """Of a step; together they are its time. `update` is what from pack to optimizer takes."""
 CPU_SIZE, GPU_SIZE, TRIES = 1024, 8192, 24
@@ -51,18 +51,21 @@ class Watch:
 
 def details(seconds: Mapping[str, float], learning: Watch, sampling: Watch, *, peak: float) -> dict[str, float | None]:
     """Metrics beside the loop's own phases (`seconds`): those of the update, and what of the rollout was sampling and
-    what was waiting for verdicts; tokens' FLOPs of the update as a share of `peak` (FLOPs a second)."""
+    what was waiting for verdicts; for how long nothing sampled; tokens' FLOPs of the update as a share of `peak` (FLOPs
+    a second). What was sampled beside the step is not waited for, and no phase of it."""
     learned, flops = learning.take()
     (sampled, _), update = sampling.take(), seconds.get("update", 0.0)
     rollout = seconds.get("rollout", 0.0)
     values = {f"time/{phase}": learned.get(phase, 0.0) for phase in ("pack", "forward", "backward", "optimizer")}
-    sampled_seconds = sampled.get("rollout", rollout)
+    sampled_seconds = min(rollout, sampled.get("rollout", rollout))
+    idle = sum(seconds.values()) - sampled["rollout"] if "rollout" in sampled else None
     waited = {"time/tools": sampled["tools"]} if "tools" in sampled else {}
     return (
         values
         | waited
         | {
-            "time/rollout": sampled_seconds - sampled.get("tools", 0.0),
+            "time/rollout": max(0.0, sampled_seconds - sampled.get("tools", 0.0)),
+            "time/rollout_idle": idle,
             "time/verify": max(0.0, rollout - sampled_seconds),
             "time/mfu": flops / peak / update if flops and update else None,
             "time/matmul_tflops": peak / 1e12,

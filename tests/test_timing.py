@@ -31,7 +31,15 @@ def test_waiting_for_verdicts_is_what_the_rollout_took_beyond_sampling():
     learning.seconds, learning.flops, sampling.seconds = {"forward": 1.0, "backward": 2.5}, 4 * 10**12, {"rollout": 3.0}
     found = details({"rollout": 5.0, "update": 4.0}, learning, sampling, peak=2e12)
     assert (found["time/rollout"], found["time/verify"], found["time/optimizer"]) == (3.0, 2.0, 0.0)
+    assert found["time/rollout_idle"] == 6.0  # of 9 seconds
     assert found["time/mfu"] == pytest.approx(0.5)  # 1e12 a second of 2e12
+
+
+def test_what_is_sampled_beside_a_step_is_no_part_of_it():
+    sampling = Watch()
+    sampling.seconds = {"rollout": 3.0}
+    found = details({"rollout": 0.25, "update": 3.0, "quiet": 0.75}, Watch(), sampling, peak=2e12)
+    assert (found["time/rollout"], found["time/verify"], found["time/rollout_idle"]) == (0.25, 0.0, 1.0)
 
 
 def test_a_step_read_back_from_its_journal_sampled_nothing_and_an_empty_update_has_no_share():

@@ -114,7 +114,7 @@ UNCUT = "raise max_new_tokens, or look at where they should end"
 def engine_gap(rows: Rows, steps: int) -> str | None:
     """Trainer and engine part on the same tokens: what is trained is not what was sampled."""
     gap, first = recent(rows, "mismatch/mean", steps), at_start(rows, "mismatch/mean", steps)
-    if gap is None:
+    if gap is None or recent(rows, "rollout/staleness", 1):  # of weights a step apart it says how far they moved
         return None
     if gap < WIDE_GAP and (first is None or gap < max(LEAST_GAP, GROWN_GAP * first)):
         return ""

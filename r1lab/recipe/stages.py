@@ -333,6 +333,7 @@ class DataStageConfig(TrainStageConfig):
     temperature: ClassVar[float] = 1.0
     truncated: ClassVar[str] = "score"
     old_logprobs: ClassVar[str] = "recompute"
+    max_staleness: ClassVar[int] = 0
     print_samples: ClassVar[int] = 0
 
 
@@ -373,6 +374,8 @@ class RlStageConfig(TrainStageConfig):
     old_logprobs: Annotated[Literal["recompute", "engine"], RESULT] = "recompute"
     """What the ratio is to: the policy that began the block (recompute: a pass where several updates follow, else the
     ratio is 1), or what the engine said as it sampled."""
+    max_staleness: Annotated[Count, RESULT] = 0
+    """1: servers sample the next step's block while this one is learned, with the weights it began with (server)."""
     max_error_rate: Annotated[Share, FREE] = 0.02
     """Largest share of `error` verdicts in the last 1,000 rollouts."""
     print_samples: Annotated[Count, FREE] = 10

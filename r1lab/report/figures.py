@@ -27,10 +27,9 @@ SMOOTHED_POINTS = 40  # points from which on a curve is smoothed, the raw one st
 VERDICTS = {
     "correct": "#009E73", "partial": "#F0E442", "wrong": "#D55E00", "no_answer": "#9AA0A6", "unparsable": "#CC79A7",
     "timeout": "#E69F00", "crash": "#7A3E9D", "undecided": "#56B4E9", "error": "#0072B2",
-    "crossing": "#8C6D00",
+    "crossing": "#8C6D00", "abstained": "#B5A27F",
 }  # fmt: skip
 PHASES = dict(zip((*timing.PHASES, "other"), (*VERDICTS.values(), "#5F6B76"), strict=True))
-VERDICTS["abstained"] = "#B5A27F"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,13 @@ class Ledger:
         self.tokens["trained"] += sum(sample.rollout.num_trained for sample in samples)
         self.flops["update"] += 6 * parameters * forwarded_tokens
 
+    def after_updates(self, samples: Sequence[Sample], passes: int) -> "Ledger":
+        """What the tokens will be once these samples were learned so many times; FLOPs are known then."""
+        later = Ledger()
+        later.load_state_dict(self.state_dict())
+        later.tokens["trained"] += passes * sum(sample.rollout.num_trained for sample in samples)
+        return later
+
     def scored(self, tokens: int, parameters: int) -> None:
         self.flops["score"] += 2 * parameters * tokens
 

@@ -24,7 +24,8 @@ def rewind(path: Path, wanted: str) -> str:
     with locked(path):
         stage, step = target(path, wanted)
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        behind = list(_behind(path, stage, step))
+        ahead = next(each for each in manifest["recipe"]["stages"] if each["name"] == stage).get("max_staleness", 0)
+        behind = list(_behind(path, stage, step, ahead))
         aside = _aside(path, f"{stage}-{step}")
         if (path / "metrics.jsonl").is_file():  # the rows behind are cut off when the run goes on
             aside.mkdir(parents=True)
@@ -68,13 +69,14 @@ def _found(path: Path, names: list[str], wanted: str) -> tuple[str, int]:
     return there[meant[-1]]
 
 
-def _behind(path: Path, stage: str, step: int) -> Iterator[Path]:
-    """What the steps after the checkpoint made: checkpoints, tables, the stage's model and the run's."""
+def _behind(path: Path, stage: str, step: int, ahead: int) -> Iterator[Path]:
+    """What the steps after the checkpoint made: checkpoints, tables, the stage's model and the run's. What was sampled
+    `ahead` so many steps at most came before it."""
     later = re.compile(rf"{re.escape(stage)}-(\d+)(\D.*)?")  # "rl-21", "rl-21.parquet", "rl-21-test"
     for folder in ("checkpoints", "rollouts", "samples", "eval"):
         for each in sorted((path / folder).glob(f"{stage}-*")):
             match = later.fullmatch(each.name)
-            if match and int(match[1]) > step:
+            if match and int(match[1]) > step + ahead * (folder == "rollouts"):
                 yield each
     yield from (each for each in (path / "stages" / stage, path / "model") if each.exists())
 

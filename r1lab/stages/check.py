@@ -39,7 +39,7 @@ from r1lab.rollout.problems import load_problems
 from r1lab.rollout.reward import Reward, ScorerSpec
 from r1lab.rollout.train_verifier import TrainVerifier, refuse_elsewhere
 from r1lab.run import trackers
-from r1lab.stages.check_objective import check_parts, check_reference, reference_of
+from r1lab.stages.check_objective import check_parts, check_reference, check_staleness, reference_of
 from r1lab_data import Problem
 from r1lab_data.labelled import of as labelled_of
 from r1lab_data.loaders import digest
@@ -185,6 +185,7 @@ def check_knobs(
     check_metrics(stage)
     check_parts(built, stage)
     check_reference(built, stage)
+    check_staleness(built, stage)
     refuse_elsewhere(judging(stage))
     environment.check(stage)
     check_episodes(stage, built)

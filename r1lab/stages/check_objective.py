@@ -1,14 +1,16 @@
-"""What an objective names outside of itself: parts of the reward, a reference. Not what its own keys contradict
-(`r1lab.objective.contradictions`)."""
+"""What an objective names or needs outside of itself: parts of the reward, a reference, weights that sampled. Not what
+its own keys contradict (`r1lab.objective.contradictions`)."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from r1lab import objective, plugin
+from r1lab.distributed import ranks
 from r1lab.errors import RecipeError
+from r1lab.objective import correction
 from r1lab.policy.location import locate
-from r1lab.recipe import AnyStageConfig, RewardModelStageConfig
+from r1lab.recipe import AnyStageConfig, RewardModelStageConfig, RlStageConfig
 from r1lab_data.names import did_you_mean
 
 
@@ -65,4 +67,31 @@ def check_reference(built: objective.Objective, stage: AnyStageConfig) -> None:
         raise RecipeError(
             f"reference: {named!r} would be replaced by the policy every {built.kl.ref_refresh_steps} steps "
             "(objective.kl.ref_refresh_steps); leave one of the two out"
+        )
+
+
+def check_staleness(built: objective.Objective, stage: AnyStageConfig) -> None:
+    """RecipeError for rollouts older than the policy (`max_staleness`) that nothing could sample meanwhile, or that
+    would be learned as if the policy itself had sampled them."""
+    if not isinstance(stage, RlStageConfig) or not stage.max_staleness:
+        return
+    lag = f"max_staleness: {stage.max_staleness}"
+    if stage.max_staleness > 1:
+        raise RecipeError(f"{lag} is a fixed lag of several steps, whose oldest rollouts teach least; use 0 or 1")
+    if stage.engine.kind != "server":
+        raise RecipeError(
+            f"{lag} samples while the policy learns, which engine.kind: {stage.engine.kind} in this process does not; "
+            "use engine: {kind: server, urls: [...]}, or max_staleness: 0"
+        )
+    if ranks.size() > 1:
+        raise RecipeError(f"{lag} is for a run of one process, and {ranks.size()} were started; use one, or 0")
+    if stage.old_logprobs == "recompute" and all(term.fn is correction.none for term in built.corrections):
+        raise RecipeError(
+            f"{lag} with objective.correction: none and old_logprobs: recompute would learn from older weights' "
+            "completions as if they were the policy's; use correction: {use: tis, cap: 2.0}, or old_logprobs: engine"
+        )
+    if stage.stop.max_flops:
+        raise RecipeError(
+            f"{lag} begins a step's sampling before the FLOPs of the step before are known, and stop.max_flops would "
+            "be passed; use stop.max_tokens or steps"
         )

@@ -115,7 +115,7 @@ def test_one_source_a_list_and_a_mapping_are_sources_by_name(data, names):
 def test_an_sft_stage_has_no_knobs_of_rl():
     assert set(RlStageConfig.model_fields) - set(SftStageConfig.model_fields) == {
         "group_size", "updates_per_step", "reuse", "temperature", "reward", "truncated", "old_logprobs",
-        "max_error_rate", "second_verifier", "print_samples", "curriculum", "train_verifier",
+        "max_error_rate", "max_staleness", "second_verifier", "print_samples", "curriculum", "train_verifier",
     }  # fmt: skip
     with pytest.raises(ValidationError):
         stage(SftStageConfig, group_size=2)

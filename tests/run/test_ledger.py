@@ -52,6 +52,14 @@ def test_each_update_counts_its_batch_again_whether_forwarded_or_not(make_group)
     assert ledger.budget == 18 and ledger.flops["update"] == 0
 
 
+def test_what_updates_will_cost_is_what_they_cost(make_group):
+    ledger, samples = Ledger(), samples_of(make_group([1.0, 0.0], lengths=[4, 3]))
+    later = ledger.after_updates(samples, passes=2)
+    for _ in range(2):
+        ledger.update(samples, forwarded_tokens=0, parameters=10)
+    assert later.tokens == ledger.tokens and later.budget == 14
+
+
 def test_state_comes_back_and_is_a_copy(make_group):
     ledger, other = Ledger(), Ledger()
     ledger.evaluated(1, 2, 3)

@@ -174,6 +174,8 @@ class Fleet:
         One that hangs may take long to say nothing, so it is asked on a thread of its own.
         """
         with self.lock:
+            if self.closed.is_set():
+                raise RunError("the servers were closed while a thread sampled")
             if self.fault is not None:
                 raise self.fault
             for server in self.servers:
