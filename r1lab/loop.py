@@ -144,10 +144,12 @@ def save(run: RunFolder, stage: LearningStageConfig, step: int, policy: Policy, 
 def split_into_updates(
     block: Sequence[Settled], objective: Objective, stage: LearningStageConfig
 ) -> list[list[Sample]]:
-    """The block's kept groups in draw order as `updates_per_step` batches of samples; a batch may be empty."""
+    """The block's kept groups in draw order as `updates_per_step` batches of samples, and one more of the groups that
+    the rule learns alone, where some are due; a batch may be empty."""
     kept = [settled.kept for settled in block if settled.kept is not None]
     k = stage.updates_per_step
     parts = [kept[len(kept) * part // k : len(kept) * (part + 1) // k] for part in range(k)]
+    parts += [alone] if (alone := list(objective.rule.alone())) else []
     return [[sample for group in groups for sample in samples_of_group(objective, group)] for groups in parts]
 
 
@@ -199,7 +201,7 @@ def with_scores(
 def learn(
     batches: list[list[Sample]], policy: Policy, objective: Objective, stage: LearningStageConfig, ledger: Ledger
 ) -> list[Update]:
-    """`updates_per_step` x `reuse` optimizer steps, always, also where a batch carries nothing."""
+    """`reuse` optimizer steps of each batch, always, also where a batch carries nothing."""
     updates = []
     for _ in range(stage.reuse):
         for batch in batches:

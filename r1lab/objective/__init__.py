@@ -73,8 +73,6 @@ def filled(knobs: ObjectiveConfig) -> dict:
     preset = plugin.find(PRESETS, knobs.preset or "default", "objective.preset")
     if not isinstance(preset, Preset):
         raise RecipeError(f"objective.preset: {knobs.preset!r} is {preset!r}, which is no Preset")
-    if preset.missing:
-        raise RecipeError(f"objective.preset: {knobs.preset!r} needs {preset.missing}, a data path that does not exist")
     fields = {**COMMON, **preset.fields}
     if knobs.preset in (None, "default") and not _equal_teaches_nothing(knobs):
         fields["group"] = COMMON["group"]

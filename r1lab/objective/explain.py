@@ -13,7 +13,7 @@ from r1lab.objective.kl import DEFAULTS, ESTIMATORS
 from r1lab.objective.mask import MASKS
 from r1lab.objective.mix import MIXES
 from r1lab.objective.objective import Objective
-from r1lab.objective.presets import COMMON, OUT, PRESETS, Preset
+from r1lab.objective.presets import COMMON, OUT, PRESETS
 from r1lab.objective.rules import GROUPS
 from r1lab.objective.weight import WEIGHTS
 from r1lab.recipe import ObjectiveConfig
@@ -30,11 +30,7 @@ def table() -> str:
     """One line a preset: name, source, formula; then those that are none, and why."""
     name = max(map(len, PRESETS))
     paper = max(len(preset.paper) for preset in PRESETS.values())
-    refused = " (refused: its data path is missing)"
-    lines = [
-        f"{key:{name}}  {preset.paper:{paper}}  {preset.formula}{refused * bool(preset.missing)}"
-        for key, preset in PRESETS.items()
-    ]
+    lines = [f"{key:{name}}  {preset.paper:{paper}}  {preset.formula}" for key, preset in PRESETS.items()]
     out = [f"{key:{name}}  {source:{paper}}  {why}" for key, (source, why) in OUT.items()]
     return "\n".join([*lines, "", "not here:", *out])
 
@@ -52,7 +48,7 @@ def explain(name: str) -> str:
     for key, value in fields.items():
         mark = "*" if value != default[key] else " "
         lines += [f"{mark} {key}: {written(value)}", *(f"      {each}" for each in _docstrings(key, value))]
-    lines += ["", *(f"needs {need}" for need in _needs(preset, fields))]
+    lines += ["", *(f"needs {need}" for need in _needs(fields))]
     lines += [f"note: {preset.note}"] if preset.note else []
     return "\n".join([*lines, f"use:  objective: {{preset: {name}}}"])
 
@@ -110,9 +106,7 @@ def _docstrings(key: str, value: Any) -> Iterator[str]:
             yield f"{named}: {' '.join(text.split())}"
 
 
-def _needs(preset: Preset, fields: dict) -> Iterator[str]:
-    if preset.missing:
-        yield f"{preset.missing}: a data path that does not exist, so a recipe that names it is refused"
+def _needs(fields: dict) -> Iterator[str]:
     built = build(ObjectiveConfig(**fields), max_new_tokens=512, group_size=GROUP_SIZE)
     yield f"a stage of kind {'rl' if built.rule.samples else 'sft'}"
     yield from (text for is_needed, text in _parts(built) if is_needed)

@@ -87,6 +87,10 @@ class All:
     def labels(self, group: Group) -> list[np.ndarray] | None:
         """Advantages float32 [T] of each member where the data says them; None: they follow from the rewards."""
 
+    def alone(self) -> Sequence[Group]:
+        """Groups of demonstrations that are due as an update of their own behind the step's others."""
+        return ()
+
     def margin(self, group: Group) -> float | None:
         """By how much a pair's chosen completion has to lead, where the data can say it."""
 

@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 
 from r1lab import plugin
 from r1lab.errors import RecipeError
-from r1lab.objective import group, prefix, replay
+from r1lab.objective import budget, group, prefix, replay, set_aside
 
 GROUPS = {
     "all": group.All,
@@ -22,6 +22,8 @@ GROUPS = {
     "one_prefix": prefix.OnePrefix,
     "bisect": prefix.Bisect,
     "replay": replay.Replay,
+    "gvm": budget.Gvm,
+    "set_aside": set_aside.SetAside,
 }
 
 

@@ -40,6 +40,9 @@ class SourceConfig(Config):
     """What the share is of; text: of single problems, a plain random split that may part a template."""
     part: Annotated[Literal["rest", "held_out"], FREE] = "rest"
     """Which side of `holdout` this source is."""
+    steps_at: Annotated[Annotated[str, Field(min_length=1)] | None, FREE] = None
+    """Make a problem of each step of a solution, which this text parts, such as "\\n": the prompt ends in the steps
+    before, the step is the answer, and `similar` its verifier where none is named."""
     limit: Annotated[Positive | None, FREE] = None
     """Take the first so many problems."""
     size: Annotated[Positive, FREE] = 4096

@@ -9,6 +9,7 @@ from r1lab.recipe import SourceConfig
 from r1lab_data import DataError, Problem, tasks
 from r1lab_data.loaders import load
 from r1lab_data.problem import RowError
+from r1lab_data.steps import one_for_each_step
 
 SHOWN_PROBLEMS = 5
 DROP_ROWS = "; or leave such rows out with on_bad_row: drop, beside the path"
@@ -38,16 +39,18 @@ def load_problems(
     try:
         if source.task is not None:
             knobs = {"size": source.limit or source.size, "seed": source.seed, "split": source.split}
-            return tasks.generate(source.task, **knobs, source=name, settings=dict(source.settings), verifier=verifier)
+            made = tasks.generate(source.task, **knobs, source=name, settings=dict(source.settings), verifier=verifier)
+            return made if source.steps_at is None else one_for_each_step(made, source.steps_at)
         assert source.path is not None  # a source has one origin, and `stage` is read by the stages
         knobs = {key: getattr(source, key) for key in OF_DATASETS}
         knobs |= {
-            "demonstrates": demonstrates,
+            "demonstrates": demonstrates or source.steps_at is not None,
             "is_whole": is_whole,
             "is_labelled": is_labelled,
             "needs_answer": needs_answer,
         }
         made = load(source.path, source=name, verifier=verifier, base=base, bad_rows=bad_rows, **knobs)
+        made = made if source.steps_at is None else one_for_each_step(made, source.steps_at)
     except DataError as error:
         told = _as_options(str(error)) if key.startswith("--") else f"{error}{DROP_ROWS * isinstance(error, RowError)}"
         raise RecipeError(f"{where}: {told}") from None

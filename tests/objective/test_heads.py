@@ -14,7 +14,6 @@ from r1lab.objective.samples import prepared_updates, samples_of_group
 from r1lab.policy.packing import pack
 
 VOCABULARY, WIDTH = 60, 16
-RUNNABLE = [name for name, preset in PRESETS.items() if not preset.missing]
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def ratios(logp, batch):
 
 
 @pytest.mark.parametrize("kernel", ["torch", "triton"])
-@pytest.mark.parametrize("name", RUNNABLE)
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_the_same_on_every_head(monkeypatch, made, batch_of, name, kernel):
     if kernel == "triton":
         pytest.importorskip("triton")

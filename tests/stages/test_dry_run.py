@@ -40,6 +40,10 @@ GPU = {
     "dapo_qwen2.5_32b model=Qwen/Qwen2.5-7B max_new_tokens=8192": "Qwen/Qwen2.5-7B",
     "tinyzero_countdown": "Qwen/Qwen2.5-3B",
     "distill_qwen2.5": "Qwen/Qwen2.5-0.5B",
+    "rlhf_qwen2.5": "Qwen/Qwen2.5-0.5B",
+    "rlaif_qwen2.5": "Qwen/Qwen2.5-1.5B",
+    "constitutional_qwen2.5": "Qwen/Qwen2.5-7B",
+    "r1_four_stage_qwen2.5": "Qwen/Qwen2.5-1.5B",
 }
 
 

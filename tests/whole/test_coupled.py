@@ -102,8 +102,8 @@ def test_a_shared_prompt_changes_nothing(learn, make_rollout, make_samples, pres
 SEQUENCES = {"seq_mis", "geo_mask", "gmpo", "vespo"}
 """Presets whose weight or correction is one of a whole sequence, as `COUPLED`'s are."""
 LOCAL = [
-    name for name, preset in PRESETS.items()
-    if not preset.missing and name not in (SEQUENCES | set(COUPLED)) - {"gem", "one_token_rollout", "kl_cov"}
+    name for name in PRESETS
+    if name not in (SEQUENCES | set(COUPLED)) - {"gem", "one_token_rollout", "kl_cov"}
 ]  # fmt: skip
 
 

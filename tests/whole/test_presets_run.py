@@ -11,12 +11,12 @@ from r1lab.objective.presets import PRESETS
 FIRST = {
     "default", "sft", "raft", "remax", "reinforce_pp", "ppo", "grpo", "dapo", "gspo", "nft", "icepop", "kl_cov", "gfpo",
     "pods", "luffy", "srft", "hpt", "uft", "prefix_rft", "bread", "dpo", "rpo", "skywork_or1", "deepseek_v3_2",
-    "speed_rloo", "rlep",
+    "speed_rloo", "rlep", "relift", "gvm",
 }  # fmt: skip
 """One for every way of making groups and for each thing that a run has to keep for an objective."""
 RUNNABLE = [
     pytest.param(name, marks=() if name in FIRST else pytest.mark.slow)
-    for name, preset in PRESETS.items() if not preset.missing
+    for name in PRESETS
 ]  # fmt: skip
 PARITY = """
 def parity(completion, answer):
@@ -68,7 +68,7 @@ def test_several_updates_on_a_block(train, preset):
 
 
 def test_the_fast_tests_hold_every_way_of_making_groups():
-    groups = {name: preset.fields.get("group", {}) for name, preset in PRESETS.items() if not preset.missing}
+    groups = {name: preset.fields.get("group", {}) for name, preset in PRESETS.items()}
     assert {groups[name].get("select") for name in FIRST} == {group.get("select") for group in groups.values()}
 
 

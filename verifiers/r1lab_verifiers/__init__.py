@@ -25,6 +25,7 @@ BUILT_IN = {
     "numeric": "r1lab_verifiers.numeric:Numeric",
     "reasoning_gym": "r1lab_verifiers.reasoning_gym:Gym",
     "regex": "r1lab_verifiers.regex:Regex",
+    "similar": "r1lab_verifiers.similar:Similar",
 }
 
 

@@ -20,9 +20,9 @@ PRESETS = {
     **SYSTEMS,
 }  # fmt: skip
 OUT = {
-    "srl": ("2510.25992", "a problem for each step of a solution, and a verifier of similarity to the expert's step: "
-            "the data can be made so (one row a step) and such a verifier plugged in; neither ships"),
-    "gvm": ("2505.02391", "group sizes by gradient norms of each problem: the loss head would have to return them"),
+    "amft": ("2508.06944", "mu of imitation and reinforcement learned from a validation loss: it takes gradients of "
+             "both and of a validation batch apart, three backward passes every few steps, and a state of mu; with a "
+             "given mu it is chord_mu"),
     "fisher_sft": ("2505.14826", "a choice of demonstrations by their last hidden states, before any training: a "
                    "selection of data, for which there is no stage"),
     "condor": ("2501.12273", "writes questions and answers with a large model: a generator of data"),

@@ -30,8 +30,6 @@ class Preset:
     """Keys of `objective:` that differ from COMMON; None takes a key away."""
     note: str = ""
     """What a user has to know beside the fields."""
-    missing: str = ""
-    """The data path that it needs and that does not exist; a recipe that names such a preset is refused."""
 
 
 NO_CLIP = {"clip_low": None, "clip_high": None}

@@ -43,8 +43,9 @@ HYBRIDS = {
         note="failed completions leave the mean where the demonstration stands for them; the repository keeps them"),
     "relift": Preset("2506.07527",
         "dr_grpo without a clip; unsolved problems are buffered for SFT steps of their own; entropy 0.001",
-        {"weight": {"policy": "unclipped", "demo": "one"}, "aggregate": "const"} | NO_CLIP | BONUS,
-        missing="a buffer of unsolved problems with SFT steps and an optimizer of their own"),
+        {"group": {"select": "set_aside", "batch": 128}, "weight": {"policy": "unclipped", "demo": "one"},
+         "aggregate": "const"} | NO_CLIP | BONUS,
+        note="one optimizer and rate for both, sum / max_new_tokens for SFT too; the repository has a second AdamW"),
     "chord_mu": Preset("2508.11408", "(1 - mu) grpo + mu SFT, mu from 0.9 to 0.05 as a cosine over 200 steps",
         BESIDE | {"advantage": "zscore", "mix": {"use": "cos", "warmup": 0, "decay": 200, "peak": 0.9, "valley": 0.05}}
         | CLIP),
@@ -66,10 +67,6 @@ HYBRIDS = {
     "bread": Preset("2506.17211",
         "grpo without KL; where all fail, behind a part of the demonstration found by bisection, itself not learned",
         {"group": {"select": "bisect", "tries": 3}, "weight": {"policy": "ppo"}} | GRPO | CLIP),
-    "amft": Preset("2508.06944",
-        "(1 - mu) grpo + mu SFT, mu learned from the gradients' agreement with validation and from the entropy",
-        BESIDE | {"advantage": "zscore", "mix": {"use": "const", "mu": 0.5}} | CLIP,
-        missing="gradients of imitation, reinforcement and validation apart"),
 }  # fmt: skip
 
 PAIRS_OF_A_GROUP = "kind: rl makes pairs of a group's completions, kind: preference reads them from the data"

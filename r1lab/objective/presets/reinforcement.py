@@ -16,6 +16,12 @@ POLICY_GRADIENT = {
         note=RIGHT_ONLY),
     "raft_pp": Preset("2504.11343", "right completions; clip 0.2; 0.001 k3",
         {"group": {"select": "correct_only"}, "advantage": "raft"} | CLIP | k3(0.001), note=RIGHT_ONLY),
+    "gvm": Preset("2505.02391",
+        "-log p of right completions, each problem's mean; n samples, n ~ 1 / sqrt(p + 0.001 / p), p its solved share",
+        REINFORCE | {"group": {"select": "gvm", "alpha": 1e-3, "beta": 2.0}, "advantage": "raft",
+         "aggregate": "prompt_mean"},
+        note="without the problems' gradient norms, which the paper multiplies n by; p is of the steps before, the "
+        "mean of n group_size"),
     "var": Preset("2502.11026", "A = softmax(r) over the group; -A log p summed over a sequence",
         REINFORCE | {"advantage": "var"},
         note="reward-weighted imitation of the policy's own samples; other temperatures: {use: var, temperature: 0.1}"),
@@ -128,6 +134,10 @@ GROUP_RELATIVE = {
         "A = r - mean; -A log p + 0.1 / 2 (log-ratio to the sampler)^2, summed over a sequence",
         {"weight": {"policy": "dro", "demo": "one"}, "correction": "none", "aggregate": "seq_token_sum"} | NO_CLIP,
         note="the papers leave beta to the task and square the sequence's log-ratio; here each token's, as in Tinker"),
+    "srl": Preset("2510.25992", "dapo on steps of solutions, r the similarity of the step to the expert's",
+        {"advantage": "zscore", "group": {"select": "drop_zero_variance", "refill": {"max_draws": 3}}},
+        note="the problems are the steps, data: {steps_at: \"\\n\"}, and their verifier is similar; what the model "
+        "thinks first, in think tags, is not compared"),
     "pass_at_k": Preset("2508.10751",
         "A = the mean of (R - mean) / std over the pairs that a completion is in, R = 1 if any is right; clip 0.2/0.28",
         {"advantage": {"use": "pass_at_k", "k": 2}}, note="larger sets: advantage: {use: pass_at_k, k: 4}"),

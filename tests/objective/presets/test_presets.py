@@ -17,12 +17,11 @@ def made(group_size=2, max_new_tokens=100, **knobs):
     return build(ObjectiveConfig(**knobs), max_new_tokens=max_new_tokens, group_size=group_size)
 
 
-RUNNABLE = [name for name, preset in PRESETS.items() if not preset.missing]
 FROM_DEMONSTRATIONS = {"sft", "dft", "iw_sft", "gem", "one_token_rollout", "token_cleaning"}
 
 
 def fields_of(name):
-    """The objective of a preset's fields, also where its data path is missing."""
+    """The objective of a preset's fields."""
     return build(ObjectiveConfig(**{**COMMON, **PRESETS[name].fields}), max_new_tokens=100, group_size=8)
 
 
@@ -33,18 +32,8 @@ def test_every_presets_fields_build_and_say_where_they_come_from(name):
     assert objective.rule.samples == (name not in FROM_DEMONSTRATIONS)
 
 
-@pytest.mark.parametrize("name", sorted(set(PRESETS) - set(RUNNABLE)))
-def test_a_preset_whose_data_path_is_missing_is_refused_by_name(name):
-    with pytest.raises(RecipeError, match=rf"^objective\.preset: '{name}' needs .*, a data path that does not exist$"):
-        made(preset=name)
-
-
-def test_which_presets_wait_for_a_data_path():
-    assert set(PRESETS) - set(RUNNABLE) == {"relift", "amft"}
-
-
 def test_which_presets_need_the_two_phase_head():
-    assert {name for name in RUNNABLE if not made(preset=name, group_size=8).is_local} == {
+    assert {name for name in PRESETS if not made(preset=name, group_size=8).is_local} == {
         "iw_sft", "gspo", "luspo", "seq_mis", "geo_mask", "gmpo", "vespo", "srft", "dpo", "rpo", "ipo", "simpo",
         "deepseek_v3_2",
     }  # fmt: skip
@@ -164,4 +153,4 @@ def test_no_preset_has_a_weight_for_tokens_that_are_never_trained():
 def test_every_preset_is_held_against_its_source():
     pages = (Path(__file__).parents[1] / "sources").glob("test_*.py")
     held = {name for page in pages for name in re.findall(r'"(\w+)"(?=:)', page.read_text())}
-    assert {name for name, preset in PRESETS.items() if not preset.missing} <= held
+    assert set(PRESETS) <= held

@@ -95,6 +95,11 @@ def dapo(groups, step):
     return token_mean(mixed(groups), zscored, lambda m, a: clipped(m, a, 0.2, 0.28))
 
 
+def srl(groups, step):
+    differ = [group for group in groups if len({m.reward for m in group}) > 1]
+    return token_mean(differ, zscored, lambda m, a: clipped(m, a, 0.2, 0.28))
+
+
 def gspo(groups, step):
     def term(m, a):
         s = (m.logp - m.old).mean().exp()
@@ -328,6 +333,7 @@ FORMULAS = {
     "dr_grpo": dr_grpo,
     "lite_ppo": lite_ppo,
     "dapo": dapo,
+    "srl": srl,
     "gspo": gspo,
     "cispo": cispo,
     "sapo": sapo,

@@ -1,8 +1,8 @@
 """Methods that learn from demonstrations beside or instead of samples. `live`: what is in the sums of the loss.
 
 LUFFY arXiv 2504.14945 eq. 7-9; SRFT arXiv 2506.19767 eq. 7-13; HPT arXiv 2509.04419 eq. 9-11 (its scripts run without a
-clip); DyME arXiv 2506.23061 section 3; CHORD arXiv 2508.11408 eq. 5-8; UFT arXiv 2505.16984 eq. 2-3; Prefix-RFT arXiv
-2507.01679 section 3; BREAD arXiv 2506.17211 algorithm 1.
+clip); ReLIFT arXiv 2506.07527; DyME arXiv 2506.23061 section 3; CHORD arXiv 2508.11408 eq. 5-8; UFT arXiv 2505.16984
+eq. 2-3; Prefix-RFT arXiv 2507.01679 section 3; BREAD arXiv 2506.17211 algorithm 1.
 """
 
 import math
@@ -91,6 +91,15 @@ def hpt(groups, step):
     return loss / (len(live([m for group in kept for m in group])) * LENGTH)
 
 
+def relift(groups, step):
+    """Its update of samples; demonstrations wait for one of their own."""
+    loss, members = 0.0, live(sampled(groups))
+    for group in groups:
+        advantages = centred(sampled([group]))
+        loss += sum((-advantages[id(m)] * m.ratio * m.rho - 0.001 * m.entropy).sum() for m in live(sampled([group])))
+    return loss / (len(members) * LENGTH)
+
+
 def dyme(groups, step):
     loss, kept = 0.0, gated(groups)
     for group in kept:
@@ -167,6 +176,7 @@ FORMULAS = {
     "srft": srft,
     "hpt": hpt,
     "dyme": dyme,
+    "relift": relift,
     "chord_mu": chord(0.05 + 0.85 * 0.5 * (1 + math.cos(math.pi * 2 / 200)), lambda m: -m.logp),  # step 3: 2 steps done
     "chord_phi": chord(0.1, phi),
     "uft": uft,

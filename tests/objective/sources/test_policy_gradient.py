@@ -40,6 +40,14 @@ def raft(groups, step):
     return sum((-max(m.reward, 0) * m.logp * m.rho).sum() for m in right) / max(1, num_tokens(right))
 
 
+def gvm(groups, step):
+    """Each problem's right completions by their own mean, the problems by theirs."""
+    right = [[m for m in live([group]) if m.score >= 1] for group in groups]
+    kept = [group for group in right if group]
+    loss = sum(sum((-max(m.reward, 0) * m.logp * m.rho).sum() for m in group) / num_tokens(group) for group in kept)
+    return loss / max(1, len(kept))
+
+
 def raft_pp(groups, step):
     right = [m for m in live(groups) if m.score >= 1]
     loss = sum((clipped(m, max(m.reward, 0)) + 0.001 * k3(m)).sum() for m in right)
@@ -161,6 +169,7 @@ def weighed(right, wrong):
 FORMULAS = {
     "raft": raft,
     "raft_pp": raft_pp,
+    "gvm": gvm,
     "reinforce": reinforce,
     "var": var,
     "rloo": rloo,
