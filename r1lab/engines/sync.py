@@ -93,10 +93,10 @@ def probe(engine, version: int, trainer: ScorerProtocol) -> float:
     names = engine.shared_names or ("the engine",)
     requests = probe_requests(engine.vocabulary, engine.context, trainer.temperature, len(names))
 
-    def sampled(own: list[Request]) -> list[Rollout]:
-        engine.submit(own)
+    def sampled(asked: list[Request]) -> list[Rollout]:
+        engine.submit(asked)
         rollouts = {rollout.request.id: rollout for rollout in engine.completed()}
-        return [rollouts[request.id] for request in own]
+        return [rollouts[request.id] for request in asked]
 
     if engine.shared_names:
         everyone = ranks.shared_out(requests, by_draw, sampled)
