@@ -11,7 +11,7 @@ and checkpoints are made while nothing samples. SFT and RL differ in their feed 
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from r1lab.distributed import ranks
@@ -60,13 +60,13 @@ def train(
     buffer = RolloutBuffer(stage, run, feed, policy.prompt_text, problem_of)
     resumables = {"policy": policy, "objective": objective, "feed": feed, "ledger": ledger, "stopping": stopping,
                   "metrics": metrics} | ({"buffer": buffer} if stage.max_staleness else {})  # fmt: skip
-    step = resume(run, stage, policy, resumables)
+    clock, grace = PhaseClock(progress), Grace(ranks.any_of, progress.stopping)
+    course = StageCourse(stage, run, policy, objective, evaluate, ledger, metrics, stopping, buffer, grace, resumables)
+    step = course.resume()
     publish(engine, policy)
-    clock = PhaseClock(progress)
-    with Grace(ranks.any_of, progress.stopping) as grace, closing(buffer):  # at a signal the step is finished and saved
-        end = partial(end_step, evaluate, stopping, policy, run, grace, metrics, resumables, buffer, ledger)
+    with grace, closing(buffer):  # Ctrl-C, SIGTERM: the step is finished and saved first
         if metrics.unfinished or (step == 0 and stage.eval.sets and stage.eval.at_start):
-            row, _ = end(step, metrics.unfinished, True)
+            row, _ = course.end_step(step, metrics.unfinished, evaluates=True)
             record(run, metrics, progress, stage, step, row | ledger.row())
             grace.leave_if_heard(f"before step {step + 1} of stage {stage.name}")
         num_prompts = stopping.num_prompts(step + 1, ledger)
@@ -76,7 +76,7 @@ def train(
             block = buffer.take(step, num_prompts)
             feed.observe(block)  # sampler and error window learn from it
             ledger.rollouts(buffer.unpaid(step, block), policy.parameters)
-            start_next(buffer, step, num_prompts, block, objective, stopping, ledger, before[0])  # sampled meanwhile
+            course.start_next(step, num_prompts, block, before[0])  # sampled meanwhile
             clock.start("score")  # kept groups -> list[Sample] for each update: final advantages, scales, old, ref
             batches = prepare_updates(block, step, objective, policy, stage, ledger)
             clock.start("record")  # what the rollouts became, for people
@@ -92,53 +92,13 @@ def train(
             stopping.spent(num_prompts, ledger.budget - before[0], ledger.training_flops - before[1])
             row = step_metrics(block, batches, updates, step, objective, stage)
             stopping.learned(row)
-            row, num_prompts = end(step, row, is_due(stage, step))
+            row, num_prompts = course.end_step(step, row, evaluates=is_due(stage, step))
             row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
             record(run, metrics, progress, stage, step, row)
             progress.samples(block, step, stage.print_samples)
             if grace.heard() or not num_prompts or step % stage.checkpoint_every == 0:
-                save(run, stage, step, policy, resumables)
+                course.save(step)
             grace.leave(f"after step {step} of stage {stage.name}")
-
-
-def resume(run: RunFolder, stage: LearningStageConfig, policy: Policy, resumables: dict) -> int:
-    """The step the stage goes on from: its newest whole checkpoint's, or 0. `resumables` is everything that a
-    checkpoint holds, by name; `checkpoint` knows no names."""
-    found = checkpoint.latest(run.checkpoints, stage.name)
-    if found is None:
-        return 0
-    step, folder = found
-    checkpoint.load(folder, resumables)
-    policy.restore(folder)
-    run.resumed(stage.name, step)
-    return step
-
-
-def start_next(
-    buffer: RolloutBuffer,
-    step: int,
-    num_prompts: int,
-    block: Sequence[Settled],
-    objective: Objective,
-    stopping: Stopping,
-    ledger: Ledger,
-    budget_before: int,
-) -> None:
-    """Begin to sample the block of the step after this one, with the weights that this step begins with, where it may
-    be so old. It is as large as the end of this step will have it: what the updates cost of the budget is known."""
-    if not buffer.stage.max_staleness:
-        return
-    batches = split_into_updates(block, objective, buffer.stage)
-    later = ledger.after_updates([sample for batch in batches for sample in batch], buffer.stage.reuse)
-    stopping.spent(num_prompts, later.budget - budget_before, 0)
-    buffer.start(step + 1, stopping.num_prompts(step + 1, later))
-
-
-def save(run: RunFolder, stage: LearningStageConfig, step: int, policy: Policy, resumables: dict) -> None:
-    """A whole checkpoint, then the older ones go."""
-    folder, whole = run.checkpoints / f"{stage.name}-{step}", policy.whole()
-    ranks.first(checkpoint.save, folder, {**resumables, "policy": whole}, whole.save)
-    checkpoint.prune(run.checkpoints, stage.name, stage.keep_last)
 
 
 def split_into_updates(
@@ -251,58 +211,77 @@ def is_due(stage: LearningStageConfig, step: int) -> bool:
     return bool(stage.eval.every) and step % stage.eval.every == 0
 
 
-def end_step(
-    evaluate: Evaluate,
-    stopping: Stopping,
-    policy: Policy,
-    run: RunFolder,
-    grace: Grace,
-    metrics: MetricsFile,
-    resumables: dict,
-    buffer: RolloutBuffer,
-    ledger: Ledger,
-    step: int,
-    row: dict,
-    evaluates: bool,
-) -> tuple[dict, int]:
-    """The step's row with its evaluation, which the stage's last step has always, and the problems of the next step.
-    What was sampled ahead of one that does not come is on the ledger all the same."""
-    stage = buffer.stage
-    num_prompts = stopping.num_prompts(step + 1, ledger)
-    if stage.eval.sets and (evaluates or not num_prompts):
-        row = run_evaluation(step, row, evaluate, stopping, policy, run, grace, metrics, resumables)
-        num_prompts = 0 if stopping.ended else num_prompts
-    if stage.max_staleness:
-        unused = [] if num_prompts else buffer.unused(step + 1)
-        ledger.rollouts(unused, policy.parameters)
-        row |= {"rollout/unused_tokens": num_sampled(unused)}
-    return row, num_prompts
+@dataclass(frozen=True)
+class StageCourse:
+    """What stands between a stage's steps: where it goes on, evaluations, checkpoints, how large the next step is."""
 
+    stage: LearningStageConfig
+    run: RunFolder
+    policy: Policy
+    objective: Objective
+    evaluate: Evaluate
+    ledger: Ledger
+    metrics: MetricsFile
+    stopping: Stopping
+    buffer: RolloutBuffer
+    grace: Grace
+    resumables: dict
+    """Everything that a checkpoint holds, by name; `checkpoint` knows no names."""
 
-def run_evaluation(
-    step: int,
-    row: dict,
-    evaluate: Evaluate,
-    stopping: Stopping,
-    policy: Policy,
-    run: RunFolder,
-    grace: Grace,
-    metrics: MetricsFile,
-    resumables: dict,
-) -> dict:
-    """The step's row with the evaluation's metrics; the best step's model is kept aside where the recipe asks for it.
+    def resume(self) -> int:
+        """The step the stage goes on from: its newest whole checkpoint's, or 0."""
+        found = checkpoint.latest(self.run.checkpoints, self.stage.name)
+        if found is None:
+            return 0
+        step, folder = found
+        checkpoint.load(folder, self.resumables)
+        self.policy.restore(folder)
+        self.run.resumed(self.stage.name, step)
+        return step
 
-    A signal ends it at once. The step's updates are saved then with its row, and who resumes begins with the
-    evaluation."""
-    stage = stopping.stage
-    assert isinstance(stage, LearningStageConfig)  # the loop trains no other
-    try:
-        scores = evaluate(step, partial(grace.at_once, f"in the evaluation after step {step} of stage {stage.name}"))
-    except Stopped:
-        if step:
-            metrics.unfinished = row
-            save(run, stage, step, policy, resumables)
-        raise
-    if stopping.evaluated(step, scores):
-        ranks.first(checkpoint.save_model, run.best(stage.name), policy.whole().save)
-    return row | scores
+    def save(self, step: int) -> None:
+        """A whole checkpoint, then the older ones go."""
+        folder, whole = self.run.checkpoints / f"{self.stage.name}-{step}", self.policy.whole()
+        ranks.first(checkpoint.save, folder, {**self.resumables, "policy": whole}, whole.save)
+        checkpoint.prune(self.run.checkpoints, self.stage.name, self.stage.keep_last)
+
+    def start_next(self, step: int, num_prompts: int, block: Sequence[Settled], budget_before: int) -> None:
+        """Begin to sample the block of the step after this one, with the weights that this step begins with, where it
+        may be so old. It is as large as the end of this step will have it: what the updates cost of the budget is
+        known."""
+        if self.stage.max_staleness:
+            batches = split_into_updates(block, self.objective, self.stage)
+            samples = [sample for batch in batches for sample in batch]
+            later = self.ledger.after_updates(samples, self.stage.reuse)
+            self.stopping.spent(num_prompts, later.budget - budget_before, 0)
+            self.buffer.start(step + 1, self.stopping.num_prompts(step + 1, later))
+
+    def end_step(self, step: int, row: dict, *, evaluates: bool) -> tuple[dict, int]:
+        """The step's row with its evaluation, which the stage's last step has always, and the problems of the next
+        step. What was sampled ahead of one that does not come is on the ledger all the same."""
+        num_prompts = self.stopping.num_prompts(step + 1, self.ledger)
+        if self.stage.eval.sets and (evaluates or not num_prompts):
+            row = row | self._scores(step, row)
+            num_prompts = 0 if self.stopping.ended else num_prompts
+        if self.stage.max_staleness:
+            unused = [] if num_prompts else self.buffer.unused(step + 1)
+            self.ledger.rollouts(unused, self.policy.parameters)
+            row = row | {"rollout/unused_tokens": num_sampled(unused)}
+        return row, num_prompts
+
+    def _scores(self, step: int, row: dict) -> dict:
+        """The evaluation's metrics; the best step's model is kept aside where the recipe asks for it.
+
+        A signal ends it at once. The step's updates are saved then with its row, and who resumes begins with the
+        evaluation."""
+        place = f"in the evaluation after step {step} of stage {self.stage.name}"
+        try:
+            scores = self.evaluate(step, partial(self.grace.at_once, place))
+        except Stopped:
+            if step:
+                self.metrics.unfinished = row
+                self.save(step)
+            raise
+        if self.stopping.evaluated(step, scores):
+            ranks.first(checkpoint.save_model, self.run.best(self.stage.name), self.policy.whole().save)
+        return scores

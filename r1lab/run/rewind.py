@@ -1,5 +1,5 @@
 """Go back in a run to one of its checkpoints: what lies behind it is set aside, not removed. Not how a run goes on from
-its newest checkpoint (`r1lab.loop.resume`)."""
+its newest checkpoint (`r1lab.loop.StageCourse.resume`)."""
 
 import json
 import re

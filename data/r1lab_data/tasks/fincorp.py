@@ -77,6 +77,7 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def _check_share(share: object) -> None:
-    is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
-    if share is not None and not (is_number and 0 <= share <= 1):
+    if share is None:
+        return
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
         raise DataError(f"task fincorp: blind_share is {share!r}; give a number from 0 to 1")
