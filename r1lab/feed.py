@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from r1lab.distributed import partition, ranks
+from r1lab.distributed import exchange, ranks
 from r1lab.engines.protocol import Engine
 from r1lab.errors import RunError
 from r1lab.objective import Objective
 from r1lab.objective.group import Again, Drop, Keep, Planned
-from r1lab.recipe import SamplingStageConfig
+from r1lab.recipe import RlStageConfig, SamplingStageConfig
 from r1lab.records import Draw, Group, Request, Rollout, Scored, Settled
 from r1lab.rollout.episode import Episodes
 from r1lab.rollout.generate import generate
@@ -85,6 +85,14 @@ class Feed:
         self.errors, self.watch = ErrorWindow(self.stage.max_error_rate), Watch()
         self.has_warned = False
 
+    @property
+    def is_lean(self) -> bool:
+        """Whether nothing but an update reads ids and texts, so that ranks need not have those of others. What a user
+        plugs in may read anything."""
+        rule, curriculum = self.objective.rule, self.sampler.curriculum
+        is_ours = all(type(each).__module__.startswith("r1lab.") for each in (rule, curriculum))
+        return isinstance(self.stage, RlStageConfig) and is_ours and not (rule.stores or self.objective.waits)
+
     def block(self, prompts: int) -> list[Settled]:
         """A step's groups in draw order: waves of as many problems as are still missing, until `prompts` are kept or
         `max_draws` x `prompts` were drawn."""
@@ -125,8 +133,7 @@ class Feed:
             planned_again: list[tuple[Draw, Planned]] = []
             # Generate, verify, reward: the plans of the wave together -> the new members of each group, tuple[Scored].
             for (draw, _), members in zip(plans, self._members(plans), strict=True):
-                located = tuple(member if member.replayed_from else self._with_steps(member) for member in members)
-                group = groups[draw.number] = Group(draw, groups[draw.number].members + located)
+                group = groups[draw.number] = Group(draw, groups[draw.number].members + members)
                 # Settle: the group with all its members -> kept, dropped with a reason, or sampled further.
                 decision = self._settle(group)
                 if isinstance(decision, Again):
@@ -141,22 +148,25 @@ class Feed:
     def _members(self, plans: Sequence[tuple[Draw, Planned]]) -> list[tuple[Scored, ...]]:
         """Each plan's requests sampled, verified and rewarded, its rollouts rewarded as they are."""
         requests = [item for _, plan in plans for item in plan if isinstance(item, Request)]
-        # Every rank samples the requests of its own draws, and gets the results of all.
-        scored = iter(ranks.shared_out(requests, partition.by_draw, self._sample))
+        # Every rank samples the requests of its own draws, and gets what decides of all.
+        scored = iter(exchange.gathered(requests, self._sample, is_lean=self.is_lean))
         return [tuple(self._member(item, scored) for item in plan) for _, plan in plans]
 
     def _member(self, item: Request | Rollout | Scored, scored: Iterator[Scored]) -> Scored:
         """A request's completion, the next of those that were scored; a demonstration, rewarded; a replayed one."""
         if isinstance(item, Request):
             return next(scored)
-        return item if isinstance(item, Scored) else self._reward(item).demonstration(item)
+        return item if isinstance(item, Scored) else self._with_steps(self._reward(item).demonstration(item))
 
     def _sample(self, requests: list[Request]) -> list[Scored]:
         """Each request sampled, verified and rewarded, in the order of the requests."""
         judged = list(generate(self.engine, self._verify, requests, self.watch, self.episodes))
         rollouts = [rollout for rollout, _ in judged]
         said = self.scorers.said(rollouts, self.problems) if self.scorers else [{}] * len(rollouts)
-        return [self._reward(each).scored(each, verdicts, learned) for (each, verdicts), learned in zip(judged, said)]
+        return [
+            self._with_steps(self._reward(each).scored(each, verdicts, learned))
+            for (each, verdicts), learned in zip(judged, said)
+        ]
 
     def _warn_without_steps(self, block: Sequence[Settled]) -> None:
         """One line where credit by steps finds none in a whole block: it is the completions' then."""

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from r1lab.distributed import ranks
+from r1lab.distributed import exchange, ranks
 from r1lab.engines.protocol import Engine
 from r1lab.engines.sync import publish
 from r1lab.errors import Stopped
@@ -90,7 +90,7 @@ def train(
             publish(engine, policy)
             clock.start("evaluate")  # held-out sets where they are due -> keys `eval/<set>/...` of the step's row
             stopping.spent(num_prompts, ledger.budget - before[0], ledger.training_flops - before[1])
-            row = step_metrics(block, batches, updates, step, objective, stage)
+            row = ranks.first(step_metrics, block, batches, updates, step, objective, stage)  # it alone has everything
             stopping.learned(row)
             row, num_prompts = course.end_step(step, row, evaluates=is_due(stage, step))
             row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
@@ -126,7 +126,8 @@ def prepare_updates(
         scored = [with_scores(samples, objective, policy, stage, ledger) for samples in batches]
         return prepared_updates(objective, scored, step)
     prepared = prepared_updates(objective, batches, step)
-    return [with_scores(samples, objective, policy, stage, ledger) for samples in prepared]
+    # Each rank gets the ids of what it learns from, which it needs for scoring too.
+    return [with_scores(exchange.delivered(samples), objective, policy, stage, ledger) for samples in prepared]
 
 
 def with_scores(
@@ -173,7 +174,7 @@ def learn(
 
 def finish_updates(updates: list[Update], policy: Policy, objective: Objective, step: int) -> None:
     """What changes between steps: the objective by what it sees, the reference every `kl.ref_refresh_steps` steps."""
-    objective.observe([update.rows for update in updates if update.rows])
+    objective.observe(ranks.first(objective.mean_entropy, [update.rows for update in updates if update.rows]))
     every = objective.kl.ref_refresh_steps
     if policy.reference is not None and every and step % every == 0:
         policy.refresh_reference()

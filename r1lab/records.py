@@ -378,6 +378,11 @@ class Learned(NamedTuple):
     tokens: int
     fault: str
 
+    @property
+    def outcome(self) -> Learned:
+        """What every rank has of it."""
+        return self._replace(rows={})
+
 
 @dataclass(frozen=True, eq=False)
 class Update:
@@ -390,4 +395,4 @@ class Update:
     """Prompt and completion tokens of the forwarded samples."""
     rows: dict[str, np.ndarray]
     """logp, entropy, old, ref (NaN without a reference), engine, advantage, scale: float32 [N]; role: int64 [N]. Of a
-    reward model also score and lead, and NaN for what it has not."""
+    reward model also score and lead, and NaN for what it has not. On rank 0; empty elsewhere."""

@@ -58,6 +58,11 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def is_alone() -> bool:
+    """Whether this is rank 0 inside `first`, where no other rank meets it."""
+    return _State.alone
+
+
 def neighbours() -> int:
     """Processes of the run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", size())) if size() > 1 else 1
@@ -102,7 +107,7 @@ def _join() -> None:
     import torch.distributed as dist
     from accelerate import PartialState
 
-    limit = timedelta(seconds=_deadline())
+    limit = timedelta(seconds=deadline_seconds())
     try:
         PartialState(cpu=not torch.cuda.is_available(), timeout=limit)
         control_group = dist.new_group(backend="gloo", timeout=limit)  # it passes objects, on the host
@@ -112,7 +117,8 @@ def _join() -> None:
     atexit.register(lambda: None if _State.over else dist.destroy_process_group())
 
 
-def _deadline() -> int:
+def deadline_seconds() -> int:
+    """How long processes wait for each other."""
     text = os.environ.get(DEADLINE_VARIABLE, str(DEADLINE_SECONDS))
     if not text.isdigit() or not int(text):
         raise RecipeError(f"{DEADLINE_VARIABLE}: {text!r} must be a whole number of seconds above 0")
@@ -185,11 +191,7 @@ def _exchange(value: Any, fault: Exception | None) -> list:
 
     code = 0 if fault is None else getattr(fault, "exit_code", 1)
     answers: list = [None] * size()
-    try:
-        dist.all_gather_object(answers, (value, code), group=_State.control_group)
-    except RuntimeError as error:
-        _State.over = True
-        raise fault or missed(error) from None
+    _meet(lambda: dist.all_gather_object(answers, (value, code), group=_State.control_group), fault)
     failed = [number for number, (_, code) in enumerate(answers) if code]
     if failed:
         _State.over = True
@@ -199,6 +201,50 @@ def _exchange(value: Any, fault: Exception | None) -> list:
     values = [answer for answer, _ in answers]
     values[rank()] = value
     return values
+
+
+def gather_outcomes(make: Callable[[], T], outcome: Callable[[T], R], *, alone: bool = True) -> tuple[list[R], list[T]]:
+    """`gather` of what `outcome` leaves of each rank's value, and on rank 0 the values; the others get none of them."""
+    own: list[T] = []
+
+    def made() -> R:
+        own.append(make())
+        return outcome(own[0])
+
+    return gather(made, alone=alone), to_first(own[0])
+
+
+def to_first(value: T) -> list[T]:
+    """Every rank's value on rank 0, in rank order; an empty list elsewhere."""
+    if size() == 1:
+        return [value]
+    import torch.distributed as dist
+
+    values: list = [None] * size() if is_first() else []
+    _meet(lambda: dist.gather_object(value, values if is_first() else None, group=_State.control_group))
+    if is_first():
+        values[0] = value
+    return values
+
+
+def from_first(make: Callable[[], list[T]]) -> T:
+    """This rank's of the values that `make` returns on rank 0, one to each rank."""
+    if size() == 1:
+        return make()[0]
+    import torch.distributed as dist
+
+    values, received = together(lambda: make() if is_first() else None), [None]
+    _meet(lambda: dist.scatter_object_list(received, values, group=_State.control_group))
+    return cast(T, received[0]) if values is None else values[0]
+
+
+def _meet(collective: Callable[[], Any], fault: Exception | None = None) -> None:
+    """A collective; RunError, or this rank's own fault, where another rank is gone or late."""
+    try:
+        collective()
+    except RuntimeError as error:
+        _State.over = True
+        raise fault or missed(error) from None
 
 
 def is_missed(error: Exception) -> bool:
@@ -213,7 +259,7 @@ def is_missed(error: Exception) -> bool:
 def missed(error: Exception) -> RunError:
     """The error to raise for it, in one line."""
     is_late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
-    late = f"did not answer within {_deadline()} s ({DEADLINE_VARIABLE})"
+    late = f"did not answer within {deadline_seconds()} s ({DEADLINE_VARIABLE})"
     gone = "is gone (its own line, if any, says why)"
     return RunError(
         f"rank {rank()} of {size()}: another process {late if is_late else gone}; "

@@ -65,6 +65,9 @@ class All:
     imitate: ClassVar[bool] = False
     """The member with a positive advantage is learned a second time, as a demonstration."""
 
+    stores: ClassVar[bool] = False
+    """It keeps rollouts for later steps, so that every rank must have them whole."""
+
     def plan(self, draw: Draw, make: Make) -> Planned:
         return [make.request(draw, index) for index in range(draw.group_size)]
 

@@ -113,11 +113,15 @@ class Objective:
         )
         return asks or (self.rule.samples and self.rule.demonstrates)
 
-    def observe(self, updates: Sequence[Mapping[str, np.ndarray]]) -> None:
-        """The rows of the updates of a step that just ended."""
+    def mean_entropy(self, updates: Sequence[Mapping[str, np.ndarray]]) -> float | None:
+        """Of the policy's tokens in the rows of a step's updates; None where there are none."""
         sampled = [rows["entropy"][rows["role"] == Role.POLICY] for rows in updates]
         entropies = np.concatenate(sampled) if sampled else np.zeros(0)
-        self.entropy.observe(float(entropies.mean()) if entropies.size else None)
+        return float(entropies.mean()) if entropies.size else None
+
+    def observe(self, entropy: float | None) -> None:
+        """The `mean_entropy` of a step that just ended."""
+        self.entropy.observe(entropy)
 
     def state_dict(self) -> dict:
         return {"entropy": self.entropy.state_dict(), "rule": self.rule.state_dict()}

@@ -7,7 +7,7 @@ nothing, so no budget and no rate counts it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Replay(All):
     """In the place of up to `keep` samples the newest right completions of the problem, of `each` that are stored of
     it; where none is stored, the group is as it would be."""
 
+    stores: ClassVar[bool] = True
     keep: int = 1
     each: int = 4
     right: float = 1.0

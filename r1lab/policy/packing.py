@@ -152,6 +152,13 @@ def _with_rows(
     )
 
 
+def on_tokens(rows: np.ndarray, role: np.ndarray) -> np.ndarray:
+    """Numbers of a sample's rows on all its tokens [T]: NaN where one is CONTEXT and has no row."""
+    whole = np.full(len(role), np.nan, rows.dtype)
+    whole[role != Role.CONTEXT] = rows
+    return whole
+
+
 def empty_batch(device: torch.device) -> PackedBatch:
     """One token and no trained row, for a rank that has nothing left where others do."""
     token, none = torch.zeros((1, 1), dtype=torch.int64, device=device), torch.zeros(0, device=device)

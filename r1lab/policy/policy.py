@@ -27,10 +27,10 @@ from r1lab.objective.samples import check_update
 from r1lab.objective.schedule import learning_rate
 from r1lab.policy import lora, memory, models
 from r1lab.policy.compute import prepare_compute
-from r1lab.policy.packing import empty_batch, pack, sample_tokens
+from r1lab.policy.packing import empty_batch, on_tokens, pack, sample_tokens
 from r1lab.policy.refusals import nonfinite_reason, refuse_other_reference
 from r1lab.recipe import TrainStageConfig
-from r1lab.records import Learned, PackedBatch, Role, Rollout, Sample, Scores, Update
+from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
 from r1lab.seeds import derive
 from r1lab.timing import Watch, matmul_rate
 
@@ -166,8 +166,8 @@ class Policy:
             others = [None if column is None else column.cpu().numpy() for column in (scores.entropy, values)]
             for index in np.unique(owner):
                 mine, role = owner == index, samples[index].role
-                parts = (None if column is None else _on_tokens(column[mine], role) for column in others)
-                scored[index] = Scores(_on_tokens(logp[mine], role), *parts)
+                parts = (None if column is None else on_tokens(column[mine], role) for column in others)
+                scored[index] = Scores(on_tokens(logp[mine], role), *parts)
         sharding.reshard(model)
         return scored
 
@@ -186,13 +186,18 @@ class Policy:
         self.optimizer.zero_grad(set_to_none=True)
         indices = np.array(ranks.own_share(forwarded, by_tokens), np.int64)
         is_alone = not sharding.is_sharded(self.model)
-        of_ranks = ranks.gather(lambda: self._learn(forwarded, indices, objective), alone=is_alone)
-        parts = [part for of_rank in of_ranks for part in of_rank]
+        of_ranks, whole = ranks.gather_outcomes(
+            lambda: self._learn(forwarded, indices, objective),
+            lambda own: [part.outcome for part in own],
+            alone=is_alone,
+        )
+        parts = list(chain.from_iterable(of_ranks))
         if fault := next((part.fault for part in parts if part.fault), ""):
             raise RunError(fault)
         with self.watch("optimizer"):
             norm, rate = self._step(forwarded)
-        rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows} if parts else {}
+        every = [part.rows for part in chain.from_iterable(whole)]
+        rows = {key: np.concatenate([rows[key] for rows in every]) for key in every[0]} if every else {}
         return Update(sum(part.loss for part in parts), norm, rate, sum(part.tokens for part in parts), rows)
 
     def _learn(self, samples: Sequence[Sample], own_samples: np.ndarray, objective: Objective) -> list[Learned]:
@@ -391,10 +396,3 @@ class Policy:
         elif self.reference is not None:
             self.is_refreshed = True
             sharding.load(self.reference, state["reference"])
-
-
-def _on_tokens(rows: np.ndarray, role: np.ndarray) -> np.ndarray:
-    """Numbers of a sample's rows on all its tokens [T]: NaN where one is CONTEXT and has no row."""
-    whole = np.full(len(role), np.nan, rows.dtype)
-    whole[role != Role.CONTEXT] = rows
-    return whole

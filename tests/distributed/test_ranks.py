@@ -18,6 +18,8 @@ def test_one_process_is_rank_0_of_1_and_computes_all(make_rollout):
     assert ranks.shared_out(requests, by_draw, lambda own: [request.id.draw for request in own]) == [0, 1, 2]
     assert ranks.own_share(requests, by_draw) == [0, 1, 2]
     assert (ranks.gather(lambda: 7), ranks.together(lambda: 8), ranks.first(max, 3, 9)) == ([7], 8, 9)
+    assert (ranks.to_first(7), ranks.from_first(lambda: [8])) == ([7], 8)
+    assert ranks.gather_outcomes(lambda: 7, str) == (["7"], [7])
     assert ranks.any_of("") == "" and ranks.any_of("SIGTERM") == "SIGTERM"
 
 
@@ -43,7 +45,7 @@ def test_a_lost_process_is_told_from_what_this_one_computes():
 def test_a_deadline_that_is_no_number_of_seconds_is_refused(monkeypatch, text):
     monkeypatch.setenv("R1LAB_RANK_DEADLINE", text)
     with pytest.raises(RecipeError, match=r"R1LAB_RANK_DEADLINE: .* must be a whole number of seconds above 0"):
-        ranks._deadline()
+        ranks.deadline_seconds()
 
 
 def test_a_signal_to_another_process_is_heard_here():
