@@ -253,11 +253,7 @@ def _carry_over(run: RunFolder, earlier: dict[str, Any]) -> None:
     """Keep what the first start fixed and what was recorded since; warn of what is not as it was."""
     now = run.manifest
     parted = differences(watched(now), watched(earlier), "now", "before")
-    run.warnings = [
-        f"{line}; {'verdicts may differ' if line.startswith('verifiers.') else 'figures may part by rounding'}"
-        for line in parted
-        if not PATH_OF_VERIFIER.match(line)
-    ]
+    run.warnings = [f"{line}; {_effect(line)}" for line in parted if not PATH_OF_VERIFIER.match(line)]
     now |= {key: earlier[key] for key in ("started", "resumed_at")}
     now["pinned"] |= earlier["pinned"]
     now["notes"] = [*dict.fromkeys(earlier["notes"] + run.warnings)]
@@ -266,3 +262,13 @@ def _carry_over(run: RunFolder, earlier: dict[str, Any]) -> None:
         before = [*before, earlier["verifiers"]]
     if before:
         now["verifiers_before"] = before
+
+
+def _effect(line: str) -> str:
+    """What follows of a difference `dotted.key: 1 now, 2 before`."""
+    key = line.partition(":")[0]
+    if key.startswith("verifiers."):
+        return "verdicts may differ"
+    if key == "processes" or key.endswith((".engine.urls", ".engine.replicas")):
+        return "problems, requests and seeds stay the same, figures may part by rounding"
+    return "figures may part by rounding"

@@ -55,6 +55,8 @@ class Fleet:
         self.servers = [Server(wire, its_facts, self.outcomes, eos) for wire, its_facts in zip(wires, facts)]
         self._parcel: Parcel | None = None
         self.lock, self.closed = threading.RLock(), threading.Event()
+        self.turns = 0
+        """Beginnings and ends of `publish`: odd within one."""
         self.fault: Exception | None = None
         """What the watch found that ends the run."""
         self.route = None
@@ -83,9 +85,11 @@ class Fleet:
     def publish(self, named_tensors: NamedTensors, version: int, run: str, room: int) -> None:
         """Send weights to every server that is there, and tell all ranks who has them (a collective). RunError where
         no server is there, or where one did not get them. `room`: bytes for the names of the tensors."""
+        self.turns += 1
         with self.lock:  # nobody is sent what is half written
             parcel = self.stage(named_tensors, version, run, room)
             self._parcel, away = ranks.first(lambda: self.send(parcel))
+        self.turns += 1
         for server in self.servers if self.route is None else ():
             server.lose(away[server.url])
 
@@ -227,14 +231,14 @@ class Fleet:
 
     def check_idle(self, server: Server) -> None:
         """Give up a server that this rank asks nothing and that has not the newest weights."""
-        if server.flights or self.closed.is_set():
+        turns = self.turns
+        if turns % 2 or server.flights:
             return
-        parcel = self.parcel
         try:
             self.require_weights(server.wire)
         except (Gone, ServerRefusal) as error:
             with self.lock:
-                if not (server.flights or server.why or self.parcel is not parcel or self.closed.is_set()):
+                if not (server.flights or server.why) and self.turns == turns and not self.closed.is_set():
                     self.lose(server, str(error))
 
     def need_one(self, what: str) -> None:

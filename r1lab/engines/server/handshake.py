@@ -31,6 +31,9 @@ def check(urls: Sequence[str], key_env: str | None, config: Mapping[str, Any] | 
     kinds = {each.transfer for each in facts}
     if len(kinds) > 1:
         raise ValueError(f"the servers take weights in several ways ({', '.join(sorted(kinds))}); start all alike")
+    if len({each.dtype for each in facts}) > 1:
+        named = ", ".join(f"{url} in {each.dtype}" for url, each in zip(urls, facts))
+        raise ValueError(f"the servers compute in several types ({named}); start all with one --dtype")
     return facts
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from r1lab.distributed import ranks
 from r1lab.engines.sync import send
 from r1lab.errors import RunError
 from r1lab.records import Role
@@ -132,3 +133,10 @@ def test_what_does_not_fit_is_refused_by_name(lab, serve, connect):
     with pytest.raises(ValueError, match=r"train:0:0 .*exceed engine\.max_model_len of 128"):
         engine.submit([lab.request(0, range(120))])
     assert list(engine.completed()) == []
+
+
+def test_no_server_is_waited_for_longer_than_the_other_processes_wait(serve, connect, monkeypatch):
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    monkeypatch.setenv(ranks.DEADLINE_VARIABLE, "50")
+    with pytest.raises(ValueError, match=r"deadline 20 s and reconnect 30 s .* the 50 s .*R1LAB_RANK_DEADLINE"):
+        connect(serve())

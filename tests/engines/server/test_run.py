@@ -92,3 +92,14 @@ def test_urls_and_the_kind_server_go_together(train, tmp_path):
     assert "go together; r1lab serve MODEL starts such a server" in wrong(train, tmp_path, {"kind": "server"})
     assert "go together" in wrong(train, tmp_path, {"urls": ["http://a:1"]})
     assert "`urls` names 'http://a:1' twice" in wrong(train, tmp_path, served("http://a:1", "http://a:1"))
+
+
+def test_servers_that_compute_in_several_types_are_refused_and_idle_ones_are_said(train, servers, tmp_path):
+    first, second = servers(2)
+    second.facts["dtype"] = "bfloat16"
+    said = wrong(train, tmp_path, served(first, second))
+    assert f"several types ({first.url} in float32, {second.url} in bfloat16)" in said and "one --dtype" in said
+    second.facts["dtype"] = "float32"
+    run = train(engine=served(first, second), steps=1, prompts_per_step=1)
+    notes = json.loads((run.path / "manifest.json").read_text())["notes"]
+    assert any("2 servers and prompts_per_step: 1" in note and "1 of them sample nothing" in note for note in notes)

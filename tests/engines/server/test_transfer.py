@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from r1lab.distributed import ranks
 from r1lab.engines.server import transfer
 from r1lab.engines.server.client import Gone
 from r1lab.engines.sync import send
@@ -114,6 +115,52 @@ def test_a_server_that_dies_while_it_gets_weights_is_waited_for(lab, serve, conn
     one.kill()
     send(engine, engine.model.named_parameters, 4)
     assert engine.version == 4 and two.version.endswith("-4") and "while it took weights" in lines[0]
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_while_it_gets_weights_is_given_up_after_the_deadline(serve, connect):
+    one, two = serve(), serve()
+    engine, lines = connect(one, two, deadline=2.0)
+    one.hang.set()
+    send(engine, engine.model.named_parameters, 4)
+    assert two.version.endswith("-4") and one.version.endswith("-3") and len(lines) == 1
+    assert one.url in lines[0] and "while it took weights" in lines[0] and "gave no sign for 2 s" in lines[0]
+
+
+def test_another_rank_takes_a_server_back_once_rank_0_has_sent_it_the_weights(lab, serve, connect, monkeypatch):
+    server = serve()
+    first, _ = connect(server)
+    wanted = lab.run(first, lab.groups())
+    monkeypatch.setattr(ranks, "is_first", lambda: False)
+    second, lines = connect(server, sync=False)
+    second.fleet._parcel, second.version = first.fleet.parcel, 3
+    server.kill()
+    serve(port=server.server_address[1])
+
+    def sent_again():
+        first.fleet.lose(first.fleet.servers[0], "it is gone")
+        first.fleet.need_one("")
+
+    threading.Timer(0.5, sent_again).start()
+    assert lab.ids(lab.run(second, lab.groups())) == lab.ids(wanted)
+    assert second.fleet.route is None and "is given up" in lines[0] and "is back and has weights" in lines[-1]
+
+
+def test_the_watch_gives_up_a_server_that_was_started_anew_and_nobody_asks(lab, serve, connect):
+    server = serve()
+    engine, lines = connect(server)
+    fleet, (watched,) = engine.fleet, engine.fleet.servers
+    fleet.check_idle(watched)
+    assert not lines
+    server.received = "none"
+    fleet.turns += 1  # within a publish nothing is told from a transfer that goes on
+    fleet.check_idle(watched)
+    assert not lines
+    fleet.turns += 1
+    fleet.check_idle(watched)
+    assert "was started anew" in lines[0] and watched.why
+    fleet.need_one("")
+    assert "is back" in lines[1] and server.received == fleet.parcel.checksum
 
 
 def test_an_update_that_a_trainer_left_open_is_closed(serve, connect):
