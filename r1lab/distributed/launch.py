@@ -69,7 +69,7 @@ def run(processes: int, arguments: Sequence[str]) -> int:
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
     shared = {"OMP_NUM_THREADS": str(threads), **os.environ}
     shared |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     command = [sys.executable, "-m", "r1lab", *arguments]
     # Ctrl-C comes from here, once; the hook is safe: no library has started a thread here.
     apart = {"start_new_session": True, "preexec_fn": _end_with_parent}
@@ -136,7 +136,8 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]

@@ -3,9 +3,12 @@
 Not the engines themselves, nor their settings' meaning (`r1lab.recipe.EngineConfig`).
 """
 
+import os
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PretrainedConfig
@@ -14,13 +17,14 @@ from r1lab import plugin
 from r1lab.distributed import ranks
 from r1lab.doctor import versions
 from r1lab.engines import ENGINES, Engine, make
-from r1lab.engines.server import handshake
+from r1lab.engines.server import handshake, replicas
 from r1lab.engines.sync import PolicyProtocol
 from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import diagnose
 from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.errors import MissingHere, RecipeError
 from r1lab.policy import models
+from r1lab.policy.memory import GIB
 from r1lab.recipe import EngineConfig, LoraConfig
 
 VLLM_PARAMETERS = 10_000_000
@@ -60,8 +64,11 @@ def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig
     """
     if knobs.kind != "auto":
         plugin.find(ENGINES, knobs.kind, "engine.kind")
-    if knobs.kind == "server":
+    if knobs.kind == "server" and knobs.urls:
         return _check_servers(knobs, config)
+    if knobs.kind == "server":
+        replicas.devices(knobs.replicas, knobs.tensor_parallel)
+        return None
     if knobs.kind in ("auto", "vllm") and knobs.tensor_parallel > 1 and ranks.size() > 1:
         raise RecipeError(
             f"engine.tensor_parallel: {knobs.tensor_parallel} in {ranks.size()} processes: each process samples with "
@@ -78,7 +85,43 @@ def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig
         raise RecipeError(f"engine.max_model_len: {knobs.max_model_len} is more than the model's context of {context}")
     if config is not None and (reason := diagnose.unsupported(config)):
         raise RecipeError(f"engine.kind: vllm: {reason}; or engine.kind: local")
+    _check_gpus(knobs, config)
     return knobs.max_model_len
+
+
+def _check_gpus(knobs: EngineConfig, config: PretrainedConfig | None) -> None:
+    """RecipeError where vLLM cannot stand beside the trainer of each process on a GPU, with the sum that says why."""
+    count, processes = torch.cuda.device_count(), ranks.neighbours()
+    if not count:
+        return
+    asked = processes * knobs.tensor_parallel
+    if asked > count:
+        raise RecipeError(
+            f"engine.kind: vllm: {processes} processes x {knobs.tensor_parallel} GPU(s) each = {asked} GPUs, and this "
+            f"machine has {count}: each process samples with the one that it trains on; start {count} processes at most"
+        )
+    if config is None:
+        return
+    size, parameters = 4 if knobs.dtype == "float32" else 2, models.num_parameters(config)
+    weights = size * parameters / knobs.tensor_parallel / GIB
+    card = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / GIB
+    share = knobs.gpu_memory_utilization * card
+    if weights > share:
+        raise RecipeError(
+            f"engine.gpu_memory_utilization: {knobs.gpu_memory_utilization} x {card:.1f} GiB = {share:.1f} GiB, and "
+            f"the weights alone take {parameters / 1e9:.1f}e9 x {size} bytes / {knobs.tensor_parallel} "
+            f"GPU(s) = {weights:.1f}; raise it where the trainer leaves room (--dry-run says), or sample with servers "
+            "(engine.kind: server)"
+        )
+
+
+def notes(knobs: EngineConfig, prompts_per_step: int) -> list[str]:
+    """What is worth saying of an engine that can run here."""
+    count = len(knobs.urls) or knobs.replicas
+    if count <= prompts_per_step:
+        return []
+    return [f"engine: {count} servers and prompts_per_step: {prompts_per_step}: a prompt's completions come from one "
+            f"server, so {count - prompts_per_step} of them sample nothing in a step"]  # fmt: skip
 
 
 def _check_servers(knobs: EngineConfig, config: PretrainedConfig | None) -> int:
@@ -97,11 +140,17 @@ def open_engine(
     servers."""
     if name == "vllm" and (reason := diagnose.missing()):
         raise RecipeError(f"engine: the run samples with vllm: {reason}; or start anew with another out=")
-    told = {"say": say} if name == "server" else {}
-    try:
-        engine = make(name, policy.model, policy.tokenizer, text_of=text_of, **told, **settings(name, knobs, policy))
-    except ValueError as error:
-        raise RecipeError(f"engine: {error}") from None
+    given = settings(name, knobs, policy)
+    with ExitStack() as undo:
+        if name == "server":
+            given["say"] = say or (lambda line: print(line, file=sys.stderr, flush=True))
+            if knobs.replicas:
+                given |= _start_replicas(knobs, policy, given["say"], undo)
+        try:
+            engine = make(name, policy.model, policy.tokenizer, text_of=text_of, **given)
+        except ValueError as error:
+            raise RecipeError(f"engine: {error}") from None
+        undo.pop_all()
     for trait in (
         "has_own_layout",
         "shared_names",
@@ -111,6 +160,29 @@ def open_engine(
         if not hasattr(engine, trait):
             setattr(engine, trait, getattr(Engine, trait))
     return engine
+
+
+def _start_replicas(
+    knobs: EngineConfig, policy: PolicyProtocol, say: Callable[[str], None], undo: ExitStack
+) -> dict[str, Any]:
+    """What a server engine is opened with, once rank 0 has started servers of the policy's model; `undo` ends them."""
+    kind: Literal["local", "vllm"] = "vllm" if choose("auto", policy.model.config).name == "vllm" else "local"
+    dtype = str(settings(kind, knobs, policy)["dtype"]).removeprefix("torch.")
+    more = ["--max-num-seqs", str(knobs.max_num_seqs)]
+    more += ["--max-model-len", str(knobs.max_model_len)] if knobs.max_model_len else []
+    plan = replicas.ReplicaPlan(
+        policy.model.name_or_path, kind, dtype, torch.get_num_threads(), knobs.tensor_parallel, tuple(more)
+    )
+
+    def start() -> tuple[list[str], str]:
+        own = replicas.Replicas(plan, replicas.devices(knobs.replicas, knobs.tensor_parallel), say)
+        undo.callback(own.close)
+        started.append(own)
+        return own.urls, os.environ[replicas.KEY_VARIABLE]
+
+    started: list[replicas.Replicas] = []
+    urls, os.environ[replicas.KEY_VARIABLE] = ranks.first(start)
+    return {"urls": urls, "key_env": replicas.KEY_VARIABLE, "close_servers": [each.close for each in started]}
 
 
 def settings(name: str, knobs: EngineConfig, policy: PolicyProtocol) -> dict[str, Any]:

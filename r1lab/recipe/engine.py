@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from r1lab.recipe.base import FREE, RESULT, ROUNDING, Above, Config, Positive
+from r1lab.recipe.base import FREE, RESULT, ROUNDING, Above, Config, Count, Positive
 
 
 class EngineConfig(Config):
@@ -14,6 +14,8 @@ class EngineConfig(Config):
     """auto, local, vllm, server, or a dotted path; auto: vllm where it is there and worth it, else local."""
     urls: Annotated[tuple[str, ...], ROUNDING] = ()
     """Servers, as `r1lab serve` starts them (server)."""
+    replicas: Annotated[Count, ROUNDING] = 0
+    """Servers to start on this machine and end with the run, in place of `urls`; of what `auto` would take (server)."""
     key_env: Annotated[str | None, FREE] = None
     """Environment variable that holds the servers' key (server)."""
     deadline: Annotated[Above, FREE] = 120.0
@@ -43,10 +45,13 @@ class EngineConfig(Config):
 
     @model_validator(mode="after")
     def _whole(self):
-        if (self.kind == "server") != bool(self.urls):
+        if (self.kind == "server") != (bool(self.urls) or bool(self.replicas)):
             raise ValueError(
-                "`kind: server` and `urls: [http://host:port, ...]` go together; r1lab serve MODEL starts such a server"
+                "`kind: server` and `urls: [http://host:port, ...]` (or `replicas: 2`) go together; "
+                "r1lab serve MODEL starts such a server"
             )
+        if self.urls and self.replicas:
+            raise ValueError(f"`urls` are servers of others and `replicas: {self.replicas}` the run's own; give one")
         if len(set(self.urls)) < len(self.urls):
             raise ValueError(f"`urls` names {max(self.urls, key=self.urls.count)!r} twice")
         return self

@@ -18,6 +18,7 @@ from r1lab.recipe import (
     PreferenceStageConfig,
     RewardModelStageConfig,
     RlStageConfig,
+    SamplingStageConfig,
     SftStageConfig,
     TrainStageConfig,
 )
@@ -108,7 +109,8 @@ def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | N
             f"stop.max_tokens: {stage.stop.max_tokens} does not pay for one problem, which may cost {int(longest)}"
         )
     _check_scorers(checked, before)
-    known = {**vars(checked), "notes": (*renderer.notes, *found, *checked.notes)}
+    of_engine = factory.notes(stage.engine, stage.prompts_per_step) if isinstance(stage, SamplingStageConfig) else ()
+    known = {**vars(checked), "notes": (*renderer.notes, *found, *checked.notes, *of_engine)}
     return Ready(**known, tokenizer=tokenizer, renderer=renderer, steps=steps, longest_cost=longest)
 
 

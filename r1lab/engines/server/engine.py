@@ -51,13 +51,22 @@ class ServerEngine(Engine):
         max_num_seqs: int = 256,
         text_of: TextOf | None = None,
         say: Callable[[str], None] | None = None,
+        close_servers: Sequence[Callable[[], None]] = (),
     ):
         """`deadline`: seconds of silence after which a server with work is given up. `reconnect`: seconds to wait for
         one to come back where none is left. `max_num_seqs`: requests in flight at one server. `say` is told what
-        befalls servers; stderr otherwise. ValueError for a server that cannot serve this model.
+        befalls servers; stderr otherwise. `close_servers`: what ends those that are the run's own.
+
+        ValueError for a server that cannot serve this model, and where other ranks wait less long than these say.
         """
+        if ranks.size() > 1 and deadline + reconnect >= (limit := ranks.deadline_seconds()):
+            raise ValueError(
+                f"deadline {deadline:g} s and reconnect {reconnect:g} s are together more than the {limit} s that the "
+                f"other processes wait ({ranks.DEADLINE_VARIABLE}); shorten them, or export a larger number there"
+            )
         self.model, self.deadline, self.max_num_seqs = model, deadline, max_num_seqs
         self.text_of = text_of or border.plain_text(tokenizer)
+        self.close_servers = close_servers
         self.run, self.version = uuid4().hex[:8], -1
         self.vocabulary = border.vocabulary_size(model)
         wires = [Wire(url, key_env=key_env, deadline=deadline) for url in urls]
@@ -277,4 +286,6 @@ class ServerEngine(Engine):
     def close(self) -> None:
         self.clear()
         self.fleet.close()
+        for close in self.close_servers:
+            close()
         self.model = None
