@@ -77,7 +77,6 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def _check_share(share: object) -> None:
-    if share is None:
+    if share is None or (isinstance(share, (int, float)) and not isinstance(share, bool) and 0 <= share <= 1):
         return
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
-        raise DataError(f"task fincorp: blind_share is {share!r}; give a number from 0 to 1")
+    raise DataError(f"task fincorp: blind_share is {share!r}; give a number from 0 to 1")
