@@ -24,7 +24,7 @@ class Bridge:
     def __init__(self, renderer: Renderer, role: str = "user", frame: str | None = None):
         """role: whose message an observation is, `user` or `tool`. frame: a text with `{observation}` that stands in
         place of the template's own message."""
-        self.tokenizer, self.turn_end = renderer.tokenizer, renderer.turn_end
+        self.tokenizer, self.turn_end, self.role = renderer.tokenizer, renderer.turn_end, role
         self.closes: Ids = ()
         """What ends a turn that ended by itself in no token."""
         if frame is None and renderer.template == "chat":
@@ -33,7 +33,7 @@ class Bridge:
             cut = ids.index(self.turn_end) + 1 if self.turn_end is not None and self.turn_end in ids else 0
             self.closes, self.before = ids[:cut], ids[cut:]
         else:
-            before, _, after = _frame(renderer, role, frame).partition(PLACE)
+            before, _, after = frame_of(renderer, role, frame).partition(PLACE)
             self.before = renderer.encode(before, bos=False)
         self.after = renderer.encode(after, bos=False)
         self._encode = renderer.encode
@@ -109,7 +109,8 @@ def _of_template(renderer: Renderer, role: str) -> tuple[str, str]:
     return before, after
 
 
-def _frame(renderer: Renderer, role: str, frame: str | None) -> str:
+def frame_of(renderer: Renderer, role: str, frame: str | None) -> str:
+    """The text around what is observed, with its place, where no chat template says it. ValueError without a place."""
     if frame is not None:
         if frame.count(PLACE) != 1:
             raise ValueError(f"environment.frame {frame!r} must contain {PLACE} exactly once")

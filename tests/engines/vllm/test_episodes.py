@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from r1lab import embedded
 from r1lab.engines import make
-from r1lab.engines.sync import publish
+from r1lab.engines.sync import send
 from r1lab.engines.vllm import diagnose
 from r1lab.environments.resolve import ResolvedEnvironment
 from r1lab.policy.policy import Policy
@@ -73,7 +73,7 @@ def test_episodes_of_three_turns_are_one_forward_pass_before_and_after_a_sync(ma
             with torch.no_grad():
                 for weight in policy.model.parameters():
                     weight.mul_(1 + 0.05 * version)
-            publish(engine, policy, version)  # and its probe
+            send(engine, policy.named_tensors, version, policy)  # and its probe
             before = len(dropped)
             played = [list(Episodes({"s": plan}, PROBLEMS, renderer, Talk(), 0).play(engine, requests)) for _ in "12"]
             assert len(dropped) == before + 2  # once a block, not at every turn
