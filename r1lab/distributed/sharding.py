@@ -9,11 +9,13 @@ would replicate without a word. Parts are put together before they are written: 
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
@@ -146,18 +148,48 @@ def whole_state(value: Any) -> Any:
     return tensor.cpu() if ranks.is_first() else None
 
 
-def load(module: nn.Module, state: dict[str, Tensor], strict: bool = True) -> None:
-    """`module.load_state_dict` of whole tensors, of which each rank takes its part."""
+def load(module: nn.Module, tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]) -> None:
+    """Copy whole tensors, by name or as they come, into a module; of each, each rank takes its part. Beside the module
+    one of them is held at a time."""
     own = module.state_dict()
-    module.load_state_dict({name: _part(tensor, own.get(name)) for name, tensor in state.items()}, strict=strict)
+    with torch.no_grad():
+        for name, tensor in tensors.items() if isinstance(tensors, Mapping) else tensors:
+            own[name].copy_(_part(tensor, own[name]))
+
+
+def stored(module: nn.Module, folder: Path) -> Iterator[tuple[str, Tensor]] | None:
+    """The weights in a folder one by one, for a module that is sharded; None where it is not, or where the files have
+    other names or shapes: whoever wrote them knows then how to read them."""
+    if not is_sharded(module):
+        return None
+    files, shapes = sorted(folder.glob("*.safetensors")), {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    if shapes != {name: tuple(tensor.shape) for name, tensor in weights(module).items()}:
+        return None
+
+    def read() -> Iterator[tuple[str, Tensor]]:
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                yield from ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
+
+    return read()
 
 
 def load_moments(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """`optimizer.load_state_dict` of whole tensors, of which each rank takes its part."""
-    optimizer.load_state_dict(state)
-    for weight, moments in optimizer.state.items():
-        # `step` is a number, which no rank has a part of.
-        moments |= {key: _part(value, weight) for key, value in moments.items() if value.shape == weight.shape}
+    """`optimizer.load_state_dict` of whole tensors, of which each rank takes its part, one at a time: the optimizer
+    would move whole ones to the device first. Nothing of the state is kept, which may lie in a file."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    parts = {
+        index: {
+            # `step` is a number, which no rank has a part of.
+            key: _part(value, weights[index]).clone() if value.shape == weights[index].shape else value.clone()
+            for key, value in moments.items()
+        }
+        for index, moments in state["state"].items()
+    }
+    optimizer.load_state_dict({**state, "state": parts})
 
 
 def _part(tensor: Tensor, like: Tensor | None) -> Tensor:

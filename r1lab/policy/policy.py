@@ -337,7 +337,7 @@ class Policy:
         """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
         assert self.reference is not None  # a recipe that refreshes it has one
         self.is_refreshed = True
-        sharding.load(self.reference, dict(self.named_tensors()), strict=False)
+        sharding.load(self.reference, self.named_tensors())
 
     def whole(self) -> "Policy":
         """What rank 0 can save: itself, or a copy that keeps the parts of all ranks put together (a collective)."""
@@ -369,7 +369,8 @@ class Policy:
         """Take the weights of a folder that `save` wrote."""
         if self.stage.lora is not None:
             return lora.restore(self.model, folder)
-        sharding.load(self.model, self._load(str(folder), self.model.dtype, 0).state_dict())
+        named = sharding.stored(self.model, folder)
+        sharding.load(self.model, named or self._load(str(folder), self.model.dtype, 0).state_dict())
 
     def state_dict(self) -> dict:
         """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
@@ -378,12 +379,11 @@ class Policy:
         reference = None
         if self.reference is not None:
             reference = self.reference.state_dict() if self.is_refreshed else self.reference_digest
-        values = None if self.value_head is None else self.value_head.state_dict()
         return {
             "version": self.version,
             "optimizer": self.optimizer.state_dict(),
             "reference": reference,
-            "value_head": values,
+            "value_head": None if self.value_head is None else self.value_head.state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:

@@ -60,7 +60,8 @@ def load(folder: Path, resumables: Mapping[str, HasState]) -> None:
     """
     _verify(folder)
     try:
-        states = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        # Mapped: of a state that ranks take parts of, none reads the whole into memory of its own.
+        states = torch.load(folder / STATE, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise _damaged(folder, STATE, " ".join(str(error).split())[:120]) from error
     if set(states) != set(resumables):
@@ -99,6 +100,7 @@ def listed(folder: Path, stage: str) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in matches if match)
 
 
+@by_first
 def _verify(folder: Path) -> None:
     try:
         listed = json.loads((folder / WHOLE).read_text(encoding="utf-8"))["files"]

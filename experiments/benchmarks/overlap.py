@@ -1,0 +1,120 @@
+"""A step whose block is sampled while the step before is learned, beside one that waits: how much of the shorter of the
+two is hidden.
+
+    python experiments/benchmarks/overlap.py [--rounds 3] [--steps 8] [--json FILE]
+
+One server of the local engine on one core, the trainer on another, the embedded model. Each round runs `max_staleness:
+0`, then `1`, with a learning rate at which nothing changes, so that all steps are alike. Rollout (sampling and the rest
+of verifying) and update are those of the steps that wait; a step that samples ahead should take little more than the
+larger of the two. The first two steps of a run and its last, which samples nothing, are left out. Not a measurement of
+what it does to learning.
+"""
+
+import argparse
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from bars import finish, line, machine, row
+from server_child import ProcessTree
+
+import r1lab
+from r1lab.engines.server.client import Gone, ServerRefusal, Wire
+
+LIMIT = 1.15
+"""Times the larger of rollout and update."""
+LEFT_OUT = 2
+"""Steps at a run's beginning."""
+
+
+def recipe(url: str, out: Path, steps: int, prompts: int, staleness: int) -> dict:
+    return {
+        "name": "overlap", "out": str(out), "steps": steps, "max_staleness": staleness, "threads": 1,
+        "data": {"task": "addition", "size": 4096}, "prompt": {"format": "Q: {prompt}\nA:"}, "max_new_tokens": 64,
+        "prompts_per_step": prompts, "group_size": 8, "learning_rate": 1e-12, "workers": {"count": 1},
+        "engine": {"kind": "server", "urls": [url]}, "objective": {"entropy": {"coef": 1e-9}}, "print_samples": 0,
+        "checkpoint_every": 1_000_000,
+    }  # fmt: skip
+
+
+def serve(folder: Path, core: int) -> tuple[ProcessTree, str]:
+    """A server of the embedded model on one core, and its URL, once it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = [sys.executable, "-m", "r1lab", "serve", "embedded", "--engine", "local", "--threads", "1"]
+    with (folder / "server.log").open("w") as log:
+        pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {core})}
+        process = ProcessTree([*arguments, "--port", str(port)], stdout=log, stderr=log, **pinned)
+    wire = Wire(f"http://127.0.0.1:{port}")
+    for _ in range(600):
+        with suppress(Gone, ServerRefusal):
+            wire.get("/health", 1.0)
+            return process, wire.url
+        time.sleep(0.1)
+    raise SystemExit(f"the server does not answer; see {folder / 'server.log'}")
+
+
+def measured(url: str, out: Path, steps: int, prompts: int, staleness: int) -> list[dict]:
+    """Rows of the steps that count."""
+    run = r1lab.train(recipe(url, out, steps, prompts, staleness))
+    return run.metrics[LEFT_OUT:-1]
+
+
+def rows(waiting: list[dict], ahead: list[dict]) -> list[dict]:
+    """Figures of both kinds of step, in seconds, and the ratio that is held to a limit."""
+
+    def middle(metrics: list[dict], *keys: str) -> float:
+        return statistics.median(sum(each[f"time/{key}"] for key in keys) for each in metrics)
+
+    rollout, update = middle(waiting, "rollout", "verify"), middle(waiting, "update")
+    step = middle(ahead, "total")
+    return [
+        row("rollout_seconds", rollout, ">=", None),
+        row("update_seconds", update, ">=", None),
+        row("step_waiting_seconds", middle(waiting, "total"), ">=", None),
+        row("step_ahead_seconds", step, ">=", None),
+        row("quiet_seconds", middle(ahead, "quiet"), ">=", None),
+        row("rollout_idle_seconds", middle(ahead, "rollout_idle"), ">=", None),
+        row("speedup", middle(waiting, "total") / step, ">=", None),
+        row("step_over_larger", step / max(rollout, update), "<=", LIMIT, steps=[len(waiting), len(ahead)]),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="of both runs")
+    parser.add_argument("--steps", type=int, default=8, help="of each run")
+    parser.add_argument("--prompts", type=int, default=32, help="problems a step")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("two cores are needed: one samples while the other learns")
+    waiting: list[dict] = []
+    ahead: list[dict] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        server, url = serve(folder, cores[1])
+        os.sched_setaffinity(0, {cores[0]})
+        try:
+            for number in range(options.rounds):
+                run = (options.steps, options.prompts)
+                waiting += measured(url, folder / f"waiting-{number}", *run, 0)
+                ahead += measured(url, folder / f"ahead-{number}", *run, 1)
+        finally:
+            server.signal_all(9)
+    results = rows(waiting, ahead)
+    counts = f"{len(waiting)} steps that wait, {len(ahead)} that sample ahead"
+    print(f"{counts}; load {os.getloadavg()[0]:.1f}; {machine(['torch'])}")
+    for each in results:
+        print(line(each))
+    return finish(results, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
