@@ -15,7 +15,7 @@ _DR_GRPO = (
 )
 AGGREGATES = {
     "grpo": "seq_token_mean", "bnpo": "token_mean", "dapo": "token_mean", "dr_grpo": "const", "cispo": "token_mean",
-    "sapo": "seq_token_mean", "luspo": "seq_token_sum",
+    "sapo": "seq_token_mean", "luspo": "seq_token_sum", "vespo": "token_mean",
 }  # fmt: skip
 """The denominator of TRL's `loss_type`."""
 SCALED: dict[str, Any] = {
@@ -61,7 +61,7 @@ VALUES: dict[str, dict[Any, str]] = {
         "luspo": "objective.preset: luspo",
         "vespo": "objective.preset: vespo",
         "sigmoid": "objective.preset: dpo",
-        "ipo": "no key; of losses on pairs there are the presets dpo and rpo",
+        "ipo": "objective.preset: ipo",
     },
     "scale_rewards": dict.fromkeys((True, "group"), _ZSCORE) | dict.fromkeys((False, "none"), _MEAN) | {
         "batch": "objective.advantage: {use: mean, scale: batch_std}",

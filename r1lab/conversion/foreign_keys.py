@@ -7,6 +7,17 @@ _MICRO = "micro_batch_tokens; it bounds memory and changes no result: a step lea
 _FILTER = "objective.group: {select: drop_zero_variance}"
 _EPOCHS = "epochs"
 _LONG = "no key; prompts are not cut: data.on_long_prompt: drop leaves the long ones out"
+_RUNS = (
+    "accelerator_config average_tokens_across_devices cache_implementation dataloader_drop_last dataloader_pin_memory "
+    "ddp_backend ddp_find_unused_parameters ddp_timeout disable_tqdm ds3_gather_for_generation ignore_data_skip "
+    "gradient_checkpointing_kwargs local_rank log_level log_on_each_node no_cuda save_on_each_node save_only_model "
+    "save_safetensors skip_memory_metrics torch_compile torch_compile_backend torch_empty_cache_steps "
+    "use_transformers_paged vllm_group_port vllm_model_impl vllm_server_timeout"
+)
+_PUSHED = (
+    "hub_strategy hub_token hub_private_repo hub_always_push hub_revision push_to_hub_model_id log_completions_hub_repo"
+)
+_VESPO = "objective.weight: {policy: {use: vespo, k_positive, lam_positive, k_negative, lam_negative}}"
 _BY_COMMAND = "no key; it is an option of the command: r1lab train RECIPE --processes N"
 
 KEYS = {
@@ -134,6 +145,28 @@ KEYS = {
     "chat_template_kwargs": "prompt.template_variables",
     "generation_kwargs": "sampling",
     "model_init_kwargs": "precision; and attention",
+    **dict.fromkeys(_RUNS.split(), "no key; it says how transformers' trainer itself runs"),
+    **dict.fromkeys(_PUSHED.split(), "no key; r1lab push RUN org/name uploads the model"),
+    **dict.fromkeys(["vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg"], _VESPO),
+    "multi_objective_aggregation": "objective.preset: gdpo; where it is normalize_then_sum",
+    "sapo_temperature_pos": "objective.weight: {policy: {use: sapo, tau_positive}}",
+    "sapo_temperature_neg": "objective.weight: {policy: {use: sapo, tau_negative}}",
+    "vllm_importance_sampling_clip_max": "objective.correction: {use: tis, cap}; of a mask {use: icepop, high}",
+    "vllm_importance_sampling_clip_min": "objective.correction: {use: icepop, low}",
+    "use_adaptive_entropy": "objective.entropy: {target}",
+    "entropy_target": "objective.entropy: {target}",
+    "entropy_coef_delta": "objective.entropy: {delta}",
+    "cast_lm_head_to_fp32": "no key; the loss head sums in float32",
+    "environment_factory": "environment: {use: package.module:name}",
+    "max_tool_calling_iterations": "environment: {max_turns}",
+    "reward_model_path": "reward: {NAME: {use: reward_model, path}}",
+    "weight_decay": "optimizer.weight_decay",
+    "seed": "seed",
+    "lr_scheduler_kwargs": "no key; the schedules constant, linear and cosine have no settings",
+    **dict.fromkeys(["adafactor", "optim_args", "optim_target_modules"], "no key; AdamW is the only optimizer"),
+    "group_by_length": "no key; rows are packed without padding (attention)",
+    "pad_to_multiple_of": "no key; rows are packed without padding (attention)",
+    "vllm_structured_outputs_regex": "no key; training samples from the policy itself",
     "off_policy_mask_threshold": "objective.mask: {use: off_policy}",
     "use_bias_correction_kl": "objective.kl.estimator: k3_is",
     "dataloader_num_workers": "no key; data is read once, at the start",

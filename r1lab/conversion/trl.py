@@ -231,8 +231,13 @@ def _objective(told: Translation, updates: int) -> None:
     if scaled not in SCALED:
         raise RecipeError(f"scale_rewards: {scaled!r} must be group, batch or none")
     told.put("scale_rewards", "objective.advantage", SCALED[scaled])
-    if told.get("multi_objective_aggregation", "sum_then_normalize") != "sum_then_normalize":
-        told.leave("multi_objective_aggregation", "here rewards are summed, then compared")
+    if told.get("multi_objective_aggregation", "sum_then_normalize") == "normalize_then_sum":
+        parts = told.recipe.get("reward", {"score": 1.0})
+        paid = {name: each["weight"] if isinstance(each, dict) else each for name, each in parts.items()}
+        weights = {name: abs(weight) for name, weight in paid.items()}  # the sign is in what is paid
+        gdpo = {"use": "gdpo", "scale": "whiten", "weights": weights}
+        note = "whitened over the step's tokens, where TRL takes its completions"
+        told.put("multi_objective_aggregation reward_weights", "objective.advantage", gdpo, note)
     _weight(told, loss, low, high)
     if loss in AGGREGATES:
         note = "over the whole update, not over each micro-batch" * (loss == "bnpo")
@@ -272,6 +277,13 @@ def _weight(told: Translation, loss: str, low: float, high: float) -> None:
         values = {name: float(told.number(key, usual[name])) for name, key in taus.items()}
         told.put(f"{keys} {' '.join(taus.values())}", "objective.weight.policy", {"use": "sapo", **values})
         clip = {}
+    elif loss == "vespo":
+        names = {"k_positive": "vespo_k_pos", "lam_positive": "vespo_lambda_pos", "k_negative": "vespo_k_neg",
+                 "lam_negative": "vespo_lambda_neg"}  # fmt: skip
+        usual = {"k_positive": 2.0, "lam_positive": 3.0, "k_negative": 3.0, "lam_negative": 2.0}
+        values = {name: float(told.number(key, usual[name])) for name, key in names.items()}
+        told.put(f"{keys} {' '.join(names.values())}", "objective.weight.policy", {"use": "vespo", **values})
+        clip = {}
     elif is_sequence or loss == "luspo":
         note = "the correction stands on each token, not on the sequence's ratio"
         told.put("importance_sampling_level loss_type", "objective.weight.policy", "gspo", note)
@@ -281,7 +293,7 @@ def _weight(told: Translation, loss: str, low: float, high: float) -> None:
         if name in clip:
             told.put(key, f"objective.{name}", clip[name])
     if not clip:
-        told.put("loss_type", "objective.preset", "sapo")
+        told.put("loss_type", "objective.preset", loss)
 
 
 def _kl(told: Translation, updates: int) -> None:
@@ -365,9 +377,14 @@ def _engine(told: Translation) -> None:
         told.rename("vllm_gpu_memory_utilization", "engine.gpu_memory_utilization", theirs=None, ours=None)
         told.rename("vllm_tensor_parallel_size", "engine.tensor_parallel", theirs=1, ours=1)
         told.rename("vllm_max_model_length", "engine.max_model_len", theirs=None, ours=None)
+    is_vespo = told.get("loss_type") == "vespo"
+    note = (
+        "the ratio to the sampler stands in vespo's own weight, whole, where TRL puts a capped one" if is_vespo else ""
+    )
     told.put(
         "vllm_importance_sampling_correction vllm_importance_sampling_mode vllm_importance_sampling_clip_max "
-        "vllm_importance_sampling_clip_min vllm_importance_sampling_cap", "objective.correction", _correction(told)
+        "vllm_importance_sampling_clip_min vllm_importance_sampling_cap", "objective.correction",
+        "none" if is_vespo else _correction(told), note,
     )  # fmt: skip
 
 

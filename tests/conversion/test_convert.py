@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 
@@ -9,6 +10,7 @@ from r1lab.conversion import configs, trl, verl
 from r1lab.conversion.convert import convert
 from r1lab.conversion.translation import DEFAULT, DIFFERS, FILL, NONE
 from r1lab.errors import RecipeError
+from r1lab.objective import build
 from r1lab.recipe import load
 from r1lab.recipe.load import parse_yaml
 
@@ -252,13 +254,43 @@ def test_verls_objective_is_ours(tmp_path, given, expected):
     assert expected.items() <= recipe["objective"].items()
 
 
+def test_vespo_of_trl_is_ours_and_has_no_clip_nor_correction(tmp_path):
+    given = {"loss_type": "vespo", "vespo_k_pos": 1.5, "use_vllm": True, "max_steps": 1, "epsilon": 0.2}
+    recipe, stage, table = made(tmp_path, "trl", given)
+    weight = {"use": "vespo", "k_positive": 1.5, "lam_positive": 3.0, "k_negative": 3.0, "lam_negative": 2.0}
+    assert recipe["objective"]["weight"] == {"policy": weight} and recipe["objective"]["aggregate"] == "token_mean"
+    assert recipe["objective"]["correction"] == "none" and "clip_low" not in recipe["objective"]
+    assert "whole, where TRL" in table and "no counterpart" not in table
+    built = build(stage.objective, max_new_tokens=8, group_size=8)
+    assert built.clip is None and not built.corrections
+
+
+def test_rewards_that_trl_normalises_first_are_gdpos(tmp_path):
+    given = {"reward_funcs": ["accuracy_reward", "think_format_reward"], "reward_weights": [2.0, -0.5], "max_steps": 1,
+             "multi_objective_aggregation": "normalize_then_sum"}  # fmt: skip
+    recipe, stage, _ = made(tmp_path, "trl", given)
+    weights = {"score": 2.0, "think_format_reward": 0.5}
+    assert recipe["objective"]["advantage"] == {"use": "gdpo", "scale": "whiten", "weights": weights}
+    # of TRL: weight x zscore of what the function says, here of (1, 0) and (1, 0), whose zscores are z and -z
+    parts = {"score": np.array([2.0, 0.0]), "think_format_reward": np.array([-0.5, 0.0])}
+    z = 1 / np.sqrt(2)
+    advantage = build(stage.objective, max_new_tokens=8, group_size=2).advantage.fn(np.zeros(2), parts=parts)
+    assert advantage == pytest.approx([(2.0 - 0.5) * z, -(2.0 - 0.5) * z], rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"])
+def test_every_loss_of_trl_has_its_denominator_and_a_recipe_that_loads(tmp_path, loss):
+    recipe, stage, table = made(tmp_path, "trl", {"loss_type": loss, "max_steps": 1, "epsilon_high": 4.0})
+    assert "aggregate" in recipe["objective"] and "no counterpart" not in table
+    build(stage.objective, max_new_tokens=8, group_size=8)
+
+
 @pytest.mark.parametrize(
     "trainer, given, told",
     [
-        ("trl", {"loss_type": "vespo", "max_steps": 1}, "another objective than vespo"),
+        ("trl", {"loss_type": "dppo", "max_steps": 1}, "another objective than dppo"),
         ("trl", {"lr_scheduler_type": "polynomial", "max_steps": 1}, "the recipe has constant"),
         ("trl", {"repetition_penalty": 1.1, "max_steps": 1}, "training samples from the policy itself"),
-        ("trl", {"multi_objective_aggregation": "normalize_then_sum"}, "rewards are summed, then compared"),
         ("trl", {"generation_kwargs": {"num_beams": 4}}, "of it: num_beams"),
         ("verl", {"algorithm.adv_estimator": "gpg", "actor_rollout_ref.rollout.n": 4}, "rewards less their mean"),
         ("verl", {"actor_rollout_ref.actor.policy_loss.loss_mode": "geo_mean", "actor_rollout_ref.rollout.n": 4,

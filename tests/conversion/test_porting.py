@@ -187,9 +187,9 @@ def test_a_value_of_several_lines_or_of_many_parts_stays_one_line():
 def test_what_is_switched_off_or_has_no_counterpart_is_said():
     lines, _ = told({"use_kl_loss": False, "kl_loss_coef": 0.001, "adv_estimator": "grpo"}, {})
     assert "kl" not in said({"use_kl_loss": False, "kl_loss_coef": 0.001, "adv_estimator": "grpo"})["objective"]
-    lines, _ = told({"fp16": True, "loss_type": "vespo", "use_vllm": True}, {})
+    lines, _ = told({"fp16": True, "loss_type": "dppo", "use_vllm": True}, {})
     assert lines["fp16"] == ["`fp16` has no key here (float16 is not trained in)"]
-    assert "another objective than vespo" in lines["loss_type"][0]
+    assert "another objective than dppo" in lines["loss_type"][0]
 
 
 def test_two_typing_mistakes_or_one_key_of_another_library_stay_one_line():
