@@ -21,6 +21,8 @@ FOLDER = "adapter"
 NAME = "default"
 PREFIX = "base_model.model."
 """Of the names in peft's files."""
+HEAD = "score"
+"""A reward model's layer from a hidden state to its score, which is new: it is trained whole beside an adapter."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,18 @@ class Adapter:
 
 
 def add_adapter(model, lora: LoraConfig, seed: int) -> None:
-    """Put an adapter of no effect beside the chosen weights and train it alone; `seed` says how its first matrices
-    are drawn. RecipeError where peft finds nothing to adapt."""
+    """Put an adapter of no effect beside the chosen weights and train it alone, of a reward model also the head; `seed`
+    says how its first matrices are drawn. RecipeError where peft finds nothing to adapt."""
     import peft
+
+    head = getattr(model, HEAD, None)
 
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
     # peft's stub wants whole numbers, its scaling is a division.
-    options: dict[str, Any] = {"lora_alpha": lora.alpha, "lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
+    options: dict[str, Any] = {"lora_alpha": lora.alpha, "lora_dropout": 0.0, "bias": "none"}
+    options |= {"task_type": "CAUSAL_LM"} if head is None else {"task_type": "SEQ_CLS", "modules_to_save": [HEAD]}
     config = peft.LoraConfig(r=lora.rank, target_modules=targets, **options)
+    saved, config.modules_to_save = config.modules_to_save, None  # else peft would put a copy in the head's place
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -49,8 +55,11 @@ def add_adapter(model, lora: LoraConfig, seed: int) -> None:
     except ValueError as error:
         reason = str(error).splitlines()[0][:200]
         raise RecipeError(f"lora.targets: {lora.targets!r} does not fit {model.config.model_type}: {reason}") from None
-    embedding = model.get_input_embeddings()
-    if hasattr(embedding, "base_layer") and embedding.base_layer.weight is model.get_output_embeddings().weight:
+    config.modules_to_save = saved
+    if head is not None:
+        head.requires_grad_(True)
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    if hasattr(embedding, "base_layer") and output is not None and embedding.base_layer.weight is output.weight:
         raise RecipeError(
             f"lora.targets: {lora.targets!r} adapts the embedding, which is the output layer's weight too, and merged "
             "it would change both; leave it out"
@@ -63,7 +72,7 @@ def adapter_of(model) -> Adapter | None:
     config = getattr(model, "peft_config", {}).get(NAME)
     if config is None:
         return None
-    layers = dict.fromkeys(name.rpartition(".lora_")[0] for name, _ in _adapter(model))
+    layers = dict.fromkeys(name.rpartition(".lora_")[0] for name, _ in model.named_parameters() if _is_adapter(name))
     return Adapter(config.r, config.lora_alpha, tuple(layers))
 
 
@@ -89,8 +98,10 @@ def base_weights(model, remove_duplicate: bool = True) -> Iterator[tuple[str, Te
 
 
 def adapter_matrices(model) -> Iterator[tuple[str, Tensor]]:
-    """The adapter alone, by the names in peft's files."""
-    return ((PREFIX + _plain(name), weight) for name, weight in _adapter(model))
+    """The adapter alone, of a reward model with the head, by the names in peft's files."""
+    for name, weight in model.named_parameters():
+        if _is_adapter(name) or name.startswith(f"{HEAD}."):
+            yield PREFIX + _plain(name), weight
 
 
 def save(model, folder: Path) -> None:
@@ -107,10 +118,6 @@ def restore(model, folder: Path) -> None:
     with torch.no_grad():
         for name, weight in adapter_matrices(model):
             weight.copy_(held[name])
-
-
-def _adapter(model) -> Iterator[tuple[str, Tensor]]:
-    return ((name, weight) for name, weight in model.named_parameters() if _is_adapter(name))
 
 
 def _is_adapter(name: str) -> bool:

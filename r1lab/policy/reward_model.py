@@ -43,7 +43,7 @@ class RewardModel(Policy):
         return classifier.weights_of_a_token(self.model)
 
     def _flops(self, batch: PackedBatch) -> int:
-        return 6 * self.parameters * batch.input_ids.numel()
+        return (6 if self.stage.lora is None else 4) * self.parameters * batch.input_ids.numel()
 
     def _pack(self, samples: Sequence[Sample]) -> list[PackedBatch]:
         """Micro-batches whose rows are the scored tokens, all others being CONTEXT, each with the hidden state behind

@@ -25,7 +25,7 @@ class RewardModelStageConfig(DataStageConfig):
     """Learns scores."""
 
     absent: ClassVar[frozenset[str]] = frozenset({
-        "verifier", "on_bad_gold", "workers", "engine", "sampling", "max_new_tokens", "lora", "kernel",
+        "verifier", "on_bad_gold", "workers", "engine", "sampling", "max_new_tokens", "kernel",
     })  # fmt: skip
     """Keys that it does not have: it samples and verifies nothing, and its loss is that of its data."""
     objective: ClassVar[ObjectiveConfig] = ObjectiveConfig(preset="sft")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from r1lab import pipeline
+from r1lab import embedded, pipeline
 from r1lab.errors import RecipeError
 from r1lab.recipe import load as recipe_file
 from r1lab.report.report import report
@@ -67,6 +67,27 @@ def test_a_stage_stopped_and_resumed_is_the_unbroken_one(run, tmp_path):
     again = train(tmp_path, steps=4, schedule_steps=4, eval={"sets": {}})
     straight = train(tmp_path, steps=4, schedule_steps=4, eval={"sets": {}}, name="straight")
     assert figures(again) == figures(straight) and weights(again) == weights(straight) == weights(run)
+
+
+def test_an_adapter_learns_with_the_head_goes_on_and_is_merged_in_the_folder(tmp_path):
+    pytest.importorskip("peft")
+    from safetensors.torch import load_file
+    from transformers import AutoModelForSequenceClassification
+
+    adapter = {"lora": {"rank": 4}, "eval": {"sets": {}}, "schedule_steps": 4}
+    train(tmp_path, steps=2, **adapter)
+    again = train(tmp_path, steps=4, **adapter)
+    straight = train(tmp_path, steps=4, **adapter, name="straight")
+    assert figures(again) == figures(straight) and weights(again) == weights(straight)
+    held = load_file(straight.path / "model/adapter/adapter_model.safetensors")
+    assert "base_model.model.score.weight" in held and any(".lora_B." in name for name in held)
+    assert not any("score.lora" in name for name in held), "the head is trained whole"
+    model = AutoModelForSequenceClassification.from_pretrained(straight.path / "model")
+    assert (model.score.weight == held["base_model.model.score.weight"]).all()
+    before = AutoModelForSequenceClassification.from_pretrained(embedded.path(), num_labels=1)
+    moved = {name for name, weight in model.named_parameters() if name in dict(before.named_parameters())
+             and weight.shape == (old := before.get_parameter(name)).shape and not (weight == old).all()}  # fmt: skip
+    assert moved and all("norm" not in name and "embed" not in name for name in moved - {"score.weight"})
 
 
 @pytest.mark.parametrize("task", ["addition_labels", "addition_steps"])
@@ -159,7 +180,7 @@ def test_long_pairs_can_be_dropped(tmp_path, rows):
         ({"eval": {"sets": {"x": source("addition_labels", split="eval")}}}, "several kinds of labels in one stage"),
         ({"objective": {"preset": "dpo"}}, "objective"),
         ({"verifier": "math"}, "verifier: a reward_model stage has none"),
-        ({"lora": {"rank": 4}}, "lora: a reward_model stage has none"),
+        ({"lora": {"rank": 4}, "parallel": "fsdp2"}, "parallel: fsdp2 with lora"),
         ({"max_new_tokens": 9}, "max_new_tokens: a reward_model stage has none"),
         ({"eval": {"n": 4}}, "eval.n: 4 in a reward_model stage"),
         ({"eval": {"sets": {"x": source("addition_pairs", split="eval")}, "keep_best": "eval/x/pass@1"}},
