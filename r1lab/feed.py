@@ -110,6 +110,12 @@ class Feed:
         self._warn_without_steps(settled)
         return settled
 
+    def judging(self, block: Sequence[Settled]) -> tuple[int, int]:
+        """Tokens that learned scorers read of a block, and the FLOPs of it."""
+        fresh = [each.rollout for settled in block for each in settled.drawn.members if each.is_fresh]
+        sampled = [rollout for rollout in fresh if rollout.num_sampled]
+        return self.scorers.judging(sampled, self.problems) if self.scorers else (0, 0)
+
     def observe(self, block: Sequence[Settled]) -> None:
         """Outcomes of a step, freshly made or read back."""
         self.sampler.observe(block)

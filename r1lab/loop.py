@@ -75,7 +75,8 @@ def train(
             clock.start("rollout", step)  # a number of prompts -> the step's block, list[Settled], on disk
             block = buffer.take(step, num_prompts)
             feed.observe(block)  # sampler and error window learn from it
-            ledger.rollouts(buffer.unpaid(step, block), policy.parameters)
+            paid = buffer.unpaid(step, block)
+            ledger.rollouts(paid, policy.parameters, feed.judging(paid))
             course.start_next(step, num_prompts, block, before[0])  # sampled meanwhile
             clock.start("score")  # kept groups -> list[Sample] for each update: final advantages, scales, old, ref
             batches = prepare_updates(block, step, objective, policy, stage, ledger)
@@ -266,7 +267,7 @@ class StageCourse:
             num_prompts = 0 if self.stopping.ended else num_prompts
         if self.stage.max_staleness:
             unused = [] if num_prompts else self.buffer.unused(step + 1)
-            self.ledger.rollouts(unused, self.policy.parameters)
+            self.ledger.rollouts(unused, self.policy.parameters, self.buffer.feed.judging(unused))
             row = row | {"rollout/unused_tokens": num_sampled(unused)}
         return row, num_prompts
 

@@ -143,8 +143,10 @@ def _pair(row: dict, readers: Mapping[str, Reader]) -> tuple[Any, Labelled]:
         shared, sides = _parted_text(*sides)
     prompt = _prompt(row, readers) if shared is None else prompt_of(shared, "prompt, which chosen and rejected share")
     chosen, rejected = (_said(side, role) for side, role in zip(sides, NEEDED["pairs"]))
-    if chosen == rejected:
-        raise Unusable(f"chosen and rejected are the same text: {shown(chosen)}; such a pair says nothing, take it out")
+    if chosen.strip() == rejected.strip():
+        spaces = " but for the spaces around it" * (chosen != rejected)
+        told = f"chosen and rejected are the same text{spaces}: {shown(chosen)}"
+        raise Unusable(f"{told}; such a pair says nothing, take it out")
     return prompt, Labelled("pairs", ((chosen,), (rejected,)), ((1,), (0,)), _margin(row, readers))
 
 

@@ -27,7 +27,7 @@ HERE, THERE = "in the first", "in the second"
 REMEDY = "compare by the version that wrote it, or leave the run out"
 BEFORE_UPDATE = ("update/learning_rate", "loss/value", "update/grad_norm")
 """Metrics of an update, first of all these."""
-UNREAD = ("time/", "eval/", "health/", "second/", "flops/", "tokens/evaluated")
+UNREAD = ("time/", "eval/", "health/", "second/", "flops/", "tokens/evaluated", "tokens/judged")
 """Metrics that say nothing of what was trained."""
 SHOWN_KNOBS = 12
 ROUNDING_NATS = 1e-4

@@ -45,7 +45,7 @@ def shared_set(sets_by_run: Mapping[str, Sequence[str]], set_name: str | None, s
     raise RecipeError(f"{wanted} ({said}); give each the same eval.sets, or name one with --on{close}")
 
 
-FLOPS = ("flops/rollout", "flops/score", "flops/update")
+FLOPS = ("flops/rollout", "flops/score", "flops/update", "flops/judge")
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ class SourceConfig(Config):
             raise ValueError(
                 "columns, config, split and where are about a dataset's layout; what a stage makes is known"
             )
+        if self.stage is not None and self.steps_at is not None:
+            raise ValueError("steps_at parts worked solutions that are there; what a stage makes is learned whole")
         return self
 
 

@@ -119,7 +119,8 @@ class RejectStageConfig(DatasetStageConfig):
     def _kept(self):
         if (self.write == "problems") != (self.keep.pass_rate is not None):
             raise ValueError(
-                f"write: {self.write} and keep.pass_rate go not together; write: problems has one, the others none"
+                f"write: {self.write} with{'out' * (self.keep.pass_rate is None)} keep.pass_rate; write: problems is "
+                "chosen by one, as [0.2, 0.8], and the others have none"
             )
         if self.revise and self.write == "problems":
             raise ValueError("revise: problems are kept by what was written first; write solutions or pairs")

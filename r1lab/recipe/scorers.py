@@ -10,7 +10,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from r1lab.errors import RecipeError
 from r1lab.recipe.base import RESULT, Config, Finite, Positive, Share
@@ -69,7 +69,7 @@ class JudgeScorerConfig(ScorerConfig):
     prompt: Annotated[str, RESULT]
     """File with the question, which holds {prompt} and {completion}, perhaps {answer}; of a judge stage {first} and
     {second} in the completion's place, perhaps {principle}."""
-    options: Annotated[dict[str, Share], Field(min_length=2), RESULT]
+    options: Annotated[dict[str, Share], RESULT]
     """Answers and what each is worth, as {yes: 1, no: 0}."""
     soft: Annotated[bool, RESULT] = False
     """Score by the options' probabilities, not by the most probable one alone."""
@@ -92,6 +92,15 @@ class JudgeScorerConfig(ScorerConfig):
         if self.server is not None and (long := [option for option in self.options if len(option.split()) != 1]):
             raise ValueError(f"options: a server is read by one token, and {long[0]!r} is no single word")
         return self
+
+    @field_validator("options")
+    @classmethod
+    def _decides(cls, options: dict[str, float]) -> dict[str, float]:
+        if len(set(options.values())) < 2:
+            raise ValueError(f"{options} say nothing apart; give two or more of different worth, as {{yes: 1, no: 0}}")
+        if blank := [option for option in options if not option.strip()]:
+            raise ValueError(f"{blank[0]!r} is no answer that a model could give; write a word")
+        return options
 
     @field_validator("options", mode="before")
     @classmethod

@@ -14,6 +14,7 @@ from r1lab.policy import models
 from r1lab.policy.frozen import FrozenModel
 from r1lab.recipe.data import PromptConfig
 from r1lab.recipe.scorers import JudgeScorerConfig
+from r1lab.records import Ids
 from r1lab.rollout.renderer import renderer_of
 from r1lab.rollout.reward import Said
 from r1lab_data import Problem
@@ -38,17 +39,28 @@ class LocalOptions:
         self.special_tokens = [str(token) for token in self.model.tokenizer.all_special_tokens]
         self.limit = models.context_length(models.load_config(location)) or math.inf
 
+    @property
+    def parameters(self) -> int:
+        return self.model.parameters
+
     def weights(self, text: str) -> list[float] | None:
         """None where the question is longer than the context."""
+        prompt_ids, options = self._read(text)
+        if len(prompt_ids) + max(map(len, options)) > self.limit:
+            return None
+        return [math.exp(float(self.model.logprobs(prompt_ids, ids).astype("float64").sum())) for ids in options]
+
+    def num_tokens(self, text: str) -> int:
+        """The question is read once an option."""
+        prompt_ids, options = self._read(text)
+        total = sum(len(prompt_ids) + len(ids) for ids in options)
+        return total if len(prompt_ids) + max(map(len, options)) <= self.limit else 0
+
+    def _read(self, text: str) -> tuple[Ids, list[Ids]]:
+        """Ids of the question, and of each option without its end."""
         problem = Problem("judged", text, "")
-        prompt_ids = self.renderer.render(problem)
-        found = []
-        for option in self.options:
-            ids = self.renderer.render_solution(replace(problem, solution=option))[:-1]  # without its end
-            if len(prompt_ids) + len(ids) > self.limit:
-                return None
-            found.append(math.exp(float(self.model.logprobs(prompt_ids, ids).astype("float64").sum())))
-        return found
+        given = [self.renderer.render_solution(replace(problem, solution=option))[:-1] for option in self.options]
+        return self.renderer.render(problem), given
 
 
 class ServedOptions:
@@ -56,6 +68,8 @@ class ServedOptions:
     option that is none of the likeliest weighs nothing."""
 
     special_tokens = ()
+    parameters = 0
+    """A server's work is not ours to count."""
 
     def __init__(self, config: JudgeScorerConfig):
         assert config.server is not None  # who has none is local
@@ -78,6 +92,10 @@ class ServedOptions:
             if token.strip() in found:
                 found[token.strip()] += math.exp(logprob)
         return list(found.values())
+
+    def num_tokens(self, text: str) -> int:
+        """Its tokenizer is not known here."""
+        return 0
 
     def _likeliest(self, reply: Any) -> list[tuple[str, float]]:
         """The first token's alternatives with their log-probabilities."""
@@ -103,16 +121,35 @@ class Judge:
         self.model = LocalOptions(config, location) if config.server is None else ServedOptions(config)
         self.remembered: dict[bytes, list[float] | None] = {}
 
+    @property
+    def parameters(self) -> int:
+        return self.model.parameters
+
+    def num_tokens(self, item: Item) -> int:
+        """Of its question, whether its answer is remembered or not."""
+        try:
+            prompt = prompt_text(Problem(item.problem_id, item.prompt, ""))
+        except (KeyError, TypeError):
+            return 0
+        return self.num_tokens_of(prompt=prompt, completion=item.completion, answer=str(item.answer))
+
+    def num_tokens_of(self, **parts: str) -> int:
+        return self.model.num_tokens(filled(self.question, self.model.special_tokens, **parts))
+
     def score(self, items: Sequence[Item]) -> list[Said]:
         return [self._verdict(item) for item in items]
 
     def preferences(self, **parts: str) -> tuple[float, float] | None:
         """How far `first` is preferred to `second`, from 0 to 1, as they stand and exchanged; None: no answer."""
-        turned = parts | {"first": parts["second"], "second": parts["first"]}
-        there, back = self.ask(**parts), self.ask(**turned)
+        there, back = self.ask(**parts), self.ask(**_turned(parts))
         if isinstance(there, Verdict) or isinstance(back, Verdict):
             return None
         return self._worth(there), 1 - self._worth(back)
+
+    def judging(self, **parts: str) -> tuple[int, int]:
+        """Tokens that `preferences` reads, and the FLOPs of it."""
+        tokens = self.num_tokens_of(**parts) + self.num_tokens_of(**_turned(parts))
+        return tokens, 2 * self.parameters * tokens
 
     def _worth(self, weights: Sequence[float]) -> float:
         """The mean worth of the options, by their probabilities."""
@@ -159,6 +196,11 @@ class Judge:
                 f"probability, and least is {self.config.least:g}",
             )  # fmt: skip
         return weights
+
+
+def _turned(parts: dict[str, str]) -> dict[str, str]:
+    """The parts of a comparison with the two completions exchanged."""
+    return parts | {"first": parts["second"], "second": parts["first"]}
 
 
 def plain_text(text: str, special_tokens: Iterable[str]) -> str:

@@ -24,6 +24,10 @@ class FeedProtocol(Protocol):
         """The groups of one step, `prompts` of them kept, in draw order."""
         ...
 
+    def judging(self, block: Sequence[Settled]) -> tuple[int, int]:
+        """Tokens that learned scorers read of a step's block, fresh or read back alike, and the FLOPs of it."""
+        ...
+
     def observe(self, block: Sequence[Settled]) -> None:
         """Take note of the outcomes of a step's block, freshly sampled or read back from the journal."""
         ...

@@ -33,6 +33,15 @@ MAX_CONTEXT = 1 << 30
 
 
 class Scorer(Protocol):
+    @property
+    def parameters(self) -> int:
+        """Weights that a token's forward pass multiplies; 0 where the model is elsewhere."""
+        ...
+
+    def num_tokens(self, item: Item) -> int:
+        """Tokens that it reads of an item, padding not counted."""
+        ...
+
     def score(self, items: Sequence[Item]) -> list[Said]:
         """What is said of each item, in their order."""
         ...
@@ -48,15 +57,36 @@ class Scorers:
     def said(self, rollouts: Sequence[Rollout], problems: Mapping[str, Problem]) -> list[dict[str, Said]]:
         """Of each rollout, what each learned part of its source's reward says, by the part's name."""
         said: list[dict[str, Said]] = [{} for _ in rollouts]
-        asked = [problems[rollout.request.problem_id] for rollout in rollouts]
+        for scorer, asked in self._asked(rollouts, problems):
+            values = scorer.score([item for _, _, item in asked])
+            for (index, names, _), value in zip(asked, values, strict=True):
+                said[index] |= dict.fromkeys(names, value)
+        return said
+
+    def judging(self, rollouts: Sequence[Rollout], problems: Mapping[str, Problem]) -> tuple[int, int]:
+        """Tokens that are read of the rollouts, each by itself and never remembered, and the FLOPs of it."""
+        tokens = flops = 0
+        for scorer, asked in self._asked(rollouts, problems):
+            read = sum(scorer.num_tokens(item) for _, _, item in asked)
+            tokens, flops = tokens + read, flops + 2 * scorer.parameters * read
+        return tokens, flops
+
+    def _asked(
+        self, rollouts: Sequence[Rollout], problems: Mapping[str, Problem]
+    ) -> Iterator[tuple[Scorer, list[tuple[int, list[str], Item]]]]:
+        """Each scorer with the rollouts that it is asked about: their places, the parts that it says, the items."""
+        of_rollouts = [problems[rollout.request.problem_id] for rollout in rollouts]
         for key, scorer in self.live.items():
             names = {source: [name for name, own in parts.items() if own == key]
                      for source, parts in self.parts.items()}  # fmt: skip
-            at = [index for index, problem in enumerate(asked) if names.get(problem.source)]
-            items = [_item(rollouts[index], asked[index]) for index in at]
-            for index, value in zip(at, scorer.score(items), strict=True):
-                said[index] |= dict.fromkeys(names[asked[index].source], value)
-        return said
+            yield (
+                scorer,
+                [
+                    (index, names[problem.source], _item(rollouts[index], problem))
+                    for index, problem in enumerate(of_rollouts)
+                    if names.get(problem.source)
+                ],
+            )
 
 
 def made(spec: ScorerSpec, location: str) -> Scorer:
@@ -84,6 +114,14 @@ class ModelScorer:
         if self.padding is None:
             self.padding = tokenizer.pad_token_id
         self.has_padding = self.model.config.pad_token_id is not None or self.reader.is_encoder
+
+    @property
+    def parameters(self) -> int:
+        return classifier.weights_of_a_token(self.model)
+
+    def num_tokens(self, item: Item) -> int:
+        read = self.reader.read(item, self.reads_steps)
+        return 0 if isinstance(read, Verdict) else len(read.ids)
 
     def score(self, items: Sequence[Item]) -> list[Said]:
         read = [self.reader.read(item, self.reads_steps) for item in items]

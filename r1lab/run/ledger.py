@@ -1,15 +1,15 @@
 """Tokens and FLOPs by purpose, over the whole run. Counted from the rollout table alone, so a resume counts the same.
 
 Budget tokens are completion tokens sampled for training plus completion (or demonstration) tokens of every update's
-batch, rows left out for zero weight counted; prompts and evaluation are not in it.
+batch, rows left out for zero weight counted; prompts, evaluation and what learned scorers read are not in it.
 """
 
 from collections.abc import Sequence
 
 from r1lab.records import Sample, Settled
 
-TOKENS = ("sampled", "trained", "evaluated")
-FLOPS = ("rollout", "score", "update", "evaluation")
+TOKENS = ("sampled", "trained", "evaluated", "judged")
+FLOPS = ("rollout", "score", "update", "evaluation", "judge")
 
 
 class Ledger:
@@ -25,10 +25,12 @@ class Ledger:
 
     @property
     def training_flops(self) -> int:
-        return self.flops["rollout"] + self.flops["score"] + self.flops["update"]
+        return sum(self.flops[key] for key in ("rollout", "score", "update", "judge"))
 
-    def rollouts(self, block: Sequence[Settled], parameters: int) -> None:
-        """A step's sampling: each prompt's prefill once, each token that was sampled or observed once."""
+    def rollouts(self, block: Sequence[Settled], parameters: int, judging: tuple[int, int] = (0, 0)) -> None:
+        """A step's sampling: each prompt's prefill once, each token that was sampled or observed once; and the tokens
+        and FLOPs of the scorers that read it."""
+        self.judged(*judging)
         for settled in block:
             rollouts = [member.rollout for member in settled.drawn.members if member.is_fresh]
             sampled = sum(rollout.num_sampled for rollout in rollouts)
@@ -51,6 +53,11 @@ class Ledger:
     def scored(self, tokens: int, parameters: int) -> None:
         self.flops["score"] += 2 * parameters * tokens
 
+    def judged(self, tokens: int, flops: int) -> None:
+        """What learned scorers or a judge read in training."""
+        self.tokens["judged"] += tokens
+        self.flops["judge"] += flops
+
     def evaluated(self, prompt_tokens: int, completion_tokens: int, parameters: int) -> None:
         self.tokens["evaluated"] += completion_tokens
         self.flops["evaluation"] += 2 * parameters * (prompt_tokens + completion_tokens)
@@ -64,4 +71,5 @@ class Ledger:
         return {"tokens": dict(self.tokens), "flops": dict(self.flops)}
 
     def load_state_dict(self, state: dict) -> None:
-        self.tokens, self.flops = dict(state["tokens"]), dict(state["flops"])
+        self.tokens.update(state["tokens"])
+        self.flops.update(state["flops"])

@@ -57,7 +57,7 @@ def run_stage(
     publish(engine, policy)
     progress.stage(stage.name, ready.steps, stage.stop.max_tokens)
     progress.warnings = warnings(ready.table)
-    selection = selection_of(ready, run, plan.seed)
+    selection = selection_of(ready, run, plan.seed, ledger)
     sample(ready, selection, run=run, policy=policy, feed=feed, ledger=ledger, metrics=metrics, progress=progress)
     model = f"the model of stage {stage.from_}" if stage.from_ else model_card.clean(stage.model, "model", plan)
     ranks.first(hand_on, ready, selection, run=run, model=model, ledger=ledger, size=metrics.size)
@@ -69,11 +69,11 @@ def revise_of(ready: Ready, seed: int) -> Revise:
     return Revise(questions, ready.renderer, derive(seed, f"train/{ready.stage.name}"))
 
 
-def selection_of(ready: Ready, run: RunFolder, seed: int) -> Selection:
-    """What the stage keeps."""
+def selection_of(ready: Ready, run: RunFolder, seed: int, ledger: Ledger) -> Selection:
+    """What the stage keeps; what a judge reads for it goes to the ledger."""
     stage = ready.stage
     if isinstance(stage, JudgeStageConfig):
-        return JudgedPairs(KeepConfig(), preferences=_preferences(ready, run, seed))
+        return JudgedPairs(KeepConfig(), preferences=_preferences(ready, run, seed, ledger))
     assert isinstance(stage, RejectStageConfig)  # the other kind that samples a dataset
     if stage.revise is not None:
         is_pairs = stage.write == "pairs"
@@ -83,7 +83,7 @@ def selection_of(ready: Ready, run: RunFolder, seed: int) -> Selection:
 
 
 def _preferences(
-    ready: Ready, run: RunFolder, seed: int
+    ready: Ready, run: RunFolder, seed: int, ledger: Ledger
 ) -> Callable[[Draw, Scored, Scored], tuple[float, float, str] | None]:
     """What the stage's judge says of two completions."""
     judge, principles = build.scorer(ready, run, scorer_specs.JUDGE), scorer_specs.lines_of(ready.texts)
@@ -93,7 +93,9 @@ def _preferences(
     def preferences(draw: Draw, first: Scored, second: Scored) -> tuple[float, float, str] | None:
         principle = drawn(principles, own_seed, draw.number * draw.group_size + first.rollout.request.id.index)
         texts = {"first": first.rollout.text, "second": second.rollout.text}
-        said = judge.preferences(prompt=prompt_text(draw.problem), principle=principle, **texts)
+        parts = {"prompt": prompt_text(draw.problem), "principle": principle, **texts}
+        ledger.judged(*judge.judging(**parts))
+        said = judge.preferences(**parts)
         return None if said is None else (*said, principle)
 
     return preferences

@@ -83,6 +83,7 @@ def test_columns_name_others_and_paths(rows):
     ("row", "told"),
     [
         (PAIR | {"rejected": "2"}, "chosen and rejected are the same text"),
+        (PAIR | {"rejected": " 2\n"}, "chosen and rejected are the same text but for the spaces around it"),
         (PAIR | {"prompt": ""}, "no prompt"),
         (PAIR | {"prompt": None}, "no prompt"),
         ({"chosen": "2", "rejected": "3"}, "no prompt"),

@@ -72,6 +72,20 @@ def test_the_scores_are_those_of_the_folder_in_transformers_pipeline(run):
         assert score.model(ids).logits.item() == pytest.approx(row["raw"]["helpful"], abs=1e-4)
 
 
+def test_what_a_scorer_reads_is_in_the_ledger_and_not_in_the_budget(run):
+    from transformers import AutoModelForSequenceClassification
+
+    rows = rows_of(run) + rows_of(run, step=2)
+    # a completion cut at its limit has no end, and is read with one
+    read = sum(len(row["prompt_ids"]) + len(row["completion_ids"]) + (row["finish"] == "length") for row in rows)
+    model = AutoModelForSequenceClassification.from_pretrained(run.path / "stages/scores/model")
+    weights = sum(each.numel() for each in model.parameters()) - model.get_input_embeddings().weight.numel()
+    before, last = [row for row in run.metrics if row["stage"] == "scores"][-1], run.metrics[-1]
+    assert last["tokens/judged"] == read and last["flops/judge"] == 2 * weights * read
+    assert before["tokens/judged"] == before["flops/judge"] == 0, "training a reward model is an update's cost"
+    assert last["tokens/budget"] == last["tokens/sampled"] + last["tokens/trained"]
+
+
 def test_raw_scores_come_back_from_the_journal(run):
     block = journal.read_block(run.path / "rollouts/rl-1.parquet", lambda name: problem(name))
     raw = [member.raw for settled in block for member in settled.drawn.members]
@@ -146,7 +160,11 @@ REWARD = "reward.helpful"
     ([SCORES, {**LEARN, "reward": {"polite": {"use": "judge", "prompt": "nowhere.txt", "options": {"a": 1, "b": 0}}}}],
      "reward.polite.prompt: 'nowhere.txt' cannot be read"),
     ([SCORES, {**LEARN, "reward": {"polite": {"use": "judge", "prompt": "QUESTION", "options": {"a": 1}}}}],
-     "reward.polite.options"),
+     "reward.polite.options: {'a': 1.0} say nothing apart"),
+    ([SCORES, {**LEARN, "reward": {"polite": {"use": "judge", "prompt": "QUESTION", "options": {"a": 1, "b": 1}}}}],
+     "say nothing apart; give two or more of different worth"),
+    ([SCORES, {**LEARN, "reward": {"polite": {"use": "judge", "prompt": "QUESTION", "options": {" ": 1, "b": 0}}}}],
+     "' ' is no answer that a model could give"),
     ([SCORES, {**LEARN, "reward": {"polite": {"use": "judge", "prompt": "QUESTION", "options": {"a": 1, "b": 2}}}}],
      "reward.polite.options.b"),
     ([SCORES, {**LEARN, "reward": {"polite": {"use": "judge", "prompt": "EMPTY", "options": {"a": 1, "b": 0}}}}],

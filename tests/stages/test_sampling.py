@@ -97,6 +97,9 @@ class Scripted:
     def __init__(self, worth, bias=0.0):
         self.worth, self.bias, self.asked = worth, bias, []
 
+    def judging(self, **parts):
+        return 5, 50
+
     def preferences(self, *, first, second, **parts):
         self.asked.append(parts)
         lead = self.worth(first) - self.worth(second)
@@ -128,6 +131,8 @@ def test_a_judge_with_known_preferences_yields_exactly_these_pairs(tmp_path, mon
     last = run.metrics[-1]
     assert last["reject/sampled"] == 24 == len(rows) + sum(last[f"reject/refused/{name}"] for name in
                                                            ("empty", "duplicate", "unanswered", "tie"))  # fmt: skip
+    unequal = 24 - last["reject/refused/empty"] - last["reject/refused/duplicate"]
+    assert (last["tokens/judged"], last["flops/judge"]) == (5 * unequal, 50 * unequal) and unequal
 
 
 def test_a_judge_that_always_says_a_yields_none(tmp_path, monkeypatch):
@@ -136,7 +141,7 @@ def test_a_judge_that_always_says_a_yields_none(tmp_path, monkeypatch):
 
 
 def test_a_judge_that_does_not_answer_yields_none(tmp_path, monkeypatch):
-    silent = SimpleNamespace(preferences=lambda **parts: None)
+    silent = SimpleNamespace(preferences=lambda **parts: None, judging=lambda **parts: (5, 50))
     monkeypatch.setattr("r1lab.stages.sampling.Judge", SimpleNamespace)
     monkeypatch.setattr("r1lab.stages.build.made", lambda spec, location: silent)
     with pytest.raises(RunError, match="got no answer of the judge's"):
@@ -203,10 +208,10 @@ def test_prompts_without_answers_can_be_revised(tmp_path, rows):
 
 
 @pytest.mark.parametrize(("stages", "told"), [
-    ([{**PROBLEMS, "keep": {}}], "write: problems and keep.pass_rate go not together"),
+    ([{**PROBLEMS, "keep": {}}], "write: problems without keep.pass_rate"),
     ([{**PROBLEMS, "keep": {"pass_rate": [0.8, 0.2]}}], "exchange them"),
     ([{**PROBLEMS, "keep": {"pass_rate": [0.2, 1.2]}}], "pass_rate"),
-    ([{**PAIRS, "keep": {"pass_rate": [0.2, 0.8]}}], "write: pairs and keep.pass_rate"),
+    ([{**PAIRS, "keep": {"pass_rate": [0.2, 0.8]}}], "write: pairs with keep.pass_rate"),
     ([{**REVISED, "write": "problems", "keep": {"pass_rate": [0, 1]}}], "revise: problems are kept by"),
     ([{**JUDGED, "group_size": 3}], "give an even number"),
     ([{**JUDGED, "judge": {**JUDGED["judge"], "prompt": "critique.txt"}}], "holds no {first} and no {second}"),
@@ -238,3 +243,7 @@ def test_a_judge_asks_both_ways_and_by_the_texts_alone(tmp_path):
     parts = {"prompt": "1+1", "principle": ""}
     there, back = judge.preferences(first="2", second="3", **parts), judge.preferences(first="3", second="2", **parts)
     assert there == (1 - back[1], 1 - back[0]) and len(judge.remembered) == 2
+    length = len(judge.model.model.tokenizer("1+1\nA: 2\nB: 3\n\nWhich?")["input_ids"])
+    tokens, flops = judge.judging(first="2", second="3", **parts)
+    # two orders, two options of a space and a letter; a question that is remembered is counted again
+    assert tokens == 4 * (length + 2) and flops == 2 * judge.parameters * tokens

@@ -23,8 +23,8 @@ OUT = {
     "amft": ("2508.06944", "mu of imitation and reinforcement learned from a validation loss: it takes gradients of "
              "both and of a validation batch apart, three backward passes every few steps, and a state of mu; with a "
              "given mu it is chord_mu"),
-    "fisher_sft": ("2505.14826", "a choice of demonstrations by their last hidden states, before any training: a "
-                   "selection of data, for which there is no stage"),
+    "fisher_sft": ("2505.14826", "a choice of demonstrations before any training, by the log determinant of their last "
+                   "hidden states: it takes a command that reads those states and writes a dataset of the chosen"),
     "condor": ("2501.12273", "writes questions and answers with a large model: a generator of data"),
     "auto_context": ("Quan 2025", "writes contexts for questions with a large model: a generator of data"),
     "data_mixing": ("2508.11953", "weights of sources learned from a validation loss: an outer loop over runs"),
