@@ -30,6 +30,8 @@ from r1lab.recipe import EngineConfig, LoraConfig
 VLLM_PARAMETERS = 10_000_000
 """Parameters from which on vLLM is taken. On two CPU cores a model of 0.9M runs at 14.5k tokens/s against 20k of
 transformers at 256 sequences, one of 135M (bfloat16) at 886 against 379 at 64 sequences."""
+TRAITS = ("has_own_layout", "shared_names", "takes_adapter", "weights_follow")
+"""Of `Engine`: a plug-in that does not inherit is given its defaults."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def open_engine(
     given = settings(name, knobs, policy)
     with ExitStack() as undo:
         if name == "server":
-            given["say"] = say or (lambda line: print(line, file=sys.stderr, flush=True))
+            given["say"] = say if say and ranks.is_first() else _said_by_rank  # progress is silent on the others
             if knobs.replicas:
                 given |= _start_replicas(knobs, policy, given["say"], undo)
         try:
@@ -151,15 +153,14 @@ def open_engine(
         except ValueError as error:
             raise RecipeError(f"engine: {error}") from None
         undo.pop_all()
-    for trait in (
-        "has_own_layout",
-        "shared_names",
-        "takes_adapter",
-        "weights_follow",
-    ):  # of a plug-in that does not inherit
+    for trait in TRAITS:
         if not hasattr(engine, trait):
             setattr(engine, trait, getattr(Engine, trait))
     return engine
+
+
+def _said_by_rank(line: str) -> None:
+    print(f"rank {ranks.rank()}: {line}" if ranks.size() > 1 else line, file=sys.stderr, flush=True)
 
 
 def _start_replicas(

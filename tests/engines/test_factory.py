@@ -63,3 +63,11 @@ def test_no_sum_is_made_without_a_gpu(gpus):
 def test_servers_without_a_prompt_in_a_step_are_said(engine, prompts, told):
     notes = factory.notes(EngineConfig(**engine), prompts)
     assert len(notes) == len(told) and all(text in note for text, note in zip(told, notes))
+
+
+def test_each_process_says_what_befalls_the_servers_that_it_asks(monkeypatch, capsys):
+    factory._said_by_rank("server x is given up")
+    monkeypatch.setattr(factory.ranks, "size", lambda: 2)
+    monkeypatch.setattr(factory.ranks, "rank", lambda: 1)
+    factory._said_by_rank("server x is given up")
+    assert capsys.readouterr().err == "server x is given up\nrank 1: server x is given up\n"
