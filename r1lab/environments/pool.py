@@ -33,6 +33,12 @@ class Broken:
     """`timeout` or `crash`: the last action is to blame; `error`: it is not."""
     reason: str
 
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """What becomes of the episode: 0 by its own fault, no score by another's."""
+        score = None if self.status == "error" else 0.0
+        return {"score": score, "status": self.status, "extracted": None, "reason": self.reason[:500]}
+
 
 Answer = dict[str, Any] | Broken
 

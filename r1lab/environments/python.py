@@ -66,7 +66,7 @@ def check_limits(settings: Mapping[str, Any], what: str) -> None:
     for name in settings.keys() & LIMITS.keys():
         try:
             if settings[name] is None:
-                raise ValueError(f"limit {name} None: give a number above 0")
+                raise ValueError(f"limit {LIMITS[name]} None: give a number above 0")
             Limits(**{LIMITS[name]: settings[name]})
         except ValueError as error:
             told = str(error).removeprefix("limit ").replace("seconds", name, 1)

@@ -282,9 +282,7 @@ def _origin(
     if asked.model is None:
         raise RecipeError("MODEL: missing; name a model (embedded, a folder, a hub id), or give --completions FILE")
     if asked.server is not None:
-        if worlds is not None:
-            raise RecipeError("--server: episodes of an environment are played by an engine here; leave it out")
-        return Served(asked.server, asked.model, prompt, key_env=asked.key_env), prompt
+        return Served(asked.server, asked.model, prompt, key_env=asked.key_env, worlds=worlds), prompt
     if type(asked.threads) is not int or asked.threads < 0:
         raise RecipeError(f"--threads: {asked.threads!r} is no count")
     location = locate(asked.model, base)

@@ -18,8 +18,10 @@ import httpx
 from r1lab.engines.text import stopped_at
 from r1lab.errors import RecipeError, RunError
 from r1lab.evaluation.completers import Completion, Verify
+from r1lab.evaluation.served_episodes import Said, ServedEpisodes
 from r1lab.recipe.data import PromptConfig
-from r1lab.records import Asking, Sampling
+from r1lab.records import Asking, RequestId, Sampling
+from r1lab.rollout.environment import Worlds
 from r1lab.rollout.renderer import opening_of, renderer_of
 from r1lab.seeds import derive
 from r1lab_data import Problem
@@ -43,7 +45,9 @@ class Served:
 
     together = 256
 
-    def __init__(self, url: str, model: str, prompt: PromptConfig, *, key_env: str = KEY_VARIABLE):
+    def __init__(
+        self, url: str, model: str, prompt: PromptConfig, *, key_env: str = KEY_VARIABLE, worlds: Worlds | None = None
+    ):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
             raise RecipeError(
@@ -64,6 +68,9 @@ class Served:
         )
         self.renderer = renderer_of(_ServersTokenizer(), prompt, None)
         self.identity = {"server": _place(self.url), "model": model}
+        self.episodes = ServedEpisodes(worlds, self.renderer) if worlds else None
+        if worlds:
+            self.identity |= {**worlds.identity, "turns": "messages" if self.is_chat else "text"}
 
     def check(self, asking: Asking) -> None:
         """RecipeError where the server cannot be asked, or does not serve the model."""
@@ -88,8 +95,11 @@ class Served:
         eval_set = asking.eval_set
 
         def ask(row: int, index: int):
-            problem, seed = eval_set.problems[row], derive(asking.seed, f"eval/{eval_set.name}", row, index)
-            answer = self._ask(problem, index, asking.sampling, seed)
+            problem, name = eval_set.problems[row], RequestId(f"eval/{eval_set.name}", row, index)
+            if self.episodes is not None:
+                answer = self.episodes.play(self._ask, problem, name, asking.sampling, asking.seed)
+            else:
+                answer = self._ask(problem, index, asking.sampling, derive(asking.seed, *name[:3]))
             return answer, verify(answer, problem)
 
         threads = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="ask")
@@ -101,19 +111,23 @@ class Served:
         finally:
             threads.shutdown(cancel_futures=True)
 
-    def _ask(self, problem: Problem, index: int, sampling: Sampling, seed: int) -> Completion:
+    def _ask(self, problem: Problem, index: int, sampling: Sampling, seed: int, said: Said = ()) -> Completion:
+        """`said` is what stands behind the problem's own words, the model's turns and what was observed."""
         # Servers take seeds of 32 bits with a sign.
         body: dict[str, Any] = {
             "model": self.model, "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature,
             "top_p": sampling.top_p, "seed": seed % 2**31, "n": 1,
         }  # fmt: skip
         if self.is_chat:
-            body["messages"], opening = self.renderer.messages(problem), ""
+            body["messages"], opening = [*self.renderer.messages(problem), *map(dict, said)], ""
+            if self.episodes is not None and (tools := self.episodes.tools_of(problem)):
+                body |= {"tools": tools, "tool_choice": "none"}  # calls stay in the text, where they are read
             if self.renderer.template_variables:
                 body["chat_template_kwargs"] = self.renderer.template_variables
         else:
-            body["prompt"] = self.renderer.prompt_text(problem)
-            opening = opening_of(body["prompt"])
+            prompt = self.renderer.prompt_text(problem)
+            body["prompt"] = self.episodes.text_of(problem, said, prompt) if self.episodes is not None else prompt
+            opening = "" if said else opening_of(prompt)
         is_told = self.says_what_stopped
         stops = sampling.all_stops if is_told else sampling.stop
         choice, tokens = self._choice(problem, body | ({"stop": list(stops)} if stops else {}))
@@ -121,7 +135,7 @@ class Served:
         if sampling.stop_after and choice["finish"] == "stop" and stopped_by is UNSAID and is_told:
             # Stripped and not named it cannot be put back: from now on such a string is looked for here.
             self.says_what_stopped = False
-            return self._ask(problem, index, sampling, seed)
+            return self._ask(problem, index, sampling, seed, said)
         text, finish = choice["text"], FINISH.get(choice["finish"], "stop")
         if isinstance(stopped_by, str):
             text, finish = text + (stopped_by if stopped_by in sampling.stop_after else ""), "stop"
@@ -188,6 +202,8 @@ class Served:
 
     def close(self) -> None:
         self.client.close()
+        if self.episodes is not None:
+            self.episodes.close()
 
 
 class _ServersTokenizer:

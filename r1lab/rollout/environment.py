@@ -22,7 +22,8 @@ from r1lab_verifiers.version import version_of
 Environments = Mapping[str, EnvironmentConfig]
 """By source of problems."""
 REWRITES = (
-    "the tokenizer's chat template drops thinking from earlier turns; episodes keep it: what was sampled stays as it is"
+    "the tokenizer's chat template drops thinking from earlier turns; episodes keep what was sampled, and so does "
+    "the template in the model's folder"
 )
 
 
@@ -50,6 +51,10 @@ class Worlds:
     def identity(self) -> dict[str, Any]:
         """What makes two evaluations the same one, as plain data."""
         return {"environment": {name: each.model_dump(mode="json") for name, each in self.environments.items()}}
+
+    def host(self) -> Host:
+        """Where their worlds live. Close it."""
+        return _host(self.workers, self.import_paths)
 
     def opened(
         self, problems: Sequence[Problem], renderer: Renderer, seed: int, before: Episodes | None
@@ -140,8 +145,11 @@ def opened(
     """Episodes ready to be played; None where no source has an environment. Close their `host`."""
     if not environments:
         return None
-    host = Host(
-        workers=workers.count, deadline=workers.deadline, memory_mb=workers.memory_mb, import_paths=import_paths
-    )
+    host = _host(workers, import_paths)
     plans = {name: plan_of(config, renderer) for name, config in environments.items()}
     return Episodes(plans, problems, renderer, host, seed)
+
+
+def _host(workers: WorkersConfig, import_paths: Iterable[str]) -> Host:
+    limits = {"deadline": workers.deadline, "memory_mb": workers.memory_mb, "import_paths": import_paths}
+    return Host(workers=workers.count, **limits)

@@ -308,9 +308,7 @@ class Episode:
     def _broken(self, answer: Broken) -> Rollout:
         """The world failed: the last action's fault, or its own."""
         self.finish = self.finish or "done"
-        score = None if answer.status == "error" else 0.0
-        verdict = {"score": score, "status": answer.status, "extracted": None, "reason": answer.reason[:500]}
-        self._note(verdict=verdict, failed=True)
+        self._note(verdict=answer.verdict, failed=True)
         return self.rollout()
 
 

@@ -75,7 +75,9 @@ def test_tests_are_read_as_a_mapping_or_its_json(answer):
     ("settings", "told"),
     [
         ({"visible": 0}, "visible: 0"), ({"visible": True}, "visible: True"), ({"visible": "all"}, "visible: 'all'"),
-        ({"call_seconds": -1}, "call_seconds"), ({"memory_mb": 0}, "memory_mb"), ({"seen": 2}, "no setting 'seen'"),
+        ({"call_seconds": -1}, "environment.call_seconds -1"),
+        ({"call_seconds": None}, "environment.call_seconds None"),
+        ({"memory_mb": 0}, "memory_mb"), ({"seen": 2}, "no setting 'seen'"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_refused_before_the_run(settings, told):

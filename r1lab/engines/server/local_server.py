@@ -1,7 +1,8 @@
 """A server of the local engine: the routes of a vLLM server that the trainer uses, where there is no vLLM.
 
-Not for others than a trainer: it samples one batch at a time, whole, as the engine in the trainer's own process would,
-so that the same weights and requests give the same tokens whatever else was asked. While a batch is sampled, or waits
+Made for a trainer: it samples one batch at a time, whole, as the engine in the trainer's own process would, so that the
+same weights and requests give the same tokens whatever else was asked. Others get one completion a request, in text
+(`/v1/completions`, `/v1/chat/completions`), enough for an evaluation and slow. While a batch is sampled, or waits
 for the one before, comments in the stream say that the engine goes on. What starts it is `launch`.
 """
 
@@ -17,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from safetensors import SafetensorError, safe_open
 
 from r1lab.doctor import versions
@@ -25,6 +27,7 @@ from r1lab.engines.local.engine import LocalEngine
 from r1lab.engines.server.client import FILE
 from r1lab.engines.server.connection import GENERATE, GENERATE_BATCH
 from r1lab.engines.server.guard import OPEN
+from r1lab.engines.text import stopped_at
 from r1lab.errors import RecipeError, RunError
 from r1lab.policy.frozen import FrozenModel
 from r1lab.policy.location import locate
@@ -55,7 +58,7 @@ class LocalServer(ThreadingHTTPServer):
 
     def __init__(self, model, tokenizer, *, served: str, host: str, port: int, dtype: torch.dtype, key: str | None):
         super().__init__((host, port), _Handler)
-        self.engine = LocalEngine(model, tokenizer, dtype=dtype)
+        self.engine, self.tokenizer = LocalEngine(model, tokenizer, dtype=dtype), tokenizer
         self.engine.sync(((name, weight.detach()) for name, weight in model.named_parameters()), 0)
         self.served, self.key, self.label, self.received = served, key, "as loaded", "none"
         self.busy, self.moves = threading.Lock(), 0
@@ -69,6 +72,7 @@ class LocalServer(ThreadingHTTPServer):
             "/collective_rpc": self.call, "/init_weight_transfer_engine": lambda _: None,
             "/start_weight_update": lambda _: self.start_update(), "/update_weights": self.update,
             "/finish_weight_update": self.finish_update, "/reset_prefix_cache": lambda _: {"success": True},
+            "/v1/completions": self.complete, "/v1/chat/completions": self.answer,
         }  # fmt: skip
 
     def call(self, body: dict) -> dict:
@@ -94,6 +98,53 @@ class LocalServer(ThreadingHTTPServer):
 
     def finish_update(self, body: dict) -> None:
         self.label = str(body["weight_version"])
+
+    def complete(self, body: dict) -> dict:
+        """One completion of a text."""
+        choice, usage = self.said(body, self.tokenizer(str(body["prompt"]))["input_ids"])
+        return {"model": self.served, "choices": [choice], "usage": usage}
+
+    def answer(self, body: dict) -> dict:
+        """One answer to messages, which the tokenizer's chat template writes."""
+        try:
+            text = self.tokenizer.apply_chat_template(
+                body["messages"], tools=body.get("tools"), tokenize=False, add_generation_prompt=True,
+                **body.get("chat_template_kwargs", {}),
+            )  # fmt: skip
+        except TemplateError as error:
+            raise Refused(400, f"the chat template refuses these messages ({str(error)[:200]})") from None
+        choice, usage = self.said(body, self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        message = {"role": "assistant", "content": choice.pop("text")}
+        return {"model": self.served, "choices": [{**choice, "message": message}], "usage": usage}
+
+    def said(self, body: dict, ids: list[int]) -> tuple[dict, dict]:
+        """What is sampled behind ids, as text without the stop string, which is named; and how many tokens."""
+        if body.get("n", 1) != 1 or body.get("stream"):
+            raise Refused(400, "n above 1 and stream: ask for one completion a request, whole")
+        if body["model"] != self.served:
+            raise Refused(404, f"no model {str(body['model'])[:80]!r}; there is {self.served}")
+        given = body.get("stop") or ()
+        stops = [given] if isinstance(given, str) else list(given)
+        sampling = {"temperature": 1.0, **body, "max_tokens": body.get("max_tokens", 16), "stop": stops}
+        with self.sampling_stopped():
+            try:
+                self.engine.submit([_request(0, {"token_ids": ids, "sampling_params": sampling})])
+                (rollout,) = self.engine.completed()
+            except ValueError as error:
+                raise Refused(400, str(error)) from None
+            except RunError as error:
+                raise Refused(500, str(error)) from None
+        whole = self.tokenizer.decode(list(rollout.completion_ids), clean_up_tokenization_spaces=False)
+        end = stopped_at(whole, (), stops) if rollout.finish == "stop" else None
+        by = [] if end is None else [each for each in stops if whole[:end].endswith(each)]
+        finish = "length" if rollout.finish == "length" else "stop"
+        choice = {
+            "index": 0,
+            "text": rollout.text,
+            "finish_reason": finish,
+            "stop_reason": max(by, key=len, default=None),
+        }
+        return choice, {"prompt_tokens": len(ids), "completion_tokens": len(rollout.completion_ids)}
 
     @contextmanager
     def sampling_stopped(self, sign: Callable[[], None] = lambda: None) -> Iterator[None]:
