@@ -124,7 +124,7 @@ class LocalServer(ThreadingHTTPServer):
         if body["model"] != self.served:
             raise Refused(404, f"no model {str(body['model'])[:80]!r}; there is {self.served}")
         given = body.get("stop") or ()
-        stops = [given] if isinstance(given, str) else list(given)
+        stops = [given] if isinstance(given, str) else list(map(str, given))
         sampling = {"temperature": 1.0, **body, "max_tokens": body.get("max_tokens", 16), "stop": stops}
         with self.sampling_stopped():
             try:

@@ -124,6 +124,7 @@ def test_one_of_a_batch_that_is_aborted_leaves_the_others_as_they_were(lab, star
     same(once(engine, requests), unbroken)
 
 
+TEXT = {"model": "served", "prompt": "1", "max_tokens": 2}
 BODY = {"token_ids": [5], "sampling_params": {"max_tokens": 2}}
 
 
@@ -138,6 +139,15 @@ BODY = {"token_ids": [5], "sampling_params": {"max_tokens": 2}}
     ("/collective_rpc", {"method": "shutdown"}, "answered 500: no method 'shutdown'"),
     ("/update_weights", {"update_info": {"path": "/etc/passwd", "names": ["x"]}}, "answered 400"),
     ("/nowhere", {}, "answered 404: Not Found"),
+    ("/v1/completions", {**TEXT, "model": "other"}, "answered 404: no model 'other'"),
+    ("/v1/completions", {**TEXT, "n": 3}, "answered 400: n above 1"),
+    ("/v1/completions", {**TEXT, "stream": True}, "answered 400: .*stream"),
+    ("/v1/completions", {"model": "served"}, "answered 400: no such request"),
+    ("/v1/completions", {**TEXT, "prompt": ""}, "answered 400: .*no tokens"),
+    ("/v1/completions", {**TEXT, "max_tokens": 10**9}, "answered 400: .*exceed"),
+    ("/v1/completions", {**TEXT, "stop": 5}, "answered 400: no such request"),
+    ("/v1/chat/completions", {"model": "served", "messages": "hello"}, "answered 400"),
+    ("/v1/chat/completions", {"model": "served", "messages": []}, "answered 400"),
 ])  # fmt: skip
 def test_nonsense_is_answered_in_a_line_and_the_server_goes_on(start, route, body, told):
     server = start()
