@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -38,20 +39,37 @@ class _State:
     """A session runs: another inside it is part of it."""
     over = False
     """The run has failed and everyone was told, or cannot be."""
+
+
+class _OfThread(threading.local):
+    """What differs between the threads of this process."""
+
+    group: ProcessGroup | None = None
+    """Of a `Meeting` that the thread is in; else the run's."""
     alone = False
     """Rank 0 works inside `first`."""
+
+
+_thread = _OfThread()
 
 
 class _QuietExit(SystemExit):
     """Exit quietly: another rank prints the error."""
 
 
+def _group() -> ProcessGroup | None:
+    """Where this thread meets the other ranks."""
+    return _thread.group or _State.control_group
+
+
 def size() -> int:
-    return 1 if _State.control_group is None else _State.control_group.size()
+    group = _group()
+    return 1 if group is None else group.size()
 
 
 def rank() -> int:
-    return 0 if _State.control_group is None else _State.control_group.rank()
+    group = _group()
+    return 0 if group is None else group.rank()
 
 
 def is_first() -> bool:
@@ -60,7 +78,7 @@ def is_first() -> bool:
 
 def is_alone() -> bool:
     """Whether this is rank 0 inside `first`, where no other rank meets it."""
-    return _State.alone
+    return _thread.alone
 
 
 def neighbours() -> int:
@@ -125,6 +143,25 @@ def deadline_seconds() -> int:
     return int(text)
 
 
+class Meeting:
+    """Where the threads of all ranks that do work beside the main ones meet: a process group of their own, without
+    which what one exchanges would be taken for the other's. Made by all ranks together; a context of such a thread."""
+
+    def __init__(self) -> None:
+        self.group: ProcessGroup | None = None
+        if size() > 1:
+            import torch.distributed as dist
+
+            made = dist.new_group(backend="gloo", timeout=timedelta(seconds=deadline_seconds()))
+            self.group = cast("ProcessGroup", made)
+
+    def __enter__(self) -> None:
+        _thread.group = self.group
+
+    def __exit__(self, *_) -> None:
+        _thread.group = None
+
+
 def gather(make: Callable[[], T], *, alone: bool = True) -> list[T]:
     """Call `make` on every rank and return all values, in rank order. Where it raises on one, the run ends on all.
 
@@ -132,7 +169,7 @@ def gather(make: Callable[[], T], *, alone: bool = True) -> list[T]:
     """
     if size() == 1:
         return [make()]
-    assert not _State.alone, "a collective inside `first`: the other ranks are not there"
+    assert not _thread.alone, "a collective inside `first`: the other ranks are not there"
     value = fault = None
     try:
         value = make()
@@ -154,17 +191,17 @@ def together(make: Callable[[], T]) -> T:
 
 def first(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
     """Call a function on rank 0 alone; every rank gets its value or its failure. Nested calls stay on rank 0."""
-    if size() == 1 or _State.alone:
+    if size() == 1 or _thread.alone:
         return function(*arguments, **keywords)
 
     def make() -> T | None:
         if not is_first():
             return None
-        _State.alone = True
+        _thread.alone = True
         try:
             return function(*arguments, **keywords)
         finally:
-            _State.alone = False
+            _thread.alone = False
 
     return cast(T, gather(make)[0])
 
@@ -191,7 +228,7 @@ def _exchange(value: Any, fault: Exception | None) -> list:
 
     code = 0 if fault is None else getattr(fault, "exit_code", 1)
     answers: list = [None] * size()
-    _meet(lambda: dist.all_gather_object(answers, (value, code), group=_State.control_group), fault)
+    _meet(lambda: dist.all_gather_object(answers, (value, code), group=_group()), fault)
     failed = [number for number, (_, code) in enumerate(answers) if code]
     if failed:
         _State.over = True
@@ -221,7 +258,7 @@ def to_first(value: T) -> list[T]:
     import torch.distributed as dist
 
     values: list = [None] * size() if is_first() else []
-    _meet(lambda: dist.gather_object(value, values if is_first() else None, group=_State.control_group))
+    _meet(lambda: dist.gather_object(value, values if is_first() else None, group=_group()))
     if is_first():
         values[0] = value
     return values
@@ -234,7 +271,7 @@ def from_first(make: Callable[[], list[T]]) -> T:
     import torch.distributed as dist
 
     values, received = together(lambda: make() if is_first() else None), [None]
-    _meet(lambda: dist.scatter_object_list(received, values, group=_State.control_group))
+    _meet(lambda: dist.scatter_object_list(received, values, group=_group()))
     return cast(T, received[0]) if values is None else values[0]
 
 
@@ -278,7 +315,7 @@ def own_share(items: Sequence[T], shares: Callable) -> list[int]:
 
 def shared_out(items: Sequence[T], shares: Callable, compute: Callable[[list[T]], list[R]], **options: bool) -> list[R]:
     """`compute` of all items, in their order, each rank computing its share; `shares(items, size)` says which."""
-    if size() == 1 or _State.alone:
+    if size() == 1 or _thread.alone:
         return compute(list(items))
     parts = shares(items, size())
     results_of_ranks = gather(lambda: compute([items[index] for index in parts[rank()]]), **options)

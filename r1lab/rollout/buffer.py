@@ -13,6 +13,7 @@ again, or reads, what the unbroken run has.
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class RolloutBuffer:
         self.paid_step = 0
         """Whose block the ledger holds already: it was sampled ahead of a step that did not come, then."""
         self.has_taken = self.is_over = False
+        self.meeting = ranks.Meeting() if stage.max_staleness else nullcontext()
 
     def take(self, step: int, prompts: int) -> list[Settled]:
         """The step's block. RunError for a table of other weights than the schedule's."""
@@ -68,7 +70,8 @@ class RolloutBuffer:
 
         def sample() -> None:
             try:
-                future.set_result(self._sampled(step, prompts))
+                with self.meeting:
+                    future.set_result(self._sampled(step, prompts))
             except BaseException as error:  # whatever it is, `quiet` raises it
                 future.set_exception(error)
 

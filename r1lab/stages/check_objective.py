@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from r1lab import objective, plugin
-from r1lab.distributed import ranks
 from r1lab.errors import RecipeError
 from r1lab.objective import correction
 from r1lab.policy.location import locate
@@ -83,8 +82,6 @@ def check_staleness(built: objective.Objective, stage: AnyStageConfig) -> None:
             f"{lag} samples while the policy learns, which engine.kind: {stage.engine.kind} in this process does not; "
             "use engine: {kind: server, urls: [...]}, or max_staleness: 0"
         )
-    if ranks.size() > 1:
-        raise RecipeError(f"{lag} is for a run of one process, and {ranks.size()} were started; use one, or 0")
     if stage.old_logprobs == "recompute" and all(term.fn is correction.none for term in built.corrections):
         raise RecipeError(
             f"{lag} with objective.correction: none and old_logprobs: recompute would learn from older weights' "

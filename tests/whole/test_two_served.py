@@ -218,3 +218,14 @@ def test_a_server_that_only_another_rank_misses_is_sent_its_weights_again(train,
     small = {"prompts_per_step": 1, "steps": 2, "eval": {}}  # rank 0 has nothing to draw in the second step
     assert train(tmp_path / "run", servers, **small) == [0, 0], (tmp_path / "run.log").read_text()
     assert servers.deaths == 1 and "is back and has weights" in (tmp_path / "run.log").read_text()
+
+
+def test_trainers_that_sample_ahead_are_killed_and_go_on_bit_for_bit(train, serve, tmp_path):
+    servers, ahead = serve(), {"max_staleness": 1}
+    assert train(tmp_path / "straight", servers, **ahead) == [0, 0], (tmp_path / "straight.log").read_text()
+    figures, weights = shown(tmp_path / "straight")
+    assert [row["rollout/staleness"] for row in figures if row["step"]] == [0.0, 1.0, 1.0]
+    codes = train(tmp_path / "run", servers, "at_call(feed.Feed, '_sample', 3)", 1, **ahead)
+    assert codes == [1, -9], (tmp_path / "run.log").read_text()
+    assert train(tmp_path / "run", servers, **ahead) == [0, 0], (tmp_path / "run.log").read_text()
+    assert shown(tmp_path / "run") == (figures, weights)
