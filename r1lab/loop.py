@@ -57,7 +57,7 @@ def train(
 ) -> None:
     """Run a stage from where it stands to its end; every step ends in one row of metrics. `engine` is the one that
     samples, None where nothing does; `problem_of(id)` finds a journal's problems again."""
-    buffer = RolloutBuffer(stage, run, feed, policy.prompt_text, problem_of)
+    buffer = RolloutBuffer(stage, run, feed, policy.prompt_text, problem_of, lambda: policy.version)
     resumables = {"policy": policy, "objective": objective, "feed": feed, "ledger": ledger, "stopping": stopping,
                   "metrics": metrics} | ({"buffer": buffer} if stage.max_staleness else {})  # fmt: skip
     clock, grace = PhaseClock(progress), Grace(ranks.any_of, progress.stopping)
@@ -91,7 +91,9 @@ def train(
             publish(engine, policy)
             clock.start("evaluate")  # held-out sets where they are due -> keys `eval/<set>/...` of the step's row
             stopping.spent(num_prompts, ledger.budget - before[0], ledger.training_flops - before[1])
-            row = ranks.first(step_metrics, block, batches, updates, step, objective, stage)  # it alone has everything
+            row = ranks.first(
+                step_metrics, block, batches, updates, buffer.began, objective, stage
+            )  # it alone has everything
             stopping.learned(row)
             row, num_prompts = course.end_step(step, row, evaluates=is_due(stage, step))
             row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)
@@ -185,14 +187,14 @@ def step_metrics(
     block: list[Settled],
     batches: list[list[Sample]],
     updates: list[Update],
-    step: int,
+    began: int,
     objective: Objective,
     stage: LearningStageConfig,
 ) -> dict:
-    """What the step sampled and learned."""
+    """What a step that began with version `began` sampled and learned."""
     samples = [sample for batch in batches for sample in batch]
     row = rollout_metrics(block) | update_metrics(updates, samples, objective.clip, objective.clips_sequences)
-    return row | (staleness_metrics(block, updates, step, stage) if stage.max_staleness else {})
+    return row | (staleness_metrics(block, updates, began) if stage.max_staleness else {})
 
 
 def times(

@@ -38,11 +38,15 @@ class RolloutBuffer:
         feed: FeedProtocol,
         prompt_text: Callable[[Rollout], str],
         problem_of: Callable[[str], Problem],
+        version: Callable[[], int],
     ):
+        """`version()` is the policy's now: updates so far."""
         self.stage, self.run, self.feed = stage, run, feed
-        self.prompt_text, self.problem_of = prompt_text, problem_of
+        self.prompt_text, self.problem_of, self.version = prompt_text, problem_of, version
         self.blocks: dict[int, Future[list[Settled]]] = {}
         """By step: what was started and not taken."""
+        self.began = version()
+        """The policy's version when the step taken last began; the block after it is sampled with that one."""
         self.paid_step = 0
         """Whose block the ledger holds already: it was sampled ahead of a step that did not come, then."""
         self.has_taken = self.is_over = False
@@ -55,11 +59,11 @@ class RolloutBuffer:
         elif ranks.first(self.run.rollouts(self.stage.name, step).exists):
             block = self._read(step)
         else:
-            if not self.has_taken and self._version(step) != self._newest(step):
+            if self.due != self.version():
                 self.run.note(f"stage {self.stage.name}: the block of step {step} was sampled with the newest weights: "
                               "none was sampled ahead where the stage ended before")  # fmt: skip
             block = self._sampled(step, prompts)
-        self.has_taken = True
+        self.has_taken, self.began = True, self.version()
         return block
 
     def start(self, step: int, prompts: int) -> None:
@@ -99,10 +103,15 @@ class RolloutBuffer:
         self.is_over = True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"paid_step": self.paid_step}
+        return {"paid_step": self.paid_step, "began": self.began}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.paid_step = state["paid_step"]
+        self.paid_step, self.began = state["paid_step"], state["began"]
+
+    @property
+    def due(self) -> int:
+        """The version that the schedule samples the block of the step to come with."""
+        return self.began if self.stage.max_staleness else self.version()
 
     def _sampled(self, step: int, prompts: int) -> list[Settled]:
         """The block of a step, on disk."""
@@ -115,21 +124,13 @@ class RolloutBuffer:
         table = self.run.rollouts(self.stage.name, step)
         block = journal.read_block(table, self.problem_of)
         # The first step after a stage's end was raised has the newest weights, as `take` notes.
-        due = {self._version(step), self._newest(step)} if not self.has_taken else {self._version(step)}
+        due = {self.due} if self.has_taken else {self.due, self.version()}
         if other := versions_of(block) - due:
             raise RunError(
                 f"{table}: its completions are of weights {min(other)}, and step {step} learns from those of weights "
                 f"{max(due)}; remove it to sample the step anew"
             )
         return block
-
-    def _newest(self, step: int) -> int:
-        """The policy's version when a step begins."""
-        return (step - 1) * self.stage.updates_per_step * self.stage.reuse
-
-    def _version(self, step: int) -> int:
-        """The version that the schedule samples a step's block with."""
-        return self._newest(max(1, step - self.stage.max_staleness))
 
 
 def versions_of(block: Sequence[Settled]) -> set[int]:

@@ -14,7 +14,6 @@ import numpy as np
 from r1lab.distributed.ranks import by_first, first
 from r1lab.errors import RunError
 from r1lab.health.monitor import HealthAlarm, HealthMonitor
-from r1lab.recipe import LearningStageConfig
 from r1lab.records import Role, Sample, Scored, Settled, TurnRecord, Update
 from r1lab_verifiers.verdict import STATUSES, UNSCORED
 
@@ -328,15 +327,13 @@ def num_sampled(block: Sequence[Settled]) -> int:
     return sum(member.rollout.num_sampled for member in members)
 
 
-def staleness_metrics(
-    block: Sequence[Settled], updates: Sequence[Update], step: int, stage: LearningStageConfig
-) -> dict:
-    """Of a step whose rollouts may be older than its weights: by how many steps a sampled token is, in the mean, and
-    what share of as many tokens of the policy itself they are worth, weighted by pi_train / pi_engine:
-    (sum w)^2 / (n sum w^2)."""
+def staleness_metrics(block: Sequence[Settled], updates: Sequence[Update], began: int) -> dict:
+    """Of a step that began with version `began` and whose rollouts may be a step older: by how many steps a sampled
+    token is, in the mean, and what share of as many tokens of the policy itself they are worth, weighted by
+    w = pi_train / pi_engine: (sum w)^2 / (n sum w^2)."""
     members = [member.rollout for settled in block for member in settled.drawn.members if member.is_fresh]
     sampled = [rollout.version[rollout.role == Role.POLICY] for rollout in members]
-    ages = step - 1 - np.concatenate([*sampled, np.empty(0)]) / (stage.updates_per_step * stage.reuse)
+    ages = np.concatenate([*sampled, np.empty(0)]) < began
     mine = [_of_policy(update.rows) for update in updates if update.rows] or [NO_ROWS]
     drift = np.concatenate([rows["logp"].astype(np.float64) - rows["engine"] for rows in mine])
     weight = np.exp(drift[np.isfinite(drift)].clip(-20, 20))

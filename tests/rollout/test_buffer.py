@@ -37,14 +37,16 @@ class Feed:
 
 @pytest.fixture
 def opened(tmp_path, make_stage, make_group):
-    """opened(max_staleness, **knobs) -> a buffer over this test's folder, as another start of the run has it."""
+    """opened(max_staleness, began, now) -> a buffer over this test's folder, as another start of the run has it: the
+    last step began with version `began`, the next begins with `now`."""
     notes = []
     run = SimpleNamespace(rollouts=lambda stage, step: tmp_path / f"{stage}-{step}.parquet", note=notes.append)
 
-    def make(max_staleness=1, **knobs):
-        stage, feed = make_stage(max_staleness=max_staleness, **knobs), Feed(make_group)
-        buffer = RolloutBuffer(stage, run, feed, lambda _: "1+1", lambda name: Problem(name, "1+1", "2", source="s"))
-        buffer.notes = notes
+    def make(max_staleness=1, began=0, now=0):
+        stage, feed, versions = make_stage(max_staleness=max_staleness), Feed(make_group), [now]
+        about = lambda _: "1+1", lambda name: Problem(name, "1+1", "2", source="s"), lambda: versions[0]
+        buffer = RolloutBuffer(stage, run, feed, *about)
+        buffer.began, buffer.notes, buffer.versions = began, notes, versions
         return buffer
 
     return make
@@ -71,8 +73,8 @@ def test_the_next_block_is_sampled_meanwhile_and_is_on_disk_at_the_quiet_point(o
     buffer.feed.held.set()
     buffer.quiet()
     assert table(buffer, 2).exists()
-    buffer.feed.version = 1
-    assert versions_of(buffer.take(2, 3)) == {0} and buffer.feed.asked == [4, 3]
+    buffer.feed.version = buffer.versions[0] = 1
+    assert versions_of(buffer.take(2, 3)) == {0} and buffer.began == 1 and buffer.feed.asked == [4, 3]
 
 
 def test_what_is_on_disk_or_has_no_prompts_is_not_sampled_again(opened):
@@ -110,12 +112,11 @@ def test_a_thread_that_ends_after_the_run_writes_nothing(opened):
 
 @pytest.mark.parametrize("max_staleness, due", [(0, 8), (1, 4)])
 def test_a_table_of_other_weights_than_the_schedules_is_refused(opened, max_staleness, due):
-    knobs = {"updates_per_step": 2, "reuse": 2}  # four updates a step: step 3 begins with version 8
-    made = opened(max_staleness, **knobs)
+    made = opened(max_staleness)  # four updates a step: step 3 begins with version 8
     for version, is_right in ((due, True), (due + 1, False), (0, False)):
         made.feed.version = version
         made._sampled(3, 1)
-        buffer = opened(max_staleness, **knobs)
+        buffer = opened(max_staleness, began=4, now=8)
         buffer.has_taken = True  # not the first step after a start
         if is_right:
             assert versions_of(buffer.take(3, 1)) == {due}
@@ -125,11 +126,11 @@ def test_a_table_of_other_weights_than_the_schedules_is_refused(opened, max_stal
 
 
 def test_the_first_step_after_a_raised_end_may_have_the_newest_weights_and_says_so(opened):
-    buffer = opened()
+    buffer = opened(began=1, now=2)
     buffer.feed.version = 2
     assert versions_of(buffer.take(3, 1)) == {2}  # ahead it would have been sampled with 1
     assert len(buffer.notes) == 1 and "step 3 was sampled with the newest weights" in buffer.notes[0]
-    assert versions_of(opened().take(3, 1)) == {2}
+    assert versions_of(opened(began=1, now=2).take(3, 1)) == {2}
 
 
 def test_a_block_that_stays_unused_is_paid_for_once(opened):
