@@ -58,10 +58,8 @@ def train(
     """Run a stage from where it stands to its end; every step ends in one row of metrics. `engine` is the one that
     samples, None where nothing does; `problem_of(id)` finds a journal's problems again."""
     buffer = RolloutBuffer(stage, run, feed, policy.prompt_text, problem_of, lambda: policy.version)
-    resumables = {"policy": policy, "objective": objective, "feed": feed, "ledger": ledger, "stopping": stopping,
-                  "metrics": metrics} | ({"buffer": buffer} if stage.max_staleness else {})  # fmt: skip
     clock, grace = PhaseClock(progress), Grace(ranks.any_of, progress.stopping)
-    course = StageCourse(stage, run, policy, objective, evaluate, ledger, metrics, stopping, buffer, grace, resumables)
+    course = StageCourse(stage, run, policy, objective, evaluate, ledger, metrics, stopping, buffer, grace)
     step = course.resume()
     publish(engine, policy)
     with grace, closing(buffer):  # Ctrl-C, SIGTERM: the step is finished and saved first
@@ -229,8 +227,13 @@ class StageCourse:
     stopping: Stopping
     buffer: RolloutBuffer
     grace: Grace
-    resumables: dict
-    """Everything that a checkpoint holds, by name; `checkpoint` knows no names."""
+
+    @property
+    def resumables(self) -> dict:
+        """Everything that a checkpoint holds, by name; `checkpoint` knows no names."""
+        parts = {"policy": self.policy, "objective": self.objective, "feed": self.buffer.feed, "ledger": self.ledger,
+                 "stopping": self.stopping, "metrics": self.metrics}  # fmt: skip
+        return parts | ({"buffer": self.buffer} if self.stage.max_staleness else {})
 
     def resume(self) -> int:
         """The step the stage goes on from: its newest whole checkpoint's, or 0."""
