@@ -128,8 +128,8 @@ class Play:
         seed = derive(self.request.seed, "turn", number) if number else self.request.seed
         sampling = replace(self.request.sampling, max_new_tokens=most - (self.num_tokens or 0))
         part = ask(self.problem, self.request.id.index, sampling, seed, self.said)
-        is_counted = self.num_tokens is not None and part.num_tokens is not None
-        self.num_tokens = self.num_tokens + part.num_tokens if is_counted else None
+        if self.num_tokens is not None:
+            self.num_tokens = None if part.num_tokens is None else self.num_tokens + part.num_tokens
         self.turns.append(TurnRecord(0, 0, None, {"text": part.text}))
         self.said.append({"role": "assistant", "content": part.text})
         if part.finish == "length":
