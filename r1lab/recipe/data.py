@@ -1,5 +1,6 @@
 """Knobs of the data: where problems come from and how one becomes a prompt. The rest stands in `r1lab.recipe`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -42,7 +43,7 @@ class SourceConfig(Config):
     """Which side of `holdout` this source is."""
     steps_at: Annotated[Annotated[str, Field(min_length=1)] | None, FREE] = None
     """Make a problem of each step of a solution, which this text parts, such as "\\n": the prompt ends in the steps
-    before, the step is the answer, and `similar` its verifier where none is named."""
+    before, the step is the answer, and `similar` its verifier where the source names none."""
     limit: Annotated[Positive | None, FREE] = None
     """Take the first so many problems."""
     size: Annotated[Positive, FREE] = 4096
@@ -69,6 +70,12 @@ class SourceConfig(Config):
     """What answers the model's turns on this source; else the stage's."""
     tools: Annotated[tuple[Use, ...] | None, RESULT] = None
     """Tools that the model may call on this source: python, or functions as package.module:name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _judges_steps(cls, given: Any) -> Any:
+        is_of_steps = isinstance(given, Mapping) and given.get("steps_at") is not None
+        return {**given, "verifier": given.get("verifier") or "similar"} if is_of_steps else given
 
     @model_validator(mode="after")
     def _one_origin(self):

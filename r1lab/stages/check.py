@@ -221,14 +221,9 @@ def check_episodes(stage: AnyStageConfig, built: objective.Objective) -> None:
 def tables(stage: AnyStageConfig, rewards: Mapping[str, Reward]) -> dict[str, verifiers.Resolved]:
     """The verifiers that a stage's knobs name."""
     sources = [*stage.data.values(), *stage.eval.sets.values()]
-    named = [spec for spec in (stage.verifier, *(verifier_of(source, stage) for source in sources)) if spec]
+    named = [spec for spec in (stage.verifier, *(source.verifier for source in sources)) if spec]
     of_parts = {key: each for reward in rewards.values() for key, each in reward.table.items()}
     return verification.resolve(named) | of_parts | train_verifier(stage).table
-
-
-def verifier_of(source: SourceConfig, stage: AnyStageConfig) -> Any:
-    """The verifier that is named for a source; steps of solutions have one where none is."""
-    return source.verifier or stage.verifier or ("similar" if source.steps_at else None)
 
 
 def train_verifier(stage: AnyStageConfig) -> TrainVerifier:
@@ -262,7 +257,7 @@ def problems_of(
         return []
     is_labelled = isinstance(stage, RewardModelStageConfig) or (is_preference(stage) and source in stage.data.values())
     demonstrates = isinstance(stage, SftStageConfig) and source in stage.data.values()
-    spec = verifier_of(source, stage)
+    spec = source.verifier or stage.verifier
     judging = [spec, *getattr(stage, "reward", {}).values(), getattr(stage, "second_verifier", None)]
     is_whole = not demonstrates and any(map(verification.is_reward_function, judging))
     is_paid = spec is not None or verification.SCORE in (

@@ -31,8 +31,9 @@ def test_each_step_is_a_problem_whose_verifier_is_similar():
     assert second.prompt == f"{first.prompt}\n{first.answer},"
 
 
-def test_a_verifier_that_is_named_is_taken_and_sft_learns_the_steps():
-    assert {problem.verifier for problem in problems_of(plan(verifier="exact"))} == {"exact"}
+def test_a_verifier_that_the_source_names_is_taken_and_sft_learns_the_steps():
+    assert {problem.verifier for problem in problems_of(plan(data={**SUMS, "verifier": "exact"}))} == {"exact"}
+    assert {problem.verifier for problem in problems_of(plan(verifier="numeric"))} == {"similar"}
     assert all(problem.solution == problem.answer for problem in problems_of(plan(kind="sft")))
 
 
