@@ -114,7 +114,8 @@ class Feed:
         """Tokens that learned scorers read of a block, and the FLOPs of it."""
         fresh = [each.rollout for settled in block for each in settled.drawn.members if each.is_fresh]
         sampled = [rollout for rollout in fresh if rollout.num_sampled]
-        return self.scorers.judging(sampled, self.problems) if self.scorers else (0, 0)
+        # Other ranks may lack the texts.
+        return ranks.first(self.scorers.judging, sampled, self.problems) if self.scorers else (0, 0)
 
     def observe(self, block: Sequence[Settled]) -> None:
         """Outcomes of a step, freshly made or read back."""

@@ -89,9 +89,7 @@ def train(
             publish(engine, policy)
             clock.start("evaluate")  # held-out sets where they are due -> keys `eval/<set>/...` of the step's row
             stopping.spent(num_prompts, ledger.budget - before[0], ledger.training_flops - before[1])
-            row = ranks.first(
-                step_metrics, block, batches, updates, buffer.began, objective, stage
-            )  # it alone has everything
+            row = ranks.first(step_metrics, block, batches, updates, buffer.began, objective, stage)
             stopping.learned(row)
             row, num_prompts = course.end_step(step, row, evaluates=is_due(stage, step))
             row |= ledger.row() | times(clock.lap(), block, stage, ledger.budget - before[0], policy, feed)

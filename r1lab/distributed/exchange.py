@@ -23,11 +23,11 @@ OUTCOMES = ("verdict", "failed")
 class AbsentIds(Sequence):
     """Ids of a completion that another rank has: only how many is known here."""
 
-    def __init__(self, count: int):
-        self.count = count
+    def __init__(self, size: int):
+        self.size = size
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     def __getitem__(self, _):
         raise RuntimeError("these ids are on another rank; `exchange.delivered` brings them")

@@ -171,9 +171,9 @@ def _start_replicas(
     dtype = str(settings(kind, knobs, policy)["dtype"]).removeprefix("torch.")
     more = ["--max-num-seqs", str(knobs.max_num_seqs)]
     more += ["--max-model-len", str(knobs.max_model_len)] if knobs.max_model_len else []
-    plan = replicas.ReplicaPlan(
-        policy.model.name_or_path, kind, dtype, torch.get_num_threads(), knobs.tensor_parallel, tuple(more)
-    )
+    location = policy.model.name_or_path
+    assert location is not None  # it was loaded from somewhere
+    plan = replicas.ReplicaPlan(location, kind, dtype, torch.get_num_threads(), knobs.tensor_parallel, tuple(more))
 
     def start() -> tuple[list[str], str]:
         own = replicas.Replicas(plan, replicas.devices(knobs.replicas, knobs.tensor_parallel), say)

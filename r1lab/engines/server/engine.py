@@ -69,6 +69,9 @@ class ServerEngine(Engine):
         self.close_servers = close_servers
         self.run, self.version = uuid4().hex[:8], -1
         self.vocabulary = border.vocabulary_size(model)
+        names = [name for name, _ in model.named_parameters()]
+        self.room = sum(map(len, names)) + 256 * (len(names) + 1)
+        """Bytes for a list of the weights with their shapes."""
         wires = [Wire(url, key_env=key_env, deadline=deadline) for url in urls]
         config, eos = model.config.get_text_config().to_dict(), border.eos_ids(model, tokenizer)
         say = say or (lambda line: print(line, file=sys.stderr, flush=True))
@@ -113,8 +116,7 @@ class ServerEngine(Engine):
         if self.open:
             raise RuntimeError("requests are in flight; drain completed() before sync()")
         self.version = -1
-        names = [name for name, _ in self.model.named_parameters()]
-        self.fleet.publish(named_tensors, version, self.run, room=sum(map(len, names)) + 256 * (len(names) + 1))
+        self.fleet.publish(named_tensors, version, self.run, self.room)
         self.version = version
 
     def submit(self, requests: Sequence[Request]) -> None:
