@@ -86,7 +86,7 @@ def rows(waiting: list[dict], ahead: list[dict]) -> list[dict]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="of both runs")
     parser.add_argument("--steps", type=int, default=8, help="of each run")
     parser.add_argument("--prompts", type=int, default=32, help="problems a step")

@@ -151,9 +151,9 @@ def whole_state(value: Any) -> Any:
 def load(module: nn.Module, tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]) -> None:
     """Copy whole tensors, by name or as they come, into a module; of each, each rank takes its part. Beside the module
     one of them is held at a time."""
-    own = module.state_dict()
+    own, pairs = module.state_dict(), tensors.items() if isinstance(tensors, Mapping) else tensors
     with torch.no_grad():
-        for name, tensor in tensors.items() if isinstance(tensors, Mapping) else tensors:
+        for name, tensor in cast(Iterable[tuple[str, Tensor]], pairs):
             own[name].copy_(_part(tensor, own[name]))
 
 
