@@ -30,9 +30,9 @@ from r1lab_verifiers.verdict import Item, Verdict
 
 BUILD_SECONDS = 60.0
 """For a verifier to be imported and made in a worker."""
-MAX_ITEMS_TOGETHER = 64
+MAX_ITEMS_TOGETHER = 128
 """Items that a worker is handed at once."""
-QUICK_SECONDS = 0.02
+QUICK_SECONDS = 0.03
 """What handed-out items may take together, going by the last ones: a slow one is handed out alone."""
 
 

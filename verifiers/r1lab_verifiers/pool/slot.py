@@ -14,7 +14,7 @@ MAKING = "making the verifier"
 """What the reason of a failure begins with where no check came to be run."""
 MAX_PAUSE_SECONDS = 0.003
 """For which answers gather: short beside any deadline."""
-MAX_SENT_BYTES = 1 << 15
+MAX_SENT_BYTES = 1 << 16
 """Bytes of checks sent together: less than any socket's buffer, so that neither side waits for the other to read."""
 
 
