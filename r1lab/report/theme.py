@@ -66,7 +66,8 @@ def legend(figure: Figure, handles: list, theme: Theme) -> None:
     """Above the axes, in as many rows as it takes; none without handles."""
     if handles:
         look = {"frameon": False, "fontsize": 8.5, "labelcolor": theme.ink, "handlelength": 1.6, "columnspacing": 1.2}
-        rows = -(-len(handles) // int(figure.get_figwidth() / 1.35))
+        inches = max(1.35, 0.5 + 0.075 * max(len(handle.get_label()) for handle in handles))
+        rows = -(-len(handles) // max(1, int(figure.get_figwidth() / inches)))
         columns = -(-len(handles) // rows)
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, borderaxespad=0.1, **look)
 
