@@ -38,12 +38,12 @@ def points(run: Path) -> list[Point]:
 
 def arms(folder: Path) -> dict[str, list[list[Point]]]:
     """The finished runs of each recipe, seed by seed."""
-    found: dict[str, list[list[Point]]] = defaultdict(list)
+    finished: dict[str, list[list[Point]]] = defaultdict(list)
     for run in sorted(folder.iterdir()):
         name, _, seed = run.name.rpartition("-")
         if seed.isdigit() and (run / "model").exists() and (of_run := points(run)):
-            found[name].append(of_run)
-    return dict(found)
+            finished[name].append(of_run)
+    return dict(finished)
 
 
 def mean_of(runs: Sequence[Sequence[Point]]) -> list[Point]:
@@ -60,9 +60,9 @@ def mean_of(runs: Sequence[Sequence[Point]]) -> list[Point]:
     ]
 
 
-def table(found: Mapping[str, Sequence[Sequence[Point]]]) -> Iterator[dict]:
+def table(recipes: Mapping[str, Sequence[Sequence[Point]]]) -> Iterator[dict]:
     """What each recipe ends with, and its best truth, by seed."""
-    for name, runs in found.items():
+    for name, runs in recipes.items():
         for seed, run in enumerate(runs):
             best, last = max(run, key=lambda point: point.truth), run[-1]
             yield {
@@ -71,7 +71,12 @@ def table(found: Mapping[str, Sequence[Sequence[Point]]]) -> Iterator[dict]:
             }  # fmt: skip
 
 
-def painted(found: Mapping[str, Sequence[Sequence[Point]]]) -> bytes:
+def curve(run: Sequence[Point], column: str) -> list[tuple[int, float]]:
+    """(budget tokens, value) where a run has one."""
+    return [(point.tokens, value) for point in run if (value := getattr(point, column)) is not None]
+
+
+def painted(recipes: Mapping[str, Sequence[Sequence[Point]]]) -> bytes:
     """PNG of two panels over budget tokens: the learned reward, and the truth."""
 
     def paint(figure: Figure, theme: Theme) -> None:
@@ -79,15 +84,13 @@ def painted(found: Mapping[str, Sequence[Sequence[Point]]]) -> bytes:
         dress_axes(of_learned, theme, "budget tokens", "learned reward, mean of samples")
         dress_axes(of_truth, theme, "budget tokens", "truth, held out")
         handles = {}
-        for place, (name, runs) in enumerate(found.items()):
+        for place, (name, runs) in enumerate(recipes.items()):
             style = {"color": theme.runs[place], "marker": MARKERS[place], "linestyle": DASHES[place % len(DASHES)]}
             for ax, column in ((of_learned, "learned"), (of_truth, "truth")):
-                for run in runs:
-                    told = [(each.tokens, value) for each in run if (value := getattr(each, column)) is not None]
-                    ax.plot(*zip(*told), color=theme.runs[place], linewidth=0.6, alpha=0.4) if told else None
-                told = [(each.tokens, value) for each in mean_of(runs) if (value := getattr(each, column)) is not None]
-                if told:
-                    (handles[name],) = ax.plot(*zip(*told), label=name, markersize=3.5, linewidth=1.4, **style)
+                for run in filter(None, (curve(run, column) for run in runs)):
+                    ax.plot(*zip(*run), color=theme.runs[place], linewidth=0.6, alpha=0.4)
+                if mean := curve(mean_of(runs), column):
+                    (handles[name],) = ax.plot(*zip(*mean), label=name, markersize=3.5, linewidth=1.4, **style)
         legend(figure, list(handles.values()), theme)
 
     light, _ = png_pair((7.2, 6.0), paint)
@@ -100,15 +103,15 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    found = arms(given.runs)
-    rows = list(table(found))
+    recipes = arms(given.runs)
+    rows = list(table(recipes))
     for row in rows:
         print("  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in
                         row.items()))  # fmt: skip
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if given.figure:
-        given.figure.write_bytes(painted(found))
+        given.figure.write_bytes(painted(recipes))
 
 
 if __name__ == "__main__":
