@@ -31,7 +31,7 @@ class TrlEnvironment:
 
     def __init__(self, problem: Problem, seed: int, factory: str, replayable: bool = True):
         self.problem, self.target = problem, load(factory)()
-        self.tools = {name: schema.signature_of(method, "environment") for name, method in methods_of(self.target)}
+        self.tools = self.told_tools({"factory": factory})
 
     @staticmethod
     def check(settings: Mapping[str, Any], what: str) -> None:
@@ -138,17 +138,12 @@ class OpenEnvClient:
         return shown if isinstance(shown, str) else str(shown)
 
 
-def methods_of(target: Any) -> list[tuple[str, Callable]]:
-    """The public methods of an object or a class, by name; those of a class without `self`."""
-    names = [name for name in dir(target) if not name.startswith("_") and name not in NOT_TOOLS]
-    found = [(name, getattr(target, name)) for name in names]
-    bound = [(name, each) for name, each in found if callable(each) and not inspect.isclass(each)]
-    return [(name, _unbound(each) if inspect.isclass(target) else each) for name, each in bound]
-
-
-def _unbound(method: Callable) -> Callable:
-    """A method of a class as its instances have it."""
-    return method.__get__(object()) if inspect.isfunction(method) else method
+def methods_of(factory: Any) -> list[tuple[str, Callable]]:
+    """The public methods of a class by name, as its instances have them; static methods are none, as in TRL."""
+    names = [name for name in dir(factory) if not name.startswith("_") and name not in NOT_TOOLS]
+    found = [(name, inspect.getattr_static(factory, name, None)) for name in names]
+    return [(name, each.__get__(object(), factory)) for name, each in found
+            if inspect.isfunction(each) or isinstance(each, classmethod)]  # fmt: skip
 
 
 def _taken(function: Callable, row: Mapping[str, Any]) -> dict[str, Any]:

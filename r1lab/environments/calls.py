@@ -27,7 +27,6 @@ NAMED = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*\(")
 """`add(1, 2)`, ` search ("x")`; not `1 + 2`."""
 STOPS = ("</tool>", "</tool_call>")
 """What ends a turn behind a call."""
-FENCE = "\n```\n"
 
 
 @dataclass(frozen=True)

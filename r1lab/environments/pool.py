@@ -3,7 +3,8 @@
 A worker holds instances as a cache. Episodes have a home among the workers, so that an instance is mostly where its
 next action goes; a worker with nothing to do takes another's work and plays the episode again. What fails is played
 again in a fresh worker; if it fails there too, the actions before it are played alone: where they pass, the last action
-is to blame, else the environment. The processes are those of `r1lab_sandbox.forkserver`.
+is to blame, else the environment. So is a verdict that fails, which an episode of fewer actions, or of none, may have.
+The processes are those of `r1lab_sandbox.forkserver`.
 """
 
 import threading
@@ -184,12 +185,26 @@ def _blamed(slot: WorkerSlot, request: Request) -> Answer:
         return _told(last)
     if isinstance(request, CallRequest):
         return Broken(last.kind, last.reason)
-    if request.actions and not request.wants_verdict:
-        before = replace(request, actions=request.actions[:-1], known=request.known[:-1])
+    for before in _shorter(request):
         passed = slot.ask(before, is_fresh=True)
-        if not isinstance(passed, Failure) and "error" not in passed:
+        if not isinstance(passed, Failure) and "error" not in passed and not _is_error(passed.get("verdict")):
             return Broken(last.kind, last.reason)
     return Broken("error", f"{last.kind}: {last.reason}; and again in a fresh worker")
+
+
+def _shorter(request: PlayRequest) -> list[PlayRequest]:
+    """The same without its last action and, of a verdict, without any: where one of them is answered, it is the
+    actions that are to blame."""
+    num_actions = len(request.actions)
+    shorter = dict.fromkeys([num_actions - 1, 0] if request.wants_verdict else [num_actions - 1]) if num_actions else ()
+    return [
+        replace(request, actions=request.actions[:count], known=request.known[: count + request.wants_verdict])
+        for count in shorter
+    ]
+
+
+def _is_error(verdict: dict[str, Any] | None) -> bool:
+    return verdict is not None and verdict["status"] == "error"
 
 
 def _told(answer: dict[str, Any]) -> Answer:

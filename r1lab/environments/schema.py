@@ -1,6 +1,7 @@
 """From a typed Python function to what a model is told of it, and whether arguments fit. Calls nothing."""
 
 import inspect
+import math
 import re
 import types
 import typing
@@ -49,7 +50,7 @@ class Signature:
             return f"argument {missing!r} is missing; {takes}"
         for name, value in arguments.items():
             if not fits(value, self.parameters[name]):
-                return f"argument {name!r} is {str(value)[:40]!r}; it must be {told(self.parameters[name])}"
+                return f"argument {name!r} is {_short(value)!r}; it must be {told(self.parameters[name])}"
         return ""
 
 
@@ -98,7 +99,7 @@ def refuse_names(names: Iterable[str], special: Iterable[str], what: str) -> Non
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether a plain value is what a schema of ours says."""
+    """Whether a plain value is what a schema of ours says; inf, as which 1e999 is read, is no number."""
     if "anyOf" in schema:
         return any(fits(value, each) for each in schema["anyOf"])
     if "enum" in schema:
@@ -109,7 +110,8 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
         case "integer":
             return isinstance(value, int) and not isinstance(value, bool)
         case "number":
-            return isinstance(value, int | float) and not isinstance(value, bool)
+            is_finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+            return is_finite and not isinstance(value, bool)
         case "boolean":
             return isinstance(value, bool)
         case "null":
@@ -120,6 +122,14 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
             inner = schema.get("additionalProperties", {})
             return isinstance(value, dict) and all(isinstance(k, str) and fits(v, inner) for k, v in value.items())
     return True
+
+
+def _short(value: Any) -> str:
+    """A value's beginning. A whole number may have more digits than Python writes."""
+    try:
+        return str(value)[:40]
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def told(schema: Mapping[str, Any]) -> str:

@@ -32,6 +32,8 @@ MAX_HELD = 256
 """Instances that a worker holds; the one that was asked longest ago goes first."""
 MAX_OBSERVATION_CHARACTERS = 100_000
 MAX_INFO_CHARACTERS = 4_000
+MAX_INFO_INTEGER = 2**63 - 1
+"""What tables hold; with thousands of digits JSON cannot be written."""
 RESERVED = ("verdict", "failed", "text", "observation", "cut")
 """Names in a turn's `info` that are ours (`r1lab.rollout.episode`)."""
 NUMBER = struct.Struct("!Q")
@@ -75,10 +77,9 @@ class CallRequest:
     def __call__(self, live: Live) -> dict[str, Any]:
         _seed(self.seed, 0)
         try:
-            value = load(self.path)(**self.arguments)
+            return {"value": shown(load(self.path)(**self.arguments))}
         except Exception as error:  # the tool's own error is what the model reads
             return {"raised": describe(error)}
-        return {"value": shown(value)}
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,8 @@ def digest_of(answer: dict[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """What a function returned, as text: a text as it is, plain data as JSON."""
+    """What a function returned, as text: a text as it is, plain data as JSON. Raises where a value has no text, as a
+    whole number of thousands of digits."""
     if isinstance(value, str):
         return _cut(value)
     try:
@@ -233,6 +235,8 @@ def _info(info: Any) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in info.items() if isinstance(info, dict) else ():
         if isinstance(value, float) and not math.isfinite(value):
+            continue
+        if isinstance(value, int) and abs(value) > MAX_INFO_INTEGER:
             continue
         if isinstance(name, str) and name not in RESERVED and isinstance(value, bool | int | float | str | None):
             kept[plain(name, 60)] = plain(value, 500) if isinstance(value, str) else value

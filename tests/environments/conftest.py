@@ -50,6 +50,26 @@ class Silent(Counter):
 class Pinned(Counter):
     replayable = False
 
+class Fragile(Counter):
+    """Its verdict chokes on some turns, and from `needs` on before any."""
+
+    def __init__(self, problem, seed, needs=0):
+        super().__init__(problem, seed)
+        self.texts, self.needs = [], needs
+
+    def step(self, text):
+        self.texts.append(text)
+        return Turn("noted", info={"big": 10**5000, "n": 2**62} if text == "big" else {})
+
+    def verdict(self):
+        if len(self.texts) < self.needs:
+            raise IndexError("no turn yet")
+        if "hang" in self.texts:
+            time.sleep(60)
+        if "die" in self.texts:
+            os._exit(3)
+        return 1 / (0 if "zero" in self.texts else 2)
+
 class Broken(Counter):
     """Fails on whatever it is asked, and at once."""
 
@@ -87,6 +107,10 @@ def hangs(x: str) -> str:
 def dies(x: str) -> str:
     """End the process."""
     os._exit(1)
+
+def grows(x: int) -> int:
+    """A number of more digits than Python writes."""
+    return x * 10**5000
 
 def draws(x: str) -> str:
     """A random number."""

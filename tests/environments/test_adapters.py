@@ -37,6 +37,25 @@ class WordGame:
 class Mute(WordGame):
     get_reward = None
 
+class Careful(WordGame):
+    """What is no method of it is no tool: a property that fails before `reset`, a function held, a static one."""
+
+    def __init__(self):
+        self.held = lambda word: word
+
+    @property
+    def letters(self):
+        return len(self.secret)
+
+    @staticmethod
+    def outside(word: str) -> str:
+        """Not of a game."""
+
+    @classmethod
+    def rules(cls) -> str:
+        """Tell the rules."""
+        return cls.__name__
+
 class Untold:
     def reset(self):
         return None
@@ -99,6 +118,15 @@ def test_a_trl_factory_is_reset_with_the_row_and_its_methods_are_tools(host):
     last = world.step("I am done").result()
     assert last["done"] and last["reward"] == 1.0
     assert world.end().result()["verdict"]["status"] == "correct"
+
+
+def test_the_tools_that_are_told_of_are_those_that_run(host):
+    environment = resolve("theirs_of_tests:Careful", {}, "trl")
+    assert [tool.name for tool in environment.tools] == ["guess", "rules"]
+    world = host.world(environment, PROBLEM, 0, "c", 0)
+    world.start().result()
+    said = world.step("<tool>rules()</tool><tool>outside('x')</tool><tool>guess('tree')</tool>").result()["observation"]
+    assert said == "Careful\nerror: no tool 'outside'; there are guess, rules\nright"
 
 
 def test_an_openenv_client_is_stepped_with_its_own_actions(host):

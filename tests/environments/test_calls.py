@@ -80,6 +80,16 @@ def test_a_named_tool_goes_before_python():
         ("add(__import__('os').system('x'))", "arguments must be literals"),
         ("add(1) + add(2)", "not one call"),
         ("add(" + "(" * 5000 + "1", "arguments must be literals"),
+        ("add(1, 2, 0x" + "f" * 15_000 + ")", "'label' is 'a number of thousands of digits'; it must be string"),
+        ("add([0x" + "f" * 15_000 + "])", "'a' is 'a number of thousands of digits'"),
+        ('{"name": "add", "arguments": {"a": ' + "9" * 15_000 + "}}", "not JSON"),
+        ('{"name": "add", "arguments": {"a": 1e999}}', "'a' is 'inf'; it must be integer"),
+        ('{"name": "add", "arguments": {"a": 1, "\\u0061": 2}}', "a key stands twice"),
+        ('{"name": "\\ud800"}', "no tool '\\ud800'"),
+        ("add(a=1, \uff41=2)", "a is given twice"),  # a full-width `a`, which Python reads as `a`
+        ("\u0430dd(1)", "no tool"),  # a Cyrillic first letter
+        ("ad(1)", "no tool 'ad'"),
+        ("add" + "(1)" * 5000, "arguments must be literals"),
         ("mul(1, 2)", "no tool 'mul'"),
         ("", "no tool ''"),
     ],

@@ -19,6 +19,16 @@ def test_a_game_by_hand():
     assert (verdict.score, verdict.status, verdict.extracted) == (1.0, "correct", "5")
 
 
+@pytest.mark.parametrize("text", ["1" * 5_000, "99999999917", "1000000017", "\u0661" * 5_000, "0"])
+def test_a_number_out_of_range_is_none_however_long(text):
+    assert game().step(text).observation == "?"
+
+
+@pytest.mark.parametrize("text", ["17", "017", "-17", "1.17", "5 \u0661\u0667", "x17x"])
+def test_the_last_number_counts(text):
+    assert game().step(text).done
+
+
 @pytest.mark.parametrize(("turns", "paid"), [(1, 1.0), (2, 0.9), (7, 0.4), (30, 0.1)])
 def test_a_later_win_pays_less_and_never_nothing(turns, paid):
     made = game()

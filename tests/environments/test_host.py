@@ -58,6 +58,33 @@ def test_an_action_that_breaks_its_world_twice_is_to_blame(opened, action, statu
     assert isinstance(answer, Broken) and answer.status == status and answer.reason
 
 
+@pytest.mark.parametrize(
+    ("needs", "actions", "status"),
+    [
+        (0, ("a", "zero"), "crash"),
+        (0, ("zero", "a"), "crash"),  # the last action is harmless: an episode of none has a verdict
+        (0, ("die",), "crash"),
+        pytest.param(0, ("hang",), "timeout", marks=pytest.mark.slow),
+        (1, ("a", "zero"), "crash"),  # there is none before the first turn, and one behind it
+        (1, (), "error"),
+        (5, ("a",), "error"),
+        (9, ("a", "zero"), "error"),
+    ],
+)
+def test_a_verdict_that_fails_is_the_actions_fault_where_fewer_have_one(opened, needs, actions, status):
+    world = opened("Fragile", needs=needs)
+    for action in actions:
+        world.step(action).result()
+    answer = world.end().result()
+    assert isinstance(answer, Broken) and answer.status == status
+
+
+def test_a_verdict_that_is_none_and_numbers_beyond_a_table_do_no_harm(opened):
+    world = opened("Fragile")
+    assert world.step("big").result()["info"] == {"n": 2**62}
+    assert world.end().result()["verdict"]["score"] == 0.5
+
+
 @pytest.mark.parametrize("name", ["Broken", "Unmade"])
 def test_a_world_that_cannot_even_begin_is_an_error_of_its_own(host, name):
     world = host.world(resolve(f"worlds_of_tests:{name}", {}), PROBLEM, 5, name, 0)
@@ -110,11 +137,13 @@ def test_long_observations_are_cut_and_reserved_names_are_ours(opened):
         ("fails", "error: KeyError: 'x'", "failed"),
         ("hangs", "error: the call took too long", "timeout"),
         ("dies", "error: the worker ended without an answer", "crash"),
+        ("grows", "error: ValueError: Exceeds the limit", "failed"),
     ],
 )
 def test_a_function_that_fails_answers_with_its_error(host, name, said, status):
-    arguments = {"a": 1, "b": 2} if name == "slow_add" else {"x": "x"}
-    assert host.call(f"worlds_of_tests:{name}", arguments, 0).result() == (said, status)
+    arguments = {"slow_add": {"a": 1, "b": 2}, "grows": {"x": 3}}.get(name, {"x": "x"})
+    answer = host.call(f"worlds_of_tests:{name}", arguments, 0).result()
+    assert answer[0].startswith(said) and answer[1] == status
 
 
 def test_a_function_draws_by_the_calls_seed(host):

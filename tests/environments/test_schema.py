@@ -1,10 +1,11 @@
 """A typed function is a tool; one that a model could not be told of is refused."""
 
+import math
 from typing import Literal
 
 import pytest
 
-from r1lab.environments.schema import refuse_names, signature_of
+from r1lab.environments.schema import fits, refuse_names, signature_of
 from r1lab.environments.tools import of_recipe
 from r1lab.errors import RecipeError
 
@@ -52,6 +53,14 @@ def test_a_function_is_described_by_hints_and_docstring():
 def test_arguments_are_held_against_it(arguments, fault):
     said = signature_of(search, "tools").fault(arguments)
     assert fault in said and bool(said) == bool(fault)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_number"),
+    [(1, True), (-0.5, True), (10**400, True), (math.inf, False), (-math.inf, False), (math.nan, False), (True, False)],
+)
+def test_a_number_is_finite(value, is_number):
+    assert fits(value, {"type": "number"}) == is_number
 
 
 @pytest.mark.parametrize(
