@@ -3,7 +3,6 @@
 Not the table of built-ins (`verifiers`) and not how a verifier is kept from harm (`r1lab_verifiers.pool.pool`).
 """
 
-import asyncio
 import importlib
 import inspect
 import math
@@ -89,6 +88,8 @@ class Live:
     def _verify_one(self, item: Item) -> Verdict:
         value = self._call(item)
         if not isinstance(value, Verdict) and inspect.isawaitable(value):
+            import asyncio  # half of what a worker's template would import, for few verifiers
+
             value = asyncio.run(_finish(value))
         return as_verdict(value, self.path)
 

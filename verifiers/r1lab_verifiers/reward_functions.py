@@ -7,7 +7,6 @@
 Not verifiers as reward functions of those trainers (`r1lab_verifiers.as_reward`).
 """
 
-import asyncio
 import inspect
 import math
 import numbers
@@ -264,7 +263,11 @@ def _as_text(prompt: Any) -> str:
 
 def _finished(value: Any) -> Any:
     """The value, waited for where the function is async."""
-    return asyncio.run(_wait(value)) if inspect.isawaitable(value) else value
+    if not inspect.isawaitable(value):
+        return value
+    import asyncio  # half of what a worker's template would import, for few functions
+
+    return asyncio.run(_wait(value))
 
 
 async def _wait(value: Awaitable) -> Any:
