@@ -155,6 +155,8 @@ class Feed:
     def _members(self, plans: Sequence[tuple[Draw, Planned]]) -> list[tuple[Scored, ...]]:
         """Each plan's requests sampled, verified and rewarded, its rollouts rewarded as they are."""
         requests = [item for _, plan in plans for item in plan if isinstance(item, Request)]
+        if self.engine.shared_names:
+            self.engine.agree()
         # Every rank samples the requests of its own draws, and gets what decides of all.
         scored = iter(exchange.gathered(requests, self._sample, is_lean=self.is_lean))
         return [tuple(self._member(item, scored) for item in plan) for _, plan in plans]

@@ -31,6 +31,7 @@ class Engine:
     """Finishes the last request first."""
 
     has_own_layout = takes_adapter = False
+    shared_names = ()
 
     def __init__(self):
         self.version, self.queue, self.waves, self.states = -1, [], [], []
@@ -127,11 +128,14 @@ def uneven(draw, index):
     return WRONG if draw in (0, 2, 5) else by_index(draw, index)
 
 
-def test_a_wave_draws_what_is_missing_and_throws_nothing_away(feed):
-    made = feed(uneven, preset="dapo")
+def test_a_wave_draws_what_is_missing_and_throws_nothing_away_and_ranks_agree_on_servers_before_each(feed):
+    made, agreed = feed(uneven, preset="dapo"), []
+    made.engine.shared_names = ("a server",)
+    made.engine.agree = lambda: agreed.append(len(made.engine.waves))
     block = made.block(4)
     assert numbers(block) == [0, 1, 2, 3, 4, 5, 6]  # 4, then 2 missing, then 1
     assert [len(wave) for wave in made.engine.waves] == [12, 6, 3]
+    assert agreed == [0, 1, 2]
     assert [settled.reason for settled in block if settled.kept is None] == ["zero_variance"] * 3
     made.observe(block)
     assert numbers(made.block(1)) == [7]

@@ -1,7 +1,8 @@
-"""A vLLM server as a child of this program, which ends with it: for benchmarks and tests. Not how runs find servers."""
+"""A server as a child of this program, which ends with it: for benchmarks and tests. Not how runs find servers."""
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,15 +18,20 @@ from r1lab.errors import RunError
 class Child:
     """A server of this machine that a program starts, kills and starts again on the same port. A context."""
 
-    def __init__(self, model: str, log: Path, *, more: Sequence[str] = ()):
-        """Starts it; `log` gets what it writes. See `command` for `more`."""
-        import torch
-
+    def __init__(self, model: str, log: Path, *, more: Sequence[str] = (), is_local: bool = False):
+        """Starts it; `log` gets what it writes. See `command` for `more`. `is_local`: one of the local engine on one
+        thread, else vLLM's."""
         self.port = free_port()
         self.wire, self.log = Wire(f"http://127.0.0.1:{self.port}"), log
-        self.arguments, self.environment = command(
-            model, host="127.0.0.1", port=self.port, on_gpu=torch.cuda.is_available(), more=more
-        )
+        if is_local:
+            local = ["--engine", "local", "--threads", "1", "--port", str(self.port)]
+            self.arguments = [sys.executable, "-P", "-m", "r1lab", "serve", model, *local, *more]
+            self.environment = {"OMP_NUM_THREADS": "1"}
+        else:
+            import torch
+
+            where = {"host": "127.0.0.1", "port": self.port, "on_gpu": torch.cuda.is_available()}
+            self.arguments, self.environment = command(model, **where, more=more)
         self.start()
 
     @property

@@ -88,7 +88,7 @@ def run(processes: int, arguments: Sequence[str]) -> int:
 
 def _wait(children: list[subprocess.Popen]) -> int:
     failed, since = 0, None
-    while any(child.poll() is None for child in children):
+    while None in [child.poll() for child in children]:  # all are asked: the first may wait for one that has ended
         for child in children:
             if child.returncode and since is None:
                 failed, since = child.returncode, time.monotonic()

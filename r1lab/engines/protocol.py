@@ -55,5 +55,9 @@ class Engine(Protocol):
     def wake(self) -> None:
         """Undo `sleep`; `submit` does it too."""
 
+    def agree(self) -> None:
+        """Settle who of `shared_names` lives, for all ranks alike: a collective between two waves, where it names
+        any."""
+
     def close(self) -> None:
         """Give back everything. The engine is not used again."""

@@ -53,6 +53,8 @@ def evaluate(
             return [stopped] * len(own_requests)
 
     answers: list[tuple[Rollout, Verdict]] = []
+    if engine.shared_names:
+        engine.agree()
     for answer in ranks.shared_out(requests, partition.by_draw, judged):
         if isinstance(answer, Stopped):
             raise answer

@@ -129,6 +129,7 @@ def test_the_first_exit_code_that_is_not_0_is_the_commands(monkeypatch, capfd):
 
     late = start("import time; time.sleep(60)")
     assert launch._wait([start("raise SystemExit(2)"), late]) == 2
+    assert launch._wait([late, start("raise SystemExit(2)")]) == 2  # also where the first still waits for it
     late.kill()
     late.wait()
     assert launch._wait([start(""), start("")]) == 0

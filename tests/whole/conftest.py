@@ -1,5 +1,8 @@
-"""A user's folder whose modules have the names that others would take for ours."""
+"""A user's folder whose modules have the names that others would take for ours; ports for servers that die and come
+back."""
 
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +30,20 @@ def hostile_folder(tmp_path) -> Path:
         (folder / name).write_text(f'raise RuntimeError("{name} of the user was imported")\n')
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     return folder
+
+
+@pytest.fixture(scope="session")
+def held_port() -> Iterator[Callable[[], int]]:
+    """held_port() -> a port that nobody else is given, also while no server is there. Who sets SO_REUSEADDR, as servers
+    do, may listen at it."""
+    held: list[socket.socket] = []
+
+    def hold() -> int:
+        held.append(socket.socket())
+        held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held[-1].bind(("127.0.0.1", 0))
+        return held[-1].getsockname()[1]
+
+    yield hold
+    for each in held:
+        each.close()

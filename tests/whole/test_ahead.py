@@ -4,7 +4,6 @@ Trainer and server are processes of their own; the server dies too, while it sam
 """
 
 import json
-import socket
 import time
 from contextlib import suppress
 
@@ -38,13 +37,12 @@ KILLS_SERVER = "at_call(loop, 'learn', 2, act=lambda: os.kill({pid}, signal.SIGK
 
 
 @pytest.fixture
-def server(forked):
+def server(forked, held_port):
     """A server of the embedded model, to be killed and started again at its port."""
 
     class Served:
         def __init__(self):
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self.port = free.getsockname()[1]
+            self.port = held_port()
             self.url = f"http://127.0.0.1:{self.port}"
             self.start()
 
@@ -78,6 +76,7 @@ def shown(out):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(500)
 def test_trainer_and_server_killed_again_and_again_equal_the_unbroken_run(forked, server, tmp_path):
     def start(name, death=""):
         return forked(RUN.format(death=death, recipe=recipe(tmp_path / name, server.url)))

@@ -2,7 +2,6 @@
 time, also where a server or a trainer is killed. A line says what happened."""
 
 import json
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from r1lab.engines.server.client import Gone, Wire
 from r1lab.run import journal
 from r1lab_data import Problem
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 RECIPE = {
     "name": "served",
@@ -55,17 +54,12 @@ main()
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
-
-
 class Servers:
     """Processes that are started again where they were once they have died."""
 
-    def __init__(self, forked, folder: Path, deaths: tuple[str, ...]):
+    def __init__(self, forked, held_port, folder: Path, deaths: tuple[str, ...]):
         self.forked, self.log = forked, folder / "servers.log"
-        self.ports = [free_port() for _ in deaths]
+        self.ports = [held_port() for _ in deaths]
         self.urls = [f"http://127.0.0.1:{port}" for port in self.ports]
         self.processes = [self.start(number, death) for number, death in enumerate(deaths)]
         self.deaths = 0
@@ -97,22 +91,22 @@ class Servers:
 
 
 @pytest.fixture(scope="module")
-def train(forked):
+def train(forked, held_port):
     """Exit codes of a run of two in `out` on its servers; `death` is what one rank does before."""
 
     def run(out: Path, servers: Servers, death: str = "pass", rank: int = 1, **changes) -> list[int | None]:
         out.parent.mkdir(parents=True, exist_ok=True)
         recipe, log = out.with_suffix(".yaml"), out.with_suffix(".log")
-        engine = {"kind": "server", "urls": servers.urls, "deadline": 20.0, "reconnect": 35.0}
+        engine = {"kind": "server", "urls": servers.urls, "deadline": 30.0, "reconnect": 80.0}
         recipe.write_text(yaml.safe_dump({**RECIPE, "engine": engine, "out": str(out), **changes}))
         place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1",
-                 "MASTER_PORT": str(free_port()), "R1LAB_RANK_DEADLINE": "60"}  # fmt: skip
+                 "MASTER_PORT": str(held_port()), "R1LAB_RANK_DEADLINE": "120"}  # fmt: skip
         trainers = []
         for number in range(2):
             environment = {**place, "RANK": str(number), "LOCAL_RANK": str(number)}
             parts = {"environment": environment, "log": str(log), "rank": str(rank), "recipe": str(recipe)}
             trainers.append(forked(TRAINER.format(death=death, **parts)))
-        until = time.monotonic() + 100
+        until = time.monotonic() + 200
         while any(trainer.is_alive() for trainer in trainers) and time.monotonic() < until:
             servers.tend()
             time.sleep(0.2)
@@ -126,11 +120,11 @@ def train(forked):
 
 
 @pytest.fixture
-def serve(forked, tmp_path):
+def serve(forked, held_port, tmp_path):
     started = []
 
     def start(*deaths: str) -> Servers:
-        started.append(Servers(forked, tmp_path, deaths or ("pass",) * 3))
+        started.append(Servers(forked, held_port, tmp_path, deaths or ("pass",) * 3))
         return started[-1]
 
     yield start
@@ -158,9 +152,9 @@ def drawn(out: Path) -> list:
 
 
 @pytest.fixture(scope="module")
-def straight(train, forked, tmp_path_factory) -> Path:
+def straight(train, forked, held_port, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("straight")
-    servers = Servers(forked, folder, ("pass",) * 3)
+    servers = Servers(forked, held_port, folder, ("pass",) * 3)
     try:
         assert train(folder / "run", servers) == [0, 0], (folder / "run.log").read_text()
     finally:
@@ -168,13 +162,44 @@ def straight(train, forked, tmp_path_factory) -> Path:
     return folder / "run"
 
 
+DIES_OF_DRAW = """
+original = local_server.LocalServer.choices
+
+def choices(self, bodies, sign):
+    if any("/train/rl:{draw}:" in body.get("request_id", "") for body in bodies):
+        die()
+    return original(self, bodies, sign)
+
+local_server.LocalServer.choices = choices
+"""
+WAITS_FOR_ALL = """
+    import time
+    publish = fleet.Fleet.publish
+
+    def published(self, *rest):
+        until = time.monotonic() + 90
+        while self._parcel is not None:
+            for server in self.alive:
+                self.check_idle(server)
+            if self.alive == self.servers:
+                break
+            assert time.monotonic() < until, [server.why for server in self.servers]
+            time.sleep(0.1)
+            self.look_for_lost()
+        publish(self, *rest)
+
+    fleet.Fleet.publish = published
+"""
+"""Rank 0 sends weights only once all servers have those before: who was killed is back before a run ends."""
+
+
 def test_the_same_bytes_twice_also_where_servers_die_within_a_transfer_and_while_they_sample(
     train, serve, straight, tmp_path
 ):
-    deaths = ("at_call(local_server.LocalServer, 'update', 2)", "at_call(local_server.LocalServer, 'choices', 9)",
-              "at_call(local_server.LocalServer, 'finish_update', 3)")  # fmt: skip
+    deaths = ("at_call(local_server.LocalServer, 'update', 2)", DIES_OF_DRAW.format(draw=13),
+              "at_call(local_server.LocalServer, 'finish_update', 2)")  # fmt: skip
     servers = serve(*deaths)
-    assert train(tmp_path / "run", servers) == [0, 0], (tmp_path / "run.log").read_text()
+    assert train(tmp_path / "run", servers, WAITS_FOR_ALL, 0) == [0, 0], (tmp_path / "run.log").read_text()
     assert servers.deaths == 3
     said = (tmp_path / "run.log").read_text()
     assert all(f"server {url} is given up" in said and f"server {url} is back" in said for url in servers.urls), said
@@ -201,20 +226,8 @@ def test_trainers_that_are_killed_go_on_bit_for_bit(train, serve, straight, tmp_
     assert shown(tmp_path / "run") == shown(straight) and drawn(tmp_path / "run") == drawn(straight)
 
 
-DIES_OF_DRAW_1 = """
-original = local_server.LocalServer.choices
-
-def choices(self, bodies, sign):
-    if any("/train/rl:1:" in body.get("request_id", "") for body in bodies):
-        die()
-    return original(self, bodies, sign)
-
-local_server.LocalServer.choices = choices
-"""
-
-
 def test_a_server_that_only_another_rank_misses_is_sent_its_weights_again(train, serve, tmp_path):
-    servers = serve(DIES_OF_DRAW_1)
+    servers = serve(DIES_OF_DRAW.format(draw=1))
     small = {"prompts_per_step": 1, "steps": 2, "eval": {}}  # rank 0 has nothing to draw in the second step
     assert train(tmp_path / "run", servers, **small) == [0, 0], (tmp_path / "run.log").read_text()
     assert servers.deaths == 1 and "is back and has weights" in (tmp_path / "run.log").read_text()

@@ -119,6 +119,10 @@ class ServerEngine(Engine):
         self.fleet.publish(named_tensors, version, self.run, self.room)
         self.version = version
 
+    def agree(self) -> None:
+        if ranks.size() > 1 and not ranks.is_alone():
+            self.fleet.agree()
+
     def submit(self, requests: Sequence[Request]) -> None:
         """Queue requests. ValueError with the request's id where it does not fit or says nonsense; none is queued."""
         requests = list(requests)

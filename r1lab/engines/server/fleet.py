@@ -1,8 +1,9 @@
 """Track the health of a run's servers and send them weights; one that dies or hangs is given up until it is back.
 
 Every rank of a run asks all servers; rank 0 alone sends weights, also to a server that comes back, on a thread of its
-own where other ranks may miss one that it does not ask itself. The others take a server back once it has them. Not
-which request goes where, which is the engine's (`r1lab.engines.server.engine`).
+own where other ranks may miss one that it does not ask itself. The others take a server back once it has them. Who
+lives is agreed before each wave, so that one rank's silent server costs the others no wait of their own. Not which
+request goes where, which is the engine's (`r1lab.engines.server.engine`).
 """
 
 import threading
@@ -72,6 +73,11 @@ class Fleet:
         return [server for server in self.servers if not server.why]
 
     @property
+    def away(self) -> dict[str, str]:
+        """By URL, why a server is given up; empty where it is not."""
+        return {server.url: server.why for server in self.servers}
+
+    @property
     def context(self) -> int:
         """Tokens that fit everywhere."""
         return min(server.facts.context for server in self.servers)
@@ -90,7 +96,26 @@ class Fleet:
             parcel = self.stage(named_tensors, version, run, room)
             self._parcel, away = ranks.first(lambda: self.send(parcel))
         self.turns += 1
+        self.adopt(away)
+
+    def agree(self) -> None:
+        """Take the same servers for alive on every rank, before a wave (a collective, nothing is in flight). Where they
+        differ rank 0 asks those that it has not given up itself."""
+        views = ranks.gather(lambda: [bool(server.why) for server in self.servers])
+        if any(view != views[0] for view in views):
+            self.adopt(ranks.first(self.check_missed, [any(column) for column in zip(*views)]))
+
+    def check_missed(self, is_missed: Sequence[bool]) -> dict[str, str]:
+        """`away` once those that some rank misses were asked."""
+        for server, missed in zip(self.servers, is_missed):
+            if missed and not server.why:
+                self.check_idle(server)
+        return self.away
+
+    def adopt(self, away: Mapping[str, str]) -> None:
+        """Take rank 0's word for who lives."""
         for server in self.servers if self.route is None else ():
+            self.asked.pop(server, None)  # an answer from before is not about now
             server.lose(away[server.url])
 
     def stage(self, named_tensors: NamedTensors, version: int, run: str, room: int) -> Parcel | None:
@@ -120,7 +145,7 @@ class Fleet:
                 self.delivered(server, error)
         self.look_for_lost()
         self.need_one(f"to take weights {parcel.label}")
-        return parcel, {server.url: server.why for server in self.servers}
+        return parcel, self.away
 
     def deliver(self, server: Server) -> Gone | ServerRefusal | None:
         """Send the newest weights to one server; the error where it did not take them."""

@@ -34,7 +34,7 @@ class Routes(ThreadingHTTPServer):
         self.version, self.received, self.names = "default", "none", ("r1lab_facts", "r1lab_prepare", "r1lab_received")
         self.replies, self.key, self.damage = {}, None, lambda weights: weights
         self.served, self.lock, self.hang, self.die_at = Counter(), threading.Lock(), threading.Event(), None
-        self.connections, self.drops_cache, self.is_broken = [], True, False
+        self.connections, self.drops_cache, self.is_broken, self.over = [], True, False, threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -45,6 +45,7 @@ class Routes(ThreadingHTTPServer):
         """What the kernel does of kill -9: nothing listens, every connection is reset."""
         self.shutdown()
         self.server_close()
+        self.over.set()
         for connection in self.connections:
             with suppress(OSError):
                 connection.shutdown(2)

@@ -137,11 +137,13 @@ def test_another_rank_takes_a_server_back_once_rank_0_has_sent_it_the_weights(la
     server.kill()
     serve(port=server.server_address[1])
 
-    def sent_again():
-        first.fleet.lose(first.fleet.servers[0], "it is gone")
-        first.fleet.need_one("")
+    def told(line):
+        lines.append(line)
+        if "is given up" in line:
+            first.fleet.lose(first.fleet.servers[0], "it is gone")
+            first.fleet.need_one("")
 
-    threading.Timer(0.5, sent_again).start()
+    second.fleet.say = told
     assert lab.ids(lab.run(second, lab.groups())) == lab.ids(wanted)
     assert second.fleet.route is None and "is given up" in lines[0] and "is back and has weights" in lines[-1]
 
