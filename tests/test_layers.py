@@ -53,7 +53,7 @@ FLOORS = """
     r1lab.feed r1lab.loop r1lab.evaluation r1lab.hub
     r1lab.stages r1lab.audit
     r1lab.pipeline
-    r1lab.comparison
+    r1lab.comparison r1lab.cluster
     r1lab
     r1lab.cli
     r1lab.__main__

@@ -3,7 +3,7 @@ stopped by Ctrl-C, 143 by SIGTERM."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from r1lab.cli.eval_options import asking, sets_of_run
 from r1lab.doctor import busy
 from r1lab.errors import INTERRUPTED, RecipeError, RunError
 from r1lab_data.names import file_hint
+
+if TYPE_CHECKING:
+    from r1lab.cluster.placement import Placement
 
 app = typer.Typer(
     add_completion=False,
@@ -74,14 +77,23 @@ def train(
     processes: Annotated[
         int | None, typer.Option(help="Start so many processes that train together on this machine")
     ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Over a Ray cluster: them and servers, as this file says")
+    ] = None,
 ) -> None:
     """Run a recipe in runs/<name>-<hash>; the same command goes on where it stopped."""
     options = {"--dry-run": dry_run, "--full": full, "--from-checkpoint": from_checkpoint, "--device": device}
-    given.check_train(recipe, explain, {**options, "--processes": processes, "key.path=value": overrides})
+    options |= {"--processes": processes, "--cluster": cluster, "key.path=value": overrides}
+    given.check_train(recipe, explain, options)
     if explain is not None:
         from r1lab.recipe import explain as knobs
 
         return typer.echo(knobs.explain(explain))
+    if cluster is not None:
+        from r1lab.cluster import placement
+
+        placed = placement.read(cluster, recipe, overrides or [], processes)
+        return _over_cluster(placed, recipe, from_checkpoint, is_dry=dry_run, is_full=full, device=device)
     from r1lab.distributed import launch
 
     several = launch.num_processes(processes)
@@ -101,10 +113,28 @@ def _dry_run(recipe: str, overrides: list[str], processes: int, **options: Any) 
     from r1lab.recipe import load
     from r1lab.stages import dry_run
 
-    text, refusal = dry_run.told(load.resolve(*load.read(recipe, overrides)), processes, **options)
+    _tell(*dry_run.told(load.resolve(*load.read(recipe, overrides)), processes, **options))
+
+
+def _tell(text: str, refusal: RecipeError | RunError | None) -> None:
     typer.echo(text)
     if refusal is not None:
         raise refusal
+
+
+def _over_cluster(
+    placed: "Placement", recipe: str, back_to: str, *, is_dry: bool, is_full: bool, device: str | None
+) -> None:
+    """The run, or its dry run, with servers and processes on the machines of a Ray cluster."""
+    if is_dry:
+        from r1lab.cluster import preview
+
+        return _tell(*preview.told(placed, device=device, is_full=is_full, back_to=back_to))
+    from r1lab.cluster import driver
+
+    back = ["--from-checkpoint", back_to] if back_to else []
+    arguments = [*given.debug(), "train", recipe, *placed.overrides, *back]
+    raise typer.Exit(driver.run(placed, recipe, arguments, given.aside))
 
 
 def _train(recipe: str, overrides: list[str], from_checkpoint: str) -> None:

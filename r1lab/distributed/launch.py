@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from r1lab.errors import RecipeError
 
@@ -74,7 +75,7 @@ def run(processes: int, arguments: Sequence[str]) -> int:
     # Ctrl-C comes from here, once; the hook is safe: no library has started a thread here.
     apart = {"start_new_session": True, "preexec_fn": _end_with_parent}
     children: list[subprocess.Popen] = []
-    with _forwarded(children):
+    with forwarded(children):
         for rank in range(processes):
             place = dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
             children.append(subprocess.Popen(command, env=shared | place, **apart))
@@ -107,9 +108,10 @@ def _code(code: int) -> int:
 
 
 @contextmanager
-def _forwarded(children: list[subprocess.Popen]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C go on to every process: the first asks, the second ends. What comes at once is one signal: a
-    parent that ends may be told by itself and by the kernel. One that is ignored stays so (Ctrl-C under `nohup`)."""
+def forwarded(children: Sequence[Any]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C go on to every child that still runs (`poll`): the first asks, the second ends. What comes at
+    once is one signal: a parent that ends may be told by itself and by the kernel. One that is ignored stays so (Ctrl-C
+    under `nohup`)."""
     last = -AT_ONCE_SECONDS
 
     def forward(number: int, _frame) -> None:

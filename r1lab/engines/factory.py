@@ -18,6 +18,7 @@ from r1lab.distributed import ranks
 from r1lab.doctor import versions
 from r1lab.engines import ENGINES, Engine, make
 from r1lab.engines.server import handshake, replicas
+from r1lab.engines.server.client import KEY_VARIABLE, PLACED_VARIABLE
 from r1lab.engines.sync import PolicyProtocol
 from r1lab.engines.text import TextOf
 from r1lab.engines.vllm import diagnose
@@ -69,7 +70,8 @@ def check(knobs: EngineConfig, config: PretrainedConfig | None, lora: LoraConfig
     if knobs.kind == "server" and knobs.urls:
         return _check_servers(knobs, config)
     if knobs.kind == "server":
-        replicas.devices(knobs.replicas, knobs.tensor_parallel)
+        if PLACED_VARIABLE not in os.environ:
+            replicas.devices(knobs.replicas, knobs.tensor_parallel)
         return None
     if knobs.kind in ("auto", "vllm") and knobs.tensor_parallel > 1 and ranks.size() > 1:
         raise RecipeError(
@@ -146,7 +148,9 @@ def open_engine(
     with ExitStack() as undo:
         if name == "server":
             given["say"] = say if say and ranks.is_first() else _said_by_rank  # progress is silent on the others
-            if knobs.replicas:
+            if knobs.replicas and (placed := os.environ.get(PLACED_VARIABLE)):
+                given |= {"urls": placed.split(","), "key_env": KEY_VARIABLE}
+            elif knobs.replicas:
                 given |= _start_replicas(knobs, policy, given["say"], undo)
         try:
             engine = make(name, policy.model, policy.tokenizer, text_of=text_of, **given)
@@ -179,11 +183,11 @@ def _start_replicas(
         own = replicas.Replicas(plan, replicas.devices(knobs.replicas, knobs.tensor_parallel), say)
         undo.callback(own.close)
         started.append(own)
-        return own.urls, os.environ[replicas.KEY_VARIABLE]
+        return own.urls, os.environ[KEY_VARIABLE]
 
     started: list[replicas.Replicas] = []
-    urls, os.environ[replicas.KEY_VARIABLE] = ranks.first(start)
-    return {"urls": urls, "key_env": replicas.KEY_VARIABLE, "close_servers": [each.close for each in started]}
+    urls, os.environ[KEY_VARIABLE] = ranks.first(start)
+    return {"urls": urls, "key_env": KEY_VARIABLE, "close_servers": [each.close for each in started]}
 
 
 def settings(name: str, knobs: EngineConfig, policy: PolicyProtocol) -> dict[str, Any]:

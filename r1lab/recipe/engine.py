@@ -48,7 +48,7 @@ class EngineConfig(Config):
         if (self.kind == "server") != (bool(self.urls) or bool(self.replicas)):
             raise ValueError(
                 "`kind: server` and `urls: [http://host:port, ...]` (or `replicas: 2`) go together; "
-                "r1lab serve MODEL starts such a server"
+                "r1lab serve MODEL starts such a server, and --cluster brings its own"
             )
         if self.urls and self.replicas:
             raise ValueError(f"`urls` are servers of others and `replicas: {self.replicas}` the run's own; give one")

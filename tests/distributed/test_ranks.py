@@ -59,7 +59,7 @@ def test_a_signal_to_another_process_is_heard_here():
         assert grace.heard()
 
 
-@pytest.mark.parametrize("heeding", [Grace, lambda: launch._forwarded([])], ids=["run", "launcher"])
+@pytest.mark.parametrize("heeding", [Grace, lambda: launch.forwarded([])], ids=["run", "launcher"])
 def test_ctrl_c_that_is_ignored_stays_ignored(heeding):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

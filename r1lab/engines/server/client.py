@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,13 @@ import httpx
 
 FILE, NCCL = "r1lab_file", "r1lab_nccl"
 """Names under which the server registers the two ways that weights go to it."""
+KEY_VARIABLE = "R1LAB_REPLICA_KEY"
+"""Holds the key of servers that a run brings along."""
+PLACED_VARIABLE, MOVED_VARIABLE = "R1LAB_SERVERS", "R1LAB_SERVERS_MOVED"
+"""What places the servers of `engine.replicas` elsewhere says so by these: their URLs with commas between, and a file
+{url: url} of those that it has started again at another place."""
+SHARED_VARIABLE = "R1LAB_WEIGHTS"
+"""Names a folder for the file of weights where servers on other machines read it too."""
 SHOWN_CHARACTERS = 300
 """Characters of a server's own words that a message repeats."""
 
@@ -39,10 +47,10 @@ class Wire:
         """
         parts = urlsplit(url if "//" in url else f"//{url}")
         try:
-            self.host, self.port = parts.hostname or "", parts.port
+            host, _ = parts.hostname, parts.port
         except ValueError as error:
             raise ValueError(f"{url!r} is no URL ({error}); write http://host:port") from None
-        if parts.scheme not in ("", "http", "https") or not self.host:
+        if parts.scheme not in ("", "http", "https") or not host:
             raise ValueError(f"{url!r} is no URL of a server; write http://host:port")
         self.url = f"{parts.scheme or 'http'}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
         self.key_env, self.deadline = key_env, deadline
@@ -53,6 +61,13 @@ class Wire:
             trust_env=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
+
+    @property
+    def address(self) -> str:
+        """Where the server is now: its URL, or the place that it was moved to."""
+        with suppress(LookupError, OSError, ValueError):
+            return json.loads(Path(os.environ[MOVED_VARIABLE]).read_text(encoding="utf-8"))[self.url]
+        return self.url
 
     def get(self, route: str, deadline: float | None = None) -> Any:
         """The route's JSON. Gone, or ServerRefusal where the status is not 200."""
@@ -113,7 +128,7 @@ class Wire:
         try:
             with self._client.stream(
                 method,
-                self.url + route,
+                self.address + route,
                 content=None if body is None else json.dumps(body),
                 headers=self._headers(),
                 timeout=httpx.Timeout(deadline, read=None if opened else deadline),

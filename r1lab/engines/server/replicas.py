@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,43 +19,18 @@ import torch
 
 from r1lab.distributed import ranks
 from r1lab.distributed.launch import free_port
+from r1lab.distributed.process_tree import ProcessTree
 from r1lab.engines.server import launch
-from r1lab.engines.server.client import Gone, ServerRefusal, Wire
+from r1lab.engines.server.client import KEY_VARIABLE, Gone, ServerRefusal, Wire
 from r1lab.errors import RecipeError, RunError
 from r1lab.policy import location
 
-KEY_VARIABLE = "R1LAB_REPLICA_KEY"
-GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
 OF_LAUNCHERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What would make a server one of the trainers."""
 MOST_STARTS = 5
 START_SECONDS = 600.0
 """Seconds that a server may take to answer for the first time."""
 POLL_SECONDS = 0.2
-
-
-class ProcessTree(subprocess.Popen):
-    """A process and those it starts, which end with the program that started it however that ends, SIGKILL too.
-
-    A guard waits for the end of a pipe whose other end only that program holds. (PR_SET_PDEATHSIG would reach one
-    process alone, and at the end of a mere thread.)
-    """
-
-    def __init__(self, arguments: Sequence[str], **options):
-        """See subprocess.Popen."""
-        super().__init__(arguments, start_new_session=True, **options)
-        guard = [sys.executable, "-S", "-c", GUARD, str(self.pid)]
-        self.guard = subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
-
-    def signal_all(self, number: int) -> None:
-        """Send a signal to all; returns once SIGKILL has done its work."""
-        if number == signal.SIGKILL:
-            self.guard.kill()
-            self.guard.communicate()  # closes its pipe and waits
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
-        if number == signal.SIGKILL:
-            self.wait()
 
 
 @dataclass(frozen=True)

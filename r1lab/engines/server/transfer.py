@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import psutil
 import torch
@@ -25,8 +26,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from r1lab.engines.protocol import NamedTensors
-from r1lab.engines.server.client import Gone, ServerRefusal, Wire
+from r1lab.engines.server.client import SHARED_VARIABLE, Gone, ServerRefusal, Wire
 from r1lab.errors import RunError
+from r1lab.run import files
 
 PREFIX = "r1lab-weights-"
 MEMORY = Path("/dev/shm")
@@ -81,7 +83,10 @@ class FileRoute:
     def __init__(self) -> None:
         sweep()
         where = MEMORY if MEMORY.is_dir() else None
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=where))
+        names = {"prefix": f"{PREFIX}{os.getpid()}-", "dir": where}
+        if shared := os.environ.get(SHARED_VARIABLE):
+            names = {"prefix": f".{PREFIX}", "suffix": files.PARTIAL, "dir": shared}  # swept with what a run left
+        self.folder = Path(tempfile.mkdtemp(**names))
         self.path = self.folder / "weights.safetensors"
 
     def stage(self, named_tensors: NamedTensors, room: int) -> None:
@@ -217,7 +222,8 @@ class _Client:
 
 def _meeting_point(wire: Wire) -> tuple[str, int]:
     """An address of this machine that the server's workers reach, and a free port there."""
-    with socket.create_connection((wire.host, wire.port or 80), timeout=wire.deadline) as seen:
+    place = urlsplit(wire.address)
+    with socket.create_connection((place.hostname, place.port or 80), timeout=wire.deadline) as seen:
         address = seen.getsockname()[0]
     with socket.create_server((address, 0)) as free:
         return address, free.getsockname()[1]
