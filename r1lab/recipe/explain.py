@@ -4,6 +4,7 @@
 import re
 import textwrap
 from collections.abc import Container, Iterator
+from functools import cache
 from typing import get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -22,7 +23,7 @@ WIDTH = 100
 def explain(key: str) -> str:
     """Every knob of that path, such as `optimizer.weight_decay`, or of that last name; a name of TRL's or verl's leads
     to ours. RecipeError where nothing is called so."""
-    knobs = [*_knobs()]
+    knobs = _knobs()
     named = {end for path, *_ in knobs for end in _ends(path)}
     said = "" if any(key == path for path, *_ in knobs) else counterpart(key)
     wanted = {key, _path(said, named)}
@@ -38,10 +39,11 @@ def explain(key: str) -> str:
     raise RecipeError(f"--explain: {key!r} is no key{did_you_mean(key, sorted(named))}")
 
 
-def _knobs() -> Iterator[tuple[str, type[Config], str, str]]:
+@cache
+def _knobs() -> tuple[tuple[str, type[Config], str, str], ...]:
     """(path, model, field, kind of stage) of every knob of every kind of stage."""
-    for stage in get_args(AnyStageConfig):
-        yield from ((*found, stage.model_fields["kind"].default) for found in _below("", stage))
+    stages = get_args(AnyStageConfig)
+    return tuple((*found, stage.model_fields["kind"].default) for stage in stages for found in _below("", stage))
 
 
 def _below(above: str, model: type[Config]) -> Iterator[tuple[str, type[Config], str]]:
@@ -56,6 +58,7 @@ def _below(above: str, model: type[Config]) -> Iterator[tuple[str, type[Config],
                 yield from _below(f"{path}.<name>." if inner is not kind else f"{path}.", inner)
 
 
+@cache
 def _ends(path: str) -> list[str]:
     """`a.b.c`, `b.c`, `c`; a name that a user chooses left out."""
     parts = [part for part in path.split(".") if part != "<name>"]
@@ -70,6 +73,7 @@ def _path(here: str, named: Container[str]) -> str:
     return path
 
 
+@cache
 def _told(path: str, model: type[Config], name: str) -> str:
     field, kind = model.model_fields[name], kind_of(model, name)
     ends = _ends(path)
