@@ -110,7 +110,7 @@ def imports(name: str) -> list[tuple[int, str]]:
                 inner = f"{node.module}.{alias.name}"
                 is_module = inner in PATHS or inner.split(".")[0] not in PACKAGES
                 found.append((node.lineno, inner if is_module else str(node.module)))
-        elif isinstance(node, ast.Attribute) and ast.unparse(node) in DISTRIBUTED:
+        elif isinstance(node, ast.Attribute) and node.attr == "distributed" and ast.unparse(node) in DISTRIBUTED:
             found.append((node.lineno, ast.unparse(node)))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := DOTTED.fullmatch(node.value)):
             found.append((node.lineno, match[1]))
