@@ -138,6 +138,14 @@ def worlds(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def hasty_host(worlds):
+    """One worker with a second for an answer, for what never answers."""
+    made = Host(workers=1, deadline=1.0, memory_mb=1024, import_paths=(str(worlds),))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
 def host(worlds):
     """Two workers with two seconds for an answer."""
     made = Host(workers=2, deadline=2.0, memory_mb=1024, import_paths=(str(worlds),))

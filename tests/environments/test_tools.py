@@ -20,8 +20,8 @@ def play(worlds):
     """play(tools, *turns) -> what was answered to each turn."""
     host = Host(workers=2, deadline=2.0, memory_mb=1024, import_paths=(str(worlds),))
 
-    def played(tools, *turns, seed=5, **settings):
-        world = host.world(resolve("tools", {"tools": tools, **settings}), PROBLEM, seed, "k", 0)
+    def played(tools, *turns, seed=5, by=host, **settings):
+        world = by.world(resolve("tools", {"tools": tools, **settings}), PROBLEM, seed, "k", 0)
         world.start().result()
         return [world.step(turn).result() for turn in turns]
 
@@ -64,8 +64,9 @@ def test_a_turn_without_a_call_is_the_end(play):
 
 
 @pytest.mark.parametrize("tool", ["hangs", "dies", "fails"])
-def test_a_function_that_fails_is_answered_and_the_episode_goes_on(play, tool):
-    failed, after = play([f"worlds_of_tests:{tool}", "python"], run(f"{tool}('x')"), run("print(1)"))
+def test_a_function_that_fails_is_answered_and_the_episode_goes_on(play, hasty_host, tool):
+    by = {"by": hasty_host} if tool == "hangs" else {}
+    failed, after = play([f"worlds_of_tests:{tool}", "python"], run(f"{tool}('x')"), run("print(1)"), **by)
     assert failed["observation"].startswith("error: ") and after["observation"] == "1"
 
 
