@@ -151,8 +151,9 @@ def test_a_failed_run_is_named_and_the_others_are_compared(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_processes_at_once_give_the_numbers_of_one_after_the_other(tmp_path):
-    made = [r1lab.compare([RECIPE, OTHER], seeds=2, out=tmp_path / str(jobs), jobs=jobs).path for jobs in (1, 2)]
+def test_processes_at_once_give_the_numbers_of_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.setattr("r1lab.comparison.page.draw", lambda found: [])
+    made = [r1lab.compare([RECIPE, OTHER], seeds=1, out=tmp_path / str(jobs), jobs=jobs).path for jobs in (1, 2)]
     assert figures(made[0]) == figures(made[1])
 
 
