@@ -98,10 +98,15 @@ def tree(name: str) -> ast.Module:
 
 
 @cache
+def nodes(name: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(name)))
+
+
+@cache
 def imports(name: str) -> list[tuple[int, str]]:
     """(line, module) of every import of a module, those inside functions and behind TYPE_CHECKING too."""
     found = []
-    for node in ast.walk(tree(name)):
+    for node in nodes(name):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -121,12 +126,13 @@ def own_imports(name: str) -> list[tuple[int, str]]:
     return [(line, other) for line, other in imports(name) if other in PATHS and other != name]
 
 
+@cache
 def room(name: str) -> str:
     return max((each for each in FLOOR_OF if f"{name}.".startswith(f"{each}.")), key=len)
 
 
 def places(node_type) -> list[tuple[str, ast.AST]]:
-    return [(name, node) for name in PATHS for node in ast.walk(tree(name)) if isinstance(node, node_type)]
+    return [(name, node) for name in PATHS for node in nodes(name) if isinstance(node, node_type)]
 
 
 def test_imports_point_one_way():
