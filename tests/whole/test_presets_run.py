@@ -9,9 +9,8 @@ import r1lab
 from r1lab.objective.presets import PRESETS
 
 FIRST = {
-    "default", "sft", "raft", "remax", "reinforce_pp", "ppo", "grpo", "dapo", "gspo", "nft", "icepop", "kl_cov", "gfpo",
-    "pods", "luffy", "srft", "hpt", "uft", "prefix_rft", "bread", "dpo", "rpo", "skywork_or1", "deepseek_v3_2",
-    "speed_rloo", "rlep", "relift", "gvm",
+    "default", "sft", "raft", "remax", "reinforce_pp", "ppo", "grpo", "dapo", "nft", "kl_cov", "gfpo", "pods", "luffy",
+    "srft", "hpt", "uft", "prefix_rft", "bread", "dpo", "rpo", "skywork_or1", "speed_rloo", "rlep", "relift", "gvm",
 }  # fmt: skip
 """One for every way of making groups and for each thing that a run has to keep for an objective."""
 RUNNABLE = [

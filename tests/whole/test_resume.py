@@ -134,6 +134,7 @@ def unbroken(start, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow  # a chain of deaths that ends in the unbroken run's bytes holds it too
 def test_the_same_recipe_twice_gives_the_same_bytes(start, unbroken, tmp_path):
     assert start(tmp_path / "run") == 0
     assert figures(tmp_path / "run") == figures(unbroken)
