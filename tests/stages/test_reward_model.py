@@ -241,17 +241,22 @@ def test_a_run_with_a_policy_hands_that_on(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(600)
 def test_wrong_labels_cost_no_more_than_they_must(tmp_path):
-    """A fifth of the pairs is exchanged, held-out ones too: nothing can be right on more than 0.8."""
-    told = {"digits": 3, "flip": 0.2, "untidy": 1.0}
-    sets = {"held_out": {"task": "addition_pairs", "split": "eval", "size": 2000, "settings": told}}
+    """A fifth of the pairs is exchanged, held-out ones too: nothing can be right on more than those that are not."""
+    from r1lab_data import labelled, tasks
+
+    told = {"digits": 2, "flip": 0.2, "untidy": 1.0}
+    held_out = {"size": 500, "settings": told, "split": "eval"}
     run = train(
         tmp_path,
-        data={"task": "addition_pairs", "size": 10_000, "settings": told},
-        eval={"at_start": False, "sets": sets},
-        optimizer={"schedule": "cosine", "warmup_updates": 20},
-        prompts_per_step=64,
+        data={"task": "addition_pairs", "size": 2000, "settings": told},
+        eval={"at_start": False, "sets": {"held_out": {"task": "addition_pairs", **held_out}}},
+        optimizer={"schedule": "cosine", "warmup_updates": 10},
+        prompts_per_step=32,
         steps=None,
     )
-    assert run.metrics[-1]["eval/held_out/avg"] >= 0.77 and run.metrics[-1]["eval/held_out/ece"] <= 0.05
+    problems = tasks.generate("addition_pairs", seed=0, source="held_out", **held_out)
+    kept = sum(not labelled.of(each).completions[0][0].startswith("Answer") for each in problems) / len(problems)
+    assert 0.75 < kept < 0.85 and run.metrics[-1]["eval/held_out/avg"] >= kept - 0.02
+    assert run.metrics[-1]["eval/held_out/ece"] <= 0.05
