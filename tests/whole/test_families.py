@@ -8,8 +8,19 @@ from r1lab.run.folder import COMPLETIONS
 from r1lab.stats.intervals import paired_difference
 
 pytestmark = pytest.mark.slow
-ON_POLICY = {"kind": "rl", "prompts_per_step": 16, "group_size": 8, "steps": 14, "learning_rate": 3e-4}
-IMITATION = {"kind": "sft", "prompts_per_step": 32, "steps": 14, "learning_rate": 1e-3}
+
+
+def sums(digits, max_new_tokens, held_out):
+    """Training on sums of so many digits, and held-out ones."""
+    data = {"task": "addition", "settings": {"digits": digits}}
+    sets = {"held_out": {**data, "split": "eval", "size": held_out}}
+    return {"data": data | {"size": 2048}, "max_new_tokens": max_new_tokens, "eval": {"sets": sets}}
+
+
+ON_POLICY = sums(2, 40, 96) | {
+    "kind": "rl", "prompts_per_step": 16, "group_size": 8, "steps": 7, "learning_rate": 3e-4
+}  # fmt: skip
+IMITATION = sums(3, 64, 192) | {"kind": "sft", "prompts_per_step": 32, "steps": 14, "learning_rate": 1e-3}
 FAMILIES = {
     "reinforce-like": ({"preset": "rloo"}, ON_POLICY),
     "ppo-clip": ({"preset": "dapo"}, ON_POLICY | {"updates_per_step": 2}),
@@ -22,9 +33,7 @@ FAMILIES = {
     "critic": ({"preset": "ppo"}, ON_POLICY),
 }
 BASE = {
-    "data": {"task": "addition", "size": 2048, "settings": {"digits": 3}}, "prompt": {"format": "Q: {prompt}\nA:"},
-    "verifier": "numeric", "max_new_tokens": 64, "threads": 1, "optimizer": {"warmup_updates": 2},
-    "eval": {"sets": {"held_out": {"task": "addition", "split": "eval", "size": 192, "settings": {"digits": 3}}}},
+    "prompt": {"format": "Q: {prompt}\nA:"}, "verifier": "numeric", "threads": 1, "optimizer": {"warmup_updates": 2}
 }  # fmt: skip
 
 
