@@ -16,7 +16,7 @@ from r1lab.errors import INTERRUPTED, RecipeError, RunError
 from r1lab_data.names import file_hint
 
 if TYPE_CHECKING:
-    from r1lab.cluster.placement import Placement
+    from r1lab.cluster.placement import PlacedRun
 
 app = typer.Typer(
     add_completion=False,
@@ -123,7 +123,7 @@ def _tell(text: str, refusal: RecipeError | RunError | None) -> None:
 
 
 def _over_cluster(
-    placed: "Placement", recipe: str, back_to: str, *, is_dry: bool, is_full: bool, device: str | None
+    placed: "PlacedRun", recipe: str, back_to: str, *, is_dry: bool, is_full: bool, device: str | None
 ) -> None:
     """The run, or its dry run, with servers and processes on the machines of a Ray cluster."""
     if is_dry:

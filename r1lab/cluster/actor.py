@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import r1lab
 from r1lab.distributed.process_tree import ProcessTree
 from r1lab.engines.server.client import MOVED_VARIABLE
 from r1lab.run import files
+from r1lab.run.manifest import r1lab_version
 
 READ_SECONDS = 1.0
 """That a question for news waits for some."""
@@ -80,7 +80,7 @@ class ProcessActor:
             port = found.getsockname()[1]
         missing = tuple(path for path in paths if not os.path.exists(path))
         node, gpus = ray.get_runtime_context().get_node_id(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        return Place(node, platform.node(), address, port, gpus, r1lab.__version__, said, missing)
+        return Place(node, platform.node(), address, port, gpus, r1lab_version(), said, missing)
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], folder: str) -> None:
         """`python -m r1lab ARGUMENTS` in a folder, in place of a process that ended before."""

@@ -67,8 +67,9 @@ class ClusterConfig(Config):
         return {role: [_bundle(getattr(self, role))] * count for role, count in counts.items()}
 
 
-def _bundle(each: ServersConfig | TrainersConfig) -> dict[str, float]:
-    return {**each.resources, "CPU": float(each.cpus), **({"GPU": float(each.gpus)} if each.gpus else {})}
+def _bundle(asked: ServersConfig | TrainersConfig) -> dict[str, float]:
+    gpus = {"GPU": float(asked.gpus)} if asked.gpus else {}
+    return {**asked.resources, "CPU": float(asked.cpus), **gpus}
 
 
 def read(path: Path) -> ClusterConfig:

@@ -17,16 +17,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import r1lab
 from r1lab.cluster.crew import Crew, Member, how_ended, url_of
-from r1lab.cluster.placement import Placement, Served, launcher_environments, require_room, served
+from r1lab.cluster.placement import PlacedRun, ServedModel, launcher_environments, require_room, served
 from r1lab.distributed import launch
 from r1lab.doctor.versions import install
 from r1lab.engines.server.client import KEY_VARIABLE, PLACED_VARIABLE, SHARED_VARIABLE, Gone, ServerRefusal, Wire
 from r1lab.errors import RecipeError, RunError
 from r1lab.run import files, signals
 from r1lab.run.folder import admit, folder, refuse_in_use
-from r1lab.run.manifest import identity
+from r1lab.run.manifest import identity, r1lab_version
 from r1lab.stages import check
 
 ADDRESS_SECONDS = 20.0
@@ -39,7 +38,7 @@ OF_COMMAND = "r1lab: "
 """How the line begins that says why a command failed."""
 
 
-def run(placement: Placement, recipe: str, arguments: Sequence[str], say: Callable[[str], None]) -> int:
+def run(placement: PlacedRun, recipe: str, arguments: Sequence[str], say: Callable[[str], None]) -> int:
     """The exit code of a run on the cluster; `arguments` are a trainer's, of `r1lab`. RecipeError before anything is
     started or written, RunError where it failed later."""
     path, own = _run_folder(placement)
@@ -50,10 +49,10 @@ def run(placement: Placement, recipe: str, arguments: Sequence[str], say: Callab
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         require_room(placement, machines)
         with signals.terminable("no trainer had started"):
-            return _Run(ray, placement, path, recipe, model, arguments, say).whole()
+            return ClusterRun(ray, placement, path, recipe, model, arguments, say).whole()
 
 
-def _run_folder(placement: Placement) -> tuple[Path, dict[str, Any]]:
+def _run_folder(placement: PlacedRun) -> tuple[Path, dict[str, Any]]:
     """The run's folder and identity, once all that can be checked without its model is."""
     digests = {key: value for each in check.check(placement.plan) for key, value in each.digests.items()}
     own = identity(placement.plan, digests)
@@ -116,16 +115,16 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-class _Run:
+class ClusterRun:
     """One run from its places to its end."""
 
     def __init__(
         self,
         ray: Any,
-        placement: Placement,
+        placement: PlacedRun,
         path: Path,
         recipe: str,
-        model: Served,
+        model: ServedModel,
         arguments: Sequence[str],
         say: Callable[[str], None],
     ):
@@ -172,8 +171,8 @@ class _Run:
     def trouble(self, member: Member) -> str:
         """Why a process cannot run where its actor has come to be; empty where it can."""
         place = member.there
-        if place.version != r1lab.__version__:
-            return f"{place.host} has r1lab {place.version}, this machine {r1lab.__version__}; install one everywhere"
+        if place.version != r1lab_version():
+            return f"{place.host} has r1lab {place.version}, this machine {r1lab_version()}; install one everywhere"
         if place.said != self.token:
             return (
                 f"{place.host} does not see what is written to {self.nonce.parent}: the run's folder {self.path} must "

@@ -20,7 +20,7 @@ from r1lab_sandbox.ray_slots import SLOT_CORES
 
 
 @dataclass(frozen=True)
-class Placement:
+class PlacedRun:
     """A run and where it goes."""
 
     config: ClusterConfig
@@ -36,7 +36,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """What every server is started with."""
 
     location: str
@@ -53,7 +53,7 @@ class Served:
         return ["serve", self.location, "--engine", self.kind, "--dtype", self.dtype, *where, *self.options]
 
 
-def read(cluster: Path, recipe: str, overrides: Sequence[str], processes: int | None) -> Placement:
+def read(cluster: Path, recipe: str, overrides: Sequence[str], processes: int | None) -> PlacedRun:
     """RecipeError for what is wrong with either file, and for what of both does not go together."""
     if "WORLD_SIZE" in os.environ:
         raise RecipeError(
@@ -64,7 +64,7 @@ def read(cluster: Path, recipe: str, overrides: Sequence[str], processes: int | 
     config = cluster_config.read(cluster)
     placed = [*overrides, *_engine_overrides(load.read(recipe, overrides)[0], config)]
     plan = load.resolve(*load.read(recipe, placed))
-    placement = Placement(config, processes or 1, plan, tuple(placed))
+    placement = PlacedRun(config, processes or 1, plan, tuple(placed))
     if not placement.serving:
         raise RecipeError("--cluster: no stage samples, so its servers would have no work; leave it out")
     return placement
@@ -109,7 +109,7 @@ def _placed(engine: Any, config: ClusterConfig, name: str) -> Any:
     return {**given, "replicas": config.servers.count}
 
 
-def asked_for(placement: Placement) -> dict[str, float]:
+def asked_for(placement: PlacedRun) -> dict[str, float]:
     """What all servers and trainers take together, by Ray's names, and the verifiers' slots."""
     asked: dict[str, float] = {}
     for role in placement.config.bundles(placement.processes).values():
@@ -120,7 +120,7 @@ def asked_for(placement: Placement) -> dict[str, float]:
     return asked
 
 
-def require_room(placement: Placement, machines: Sequence[Mapping[str, float]]) -> None:
+def require_room(placement: PlacedRun, machines: Sequence[Mapping[str, float]]) -> None:
     """RecipeError, with the sum, where the machines have less than what is asked for, or no single one has room for one
     server or trainer."""
     bundles = placement.config.bundles(placement.processes)
@@ -154,7 +154,7 @@ def _slots(plan: Plan) -> int:
     return max(found)
 
 
-def served(placement: Placement) -> Served:
+def served(placement: PlacedRun) -> ServedModel:
     """RecipeError where the stages do not sample from one model of one type."""
     from r1lab.engines import factory  # torch comes with it
     from r1lab.policy import models
@@ -186,7 +186,7 @@ def served(placement: Placement) -> Served:
         options += ["--max-num-seqs", str(stage.engine.max_num_seqs)]
         options += ["--max-model-len", str(stage.engine.max_model_len)] if stage.engine.max_model_len else []
     options += ["--trust-remote-code"] if is_remote_code_trusted() else []
-    return Served(location, kind, next(iter(dtypes)), tuple(options))
+    return ServedModel(location, kind, next(iter(dtypes)), tuple(options))
 
 
 def _roots(plan: Plan) -> dict[str, str]:

@@ -4,7 +4,7 @@ nothing; the rest is `r1lab.stages.dry_run`."""
 import os
 from typing import Any
 
-from r1lab.cluster.placement import Placement, asked_for, served
+from r1lab.cluster.placement import PlacedRun, asked_for, served
 from r1lab.engines.server.client import PLACED_VARIABLE
 from r1lab.errors import RecipeError, RunError
 from r1lab.policy.location import locate
@@ -15,14 +15,14 @@ SERVER_SHARE = 0.9
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def told(placement: Placement, *, device: str | None, **options: Any) -> tuple[str, RecipeError | RunError | None]:
+def told(placement: PlacedRun, *, device: str | None, **options: Any) -> tuple[str, RecipeError | RunError | None]:
     """As `r1lab.stages.dry_run.told`. RecipeError where the servers cannot hold the recipe's model."""
     os.environ[PLACED_VARIABLE] = ""  # else the servers are counted among this machine's GPUs
     text, refusal = dry_run.told(placement.plan, placement.processes, device=device, **options)
     return "\n".join([*lines(placement, device), text]), refusal
 
 
-def lines(placement: Placement, device: str | None = None) -> list[str]:
+def lines(placement: PlacedRun, device: str | None = None) -> list[str]:
     from r1lab.policy import models  # torch comes with these
     from r1lab.policy.memory import GIB
     from r1lab.stages import costs, gpu_memory, model_shapes

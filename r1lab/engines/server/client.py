@@ -65,7 +65,7 @@ class Wire:
     @property
     def address(self) -> str:
         """Where the server is now: its URL, or the place that it was moved to."""
-        with suppress(LookupError, OSError, ValueError):
+        with suppress(LookupError, OSError, TypeError, ValueError):
             return json.loads(Path(os.environ[MOVED_VARIABLE]).read_text(encoding="utf-8"))[self.url]
         return self.url
 

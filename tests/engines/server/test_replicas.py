@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from r1lab import embedded
+from r1lab.engines import factory
 from r1lab.engines.server import launch, replicas
 from r1lab.engines.server.client import ServerRefusal, Wire
 from r1lab.engines.server.replicas import ProcessTree, ReplicaPlan, Replicas
@@ -143,6 +144,15 @@ def test_each_replica_gets_gpus_of_its_own_after_those_of_the_trainers(monkeypat
     assert replicas.devices(2, 1) == ["5", "GPU-aa"]
     on_gpus(monkeypatch, 0)
     assert replicas.devices(2, 1) == ["", ""]
+
+
+def test_servers_that_are_placed_elsewhere_are_not_counted_here(monkeypatch):
+    on_gpus(monkeypatch, 1)
+    knobs = EngineConfig(kind="server", replicas=2)
+    with pytest.raises(RecipeError, match="there are 1"):
+        factory.check(knobs, None)
+    monkeypatch.setenv("R1LAB_SERVERS", "http://a:1,http://b:2")
+    assert factory.check(knobs, None) is None
 
 
 @pytest.mark.parametrize(("gpus", "trainers", "size", "told"), [

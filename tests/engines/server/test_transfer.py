@@ -1,5 +1,6 @@
 """Weights to a server: what arrived is what was sent, the prefix cache is dropped, or the run stops and names both."""
 
+import json
 import os
 import threading
 
@@ -8,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from r1lab.distributed import ranks
-from r1lab.engines.server import transfer
+from r1lab.engines.server import client, transfer
 from r1lab.engines.server.client import Gone
 from r1lab.engines.sync import send
 from r1lab.errors import RunError
 from r1lab.policy.frozen import LogprobScorer
+from r1lab.run import files
 
 
 def test_weights_that_arrive_otherwise_stop_the_run(lab, serve, connect):
@@ -42,6 +44,38 @@ def test_what_was_published_last_is_what_a_server_gets_that_comes_back(lab, toke
     server.kill()
     serve(port=server.server_address[1])
     assert lab.ids(lab.run(engine, lab.groups())) == lab.ids(published) and "is back and has weights" in lines[-1]
+
+
+def test_a_server_that_was_moved_is_found_at_its_new_place(lab, serve, connect, tmp_path, monkeypatch):
+    server = serve()
+    engine, lines = connect(server)
+    published = lab.run(engine, lab.groups())
+    server.kill()
+    book = tmp_path / "moved.json"
+    book.write_text(json.dumps({server.url: serve().url, "http://another:1": "http://elsewhere:2"}))
+    monkeypatch.setenv(client.MOVED_VARIABLE, str(book))
+    assert lab.ids(lab.run(engine, lab.groups())) == lab.ids(published)
+    assert lines[-1].startswith(f"server {server.url} is back and has weights")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"http://another:1": "http://elsewhere:2"}', None])
+def test_a_server_that_nobody_moved_is_where_it_was(tmp_path, monkeypatch, text):
+    book = tmp_path / "moved.json"
+    monkeypatch.setenv(client.MOVED_VARIABLE, str(book))
+    if text is not None:
+        book.write_text(text)
+    assert client.Wire("http://here:1").address == "http://here:1"
+
+
+def test_servers_on_other_machines_read_the_file_where_the_run_is(tmp_path, monkeypatch):
+    monkeypatch.setenv(client.SHARED_VARIABLE, str(tmp_path))
+    route = transfer.FileRoute()
+    route.stage(iter({"a": torch.ones(2)}.items()), 64)
+    assert route.path.is_relative_to(tmp_path) and torch.equal(load_file(route.path)["a"], torch.ones(2))
+    transfer.sweep()
+    assert route.path.is_file()
+    files.sweep(tmp_path)  # as the start of a run does, whose trainer was killed
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_of_weights_is_written_tensor_by_tensor_and_read_by_safetensors(tmp_path):
