@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -29,7 +30,9 @@ sys.argv = ["r1lab", "train", {recipe!r}, "--cluster", {cluster!r}, "--processes
 from r1lab.cli.main import main
 main()
 """
-LATE = 240.0
+LATE_SECONDS = 240.0
+MARK = "R1LAB_TEST"
+"""Variable that all processes of a test have, and nobody else's."""
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +60,14 @@ def train(machines, forked_in, tmp_path):
 
     def start(*overrides: str):
         given = {"recipe": str(recipe), "cluster": str(cluster), "overrides": overrides}
-        return forked_in(tmp_path, COMMAND.format(**given), RAY_USAGE_STATS_ENABLED="0", R1LAB_RANK_DEADLINE="800")
+        surroundings = {"RAY_USAGE_STATS_ENABLED": "0", "R1LAB_RANK_DEADLINE": "800", MARK: str(tmp_path)}
+        return forked_in(tmp_path, COMMAND.format(**given), **surroundings)
 
     return start
 
 
 def until(true, process, folder: Path):
-    ends = time.monotonic() + LATE
+    ends = time.monotonic() + LATE_SECONDS
     while not (found := true()):
         assert process.is_alive() and time.monotonic() < ends, said(folder)
         time.sleep(0.1)
@@ -79,13 +83,13 @@ def rows(folder: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def running(word: str, **environment: str) -> list[psutil.Process]:
-    """The processes of a run: `serve` or `train`."""
-    found = []
+def running(folder: Path, word: str, **environment: str) -> list[psutil.Process]:
+    """The processes of a test's run: `serve` or `train`."""
+    wanted, found = {MARK: str(folder), **environment}, []
     for process in psutil.process_iter(["cmdline"]):
-        if (process.info["cmdline"] or [])[1:4] == ["-m", "r1lab", word]:
-            mine = process.environ()
-            found += [process] * all(mine.get(name) == value for name, value in environment.items())
+        with suppress(psutil.Error):
+            if (process.info["cmdline"] or [])[1:4] == ["-m", "r1lab", word]:
+                found += [process] * (wanted.items() <= process.environ().items())
     return found
 
 
@@ -112,7 +116,7 @@ def test_a_run_outlives_servers_and_a_machine_ends_with_a_trainer_and_goes_on(tr
     run = train()
     until(lambda: len(rows(tmp_path)) > 2, run, tmp_path)
     print("running", time.monotonic() - began)
-    os.kill(running("serve")[0].pid, signal.SIGKILL)
+    os.kill(running(tmp_path, "serve")[0].pid, signal.SIGKILL)
     until(lambda: "ended (-9) and starts again" in said(tmp_path), run, tmp_path)
     until(lambda: "is back and has weights" in said(tmp_path), run, tmp_path)
     print("server back", time.monotonic() - began)
@@ -123,21 +127,21 @@ def test_a_run_outlives_servers_and_a_machine_ends_with_a_trainer_and_goes_on(tr
     print("machine back", time.monotonic() - began)
     reached = len(rows(tmp_path))
     until(lambda: len(rows(tmp_path)) > reached, run, tmp_path)
-    os.kill(running("train", RANK="1")[0].pid, signal.SIGKILL)
-    run.join(LATE)
+    os.kill(running(tmp_path, "train", RANK="1")[0].pid, signal.SIGKILL)
+    run.join(LATE_SECONDS)
     assert run.exitcode == 1
     (line,) = [line for line in said(tmp_path).splitlines() if line.startswith("r1lab: ")]
     assert "trainer 1 on " in line and line.endswith(
         "was killed (SIGKILL); the same command goes on from the last step"
     )
     print("trainer killed", time.monotonic() - began)
-    assert not running("serve") and not running("train")
+    assert not running(tmp_path, "serve") and not running(tmp_path, "train")
 
     run = train()
     reached = len(rows(tmp_path))
     until(lambda: len(rows(tmp_path)) > reached, run, tmp_path)
     os.kill(run.pid, signal.SIGTERM)
-    run.join(LATE)
+    run.join(LATE_SECONDS)
     assert run.exitcode == 143, said(tmp_path)
     (line,) = [line for line in said(tmp_path).splitlines() if line.startswith("r1lab: ")]
     assert "stopped by SIGTERM after step" in line and "the same command goes on from here" in line
@@ -145,9 +149,9 @@ def test_a_run_outlives_servers_and_a_machine_ends_with_a_trainer_and_goes_on(tr
 
     last = rows(tmp_path)[-1]["step"] + 1
     run = train(f"steps={last}")
-    run.join(LATE)
+    run.join(LATE_SECONDS)
     assert run.exitcode == 0, said(tmp_path)
     steps = [row["step"] for row in rows(tmp_path)]
     assert steps == sorted(set(steps)) and steps[-1] == last and (tmp_path / "run" / "model").is_dir()
-    assert not running("serve") and not running("train") and not list(tmp_path.glob(".r1lab-*"))
+    assert not running(tmp_path, "serve") and not running(tmp_path, "train") and not list(tmp_path.glob(".r1lab-*"))
     print("done", time.monotonic() - began)
