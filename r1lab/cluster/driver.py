@@ -76,7 +76,7 @@ def _joined(given: str | None) -> Iterator[Any]:
     try:
         ray.init(address=address, **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise RecipeError(f"--cluster: {_no_ray(address)}: {_line(error)}") from None
+        raise _no_ray(address, _line(error)) from None
     try:
         yield ray
     except ray.exceptions.RayError as error:
@@ -94,21 +94,20 @@ def _require_answer(address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=ADDRESS_SECONDS).close()
         except (OSError, OverflowError) as error:
-            raise RecipeError(f"--cluster: {_no_ray(address)}: {_line(error)}") from None
+            raise _no_ray(address, _line(error)) from None
     asked = [sys.executable, "-P", "-m", "ray.scripts.scripts", "health-check"]
     asked += [] if address == "auto" else ["--address", address]
     try:
         done = subprocess.run(asked, capture_output=True, timeout=ADDRESS_SECONDS)
     except subprocess.TimeoutExpired:
-        raise RecipeError(f"--cluster: {_no_ray(address)} within {ADDRESS_SECONDS:g} s") from None
+        raise _no_ray(address, f"nothing within {ADDRESS_SECONDS:g} s") from None
     if done.returncode:
-        raise RecipeError(f"--cluster: {_no_ray(address)}")
+        raise _no_ray(address, "it is none, or one of another version")
 
 
-def _no_ray(address: str) -> str:
-    return (
-        f"no Ray answers at {address} (ray start --head starts one, and on other machines ray start --address joins it)"
-    )
+def _no_ray(address: str, why: str) -> RecipeError:
+    remedy = "start one with ray start --head, and on other machines ray start --address=HOST:PORT"
+    return RecipeError(f"--cluster: no Ray answers at {address} ({why}); {remedy}")
 
 
 def _line(error: Exception) -> str:

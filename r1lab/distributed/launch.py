@@ -5,9 +5,9 @@ GPUs).
 `accelerate launch --cpu --num_processes N` starts one process only, without a word (accelerate 1.15): that one becomes
 the launcher of the N that were asked for. Standard library alone, so that it is there at once.
 
-Not torch's elastic launcher either: importing it costs what importing torch does (1.6 s of CPU beside 0.05), at a signal
-it kills after 30 s a step that takes longer, at a failure it asks the others to end before they have said why, and it
-ends with 1 and thirty lines where a process of the run has ended with 2 or 143 and one.
+Not torch's elastic launcher either: importing it costs what importing torch does (1.6 s of CPU beside 0.05), at a
+signal it kills after 30 s a step that takes longer, at a failure it asks the others to end before they have said why,
+and it ends with 1 and thirty lines where a process of the run has ended with 2 or 143 and one.
 """
 
 import ctypes
