@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,8 @@ from r1lab.run.manifest import r1lab_version
 
 READ_SECONDS = 1.0
 """That a question for news waits for some."""
+SHARED_SECONDS, POLL_SECONDS = 5.0, 0.2
+"""That a file may take to show on another machine, and between two looks for it."""
 MOST_LINES = 10_000
 """That are kept for who asks late."""
 LINE_BYTES = 1 << 16
@@ -73,9 +76,11 @@ class ProcessActor:
     def look(self, nonce: str, paths: Sequence[str]) -> Place:
         import ray
 
-        address, said = ray.util.get_node_ip_address(), ""
-        with suppress(OSError):
-            said = Path(nonce).read_text(encoding="utf-8")
+        address, said, ends = ray.util.get_node_ip_address(), "", time.monotonic() + SHARED_SECONDS
+        while not said and time.monotonic() < ends:
+            with suppress(OSError):
+                said = Path(nonce).read_text(encoding="utf-8")
+            time.sleep(0 if said else POLL_SECONDS)
         with socket.create_server((address, 0)) as found:
             port = found.getsockname()[1]
         missing = tuple(path for path in paths if not os.path.exists(path))
@@ -113,8 +118,10 @@ class ProcessActor:
         with self.changed:
             self.changed.wait_for(lambda: self.count > taken or tree.poll() is not None, READ_SECONDS)
         code = tree.poll()
-        for reader in self.readers if code is not None else ():
-            reader.join(READ_SECONDS)  # what it started may hold the pipe open
+        if code is not None:
+            tree.signal_all(signal.SIGKILL)  # what it started and left behind, which holds the pipes open
+            for reader in self.readers:
+                reader.join(READ_SECONDS)
         with self.changed:
             news = min(self.count - taken, len(self.lines))
             return News(list(self.lines)[len(self.lines) - news :], self.count, code)

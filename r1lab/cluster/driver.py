@@ -160,7 +160,8 @@ class ClusterRun:
     def look(self) -> tuple[str, list[str]]:
         """What an actor is asked to look for: a file just written where the run's folder is, and what it needs."""
         try:
-            self.nonce.write_text(self.token, encoding="utf-8")
+            if not self.nonce.exists():  # an actor may be reading it
+                files.atomic_file(self.nonce, lambda path: path.write_text(self.token, encoding="utf-8"))
         except OSError as error:
             raise RecipeError(
                 f"out: {self.nonce.parent} cannot be written ({error.strerror}); name a folder that can"

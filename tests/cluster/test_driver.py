@@ -94,8 +94,10 @@ def running(folder: Path, word: str, **environment: str) -> list[psutil.Process]
 
 
 @pytest.mark.parametrize(("address", "told"), [
-    ("127.0.0.1:9", r"no Ray answers at 127\.0\.0\.1:9 \(.*refused\); start one"), ("nowhere.invalid:6379", "no Ray answers at no"),
-    ("127.0.0.1:99999", "no Ray answers at 127"), ("ray://a:10001", "RAY_ADDRESS: 'ray://a:10001' is no address"),
+    ("127.0.0.1:9", r"no Ray answers at 127\.0\.0\.1:9 \(.*refused\); start one with ray start --head"),
+    ("nowhere.invalid:6379", r"no Ray answers at nowhere\.invalid:6379"),
+    ("127.0.0.1:99999", "no Ray answers at 127"),
+    ("ray://a:10001", "RAY_ADDRESS: 'ray://a:10001' is no address"),
 ])  # fmt: skip
 def test_an_address_where_no_ray_answers_is_one_line(monkeypatch, address, told):
     monkeypatch.setenv("RAY_ADDRESS", address)
