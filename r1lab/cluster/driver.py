@@ -28,7 +28,7 @@ from r1lab.run.folder import admit, folder, refuse_in_use
 from r1lab.run.manifest import identity, r1lab_version
 from r1lab.stages import check
 
-ADDRESS_SECONDS = 20.0
+ADDRESS_SECONDS = 30.0
 """That Ray's head may take to answer."""
 START_SECONDS = 600.0
 """That servers may take to answer for the first time."""
@@ -44,10 +44,9 @@ def run(placement: PlacedRun, recipe: str, arguments: Sequence[str], say: Callab
     path, own = _run_folder(placement)
     admit(path, own)
     refuse_in_use(path)
-    model = served(placement)
     with _joined(placement.config.address) as ray:
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        require_room(placement, machines)
+        require_room(placement, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        model = served(placement)  # torch is loaded from here on
         with signals.terminable("no trainer had started"):
             return ClusterRun(ray, placement, path, recipe, model, arguments, say).whole()
 
@@ -102,7 +101,7 @@ def _require_answer(address: str) -> None:
     except subprocess.TimeoutExpired:
         raise _no_ray(address, f"nothing within {ADDRESS_SECONDS:g} s") from None
     if done.returncode:
-        raise _no_ray(address, "it is none, or one of another version")
+        raise _no_ray(address, "none runs here" if address == "auto" else "what listens there is another program")
 
 
 def _no_ray(address: str, why: str) -> RecipeError:

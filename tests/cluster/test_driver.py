@@ -38,16 +38,29 @@ MARK = "R1LAB_TEST"
 @pytest.fixture(scope="module")
 def machines():
     """Ray with two machines: trainers and a server on the first, a server on the other."""
+    from ray._private import services
     from ray.cluster_utils import Cluster
 
+    def get_node(*arguments):  # Ray gives a machine that is busy 30 s to start
+        ends = time.monotonic() + LATE_SECONDS
+        while True:
+            try:
+                return original(*arguments)
+            except RuntimeError:
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(0.2)
+
+    original, services.get_node = services.get_node, get_node
     small = {"object_store_memory": 80 << 20}
-    quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+    quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 8}
     head = {"num_cpus": 3, "resources": {"learns": 2, "serves": 1}, "include_dashboard": False, **small}
     cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": quick})
     cluster.more = lambda: cluster.add_node(num_cpus=1, resources={"serves": 1}, **small)
     cluster.other = cluster.more()
     yield cluster
     cluster.shutdown()
+    services.get_node = original
 
 
 @pytest.fixture
