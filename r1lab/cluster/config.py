@@ -25,8 +25,6 @@ class ServersConfig(Config):
     """Of each."""
     engine: Literal["auto", "local", "vllm"] = "auto"
     """auto: vllm where it is installed and worth it, as everywhere."""
-    where: Literal["spread", "pack"] = "spread"
-    """Over as many machines as there are, or as few as will do."""
     resources: dict[str, Above] = {}
     """Of Ray's own names, of each: {"node:10.0.0.7": 0.001} is that machine."""
 
@@ -39,6 +37,7 @@ class TrainersConfig(Config):
     cpus: Positive = 1
     """Of each."""
     where: Literal["spread", "pack"] = "pack"
+    """Over as many machines as there are, or as few as will do."""
     resources: dict[str, Above] = {}
 
 

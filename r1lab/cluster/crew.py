@@ -31,8 +31,11 @@ class Member:
 
     role: Literal["server", "trainer"]
     number: int
-    bundle: int
-    """Of its role's placement group."""
+    bundle: int = 0
+    """Of its placement group."""
+    group: Any = None
+    """The trainers have one, each server its own: Ray's head looks without a pause for another place for a part of a
+    group, which takes a core."""
     actor: Any = None
     place: Place | None = None
     life: int = 0
@@ -88,9 +91,8 @@ class Crew:
         `check` says what is wrong with a member's place, or nothing."""
         self.ray, self.config, self.processes = ray, config, processes
         self.say, self.hear, self.start_of, self.look, self.check = say, hear, start, look, check
-        self.servers = [Member("server", number, number) for number in range(config.servers.count)]
+        self.servers = [Member("server", number) for number in range(config.servers.count)]
         self.trainers = [Member("trainer", number, number) for number in range(processes)]
-        self.groups: dict[str, Any] = {}
         self.pending: dict[Any, tuple[Member, int, Callable[[Member, Any], None]]] = {}
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.urls: list[str] = []
@@ -109,17 +111,19 @@ class Crew:
         from ray.util.placement_group import placement_group
 
         ends = time.monotonic() + self.config.wait_seconds
-        for role, bundles in self.config.bundles(self.processes).items():
-            self.groups[role] = placement_group(bundles, strategy=getattr(self.config, role).where.upper())
-        for role, group in self.groups.items():
-            if not group.wait(max(0.1, ends - time.monotonic())):
-                raise RunError(
-                    f"--cluster: Ray found no room for the {role} within {self.config.wait_seconds:g} s "
-                    "(wait_seconds): others use its machines; ray status says who"
-                )
-        members = [*self.servers, *self.trainers]
+        bundles = self.config.bundles(self.processes)["trainers"]
+        together = placement_group(bundles, strategy=self.config.trainers.where.upper())
+        for trainer in self.trainers:
+            trainer.group = together
+        members = [*self.trainers, *self.servers]
         for member in members:
             self.engage(member)
+        for member in members:
+            if not member.group.wait(max(0.1, ends - time.monotonic())):
+                raise RunError(
+                    f"--cluster: Ray found no room for {member.title} within {self.config.wait_seconds:g} s "
+                    "(wait_seconds): others use its machines; ray status says who"
+                )
         while not all(member.place for member in members):
             self.turn()
             for member in members:
@@ -130,12 +134,14 @@ class Crew:
 
     def engage(self, member: Member) -> None:
         """A new actor, which is asked where it has come to be."""
+        from ray.util.placement_group import placement_group
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        role = f"{member.role}s"
-        own = dict(self.config.bundles(1)[role][0])
+        own = dict(self.config.bundles(1)[f"{member.role}s"][0])
+        if member.group is None:
+            member.group = placement_group([dict(own)], strategy="PACK")
         options = {"num_cpus": own.pop("CPU"), "num_gpus": own.pop("GPU", 0), "resources": own, "max_restarts": 0}
-        strategy = PlacementGroupSchedulingStrategy(self.groups[role], member.bundle)
+        strategy = PlacementGroupSchedulingStrategy(member.group, member.bundle)
         maker = self.ray.remote(max_concurrency=CALLS_AT_ONCE, scheduling_strategy=strategy, **options)(ProcessActor)
         member.life, member.taken, member.is_silent = member.life + 1, 0, False
         member.actor = maker.remote()
@@ -231,8 +237,7 @@ class Crew:
             self.say(f"warning: {member.title} is lost with its actor; Ray looks for another place")
         if member.starts == MOST_STARTS:
             return self.give_up(member, f"it was started {MOST_STARTS} times")
-        with suppress(Exception):  # of Ray: it is gone, or soon will be
-            self.ray.kill(member.actor)
+        self.dismiss(member)
         # Ray may not know yet that a machine is gone, and would place it there again.
         member.life += 1
         self.later.append((time.monotonic() + RETRY_SECONDS, lambda: None if member.why else self.engage(member)))
@@ -252,25 +257,27 @@ class Crew:
 
     def give_up(self, member: Member, why: str) -> None:
         member.why, member.due, self.has_died = why, None, True
-        with suppress(Exception):  # as above
-            self.ray.kill(member.actor)
+        self.dismiss(member)
         self.say(f"warning: {member.title} is given up: {why}; the run goes on without it")
+
+    def dismiss(self, member: Member) -> None:
+        """End a member's actor and give its place back."""
+        from ray.util.placement_group import remove_placement_group
+
+        with suppress(Exception):  # of Ray: it is gone, or soon will be
+            self.ray.kill(member.actor)
+        with suppress(Exception):
+            remove_placement_group(member.group)
+        member.group = None
 
     def close(self) -> None:
         """End every process and give the places back."""
-        actors = [member.actor for member in (*self.servers, *self.trainers) if member.actor is not None]
+        members = [member for member in (*self.servers, *self.trainers) if member.actor is not None]
         with suppress(Exception):  # whatever Ray has become
-            self.ray.wait(
-                calls := [actor.stop.remote() for actor in actors], num_returns=len(calls), timeout=END_SECONDS
-            )
-        for actor in actors:
-            with suppress(Exception):
-                self.ray.kill(actor)
-        with suppress(Exception):
-            from ray.util.placement_group import remove_placement_group
-
-            for group in self.groups.values():
-                remove_placement_group(group)
+            calls = [member.actor.stop.remote() for member in members]
+            self.ray.wait(calls, num_returns=len(calls), timeout=END_SECONDS)
+        for member in members:
+            self.dismiss(member)
         if not self.has_died:
             shutil.rmtree(self.logs, ignore_errors=True)
 

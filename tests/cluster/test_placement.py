@@ -37,7 +37,7 @@ def read(tmp_path, monkeypatch):
     ("servers: {count: '2'}", r"servers\.count: .* got '2'; leave the quotes out"),
     ("servers: 2", r"servers: must be a mapping of keys \(count, gpus"),
     ("trainers: {gpus: 2}", r"trainers\.gpus: must be a whole number >= 0 and <= 1, got 2"),
-    ("servers: {where: strict}", r"servers\.where: must be one of spread, pack"),
+    ("trainers: {where: strict}", r"trainers\.where: must be one of spread, pack"),
     ("servers: {resources: {a: -1}}", r"servers\.resources\.a: must be a number greater than 0"),
     ("wait_seconds: .inf", r"wait_seconds: must be a number greater than 0"),
     ("address: ray://10.0.0.7:10001", r"address: 'ray://10\.0\.0\.7:10001' is no address; write auto, or host:port"),
