@@ -1,7 +1,7 @@
 """Two trainers beside three servers, sampling ahead, where both are killed again and again: nothing is lost or counted
 twice, and the run is, bit for bit, one that nothing was killed in.
 
-    python experiments/benchmarks/fleet_soak.py [--minutes 30] [--kill-every 2] [--json FILE]
+    python experiments/benchmarks/fleet_soak.py [--minutes 30] [--kill-every 2] [--folder DIR] [--json FILE]
 
 The embedded model, `max_staleness: 1`, six problems x four rollouts a step. A server of the local engine is killed with
 SIGKILL every so many minutes, each in turn, and started again at once; each of the two trainers once, after which the
@@ -43,7 +43,7 @@ def recipe(out: Path, servers: list[Child]) -> dict:
         "reward": {"score": 1.0, "length": -0.1}, "workers": {"count": 1}, "print_samples": 0,
         "checkpoint_every": CHECKPOINT_STEPS, "keep_last": 100,
         "engine": {
-            "kind": "server", "urls": [server.url for server in servers], "deadline": 120.0, "reconnect": 600.0,
+            "kind": "server", "urls": [server.url for server in servers], "deadline": 600.0, "reconnect": 600.0,
         },
         "eval": {"every": 50, "sets": {"held_out": {"task": "addition", "split": "eval", "size": 16}}},
     }  # fmt: skip
@@ -53,7 +53,7 @@ class Fleet:
     """A run of two trainers on three servers, all children of this program."""
 
     def __init__(self, folder: Path, undo: ExitStack):
-        folder.mkdir()
+        folder.mkdir(parents=True)
         self.folder, self.out = folder, folder / "run"
         self.servers = [Child("embedded", folder / f"server-{each}.log", is_local=True) for each in range(SERVERS)]
         for server in self.servers:
@@ -61,7 +61,7 @@ class Fleet:
             server.wait()
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe(self.out, self.servers)))
         self.train()
-        undo.callback(lambda: self.process.signal_all(signal.SIGKILL))
+        undo.callback(self.kill)
 
     def train(self) -> None:
         """Give the command, for the first time or again."""
@@ -85,6 +85,12 @@ class Fleet:
             if child.environ().get("RANK") == str(rank):
                 child.kill()
 
+    def kill(self) -> None:
+        """SIGKILL to the command and its processes, which have sessions of their own."""
+        for child in psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else ():
+            child.kill()
+        self.process.signal_all(signal.SIGKILL)
+
     def end(self) -> None:
         """SIGTERM: the step at hand is finished and saved."""
         self.process.send_signal(signal.SIGTERM)
@@ -105,14 +111,15 @@ def disturb(fleet: Fleet, minutes: float, kill_every: float) -> dict[str, list[f
     began, restarted_at = time.monotonic(), 0
     while (now := time.monotonic() - began) < 60 * minutes:
         time.sleep(0.5)
-        if now >= 60 * kill_every * (len(kills["servers"]) + 1):
+        is_at_work = fleet.steps() > restarted_at  # a command that is given again wants all servers at first
+        if is_at_work and now >= 60 * kill_every * (len(kills["servers"]) + 1):
             server = fleet.servers[len(kills["servers"]) % SERVERS]
             server.signal(signal.SIGKILL)
             server.start()
             kills["servers"].append(round(now, 1))
         rank = len(kills["trainers"])
         is_due = rank < TRAINERS and now >= 60 * minutes * (rank + 0.9) / (TRAINERS + 1)
-        if is_due and fleet.steps() > restarted_at:
+        if is_due and is_at_work:
             fleet.kill_trainer(rank)
             wait_until(lambda: fleet.process.poll() is not None, "the command ends with a trainer that was killed")
             fleet.process.signal_all(signal.SIGKILL)
@@ -175,7 +182,7 @@ def soak(minutes: float, kill_every: float, folder: Path) -> list[dict]:
         disturbed.end()
         steps = disturbed.steps()
         wait_until(lambda: alone.steps() >= steps or alone.process.poll() is not None, "the run that is left alone")
-        alone.process.signal_all(signal.SIGKILL)
+        alone.kill()
         said = (disturbed.folder / "train.log").read_text()
         return [
             row("server_kills", len(kills["servers"]), ">=", int(minutes / kill_every) - 1, at=kills["servers"]),
@@ -192,11 +199,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="in which is killed")
     parser.add_argument("--kill-every", type=float, default=2.0, metavar="MINUTES", help="a server")
+    parser.add_argument("--folder", type=Path, help="for both runs, kept; else one that goes with the program")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all go with it
     with tempfile.TemporaryDirectory() as name:
-        rows = soak(given.minutes, given.kill_every, Path(name))
+        rows = soak(given.minutes, given.kill_every, given.folder or Path(name))
     about = {"minutes": given.minutes, "kill_every": given.kill_every, **machine(("torch", "transformers"))}
     print(json.dumps(about), f"load {os.getloadavg()[0]:.1f}")
     for each in rows:

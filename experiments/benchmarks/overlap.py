@@ -6,8 +6,9 @@ two is hidden.
 One server of the local engine on one core, the trainer on another, the embedded model. Each round runs `max_staleness:
 0`, then `1`, with a learning rate at which nothing changes, so that all steps are alike. Rollout (sampling and the rest
 of verifying) and update are those of the steps that wait; a step that samples ahead should take little more than the
-larger of the two. The first two steps of a run and its last, which samples nothing, are left out. Not a measurement of
-what it does to learning.
+larger of the two. In a third run, which waits too, a process of its own samples on the server's core all the time: what
+an update loses there (`update_beside_seconds`) two processes lose that have nothing in common. A run's first two steps
+and its last, which samples nothing, are left out. Not a measurement of what it does to learning.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from bars import finish, line, machine, row
@@ -30,6 +32,18 @@ LIMIT = 1.15
 """Times the larger of rollout and update."""
 LEFT_OUT = 2
 """Steps at a run's beginning."""
+SAMPLES = """
+import torch
+from r1lab import embedded
+from r1lab.engines.server.local_server import LocalServer
+from r1lab.policy import models
+torch.set_num_threads(1)
+parts = models.load_model(str(embedded.path()), torch.float32), models.load_tokenizer(str(embedded.path()))
+server = LocalServer(*parts, served="-", host="127.0.0.1", port=0, dtype=torch.float32, key=None)
+bodies = [{"token_ids": [5] * 16, "sampling_params": {"max_tokens": 64, "seed": seed}} for seed in range(256)]
+while True:
+    server.choices(bodies, lambda: None)
+"""
 
 
 def recipe(url: str, out: Path, steps: int, prompts: int, staleness: int) -> dict:
@@ -65,8 +79,8 @@ def measured(url: str, out: Path, steps: int, prompts: int, staleness: int) -> l
     return run.metrics[LEFT_OUT:-1]
 
 
-def rows(waiting: list[dict], ahead: list[dict]) -> list[dict]:
-    """Figures of both kinds of step, in seconds, and the ratio that is held to a limit."""
+def rows(waiting: list[dict], ahead: list[dict], beside: list[dict]) -> list[dict]:
+    """Figures of the kinds of step, in seconds, and the ratio that is held to a limit."""
 
     def middle(metrics: list[dict], *keys: str) -> float:
         return statistics.median(sum(each[f"time/{key}"] for key in keys) for each in metrics)
@@ -78,7 +92,11 @@ def rows(waiting: list[dict], ahead: list[dict]) -> list[dict]:
         row("update_seconds", update, ">=", None),
         row("step_waiting_seconds", middle(waiting, "total"), ">=", None),
         row("step_ahead_seconds", step, ">=", None),
-        row("quiet_seconds", middle(ahead, "quiet"), ">=", None),
+        row("update_beside_seconds", middle(beside, "update"), ">=", None),
+        *(
+            row(f"{name}_ahead_seconds", middle(ahead, name), ">=", None)
+            for name in ("update", "score", "quiet", "sync")
+        ),
         row("rollout_idle_seconds", middle(ahead, "rollout_idle"), ">=", None),
         row("speedup", middle(waiting, "total") / step, ">=", None),
         row("step_over_larger", step / max(rollout, update), "<=", LIMIT, steps=[len(waiting), len(ahead)]),
@@ -97,6 +115,7 @@ def main() -> int:
         raise SystemExit("two cores are needed: one samples while the other learns")
     waiting: list[dict] = []
     ahead: list[dict] = []
+    beside: list[dict] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server, url = serve(folder, cores[1])
@@ -106,9 +125,16 @@ def main() -> int:
                 run = (options.steps, options.prompts)
                 waiting += measured(url, folder / f"waiting-{number}", *run, 0)
                 ahead += measured(url, folder / f"ahead-{number}", *run, 1)
+                busy = ProcessTree(
+                    [sys.executable, "-c", SAMPLES], preexec_fn=partial(os.sched_setaffinity, 0, cores[1:2])
+                )
+                try:
+                    beside += measured(url, folder / f"beside-{number}", *run, 0)
+                finally:
+                    busy.signal_all(9)
         finally:
             server.signal_all(9)
-    results = rows(waiting, ahead)
+    results = rows(waiting, ahead, beside)
     counts = f"{len(waiting)} steps that wait, {len(ahead)} that sample ahead"
     print(f"{counts}; load {os.getloadavg()[0]:.1f}; {machine(['torch'])}")
     for each in results:

@@ -31,8 +31,9 @@ from r1lab.recipe import EngineConfig, LoraConfig
 VLLM_PARAMETERS = 10_000_000
 """Parameters from which on vLLM is taken. On two CPU cores a model of 0.9M runs at 14.5k tokens/s against 20k of
 transformers at 256 sequences, one of 135M (bfloat16) at 886 against 379 at 64 sequences."""
-TRAITS = ("has_own_layout", "shared_names", "takes_adapter", "weights_follow")
-"""Of `Engine`: a plug-in that does not inherit is given its defaults."""
+TRAITS = {name: getattr(Engine, name) for name in ("has_own_layout", "shared_names", "takes_adapter", "weights_follow")}
+TRAITS |= {"agree": lambda: None}
+"""Of `Engine`, with their defaults, which a plug-in that does not inherit is given."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,9 @@ def open_engine(
         except ValueError as error:
             raise RecipeError(f"engine: {error}") from None
         undo.pop_all()
-    for trait in TRAITS:
+    for trait, default in TRAITS.items():
         if not hasattr(engine, trait):
-            setattr(engine, trait, getattr(Engine, trait))
+            setattr(engine, trait, default)
     return engine
 
 
