@@ -159,7 +159,10 @@ def compared(disturbed: Fleet, alone: Fleet, steps: int) -> list[dict]:
     rows = [[each for each in fleet.metrics() if each["step"] <= steps] for fleet in (disturbed, alone)]
     numbers = [each["step"] for each in rows[0] if each["step"]]
     tables = [f"rollouts/rl-{step}.parquet" for step in range(1, steps + 1)]
-    blocks = ([pq.read_table(fleet.out / name) for name in tables] for fleet in (disturbed, alone))
+    # How long a verdict took is in no equal run the same.
+    blocks = (
+        [pq.read_table(fleet.out / name).drop_columns("seconds") for name in tables] for fleet in (disturbed, alone)
+    )
     differing = sum(not one.equals(other) for one, other in zip(*blocks))
     last = steps - steps % CHECKPOINT_STEPS
     saved = f"checkpoints/rl-{last}/model.safetensors"
