@@ -49,6 +49,16 @@ def by_name(sources: Any) -> Any:
     return named
 
 
+def without_absent(model: type[Config], given: Any) -> Any:
+    """What is given for a kind of stage, without the keys that it does not have where they are at their defaults: so a
+    run's folder says them, whose recipe is read again."""
+    absent = getattr(model, "absent", frozenset())
+    if not isinstance(given, dict) or not absent & given.keys():
+        return given
+    plain = model.model_construct().model_dump(mode="json", by_alias=True, include=absent)
+    return {key: value for key, value in given.items() if key not in absent or value != plain.get(key)}
+
+
 def kind_of(model: type[Config], field: str) -> Kind:
     """The kind that the field's type carries; every knob has one."""
     return next(each for each in model.model_fields[field].metadata if isinstance(each, Kind))

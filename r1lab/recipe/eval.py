@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
-from r1lab.recipe.base import FREE, RESULT
+from r1lab.recipe.base import FREE, RESULT, without_absent
 from r1lab.recipe.data import SourceConfig
 from r1lab.recipe.stages import EvalConfig, ObjectiveConfig, StageConfig
 
@@ -37,6 +37,8 @@ class EvalStageConfig(StageConfig):
     group_size: ClassVar[int] = 1
     updates_per_step: ClassVar[int] = 1
     reuse: ClassVar[int] = 0
+
+    _read_back = model_validator(mode="before")(classmethod(without_absent))
 
     @model_validator(mode="after")
     def _evaluates(self):

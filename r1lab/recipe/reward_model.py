@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
-from r1lab.recipe.base import RESULT
+from r1lab.recipe.base import RESULT, without_absent
 from r1lab.recipe.stages import DataStageConfig, ObjectiveConfig
 
 
@@ -29,6 +29,8 @@ class RewardModelStageConfig(DataStageConfig):
     })  # fmt: skip
     """Keys that it does not have: it samples and verifies nothing, and its loss is that of its data."""
     objective: ClassVar[ObjectiveConfig] = ObjectiveConfig(preset="sft")
+
+    _read_back = model_validator(mode="before")(classmethod(without_absent))
 
     @model_validator(mode="after")
     def _scores(self):

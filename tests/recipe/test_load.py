@@ -217,12 +217,23 @@ def test_every_recipe_that_ships_resolves(name):
 @pytest.mark.parametrize("raw", [
     ONE, TWO, {**ONE, "objective": {"preset": "dapo"}, "stop": {"max_flops": 1e15}}, {**TWO, "model": "org/base"},
     {**ONE, "stages": [{"name": "a", "model": "org/a"}, {"name": "b", "model": "org/b"}, {"name": "c", "from": "a"}]},
+    {**ONE, "stages": [{"kind": "rl"}, {"kind": "eval", "eval": {"sets": {"held": {"task": "addition"}}}}]},
+    {"kind": "reward_model", "data": {"task": "addition_pairs"}, "epochs": 1}, *shipped_names(),
 ])  # fmt: skip
 def test_a_resolved_recipe_resolves_to_itself(raw):
     made = plan(raw)
     again = resolve(parse_yaml(dump(made), "dump"), made.base)
     assert [select(s, k) for s in again.stages for k in Kind] == [select(s, k) for s in made.stages for k in Kind]
     assert (again.name, again.seed, again.out) == (made.name, made.seed, made.out)
+
+
+@pytest.mark.parametrize(("key", "value"), [("data", {"task": "addition"}), ("steps", 3), ("prompts_per_step", 7)])
+def test_a_key_that_a_stage_has_not_is_refused_also_beside_what_a_run_says(key, value):
+    (told,) = parse_yaml(dump(plan({"kind": "eval", "eval": {"sets": {"held": {"task": "addition"}}}})), "dump")[
+        "stages"
+    ]
+    assert resolve({"stages": [told]}).stages[0].kind == "eval"
+    refused(f"{key}: an eval stage has none", {"stages": [{**told, key: value}]})
 
 
 def test_a_verifier_is_named_by_its_module_or_refused():
