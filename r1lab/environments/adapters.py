@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from r1lab.environments import calls, schema
-from r1lab.environments.protocol import Turn
-from r1lab.environments.tools import cut
+from r1lab.environments.protocol import Turn, cut
+from r1lab.environments.tools import MAX_ANSWER_CHARACTERS
 from r1lab.errors import RecipeError
 from r1lab_data import Problem
 from r1lab_verifiers.plugin import load
@@ -66,7 +66,7 @@ class TrlEnvironment:
         for call in found:
             said = f"error: {call.error}" if call.error else self._call(call)
             failed += said.startswith("error: ")
-            answers.append(cut(said))
+            answers.append(cut(said, MAX_ANSWER_CHARACTERS))
         return Turn("\n".join(answers), info={"calls": len(found), "failed_calls": failed})
 
     def verdict(self) -> Verdict | float:

@@ -5,8 +5,11 @@ or, where there is none in the range, `?`. Right after t turns pays 1 - 0.1 (t -
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from r1lab.environments.protocol import Turn
+from r1lab.errors import RecipeError
 from r1lab_data import Problem
 from r1lab_verifiers.verdict import Verdict
 
@@ -23,8 +26,19 @@ class Guess:
     role, replayable, stop_after = "user", True, ()
 
     def __init__(self, problem: Problem, seed: int, low: int = 1, high: int = 31):
-        self.number, self.low, self.high = int(str(problem.answer)), low, high
+        """low, high: the range, both in it. ValueError for an answer that is no whole number."""
+        answer = str(problem.answer).strip()
+        if not NUMBER.fullmatch(answer) or len(answer) > MAX_DIGITS:
+            raise ValueError(f"the answer {answer[:40]!r} is no whole number of at most {MAX_DIGITS} digits")
+        self.number, self.low, self.high = int(answer), low, high
         self.turns, self.is_won = 0, False
+
+    @staticmethod
+    def check(settings: Mapping[str, Any], what: str = "environment") -> None:
+        """RecipeError for a range that holds nothing."""
+        low, high = settings.get("low", 1), settings.get("high", 31)
+        if type(low) is not int or type(high) is not int or low > high:
+            raise RecipeError(f"{what}: low {low!r} and high {high!r} must be whole numbers, low <= high")
 
     def reset(self) -> None:
         """The prompt says all that is known at first."""

@@ -20,6 +20,14 @@ class Turn:
     """Plain values to keep beside the turn, such as counts; `calls` and `failed_calls` are metrics."""
 
 
+def cut(text: str, most: int) -> str:
+    """The text or, where it has more characters than `most`, its beginning and its end around a mark."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut ...]\n{text[-half:]}"
+
+
 class Environment(Protocol):
     """The world of one episode, made as `Class(problem, seed, **settings)` in a worker. A class need not inherit.
 

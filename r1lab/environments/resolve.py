@@ -21,6 +21,7 @@ ENVIRONMENTS = {
 ADAPTERS = {"trl": "r1lab.environments.adapters:TrlEnvironment", "openenv": "r1lab.environments.adapters:OpenEnvClient"}
 """`as:` another trainer's form of an environment."""
 ROLES = ("user", "tool")
+FORM = "an environment is a class made as Class(problem, seed, **settings) with reset() and step(text)"
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,13 @@ def resolve(use: str, settings: Mapping[str, Any], adapter: str = "", what: str 
         check(given, what)
     if callable(told := getattr(target, "told_tools", None)):
         told(given, what)
-    role, stops = getattr(target, "role", "user"), tuple(getattr(target, "stop_after", ()))
+    role, stops = getattr(target, "role", "user"), getattr(target, "stop_after", ())
     if role not in ROLES:
         raise RecipeError(f"{what}: {use!r} has the role {role!r}; allowed: {' or '.join(ROLES)}")
+    if not isinstance(stops, tuple | list) or not all(isinstance(each, str) and each for each in stops):
+        raise RecipeError(f"{what}: {use!r} has stop_after {stops!r}; give a tuple of texts, such as ('</move>',)")
     return ResolvedEnvironment(
-        path, given, bool(given.get("replayable", getattr(target, "replayable", True))), role, stops,
+        path, given, bool(given.get("replayable", getattr(target, "replayable", True))), role, tuple(stops),
         target.judges(given) if hasattr(target, "judges") else callable(getattr(target, "verdict", None)),
         bool(getattr(target, "is_confined", False)),
     )  # fmt: skip
@@ -80,10 +83,10 @@ def _check_form(use: str, target: Any, what: str) -> None:
     lacking = [name for name in ("reset", "step") if not callable(getattr(target, name, None))]
     if not inspect.isclass(target) or lacking:
         lacks = f"has no {' and no '.join(lacking)}" if lacking else "is no class"
-        raise RecipeError(
-            f"{what}: {use!r} {lacks}; an environment is a class made as Class(problem, seed, **settings) with "
-            "reset() and step(text)"
-        )
+        raise RecipeError(f"{what}: {use!r} {lacks}; {FORM}")
+    for name in ("reset", "step", "verdict"):
+        if inspect.iscoroutinefunction(getattr(target, name, None)):
+            raise RecipeError(f"{what}: {use!r} has an async {name}; {FORM}, none of them async")
 
 
 def _check_settings(use: str, target: Any, settings: Mapping[str, Any], what: str) -> None:
@@ -97,5 +100,5 @@ def _check_settings(use: str, target: Any, settings: Mapping[str, Any], what: st
     except TypeError as error:
         unknown = [name for name in settings if name not in names]
         close = did_you_mean(str(unknown[0]), names) if unknown else ""
-        told = f"has no setting {unknown[0]!r}" if unknown else f"cannot be made ({error})"
+        told = f"has no setting {unknown[0]!r}" if unknown else f"cannot be made as Class(problem, seed) ({error})"
         raise RecipeError(f"{what}: {use!r} {told}; its settings: {', '.join(names) or 'none'}{close}") from None

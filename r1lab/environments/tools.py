@@ -5,6 +5,7 @@ workers. Several calls of a turn run at once; the answers stand in the order of 
 that raises or that is ended by a limit is answered with the reason.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 from r1lab import plugin
 from r1lab.environments import calls, python, schema
-from r1lab.environments.protocol import Turn
+from r1lab.environments.protocol import Turn, cut
 from r1lab.errors import RecipeError
 from r1lab.seeds import derive
 from r1lab_data import Problem
@@ -21,6 +22,8 @@ from r1lab_sandbox.records import Limits
 
 MAX_ANSWER_CHARACTERS = 20_000
 """Of one call; the middle is cut."""
+MAX_HUNG = 3
+"""Calls of functions that hit the deadline, in an episode; each holds a worker for twice that, once more afresh."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,10 @@ def of_recipe(tools: Sequence[Any], what: str = "tools") -> dict[str, Tool]:
             made.append(Tool(python.SIGNATURE))
         else:
             function = plugin.find(dict.fromkeys([calls.PYTHON]), spec, what)
-            if not callable(function):
+            if not callable(function) or inspect.isclass(function):
                 raise RecipeError(f"{what}: {spec!r} is {type(function).__name__}, not a function")
+            if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+                raise RecipeError(f"{what}: {spec!r} is async or a generator; a tool returns its answer")
             made.append(Tool(schema.signature_of(function, what), spec))
     schema.refuse_names([tool.signature.name for tool in made], (), what)
     return {tool.signature.name: tool for tool in made}
@@ -80,7 +85,8 @@ class Tools:
         means: Means | None = None,
     ):
         """call_seconds, episode_seconds: wall clock of a program and of all of an episode; memory_mb: of a program."""
-        self.tools, self.seed, self.means, self.num_calls = of_recipe(tools), seed, means, 0
+        self.tools, self.seed, self.means = of_recipe(tools), seed, means
+        self.num_calls, self.num_hung = 0, 0
         self.signatures = {name: tool.signature for name, tool in self.tools.items()}
         limits = Limits(seconds=call_seconds, memory_mb=memory_mb, output_bytes=1 << 20)
         self.python: python.PythonTool | None = None
@@ -94,8 +100,8 @@ class Tools:
 
     @staticmethod
     def told_tools(settings: Mapping[str, Any], what: str = "environment") -> dict[str, schema.Signature]:
-        """The tools of a recipe's settings by name."""
-        return {name: tool.signature for name, tool in of_recipe(settings.get("tools", ()), what).items()}
+        """The tools of a recipe's settings by name; `tools` is also their key where no environment is named."""
+        return {name: tool.signature for name, tool in of_recipe(settings.get("tools", ())).items()}
 
     def reset(self) -> None:
         """The prompt says which tools there are."""
@@ -106,10 +112,12 @@ class Tools:
             return Turn(done=True)
         answers = [self._started(call) for call in found]
         texts, statuses = zip(*(answer() for answer in answers))
+        is_function = [not call.error and bool(self.tools[call.name].path) for call in found]
+        self.num_hung += sum(status == "timeout" for status, does in zip(statuses, is_function) if does)
         info = {"calls": len(found), "failed_calls": sum(status != "ok" for status in statuses)}
         if limits := sum(status == "timeout" for status in statuses):
             info["timeouts"] = limits
-        return Turn("\n".join(map(cut, texts)), info=info)
+        return Turn("\n".join(cut(text, MAX_ANSWER_CHARACTERS) for text in texts), info=info)
 
     def _started(self, call: calls.ToolCall) -> "Callable[[], tuple[str, str]]":
         """What gives the call's answer; functions run from now on, programs when they are asked for, in order."""
@@ -121,12 +129,7 @@ class Tools:
             assert self.python is not None  # an episode is played with the means to run programs
             run, code = self.python.run, str(call.arguments.get("code", ""))
             return lambda: run(code)
+        if self.num_hung >= MAX_HUNG:
+            return lambda: (f"error: {self.num_hung} calls took too long; no function is called any more", "timeout")
         assert self.means is not None  # as above
         return self.means.call(tool.path, call.arguments, derive(self.seed, "call", self.num_calls)).result
-
-
-def cut(text: str, most: int = MAX_ANSWER_CHARACTERS) -> str:
-    """The text, or its beginning and its end."""
-    if len(text) <= most:
-        return text
-    return f"{text[: most // 2]}\n[... {len(text) - 2 * (most // 2)} characters cut ...]\n{text[-(most // 2) :]}"

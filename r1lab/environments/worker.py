@@ -12,13 +12,14 @@ import pickle
 import random
 import socket
 import struct
-import sys
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from r1lab.environments.protocol import Turn
+import numpy  # at once: a call that first imported it would draw before it is seeded
+
+from r1lab.environments.protocol import Turn, cut
 from r1lab.environments.resolve import ResolvedEnvironment
 from r1lab.seeds import derive
 from r1lab_data import Problem
@@ -208,26 +209,22 @@ def shown(value: Any) -> str:
     """What a function returned, as text: a text as it is, plain data as JSON. Raises where a value has no text, as a
     whole number of thousands of digits."""
     if isinstance(value, str):
-        return _cut(value)
+        return _readable(value)
     try:
-        return _cut(json.dumps(value, ensure_ascii=False))
+        return _readable(json.dumps(value, ensure_ascii=False))
     except (TypeError, ValueError, RecursionError):
-        return _cut(str(value))
+        return _readable(str(value))
 
 
 def _observation(text: Any) -> str | None:
     if text is not None and not isinstance(text, str):
         raise NotATurn(f"an observation is {type(text).__name__}; give a text or None")
-    return None if text is None else _cut(text)
+    return None if text is None else _readable(text)
 
 
-def _cut(text: str) -> str:
+def _readable(text: str) -> str:
     """At most so many characters, cut in the middle; no half of a surrogate pair, which no tokenizer reads."""
-    text = text.encode("utf-8", "replace").decode()
-    if len(text) <= MAX_OBSERVATION_CHARACTERS:
-        return text
-    half = MAX_OBSERVATION_CHARACTERS // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut ...]\n{text[-half:]}"
+    return cut(text.encode("utf-8", "replace").decode(), MAX_OBSERVATION_CHARACTERS)
 
 
 def _info(info: Any) -> dict[str, Any]:
@@ -258,5 +255,4 @@ def _seed(seed: int, place: int) -> None:
     """What an environment draws must not depend on what this worker did before."""
     own = derive(seed, "environment", place)
     random.seed(own)
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed(own % 2**32)
+    numpy.random.seed(own % 2**32)

@@ -3,12 +3,17 @@
 Not the playing (`r1lab.rollout.episode`).
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from r1lab.environments import schema
 from r1lab.environments.host import Host
+from r1lab.environments.pool import Broken
 from r1lab.environments.resolve import ResolvedEnvironment, resolve
 from r1lab.errors import RecipeError
 from r1lab.recipe import AnyStageConfig, DataStageConfig, EnvironmentConfig, SourceConfig, WorkersConfig
@@ -21,6 +26,8 @@ from r1lab_verifiers.version import version_of
 
 Environments = Mapping[str, EnvironmentConfig]
 """By source of problems."""
+INSPECTED = ("guess", "visible_tests")
+"""Built-in environments whose problems must have a form: each is made once, which runs nothing."""
 REWRITES = (
     "the tokenizer's chat template drops thinking from earlier turns; episodes keep what was sampled, and so does "
     "the template in the model's folder"
@@ -85,6 +92,48 @@ def check(stage: AnyStageConfig) -> None:
         raise RecipeError(f"data {own[0]}: an environment in a stage of kind {stage.kind}, which samples nothing")
     for config in {id(each): each for each in (*data.values(), *sets.values())}.values():
         resolved(config)
+
+
+def try_out(stage: AnyStageConfig, problems: Mapping[str, Sequence[Problem]], base: Path) -> list[str]:
+    """Let each environment play a turn of its source's first problem; a note where the turn failed. RecipeError where
+    the environment itself does, or has no such problem. What is not replayable reaches outside and is not tried."""
+    notes: list[str] = []
+    found, seen = of_sources(stage, {**stage.data, **stage.eval.sets}), list[EnvironmentConfig]()
+    for name, config in found.items():
+        environment = resolved(config)
+        if config.use in INSPECTED:
+            _check_problems(environment, config.use, problems.get(name, ()))
+        elif environment.replayable and not environment.is_confined and problems.get(name) and config not in seen:
+            seen.append(config)
+            with closing(_host(stage.workers, (str(base), os.getcwd()))) as host:
+                notes += _tried(host, environment, config.use, problems[name][0])
+    return notes
+
+
+def _check_problems(environment: ResolvedEnvironment, use: str, problems: Sequence[Problem]) -> None:
+    """RecipeError for a problem of which a built-in environment makes no world."""
+    for problem in problems:
+        try:
+            environment.make(problem, 0)
+        except ValueError as error:
+            raise RecipeError(f"environment: {use} has no world of problem {problem.id!r}: {error}") from None
+
+
+def _tried(host: Host, environment: ResolvedEnvironment, use: str, problem: Problem) -> list[str]:
+    world = host.world(environment, problem, 0, "trial", 0)
+    for ask in (world.start, partial(world.step, problem.solution or str(problem.answer)), world.end):
+        answer = ask().result()
+        if not isinstance(answer, Broken) and (answer.get("verdict") or {}).get("status") == "error":
+            answer = Broken("error", answer["verdict"]["reason"])
+        if isinstance(answer, Broken) and answer.status == "error":
+            slow = ", or raise workers.deadline" if answer.reason.startswith("timeout") else ""
+            raise RecipeError(
+                f"environment: {use!r} cannot be played on problem {problem.id!r}: {answer.reason}; mend it{slow}"
+            )
+        if isinstance(answer, Broken):
+            return [f"environment: {use!r} fails on a turn that holds the reference of {problem.id!r} "
+                    f"({answer.status}: {answer.reason}); a turn that breaks it scores 0"]  # fmt: skip
+    return []
 
 
 def versions(stage: AnyStageConfig) -> dict[str, dict[str, Any]]:

@@ -126,6 +126,7 @@ def _checked(stage: AnyStageConfig, plan: Plan, before: Mapping[str, Checked], m
     _check_ids(sources)
     if (drawn := curriculum_of(stage)) is not None and not origins(stage):
         drawn.check(sources)
+    notes += environment.try_out(stage, {**sources, **{each.name: each.problems for each in sets}}, plan.base)
     if is_preference(stage):
         require_pairs(stage, sources, notes)
     table, scorers = tables(stage, rewards), scorer_specs.specs_of(stage, rewards, plan.base, before)

@@ -1,12 +1,14 @@
 """Programs and functions of a turn, run and answered; whatever they do, the episode goes on."""
 
 import os
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 from r1lab.environments.host import Host
 from r1lab.environments.resolve import resolve
+from r1lab.environments.tools import Tools
 from r1lab_data import Problem
 
 pytestmark = pytest.mark.sandbox
@@ -100,3 +102,32 @@ def test_hostile_programs_are_contained_and_the_episode_goes_on(play, path):
     hostile, after = play(["python"], f"```python\n{path.read_text()}\n```\n", run("print('alive')"), call_seconds=1.0)
     assert isinstance(hostile["observation"], str) and len(hostile["observation"]) < 25_000
     assert "alive" in after["observation"] or "error" in after["observation"]
+
+
+class CountedCalls:
+    """Means that answer at once, and count."""
+
+    def __init__(self):
+        self.called = []
+
+    def call(self, path, arguments, seed):
+        self.called.append(arguments["x"])
+        done = Future()
+        done.set_result(("error: the call took too long", "timeout") if arguments["x"] == "hang" else ("fine", "ok"))
+        return done
+
+
+@pytest.mark.parametrize(
+    ("turns", "called", "last"),
+    [
+        (["hang"] * 2 + ["a"], ["hang", "hang", "a"], "fine"),
+        (["hang"] * 3 + ["a"], ["hang"] * 3, "error: 3 calls took too long; no function is called any more"),
+        (["a", "hang", "a", "hang", "a"], ["a", "hang", "a", "hang", "a"], "fine"),
+        (["a"] * 9, ["a"] * 9, "fine"),
+    ],
+)
+def test_an_episode_cannot_hang_on_and_on(worlds, turns, called, last):
+    means = CountedCalls()
+    tools = Tools(PROBLEM, 0, ["worlds_of_tests:fails"], means=means)
+    answers = [tools.step(run(f"fails({x!r})")) for x in turns]
+    assert means.called == called and answers[-1].observation == last and not answers[-1].done

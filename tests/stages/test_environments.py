@@ -15,6 +15,8 @@ BASE = {
 }  # fmt: skip
 
 TOOLS = """
+from r1lab.environments.protocol import Turn
+
 def add(a: int, b: int) -> int:
     '''Add.'''
     return a + b
@@ -22,10 +24,44 @@ def add(a: int, b: int) -> int:
 def bare(a):
     '''No hint.'''
 
+async def later(a: int) -> int:
+    '''Add, at some time.'''
+
+class Maze:
+    '''A world; what its settings make of it.'''
+
+    def __init__(self, problem, seed, answer=None, fails="", says=1.0):
+        self.answer, self.fails, self.says = answer, fails, says
+
+    def reset(self):
+        if self.fails == "reset":
+            raise ValueError("no walls")
+
+    def step(self, text):
+        if self.fails == "step":
+            raise ValueError("no such door")
+        return self.answer or Turn("a wall", reward=float("nan") if self.fails == "nan" else 0.0)
+
+    def verdict(self):
+        if self.fails == "verdict":
+            raise ValueError("lost")
+        return self.says
+
+class Outside(Maze):
+    replayable = False
+
+class Later(Maze):
+    async def step(self, text):
+        return Turn("a wall")
+
+class Stops(Maze):
+    stop_after = "</go>"
+
 def eos(a: int) -> int:
     '''A special name.'''
     return a
 """
+MAZE = {"use": "mytools:Maze", "max_turns": 2, "max_observation_tokens": 40}
 PYTHON = {**BASE["data"], "tools": ["python"]}
 
 
@@ -62,7 +98,21 @@ def ready(tmp_path):
         ({"tools": ["mytools:bare"]}, "no type hint for 'a'"),
         ({"tools": ["mytools:add", "mytools:add"]}, "two tools are named 'add'"),
         ({"tools": ["mytools:eos"], "max_new_tokens": 8, "environment": None}, "like a special token"),
-        ({"tools": []}, "must be a list such as"),
+        ({"tools": ["mytools:later"]}, "tools: 'mytools:later' is async or a generator"),
+        ({"tools": ["mytools:Maze"]}, "tools: 'mytools:Maze' is type, not a function"),
+        ({"environment": {**GUESS, "low": 9, "high": 3}}, "low 9 and high 3 must be whole numbers"),
+        ({"environment": {**GUESS, "low": "a"}}, "low 'a' and high 31 must be whole numbers"),
+        ({"environment": GUESS, "data": {"task": "countdown", "size": 4}}, "is no whole number of at most 9 digits"),
+        ({"environment": {**MAZE, "use": "visible_tests"}}, "the answer is no {test_list"),
+        ({"environment": {**MAZE, "use": "mytools:Later"}}, "has an async step"),
+        ({"environment": {**MAZE, "use": "mytools:Stops"}}, "has stop_after '</go>'; give a tuple"),
+        ({"environment": {**MAZE, "answer": "a wall"}}, "returned str from step"),
+        ({"environment": {**MAZE, "fails": "nan"}}, "returned the reward nan"),
+        ({"environment": {**MAZE, "fails": "reset"}}, "on problem 'addition/0': crash: ValueError: no walls"),
+        ({"environment": {**MAZE, "fails": "verdict"}}, "on problem 'addition/0': crash: ValueError: lost"),
+        ({"environment": {**MAZE, "says": "won"}}, "returned 'won'; allowed: Verdict, float, bool, None"),
+        ({"environment": {**MAZE, "says": 2}}, "a score lies in [0, 1]"),
+        ({"tools": []}, "tools: [] must be a list such as"),
         ({"tools": ["mytools:add"], "prompt": {"template": "chat"}}, "chat template has no form for tools"),
         ({"verifier": "environment"}, "verifier: environment asks the environment of 'addition', which has none"),
         ({"verifier": "environment", "tools": ["mytools:add"]}, "which has one without verdict"),
@@ -99,3 +149,20 @@ def test_tools_and_plain_problems_stand_side_by_side(ready):
 def test_frames_let_tools_stand_under_any_template(ready):
     tools = {"use": "tools", "tools": ["mytools:add"], "max_observation_tokens": 60, "frame": "\n{observation}\n"}
     ready(prompt={"template": "chat"}, environment=tools)
+
+
+@pytest.mark.parametrize(
+    ("keys", "note"),
+    [
+        ({}, ""),
+        ({"says": True}, ""),
+        ({"fails": "step"}, "a turn that holds the reference of 'addition/0' (crash: ValueError: no such door)"),
+        ({"use": "mytools:Outside", "fails": "reset"}, ""),  # what reaches outside is not tried
+    ],
+)
+def test_a_world_that_can_be_played_is_tried_and_what_a_turn_breaks_is_noted(ready, keys, note):
+    (stage,) = ready(environment={**MAZE, **keys})
+    assert [each for each in stage.notes if "mytools" in each] == [
+        each for each in stage.notes if note and note in each
+    ]
+    assert any(note in each for each in stage.notes) or not note
