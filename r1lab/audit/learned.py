@@ -69,6 +69,10 @@ class Batch:
         self.waiting: list[tuple[Item, Future[Verdict]]] = []
 
     def submit(self, item: Item) -> Future[Verdict]:
+        is_judge = isinstance(self.spec.config, JudgeScorerConfig)
+        if not item.prompt and (not is_judge or "{prompt}" in self.spec.question):
+            reason = "no prompt, which the scorer reads; name its column: prompt=..."
+            return verification.done(Verdict(None, "error", reason=reason))
         future = LazyVerdict(self)
         self.waiting.append((item, future))
         return future

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ValidationError, field_validator, model_validator
 
-from r1lab.errors import RecipeError
+from r1lab.errors import RecipeError, shown
 from r1lab.recipe.base import RESULT, Config, Finite, Positive, Share
 from r1lab.recipe.data import PromptConfig
 
@@ -132,6 +132,13 @@ def scorer_of(setting: Mapping[str, Any], what: str) -> AnyScorerConfig:
         first = error.errors()[0]
         place = ".".join(map(str, (what, *first["loc"])))
         known = f"; allowed: {', '.join(SCORERS[setting['use']].model_fields)}"
-        is_unknown = first["type"] == "extra_forbidden"
-        told = f"unknown key{known}" if is_unknown else first["msg"].removeprefix("Value error, ")
+        told = first["msg"].replace("Input should be", "must be")
+        if first["type"] == "extra_forbidden":
+            told = f"unknown key{known}"
+        elif first["type"] == "missing":
+            told = f"missing; a {setting['use']} must have it"
+        elif first["type"] == "value_error":
+            told = told.removeprefix("Value error, ")
+        else:
+            told = f"{told}, got {shown(first['input'])}"
         raise RecipeError(f"{place}: {' '.join(told.split())}") from None

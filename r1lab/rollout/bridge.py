@@ -5,10 +5,12 @@ neither decoded nor rendered anew. An observation's content is encoded by itself
 Knows no environment.
 """
 
+import re
 from collections.abc import Sequence
+from itertools import chain, pairwise
 
 from r1lab.records import Ids
-from r1lab.rollout.renderer import PROBE, Renderer
+from r1lab.rollout.renderer import PROBE, Renderer, marks_of
 
 REPLY, OBSERVED = "r1lab-sentinel-reply", "r1lab-sentinel-observed"
 THOUGHT = "r1lab-sentinel-thought"
@@ -38,6 +40,9 @@ class Bridge:
         self.after = renderer.encode(after, bos=False)
         self._encode = renderer.encode
         _refuse_special(self.tokenizer)
+        whole = [mark for mark in marks_of(self.tokenizer) if self._is_whole(mark)]
+        # "<|User|>" of a template whose tokenizer does not call it special; not "<|User" nor "User"
+        self._marks = re.compile("|".join(map(re.escape, whole)) or r"(?!)")
 
     @property
     def least(self) -> int:
@@ -45,10 +50,18 @@ class Bridge:
         return len(self.closes) + len(self.before) + len(self.after) + 1
 
     def content(self, text: str) -> Ids:
-        """What was observed, by itself; a special token written in it is plain text."""
-        return tuple(
-            self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-        )
+        """What was observed, by itself; a special token written in it is plain text, and so is another mark of the
+        template's, which is cut in two."""
+        cuts = [0, *(match.start() + 1 for match in self._marks.finditer(text)), len(text)]
+        return tuple(chain.from_iterable(self._plain(text[start:end]) for start, end in pairwise(cuts)))
+
+    def _plain(self, text: str) -> Ids:
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        return tuple(ids)
+
+    def _is_whole(self, mark: str) -> bool:
+        """Whether the text of a mark is read as its token although special tokens are split."""
+        return len(mark) > 1 and self.tokenizer.convert_tokens_to_ids(mark) in self._plain(mark)
 
     def ids(self, text: str, written: Sequence[int], room: int) -> tuple[Ids, int] | None:
         """Ids behind a turn of the ids `written`, at most `room`, and how many of the content were cut out of its

@@ -6,16 +6,19 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from r1lab.engines.server.client import Gone, ServerRefusal, Wire
-from r1lab.errors import RunError
+from r1lab.errors import RecipeError, RunError
 from r1lab.policy import models
 from r1lab.policy.frozen import FrozenModel
 from r1lab.recipe.data import PromptConfig
 from r1lab.recipe.scorers import JudgeScorerConfig
 from r1lab.records import Ids
-from r1lab.rollout.renderer import renderer_of
+from r1lab.rollout.renderer import Renderer, marks_of, renderer_of
 from r1lab.rollout.reward import Said
 from r1lab_data import Problem
 from r1lab_data.overlap import prompt_text
@@ -33,10 +36,12 @@ class LocalOptions:
     """The options' probabilities by the model's own weights: of all tokens of an option."""
 
     def __init__(self, config: JudgeScorerConfig, location: str):
+        """RecipeError for a model that writes no text, or options that it cannot tell apart."""
+        models.check(location)
         self.options, self.model = [*config.options], FrozenModel(location, "float32")
-        prompt = PromptConfig(template="chat") if config.chat else PromptConfig(format="{prompt}")
-        self.renderer = renderer_of(self.model.tokenizer, prompt, None)
-        self.special_tokens = [str(token) for token in self.model.tokenizer.all_special_tokens]
+        check_options(self.model.tokenizer, config, "judge")
+        self.renderer = _renderer(self.model.tokenizer, config)
+        self.special_tokens = marks_of(self.model.tokenizer)
         self.limit = models.context_length(models.load_config(location)) or math.inf
 
     @property
@@ -58,9 +63,31 @@ class LocalOptions:
 
     def _read(self, text: str) -> tuple[Ids, list[Ids]]:
         """Ids of the question, and of each option without its end."""
-        problem = Problem("judged", text, "")
-        given = [self.renderer.render_solution(replace(problem, solution=option))[:-1] for option in self.options]
-        return self.renderer.render(problem), given
+        return self.renderer.render(Problem("judged", text, "")), _option_ids(self.renderer, self.options, text)
+
+
+def _renderer(tokenizer: PreTrainedTokenizerBase, config: JudgeScorerConfig) -> Renderer:
+    """What writes a question as the judge reads it."""
+    return renderer_of(
+        tokenizer, PromptConfig(template="chat") if config.chat else PromptConfig(format="{prompt}"), None
+    )
+
+
+def _option_ids(renderer: Renderer, options: Iterable[str], text: str) -> list[Ids]:
+    """Ids of each option behind a question, without its end."""
+    problem = Problem("judged", text, "")
+    return [renderer.render_solution(replace(problem, solution=option))[:-1] for option in options]
+
+
+def check_options(tokenizer: PreTrainedTokenizerBase, config: JudgeScorerConfig, where: str) -> None:
+    """RecipeError where the tokens of one option begin another, which could then never be the more probable one."""
+    ids = dict(zip(config.options, _option_ids(_renderer(tokenizer, config), config.options, "?")))
+    for option, other in permutations(ids, 2):
+        if ids[other][: len(ids[option])] == ids[option]:
+            raise RecipeError(
+                f"{where}.options: {other!r} begins with the tokens of {option!r} and is never the more probable one; "
+                "take options that begin otherwise, as {yes: 1, no: 0}"
+            )
 
 
 class ServedOptions:

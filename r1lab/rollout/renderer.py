@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from r1lab.engines.text import CompletionText, Ending
+from r1lab.engines.text import TAGS, CompletionText, Ending
 from r1lab.errors import RecipeError
 from r1lab.recipe.data import PromptConfig
 from r1lab.records import Role
@@ -173,9 +173,12 @@ class Renderer:
         if length + max_new_tokens + observed <= self.context:
             return None
         also = f" and max_observation_tokens {observed}" if observed else ""
+        told, spare = remedy(self.context - length - observed), self.context - length - max_new_tokens
+        if observed and spare > 0:
+            told = f"lower environment.max_observation_tokens to at most {spare}"
         return (
             f"problem {problem.id} renders to {length} tokens, which with max_new_tokens {max_new_tokens}{also} exceed "
-            f"the context of {self.context}; {remedy(self.context - length - observed)} or {DROP}"
+            f"the context of {self.context}; {told} or {DROP}"
         )
 
     @cached_property
@@ -314,6 +317,16 @@ def added_bos(tokenizer) -> int | None:
     """The BOS id where the tokenizer puts one in front of a text by itself, else None."""
     bos = tokenizer.bos_token_id
     return bos if bos is not None and tokenizer("a")["input_ids"][:1] == [bos] else None
+
+
+def marks_of(tokenizer) -> list[str]:
+    """Texts that are tokens of their own by which what is written could end its turn or take another, longest first:
+    special tokens, also those that have no name, and what else the chat template writes, but for thinking tags."""
+    template, marks = str(tokenizer.chat_template or ""), {str(token) for token in tokenizer.all_special_tokens}
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special or (token.content.strip() and token.content in template and token.content not in TAGS):
+            marks.add(token.content)
+    return sorted(filter(None, marks), key=len, reverse=True)
 
 
 def remedy(room: int) -> str:

@@ -22,7 +22,7 @@ from r1lab.recipe.scorers import JudgeScorerConfig, RewardModelScorerConfig
 from r1lab.records import Rollout
 from r1lab.rollout.judges import Judge, plain_text
 from r1lab.rollout.labelled import step_ids
-from r1lab.rollout.renderer import renderer_of
+from r1lab.rollout.renderer import marks_of, renderer_of
 from r1lab.rollout.reward import Said, ScorerSpec
 from r1lab.rollout.verification import item_of
 from r1lab_data import Problem
@@ -188,7 +188,7 @@ class ScorersReader:
         own = min(tokenizer.model_max_length, MAX_CONTEXT)  # a huge number where the tokenizer does not know
         self.limit = min(own, models.context_length(config) or MAX_CONTEXT)
         self.renderer = renderer_of(tokenizer, prompt, self.limit)
-        self.special_tokens = [str(token) for token in tokenizer.all_special_tokens]
+        self.special_tokens = marks_of(tokenizer)
         self.is_encoder = tokenizer.sep_token_id is not None
         if not self.is_encoder and self.renderer.turn_end is None:
             raise RecipeError("the scorer's tokenizer has no token that ends a text; set its eos_token")

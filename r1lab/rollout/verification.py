@@ -14,6 +14,7 @@ from r1lab.errors import RecipeError, RunError
 from r1lab.recipe import WorkersConfig
 from r1lab.recipe.base import Use, digest
 from r1lab.recipe.load import parse_yaml
+from r1lab.recipe.scorers import is_scorer
 from r1lab.records import Rollout
 from r1lab.seeds import derive
 from r1lab_data import Problem
@@ -56,11 +57,22 @@ def resolve(specs: Iterable[Use]) -> dict[str, verifiers.Resolved]:
     """The run's table of verifiers. RecipeError for one that does not import or is of neither form."""
     table = {}
     for spec in specs:
+        _refuse_scorer(spec)
         try:
             table[key_of(spec)] = verifiers.resolve(spec)
         except ValueError as error:
             raise RecipeError(f"verifier: {str(error).removeprefix('verifier ')}") from None
     return table
+
+
+def _refuse_scorer(spec: object) -> None:
+    """RecipeError for a learned scorer in a verifier's place, where worker processes would run it."""
+    if is_scorer(spec):
+        assert isinstance(spec, Mapping)  # so is each that names a scorer
+        raise RecipeError(
+            f"verifier: {spec['use']} is a learned scorer, a part of a reward (reward: {{NAME: {{use: {spec['use']}, "
+            "...}}); in a verifier's place r1lab verify and r1lab audit CASES take one, nothing else does"
+        )
 
 
 def version_of(resolved: verifiers.Resolved) -> dict:
@@ -127,7 +139,7 @@ class Verification:
         asked = {name: use.key or problem.verifier for name, use in self.uses[problem.source].items()
                  if use.takes(rollout)}  # fmt: skip
         if (failure := rollout.failure) is not None:
-            return {name: done(failure) for name, key in asked.items() if key}
+            return {name: done(failure) for name in asked}  # also where the problem has no verifier: nobody else tells
         return {name: self.pool.submit(item, key, problem.solution) for name, key in asked.items() if key}
 
     def close(self) -> None:
@@ -146,6 +158,7 @@ def resolve_one(verifier: Use, settings: Mapping[str, object] = {}) -> verifiers
     spec = parse_yaml(verifier, "verifier") if isinstance(verifier, str) and verifier.startswith("{") else verifier
     if settings:
         spec = {**(spec if isinstance(spec, dict) else {"use": spec}), **settings}
+    _refuse_scorer(spec)
     try:
         return verifiers.resolve(spec, [str(Path.cwd())])
     except ValueError as error:
@@ -235,5 +248,7 @@ def _finished(what: T, futures: list[Future[Verdict]]) -> tuple[T, list[Verdict]
 def _verdict(future: Future[Verdict]) -> Verdict:
     try:
         return future.result()
+    except (RecipeError, RunError):  # of a learned scorer, whose server or model is not there
+        raise
     except Exception as error:  # an item that no worker can be sent: nested too deeply to be pickled
         return Verdict(None, "error", reason=f"it cannot be sent to a worker: {type(error).__name__}: {error}"[:500])

@@ -26,9 +26,10 @@ from r1lab.recipe.eval import EvalStageConfig
 from r1lab.recipe.load import Plan
 from r1lab.recipe.reject import DatasetStageConfig
 from r1lab.recipe.scorers import JudgeScorerConfig
-from r1lab.rollout import environment, labelled, scorer_specs, sft, verification
+from r1lab.rollout import environment, judges, labelled, scorer_specs, sft, verification
 from r1lab.rollout.problems import fitting
 from r1lab.rollout.renderer import Renderer, renderer_of
+from r1lab.rollout.reward import ScorerSpec
 from r1lab.rollout.scorers import ScorersReader
 from r1lab.stages import dataset
 from r1lab.stages.check import Checked, check, key_of, lacking, of_stage, origins
@@ -108,20 +109,18 @@ def _ready(checked: Checked, before: Mapping[str, Ready], missing: list[str] | N
         raise RecipeError(
             f"stop.max_tokens: {stage.stop.max_tokens} does not pay for one problem, which may cost {int(longest)}"
         )
-    _check_scorers(checked, before)
+    _check_scorers(checked, before, tokenizer)
     of_engine = factory.notes(stage.engine, stage.prompts_per_step) if isinstance(stage, SamplingStageConfig) else ()
     known = {**vars(checked), "notes": (*renderer.notes, *found, *checked.notes, *of_engine)}
     return Ready(**known, tokenizer=tokenizer, renderer=renderer, steps=steps, longest_cost=longest)
 
 
-def _check_scorers(checked: Checked, before: Mapping[str, Ready]) -> None:
-    """RecipeError for a part whose model is no scorer, or reads less than what a completion may be."""
+def _check_scorers(checked: Checked, before: Mapping[str, Ready], tokenizer: PreTrainedTokenizerBase | None) -> None:
+    """RecipeError for a part whose model is no scorer, or reads less than what a completion may be; `tokenizer` is of
+    the model that is rewarded."""
     for spec in checked.scorers.values():
-        if isinstance(spec.config, JudgeScorerConfig) and spec.location is not None:
-            try:
-                models.check(spec.location)
-            except RecipeError as error:
-                raise RecipeError(f"judge: {str(error).removeprefix('model: ')}") from None
+        if isinstance(spec.config, JudgeScorerConfig) and spec.config.server is None:
+            _check_judge(spec, spec.config, before, tokenizer)
     for name, reward in checked.rewards.items():
         for part, config in reward.learned.items():
             if isinstance(config, JudgeScorerConfig):
@@ -139,6 +138,21 @@ def _check_scorers(checked: Checked, before: Mapping[str, Ready]) -> None:
                 raise RecipeError(f"{where}: {str(error).removeprefix('model: ')}") from None
 
 
+def _check_judge(
+    spec: ScorerSpec, config: JudgeScorerConfig, before: Mapping[str, Ready], tokenizer: PreTrainedTokenizerBase | None
+) -> None:
+    """RecipeError for a judge that is no language model, or cannot tell its options apart."""
+    tokenizer = before[config.stage].tokenizer if config.stage is not None else tokenizer
+    if spec.location is not None:
+        try:
+            models.check(spec.location)
+        except RecipeError as error:
+            raise RecipeError(f"judge: {str(error).removeprefix('model: ')}") from None
+        tokenizer = models.load_tokenizer(spec.location)
+    if tokenizer is not None:
+        judges.check_options(tokenizer, config, "judge")
+
+
 def _check_fits(problems: Sequence[Problem], misfit: Callable[[Problem, int], str | None], max_new_tokens: int) -> None:
     for problem in problems:
         if reason := misfit(problem, max_new_tokens):
@@ -149,7 +163,10 @@ def _reference_context(checked: Checked, tokenizer: PreTrainedTokenizerBase, bef
     """The context of the stage's reference, where it names one. RecipeError for one that reads other tokens."""
     location, named = checked.reference, getattr(checked.stage, "reference", None)
     if location is not None:
-        models.check(location)
+        try:
+            models.check(location)
+        except RecipeError as error:
+            raise RecipeError(f"reference: {str(error).removeprefix('model: ')}") from None
         own, context = models.load_tokenizer(location), models.context_length(models.load_config(location))
     elif named is not None:
         own, context = before[named.stage].tokenizer, before[named.stage].renderer.context

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from r1lab.objective.group import Again, All, Drop, Keep
 from r1lab.records import Group, Ids, Request, Scored, Settled
 from r1lab.rollout.judges import filled
-from r1lab.rollout.renderer import Renderer
+from r1lab.rollout.renderer import Renderer, marks_of
 from r1lab.seeds import derive
 from r1lab_data import Problem
 from r1lab_data.overlap import prompt_text
@@ -59,7 +59,7 @@ class Revise(All):
         text = self.questions.critique
         if index >= size:
             text, parts["critique"] = self.questions.revision, members[index].rollout.text
-        prompt_ids = self._ids(filled(text, self.renderer.tokenizer.all_special_tokens, **parts))
+        prompt_ids = self._ids(filled(text, marks_of(self.renderer.tokenizer), **parts))
         if self.renderer.context and len(prompt_ids) + first.sampling.max_new_tokens > self.renderer.context:
             return None
         seed = derive(self.seed, first.id.purpose, first.id.draw, index + size)

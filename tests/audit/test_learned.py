@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 from r1lab import embedded
 from r1lab.audit.audit import audit
 from r1lab.audit.verify import verify
-from r1lab.errors import RecipeError
+from r1lab.errors import RecipeError, RunError
 from r1lab.policy import classifier, models
 
 ROWS = [{"prompt": "1+1", "completion": said, "expected": said == "2"} for said in ("2", "3", "22", "")]
@@ -76,6 +76,27 @@ def test_what_is_no_scorer_is_refused_in_one_line(rows, tmp_path):
     ):
         with pytest.raises(RecipeError, match=told):
             verify(Path(rows(*ROWS)), spec, out=tmp_path / "out.jsonl")
+
+
+def test_a_row_without_a_prompt_is_an_error_where_the_prompt_is_read(folder, rows, tmp_path):
+    (tmp_path / "q.txt").write_text("{completion}\nRight?")
+    judge = {"use": "judge", "path": "embedded", "prompt": str(tmp_path / "q.txt"), "options": {"yes": 1, "no": 0}}
+    for spec, told in (({"use": "reward_model", "path": folder}, "no prompt, which the scorer reads"), (judge, "")):
+        verify(Path(rows({"completion": "2"}, {"prompt": "", "completion": "2"})), spec, out=tmp_path / "out.jsonl")
+        judged = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert all(told in row["reason"] and ("no prompt" in row["reason"]) == bool(told) for row in judged)
+
+
+def test_a_judge_that_cannot_be_asked_is_one_line(folder, rows, tmp_path):
+    (tmp_path / "q.txt").write_text("{prompt} {completion}\nRight?")
+    judge = {"use": "judge", "prompt": str(tmp_path / "q.txt"), "options": {"yes": 1, "no": 0}}
+    for more, kind, told in (
+        ({"path": folder}, RecipeError, "verifier: .* is a reward model"),
+        ({"path": "embedded", "options": {"1": 1, "12": 0}}, RecipeError, "'12' begins with the tokens of '1'"),
+        ({"server": "http://127.0.0.1:9", "model": "m"}, RunError, "nothing listens there"),
+    ):
+        with pytest.raises(kind, match=told):
+            verify(Path(rows(*ROWS)), judge | more, out=tmp_path / "out.jsonl")
 
 
 def test_a_classifier_of_several_labels_needs_one_named(rows, tmp_path):

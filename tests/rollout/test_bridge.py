@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 
 from r1lab import embedded
 from r1lab.rollout.bridge import Bridge, rewrites_turns
-from r1lab.rollout.renderer import Renderer
+from r1lab.rollout.judges import plain_text
+from r1lab.rollout.renderer import Renderer, marks_of
 from r1lab_data import Problem
 
 SPEC = importlib.util.spec_from_file_location("chat_templates", Path(__file__).with_name("chat_templates.py"))
@@ -122,6 +123,41 @@ def test_where_not_even_a_token_fits_there_is_no_bridge(plain):
 def test_a_frame_holds_its_place_once(plain, frame):
     with pytest.raises(ValueError, match="exactly once"):
         Bridge(plain, "user", frame)
+
+
+@pytest.fixture(scope="module")
+def marked():
+    """A tokenizer whose template writes a mark that it does not call special, as DeepSeek's does, and has a special
+    token without a name, as Llama 3's has."""
+    tokenizer = AutoTokenizer.from_pretrained(embedded.path())
+    more = [("<|User|>", False), ("<|head|>", True), ("<think>", False), ("add", False), ("\n\n", False)]
+    tokenizer.add_tokens([AddedToken(text, special=is_special) for text, is_special in more])
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|User|>' if m.role == 'user' else '<|head|>' }}{{ m.content }}\n\n"
+        "{% if m.role != 'user' %}{{ '<think>' + eos_token }}{% endif %}{% endfor %}"
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<|User|>", "a<|User|>b", "<|User|><|User|>", "<|Us<|User|>er|>", "<|head|>", "<eos>x<|User|>", "<<|User|>"],
+)
+def test_no_mark_of_a_template_is_made_of_what_was_observed(marked, text):
+    ids = Bridge(Renderer(marked, template="chat")).content(text)
+    marks = {marked.convert_tokens_to_ids(mark) for mark in ("<|User|>", "<|head|>", "<eos>")}
+    assert not marks & set(ids) and marked.decode(ids) == text
+
+
+@pytest.mark.parametrize("text", ["", "a", "add", "\n\n", "<think>", "<|User", "User|>", "<|user|>"])
+def test_other_tokens_of_an_observation_stay_whole(marked, text):
+    plain = marked(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert Bridge(Renderer(marked, template="chat")).content(text) == tuple(plain)
+
+
+def test_marks_are_special_tokens_and_what_the_template_writes(marked):
+    assert set(marks_of(marked)) == {"<eos>", "<pad>", "<unk>", "<|head|>", "<|User|>"}
+    assert plain_text("a<|head|>b<|User|>c<think>d\n\n", marks_of(marked)) == "a b c<think>d\n\n"
 
 
 def test_a_tokenizer_that_cannot_write_special_tokens_as_text_is_refused(plain):

@@ -115,6 +115,28 @@ def test_a_judge_weighs_its_options_by_their_probabilities():
         assert weight == pytest.approx(math.exp(sum(logps[at, token].item() for at, token in enumerate(ids))), rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("yes", "yes, so"), "'yes, so' begins with the tokens of 'yes'"),
+        (("12", "1", "3"), "'12' begins with the tokens of '1'"),
+        (("A", "A "), "begins with the tokens of"),
+        (("yes", "no"), ""),
+        (("A", "B"), ""),
+        (("great", "grim"), ""),  # they share what they begin with, and neither is the other's beginning
+        (("on", "no"), ""),
+        (("1", "21"), ""),
+    ],
+)
+def test_no_option_of_a_judge_begins_another(options, told):
+    tokenizer = models.load_tokenizer(str(embedded.path()))
+    config = JudgeScorerConfig(prompt="f", options={option: float(not place) for place, option in enumerate(options)})
+    if not told:
+        return judges.check_options(tokenizer, config, "judge")
+    with pytest.raises(RecipeError, match=told):
+        judges.check_options(tokenizer, config, "judge")
+
+
 def test_what_a_judge_is_asked_is_filled_in_once_and_spells_no_special_token():
     made = judge()
     text = judges.filled(made.question, made.model.special_tokens, prompt="{completion}", completion="{prompt}<eos>{x}")

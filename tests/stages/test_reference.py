@@ -98,6 +98,14 @@ def test_a_teacher_with_another_tokenizer_is_refused(tmp_path):
         train(tmp_path / "run", reference=str(folder))
 
 
+def test_a_reward_model_is_no_reference(tmp_path):
+    folder = shutil.copytree(embedded.path(), tmp_path / "scores")
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["LlamaForSequenceClassification"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RecipeError, match=r"reference: '.*scores' is a reward model"):
+        train(tmp_path / "run", reference=str(folder))
+
+
 def test_stages_that_make_no_policy_are_no_reference(tmp_path):
     stages = [{"kind": "reject", "name": "kept", "steps": 1}, {"kind": "rl", "reference": {"stage": "kept"}, **DISTILL}]
     knobs = {key: value for key, value in RL.items() if key != "learning_rate"}
