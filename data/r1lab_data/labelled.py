@@ -215,8 +215,8 @@ def _steps(row: dict, readers: Mapping[str, Reader]) -> tuple[Any, Labelled]:
     labels: Any = readers["labels"](row)
     if not isinstance(labels, list | tuple) or len(labels) != len(steps):
         raise Unusable(f"labels is {shown(labels)}, and there are {len(steps)} steps; one 0 or 1 for each is needed")
-    texts = _at_ends(list(steps), whole) if isinstance(steps[0], int) else _texts(steps, whole)
-    marks = tuple(_label(label, f"the label of step {number}") for number, label in enumerate(labels, 1))
+    texts = _at_ends(list(steps), whole) if isinstance(steps[0], int | float) else _texts(steps, whole)
+    marks = tuple(_label(label, f"step {number}: label") for number, label in enumerate(labels, 1))
     return _prompt(row, readers), Labelled("steps", (texts,), (marks,))
 
 
@@ -241,8 +241,8 @@ def _at_ends(ends: list[Any], whole: str | None) -> tuple[str, ...]:
     )
     if not is_rising or ends[-1] != len(whole):
         raise Unusable(
-            f"the steps do not cover the completion: they end at {shown(ends)}, which must rise from above 0 to its "
-            f"{len(whole)} characters"
+            f"the steps do not cover the completion: they end at {shown(ends)}, which must rise in whole "
+            f"numbers from above 0 to its {len(whole)} characters"
         )
     return tuple(whole[before:end] for before, end in pairwise([0, *ends]))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from r1lab import plugin
+from r1lab.errors import RecipeError
 from r1lab.objective import build, filled
 from r1lab.objective.advantage import ADVANTAGES
 from r1lab.objective.aggregate import AGGREGATES
@@ -17,6 +18,7 @@ from r1lab.objective.presets import COMMON, OUT, PRESETS
 from r1lab.objective.rules import GROUPS
 from r1lab.objective.weight import WEIGHTS
 from r1lab.recipe import ObjectiveConfig
+from r1lab.recipe.load import shipped_names
 from r1lab.records import Role
 
 TABLES = {
@@ -42,6 +44,10 @@ def explain(name: str) -> str:
     """
     if name in OUT:
         return f"{name}  ({OUT[name][0]})\n  not here: {OUT[name][1]}"
+    if name not in PRESETS and name in shipped_names():
+        raise RecipeError(
+            f"methods: {name!r} is a recipe, not a preset; r1lab train {name} --dry-run says what it does"
+        )
     preset = plugin.find(PRESETS, name, "methods")
     fields, default = {**COMMON, **preset.fields}, {**COMMON, **PRESETS["default"].fields}
     lines = [f"{name}  ({preset.paper})", f"  {preset.formula}", "", "objective:  (* differs from the default)"]

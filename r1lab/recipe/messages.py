@@ -92,7 +92,10 @@ def faults(
             owner = next((each for each in options(kind) if is_config(each)), model)
             unknown += unknown_keys(".".join([*place, str(fault["loc"][-1])]), fault["input"], keys(owner), models)
         elif fault["type"] == "missing":
-            wrong.append(f"{where}: missing; every stage needs it, such as data: {{path: problems.jsonl}}")
+            needs = (
+                "every stage needs it, such as data: {path: problems.jsonl}" if where == "data" else "it must be given"
+            )
+            wrong.append(f"{where}: missing; {needs}")
         elif fault["type"] == "value_error":
             message = fault["msg"].removeprefix("Value error, ")
             wrong.append(f"{where}: {message}" if where else message)

@@ -59,31 +59,41 @@ KINDS = {
 
 
 def plain(row: Demonstration | RatedProblem | Pair, *, versions: Mapping[str, str], **shared: str) -> dict[str, Any]:
-    """A row of any kind as plain data."""
+    """A row of any kind as plain data; `shared` is model, recipe and stage."""
     if isinstance(row, Demonstration):
         return row_of(row.draw, row.member, versions=versions, **shared)
-    problem = row.problem if isinstance(row, RatedProblem) else row.draw.problem
-    about = {"problem": problem.id, "source": problem.source, "meta": dict(problem.meta), "verifier": problem.verifier}
-    about["verifier_version"] = versions.get(problem.verifier, "")
-    if isinstance(row, RatedProblem):
-        solution = {} if problem.solution is None else {"solution": problem.solution}
-        told = {"pass_rate": row.pass_rate, "judged": row.judged}
-        return {
-            "id": problem.id,
-            "prompt": problem.prompt,
-            "answer": problem.answer,
-            **solution,
-            **about,
-            **told,
-            **shared,
-        }
+    made = _rated if isinstance(row, RatedProblem) else _paired
+    return made(row, versions) | shared
+
+
+def _origin(problem: Problem, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Where a row's problem is from."""
+    return {
+        "problem": problem.id,
+        "source": problem.source,
+        "meta": dict(problem.meta),
+        "verifier": problem.verifier,
+        "verifier_version": versions.get(problem.verifier, ""),
+    }
+
+
+def _rated(row: RatedProblem, versions: Mapping[str, str]) -> dict[str, Any]:
+    problem = row.problem
+    solution = {} if problem.solution is None else {"solution": problem.solution}
+    asked = {"id": problem.id, "prompt": problem.prompt, "answer": problem.answer, **solution}
+    return {**asked, **_origin(problem, versions), "pass_rate": row.pass_rate, "judged": row.judged}
+
+
+def _paired(row: Pair, versions: Mapping[str, str]) -> dict[str, Any]:
+    problem = row.draw.problem
     texts = {"chosen": row.chosen.rollout.text, "rejected": row.rejected.rollout.text}
     requests = {name: getattr(row, name).rollout.request for name in texts}
     where = {f"{name}_index": request.id.index for name, request in requests.items()}
     where |= {f"{name}_seed": request.seed for name, request in requests.items()}
     name = f"{problem.id}@{row.draw.number}.{where['chosen_index']}.{where['rejected_index']}"
     sampling = {"draw": row.draw.number, "temperature": requests["chosen"].sampling.temperature}
-    return {"id": name, "prompt": problem.prompt, **texts, **about, **row.told, **where, **sampling, **shared}
+    asked = {"id": name, "prompt": problem.prompt, **texts}
+    return {**asked, **_origin(problem, versions), **row.told, **where, **sampling}
 
 
 def row_of(draw: Draw, member: Scored, *, versions: Mapping[str, str], **shared: str) -> dict[str, Any]:
@@ -95,11 +105,7 @@ def row_of(draw: Draw, member: Scored, *, versions: Mapping[str, str], **shared:
         "prompt": problem.prompt,
         "answer": problem.answer,
         "solution": _demonstration(rollout),
-        "problem": problem.id,
-        "source": problem.source,
-        "meta": dict(problem.meta),
-        "verifier": problem.verifier,
-        "verifier_version": versions.get(problem.verifier, ""),
+        **_origin(problem, versions),
         **{name: getattr(verdict, name, None) for name in ("score", "status", "extracted")},
         "num_tokens": rollout.num_sampled,
         "seed": request.seed,

@@ -90,13 +90,16 @@ def _problem(ready_stage: Ready, plan: Plan) -> Iterator[str]:
         yield from _quoted(problem.solution or "")
     else:
         yield f"its reference: {_line(str(problem.answer))}"
-        said = _verdict(ready_stage, problem, plan) if problem.verifier else "none, for it has no verifier"
-        yield f"verdict on the reference: {said}"
+        yield f"verdict on the reference: {_verdict(ready_stage, problem, plan)}"
 
 
 def _verdict(ready_stage: Ready, problem: Problem, plan: Plan) -> str:
     """What the problem's verifier says of its solution or, where there is none, of an answer made of the reference."""
+    if not problem.verifier:
+        return "none, for it has no verifier"
     key = problem.verifier.partition("#")[0]
+    if key == "environment":
+        return "none, for its environment judges what is played"
     table = verification.reference_table({key: ready_stage.table[problem.verifier]})
     try:
         with verification.opened_pool(table, ready_stage.stage.workers, plan.base) as pool:
@@ -180,7 +183,14 @@ def _written(value: Any) -> str:
     """A value as a command line takes it."""
     if isinstance(value, str):
         return repr(value) if re.search(r"\s", value) or not value else value  # "Q: {prompt}", ""; not "local"
-    return json.dumps(value, default=str)
+    return json.dumps(_with_words(value), default=str)
+
+
+def _with_words(value: Any) -> Any:
+    """The value with the keys `yes` and `no`, which YAML without quotes reads as truth values, as they were written."""
+    if isinstance(value, dict):
+        return {{True: "yes", False: "no"}.get(key, key): _with_words(each) for key, each in value.items()}
+    return value
 
 
 def _warnings(ready_stage: Ready) -> Iterator[str]:

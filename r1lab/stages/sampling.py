@@ -163,10 +163,7 @@ def hand_on(ready: Ready, selection: Selection, *, run: RunFolder, model: str, l
             f"stage {stage.name}: the budget left nothing to sample; raise stop.max_tokens or spend less before"
         )
     if not selection.rows:
-        raise RunError(
-            f"stage {stage.name}: {selection.why_empty()}; loosen it with another out=, sample more, or start from a "
-            "better model"
-        )
+        raise RunError(f"stage {stage.name}: {selection.why_empty()}; {selection.remedy}")
     versions = {key: version_of(resolved)["source"] for key, resolved in ready.table.items()}
     shared = {"model": model, "recipe": run.manifest["hash"], "stage": stage.name}
     record = {"goal": goal_of(stage), "ledger": ledger.state_dict(), "metrics": size}

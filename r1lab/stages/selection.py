@@ -65,6 +65,8 @@ class Selection:
 
     filters: ClassVar[dict[str, str]]
     what: ClassVar[str] = "completions"
+    remedy: ClassVar[str] = "loosen it with another out=, sample more, or start from a better model"
+    """What to do where nothing is left."""
 
     def __init__(self, keep: KeepConfig, members: Members = lambda settled: settled.drawn.members):
         self.keep, self.members = keep, members
@@ -200,6 +202,7 @@ class JudgedPairs(Selection):
         "tie": "were ties: not the same one is preferred in both orders",
     }
     what = "pairs"
+    remedy = "with another out=, name another judge, ask it in other words or by other options, or sample more"
 
     def __init__(
         self, *arguments, preferences: Callable[[Draw, Scored, Scored], tuple[float, float, str] | None], **more

@@ -106,7 +106,7 @@ def test_columns_name_others_and_paths(rows):
         (COMPLETION | {"label": "good"}, "label 'good' is neither 0 nor 1"),
         (COMPLETION | {"completion": ""}, "no completion"),
         (STEPS | {"labels": [True]}, "there are 2 steps"),
-        (STEPS | {"labels": [True, 3]}, "the label of step 2 3 is neither 0 nor 1"),
+        (STEPS | {"labels": [True, 3]}, "step 2: label 3 is neither 0 nor 1"),
         (STEPS | {"completions": []}, "a list of texts is needed"),
         (STEPS | {"completions": ["one", ""]}, "no text of step 2"),
         (STEPS | {"completion": "one\ntwo\nthree"}, "the steps do not cover the completion"),

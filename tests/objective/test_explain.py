@@ -31,6 +31,11 @@ def test_needs_are_those_of_the_objective():
     assert "a value head" in explain.explain("ppo") and "two-phase head" in explain.explain("gspo")
     assert "a solution of every problem" in explain.explain("luffy") and "kind sft" in explain.explain("dft")
     assert "soft_overlong" in explain.explain("dapo")
+
+
+def test_a_recipes_name_is_told_to_be_one():
+    with pytest.raises(RecipeError, match="'rlhf' is a recipe, not a preset; r1lab train rlhf --dry-run"):
+        explain.explain("rlhf")
     assert "a solution of every problem" in explain.explain("relift")
 
 

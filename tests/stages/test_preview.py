@@ -104,6 +104,12 @@ def test_differences_are_such_as_a_command_line_takes():
     assert not list(differences(load.resolve({"data": {"task": "addition"}, "steps": 1}).stages[0]))
 
 
+def test_yes_and_no_stay_words():
+    (judge,) = load.parse_yaml("[{use: judge, prompt: f, options: {yes: 1, no: 0}}]", "reward")
+    made = list(differences(load.resolve({"data": {"task": "addition"}, "steps": 1, "reward": {"j": judge}}).stages[0]))
+    assert made == ['reward={"j": {"use": "judge", "prompt": "f", "options": {"yes": 1, "no": 0}}}']
+
+
 GRPO = "A = (r - mean) / std; clip 0.2; mean of each sequence; 0.04 k3"
 
 
