@@ -14,6 +14,7 @@ from r1lab.errors import RecipeError
 from r1lab.recipe import AnyStageConfig
 from r1lab.recipe.base import Config, kind_of
 from r1lab.recipe.messages import allowed, is_config, options, whole
+from r1lab.recipe.scorers import SCORERS
 from r1lab_data.names import did_you_mean
 
 WIDTH = 100
@@ -33,17 +34,32 @@ def explain(key: str) -> str:
             found.setdefault(_told(path, model, field), []).append(stage_kind)
     here, _, note = said.partition("; ")
     lines = [f"{key}: {here}" + f" ({note})" * bool(note)] if said else []
+    lines += [_kinds()[key]] if key in _kinds() else []
     lines += [told.replace("\n", f"  (stages of kind {', '.join(kinds)})\n", 1) for told, kinds in found.items()]
     if lines:
         return "\n".join(lines)
-    raise RecipeError(f"--explain: {key!r} is no key{did_you_mean(key, sorted(named))}")
+    raise RecipeError(f"--explain: {key!r} is no key{did_you_mean(key, sorted(named | _kinds().keys()))}")
 
 
 @cache
 def _knobs() -> tuple[tuple[str, type[Config], str, str], ...]:
-    """(path, model, field, kind of stage) of every knob of every kind of stage."""
+    """(path, model, field, kind of stage) of every knob of a stage, and of the learned parts of its reward."""
     stages = get_args(AnyStageConfig)
-    return tuple((*found, stage.model_fields["kind"].default) for stage in stages for found in _below("", stage))
+    of_stages = [(*found, stage.model_fields["kind"].default) for stage in stages for found in _below("", stage)]
+    of_parts = [(*found, "rl") for scorer in SCORERS.values() for found in _below("reward.<name>.", scorer)]
+    return (*of_stages, *of_parts)
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    """What each kind of stage, and of learned part of a reward, is."""
+    stages = {stage.model_fields["kind"].default: stage for stage in get_args(AnyStageConfig)}
+    told: dict[str, str] = {}
+    for what, models in (("kind", stages), ("reward.<name>.use", SCORERS)):
+        for name, model in models.items():
+            line = f"{what}: {name}\n  {' '.join((model.__doc__ or '').split())}"
+            told[name] = f"{told[name]}\n{line}" if name in told else line
+    return told
 
 
 def _below(above: str, model: type[Config]) -> Iterator[tuple[str, type[Config], str]]:

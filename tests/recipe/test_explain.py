@@ -43,6 +43,23 @@ def test_what_has_no_key_here_says_why_and_a_misspelt_one_gets_the_nearest():
         explain("")
 
 
+@pytest.mark.parametrize(
+    ("key", "lines"),
+    [
+        ("sft", ["kind: sft"]),
+        ("reject", ["kind: reject"]),
+        ("reward_model", ["reward_model: verifier (", "kind: reward_model", "reward.<name>.use: reward_model"]),
+        ("judge", ["kind: judge", "reward.<name>.use: judge", "judge  (stages of kind judge)"]),
+        ("combine", ["reward.<name>.combine  (stages of kind rl)"]),
+        ("soft", ["judge.soft  (stages of kind judge)", "reward.<name>.soft  (stages of kind rl)"]),
+    ],
+)
+def test_a_kind_of_stage_and_the_keys_of_a_learned_part_are_explained(key, lines):
+    text = explain(key)
+    found = [next((at for at, line in enumerate(text.split("\n")) if line.startswith(each)), -1) for each in lines]
+    assert found == sorted(found) and found[0] == 0 and -1 not in found
+
+
 def test_every_name_of_others_is_explained_in_lines_of_text():
     for key in foreign.KEYS | foreign.PATHS:
         text = explain(key)
