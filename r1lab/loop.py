@@ -246,8 +246,8 @@ class StageCourse:
 
     def save(self, step: int) -> None:
         """A whole checkpoint, then the older ones go."""
-        folder, whole = self.run.checkpoints / f"{self.stage.name}-{step}", self.policy.whole()
-        ranks.first(checkpoint.save, folder, {**self.resumables, "policy": whole}, whole.save)
+        folder = self.run.checkpoints / f"{self.stage.name}-{step}"
+        checkpoint.save(folder, self.resumables, self.policy.save_beside)
         checkpoint.prune(self.run.checkpoints, self.stage.name, self.stage.keep_last)
 
     def start_next(self, step: int, num_prompts: int, block: Sequence[Settled], budget_before: int) -> None:
@@ -288,5 +288,5 @@ class StageCourse:
                 self.save(step)
             raise
         if self.stopping.evaluated(step, scores):
-            ranks.first(checkpoint.save_model, self.run.best(self.stage.name), self.policy.whole().save)
+            checkpoint.save_model(self.run.best(self.stage.name), self.policy.save)
         return scores

@@ -69,6 +69,7 @@ MAY_KNOW_OF_PROCESSES = {
     "r1lab.policy.policy": DISTRIBUTED,
     "r1lab.distributed.ranks": DISTRIBUTED,
     "r1lab.distributed.sharding": ("torch.distributed",),
+    "r1lab.distributed.parts": ("torch.distributed",),
     "r1lab.engines.vllm.engine": ("torch.distributed",),
     "r1lab.run.trackers": ("accelerate.tracking",),
 }

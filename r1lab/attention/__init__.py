@@ -100,9 +100,9 @@ def forward(
     ).last_hidden_state
 
 
-def use_packed_attention(model, say: Callable[[str], object] = lambda _: None) -> bool:
+def use_packed_attention(model, say: Callable[[str], object] = lambda _: None, trunk: Callable | None = None) -> bool:
     """Switch a model to `attend`; False, and the model as it was, where it does not compute the same through it, and
-    `say` is told why.
+    `say` is told why. `trunk` runs the model without its output layer, where that is not its base model.
 
     What is tried is a row of two prompts, one with two completions, against each of these on its own. RunError on a
     GPU for an error other than a model's own way of attending: there padded rows would hide that nothing compiles.
@@ -113,7 +113,7 @@ def use_packed_attention(model, say: Callable[[str], object] = lambda _: None) -
     model.set_attn_implementation(NAME)
     why = ""
     try:
-        why = "" if _same(model, before) else "it computes otherwise in packed rows"
+        why = "" if _same(model, before, trunk or model.base_model) else "it computes otherwise in packed rows"
     except (TypeError, ValueError, RuntimeError, KeyError, IndexError, AttributeError) as error:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"  # whatever it does, it is not this
         if model.device.type == "cuda" and not isinstance(error, TypeError):
@@ -128,10 +128,10 @@ def use_packed_attention(model, say: Callable[[str], object] = lambda _: None) -
 
 
 @torch.no_grad()
-def _same(model, before: str) -> bool:
+def _same(model, before: str, trunk: Callable) -> bool:
     """Whether the last token of each completion of `TRY` is what it is in a row of its own, and the layers that have
     a window say so."""
-    config, trunk, windows = model.config.get_text_config(), model.base_model, set()
+    config, windows = model.config.get_text_config(), set()
     weight = model.get_input_embeddings().weight
     tokens = torch.arange(row_length(TRY), device=weight.device) * 7919 % len(weight)
     states = forward(trunk, tokens[None], row_positions(TRY).to(weight.device)[None], TRY, windows=windows)[0].float()

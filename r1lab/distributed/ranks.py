@@ -57,18 +57,18 @@ class _QuietExit(SystemExit):
     """Exit quietly: another rank prints the error."""
 
 
-def _group() -> ProcessGroup | None:
+def meeting_group() -> ProcessGroup | None:
     """Where this thread meets the other ranks."""
     return _thread.group or _State.control_group
 
 
 def size() -> int:
-    group = _group()
+    group = meeting_group()
     return 1 if group is None else group.size()
 
 
 def rank() -> int:
-    group = _group()
+    group = meeting_group()
     return 0 if group is None else group.rank()
 
 
@@ -189,6 +189,16 @@ def together(make: Callable[[], T]) -> T:
     return kept[0]
 
 
+def raise_together(fault: BaseException | None) -> None:
+    """Raise this rank's fault, if it has one; where another has, exit quietly."""
+
+    def own() -> None:
+        if fault is not None:
+            raise fault
+
+    together(own)
+
+
 def first(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
     """Call a function on rank 0 alone; every rank gets its value or its failure. Nested calls stay on rank 0."""
     if size() == 1 or _thread.alone:
@@ -228,7 +238,7 @@ def _exchange(value: Any, fault: Exception | None) -> list:
 
     code = 0 if fault is None else getattr(fault, "exit_code", 1)
     answers: list = [None] * size()
-    _meet(lambda: dist.all_gather_object(answers, (value, code), group=_group()), fault)
+    _meet(lambda: dist.all_gather_object(answers, (value, code), group=meeting_group()), fault)
     failed = [number for number, (_, code) in enumerate(answers) if code]
     if failed:
         _State.over = True
@@ -258,7 +268,7 @@ def to_first(value: T) -> list[T]:
     import torch.distributed as dist
 
     values: list = [None] * size() if is_first() else []
-    _meet(lambda: dist.gather_object(value, values if is_first() else None, group=_group()))
+    _meet(lambda: dist.gather_object(value, values if is_first() else None, group=meeting_group()))
     if is_first():
         values[0] = value
     return values
@@ -271,7 +281,7 @@ def from_first(make: Callable[[], list[T]]) -> T:
     import torch.distributed as dist
 
     values, received = together(lambda: make() if is_first() else None), [None]
-    _meet(lambda: dist.scatter_object_list(received, values, group=_group()))
+    _meet(lambda: dist.scatter_object_list(received, values, group=meeting_group()))
     return cast(T, received[0]) if values is None else values[0]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from r1lab.records import Request, RequestId, Rollout
 
 if TYPE_CHECKING:  # a recipe is checked without torch
+    import torch
     from torch import Tensor
 
 NamedTensors = Iterable[tuple[str, "Tensor"]]
@@ -22,6 +23,8 @@ class Engine(Protocol):
 
     version: int
     """The policy's version (optimizer updates so far) of the weights held; -1 before the first `sync`."""
+    dtype: torch.dtype | None = None
+    """What it holds weights in, so that they may come in it; None: as they are."""
     has_own_layout: bool = False
     """It repacks weights or fetches them from elsewhere: each sync is probed, by `vocabulary`, `context`, `dtype`."""
     shared_names: Sequence[str] = ()

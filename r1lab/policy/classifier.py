@@ -9,6 +9,7 @@ from transformers.utils import logging
 
 from r1lab.errors import RecipeError
 from r1lab.policy import models
+from r1lab.policy.lora import HEAD
 from r1lab.seeds import derive
 
 PAD_TOKEN = "<|pad|>"
@@ -31,29 +32,38 @@ def check(location: str) -> None:
             raise RecipeError(f"model: {config.model_type!r} has no sequence classifier: {reason}") from None
 
 
-def load_classifier(location: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
-    """The model in evaluation mode: a reward model as it is, of a language model its trunk and a new head, which is
-    drawn from `seed`: normal with deviation 1 / sqrt(D + 1) (arXiv 2009.01325)."""
+def load_classifier(
+    location: str, dtype: torch.dtype = torch.float32, seed: int = 0, *, is_empty: bool = False
+) -> PreTrainedModel:
+    """The model in evaluation mode: a reward model as it is, of a language model its trunk and a new head (`new_head`).
+    An empty one has no memory for its weights."""
     config = models.load_config(location)
-    is_new = not models.is_classifier(config)
-    if not is_new:
+    if models.is_classifier(config):
         _refuse_labels(config, location)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would warn that a new head is new
     try:
         with torch.random.fork_rng(devices=[]):
             classes, options = AutoModelForSequenceClassification, {"dtype": dtype, "config": _one_label(config)}
-            model = models.from_pretrained(classes, location, "model", **options)
+            model = models.from_pretrained(classes, location, "model", **options, **models.device_of(is_empty))
     finally:
         logging.set_verbosity(verbosity)
     head = head_of(model)
-    if is_new:
-        drawn = torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(derive(seed, "score head")))
-        with torch.no_grad():
-            head.weight.copy_(drawn / (head.in_features + 1) ** 0.5)
-            if head.bias is not None:
-                head.bias.zero_()
+    with torch.no_grad():
+        for name, drawn in new_head(model, location, seed).items():
+            head.get_parameter(name.removeprefix(f"{HEAD}.")).copy_(drawn)
     return model.eval()
+
+
+def new_head(model: PreTrainedModel, location: str, seed: int) -> dict[str, torch.Tensor]:
+    """The weights of the head that a language model has not, by name: drawn from `seed`, normal with deviation
+    1 / sqrt(D + 1) (arXiv 2009.01325), and no bias. None of a model that is a reward model already."""
+    if models.is_classifier(models.load_config(location)):
+        return {}
+    head = head_of(model)
+    drawn = torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(derive(seed, "score head")))
+    weights = {f"{HEAD}.weight": drawn / (head.in_features + 1) ** 0.5}
+    return weights if head.bias is None else weights | {f"{HEAD}.bias": torch.zeros(head.bias.shape)}
 
 
 def check_scorer(location: str, label: str | None) -> PretrainedConfig:
@@ -91,7 +101,7 @@ def load_scorer(location: str) -> PreTrainedModel:
 
 def head_of(model: PreTrainedModel) -> torch.nn.Linear:
     """The layer from a hidden state to the score. RecipeError for a family whose head is another one."""
-    head = getattr(model, "score", None)  # so do those call it that read the last token; an encoder has a `classifier`
+    head = getattr(model, HEAD, None)  # so do those call it that read the last token; an encoder has a `classifier`
     if type(head) is not torch.nn.Linear or head.out_features != 1:
         raise RecipeError(
             f"model: the classifier of {model.config.model_type} does not read a linear layer `score` behind the last "

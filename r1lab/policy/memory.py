@@ -79,11 +79,12 @@ def need(
     size = 2 if stage.precision == "pure_bf16" else 4
     is_mixed = stage.precision in ("auto", "bf16_autocast")
     compute = 2 if is_mixed else size
+    of_reference = 2 if stage.reference_precision == "bf16" else compute
     trained = numbers if stage.lora is None else adapter_numbers(config, stage.lora.rank)
     states = {
         "weights": size * numbers / processes,
         "moments": 2 * size * trained / processes,
-        "reference": compute * models.num_parameters(reference or config) / processes if needs_ref else 0,
+        "reference": of_reference * models.num_parameters(reference or config) / processes if needs_ref else 0,
         "CUDA": CONTEXT_BYTES,
     }
     embedding = text.vocab_size * text.hidden_size
@@ -100,7 +101,7 @@ def need(
     in_local = compute * numbers + keys_bytes if engine == "local" else 0
     rollout = states | {
         "engine": in_vllm if engine == "vllm" else in_local,
-        "weights on their way": size * numbers if processes > 1 and engine else 0,
+        "weights on their way": compute * numbers if processes > 1 and engine else 0,
     }
     return Need(update, rollout)
 

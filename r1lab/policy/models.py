@@ -1,6 +1,7 @@
 """From a model's name to a model and its tokenizer: the embedded one, a Hugging Face folder, or a hub id."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
@@ -18,7 +20,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 
 from r1lab.errors import RecipeError
 from r1lab.policy.location import code_of, is_remote_code_trusted, model_hint
@@ -91,12 +93,41 @@ def check_shape(config: PretrainedConfig) -> None:
     output_layer(_skeleton(config))
 
 
-def load_model(location: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The model in evaluation mode: no dropout, so nothing in it reads a global random stream."""
+def load_model(location: str, dtype: torch.dtype = torch.float32, *, is_empty: bool = False) -> PreTrainedModel:
+    """The model in evaluation mode: no dropout, so nothing in it reads a global random stream. An empty one has no
+    memory for its weights."""
     refuse_classifier(load_config(location), location)
-    model = from_pretrained(AutoModelForCausalLM, location, "model", dtype=dtype)
+    model = from_pretrained(AutoModelForCausalLM, location, "model", dtype=dtype, **device_of(is_empty))
     output_layer(model)
     return model.eval()
+
+
+def device_of(is_empty: bool) -> dict[str, str]:
+    """What `from_pretrained` is told for a model without memory for its weights."""
+    return {"device_map": "meta"} if is_empty else {}
+
+
+def weight_files(location: str) -> list[Path]:
+    """The safetensors files that a model is read from, in a folder or the hub's cache; none where there are none."""
+    folder = Path(location)
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(location, "config.json")
+        if not isinstance(cached, str):
+            return []
+        folder = Path(cached).parent
+    if (folder / SAFE_WEIGHTS_NAME).is_file():
+        return [folder / SAFE_WEIGHTS_NAME]
+    try:
+        index = json.loads((folder / SAFE_WEIGHTS_INDEX_NAME).read_text(encoding="utf-8"))
+        return sorted({folder / name for name in index["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def is_as_stored(model: PreTrainedModel) -> bool:
+    """Whether a model that was read has the weights of its files, not what transformers makes of them on the way in
+    and undoes on the way out (experts stacked, parts renamed)."""
+    return getattr(model, "_weight_conversions", None) == []
 
 
 def num_parameters(config: PretrainedConfig) -> int:

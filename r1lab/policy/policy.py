@@ -1,13 +1,12 @@
 """The model being trained: scoring, updating, and weights and state as engines, folders and checkpoints take them.
 
-Not the loss (`r1lab.objective`) nor the loss head (`r1lab.kernels`): no denominator exists here. Where several
-processes hold parts of the weights (`r1lab.distributed.sharding`) each gives and takes its own; what is
-written is whole.
+Not the loss (`r1lab.objective`) nor the loss head (`r1lab.kernels`): no denominator exists here. Where processes hold
+parts of the weights (`r1lab.distributed.sharding`) each gives and takes its own.
 """
 
 import copy
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,10 @@ from r1lab.objective import Objective
 from r1lab.objective.loss import row_loss, value_loss
 from r1lab.objective.samples import check_update
 from r1lab.objective.schedule import learning_rate
-from r1lab.policy import lora, memory, models
+from r1lab.policy import lora, models, portable
 from r1lab.policy.compute import prepare_compute
 from r1lab.policy.packing import empty_batch, on_tokens, pack, sample_tokens
+from r1lab.policy.placing import asks_for_parts, read_parts, stays_exact, value_head
 from r1lab.policy.refusals import nonfinite_reason, refuse_other_reference
 from r1lab.recipe import TrainStageConfig
 from r1lab.records import Learned, PackedBatch, Rollout, Sample, Scores, Update
@@ -57,33 +57,19 @@ class Policy:
         # Its mixed precision is fixed for the process; stages may differ.
         self.accelerator = Accelerator(cpu=not has_gpu, mixed_precision="no")
         self.tokenizer = models.load_tokenizer(location)
-        dtype = torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
-        self.model = self._load(location, dtype, seed).to(self.accelerator.device)
+        self.stage, self.dtype = stage, torch.bfloat16 if stage.precision == "pure_bf16" else torch.float32
+        self.is_split = asks_for_parts(stage, location, (reference or location) if needs_ref else None)
         self.notes: list[str] = []
         """For the manifest and the console."""
-        packs = stage.attention == "auto"
-        self.shares_prompts = packs and attention.use_packed_attention(self.model, self.notes.append)
-        self.reference = self._make_reference(reference, dtype, seed) if needs_ref else None
+        self.shares_prompts = stage.attention == "auto"
+        self.model = self._place(location, self.dtype, seed)
+        self.reference = self._make_reference(location, reference, seed) if needs_ref else None
         self.is_refreshed = False
         prepare_compute(self.model, stage)
         if stage.lora is not None:
             lora.add_adapter(self.model, stage.lora, derive(seed, "lora"))
-        self.temperature, self.stage, self.total_updates = temperature, stage, total_updates
-        self.value_head = None if value_rate is None else self._make_value_head()
-
-        def fits(card_bytes: float) -> bool:
-            beside: dict[str, Any] = {
-                "needs_ref": needs_ref,
-                "engine": memory.likely_engine(stage),
-                "card_bytes": card_bytes,
-            }
-            if self.reference is not None:
-                beside["reference"] = self.reference.config
-            return memory.need(self.model.config, stage, **beside).fits(card_bytes)
-
-        parallel = "ddp" if stage.lora else sharding.resolved(stage.parallel, fits)
-        for module in (self.model, self.reference, self.value_head):
-            sharding.shard(module, parallel)
+        self.temperature, self.total_updates = temperature, total_updates
+        self.value_head = None if value_rate is None else value_head(self.model, self.accelerator.device, self.is_split)
         options = stage.optimizer
         groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
         if self.value_head is not None:
@@ -92,24 +78,44 @@ class Policy:
         # Fused: one pass over each weight, on a CPU too; other implementations round otherwise.
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(options.beta1, options.beta2), fused=True, **decay)
         self.version, self.watch = 0, Watch()
-        self.kept: dict[str, Any] | None = None
-        """Weights and state put together, in the copy that `whole` makes."""
 
-    def _load(self, location: str, dtype: torch.dtype, seed: int):
-        return models.load_model(location, dtype)
+    def _place(self, location: str, dtype: torch.dtype, seed: int, *, is_tried: bool = True):
+        """The model on this process's device: whole, or this process's part of it. Prompts are shared no more where it
+        is tried and cannot read them."""
+        load, device = partial(self._load, location, dtype, seed), self.accelerator.device
+        new_weights = partial(self._new_weights, location=location, seed=seed)
+        place = partial(read_parts, load, location, device, new_weights) if self.is_split else lambda: load().to(device)
+        model = place()
+        if is_tried and self.shares_prompts:
+            trunk = sharding.trunk(model)
+            self.shares_prompts = attention.use_packed_attention(model, self.notes.append, trunk)
+            sharding.reshard(model)
+            if self.is_split and not self.shares_prompts:
+                model = place()  # the try may have ended amid a pass, where weights are whole
+        return model
 
-    def _make_reference(self, location: str | None, dtype: torch.dtype, seed: int):
-        """A copy of the policy as it is, or the model at `location`; on a GPU in what it computes in anyway, at half
+    def _load(self, location: str, dtype: torch.dtype, seed: int, *, is_empty: bool = False):
+        return models.load_model(location, dtype, is_empty=is_empty)
+
+    def _new_weights(self, model, location: str, seed: int) -> dict[str, Tensor]:
+        """Weights that the files at the location have not."""
+        return {}
+
+    def _make_reference(self, location: str, named: str | None, seed: int):
+        """A copy of the policy as it is, or the model that is named; on a GPU in what it computes in anyway, at half
         the memory."""
-        if location is None:
+        dtype = self.compute_dtype if torch.cuda.is_available() else self.dtype
+        dtype = torch.bfloat16 if self.stage.reference_precision == "bf16" else dtype
+        if named is None and not self.is_split:
             model = copy.deepcopy(self.model)
         else:
-            model = self._load(location, dtype, seed)
-            model.to(self.accelerator.device)  # pyright: ignore[reportCallIssue]  # a decorator hides `self`
-            if self.shares_prompts:  # both read one packing
-                self.shares_prompts = attention.use_packed_attention(model, self.notes.append)
-        if self.accelerator.device.type == "cuda":
-            model.to(dtype=self.compute_dtype)  # pyright: ignore[reportCallIssue]
+            own_dtype = dtype if self.is_split else self.dtype
+            model = self._place(named or location, own_dtype, seed, is_tried=named is not None)  # both read one packing
+        if named is None:
+            model.set_attn_implementation(self.model.config._attn_implementation)
+        if not self.is_split:
+            for weight in model.parameters():
+                weight.data = weight.data.to(dtype)  # not the model: angles of rotation stay in float32
         return model.requires_grad_(False)
 
     @cached_property
@@ -131,7 +137,7 @@ class Policy:
     @property
     def compute_dtype(self) -> torch.dtype:
         """What the trunk computes in."""
-        return torch.bfloat16 if self.autocast else self.model.dtype
+        return torch.bfloat16 if self.autocast else self.dtype
 
     def prompt_text(self, rollout: Rollout) -> str:
         """The prompt for people, as the model reads it."""
@@ -244,13 +250,6 @@ class Policy:
         self.version += 1
         return norm, rate
 
-    def _make_value_head(self) -> torch.nn.Linear:
-        """From a hidden state to the reward still to come; zero at first. It is no part of the Hugging Face folder."""
-        head = torch.nn.Linear(models.output_layer(self.model).weight.shape[1], 1).to(self.accelerator.device)
-        for weight in head.parameters():
-            torch.nn.init.zeros_(weight)
-        return head
-
     def _values(self, hidden: Tensor) -> Tensor | None:
         """float32 [N]; None without a value head."""
         return None if self.value_head is None else self.value_head(hidden.float()).squeeze(-1)
@@ -337,19 +336,13 @@ class Policy:
         """The reference becomes the policy of now (`kl.ref_refresh_steps`)."""
         assert self.reference is not None  # a recipe that refreshes it has one
         self.is_refreshed = True
-        sharding.load(self.reference, self.named_tensors())
+        sharding.load(self.reference, lora.merged_weights(self.model))
 
-    def whole(self) -> "Policy":
-        """What rank 0 can save: itself, or a copy that keeps the parts of all ranks put together (a collective)."""
-        if not sharding.is_sharded(self.model):
-            return self
-        copied = copy.copy(self)
-        copied.kept = sharding.whole_state({"weights": sharding.weights(self.model), "state": self.state_dict()})
-        return copied
-
-    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights for an engine, a tied one once and an adapter merged; a collective where they are sharded."""
-        return ((name, sharding.full_tensor(weight)) for name, weight in lora.merged_weights(self.model))
+    def named_tensors(self, dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Weights for an engine, a tied one once and an adapter merged. Where they are sharded it is a collective, and
+        they come in the engine's `dtype` but for what a family keeps in float32."""
+        for name, weight in lora.merged_weights(self.model):
+            yield name, sharding.full_tensor(weight, None if stays_exact(self.model, name) else dtype)
 
     def named_parts(self, with_base: bool) -> Iterator[tuple[str, Tensor]]:
         """For an engine that holds the adapter apart: its matrices by peft's names, before them the weights below it
@@ -358,36 +351,45 @@ class Policy:
         return ((name, weight.detach()) for name, weight in chain(below, lora.adapter_matrices(self.model)))
 
     def save(self, folder: Path) -> None:
-        """A Hugging Face folder that transformers and vLLM load as it is; where sharded, of what `whole` keeps."""
-        merged = (self.kept and self.kept["weights"]) if self.stage.lora is None else dict(self.named_tensors())
+        """A Hugging Face folder that transformers and vLLM load as it is; rank 0 writes it (a collective)."""
+        if self.is_split:
+            portable.save_parts(self.model, folder)
+        else:
+            ranks.first(self._save_whole, folder)
+        ranks.first(self.tokenizer.save_pretrained, folder)
+
+    def _save_whole(self, folder: Path) -> None:
+        merged = None if self.stage.lora is None else dict(self.named_tensors())
         self.model.save_pretrained(folder, state_dict=merged, safe_serialization=True)
         if self.stage.lora is not None:
             lora.save(self.model, folder)
-        self.tokenizer.save_pretrained(folder)
+
+    def save_beside(self, folder: Path) -> None:
+        """What a checkpoint holds beside the state: the same folder, but where the state has the weights' parts."""
+        if not self.is_split:
+            self.save(folder)
 
     def restore(self, folder: Path) -> None:
-        """Take the weights of a folder that `save` wrote."""
+        """Take the weights of a folder that `save_beside` wrote."""
         if self.stage.lora is not None:
             return lora.restore(self.model, folder)
-        named = sharding.stored(self.model, folder)
-        sharding.load(self.model, named or self._load(str(folder), self.model.dtype, 0).state_dict())
+        if not (files := models.weight_files(str(folder))):
+            return  # the state had them
+        named = sharding.stored(self.model, files) if self.is_split else None
+        sharding.load(self.model, named or self._load(str(folder), self.dtype, 0).state_dict())
 
     def state_dict(self) -> dict:
-        """What a checkpoint holds beside the weights, which stand in its Hugging Face folder."""
-        if self.kept:
-            return self.kept["state"]
+        """What a checkpoint holds beside the weights, which stand in its folder; sharded ones stand here."""
         reference = None
         if self.reference is not None:
             reference = self.reference.state_dict() if self.is_refreshed else self.reference_digest
-        return {
-            "version": self.version,
-            "optimizer": self.optimizer.state_dict(),
-            "reference": reference,
-            "value_head": None if self.value_head is None else self.value_head.state_dict(),
-        }
+        head = None if self.value_head is None else self.value_head.state_dict()
+        state = {"version": self.version, "optimizer": self.optimizer.state_dict(), "reference": reference}
+        return state | {"value_head": head} | ({"weights": sharding.weights(self.model)} if self.is_split else {})
 
     def load_state_dict(self, state: dict) -> None:
         self.version = state["version"]
+        sharding.load(self.model, state.get("weights", {}))
         sharding.load_moments(self.optimizer, state["optimizer"])
         if self.value_head is not None:
             sharding.load(self.value_head, state["value_head"])

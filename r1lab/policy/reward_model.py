@@ -32,10 +32,13 @@ class RewardModel(Policy):
         self.turn_end = turn_end  # `_load` reads it
         super().__init__(location, stage, total_updates=total_updates, temperature=1.0, needs_ref=False, seed=seed)
 
-    def _load(self, location: str, dtype: torch.dtype, seed: int):
-        model = classifier.load_classifier(location, dtype, seed)
+    def _load(self, location: str, dtype: torch.dtype, seed: int, *, is_empty: bool = False):
+        model = classifier.load_classifier(location, dtype, seed, is_empty=is_empty)
         classifier.set_padding(model, self.tokenizer, self.turn_end)
         return model
+
+    def _new_weights(self, model, location: str, seed: int) -> dict[str, Tensor]:
+        return classifier.new_head(model, location, seed)
 
     @property
     def parameters(self) -> int:

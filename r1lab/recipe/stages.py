@@ -284,6 +284,9 @@ class TrainStageConfig(StageConfig):
     reference: Annotated[str | ReferenceConfig | None, RESULT] = None
     """The model that KL and losses on pairs compare with, or that teaches, named as `model` is, or {stage: NAME};
     default: the one the stage begins with."""
+    reference_precision: Annotated[Literal["policy", "bf16"], RESULT] = "policy"
+    """The reference's weights: in the type that the policy computes in, or in bfloat16, half a float32 policy's
+    memory."""
     eval: Annotated[EvalConfig, FREE] = EvalConfig()
     """Held-out problems, and when."""
     schedule_steps: Annotated[Positive | None, RESULT] = None

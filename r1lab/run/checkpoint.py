@@ -9,18 +9,22 @@ import os
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from r1lab.distributed import parts, ranks
 from r1lab.distributed.ranks import by_first
 from r1lab.errors import RunError
 from r1lab.run import files
 from r1lab.run.files import STATE
 
-WHOLE = "whole.json"
+WHOLE, PARTS = "whole.json", "parts"
+PLAIN_FORM, PARTED = 1, 2
+"""Forms of a checkpoint: every state whole in `state.pt`; sharded tensors in the parts of each rank."""
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -33,24 +37,53 @@ class HasState(Protocol):
 
 
 def save(folder: Path, resumables: Mapping[str, HasState], write_model: Callable[[Path], Any] | None = None) -> None:
-    """One whole checkpoint: what `write_model` puts there, every state in `state.pt`, checksums in `whole.json`."""
-    states = {name: resumable.state_dict() for name, resumable in resumables.items()}
+    """One whole checkpoint (a collective): what `write_model` puts there, every state in `state.pt` but for sharded
+    tensors, of which each rank writes its parts, and checksums in `whole.json`."""
+    sharded: dict[str, Any] = {}
+    states: dict[str, Any] = {name: resumable.state_dict() for name, resumable in resumables.items()}
+    without = parts.taken_out(states, sharded)
+    states = without if sharded else states
     for name, state in states.items():
         _check_plain(state, name)
-    with files.atomic_folder(folder) as temporary:
+    with shared_folder(folder) as temporary:
         if write_model is not None:
             write_model(temporary)
-        with open(temporary / STATE, "wb") as file:  # given a path, torch.save hides why a write failed
-            torch.save(states, file)
-        paths = sorted(path for path in temporary.rglob("*") if path.is_file())
-        table = {str(path.relative_to(temporary)): [path.stat().st_size, _checksum(path)] for path in paths}
-        (temporary / WHOLE).write_text(json.dumps({"files": table}, indent=1), encoding="utf-8")
+        if sharded:
+            parts.write(temporary / PARTS, sharded)
+        ranks.first(_write_states, temporary / STATE, states)
+        checksums = _checksums(temporary, ranks.first(_files, temporary))
+        ranks.first(_write_table, temporary, checksums, PARTED if sharded else PLAIN_FORM)
+
+
+def _write_states(path: Path, states: dict[str, Any]) -> None:
+    with open(path, "wb") as file:  # given a path, torch.save hides why a write failed
+        torch.save(states, file)
+
+
+def _write_table(folder: Path, checksums: Mapping[str, str], form: int) -> None:
+    table = {name: [(folder / name).stat().st_size, checksum] for name, checksum in checksums.items()}
+    whole = {"files": table} | ({"form": form} if form != PLAIN_FORM else {})
+    (folder / WHOLE).write_text(json.dumps(whole, indent=1), encoding="utf-8")
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def save_model(folder: Path, write_model: Callable[[Path], Any]) -> None:
-    """A folder that is what `write_model` puts there, whole."""
-    with files.atomic_folder(folder) as temporary:
+    """A folder that is what `write_model` puts there, whole (a collective)."""
+    with shared_folder(folder) as temporary:
         write_model(temporary)
+
+
+@contextmanager
+def shared_folder(path: Path) -> Iterator[Path]:
+    """`files.atomic_folder` for all ranks to fill: rank 0 makes it, and renames it once all have left the block."""
+    with ExitStack() as stack:
+        temporary = ranks.first(lambda: stack.enter_context(files.atomic_folder(path)))
+        with files.full_disk_said(path):  # on any rank
+            yield temporary
+        ranks.first(stack.close)
 
 
 def load(folder: Path, resumables: Mapping[str, HasState]) -> None:
@@ -67,11 +100,14 @@ def load(folder: Path, resumables: Mapping[str, HasState]) -> None:
     if set(states) != set(resumables):
         differing = ", ".join(sorted(set(states) ^ set(resumables)))
         raise _damaged(folder, STATE, f"it was made by another version or setting, which differs in: {differing}")
+    states = parts.put_back(states, folder / PARTS)
     for name, resumable in resumables.items():
         try:
             resumable.load_state_dict(states[name])
         except KeyError as error:
             raise _damaged(folder, STATE, f"it was made by another version: its {name} lacks {error}") from None
+        except parts.UnreadableParts as error:
+            raise _damaged(folder, PARTS, f"{error} (torch {torch.__version__} reads it)") from None
 
 
 @by_first
@@ -100,21 +136,32 @@ def listed(folder: Path, stage: str) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in matches if match)
 
 
-@by_first
 def _verify(folder: Path) -> None:
+    table = _table(folder)
+    checksums = _checksums(folder, sorted(table))
+    for name, (_, checksum) in table.items():
+        if checksums[name] != checksum:
+            raise _damaged(folder, name, "its checksum is not that of what was written")
+
+
+@by_first
+def _table(folder: Path) -> dict[str, tuple[int, str]]:
+    """Size and checksum of every file as they were written; those that are there have this size."""
     try:
-        listed = json.loads((folder / WHOLE).read_text(encoding="utf-8"))["files"]
-        table = {name: (int(size), str(checksum)) for name, (size, checksum) in listed.items()}
+        whole = json.loads((folder / WHOLE).read_text(encoding="utf-8"))
+        form = whole.get("form", PLAIN_FORM)
+        table = {name: (int(size), str(checksum)) for name, (size, checksum) in whole["files"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder, WHOLE, f"unreadable ({type(error).__name__})") from error
-    for name, (size, checksum) in table.items():
+    if form not in (PLAIN_FORM, PARTED):
+        raise _damaged(folder, WHOLE, f"it is of form {form!r}, and this version reads {PLAIN_FORM} and {PARTED}")
+    for name, (size, _) in table.items():
         path = folder / name
         if not path.is_file():
             raise _damaged(folder, name, "it is missing")
         if path.stat().st_size != size:
             raise _damaged(folder, name, f"{path.stat().st_size} bytes, {size} were written")
-        if _checksum(path) != checksum:
-            raise _damaged(folder, name, "its checksum is not that of what was written")
+    return table
 
 
 def _damaged(folder: Path, name: str, what: str) -> RunError:
@@ -141,6 +188,13 @@ def _check_plain(value: Any, where: str) -> None:
             f"state {where} is a {type(value).__module__}.{type(value).__name__}; "
             "use tensors, numbers, strings, None, and dicts, lists and tuples of them"
         )
+
+
+def _checksums(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Of all files; each rank reads its share (a collective)."""
+    own = names[ranks.rank() :: ranks.size()]
+    found = ranks.gather(lambda: {name: _checksum(folder / name) for name in own})
+    return {name: checksum for of_rank in found for name, checksum in of_rank.items()}
 
 
 def _checksum(path: Path) -> str:

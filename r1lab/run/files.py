@@ -115,13 +115,20 @@ def written(path: Path | None, option: str, *, but: Path | None = None) -> Itera
 def _temporary(path: Path) -> Iterator[Path]:
     """A free sibling's name; whatever stands there at the end is removed. A full disk becomes one clear line."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
-    try:
+    with full_disk_said(path):
         _make(path.parent)
         remove(temporary)
         try:
             yield temporary
         finally:
             remove(temporary)
+
+
+@contextmanager
+def full_disk_said(path: Path) -> Iterator[None]:
+    """RunError in one line where the block finds no space left for `path`."""
+    try:
+        yield
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RunError) or not _is_full(error):
             raise

@@ -47,6 +47,7 @@ def memory(
     stage, copy = ready_stage.stage, 4 * models.num_parameters(config)
     weights = copy / processes if isinstance(stage, TrainStageConfig) and stage.parallel == "fsdp2" else copy
     of_reference = weights if reference is None else weights / copy * 4 * models.num_parameters(reference)
+    of_reference /= 2 if getattr(stage, "reference_precision", "") == "bf16" else 1
     text = config.get_text_config()
     width, layers = text.hidden_size, text.num_hidden_layers
     inner = getattr(text, "intermediate_size", 4 * width)

@@ -55,7 +55,7 @@ def run_stage(
         problem_of=ready.problems.__getitem__,
         evaluate=_evaluation(ready, plan.seed, run, model, ledger),
     )
-    ranks.first(hand_on, ready, run, model.whole(), ledger, metrics)
+    hand_on(ready, run, model, ledger, metrics)
 
 
 def _evaluation(

@@ -4,6 +4,7 @@
 import json
 import shutil
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from r1lab import loop
@@ -16,7 +17,7 @@ from r1lab.recipe.load import Plan
 from r1lab.rollout.labelled import LabelledFeed
 from r1lab.rollout.sft import SftFeed
 from r1lab.rollout.verification import warnings
-from r1lab.run import files
+from r1lab.run import checkpoint
 from r1lab.run.folder import RunFolder
 from r1lab.run.ledger import Ledger
 from r1lab.run.metrics import MetricsFile
@@ -84,18 +85,23 @@ def run_stage(
         note = f"stage {stage.name} ended before its first step: the budget left nothing; its model is as it came"
         run.note(note)
         progress.say(f"warning: {note}")
-    ranks.first(hand_on, ready, run, policy.whole(), ledger, metrics)
+    hand_on(ready, run, policy, ledger, metrics)
 
 
 def hand_on(ready: Ready, run: RunFolder, policy: Policy, ledger: Ledger, metrics: MetricsFile) -> None:
-    """The stage's folder: its model and the record that it is done, whole or not there."""
+    """The stage's folder: its model and the record that it is done, whole or not there (a collective)."""
     best = run.best(ready.stage.name)
+    has_best = ready.stage.eval.keep_best and ranks.first(best.exists)
     record = {"goal": goal_of(ready.stage), "ledger": ledger.state_dict(), "metrics": metrics.size}
-    with files.atomic_folder(run.stage_folder(ready.stage.name)) as folder:
-        if ready.stage.eval.keep_best and best.exists():
+
+    def complete(folder: Path) -> None:
+        if has_best:
             shutil.copytree(best, folder / "model")
-        else:
-            policy.save(folder / "model")
         if isinstance(ready.stage, PolicyStageConfig):
             chat_template.write(folder / "model", ready.renderer, ready.stage)
         (folder / "stage.json").write_text(json.dumps(record), encoding="utf-8")
+
+    with checkpoint.shared_folder(run.stage_folder(ready.stage.name)) as folder:
+        if not has_best:
+            policy.save(folder / "model")
+        ranks.first(complete, folder)

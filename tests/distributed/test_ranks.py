@@ -89,11 +89,9 @@ def test_a_signal_that_comes_while_the_processes_agree_is_heard_the_next_time():
 
 def test_weights_are_sharded_only_among_several(make_policy):
     policy = make_policy(parallel="fsdp2")
-    assert not sharding.is_sharded(policy.model) and policy.whole() is policy
+    assert not sharding.is_sharded(policy.model) and not policy.is_split
     assert sharding.trunk(policy.model) is policy.model.base_model and sharding.missing_passes(policy.model, 0) == 0
-    assert sharding.full_tensor(weight := torch.ones(2)) is weight and sharding.whole_state({"a": [weight]}) == {
-        "a": [weight]
-    }
+    assert sharding.full_tensor(weight := torch.ones(2), torch.bfloat16) is weight
 
 
 def test_a_tied_weight_is_written_once(make_policy, tiny_model):

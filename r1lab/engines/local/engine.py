@@ -41,7 +41,7 @@ class LocalEngine(Engine):
         if max_batch < 1:
             raise ValueError(f"max_batch is {max_batch}; it must be at least 1")
         self.version = -1
-        self.max_batch = max_batch
+        self.max_batch, self.dtype = max_batch, dtype
         self.device = torch.device(device if device is not None else model.device)
         self.model: torch.nn.Module = blank(model, dtype).to(self.device)
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
