@@ -86,7 +86,8 @@ def measured(model: Path, out: Path) -> dict[str, int]:
         policy.optimizer.zero_grad()
 
     def sent(policy: Policy, dtype: torch.dtype) -> None:
-        for _ in policy.named_tensors(dtype):
+        policy.engine_dtype = dtype
+        for _ in policy.named_tensors():
             pass
 
     found: dict[str, int] = {}

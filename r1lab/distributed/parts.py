@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.tensor import DTensor
 
 from r1lab.distributed import ranks
+from r1lab.errors import RunError
 
 MARK = "part of each process"
 """The only key of what stands in a state for a sharded tensor; its value is the tensor's name."""
@@ -108,12 +109,22 @@ def put_back(state: Any, folder: Path) -> Any:
 
 def write(folder: Path, tensors: dict[str, DTensor]) -> None:
     """Write every rank's parts, flushed to the disk (a collective). Where one fails the run ends on all."""
+    ranks.together(lambda: require_shared(folder.parent))
     fault: BaseException | None = None
     try:
         dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(folder), process_group=ranks.meeting_group())
     except CheckpointException as error:  # on every rank, with the failures of all
         fault = error.failures.get(ranks.rank(), (None,))[0]
     ranks.raise_together(fault)
+
+
+def require_shared(folder: Path) -> None:
+    """RunError where a folder that rank 0 has made is not there."""
+    if not folder.is_dir():
+        raise RunError(
+            f"{folder} is not there for rank {ranks.rank()}, and every process writes its part of a sharded model; set "
+            "out= to a disk that all machines share, or parallel: ddp"
+        )
 
 
 def _line(error: BaseException) -> str:

@@ -31,7 +31,10 @@ from r1lab.recipe import EngineConfig, LoraConfig
 VLLM_PARAMETERS = 10_000_000
 """Parameters from which on vLLM is taken. On two CPU cores a model of 0.9M runs at 14.5k tokens/s against 20k of
 transformers at 256 sequences, one of 135M (bfloat16) at 886 against 379 at 64 sequences."""
-TRAITS = {name: getattr(Engine, name) for name in ("has_own_layout", "shared_names", "takes_adapter", "weights_follow")}
+TRAITS = {
+    name: getattr(Engine, name)
+    for name in ("dtype", "has_own_layout", "shared_names", "takes_adapter", "weights_follow")
+}
 TRAITS |= {"agree": lambda: None}
 """Of `Engine`, with their defaults, which a plug-in that does not inherit is given."""
 

@@ -7,7 +7,6 @@ scored by the policy too. One prompt is long: keys are reused by whole blocks, s
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -58,14 +57,12 @@ class PolicyProtocol(Trainer, Protocol):
     @property
     def version(self) -> int: ...
 
-    def named_tensors(self, dtype: torch.dtype | None = None) -> NamedTensors:
-        """Those that are gathered for it may come in `dtype`."""
-        ...
+    def named_tensors(self) -> NamedTensors: ...
 
 
 def publish(engine: Engine | None, policy: PolicyProtocol) -> bool:
     """Bring the engine, where there is one, to the policy's weights; True where weights moved."""
-    return engine is not None and send(engine, partial(policy.named_tensors, engine.dtype), policy.version, policy)
+    return engine is not None and send(engine, policy.named_tensors, policy.version, policy)
 
 
 def send(

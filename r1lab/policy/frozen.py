@@ -77,7 +77,7 @@ class FrozenModel(LogprobScorer):
         """It has no adapter: its weights or nothing."""
         return self.named_tensors() if with_base else iter(())
 
-    def named_tensors(self, dtype: torch.dtype | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+    def named_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         return ((name, weight.detach()) for name, weight in self.model.named_parameters())
 
     def prompt_text(self, rollout: Rollout) -> str:

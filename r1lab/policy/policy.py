@@ -68,7 +68,7 @@ class Policy:
         prepare_compute(self.model, stage)
         if stage.lora is not None:
             lora.add_adapter(self.model, stage.lora, derive(seed, "lora"))
-        self.temperature, self.total_updates = temperature, total_updates
+        self.temperature, self.total_updates, self.version, self.watch = temperature, total_updates, 0, Watch()
         self.value_head = None if value_rate is None else value_head(self.model, self.accelerator.device, self.is_split)
         options = stage.optimizer
         groups = [{"params": [each for each in self.model.parameters() if each.requires_grad], "factor": 1.0}]
@@ -77,18 +77,18 @@ class Policy:
         decay: dict[str, Any] = {"eps": options.epsilon, "weight_decay": options.weight_decay}
         # Fused: one pass over each weight, on a CPU too; other implementations round otherwise.
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(options.beta1, options.beta2), fused=True, **decay)
-        self.version, self.watch = 0, Watch()
+        self.engine_dtype: torch.dtype | None = None
+        """What an engine holds weights in, to which sharded ones are cast before they are gathered."""
 
     def _place(self, location: str, dtype: torch.dtype, seed: int, *, is_tried: bool = True):
         """The model on this process's device: whole, or this process's part of it. Prompts are shared no more where it
         is tried and cannot read them."""
         load, device = partial(self._load, location, dtype, seed), self.accelerator.device
-        new_weights = partial(self._new_weights, location=location, seed=seed)
-        place = partial(read_parts, load, location, device, new_weights) if self.is_split else lambda: load().to(device)
+        new = partial(self._new_weights, location=location, seed=seed)
+        place = partial(read_parts, load, location, device, new) if self.is_split else lambda: load().to(device)
         model = place()
         if is_tried and self.shares_prompts:
-            trunk = sharding.trunk(model)
-            self.shares_prompts = attention.use_packed_attention(model, self.notes.append, trunk)
+            self.shares_prompts = attention.use_packed_attention(model, self.notes.append, sharding.trunk(model))
             sharding.reshard(model)
             if self.is_split and not self.shares_prompts:
                 model = place()  # the try may have ended amid a pass, where weights are whole
@@ -109,8 +109,8 @@ class Policy:
         if named is None and not self.is_split:
             model = copy.deepcopy(self.model)
         else:
-            own_dtype = dtype if self.is_split else self.dtype
-            model = self._place(named or location, own_dtype, seed, is_tried=named is not None)  # both read one packing
+            first_dtype = dtype if self.is_split else self.dtype
+            model = self._place(named or location, first_dtype, seed, is_tried=named is not None)  # of one packing
         if named is None:
             model.set_attn_implementation(self.model.config._attn_implementation)
         if not self.is_split:
@@ -338,11 +338,11 @@ class Policy:
         self.is_refreshed = True
         sharding.load(self.reference, lora.merged_weights(self.model))
 
-    def named_tensors(self, dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Weights for an engine, a tied one once and an adapter merged. Where they are sharded it is a collective, and
-        they come in the engine's `dtype` but for what a family keeps in float32."""
+        they come in `engine_dtype` but for what a family keeps in float32."""
         for name, weight in lora.merged_weights(self.model):
-            yield name, sharding.full_tensor(weight, None if stays_exact(self.model, name) else dtype)
+            yield name, sharding.full_tensor(weight, None if stays_exact(self.model, name) else self.engine_dtype)
 
     def named_parts(self, with_base: bool) -> Iterator[tuple[str, Tensor]]:
         """For an engine that holds the adapter apart: its matrices by peft's names, before them the weights below it

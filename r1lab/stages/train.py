@@ -50,6 +50,7 @@ def run_stage(
     if ready.table or ready.rewards:
         verification = build.verification(ready, plan, stack)
         samplers = build.engine(ready, run, policy, progress, stack), verification
+        policy.engine_dtype = samplers[0].dtype
     if isinstance(stage, RlStageConfig):
         assert samplers is not None  # it has rewards
         engine = samplers[0]

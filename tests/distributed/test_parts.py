@@ -57,6 +57,14 @@ def test_what_is_not_there_or_of_another_shape_is_said(folder, name, shape, line
         sharding.fill(torch.zeros(shape), stored(folder, name))
 
 
+def test_a_disk_that_only_the_first_process_has_is_refused_with_the_remedy(tmp_path):
+    parts.require_shared(tmp_path)
+    with pytest.raises(
+        RunError, match=r"absent is not there for rank 0, .* set out= to a disk that all machines share"
+    ):
+        parts.require_shared(tmp_path / "absent")
+
+
 class Hostile:
     def __reduce__(self):
         return eval, ("open('hostile', 'w')",)
