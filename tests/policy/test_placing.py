@@ -11,6 +11,7 @@ from r1lab import embedded
 from r1lab.distributed import sharding
 from r1lab.policy import classifier, models
 from r1lab.policy.placing import _buffers, stays_exact
+from r1lab.run import checkpoint
 
 TINY = {
     "vocab_size": 99, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -151,3 +152,22 @@ def test_what_a_family_keeps_in_float32_is_not_cast(tiny_model):
     model._keep_in_fp32_modules_strict = {"norm"}
     kept = {name for name, _ in model.named_parameters() if stays_exact(model, name)}
     assert kept and all("norm" in name for name in kept)
+
+
+def test_a_reference_in_bfloat16_is_half_as_large_and_scores_nearly_the_same(make_policy, make_samples, tmp_path):
+    half, full = (make_policy(needs_ref=True, reference_precision=name) for name in ("bf16", "policy"))
+    assert {weight.dtype for weight in half.reference.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in half.model.parameters()} == {torch.float32}
+    angles = dict(half.model.named_buffers())
+    assert all(torch.equal(buffer, angles[name]) for name, buffer in half.reference.named_buffers())
+    samples = make_samples(4)
+    for ours, exact in zip(half.score(samples, reference=True), full.score(samples, reference=True), strict=True):
+        assert 0 < abs(ours - exact).max() < 0.2
+    with torch.no_grad():
+        half.model.model.norm.weight += 0.1
+    half.refresh_reference()
+    assert torch.equal(half.reference.model.norm.weight, half.model.model.norm.weight.bfloat16())
+    checkpoint.save(tmp_path / "rl-1", {"policy": half}, half.save_beside)
+    again = make_policy(needs_ref=True, reference_precision="bf16")
+    checkpoint.load(tmp_path / "rl-1", {"policy": again})
+    assert torch.equal(again.reference.model.norm.weight, half.reference.model.norm.weight)
