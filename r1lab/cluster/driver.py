@@ -6,6 +6,7 @@ A server that dies is started again, elsewhere where its machine is gone; a trai
 same command resumes.
 """
 
+import logging
 import os
 import secrets
 import socket
@@ -69,7 +70,7 @@ def _joined(given: str | None) -> Iterator[Any]:
     address = given or os.environ.get("RAY_ADDRESS") or None
     if address is not None:
         _require_answer(address)
-    options = {"log_to_driver": False, "logging_level": "ERROR"}
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:  # what Ray would look for by itself may be the trace of one that is gone
         address, options = "local", {**options, "include_dashboard": False}
     try:
@@ -136,7 +137,7 @@ class ClusterRun:
         self.nonce = room / f".r1lab-{self.token}{files.PARTIAL}"
         named = [Path.cwd(), Path(recipe).absolute(), Path(model.location)]
         self.needed = [str(each) for each in named if each.exists()]
-        self.environments: list[Mapping[str, str]] = []
+        self.environments: Sequence[Mapping[str, str]] = ()
         given = {"hear": self.hear, "start": self.start_of, "look": self.look, "check": self.trouble}
         self.crew = Crew(ray, placement.config, placement.processes, say=say, **given)
 

@@ -4,6 +4,7 @@ Each slot is an actor that holds one of `r1lab_sandbox.slots`. Ray schedules the
 alone.
 """
 
+import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -79,7 +80,7 @@ class RayCluster:
         self._ray, self._packages = ray, tuple(packages)
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+            ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
         # What others of the cluster have reserved is not to be had, and each process of a run has slots of its own.
         free, sharers = ray.available_resources().get("CPU", 1), int(os.environ.get("WORLD_SIZE", "1"))
         self.num_slots = max(1, int(free / sharers))
