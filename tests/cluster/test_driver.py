@@ -130,19 +130,15 @@ def test_a_listener_that_is_no_ray_is_given_up_in_time(monkeypatch):
 
 
 def test_a_run_outlives_servers_and_a_machine_ends_with_a_trainer_and_goes_on(train, machines, tmp_path):
-    began = time.monotonic()
     run = train()
     until(lambda: len(rows(tmp_path)) > 2, run, tmp_path)
-    print("running", time.monotonic() - began)
     os.kill(running(tmp_path, "serve")[0].pid, signal.SIGKILL)
     until(lambda: "ended (-9) and starts again" in said(tmp_path), run, tmp_path)
     until(lambda: "is back and has weights" in said(tmp_path), run, tmp_path)
-    print("server back", time.monotonic() - began)
     machines.remove_node(machines.other, allow_graceful=False)
     machines.other = machines.more()
     until(lambda: "starts again, at http://" in said(tmp_path), run, tmp_path)
     until(lambda: said(tmp_path).count("is back and has weights") == 2, run, tmp_path)
-    print("machine back", time.monotonic() - began)
     reached = len(rows(tmp_path))
     until(lambda: len(rows(tmp_path)) > reached, run, tmp_path)
     os.kill(running(tmp_path, "train", RANK="1")[0].pid, signal.SIGKILL)
@@ -152,7 +148,6 @@ def test_a_run_outlives_servers_and_a_machine_ends_with_a_trainer_and_goes_on(tr
     assert "trainer 1 on " in line and line.endswith(
         "was killed (SIGKILL); the same command goes on from the last step"
     )
-    print("trainer killed", time.monotonic() - began)
     assert not running(tmp_path, "serve") and not running(tmp_path, "train")
 
     run = train()
@@ -163,7 +158,6 @@ def test_a_run_outlives_servers_and_a_machine_ends_with_a_trainer_and_goes_on(tr
     assert run.exitcode == 143, said(tmp_path)
     (line,) = [line for line in said(tmp_path).splitlines() if line.startswith("r1lab: ")]
     assert "stopped by SIGTERM after step" in line and "the same command goes on from here" in line
-    print("stopped", time.monotonic() - began)
 
     last = rows(tmp_path)[-1]["step"] + 1
     run = train(f"steps={last}")
@@ -172,4 +166,3 @@ def test_a_run_outlives_servers_and_a_machine_ends_with_a_trainer_and_goes_on(tr
     steps = [row["step"] for row in rows(tmp_path)]
     assert steps == sorted(set(steps)) and steps[-1] == last and (tmp_path / "run" / "model").is_dir()
     assert not running(tmp_path, "serve") and not running(tmp_path, "train") and not list(tmp_path.glob(".r1lab-*"))
-    print("done", time.monotonic() - began)
