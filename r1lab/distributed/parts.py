@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from r1lab.distributed import ranks
@@ -51,13 +53,13 @@ class StoredTensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that each rank reads for itself is meant
             try:
-                dcp.load({self.name: target}, storage_reader=self.files, no_dist=True)
+                load({self.name: target}, storage_reader=self.files, no_dist=True)
             except CheckpointException as error:  # no Exception
                 cause = next(iter(error.failures.values()))[0]
                 raise UnreadableParts(f"{self.name}: {_line(cause)}") from None
 
 
-class _Files(dcp.FileSystemReader):
+class _Files(FileSystemReader):
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
         return self._description
 
@@ -112,7 +114,7 @@ def write(folder: Path, tensors: dict[str, DTensor]) -> None:
     ranks.together(lambda: require_shared(folder.parent))
     fault: BaseException | None = None
     try:
-        dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(folder), process_group=ranks.meeting_group())
+        save(dict(tensors), storage_writer=FileSystemWriter(folder), process_group=ranks.meeting_group())
     except CheckpointException as error:  # on every rank, with the failures of all
         fault = error.failures.get(ranks.rank(), (None,))[0]
     ranks.raise_together(fault)

@@ -131,8 +131,9 @@ def full_tensor(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     narrower; any other as it is."""
     if not isinstance(tensor, DTensor):
         return tensor
-    is_narrower = dtype is not None and tensor.is_floating_point() and dtype.itemsize < tensor.dtype.itemsize
-    return (tensor.to(dtype) if is_narrower else tensor).full_tensor()
+    if dtype is not None and tensor.is_floating_point() and dtype.itemsize < tensor.dtype.itemsize:
+        tensor = cast(DTensor, tensor.to(dtype))
+    return tensor.full_tensor()
 
 
 def give_first(tensors: Mapping[str, Tensor], take: Callable[[str, Tensor], Any]) -> None:

@@ -83,10 +83,10 @@ def _weights_without_memory() -> Iterator[None]:
     """Every weight that a module registers goes to the meta device; buffers are what they are."""
     register = nn.Module.register_parameter
 
-    def register_empty(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
-        if weight is not None and not weight.is_meta:
-            weight = nn.Parameter(weight.detach().to("meta"), weight.requires_grad)
-        register(module, name, weight)
+    def register_empty(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and not param.is_meta:
+            param = nn.Parameter(param.detach().to("meta"), param.requires_grad)
+        register(self, name, param)
 
     nn.Module.register_parameter = register_empty
     try:

@@ -111,8 +111,8 @@ class Policy:
         else:
             first_dtype = dtype if self.is_split else self.dtype
             model = self._place(named or location, first_dtype, seed, is_tried=named is not None)  # of one packing
-        if named is None:
-            model.set_attn_implementation(self.model.config._attn_implementation)
+        if named is None and self.shares_prompts:
+            model.set_attn_implementation(attention.NAME)
         if not self.is_split:
             for weight in model.parameters():
                 weight.data = weight.data.to(dtype)  # not the model: angles of rotation stay in float32

@@ -304,7 +304,7 @@ DEATHS = {
     "at the block": (1, "from r1lab.rollout import buffer; at_call(buffer.RolloutBuffer, 'take', 1, before=False)"),
     "before the first file": (1, "at_call(parts, 'write', 1)"),
     "within a file": (1, WITHIN_A_FILE),
-    "after the files of parts": (0, "at_call(parts.dcp.FileSystemWriter, 'finish', 1)"),
+    "after the files of parts": (0, "at_call(parts.FileSystemWriter, 'finish', 1)"),
     "after the states": (0, "at_call(checkpoint, '_write_table', 1)"),
     "after the table": (0, "at_call(files, '_sync_tree', 1, before=False)"),
     "after the rename": (0, "at_call(checkpoint, 'prune', 1)"),
