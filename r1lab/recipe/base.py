@@ -52,7 +52,7 @@ def by_name(sources: Any) -> Any:
 def without_absent(model: type[Config], given: Any) -> Any:
     """What is given for a kind of stage, without the keys that it does not have where they are at their defaults: so a
     run's folder says them, whose recipe is read again."""
-    absent = getattr(model, "absent", frozenset())
+    absent: set[str] = set(getattr(model, "absent", ()))
     if not isinstance(given, dict) or not absent & given.keys():
         return given
     plain = model.model_construct().model_dump(mode="json", by_alias=True, include=absent)

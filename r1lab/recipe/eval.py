@@ -9,7 +9,7 @@ It takes the newest model before it (or `from`, or `model`) and makes none. `sta
 folder that `r1lab eval` would have made.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -38,7 +38,10 @@ class EvalStageConfig(StageConfig):
     updates_per_step: ClassVar[int] = 1
     reuse: ClassVar[int] = 0
 
-    _read_back = model_validator(mode="before")(classmethod(without_absent))
+    @model_validator(mode="before")
+    @classmethod
+    def _read_back(cls, given: Any) -> Any:
+        return without_absent(cls, given)
 
     @model_validator(mode="after")
     def _evaluates(self):

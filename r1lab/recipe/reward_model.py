@@ -10,7 +10,7 @@ labelled steps (`r1lab_data.labelled`); their kind decides the loss. The folder 
 A stage after it starts from the newest policy, never from it.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -30,7 +30,10 @@ class RewardModelStageConfig(DataStageConfig):
     """Keys that it does not have: it samples and verifies nothing, and its loss is that of its data."""
     objective: ClassVar[ObjectiveConfig] = ObjectiveConfig(preset="sft")
 
-    _read_back = model_validator(mode="before")(classmethod(without_absent))
+    @model_validator(mode="before")
+    @classmethod
+    def _read_back(cls, given: Any) -> Any:
+        return without_absent(cls, given)
 
     @model_validator(mode="after")
     def _scores(self):

@@ -62,8 +62,7 @@ def plain(row: Demonstration | RatedProblem | Pair, *, versions: Mapping[str, st
     """A row of any kind as plain data; `shared` is model, recipe and stage."""
     if isinstance(row, Demonstration):
         return row_of(row.draw, row.member, versions=versions, **shared)
-    made = _rated if isinstance(row, RatedProblem) else _paired
-    return made(row, versions) | shared
+    return (_rated(row, versions) if isinstance(row, RatedProblem) else _paired(row, versions)) | shared
 
 
 def _origin(problem: Problem, versions: Mapping[str, str]) -> dict[str, Any]:
