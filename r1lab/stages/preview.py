@@ -189,7 +189,8 @@ def _written(value: Any) -> str:
 def _with_words(value: Any) -> Any:
     """The value with the keys `yes` and `no`, which YAML without quotes reads as truth values, as they were written."""
     if isinstance(value, dict):
-        return {{True: "yes", False: "no"}.get(key, key): _with_words(each) for key, each in value.items()}
+        words = {True: "yes", False: "no"}
+        return {words[key] if isinstance(key, bool) else key: _with_words(each) for key, each in value.items()}
     return value
 
 

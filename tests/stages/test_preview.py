@@ -104,10 +104,13 @@ def test_differences_are_such_as_a_command_line_takes():
     assert not list(differences(load.resolve({"data": {"task": "addition"}, "steps": 1}).stages[0]))
 
 
-def test_yes_and_no_stay_words():
-    (judge,) = load.parse_yaml("[{use: judge, prompt: f, options: {yes: 1, no: 0}}]", "reward")
+@pytest.mark.parametrize(
+    ("options", "said"), [("yes: 1, no: 0", '"yes": 1, "no": 0'), ("1: 1, 0: 0", '"1": 1, "0": 0')]
+)
+def test_yes_and_no_stay_words_and_numbers_numbers(options, said):
+    (judge,) = load.parse_yaml(f"[{{use: judge, prompt: f, options: {{{options}}}}}]", "reward")
     made = list(differences(load.resolve({"data": {"task": "addition"}, "steps": 1, "reward": {"j": judge}}).stages[0]))
-    assert made == ['reward={"j": {"use": "judge", "prompt": "f", "options": {"yes": 1, "no": 0}}}']
+    assert made == [f'reward={{"j": {{"use": "judge", "prompt": "f", "options": {{{said}}}}}}}']
 
 
 GRPO = "A = (r - mean) / std; clip 0.2; mean of each sequence; 0.04 k3"

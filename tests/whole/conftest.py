@@ -1,8 +1,9 @@
 """A user's folder whose modules have the names that others would take for ours; ports for servers that die and come
-back."""
+back; the exit codes of several processes."""
 
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,21 @@ def held_port() -> Iterator[Callable[[], int]]:
     yield hold
     for each in held:
         each.close()
+
+
+@pytest.fixture(scope="session")
+def ended() -> Callable[..., list[int | None]]:
+    """ended(processes, seconds, waited_for) -> exit codes once the first so many (all) have ended, None of one that had
+    to be killed."""
+
+    def codes_of(processes: Sequence, seconds: float = 100, waited_for: int | None = None) -> list[int | None]:
+        until = time.monotonic() + seconds
+        for process in processes[:waited_for]:
+            process.join(max(0.0, until - time.monotonic()))
+        codes = [process.exitcode for process in processes]
+        for process in processes:
+            process.kill()
+            process.join()
+        return codes
+
+    return codes_of

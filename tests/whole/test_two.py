@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,20 +102,8 @@ def start(forked):
     return run
 
 
-def ended(processes, waited_for=2) -> list[int | None]:
-    """Exit codes once the first so many processes have ended, None of one that had to be killed."""
-    until = time.monotonic() + 100
-    for process in processes[:waited_for]:
-        process.join(max(0.0, until - time.monotonic()))
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-        process.join()
-    return codes
-
-
 @pytest.fixture(scope="module")
-def train(start):
+def train(start, ended):
     """Exit codes of a run in `out`; `death` is what one rank does before."""
 
     def run(out: Path, count: int = 2, death: str = "pass", rank: int = 1, waited_for: int = 2, **changes) -> list:
@@ -128,7 +115,7 @@ def train(start):
         shards = "yes" if changes.get("parallel") == "fsdp2" and count > 1 else "no"
         code = TRAIN.format(rank=str(rank), death=death, recipe=str(recipe))
         log = out.with_suffix(".log")
-        return ended(start(log, code, count, EXPECT_SHARDS=shards, R1LAB_RANK_DEADLINE=deadline), waited_for)
+        return ended(start(log, code, count, EXPECT_SHARDS=shards, R1LAB_RANK_DEADLINE=deadline), waited_for=waited_for)
 
     return run
 
@@ -341,7 +328,9 @@ def cases(make_samples, make_rollout, tiny_model, parallel):
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
-def test_an_update_shared_out_is_the_whole_update(start, make_samples, make_rollout, tiny_model, tmp_path, parallel):
+def test_an_update_shared_out_is_the_whole_update(
+    start, ended, make_samples, make_rollout, tiny_model, tmp_path, parallel
+):
     import pickle
 
     todo = cases(make_samples, make_rollout, tiny_model, parallel)

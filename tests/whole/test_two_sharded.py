@@ -2,7 +2,6 @@
 and a death within any of it costs nothing but time."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ folder = Path({folder!r})
 
 
 @pytest.fixture(scope="module")
-def two(forked):
+def two(forked, ended):
     """Exit codes of a text of Python in two processes, the second text on one of them before it; what they say is in
     `log`."""
 
@@ -52,14 +51,7 @@ def two(forked):
             text = f"{death}\n{code}" if number == rank else code
             options = {"environment": environment, "log": str(folder / "log"), "folder": str(folder)}
             processes.append(forked(PROCESS.format(**options, code=text)))
-        until = time.monotonic() + 400
-        for process in processes:
-            process.join(max(0.0, until - time.monotonic()))
-        codes = [process.exitcode for process in processes]
-        for process in processes:
-            process.kill()
-            process.join()
-        return codes
+        return ended(processes, seconds=400)
 
     return run
 
