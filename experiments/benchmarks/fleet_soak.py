@@ -1,12 +1,13 @@
-"""Two trainers beside three servers, sampling ahead, where both are killed again and again: nothing is lost or counted
-twice, and the run is, bit for bit, one that nothing was killed in.
+"""Two trainers beside three servers, sampling ahead, where servers, trainers and the command itself are killed again
+and again: nothing is lost or counted twice, and the run is, bit for bit, one that nothing was killed in.
 
     python experiments/benchmarks/fleet_soak.py [--minutes 30] [--kill-every 2] [--folder DIR] [--json FILE]
 
 The embedded model, `max_staleness: 1`, six problems x four rollouts a step. A server of the local engine is killed with
-SIGKILL every so many minutes, each in turn, and started again at once; each of the two trainers once, after which the
-same command is given again. Beside it the same recipe runs on three servers of its own and is left alone. In the end
-the journals, the metrics and a checkpoint's weights are compared. Not a measurement of speed.
+SIGKILL every so many minutes, each in turn, and started again at once; each of the two trainers once and the command
+that started them twice, after which the same command is given again. Beside it the same recipe runs on three servers of
+its own and is left alone. In the end the journals, the metrics and a checkpoint's weights are compared. Not a
+measurement of speed.
 """
 
 import argparse
@@ -30,6 +31,9 @@ from server_soak import NOT_A_PROBLEM
 from r1lab.run import journal
 
 SERVERS, TRAINERS, PROMPTS, GROUP = 3, 2, 6, 4
+COMMAND = "command"
+ENDED = (0, COMMAND, 1, COMMAND)
+"""What is killed of a run, in this order: a trainer by its rank, or the command."""
 CHECKPOINT_STEPS = 10
 END_SECONDS = 300.0
 """For a run's orderly end, and for the one beside it to come as far."""
@@ -79,11 +83,15 @@ class Fleet:
     def steps(self) -> int:
         return max((each["step"] for each in self.metrics()), default=0)
 
-    def kill_trainer(self, rank: int) -> None:
-        """SIGKILL to one of the processes that the command started; the command ends by it."""
-        for child in psutil.Process(self.process.pid).children():
-            if child.environ().get("RANK") == str(rank):
-                child.kill()
+    def kill_part(self, part: int | str) -> None:
+        """SIGKILL to one of the trainers, by its rank, or to the command that started them; returns when all ended."""
+        command = psutil.Process(self.process.pid)
+        trainers = command.children()
+        for process in [command] if part == COMMAND else trainers:
+            if part == COMMAND or process.environ().get("RANK") == str(part):
+                process.kill()
+        wait_until(lambda: not any(map(is_alive, [command, *trainers])), f"the run ends with its {part}")
+        self.process.signal_all(signal.SIGKILL)
 
     def kill(self) -> None:
         """SIGKILL to the command and its processes, which have sessions of their own."""
@@ -97,6 +105,10 @@ class Fleet:
         self.process.wait(END_SECONDS)
 
 
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
 def wait_until(happened: Callable[[], bool], what: str) -> None:
     ends = time.monotonic() + END_SECONDS
     while not happened():
@@ -107,8 +119,8 @@ def wait_until(happened: Callable[[], bool], what: str) -> None:
 
 def disturb(fleet: Fleet, minutes: float, kill_every: float) -> dict[str, list[float]]:
     """Kill and start again for so long; when, in seconds since the beginning."""
-    kills: dict[str, list[float]] = {"servers": [], "trainers": []}
-    began, restarted_at = time.monotonic(), 0
+    kills: dict[str, list[float]] = {"servers": [], "trainers": [], "commands": []}
+    began, restarted_at, ended = time.monotonic(), 0, 0
     while (now := time.monotonic() - began) < 60 * minutes:
         time.sleep(0.5)
         is_at_work = fleet.steps() > restarted_at  # a command that is given again wants all servers at first
@@ -117,17 +129,15 @@ def disturb(fleet: Fleet, minutes: float, kill_every: float) -> dict[str, list[f
             server.signal(signal.SIGKILL)
             server.start()
             kills["servers"].append(round(now, 1))
-        rank = len(kills["trainers"])
-        is_due = rank < TRAINERS and now >= 60 * minutes * (rank + 0.9) / (TRAINERS + 1)
-        if is_due and is_at_work:
-            fleet.kill_trainer(rank)
-            wait_until(lambda: fleet.process.poll() is not None, "the command ends with a trainer that was killed")
-            fleet.process.signal_all(signal.SIGKILL)
+        if is_at_work and ended < len(ENDED) and now >= 60 * minutes * (ended + 0.9) / (len(ENDED) + 1):
+            part = ENDED[ended]
+            kills["commands" if part == COMMAND else "trainers"].append(round(now, 1))
+            fleet.kill_part(part)
+            ended += 1
             restarted_at = fleet.steps()
             for server in fleet.servers:
                 server.wait()  # who starts a run wants all of them
             fleet.train()
-            kills["trainers"].append(round(now, 1))
         if fleet.process.poll() is not None:
             raise SystemExit(f"the run ended by itself ({fleet.process.returncode}); see {fleet.folder / 'train.log'}")
     return kills
@@ -190,6 +200,7 @@ def soak(minutes: float, kill_every: float, folder: Path) -> list[dict]:
         return [
             row("server_kills", len(kills["servers"]), ">=", int(minutes / kill_every) - 1, at=kills["servers"]),
             row("trainer_kills", len(kills["trainers"]), ">=", TRAINERS, at=kills["trainers"]),
+            row("command_kills", len(kills["commands"]), ">=", ENDED.count(COMMAND), at=kills["commands"]),
             row("lines_given_up", said.count("is given up"), ">=", 1),
             row("lines_back", said.count("is back and has weights"), ">=", 1),
             row("steps", steps, ">=", 1),
