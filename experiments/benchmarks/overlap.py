@@ -4,11 +4,12 @@ two is hidden.
     python experiments/benchmarks/overlap.py [--rounds 3] [--steps 8] [--json FILE]
 
 One server of the local engine on one core, the trainer on another, the embedded model. Each round runs `max_staleness:
-0`, then `1`, with a learning rate at which nothing changes, so that all steps are alike. Rollout (sampling and the rest
-of verifying) and update are those of the steps that wait; a step that samples ahead should take little more than the
-larger of the two. In a third run, which waits too, a process of its own samples on the server's core all the time: what
-an update loses there (`update_beside_seconds`) two processes lose that have nothing in common. A run's first two steps
-and its last, which samples nothing, are left out. Not a measurement of what it does to learning.
+0`, then `1`, with a learning rate at which nothing changes, so that all steps are alike. Both take the engine's
+log-probabilities as old ones, else a step that samples ahead would score its block as well. Rollout (sampling and the
+rest of verifying) and update are those of the steps that wait; a step that samples ahead should take little more than
+the larger of the two. In a third run, which waits too, a process of its own samples on the server's core all the time:
+what an update loses there (`update_beside_seconds`) two processes lose that have nothing in common. A run's first two
+steps and its last, which samples nothing, are left out. Not a measurement of what it does to learning.
 """
 
 import argparse
@@ -51,8 +52,8 @@ def recipe(url: str, out: Path, steps: int, prompts: int, staleness: int) -> dic
         "name": "overlap", "out": str(out), "steps": steps, "max_staleness": staleness, "threads": 1,
         "data": {"task": "addition", "size": 4096}, "prompt": {"format": "Q: {prompt}\nA:"}, "max_new_tokens": 64,
         "prompts_per_step": prompts, "group_size": 8, "learning_rate": 1e-12, "workers": {"count": 1},
-        "engine": {"kind": "server", "urls": [url]}, "objective": {"entropy": {"coef": 1e-9}}, "print_samples": 0,
-        "checkpoint_every": 1_000_000,
+        "engine": {"kind": "server", "urls": [url]}, "old_logprobs": "engine", "print_samples": 0,
+        "objective": {"entropy": {"coef": 1e-9}}, "checkpoint_every": 1_000_000,
     }  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="of both runs")
     parser.add_argument("--steps", type=int, default=8, help="of each run")
-    parser.add_argument("--prompts", type=int, default=32, help="problems a step")
+    parser.add_argument("--prompts", type=int, default=256, help="problems a step, of eight samples each")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))

@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from r1lab.engines import rollouts
 from r1lab.engines.checksum import Checksum
@@ -26,7 +27,7 @@ from r1lab.engines.vllm import lora as vllm_adapter
 from r1lab.engines.vllm import requests as vllm_requests
 from r1lab.engines.vllm.diagnose import explained
 from r1lab.engines.vllm.start import description, gpus, start, untouched
-from r1lab.engines.vllm.weights import Named, complete, expected_matrices, expected_weights, split_adapter
+from r1lab.engines.vllm.weights import complete, expected_matrices, expected_weights, split_adapter
 from r1lab.errors import RunError
 from r1lab.policy import lora
 from r1lab.records import Request, RequestId, Rollout
@@ -63,7 +64,7 @@ class VllmEngine(Engine):
         On a CPU `gpu_memory_utilization` is the largest share of memory for keys. ValueError, in one line, where vLLM
         does not start.
         """
-        self.version, self.dtype = -1, dtype
+        self.version, self.dtype, self.num_workers = -1, dtype, tensor_parallel
         self.llm: Any = None
         """vLLM's `LLMEngine`."""
         self.weights, self.matrices = expected_weights(model), {}
@@ -180,29 +181,42 @@ class VllmEngine(Engine):
         """Replace every weight, or the adapter alone (`Engine.sync`). ValueError where a name is unknown, a shape
         differs or a weight is missing; RunError where what arrived is not what was sent.
 
-        Sequences in flight go on with the new weights, over keys computed anew; `Rollout.version` says which.
+        Sequences in flight go on with the new weights, over keys computed anew; `Rollout.version` says which. Weights
+        pass through one by one: of a sharded model no more than a bucket is whole at a time.
         """
         self._wake(MEMORY[:1])
         keeps_weights, self.version = self.takes_adapter and self.version >= 0, -1
-        weights, matrices = split_adapter(named_tensors)
-        weights = [] if keeps_weights and not weights else complete(weights, self.weights)
-        matrices = complete(matrices, self.matrices)
-        if weights:
-            self.send("weights", version, weights, "r1lab_load")
-        if matrices and self.adapter is not None:
-            self.send("an adapter", version, matrices, "r1lab_adapt", vllm_adapter.settings(self.adapter))
+        if self.adapter is None:
+            self.send("weights", version, complete(named_tensors, self.weights), "r1lab_load")
+        else:
+            self._sync_adapted(self.adapter, named_tensors, version, keeps_weights)
         self._wake(MEMORY)
         self.llm.reset_prefix_cache(reset_running_requests=bool(self.flying))
         self.llm.set_weight_version(str(version))
         self.version = version
 
-    def send(self, what: str, version: int, tensors: Named, method: str, *more) -> None:
-        """Send tensors to every worker's `method`. RunError where the checksum of what arrived there is another."""
+    def _sync_adapted(
+        self, adapter: lora.Adapter, named_tensors: NamedTensors, version: int, keeps_weights: bool
+    ) -> None:
+        """Replace the adapter and, where they come with it or are not there yet, the weights below it; nothing where
+        either is not whole."""
+        weights, matrices = split_adapter(named_tensors)
+        weights = [] if keeps_weights and not weights else list(complete(weights, self.weights))
+        matrices = list(complete(matrices, self.matrices))
+        if weights:
+            self.send("weights", version, weights, "r1lab_load")
+        self.send("an adapter", version, matrices, "r1lab_adapt", vllm_adapter.settings(adapter))
+
+    def send(self, what: str, version: int, tensors: Iterable[tuple[str, Tensor]], method: str, *more) -> None:
+        """Send tensors to every worker's `method`. RunError where the checksum of what arrived there is another.
+
+        The one worker of this process takes them as they come; several, in processes of their own, as one list.
+        """
         sent = Checksum()
-        for name, tensor in tensors:
-            sent.add(name, tensor)
+        tensors = sent.over(tensors)
         with untouched():
-            received = self.llm.collective_rpc(method, args=(tensors, *more))
+            given = tensors if self.num_workers == 1 else list(tensors)
+            received = self.llm.collective_rpc(method, args=(given, *more))
         for rank, digest in enumerate(received):
             if digest != sent.digest():
                 raise RunError(

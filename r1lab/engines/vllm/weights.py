@@ -3,7 +3,7 @@
 Not how they travel (`r1lab.engines.vllm.engine`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -32,9 +32,9 @@ def split_adapter(named_tensors: Iterable[tuple[str, Tensor]]) -> tuple[Named, N
     return weights, matrices
 
 
-def complete(named_tensors: Iterable[tuple[str, Tensor]], wanted: Expected) -> Named:
-    """The tensors to send, each once. ValueError where they are not those wanted."""
-    weights, missing = [], dict.fromkeys(alias for _, alias in wanted.values() if alias)
+def complete(named_tensors: Iterable[tuple[str, Tensor]], wanted: Expected) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors to send as they come, each once. ValueError where one is not wanted or, in the end, missing."""
+    missing = dict.fromkeys(alias for _, alias in wanted.values() if alias)
     for name, tensor in named_tensors:
         shape, alias = wanted.get(name, (None, None))
         if shape != tensor.shape:
@@ -42,10 +42,9 @@ def complete(named_tensors: Iterable[tuple[str, Tensor]], wanted: Expected) -> N
             raise ValueError(f"sync of {name!r}: the engine has {has}; sync the model that it was made for")
         if alias in missing:
             del missing[alias]
-            weights.append((alias, tensor))
+            yield alias, tensor
     if missing:
         raise ValueError(f"sync left out {len(missing)} weights, {next(iter(missing))!r} first; send all")
-    return weights
 
 
 def expected_matrices(model) -> Expected:

@@ -76,7 +76,7 @@ def spied(engine, monkeypatch, change=lambda method, tensors: tensors):
     calls, original = [], engine.llm.collective_rpc
 
     def call(method, args=(), **others):
-        tensors = change(method, args[0])
+        tensors = list(change(method, args[0]))
         calls.append((method, sum(tensor.nbytes for _, tensor in tensors)))
         return original(method, args=(tensors, *args[1:]), **others)
 
