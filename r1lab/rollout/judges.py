@@ -96,12 +96,14 @@ class ServedOptions:
 
     special_tokens = ()
     parameters = 0
-    """A server's work is not ours to count."""
+    """What it reads is counted, what that costs is not: nobody here knows how large its model is."""
 
     def __init__(self, config: JudgeScorerConfig):
         assert config.server is not None  # who has none is local
         self.options, self.name, self.is_chat = [*config.options], config.model, config.chat
         self.wire = Wire(config.server)
+        self.num_read: dict[bytes, int] = {}
+        """Tokens of each question, as the server counted them."""
 
     def weights(self, text: str) -> list[float]:
         """RunError where the server cannot be asked, or says no log-probabilities."""
@@ -114,6 +116,9 @@ class ServedOptions:
             reply = self.wire.post(f"/v1/{'chat/' * self.is_chat}completions", body | asked)
         except (Gone, ServerRefusal) as error:
             raise RunError(f"judge: {error}; the same command goes on from here") from None
+        if len(self.num_read) >= MAX_REMEMBERED:
+            self.num_read.clear()
+        self.num_read[_digest(text)] = _prompt_tokens(reply)
         found = dict.fromkeys(self.options, 0.0)
         for token, logprob in self._likeliest(reply):
             if token.strip() in found:
@@ -121,8 +126,10 @@ class ServedOptions:
         return list(found.values())
 
     def num_tokens(self, text: str) -> int:
-        """Its tokenizer is not known here."""
-        return 0
+        """What the server says of it, which is asked where it has not been; 0 where it does not say."""
+        if _digest(text) not in self.num_read:
+            self.weights(text)
+        return self.num_read[_digest(text)]
 
     def _likeliest(self, reply: Any) -> list[tuple[str, float]]:
         """The first token's alternatives with their log-probabilities."""
@@ -136,6 +143,19 @@ class ServedOptions:
                 f"judge: {self.wire.url} says no log-probabilities of what it answers, which a judge is read by; ask "
                 "another server, or judge by a model's path"
             ) from None
+
+
+def _prompt_tokens(reply: Any) -> int:
+    """Tokens that the server read; 0 where it does not say."""
+    try:
+        return max(0, int(reply["usage"]["prompt_tokens"]))
+    except (LookupError, TypeError, ValueError):
+        return 0
+
+
+def _digest(text: str) -> bytes:
+    """What a question is remembered by."""
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).digest()
 
 
 class Judge:
@@ -208,7 +228,7 @@ class Judge:
         """The probability of each option; a verdict `error` where they have too little together to decide, or where the
         question does not fit the model's context."""
         text = filled(self.question, self.model.special_tokens, **parts)
-        key = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).digest()
+        key = _digest(text)
         if key not in self.remembered:
             if len(self.remembered) >= MAX_REMEMBERED:
                 self.remembered.clear()

@@ -94,8 +94,8 @@ def _preferences(
         principle = drawn(principles, own_seed, draw.number * draw.group_size + first.rollout.request.id.index)
         texts = {"first": first.rollout.text, "second": second.rollout.text}
         parts = {"prompt": prompt_text(draw.problem), "principle": principle, **texts}
-        ledger.judged(*judge.judging(**parts))
         said = judge.preferences(**parts)
+        ledger.judged(*judge.judging(**parts))  # after it: a server counts what it has read
         return None if said is None else (*said, principle)
 
     return preferences

@@ -90,7 +90,7 @@ class Selection:
     def sampled(self) -> int:
         return len(self.rows) + self.refused.total()
 
-    def metrics(self) -> dict[str, int]:
+    def metrics(self) -> dict[str, int | float | None]:
         """Counts over the stage so far, a key for each filter."""
         counts = {f"reject/refused/{name}": self.refused[name] for name in self.filters}
         return {
@@ -212,6 +212,14 @@ class JudgedPairs(Selection):
         super().__init__(*arguments, **more)
         self.preferences = preferences
 
+    def metrics(self) -> dict[str, int | float | None]:
+        """Also of the pairs that the problems' verifier tells apart, how many, and in what share of them the judge
+        prefers what scores higher."""
+        leads = [_lead(row) for row in self.rows if isinstance(row, Pair)]
+        told_apart = [lead > 0 for lead in leads if lead]
+        agrees = sum(told_apart) / len(told_apart) if told_apart else None
+        return super().metrics() | {"judge/told_apart": len(told_apart), "judge/agrees": agrees}
+
     def _add(self, settled: Settled) -> None:
         members = self.members(settled)
         for first, second in zip(members[::2], members[1::2]):
@@ -247,6 +255,12 @@ def unfit(member: Scored, keep: KeepConfig) -> str:
     if keep.max_tokens is not None and size > keep.max_tokens:
         return "max_tokens"
     return "language" if keep.language is not None and not is_in(rollout.text, keep.language) else ""
+
+
+def _lead(pair: Pair) -> float:
+    """By how much the verifier scores the chosen completion higher; 0 where it does not say of both."""
+    scores = [member.verdict.score if member.verdict else None for member in (pair.chosen, pair.rejected)]
+    return 0.0 if scores[0] is None or scores[1] is None else scores[0] - scores[1]
 
 
 def _unequal(one: Scored, other: Scored) -> str:

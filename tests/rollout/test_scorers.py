@@ -208,6 +208,24 @@ def test_a_server_judges_by_the_log_probabilities_of_one_token(monkeypatch):
     assert (said.score, said.extracted, server.asked[0][0]) == (0.0, "no", "/v1/chat/completions")
 
 
+def test_what_a_served_judge_reads_is_counted_by_the_server_and_asked_for_once(monkeypatch):
+    def reply(**usage):
+        return {"choices": [{"logprobs": {"top_logprobs": [{"yes": -0.1, "no": -3.0}]}}], **usage}
+
+    counted = [reply(usage={"prompt_tokens": number, "completion_tokens": 1}) for number in (7, 9)]
+    made, server = served(monkeypatch, *counted)
+    parts = {"prompt": "1+1", "first": "2", "second": "3"}
+    made.question = "{prompt} {first} {second}?"
+    assert made.preferences(**parts) is not None
+    assert made.judging(**parts) == (16, 0) == made.judging(**parts) and len(server.asked) == 2
+    # What another process has judged is read from its table, and counted by asking.
+    made, server = served(monkeypatch, counted[0])
+    assert made.num_tokens(items("2")[0]) == 7 == made.num_tokens(items("2")[0])
+    for nothing in ({}, {"usage": None}, {"usage": {"prompt_tokens": None}}):
+        made, _ = served(monkeypatch, reply(**nothing))
+        assert made.num_tokens(items("2")[0]) == 0
+
+
 @pytest.mark.parametrize("reply", [{}, {"choices": [{"logprobs": None}]}, None, {"choices": [{"text": "yes"}]}])
 def test_a_server_without_log_probabilities_is_refused(monkeypatch, reply):
     made, _ = served(monkeypatch, reply)

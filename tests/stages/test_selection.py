@@ -8,7 +8,7 @@ from r1lab.errors import RunError
 from r1lab.recipe.reject import KeepConfig
 from r1lab.records import Draw, Group, Scored, Settled
 from r1lab.stages import dataset
-from r1lab.stages.selection import VerifiedSolutions
+from r1lab.stages.selection import JudgedPairs, VerifiedSolutions
 from r1lab_data import Problem, language
 from r1lab_data.loaders import load
 from r1lab_verifiers.verdict import Verdict
@@ -119,3 +119,21 @@ def test_a_damaged_dataset_is_one_line(block, tmp_path):
     (folder / "train.jsonl").write_text('{"id": 1}\n')
     with pytest.raises(RunError, match=r"train.jsonl cannot be read \('prompt'\); remove the stage's folder"):
         dataset.read(folder, "mine")
+
+
+def test_pairs_say_how_often_a_judge_prefers_what_the_verifier_scores_higher(block):
+    """Of six pairs one is a tie, one unscored, one scored alike: of three the judge, who prefers what is long, is right
+    about two."""
+    pairs = [("22", 1.0, "3", 0.0), ("2", 0.4, "33", 0.5), ("2", 1.0, "33", 0.0), ("2", 1.0, "3", 0.0),
+             ("22", None, "3", 0.0), ("22", 0.5, "3", 0.5)]  # fmt: skip
+    made = block(*[[(one, a, 1, "eos"), (other, b, 1, "eos")] for one, a, other, b in pairs])
+
+    def longer(draw, first, second):
+        lead = (len(first.rollout.text) - len(second.rollout.text)) / 4
+        return 0.5 + lead, 0.5 + lead, ""
+
+    selection = JudgedPairs(KeepConfig(), preferences=longer)
+    assert selection.metrics()["judge/agrees"] is None
+    selection.add(made)
+    said = selection.metrics()
+    assert (said["reject/kept"], said["judge/told_apart"]) == (5, 3) and said["judge/agrees"] == pytest.approx(2 / 3)
