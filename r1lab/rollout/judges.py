@@ -5,8 +5,9 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from itertools import permutations
+from itertools import accumulate, permutations
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -30,6 +31,8 @@ MAX_REMEMBERED = 200_000
 """Questions whose answers a judge keeps."""
 SERVED_LOGPROBS = 20
 """First tokens whose log-probabilities a server is asked for."""
+UNFIT = (400, 413, 422)
+"""Statuses by which a server refuses a question, such as one beyond its context."""
 
 
 class LocalOptions:
@@ -102,20 +105,23 @@ class ServedOptions:
         assert config.server is not None  # who has none is local
         self.options, self.name, self.is_chat = [*config.options], config.model, config.chat
         self.wire = Wire(config.server)
+        self.has_answered = False
         self.num_read: dict[bytes, int] = {}
         """Tokens of each question, as the server counted them."""
 
-    def weights(self, text: str) -> list[float]:
-        """RunError where the server cannot be asked, or says no log-probabilities."""
-        body: dict[str, Any] = {"model": self.name, "max_tokens": 1, "temperature": 0.0}
-        if self.is_chat:
-            asked = {"messages": [{"role": "user", "content": text}], "logprobs": True, "top_logprobs": SERVED_LOGPROBS}
-        else:
-            asked = {"prompt": text, "logprobs": SERVED_LOGPROBS}
+    def weights(self, text: str) -> list[float] | None:
+        """None where the server refuses this question and answers another, as one beyond its context. RunError where it
+        cannot be asked, or says no log-probabilities."""
         try:
-            reply = self.wire.post(f"/v1/{'chat/' * self.is_chat}completions", body | asked)
-        except (Gone, ServerRefusal) as error:
-            raise RunError(f"judge: {error}; the same command goes on from here") from None
+            reply = self._reply(text)
+        except ServerRefusal as error:
+            if error.status not in UNFIT or not self._answers():
+                raise _unasked(error) from None
+            self.num_read[_digest(text)] = 0
+            return None
+        except Gone as error:
+            raise _unasked(error) from None
+        self.has_answered = True
         if len(self.num_read) >= MAX_REMEMBERED:
             self.num_read.clear()
         self.num_read[_digest(text)] = _prompt_tokens(reply)
@@ -124,6 +130,22 @@ class ServedOptions:
             if token.strip() in found:
                 found[token.strip()] += math.exp(logprob)
         return list(found.values())
+
+    def _answers(self) -> bool:
+        """Whether it is the question that the server refuses, and not what is asked of all of them."""
+        if not self.has_answered:
+            with suppress(Gone, ServerRefusal):
+                self._reply("?")
+                self.has_answered = True
+        return self.has_answered
+
+    def _reply(self, text: str) -> Any:
+        body: dict[str, Any] = {"model": self.name, "max_tokens": 1, "temperature": 0.0}
+        if self.is_chat:
+            asked = {"messages": [{"role": "user", "content": text}], "logprobs": True, "top_logprobs": SERVED_LOGPROBS}
+        else:
+            asked = {"prompt": text, "logprobs": SERVED_LOGPROBS}
+        return self.wire.post(f"/v1/{'chat/' * self.is_chat}completions", body | asked)
 
     def num_tokens(self, text: str) -> int:
         """What the server says of it, which is asked where it has not been; 0 where it does not say."""
@@ -143,6 +165,10 @@ class ServedOptions:
                 f"judge: {self.wire.url} says no log-probabilities of what it answers, which a judge is read by; ask "
                 "another server, or judge by a model's path"
             ) from None
+
+
+def _unasked(error: Exception) -> RunError:
+    return RunError(f"judge: {error}; the same command goes on from here")
 
 
 def _prompt_tokens(reply: Any) -> int:
@@ -235,7 +261,7 @@ class Judge:
             self.remembered[key] = self.model.weights(text)
         weights = self.remembered[key]
         if weights is None:
-            return Verdict(None, "error", reason="the question exceeds the judge's context")
+            return Verdict(None, "error", reason="the question exceeds the judge's context, or its server refuses it")
         if not sum(weights) >= self.config.least or not sum(weights):  # also where it is NaN
             options = ", ".join(self.config.options)
             return Verdict(
@@ -252,12 +278,29 @@ def _turned(parts: dict[str, str]) -> dict[str, str]:
 
 def plain_text(text: str, special_tokens: Iterable[str]) -> str:
     """The text with a space where it spells a special token: what is judged must not end its turn or take another."""
-    special = sorted(filter(None, special_tokens), key=len, reverse=True)
-    # "<eos>", "<|im_end|>"; not "<eo s>"
-    return re.sub("|".join(map(re.escape, special)), " ", text) if special else text
+    return _marks(special_tokens).sub(" ", readable(text))  # "<eos>", "<|im_end|>"; not "<eo s>"
 
 
 def filled(question: str, special_tokens: Iterable[str], **parts: str) -> str:
-    """A text with its places filled, each once: what is put in is no place again, nor a special token."""
-    plain = {name: plain_text(text, special_tokens) for name, text in parts.items()}
-    return PLACE.sub(lambda match: plain.get(match[1], match[0]), question)
+    """A text with its places filled, each once: what is put in is no place again, and spells no special token, not
+    together with what stands beside it either. Those of the question itself stay."""
+    pieces = PLACE.split(question)  # its own text, a place's name, its own text, ...
+    pieces[1::2] = [readable(parts[name]) if name in parts else f"{{{name}}}" for name in pieces[1::2]]
+    ends = [0, *accumulate(map(len, pieces))]
+    own = list(zip(ends[::2], ends[1::2]))
+
+    def kept(match: re.Match) -> str:
+        return match[0] if any(begin <= match.start() and match.end() <= end for begin, end in own) else " "
+
+    return _marks(special_tokens).sub(kept, "".join(pieces))
+
+
+def readable(text: str) -> str:
+    """The text as any tokenizer takes it: half a surrogate pair is no character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _marks(special_tokens: Iterable[str]) -> re.Pattern:
+    """Any of them, the longest first; where there is none, what never is."""
+    special = sorted(filter(None, special_tokens), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, special)) or r"(?!)")
