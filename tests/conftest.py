@@ -59,8 +59,10 @@ WARM = (
 FORKS.set_forkserver_preload(list(WARM))
 DEATHS = """
 import os, runpy, signal, sys
+from r1lab import timing
 
 os.fsync = lambda descriptor: None
+timing.CPU_SIZE = 64  # half a second of large products in every process that trains
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)

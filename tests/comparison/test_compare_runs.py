@@ -29,11 +29,10 @@ RECIPE = {
 OTHER = RECIPE | {"name": "other", "learning_rate": 1e-3}
 
 CODE = """
-from r1lab import loop, timing
+from r1lab import loop
 from r1lab.comparison import page
 from r1lab.comparison.compare import compare
 
-timing.CPU_SIZE = 64
 page.draw = lambda found: []
 {death}
 compare({recipes!r}, seeds={seeds}, out={out!r}, **{more!r})

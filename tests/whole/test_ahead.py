@@ -16,11 +16,10 @@ from r1lab.engines.server import local_server
 local_server.serve("embedded", dtype="float32", threads=1, host="127.0.0.1", port={port})
 """
 RUN = """
-from r1lab import feed, loop, pipeline, timing
+from r1lab import feed, loop, pipeline
 from r1lab.recipe import load
 from r1lab.rollout import buffer
 from r1lab.run import checkpoint, journal, progress
-timing.CPU_SIZE = 64
 
 {death}
 pipeline.train(load.resolve({recipe!r}), progress.Progress(quiet=True))

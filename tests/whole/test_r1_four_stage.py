@@ -21,12 +21,11 @@ SMALL = [
 ]  # fmt: skip
 
 RUN = """
-from r1lab import loop, pipeline, timing
+from r1lab import loop, pipeline
 from r1lab.recipe import load
 from r1lab.run import progress
 from r1lab.rollout import scorers
 from r1lab.stages import dataset, sampling
-timing.CPU_SIZE = 64
 
 {death}
 raw, base = load.read("r1_four_stage", {overrides!r})

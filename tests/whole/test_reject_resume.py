@@ -18,11 +18,10 @@ RECIPE = {
 }
 
 RUN = """
-from r1lab import loop, pipeline, timing
+from r1lab import loop, pipeline
 from r1lab.recipe import load as recipe_file
 from r1lab.run import checkpoint, files, progress, journal as tables
 from r1lab.stages import dataset, sampling, train
-timing.CPU_SIZE = 64
 
 {death}
 pipeline.train(recipe_file.resolve({recipe!r}), progress.Progress(quiet=True))
