@@ -53,7 +53,8 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if is_on_gpu else "1")
 FORKS = multiprocessing.get_context("forkserver")
 WARM = (
     "r1lab.cli.main", "r1lab.pipeline", "r1lab.cli.quickstart", "r1lab.comparison.compare", "scipy.stats", "accelerate",
-    "pandas", "transformers.models.llama.modeling_llama",
+    "pandas", "transformers.models.llama.modeling_llama", "pyarrow.dataset", "pyarrow.pandas_compat",
+    "r1lab.engines.local.engine", "r1lab_verifiers.numeric",
 )  # fmt: skip
 """What a forked process finds imported."""
 FORKS.set_forkserver_preload(list(WARM))

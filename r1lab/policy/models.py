@@ -1,5 +1,6 @@
 """From a model's name to a model and its tokenizer: the embedded one, a Hugging Face folder, or a hub id."""
 
+import copy
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 
 from r1lab.errors import RecipeError
 from r1lab.policy.location import code_of, is_remote_code_trusted, model_hint
@@ -36,6 +37,8 @@ SCALES = {"logit_scale": (("cohere",), 1), "logits_scaling": (("granite",), -1)}
 
 _COUNTED: dict[str, int] = {}
 """Weights by configuration."""
+_READ: dict[tuple[str, bytes], PretrainedConfig] = {}
+"""Configurations by their folder and file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,15 @@ def load_tokenizer(location: str) -> PreTrainedTokenizerBase:
 
 
 def load_config(location: str):
-    return from_pretrained(AutoConfig, location, "configuration")
+    """A run asks for it in several places: what transformers makes of a folder's file is kept while that is the same.
+    Code that the model brings along runs each time."""
+    file = Path(location) / CONFIG_NAME
+    if is_remote_code_trusted() or not (file.is_file() and os.access(file, os.R_OK)):
+        return from_pretrained(AutoConfig, location, "configuration")
+    key = location, file.read_bytes()
+    if key not in _READ:
+        _READ[key] = from_pretrained(AutoConfig, location, "configuration")
+    return copy.deepcopy(_READ[key])
 
 
 def check(location: str) -> None:

@@ -73,3 +73,16 @@ def test_a_model_stops_at_the_turns_end_of_its_template_too(tiny, listed, then):
     models.stops_at(model, type("Tokenizer", (), {"eos_token_id": 1}), 1)
     models.stops_at(model, type("Tokenizer", (), {"eos_token_id": 1}), None)
     assert model.generation_config.eos_token_id == then
+
+
+def test_a_configuration_is_ones_own_and_another_once_its_file_is(tiny, tmp_path):
+    folder, seen = tmp_path / "model", []
+    for size in (60, 61):
+        tiny("llama").config.save_pretrained(folder)
+        path = folder / "config.json"
+        path.write_text(path.read_text().replace('"vocab_size": 60', f'"vocab_size": {size}'))
+        for _ in range(2):
+            config = models.load_config(str(folder))
+            seen.append(config.vocab_size)
+            config.vocab_size = 0  # of this copy
+    assert seen == [60, 60, 61, 61]
