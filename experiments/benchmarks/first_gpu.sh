@@ -5,7 +5,8 @@
 #
 # Runs from a tree that is not installed; torch, transformers, accelerate, Triton, pydantic and pytest must be there.
 # Every part writes FOLDER/<part>.json after each figure and FOLDER/<part>.log, has a deadline of its own, and may fail:
-# the next one runs. Ends in a table of what held. --cpu: the same on tiny sizes, which tries this script alone.
+# the next one runs. Ends in a table of what held. --cpu: the same on tiny sizes, which tries this script alone; without
+# the doctor, which imports all that there is once more.
 cd "$(dirname "$0")/../.." || exit 1
 tiny=()
 [ "$1" = --cpu ] && { tiny=(--cpu); shift; }
@@ -41,11 +42,11 @@ first flex 60
 if [ ${#tiny[@]} = 0 ]; then
     part tests 35 "$python" -m pytest -m gpu tests/attention -q -p no:cacheprovider
 else
-    part tests 100 "$python" -m pytest -n 0 tests/attention/test_flex.py -q -p no:cacheprovider
+    part tests 100 "$python" -m pytest -n 0 tests/attention/test_segments.py -q -p no:cacheprovider
 fi
 first update 55
 first local 25
-part doctor 35 "$python" -m r1lab.doctor
+[ ${#tiny[@]} != 0 ] || part doctor 35 "$python" -m r1lab.doctor
 echo
 for log in "$out"/*.log; do tail -n 1 "$log"; done
 "$python" $here/first_gpu.py table --out "$out"
