@@ -6,8 +6,8 @@ from typing import Any
 
 from r1lab.health.rules import RULES, is_sampled
 
-AREAS = ("reward/", "pass/", "completion/", "verdict/", "group/", "second/", "rollout/", "mismatch/", "update/",
-         "policy/", "eval/")  # fmt: skip
+AREAS = ("reward/", "pass/", "completion/", "episode/", "verdict/", "group/", "second/", "rollout/", "mismatch/",
+         "update/", "policy/", "eval/")  # fmt: skip
 """Metrics that rules read; others are not kept."""
 
 

@@ -105,10 +105,13 @@ def truncation(rows: Rows, steps: int) -> str | None:
     share = recent(rows, "completion/truncated", steps)
     if share is None or share < MANY:
         return None if share is None else ""
-    return f"{share:.0%} of the completions are cut off: {UNCUT}"
+    return f"{share:.0%} of the completions are cut off: {_to_the_end(rows)}"
 
 
-UNCUT = "raise max_new_tokens, or look at where they should end"
+def _to_the_end(rows: Rows) -> str:
+    """What lets completions end; an episode is cut off by its turns too."""
+    limits = "environment.max_turns or max_new_tokens" if "episode/turns" in rows[-1] else "max_new_tokens"
+    return f"raise {limits}, or look at where they should end"
 
 
 def engine_gap(rows: Rows, steps: int) -> str | None:
@@ -268,7 +271,7 @@ def _reason(rows: Rows) -> str:
     if hung >= MANY:
         return f"{hung:.0%} of the checks hung, crashed or failed: try the verifier by itself (r1lab audit)"
     if (cut := _share(rows, "completion/truncated")) >= MANY:
-        return f"{cut:.0%} of the completions were cut off: {UNCUT}"
+        return f"{cut:.0%} of the completions were cut off: {_to_the_end(rows)}"
     if unread >= MANY:
         return (
             f"in {unread:.0%} of the completions no answer could be read: look at what the model wrote (r1lab report), "

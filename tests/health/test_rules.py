@@ -29,6 +29,10 @@ REMEDIES = {
         "rewards never differed within a group",
     ),
     "cut off": ({"completion/truncated": 0.9}, "90% of the completions were cut off: raise max_new_tokens"),
+    "cut off by turns": (
+        {"completion/truncated": 0.9, "episode/turns": 2.0},
+        "90% of the completions were cut off: raise environment.max_turns or max_new_tokens",
+    ),
     "not readable": ({"verdict/no_answer": 0.3, "verdict/unparsable": 0.4}, "in 70% of the completions no answer"),
     "hung": ({"verdict/timeout": 0.8, "verdict/crash": 0.1}, "90% of the checks hung, crashed or failed"),
     "nothing kept": ({"reward/std": None, "group/kept": 0}, "every reward was 0"),
