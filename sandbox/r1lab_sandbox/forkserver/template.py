@@ -36,10 +36,12 @@ def main(fd: int, parent: int) -> None:
     if setup is None or os.getppid() != parent:
         return
     sys.path[:] = setup["path"]
+    gc.disable()  # what is imported stays: looking through it for cycles is a tenth of the time that importing takes
     for name in setup["preload"]:
         importlib.import_module(name)
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     gc.freeze()
+    gc.enable()
     Template(control, parent_pidfd).run()
 
 
@@ -165,3 +167,4 @@ def _call(call: tuple[str, dict], *args) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), int(sys.argv[2]))
+    os._exit(0)  # nothing is left to tidy up
