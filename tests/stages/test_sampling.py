@@ -78,17 +78,19 @@ def test_problems_are_kept_by_their_pass_rate_and_learned_from(tmp_path):
     assert run.metrics[-1]["stage"] == "rl"
 
 
-@pytest.mark.parametrize("kind", ["preference", "reward_model"])
-def test_a_right_completion_is_chosen_over_a_wrong_one_and_later_stages_learn_it(tmp_path, kind):
-    learn = {"kind": kind, "data": {"stage": "made"}, "prompts_per_step": 2}
+def test_a_right_completion_is_chosen_over_a_wrong_one_and_later_stages_learn_it(tmp_path):
+    kinds = ("preference", "reward_model")
+    learn = [{"kind": kind, "data": {"stage": "made"}, "prompts_per_step": 2, "model": "embedded"} for kind in kinds]
     shared = {key: value for key, value in BASE.items() if key not in ("max_new_tokens", "workers", "data")}
-    run = train(tmp_path, {**PAIRS, "max_new_tokens": 40, "workers": {"count": 1}, "data": SUMS}, learn, **shared)
+    run = train(tmp_path, {**PAIRS, "max_new_tokens": 40, "workers": {"count": 1}, "data": SUMS}, *learn, **shared)
     rows = dataset(run)
     scores = {(m["draw"], m["index"]): m["score"] for step in (1, 2) for m in members(run, step)}
     assert rows and all(scores[row["draw"], row["chosen_index"]] == 1 for row in rows)
     assert all(scores[row["draw"], row["rejected_index"]] == 0 for row in rows)
-    assert sum(row["stage"] == kind for row in run.metrics) == -(-len(rows) // 2), "an epoch, as soon as it is known"
-    assert run.metrics[-1]["loss/value"] > 0
+    for kind in kinds:
+        learned = [row for row in run.metrics if row["stage"] == kind]
+        assert len(learned) == -(-len(rows) // 2), "an epoch, as soon as it is known"
+        assert learned[-1]["loss/value"] > 0
 
 
 class Scripted:

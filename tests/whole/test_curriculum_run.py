@@ -7,7 +7,7 @@ import r1lab
 from r1lab.errors import RecipeError
 
 RUN = {
-    "name": "drawn", "prompts_per_step": 4, "group_size": 4, "max_new_tokens": 24, "threads": 1, "steps": 4,
+    "name": "drawn", "prompts_per_step": 4, "group_size": 4, "max_new_tokens": 24, "threads": 1, "steps": 3,
     "data": {"task": "addition", "size": 24, "settings": {"digits": 1}}, "prompt": {"format": "Q: {prompt}\nA:"},
     "optimizer": {"warmup_updates": 0}, "workers": {"count": 1}, "learning_rate": 1e-3, "checkpoint_every": 1,
 }  # fmt: skip
@@ -19,7 +19,7 @@ def drawn(run):
             (row["draw"], row["problem_id"])
             for row in pq.read_table(run.path / "rollouts" / f"rl-{step}.parquet").to_pylist()
         ]
-        for step in range(1, 5)
+        for step in range(1, 4)
     ]
 
 
