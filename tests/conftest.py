@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if getattr(importlib.util.find_spec("r1lab"), "origin", None) is None:  # not installed, as on a bare GPU machine
     sys.path += [str(ROOT), *(str(ROOT / name) for name in ("verifiers", "sandbox", "data"))]
 
+from r1lab import timing  # noqa: E402
 from r1lab.doctor import hardware  # noqa: E402
 
 if TYPE_CHECKING:  # torch takes seconds, which the process that only hands out the tests need not wait
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # torch takes seconds, which the process that only hands out 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under `nohup`: what a test starts would ignore Ctrl-C too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+timing.CPU_SIZE = 64  # a run times large products, half a second in every process; test_timing.py has them
 os.fsync = lambda descriptor: None  # no test cuts the power, and what a killed process wrote stays: 8 ms a call saved
 
 with contextlib.suppress(ImportError):  # the tests on a GPU go without
@@ -63,7 +65,7 @@ import os, runpy, signal, sys
 from r1lab import timing
 
 os.fsync = lambda descriptor: None
-timing.CPU_SIZE = 64  # half a second of large products in every process that trains
+timing.CPU_SIZE = 64  # where the fork server imported it anew
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)

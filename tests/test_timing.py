@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 
+from r1lab import timing
 from r1lab.run.progress import PhaseClock, Progress
 from r1lab.timing import Watch, _rate, details, matmul_rate
 
@@ -58,7 +59,8 @@ def test_a_phase_that_comes_twice_is_added_and_what_follows_a_lap_is_recording(m
     assert clock.step == 2 and clock.lap() == {"record": 5.0, "rollout": 6.0}
 
 
-def test_the_probe_multiplies_random_numbers_and_draws_none_of_the_runs():
+def test_the_probe_multiplies_random_numbers_and_draws_none_of_the_runs(monkeypatch):
+    monkeypatch.setattr(timing, "CPU_SIZE", 1024)  # as it is outside the tests
     state = torch.random.get_rng_state()
     _rate.cache_clear()
     assert 1e8 < matmul_rate(torch.device("cpu"), torch.float32) < 1e15

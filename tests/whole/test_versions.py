@@ -14,7 +14,6 @@ import r1lab
 import r1lab_data
 import r1lab_sandbox
 import r1lab_verifiers
-from r1lab import timing
 
 RECIPE = {
     "name": "as-it-is",
@@ -67,7 +66,6 @@ def changed_copies(folder: Path) -> Path:
 def folders(tmp_path, monkeypatch, forked_in):
     """The evaluation made here, and the one that the changed packages make; runs are in first, resumed and other."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(timing, "CPU_SIZE", 64)
     r1lab.train(RECIPE | {"out": "first"})
     shutil.copytree("first", "resumed")
     evaluation = r1lab.evaluate(**EVALUATION)
