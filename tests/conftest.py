@@ -105,6 +105,7 @@ def pytest_collection_finish(session):
     if forks and sys.version_info < (3, 14):  # from where it has a key of its own
         become_fork_server()
     gc.enable()
+    gc.set_threshold(10_000)  # at Python's 700, trees of syntax and modules are looked through again and again
     atexit.register(gc.unfreeze)  # libraries that count their references would print what they miss
 
 
