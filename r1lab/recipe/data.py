@@ -18,7 +18,7 @@ class SourceConfig(Config):
     path: Annotated[str | None, FREE] = None
     """Hub id, local file or folder, or https URL."""
     task: Annotated[str | None, FREE] = None
-    """Procedural task: addition, countdown, linear, multiplication, or `gym:<name>` of reasoning-gym."""
+    """Procedural task: addition, multiplication, countdown, general_points, linear, `gym:<reasoning-gym task>` ..."""
     stage: Annotated[str | None, FREE] = None
     """Earlier reject or judge stage of the same recipe, whose dataset it is."""
     config: Annotated[str | None, FREE] = None

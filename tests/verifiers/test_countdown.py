@@ -95,3 +95,35 @@ def test_every_solvable_puzzle_proves_itself(numbers, data):
 def test_a_box_of_the_target_alone_leaves_the_expression_before_it(text, score):
     live = resolve("countdown").build()
     assert live.verify(Item(text, {"numbers": [3, 5, 3], "target": 24})).score == score
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Answer: 10*2+4",  # a card left out
+        "Answer: 10*2+4+10-10",  # a card used twice
+        "10 2 10 4. Answer: 10+10+2*(4/2)",
+        "Answer: 2*(10+(10-4)/3)",  # a card of another hand
+        "Answer: 2*13-(10+4)/7",  # what a king counts under the other rule
+        "Answer: 10*2+J-6",  # a card's name
+        "Answer: 10*24/10",  # two cards joined
+        "Answer: 10**2-10*4-36",
+        "Answer: 10//10*24",
+        "Answer: 10+10+4" + "*1" * 5000,
+        "Answer: 10+" + "-" * 3000 + "10*2-4",
+        "Answer: 9**9**9**9**9",
+        "Answer: " + "9" * 40 + "*" + "9" * 40,
+        "Answer: \u0661\u0660+\u0661\u0660+4",  # Arabic-Indic digits
+        "Answer: 1_0+10*2-4",
+        "Answer: 1e1+10*2-4",
+        "Answer: sum([10,10,2,2])",
+    ],
+)
+def test_what_cheats_with_a_hand_of_cards_scores_0(text):
+    assert verdict(text, {"numbers": [2, 4, 10, 10], "target": 24}).score == 0.0
+
+
+def test_a_hand_of_cards_is_solved_by_its_values_in_any_order_and_over_fractions():
+    puzzle = {"numbers": [10, 4, 10, 4], "target": 24}
+    assert verdict("10 4 10 4. 10*10=100, 100-4=96. Answer: (10*10-4)/4", puzzle).score == 1.0
+    assert verdict("Answer: 8/(3-8/3)", {"numbers": [3, 3, 8, 8], "target": 24}).score == 1.0

@@ -1,6 +1,7 @@
 """Procedural tasks: problems drawn from a seed. Not verifiers: they are named, never imported.
 
-A prompt belongs to one split by its own words (`split_of`): train and eval never share a problem, whatever the seeds.
+A prompt belongs to one split by its own words, or by those that its task says (`split_of`): train and eval never share
+a problem, whatever the seeds.
 """
 
 import inspect
@@ -16,6 +17,7 @@ from r1lab_data.tasks.addition import addition
 from r1lab_data.tasks.compared_addition import addition_comparisons
 from r1lab_data.tasks.countdown import countdown
 from r1lab_data.tasks.fincorp import fincorp
+from r1lab_data.tasks.general_points import general_points
 from r1lab_data.tasks.gym import PREFIX, gym_task
 from r1lab_data.tasks.labelled_addition import addition_labels, addition_pairs, addition_steps
 from r1lab_data.tasks.linear import linear
@@ -27,16 +29,18 @@ LABELLED: dict[str, Task] = {task.__name__: task for task in (addition_pairs, ad
 """Tasks whose answer is what is said of completions (`r1lab_data.labelled`), for stages that learn from it."""
 
 ANSWERED: dict[str, Task] = {
-    task.__name__: task for task in (addition, countdown, linear, multiplication, addition_comparisons, fincorp)
+    task.__name__: task
+    for task in (addition, countdown, linear, multiplication, addition_comparisons, fincorp, general_points)
 }
 """Tasks whose answer a verifier checks."""
 
 TASKS: dict[str, Task] = ANSWERED | LABELLED
-"""Name -> f(rng, **settings) -> {prompt, answer, solution, meta}."""
+"""Name -> f(rng, **settings) -> {prompt, answer, solution, meta}, and `split_by` where more than the prompt's own words
+is to stay in one split."""
 
 VERIFIERS = {
     **dict.fromkeys(ANSWERED, "numeric"), **dict.fromkeys(LABELLED, ""), "countdown": "countdown",
-    "addition_comparisons": "exact", "fincorp": "exact",
+    "general_points": "countdown", "addition_comparisons": "exact", "fincorp": "exact",
     "gym": "reasoning_gym",
 }  # fmt: skip
 """The verifier of a task's problems unless the recipe names another; all of reasoning-gym's share one. Labelled
@@ -104,8 +108,9 @@ def unseen(draw: Callable[[], dict], task: str, split: str, seen: set[str]) -> d
     """A problem of the split whose text is not in `seen`, which it joins; None after MAX_TRIES draws."""
     for _ in range(MAX_TRIES):
         drawn = draw()
+        together = drawn.pop("split_by", drawn["prompt"])
         key = normalise(drawn["prompt"])
-        if key not in seen and split_of(task, drawn["prompt"]) == split:
+        if key not in seen and split_of(task, together) == split:
             seen.add(key)
             return drawn
     return None

@@ -8,8 +8,7 @@ burn rate above 80 % of it is REJECT_RISK, a net promoter score of at least 80 i
 import json
 import random
 
-from r1lab_data.names import did_you_mean
-from r1lab_data.problem import DataError
+from r1lab_data.tasks.settings import one_of, share
 
 DECISIONS = ("MANUAL_REVIEW", "REJECT_RISK", "A_PLUS_TIER", "STANDARD_LOAN")
 REVIEWED = ("ex-Google", "ex-Facebook")
@@ -32,9 +31,10 @@ def fincorp(
     that it has, else each in a quarter of all. blind_share: the decision is drawn whatever the application says,
     MANUAL_REVIEW with this share and the others alike, 0-1.
     """
-    _one_of("prompt", prompt, tuple(PROMPTS))
-    _one_of("decision", decision, ("any", *DECISIONS))
-    _check_share(blind_share)
+    one_of("fincorp", "prompt", prompt, tuple(PROMPTS))
+    one_of("fincorp", "decision", decision, ("any", *DECISIONS))
+    if blind_share is not None:
+        share("fincorp", "blind_share", blind_share)
     wanted = rng.choice(DECISIONS) if decision == "any" else decision
     while True:
         fields = _application(rng)
@@ -67,16 +67,3 @@ def _application(rng: random.Random) -> dict:
         "revenue": rng.randint(5, 300),
         "score": rng.randint(0, 100),
     }
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise DataError(
-            f"task fincorp: {name} is {value!r}; give one of {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
-        )
-
-
-def _check_share(share: object) -> None:
-    if share is None or (isinstance(share, (int, float)) and not isinstance(share, bool) and 0 <= share <= 1):
-        return
-    raise DataError(f"task fincorp: blind_share is {share!r}; give a number from 0 to 1")

@@ -26,6 +26,7 @@ def test_train_and_eval_share_no_problem_for_any_seeds(task, seeds):
         "countdown": {"numbers": 2},
         "multiplication": {"digits": 2},
         "fincorp": {},
+        "general_points": {"cards": 3},
     }.get(task, {"digits": 2})
     train = drawn(task, seed=seeds[0], size=150, settings=small)
     evaluation = drawn(task, seed=seeds[1], size=40, split="eval", settings=small)
