@@ -48,7 +48,7 @@ def general_points(
     values = values_of(hand, rule)
     counted = " ".join(map(str, RULES[rule]))
     return {
-        "prompt": f"Cards {' '.join(hand)}, J Q K = {counted}: make {reached}, each card once.",
+        "prompt": f"J Q K = {counted}. Make {reached} of all of {' '.join(hand)}.",
         "answer": {"numbers": values, "target": reached},
         "solution": f"{' '.join(map(str, values))}. {steps}. Answer: {expression}",
         "meta": {"cards": cards, "rule": rule, "face": any(card in FACES for card in hand)},

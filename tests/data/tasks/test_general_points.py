@@ -24,10 +24,8 @@ def exact(expression):
 
 def by_hand(prompt):
     """(cards, values, target), read off the text once more."""
-    cards, rule, target = re.fullmatch(
-        r"Cards (.+), (J Q K = \d\d \d\d \d\d): make (\d+), each card once\.", prompt
-    ).groups()
-    faces = dict(zip("JQK", map(int, rule.split()[4:])))
+    rule, target, cards = re.fullmatch(r"J Q K = (\d\d \d\d \d\d)\. Make (\d+) of all of (.+)\.", prompt).groups()
+    faces = dict(zip("JQK", map(int, rule.split())))
     return cards.split(), [faces.get(card) or int(card.replace("A", "1")) for card in cards.split()], int(target)
 
 
