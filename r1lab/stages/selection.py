@@ -97,7 +97,8 @@ class Selection:
             "reject/sampled": self.sampled,
             "reject/kept": len(self.rows),
             "reject/problems": self.problems,
-        } | counts
+            **counts,
+        }
 
     def why_empty(self) -> str:
         """What emptied it, each filter with its count in the order asked, and the last that refused any by name."""
