@@ -1,15 +1,16 @@
 """A step whose block is sampled while the step before is learned, beside one that waits: how much of the shorter of the
 two is hidden.
 
-    python experiments/benchmarks/overlap.py [--rounds 3] [--steps 8] [--json FILE]
+    python experiments/benchmarks/overlap.py [--rounds 3] [--steps 8] [--prompts 256] [--beside] [--json FILE]
 
-One server of the local engine on one core, the trainer on another, the embedded model. Each round runs `max_staleness:
+One server of the local engine on one core, a trainer of one thread, the embedded model. Each round runs `max_staleness:
 0`, then `1`, with a learning rate at which nothing changes, so that all steps are alike. Both take the engine's
 log-probabilities as old ones, else a step that samples ahead would score its block as well. Rollout (sampling and the
 rest of verifying) and update are those of the steps that wait; a step that samples ahead should take little more than
-the larger of the two. In a third run, which waits too, a process of its own samples on the server's core all the time:
-what an update loses there (`update_beside_seconds`) two processes lose that have nothing in common. A run's first two
-steps and its last, which samples nothing, are left out. Not a measurement of what it does to learning.
+the larger of the two. The server is bound to its core, the trainer and its verifier's worker are not. With `--beside` a
+third run, which waits too, has a process of its own sampling on the server's core all the time: what an update loses
+there (`update_beside_seconds`) two processes lose that have nothing in common. A run's first two steps and its last,
+which samples nothing, are left out. Not a measurement of what it does to learning.
 """
 
 import argparse
@@ -19,7 +20,8 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -74,6 +76,16 @@ def serve(folder: Path, core: int) -> tuple[ProcessTree, str]:
     raise SystemExit(f"the server does not answer; see {folder / 'server.log'}")
 
 
+@contextmanager
+def sampling_on(core: int) -> Iterator[None]:
+    """A process that samples on a core, and serves nobody, for as long as the context lasts."""
+    busy = ProcessTree([sys.executable, "-c", SAMPLES], preexec_fn=partial(os.sched_setaffinity, 0, {core}))
+    try:
+        yield
+    finally:
+        busy.signal_all(9)
+
+
 def measured(url: str, out: Path, steps: int, prompts: int, staleness: int) -> list[dict]:
     """Rows of the steps that count."""
     run = r1lab.train(recipe(url, out, steps, prompts, staleness))
@@ -93,7 +105,7 @@ def rows(waiting: list[dict], ahead: list[dict], beside: list[dict]) -> list[dic
         row("update_seconds", update, ">=", None),
         row("step_waiting_seconds", middle(waiting, "total"), ">=", None),
         row("step_ahead_seconds", step, ">=", None),
-        row("update_beside_seconds", middle(beside, "update"), ">=", None),
+        *([row("update_beside_seconds", middle(beside, "update"), ">=", None)] if beside else []),
         *(
             row(f"{name}_ahead_seconds", middle(ahead, name), ">=", None)
             for name in ("update", "score", "quiet", "sync")
@@ -109,6 +121,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of both runs")
     parser.add_argument("--steps", type=int, default=8, help="of each run")
     parser.add_argument("--prompts", type=int, default=256, help="problems a step, of eight samples each")
+    parser.add_argument("--beside", action="store_true", help="measure an update beside a stranger's sampling too")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
@@ -120,19 +133,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server, url = serve(folder, cores[1])
-        os.sched_setaffinity(0, {cores[0]})
         try:
             for number in range(options.rounds):
                 run = (options.steps, options.prompts)
                 waiting += measured(url, folder / f"waiting-{number}", *run, 0)
                 ahead += measured(url, folder / f"ahead-{number}", *run, 1)
-                busy = ProcessTree(
-                    [sys.executable, "-c", SAMPLES], preexec_fn=partial(os.sched_setaffinity, 0, cores[1:2])
-                )
-                try:
-                    beside += measured(url, folder / f"beside-{number}", *run, 0)
-                finally:
-                    busy.signal_all(9)
+                if options.beside:
+                    with sampling_on(cores[1]):
+                        beside += measured(url, folder / f"beside-{number}", *run, 0)
         finally:
             server.signal_all(9)
     results = rows(waiting, ahead, beside)
