@@ -62,8 +62,8 @@ def attack(
         raise RecipeError(f"--attack: {spec!r} compares with no answer, so that anything may score; leave it out")
     name = verification.verifier_label(spec, settings)
     table = {"framed": reference_checks.framed(resolved), REFERENCE: reference_checks.reference(resolved)}
-    with terminable("nothing was written"), verification.opened_pool(table, workers) as pool:
-        golds = ((each, [verdict]) for each, verdict in _judged(problems, _gold_alone, pool, workers))
+    with terminable("nothing was written"), Meter("attack") as meter, verification.opened_pool(table, workers) as pool:
+        golds = ((each, [verdict]) for each, verdict in _judged(problems, _gold_alone, pool, workers, meter))
         golds = golds if source is None else broken_off(golds, [name], workers.deadline)
         judged = [(each[0], verdict) for each, (verdict,) in golds]
         usable = [problem for problem, verdict in judged if verdict.score == 1.0]
@@ -73,7 +73,7 @@ def attack(
         if not usable:
             raise _unusable(name, [verdict for _, verdict in judged], source is None, workers.deadline)
         tried, rows = Counter[str](), []
-        for (problem, family, completion), verdict in _judged(usable, attacks_on, pool, workers):
+        for (problem, family, completion), verdict in _judged(usable, attacks_on, pool, workers, meter):
             tried[family] += 1
             if failure_of(verdict):
                 without.append(_row(problem, family, completion, verdict))
@@ -113,6 +113,7 @@ def _judged(
     attacks: Callable[[Problem], Iterable[tuple[str, str]]],
     pool: Pool,
     workers: WorkersConfig,
+    meter: Meter,
 ) -> Iterator[tuple[Attacked, Verdict]]:
     """The verdict on each completion that `attacks` makes of each problem."""
 
@@ -125,10 +126,9 @@ def _judged(
                 future = pool.submit(item, check, problem.solution, is_reference=is_reference)
                 yield (problem, family, completion), [future]
 
-    with Meter("attack") as meter:
-        for each, (verdict,) in verification.verdicts_in_order(asked(), workers):
-            yield each, verdict
-            meter.add(has_failed=verdict.has_failed)
+    for each, (verdict,) in verification.verdicts_in_order(asked(), workers):
+        yield each, verdict
+        meter.add(has_failed=verdict.has_failed)
 
 
 def _gold_alone(problem: Problem) -> list[tuple[str, str]]:

@@ -1,10 +1,15 @@
 """Audits of a verifier that hangs or crashes say that they go on, break off soon, and name what failed."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
+from r1lab.audit.attack import attack
+from r1lab.errors import RunError
+from r1lab.recipe import WorkersConfig
+from r1lab.recipe.data import SourceConfig
 from r1lab.run.progress import Meter
 
 CHECKS = """
@@ -86,6 +91,12 @@ def test_an_attack_says_that_no_gold_could_be_judged(audit):
         code, out, said = audit("spins", "--attack", *what, *QUICKER)
         assert (code, out) == (1, "")
         assert f"hanging:spins came to no verdict on any of {golds}: 10 timed out" in said[-1]
+
+
+def test_what_is_broken_off_tells_no_more_of_its_rows(audit):
+    with pytest.raises(RunError) as broken:  # which holds what was under way
+        attack(SourceConfig(path="rows.jsonl"), "hanging:raises", workers=WorkersConfig(count=1))
+    assert broken.value and "meter" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_an_attack_on_which_the_verifier_hangs_is_counted_and_named(audit):
