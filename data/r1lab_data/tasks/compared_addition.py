@@ -6,10 +6,9 @@ the bare answer (`right`), or the better answer is the one that is written as su
 
 import random
 
-from r1lab_data.names import did_you_mean
-from r1lab_data.problem import DataError
 from r1lab_data.tasks.addition import addition
-from r1lab_data.tasks.labelled_addition import addition_pairs, share
+from r1lab_data.tasks.labelled_addition import addition_pairs
+from r1lab_data.tasks.settings import one_of, share
 from r1lab_data.tasks.written_addition import FAULTS, obeys, written
 
 QUESTION = "{prompt}\nA: {first}\nB: {second}\nBetter:"
@@ -24,18 +23,14 @@ def addition_comparisons(
     digits: of both numbers, 1-12. principle: right or written. untidy: of `right`, share of pairs whose worse side is
     the bare right answer. faultless: of `written`, share of pairs whose better side has no fault; in the others both.
     """
-    if principle == "right":
+    if one_of("addition_comparisons", "principle", principle, ("right", "written")) == "right":
         problem = addition_pairs(rng, digits, untidy=untidy)
         (chosen,), (rejected,) = problem["answer"]["completions"]
         meta = problem["meta"]
-    elif principle == "written":
+    else:
         problem = addition(rng, digits)
         (chosen, better), (rejected, worse) = _unlike(rng, problem, faultless)
         meta = problem["meta"] | {"better": better, "worse": worse}
-    else:
-        allowed = ("right", "written")
-        hint = did_you_mean(str(principle), allowed)
-        raise DataError(f"task addition_comparisons: principle {principle!r}; allowed: {', '.join(allowed)}{hint}")
     is_first = rng.random() < 0.5
     first, second = (chosen, rejected) if is_first else (rejected, chosen)
     letter = "A" if is_first else "B"

@@ -6,8 +6,8 @@ What is true is known, so a reward model can be measured; `flip` makes a share o
 import random
 
 from r1lab_data.labelled import Labelled, answer_of
-from r1lab_data.problem import DataError
 from r1lab_data.tasks.addition import addition
+from r1lab_data.tasks.settings import share
 
 
 def addition_pairs(rng: random.Random, digits: int = 3, flip: float = 0.0, untidy: float = 0.5) -> dict:
@@ -78,10 +78,3 @@ def wrong(rng: random.Random, problem: dict) -> tuple[tuple[str, ...], int]:
 def labelled(problem: dict, truth: Labelled, is_flipped: bool) -> dict:
     """The problem with what is said of its completions in the answer's place."""
     return {**problem, "answer": answer_of(truth), "meta": {**problem["meta"], "flipped": is_flipped}}
-
-
-def share(task: str, name: str, value: object) -> float:
-    """The value, if it is a number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise DataError(f"task {task}: {name} is {value!r}; give a number from 0 to 1")
-    return float(value)

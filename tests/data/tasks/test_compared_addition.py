@@ -57,8 +57,8 @@ def test_by_the_principle_a_wrong_total_is_no_fault():
 
 
 @pytest.mark.parametrize(("settings", "told"), [
-    ({"principle": "writen"}, "principle 'writen'; allowed: right, written; did you mean 'written'?"),
-    ({"principle": None}, "principle None; allowed: right, written"),
+    ({"principle": "writen"}, "principle is 'writen'; give one of right, written; did you mean 'written'?"),
+    ({"principle": None}, "principle is None; give one of right, written"),
     ({"principle": "written", "faultless": 2}, "faultless is 2; give a number from 0 to 1"),
 ])  # fmt: skip
 def test_settings_out_of_range_are_refused_in_one_line(settings, told):
