@@ -75,9 +75,10 @@ def train(
             feed.observe(block)  # sampler and error window learn from it
             paid = buffer.unpaid(step, block)
             ledger.rollouts(paid, policy.parameters, feed.judging(paid))
-            course.start_next(step, num_prompts, block, before[0])  # sampled meanwhile
             clock.start("score")  # kept groups -> list[Sample] for each update: final advantages, scales, old, ref
-            batches = prepare_updates(block, step, objective, policy, stage, ledger)
+            batches = split_into_updates(block, objective, stage)
+            course.start_next(step, num_prompts, batches, before[0])  # sampled meanwhile
+            batches = prepare_updates(batches, step, objective, policy, stage, ledger)
             clock.start("record")  # what the rollouts became, for people
             ranks.first(journal.write_samples, run.samples(stage.name, step), batches)
             clock.start("update")  # list[Sample] -> one optimizer step and one Update each
@@ -113,14 +114,18 @@ def split_into_updates(
 
 
 def prepare_updates(
-    block: list[Settled], step: int, objective: Objective, policy: Policy, stage: LearningStageConfig, ledger: Ledger
+    batches: list[list[Sample]],
+    step: int,
+    objective: Objective,
+    policy: Policy,
+    stage: LearningStageConfig,
+    ledger: Ledger,
 ) -> list[list[Sample]]:
-    """The block's samples, one list an update, with final advantages, scales and the scores that their terms read.
+    """A step's samples, one list an update, with final advantages, scales and the scores that their terms read.
 
     A sample whose gradient is identically zero is left out of the forward pass; it stays in the denominator. It is not
     scored either, unless advantages or masks wait for the scores.
     """
-    batches = split_into_updates(block, objective, stage)
     if objective.waits:  # KL in the reward, GAE or batch masks read scores, also of samples that are left out later
         scored = [with_scores(samples, objective, policy, stage, ledger) for samples in batches]
         return prepared_updates(objective, scored, step)
@@ -250,12 +255,11 @@ class StageCourse:
         checkpoint.save(folder, self.resumables, self.policy.save_beside)
         checkpoint.prune(self.run.checkpoints, self.stage.name, self.stage.keep_last)
 
-    def start_next(self, step: int, num_prompts: int, block: Sequence[Settled], budget_before: int) -> None:
+    def start_next(self, step: int, num_prompts: int, batches: list[list[Sample]], budget_before: int) -> None:
         """Begin to sample the block of the step after this one, with the weights that this step begins with, where it
         may be so old. It is as large as the end of this step will have it: what the updates cost of the budget is
         known."""
         if self.stage.max_staleness:
-            batches = split_into_updates(block, self.objective, self.stage)
             samples = [sample for batch in batches for sample in batch]
             later = self.ledger.after_updates(samples, self.stage.reuse)
             self.stopping.spent(num_prompts, later.budget - budget_before, 0)

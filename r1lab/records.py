@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -160,7 +161,7 @@ class Rollout:
     turns: tuple[TurnRecord, ...] = ()
     """Of an episode; empty where the problem has no environment."""
 
-    @property
+    @cached_property
     def num_sampled(self) -> int:
         """Tokens that the policy sampled: neither forced ones nor those of an environment; 0 of a demonstration."""
         return int(np.count_nonzero(self.role[len(self.request.forced_ids) :] == Role.POLICY))

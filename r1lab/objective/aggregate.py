@@ -65,28 +65,30 @@ def scales(
 
     One denominator counts all roles together, or, where not `is_joint`, each role has its own.
     """
-    scale = [np.zeros(len(sample.role)) for sample in samples]
-    for together in [list(Role)] if is_joint else [[role] for role in Role]:
-        chosen = [np.isin(sample.role, together) for sample in samples]
-        counts = np.array([(mask.counted & own).sum() for mask, own in zip(masks, chosen, strict=True)], np.int64)
-        weight = np.array([mix(role, step) for role in Role])
-        for index, z in enumerate(_denominators(samples, counts, aggregate)):
-            share = weight[samples[index].role] / z if z else 0.0
-            scale[index] += np.where(masks[index].trained & chosen[index], share, 0.0)
-    return [replace(sample, scale=each.astype(np.float32)) for sample, each in zip(samples, scale, strict=True)]
+    if not samples:
+        return []
+    lengths = [len(sample.role) for sample in samples]
+    owner, role = np.repeat(np.arange(len(samples)), lengths), np.concatenate([sample.role for sample in samples])
+    counted, trained = (np.concatenate([getattr(mask, name) for mask in masks]) for name in ("counted", "trained"))
+    weight, scale = np.array([mix(each, step) for each in Role]), np.zeros(len(role))
+    for together in [list(Role)] if is_joint else [[each] for each in Role]:
+        chosen = np.isin(role, together)
+        z = _denominators(samples, np.bincount(owner[counted & chosen], minlength=len(samples)), aggregate)[owner]
+        share = np.divide(weight[role], z, out=np.zeros(len(role)), where=z != 0)
+        scale += np.where(trained & chosen, share, 0.0)
+    parts = np.split(scale.astype(np.float32), np.cumsum(lengths)[:-1])
+    return [replace(sample, scale=part) for sample, part in zip(samples, parts, strict=True)]
 
 
 def _denominators(samples: Sequence[Sample], counts: np.ndarray, aggregate: Term) -> np.ndarray:
     """Z of each sample; the two completions of a pair count as one sequence."""
-    if not len(counts):
-        return np.zeros(0)
     names = [
         ("pair", sample.unit) if sample.unit and (sample.role == Role.PAIR).any() else ("alone", index)
         for index, sample in enumerate(samples)
     ]
+    first = dict(zip(reversed(names), reversed(samples), strict=True))
     sequence = {name: place for place, name in enumerate(dict.fromkeys(names))}
     owner = np.array([sequence[name] for name in names])
-    first = [names.index(name) for name in sequence]
-    given = {"prompts": np.array([samples[index].rollout.request.id.draw for index in first], np.int64)}
+    given = {"prompts": np.array([first[name].rollout.request.id.draw for name in sequence], np.int64)}
     totals = np.bincount(owner, weights=counts).astype(np.int64)
     return aggregate.fn(totals, **{name: given[name] for name in aggregate.takes})[owner]

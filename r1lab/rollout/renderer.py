@@ -79,6 +79,8 @@ class Renderer:
         """Tokens that an episode may observe, by source."""
         self.bridges: dict[str, tuple[Any, tuple[str, ...]]] = {}
         """Of episodes' sources: the bridge between turns (`r1lab.rollout.bridge`), and the strings that end a turn."""
+        self.rendered: tuple[Problem | None, tuple[int, ...]] = None, ()
+        """The problem that was rendered last, and its ids: a group asks for them again and again."""
         self.bos = added_bos(tokenizer)
         self.text = CompletionText(tokenizer)
         self.turn_end = self.found_turn_end() if template == "chat" else tokenizer.eos_token_id
@@ -101,7 +103,11 @@ class Renderer:
 
     def render(self, problem: Problem) -> tuple[int, ...]:
         """The prompt's token ids."""
-        return self.encode(self.prompt_text(problem))
+        before, ids = self.rendered
+        if before is not problem:
+            ids = self.encode(self.prompt_text(problem))
+            self.rendered = problem, ids
+        return ids
 
     def render_solution(self, problem: Problem) -> tuple[int, ...]:
         """Ids of the demonstration as the policy would have written it after `render(problem)`, its end once."""

@@ -94,7 +94,8 @@ def test_the_gradient_is_the_papers_in_float64(tmp_path, formula, settings):
         stage=stage, seed=0, sampler=sampler_of(ready), renderer=ready.renderer, objective=objective
     )
     block = feed.block(4)
-    (samples,) = loop.prepare_updates(block, 1, objective, policy, stage, Ledger())
+    split = loop.split_into_updates(block, objective, stage)
+    (samples,) = loop.prepare_updates(split, 1, objective, policy, stage, Ledger())
     policy._learn(samples, np.arange(len(samples)), objective)
     exact = double(policy.model)
     pairs = [[Side(exact, reference, member.rollout) for member in settled.kept.members] for settled in block]

@@ -254,7 +254,8 @@ def block_of(make_group, groups=4):
 
 def steps_of(policy, objective, block):
     stage, ledger = policy.stage, Ledger()
-    batches = loop.prepare_updates(block, 1, objective, policy, stage, ledger)
+    split = loop.split_into_updates(block, objective, stage)
+    batches = loop.prepare_updates(split, 1, objective, policy, stage, ledger)
     return batches, loop.learn(batches, policy, objective, stage, ledger), ledger
 
 

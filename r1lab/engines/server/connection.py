@@ -5,6 +5,7 @@ came of it goes into the engine's queue. Which request goes where, and what beco
 engine's (`r1lab.engines.server.engine`).
 """
 
+import math
 import socket
 import threading
 import time
@@ -61,8 +62,8 @@ class ServerAnswer:
         """Add what an event of a stream says of the request."""
         self.token_ids += choice["token_ids"] or ()
         content = (choice["logprobs"] or {}).get("content") or ()
-        values = (item["logprob"] for item in content)
-        self.logprobs += (value if value > NOT_A_NUMBER else float("nan") for value in values)
+        values = [item["logprob"] for item in content]
+        self.logprobs += [value if value > NOT_A_NUMBER else math.nan for value in values]
         if choice["finish_reason"] is not None:
             self.finish_reason, self.stop_reason = choice["finish_reason"], choice["stop_reason"]
             self.spans = [(item["version"], item["start"], item["end"]) for item in choice["weight_versions"] or ()]
