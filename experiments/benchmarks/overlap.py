@@ -1,7 +1,7 @@
 """A step whose block is sampled while the step before is learned, beside one that waits: how much of the shorter of the
 two is hidden.
 
-    python experiments/benchmarks/overlap.py [--rounds 3] [--steps 8] [--prompts 256] [--beside] [--json FILE]
+    python experiments/benchmarks/overlap.py [--rounds 3] [--steps 8] [--prompts 256] [--keep 8] [--beside] [--json F]
 
 One server of the local engine on one core, a trainer of one thread, the embedded model. Each round runs `max_staleness:
 0`, then `1`, with a learning rate at which nothing changes, so that all steps are alike. Both take the engine's
@@ -9,8 +9,10 @@ log-probabilities as old ones, else a step that samples ahead would score its bl
 rest of verifying) and update are those of the steps that wait; a step that samples ahead should take little more than
 the larger of the two. The server is bound to its core, the trainer and its verifier's worker are not. With `--beside` a
 third run, which waits too, has a process of its own sampling on the server's core all the time: what an update loses
-there (`update_beside_seconds`) two processes lose that have nothing in common. A run's first two steps and its last,
-which samples nothing, are left out. Not a measurement of what it does to learning.
+there (`update_beside_seconds`) two processes lose that have nothing in common. All eight samples of a group are
+learned, so that learning takes longer than sampling; with `--keep 4` half of them are (PODS, arXiv 2504.13818), and
+sampling takes longer. A run's first two steps and its last, which samples nothing, are left out. Not a measurement of
+what it does to learning.
 """
 
 import argparse
@@ -33,8 +35,8 @@ from r1lab.engines.server.client import Gone, ServerRefusal, Wire
 
 LIMIT = 1.15
 """Times the larger of rollout and update."""
-LEFT_OUT = 2
-"""Steps at a run's beginning."""
+GROUP, LEFT_OUT = 8, 2
+"""Samples a problem; steps at a run's beginning that do not count."""
 SAMPLES = """
 import torch
 from r1lab import embedded
@@ -49,13 +51,14 @@ while True:
 """
 
 
-def recipe(url: str, out: Path, steps: int, prompts: int, staleness: int) -> dict:
+def recipe(url: str, out: Path, steps: int, prompts: int, keep: int, staleness: int) -> dict:
+    group = {"group": {"select": "pods", "keep": keep}} if keep < GROUP else {}
     return {
         "name": "overlap", "out": str(out), "steps": steps, "max_staleness": staleness, "threads": 1,
         "data": {"task": "addition", "size": 4096}, "prompt": {"format": "Q: {prompt}\nA:"}, "max_new_tokens": 64,
-        "prompts_per_step": prompts, "group_size": 8, "learning_rate": 1e-12, "workers": {"count": 1},
+        "prompts_per_step": prompts, "group_size": GROUP, "learning_rate": 1e-12, "workers": {"count": 1},
         "engine": {"kind": "server", "urls": [url]}, "old_logprobs": "engine", "print_samples": 0,
-        "objective": {"entropy": {"coef": 1e-9}}, "checkpoint_every": 1_000_000,
+        "objective": {"entropy": {"coef": 1e-9}, **group}, "checkpoint_every": 1_000_000,
     }  # fmt: skip
 
 
@@ -86,9 +89,9 @@ def sampling_on(core: int) -> Iterator[None]:
         busy.signal_all(9)
 
 
-def measured(url: str, out: Path, steps: int, prompts: int, staleness: int) -> list[dict]:
+def measured(url: str, out: Path, steps: int, prompts: int, keep: int, staleness: int) -> list[dict]:
     """Rows of the steps that count."""
-    run = r1lab.train(recipe(url, out, steps, prompts, staleness))
+    run = r1lab.train(recipe(url, out, steps, prompts, keep, staleness))
     return run.metrics[LEFT_OUT:-1]
 
 
@@ -121,6 +124,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of both runs")
     parser.add_argument("--steps", type=int, default=8, help="of each run")
     parser.add_argument("--prompts", type=int, default=256, help="problems a step, of eight samples each")
+    parser.add_argument("--keep", type=int, default=GROUP, help="samples of a group that are learned")
     parser.add_argument("--beside", action="store_true", help="measure an update beside a stranger's sampling too")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
@@ -135,7 +139,7 @@ def main() -> int:
         server, url = serve(folder, cores[1])
         try:
             for number in range(options.rounds):
-                run = (options.steps, options.prompts)
+                run = (options.steps, options.prompts, options.keep)
                 waiting += measured(url, folder / f"waiting-{number}", *run, 0)
                 ahead += measured(url, folder / f"ahead-{number}", *run, 1)
                 if options.beside:
