@@ -42,10 +42,10 @@ OF_COMMAND = "r1lab: "
 def run(placement: PlacedRun, recipe: str, arguments: Sequence[str], say: Callable[[str], None]) -> int:
     """The exit code of a run on the cluster; `arguments` are a trainer's, of `r1lab`. RecipeError before anything is
     started or written, RunError where it failed later."""
-    path, own = _run_folder(placement)
-    admit(path, own)
-    refuse_in_use(path)
     with _joined(placement.config.address) as ray:
+        path, own = _run_folder(placement)  # programs among what is checked run on the cluster, too
+        admit(path, own)
+        refuse_in_use(path)
         require_room(placement, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         model = served(placement)  # torch is loaded from here on
         with signals.terminable("no trainer had started"):

@@ -80,7 +80,9 @@ class RayCluster:
         self._ray, self._packages = ray, tuple(packages)
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+            # What Ray would look for by itself may be the trace of one that is gone.
+            address = os.environ.get("RAY_ADDRESS") or "local"
+            ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
         # What others of the cluster have reserved is not to be had, and each process of a run has slots of its own.
         free, sharers = ray.available_resources().get("CPU", 1), int(os.environ.get("WORLD_SIZE", "1"))
         self.num_slots = max(1, int(free / sharers))

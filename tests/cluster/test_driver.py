@@ -174,3 +174,23 @@ def test_a_run_outlives_servers_and_a_machine_ends_with_a_trainer_and_goes_on(tr
     steps = [row["step"] for row in rows(tmp_path)]
     assert steps == sorted(set(steps)) and steps[-1] == last and (tmp_path / "run" / "model").is_dir()
     assert ends_all(tmp_path) and not list(tmp_path.glob(".r1lab-*"))
+
+
+def test_programs_are_run_on_what_servers_and_trainers_leave_free(train, machines, tmp_path):
+    def problem(number: int) -> str:
+        tests = {"inputs": [""], "outputs": ["7"]}
+        return json.dumps({"prompt": f"{number}", "solution": "```python\nprint(7)\n```", "answer": tests})
+
+    (tmp_path / "sevens.jsonl").write_text("\n".join(map(problem, range(32))))
+    learned = {"name": "book", "kind": "sft", "steps": 40, "learning_rate": 2e-3, "prompts_per_step": 16}
+    paid = {"kind": "rl", "steps": 2, "reward": {"score": 1.0}}
+    free = machines.add_node(num_cpus=2, object_store_memory=80 << 20)
+    run = train(
+        "data=" + json.dumps({"path": str(tmp_path / "sevens.jsonl"), "columns": {"solution": "solution"}}),
+        "verifier=" + json.dumps({"use": "code", "workers": "ray", "slots": 1}),
+        "stages=" + json.dumps([learned, paid]), "max_new_tokens=32",
+    )  # fmt: skip
+    run.join(LATE_SECONDS)
+    assert run.exitcode == 0, said(tmp_path)
+    assert rows(tmp_path)[-1]["pass/share"] > 0.5
+    machines.remove_node(free)
