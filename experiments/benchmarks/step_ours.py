@@ -143,7 +143,8 @@ class Ours:
         """The block's one update, as the loop makes it."""
         stage, ledger = self.stage, Ledger()
         step = self.policy.version + 1
-        batches = loop.prepare_updates(block, step, self.objective, self.policy, stage, ledger)
+        split = loop.split_into_updates(block, self.objective, stage)
+        batches = loop.prepare_updates(split, step, self.objective, self.policy, stage, ledger)
         loop.learn(batches, self.policy, self.objective, stage, ledger)
 
     def prove(self, path: Path) -> dict:
