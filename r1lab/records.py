@@ -45,6 +45,11 @@ class Role(IntEnum):
     CONTEXT = 4
     """Part of the completion that is never trained: what an environment answered, a prefix that is only read."""
 
+    def at(self, roles):
+        """bool [T]: where an array or tensor of roles is this one. Compared with the number itself: numpy takes six
+        times as long to compare with a member."""
+        return roles == self._value_
+
 
 @dataclass(frozen=True)
 class EvaluationSet:
@@ -164,13 +169,13 @@ class Rollout:
     @cached_property
     def num_sampled(self) -> int:
         """Tokens that the policy sampled: neither forced ones nor those of an environment; 0 of a demonstration."""
-        return int(np.count_nonzero(self.role[len(self.request.forced_ids) :] == Role.POLICY))
+        return int(np.count_nonzero(Role.POLICY.at(self.role[len(self.request.forced_ids) :])))
 
     @property
     def num_trained(self) -> int:
         """Tokens that can be learned from: all but CONTEXT. Of a labelled completion all, which its scores read."""
-        is_labelled = bool((self.role == Role.PAIR).any())
-        return len(self.role) if is_labelled else int(np.count_nonzero(self.role != Role.CONTEXT))
+        is_labelled = bool(Role.PAIR.at(self.role).any())
+        return len(self.role) if is_labelled else int(np.count_nonzero(~Role.CONTEXT.at(self.role)))
 
     @property
     def length(self) -> int:
@@ -228,7 +233,7 @@ class Scored:
     @property
     def is_sampled(self) -> bool:
         """Whether a policy wrote it, and not the data."""
-        return self.verdict is not None or bool((self.rollout.role == Role.POLICY).any())
+        return self.verdict is not None or bool(Role.POLICY.at(self.rollout.role).any())
 
     @property
     def paid(self) -> float:

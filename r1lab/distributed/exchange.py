@@ -136,7 +136,7 @@ def _outcome(sent: SentScored) -> SentScored:
     """What decides."""
     rollout, others = sent.rollout, sent.others
     role = np.broadcast_to(rollout.role, len(rollout.ids)) if len(rollout.role) == 1 else rollout.role
-    is_finite = bool(np.isfinite(rollout.logprobs[role == Role.POLICY]).all())
+    is_finite = bool(np.isfinite(rollout.logprobs[Role.POLICY.at(role)]).all())
     less: dict[str, Any] = {name: others[name] and _outcome_of_verdict(others[name]) for name in ("verdict", "second")}
     less["verdicts"] = {name: _outcome_of_verdict(verdict) for name, verdict in others["verdicts"].items()}
     kept = rollout._replace(

@@ -83,7 +83,7 @@ def scales(
 def _denominators(samples: Sequence[Sample], counts: np.ndarray, aggregate: Term) -> np.ndarray:
     """Z of each sample; the two completions of a pair count as one sequence."""
     names = [
-        ("pair", sample.unit) if sample.unit and (sample.role == Role.PAIR).any() else ("alone", index)
+        ("pair", sample.unit) if sample.unit and Role.PAIR.at(sample.role).any() else ("alone", index)
         for index, sample in enumerate(samples)
     ]
     first = dict(zip(reversed(names), reversed(samples), strict=True))

@@ -87,7 +87,7 @@ class DatasetPairs(Labels):
 def on_steps(role: np.ndarray, marks: Sequence[int]) -> np.ndarray:
     """float32 [T]: 1 or -1 on each token that is scored, in the order of the labels [S]; 0 on the others."""
     advantage = np.zeros(len(role), np.float32)
-    advantage[role == Role.PAIR] = 2.0 * np.asarray(marks, np.float32) - 1.0
+    advantage[Role.PAIR.at(role)] = 2.0 * np.asarray(marks, np.float32) - 1.0
     return advantage
 
 

@@ -30,13 +30,13 @@ def row_loss(
         if kind is Role.POLICY:
             value = value * _factor(objective, rows, at, given, has_role & is_live) + _penalty(rows, at, given)
         loss = torch.where(has_role, value, loss)
-    return (loss + torch.where(role == Role.POLICY, _regulariser(objective, given), 0.0)) * rows.scale[at]
+    return (loss + torch.where(Role.POLICY.at(role), _regulariser(objective, given), 0.0)) * rows.scale[at]
 
 
 def value_loss(objective: Objective, rows: PackedBatch, values: Tensor) -> Tensor:
     """Loss [N] of the value head on policy rows: coef (V - return)^2 / 2, times scale."""
     assert rows.returns is not None  # samples of an objective with a value head have them
-    gap = torch.where(rows.role == Role.POLICY, values - rows.returns, 0.0)
+    gap = torch.where(Role.POLICY.at(rows.role), values - rows.returns, 0.0)
     return objective.credit.value_coef * 0.5 * gap.square() * rows.scale
 
 

@@ -52,7 +52,7 @@ class Tokens:
 
     def places_of(self, role: Role) -> np.ndarray:
         """Where counted tokens of a role stand."""
-        return np.flatnonzero((self.role == role) & self.counted)
+        return np.flatnonzero(role.at(self.role) & self.counted)
 
     def all_but(self, dropped: np.ndarray) -> np.ndarray:
         kept = np.ones(len(self.role), bool)
@@ -64,8 +64,8 @@ def token_mask(sample: Sample, *, truncated: str = "score") -> TokenMask:
     """Out of both go context tokens, completions cut at the limit under `truncated: mask`, and policy tokens whose
     engine log-probability is not finite (counted as `update/nonfinite`)."""
     rollout = sample.rollout
-    counted = sample.role != Role.CONTEXT
-    counted &= (rollout.role != Role.POLICY) | np.isfinite(rollout.engine_logprobs)
+    counted = ~Role.CONTEXT.at(sample.role)
+    counted &= ~Role.POLICY.at(rollout.role) | np.isfinite(rollout.engine_logprobs)
     if truncated == "mask" and rollout.is_truncated:
         counted = np.zeros_like(counted)
     return TokenMask(counted, counted)

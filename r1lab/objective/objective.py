@@ -115,7 +115,7 @@ class Objective:
 
     def mean_entropy(self, updates: Sequence[Mapping[str, np.ndarray]]) -> float | None:
         """Of the policy's tokens in the rows of a step's updates; None where there are none."""
-        sampled = [rows["entropy"][rows["role"] == Role.POLICY] for rows in updates]
+        sampled = [rows["entropy"][Role.POLICY.at(rows["role"])] for rows in updates]
         entropies = np.concatenate(sampled) if sampled else np.zeros(0)
         return float(entropies.mean()) if entropies.size else None
 

@@ -69,7 +69,7 @@ class Replay(All):
 def _is_worth_it(member: Scored, right: float) -> bool:
     """Whether a completion is right, paid, and the policy's own from its first token on."""
     is_whole = member.verdict is not None and member.reward is not None and not member.rollout.turns
-    return member.is_fresh and is_whole and member.score >= right and bool((member.rollout.role == Role.POLICY).all())
+    return member.is_fresh and is_whole and member.score >= right and bool(Role.POLICY.at(member.rollout.role).all())
 
 
 def _stored(member: Scored) -> Stored:

@@ -26,7 +26,7 @@ def samples_of_group(objective: Objective, group: Group) -> list[Sample]:
     computed = advantages(objective, group.members) if given is None else given
     for member, advantage in zip(group.members, computed, strict=True):
         role = _roles(objective, member)
-        is_given = (role == Role.DEMO) & (not objective.credit.include_demo)
+        is_given = Role.DEMO.at(role) & (not objective.credit.include_demo)
         on_token = np.where(is_given, 1.0, advantage).astype(np.float32)
         unit = group.draw.number + 1 if objective.rule.role is Role.PAIR else 0
         silent = np.zeros(len(role), np.float32)
@@ -36,7 +36,7 @@ def samples_of_group(objective: Objective, group: Group) -> list[Sample]:
         )
     if objective.rule.imitate:
         chosen = next(sample for sample in samples if sample.advantage[0] > 0)
-        is_context = chosen.role == Role.CONTEXT
+        is_context = Role.CONTEXT.at(chosen.role)
         samples.append(replace(chosen, role=np.where(is_context, chosen.role, np.int8(Role.DEMO))))
     return samples
 
@@ -103,10 +103,10 @@ def why_left_out(objective: Objective, sample: Sample) -> str:
         return "masked"
     teaches = sample.advantage != 0
     for role, term in objective.weight.items():
-        teaches |= term.unweighted & (sample.role == role)
+        teaches |= term.unweighted & role.at(sample.role)
     # A steered entropy is measured over the same rows whether its bonus acts at this step or not.
     if objective.kl.in_loss or objective.entropy.is_on or objective.has_values:
-        teaches |= sample.role == Role.POLICY
+        teaches |= Role.POLICY.at(sample.role)
     if sample.penalty is not None:
         teaches |= sample.penalty != 0
     return "" if (teaches & (sample.scale != 0)).any() else "zero_advantage"
@@ -128,9 +128,10 @@ def check_update(objective: Objective, samples: Sequence[Sample]) -> None:
 def credited(objective: Objective, samples: Sequence[Sample]) -> list[Sample]:
     """KL in the reward and GAE, token by token, then the scaling of the step's advantages."""
     done = [_credited(objective, sample) for sample in samples]
-    scale = objective.credit.scale
-    at = [(s.role == Role.POLICY) & token_mask(s, truncated=objective.truncated).counted for s in done]
-    if scale == "none" or not any(kept.any() for kept in at):
+    if (scale := objective.credit.scale) == "none":
+        return done
+    at = [Role.POLICY.at(s.role) & token_mask(s, truncated=objective.truncated).counted for s in done]
+    if not any(kept.any() for kept in at):
         return done
     flat = np.concatenate([sample.advantage[kept] for sample, kept in zip(done, at, strict=True)]).astype(np.float64)
     rewards = np.array([sample.reward for sample, kept in zip(done, at, strict=True) if kept.any()], np.float64)
@@ -153,13 +154,13 @@ def _roles(objective: Objective, member: Scored) -> np.ndarray:
     role = member.rollout.role
     if is_greedy(member):
         return np.full_like(role, Role.CONTEXT)
-    return role if objective.rule.role is None else np.where(role == Role.POLICY, np.int8(objective.rule.role), role)
+    return role if objective.rule.role is None else np.where(Role.POLICY.at(role), np.int8(objective.rule.role), role)
 
 
 def _credited(objective: Objective, sample: Sample) -> Sample:
-    at = sample.role == Role.POLICY
     if not (objective.kl.in_reward or objective.has_values):
         return sample
+    at = Role.POLICY.at(sample.role)
     paid = _distance(objective, sample, at)
     if not objective.has_values:
         return _with(sample, at, sample.advantage[at] + (credit.to_go(paid) if objective.kl.to_go else paid))

@@ -125,7 +125,7 @@ def _with_rows(
     order: one for each token that is not CONTEXT. `predictors` of each index into the hidden states."""
     device = forwarded[0].device
     picked = [samples[index] for index in chosen]
-    kept = [sample.role != Role.CONTEXT for sample in picked]
+    kept = [~Role.CONTEXT.at(sample.role) for sample in picked]
     lengths = [int(np.count_nonzero(each)) for each in kept]
     units = [sample.unit for sample in picked]
 
@@ -155,7 +155,7 @@ def _with_rows(
 def on_tokens(rows: np.ndarray, role: np.ndarray) -> np.ndarray:
     """Numbers of a sample's rows on all its tokens [T]: NaN where one is CONTEXT and has no row."""
     whole = np.full(len(role), np.nan, rows.dtype)
-    whole[role != Role.CONTEXT] = rows
+    whole[~Role.CONTEXT.at(role)] = rows
     return whole
 
 

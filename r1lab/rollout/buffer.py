@@ -136,5 +136,5 @@ class RolloutBuffer:
 def versions_of(block: Sequence[Settled]) -> set[int]:
     """The versions that sampled a block's tokens; what was replayed of an earlier step aside."""
     members = [member for settled in block for member in settled.drawn.members if member.is_fresh]
-    sampled = [member.rollout.version[member.rollout.role == Role.POLICY] for member in members]
+    sampled = [member.rollout.version[Role.POLICY.at(member.rollout.role)] for member in members]
     return set(np.unique(np.concatenate(sampled)).tolist()) if sampled else set()

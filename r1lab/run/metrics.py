@@ -234,7 +234,7 @@ def score_metrics(rows: dict[str, np.ndarray]) -> dict:
 def pair_metrics(rows: dict[str, np.ndarray], forwarded: Sequence[Sample]) -> dict:
     """Of pairs that a policy learns: how far the chosen completion leads, in nats. A completion counts with its
     log-ratio to the reference or, without one, with its mean log-probability. Empty where no token is a pair's."""
-    at = rows["role"] == Role.PAIR
+    at = Role.PAIR.at(rows["role"])
     if not at.any():
         return {}
     logp, ref, sequence = rows["logp"][at].astype(np.float64), rows["ref"][at], rows["sequence"][at]
@@ -255,7 +255,7 @@ def pair_metrics(rows: dict[str, np.ndarray], forwarded: Sequence[Sample]) -> di
 
 
 def _of_policy(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {key: value[rows["role"] == Role.POLICY] for key, value in rows.items()}
+    return {key: value[Role.POLICY.at(rows["role"])] for key, value in rows.items()}
 
 
 def _mismatch(rows: dict[str, np.ndarray], first: dict[str, np.ndarray]) -> dict:
@@ -332,7 +332,7 @@ def staleness_metrics(block: Sequence[Settled], updates: Sequence[Update], began
     token is, in the mean, and what share of as many tokens of the policy itself they are worth, weighted by
     w = pi_train / pi_engine: (sum w)^2 / (n sum w^2)."""
     members = [member.rollout for settled in block for member in settled.drawn.members if member.is_fresh]
-    sampled = [rollout.version[rollout.role == Role.POLICY] for rollout in members]
+    sampled = [rollout.version[Role.POLICY.at(rollout.role)] for rollout in members]
     ages = np.concatenate([*sampled, np.empty(0)]) < began
     mine = [_of_policy(update.rows) for update in updates if update.rows] or [NO_ROWS]
     drift = np.concatenate([rows["logp"].astype(np.float64) - rows["engine"] for rows in mine])
@@ -342,7 +342,7 @@ def staleness_metrics(block: Sequence[Settled], updates: Sequence[Update], began
 
 
 def _nonfinite(sample: Sample) -> int:
-    return int((~np.isfinite(sample.rollout.engine_logprobs[sample.rollout.role == Role.POLICY])).sum())
+    return int((~np.isfinite(sample.rollout.engine_logprobs[Role.POLICY.at(sample.rollout.role)])).sum())
 
 
 def _mean(values) -> float | None:
