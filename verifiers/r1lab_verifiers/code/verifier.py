@@ -46,7 +46,7 @@ class Code:
     """`auto`, `namespaces` or `bubblewrap`; what does not work is refused. `none`: no walls
     (`r1lab_sandbox.backends.bare`)."""
     workers: str = "local"
-    """Where programs run: `local`, or `ray` for the machines of a cluster."""
+    """Where programs run: `local`, or `ray` for the machines of the cluster that RAY_ADDRESS names."""
     slots: int = 0
     """Runs at once; 0: one for each core."""
 
