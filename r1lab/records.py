@@ -1,7 +1,7 @@
 """Records passed between the phases of a training step: small and frozen, arrays with their shapes.
 
-T is the number of completion tokens of one rollout, P of its prompt, N the trained tokens of one micro-batch.
-Nothing here computes. `Problem` is `r1lab_data.problem`'s, `Item` and `Verdict` are `r1lab_verifiers.verdict`'s.
+T is the number of completion tokens of one rollout, P of its prompt, N the trained tokens of one micro-batch. `Problem`
+is `r1lab_data.problem`'s, `Item` and `Verdict` are `r1lab_verifiers.verdict`'s.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ class Role(IntEnum):
     """Part of the completion that is never trained: what an environment answered, a prefix that is only read."""
 
     def at(self, roles):
-        """bool [T]: where an array or tensor of roles is this one. Compared with the number itself: numpy takes six
-        times as long to compare with a member."""
+        """bool [T]: where an array or tensor holds this one; a member itself takes numpy six times as long."""
         return roles == self._value_
 
 
@@ -174,8 +173,7 @@ class Rollout:
     @property
     def num_trained(self) -> int:
         """Tokens that can be learned from: all but CONTEXT. Of a labelled completion all, which its scores read."""
-        is_labelled = bool(Role.PAIR.at(self.role).any())
-        return len(self.role) if is_labelled else int(np.count_nonzero(~Role.CONTEXT.at(self.role)))
+        return len(self.role) if Role.PAIR.at(self.role).any() else int(np.count_nonzero(~Role.CONTEXT.at(self.role)))
 
     @property
     def length(self) -> int:
@@ -198,11 +196,10 @@ class Rollout:
         """What verifiers may read of an episode beside its text: `turns`, who said what; `environment`, its verdict."""
         if not self.turns:
             return {}
-        names = (("text", "assistant"), ("observation", "environment"))
         said = [
             {"role": role, "content": turn.info[name]}
             for turn in self.turns
-            for name, role in names
+            for name, role in (("text", "assistant"), ("observation", "environment"))
             if turn.info.get(name) is not None
         ]
         return {"turns": said, "environment": self.turns[-1].info.get("verdict")}
@@ -243,8 +240,7 @@ class Scored:
 
     @property
     def score(self) -> float:
-        """What the verifier says of it, whatever is paid: rewards shape, they do not say what is true. A demonstration
-        is right (1); without a score it is not (0)."""
+        """What the verifier says of it, whatever is paid: a demonstration is right (1), no score is not (0)."""
         return 1.0 if not self.is_sampled else (self.verdict and self.verdict.score) or 0.0
 
     @property
@@ -255,8 +251,8 @@ class Scored:
     @property
     def failed(self) -> Verdict | None:
         """The `error` among the verdicts that are paid for, if there is one."""
-        verdicts = [each for each in (self.verdict, *self.verdicts.values()) if each is not None]
-        return next((each for each in verdicts if each.status == "error"), None)
+        verdicts = (self.verdict, *self.verdicts.values())
+        return next((each for each in verdicts if each is not None and each.status == "error"), None)
 
 
 @dataclass(frozen=True, eq=False)
