@@ -240,7 +240,7 @@ class Scored:
 
     @property
     def score(self) -> float:
-        """What the verifier says of it, whatever is paid: a demonstration is right (1), no score is not (0)."""
+        """What the verifier says of it, whatever is paid: 1 of a demonstration, 0 where there is no score."""
         return 1.0 if not self.is_sampled else (self.verdict and self.verdict.score) or 0.0
 
     @property
